@@ -1,0 +1,1 @@
+"""The embedded default: an AWS emulator, simulated GPU hosts and an image registry on this machine."""

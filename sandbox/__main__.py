@@ -1,0 +1,106 @@
+"""The sandbox's command line: ``python -m sandbox up``."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import logging
+import sys
+
+import docker
+
+from sandbox import builds, engine, lifecycle
+from sandbox.cloud import process
+from sandbox.cloud.faults import KINDS
+from sandbox.errors import SandboxError
+from sandbox.settings import Sandbox
+
+
+def parser() -> argparse.ArgumentParser:
+    """Return the command line's grammar."""
+    root = argparse.ArgumentParser(
+        prog="python -m sandbox", description="A cloud on this machine, for trying and testing."
+    )
+    root.add_argument("--state", help="state directory (default: $SANDBOX_DIR, else .sandbox in the checkout)")
+    commands = root.add_subparsers(dest="command", required=True)
+    commands.add_parser("up", help="start it, or reuse what runs")
+    commands.add_parser("down", help="stop and remove everything of it")
+    commands.add_parser("status", help="say what runs")
+    commands.add_parser("images", help="only build the hosts' images, for the role tests")
+    serve = commands.add_parser("serve", help="be the cloud, in the foreground")
+    serve.add_argument("--port", type=int, required=True)
+    fault = commands.add_parser("fault", help="make AWS fail; without options list the faults")
+    fault.add_argument("kind", nargs="?", choices=(*KINDS, "clear"))
+    fault.add_argument("--service", default="*", help="such as ec2")
+    fault.add_argument("--action", default="*", help="such as RunInstances")
+    fault.add_argument("--count", type=int, default=0, help="calls to hit; 0: no limit")
+    fault.add_argument("--probability", type=float, default=1.0, help="of a matching call being hit")
+    fault.add_argument("--zones", nargs="*", default=[], help="only these availability zones")
+    fault.add_argument("--types", nargs="*", default=[], help="only these instance types")
+    fault.add_argument("--seconds", type=float, default=30.0, help="how long a timeout lasts")
+    quota = commands.add_parser("quota", help="change a service quota")
+    quota.add_argument("code", help="such as L-DB2E81BA")
+    quota.add_argument("value", type=float)
+    return root
+
+
+def run(arguments: argparse.Namespace) -> None:
+    """Carry out one command."""
+    sandbox = Sandbox.at(arguments.state)
+    match arguments.command:
+        case "up":
+            url = lifecycle.up(sandbox)
+            print(f"The sandbox answers on {url}; to use it: . {sandbox.environment_file}")
+        case "down":
+            lifecycle.down(sandbox)
+        case "status":
+            print(json.dumps({"endpoint": process.endpoint(sandbox), "state": str(sandbox.state), "id": sandbox.id}))
+        case "images":
+            engine.ensure()
+            client = docker.from_env(timeout=lifecycle.ENGINE_ANSWER_SECONDS)
+            builds.ensure_all(client, [*builds.HOSTS.values(), *builds.SERVICES])
+        case "serve":
+            process.serve(sandbox, arguments.port)
+        case "fault":
+            fault(running(sandbox), arguments)
+        case "quota":
+            process.control(running(sandbox), "POST", "quotas", {arguments.code: arguments.value})
+
+
+def running(sandbox: Sandbox) -> str:
+    """Return the URL of the running cloud.
+
+    :raises SandboxError: none runs.
+    """
+    url = process.endpoint(sandbox)
+    if url is None:
+        raise SandboxError(f"No sandbox runs with the state directory {sandbox.state}: make sandbox")
+    return url
+
+
+def fault(url: str, arguments: argparse.Namespace) -> None:
+    """Add, clear or list faults."""
+    if arguments.kind is None:
+        print(json.dumps(process.control(url, "GET", "faults"), indent=1))
+    elif arguments.kind == "clear":
+        process.control(url, "DELETE", "faults")
+    else:
+        names = ("kind", "service", "action", "count", "probability", "zones", "types", "seconds")
+        process.control(url, "POST", "faults", {name: getattr(arguments, name) for name in names})
+
+
+def main() -> int:
+    """Run one command; a refusal is one sentence and status 1."""
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    for chatty in ("werkzeug", "botocore", "docker", "urllib3"):
+        logging.getLogger(chatty).setLevel(logging.WARNING)
+    try:
+        run(parser().parse_args())
+    except SandboxError as error:
+        print(f"sandbox: {error}", file=sys.stderr)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

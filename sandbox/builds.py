@@ -1,0 +1,167 @@
+"""Builds the images of ``sandbox/images`` and the application's own, each once per content."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shutil
+import subprocess
+import tempfile
+from collections.abc import Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import docker
+from docker import DockerClient
+from docker.errors import BuildError, DockerException, ImageNotFound
+
+from sandbox.engine import apt_install
+from sandbox.errors import SandboxError
+from sandbox.settings import LABEL, PROJECT
+
+IMAGES = PROJECT / "sandbox" / "images"
+CONTENT_LABEL = f"{LABEL}.content"
+BOOTSTRAP_SECONDS = 600
+PULL_SECONDS = 120
+
+
+@dataclass(frozen=True)
+class Image:
+    """One image, made from a folder with a Dockerfile on top of a base.
+
+    :param tag: the local name.
+    :param folder: the build context.
+    :param base: the local name of the image it starts from.
+    :param published: the repository and tag under which the stack expects it in a registry; empty for none.
+    """
+
+    tag: str
+    folder: Path
+    base: str
+    published: str = ""
+    arguments: dict[str, str] = field(default_factory=dict)
+
+
+BASES = {"digital-twin/base:debian13": "trixie", "digital-twin/base:debian12": "bookworm"}
+PUBLISHED_BASE = {"digital-twin/base:debian13": "library/debian:trixie-slim"}
+HOSTS = {
+    "debian13": Image("digital-twin/host:debian13", IMAGES / "host", "digital-twin/base:debian13"),
+    "debian12": Image("digital-twin/host:debian12", IMAGES / "host", "digital-twin/base:debian12"),
+}
+REGISTRY = Image("digital-twin/registry:debian13", IMAGES / "registry", "digital-twin/base:debian13")
+SERVICES = (
+    Image("digital-twin/redis:8", IMAGES / "redis", "digital-twin/base:debian13", "library/redis:8.0"),
+    Image(
+        "digital-twin/cognitive:local",
+        PROJECT / "compose" / "cognitive",
+        "digital-twin/base:debian13",
+        "digital-twin/cognitive:1.0.0",
+    ),
+)
+
+
+def content_of(image: Image, base_id: str) -> str:
+    """Return a digest of everything an image is made from: its context, its base and its build arguments."""
+    digest = hashlib.sha256(f"{base_id} {sorted(image.arguments.items())}".encode())
+    for path in sorted(image.folder.rglob("*")):
+        if path.is_file() and "__pycache__" not in path.parts:
+            digest.update(f"{path.relative_to(image.folder)} {path.stat().st_mode:o} ".encode())
+            digest.update(path.read_bytes())
+    return digest.hexdigest()
+
+
+def ensure_base(client: DockerClient, tag: str) -> None:
+    """Make sure that a Debian base image is here: pulled when a registry answers, else bootstrapped.
+
+    :raises SandboxError: neither way works on this machine.
+    """
+    suite = BASES[tag]
+    recipe = hashlib.sha256((IMAGES / "base" / "apt.conf").read_bytes()).hexdigest()
+    try:
+        if client.images.get(tag).labels.get(CONTENT_LABEL) == recipe:
+            return
+    except ImageNotFound:
+        pass
+    source = f"debian:{suite}-slim"
+    if not pulled(client, source):
+        source = bootstrap(client, suite)
+    with tempfile.TemporaryDirectory() as scratch:
+        folder = Path(scratch)
+        shutil.copy(IMAGES / "base" / "apt.conf", folder / "apt.conf")
+        (folder / "Dockerfile").write_text(f"FROM {source}\nCOPY apt.conf /etc/apt/apt.conf.d/99sandbox\n", "utf-8")
+        run_build(client, folder, tag, recipe, {})
+
+
+def pulled(client: DockerClient, name: str) -> bool:
+    """Say whether a registry gave us the image."""
+    puller = docker.from_env(timeout=PULL_SECONDS)
+    try:
+        repository, tag = name.split(":")
+        puller.images.pull(repository, tag)
+    except DockerException:
+        return False
+    finally:
+        puller.close()
+    return bool(client.images.list(name))
+
+
+def bootstrap(client: DockerClient, suite: str) -> str:
+    """Make a minimal Debian from the package archive and return the image's local name."""
+    if not shutil.which("mmdebstrap"):
+        apt_install(["mmdebstrap"])
+    name = f"digital-twin/bootstrap:{suite}"
+    with tempfile.TemporaryDirectory() as scratch:
+        archive = Path(scratch) / "root.tar"
+        command = ["mmdebstrap", "--variant=minbase", "--include=ca-certificates", suite, str(archive)]
+        mirror = os.environ.get("SANDBOX_DEBIAN_MIRROR")
+        done = subprocess.run(
+            [*command, *([mirror] if mirror else [])],
+            capture_output=True,
+            text=True,
+            timeout=BOOTSTRAP_SECONDS,
+            check=False,
+        )
+        if done.returncode != 0:
+            raise SandboxError(f"mmdebstrap could not make Debian {suite}: {done.stderr.strip()[-800:]}")
+        client.api.import_image_from_file(str(archive), *name.split(":"))
+    return name
+
+
+def run_build(client: DockerClient, folder: Path, tag: str, content: str, arguments: dict[str, str]) -> None:
+    """Build one folder.
+
+    :raises SandboxError: the build failed; its last lines say why.
+    """
+    try:
+        client.images.build(
+            path=str(folder), tag=tag, buildargs=arguments, labels={CONTENT_LABEL: content}, rm=True, forcerm=True
+        )
+    except BuildError as error:
+        lines = "".join(str(entry.get("stream", "")) for entry in error.build_log)
+        raise SandboxError(f"The image {tag} could not be built: {error}\n{lines[-1500:]}") from error
+
+
+def ensure(client: DockerClient, image: Image) -> None:
+    """Make sure that one image is here and made from what its folder holds now."""
+    base_id = str(client.images.get(image.base).id)
+    content = content_of(image, base_id)
+    try:
+        if client.images.get(image.tag).labels.get(CONTENT_LABEL) == content:
+            return
+    except ImageNotFound:
+        pass
+    run_build(client, image.folder, image.tag, content, {**image.arguments, "BASE_IMAGE": image.base})
+
+
+def ensure_all(client: DockerClient, images: Iterable[Image]) -> None:
+    """Make sure that several images and their bases are here; two at a time, since apt and the archive wait in turn."""
+    wanted = list(images)
+
+    def family(base: str) -> Iterator[Image]:
+        return (image for image in wanted if image.base == base)
+
+    bases = sorted({image.base for image in wanted}, reverse=True)
+    with ThreadPoolExecutor(max_workers=2) as pool:
+        list(pool.map(lambda base: ensure_base(client, base), bases))
+        list(pool.map(lambda image: ensure(client, image), (image for base in bases for image in family(base))))

@@ -1,0 +1,262 @@
+"""Simulated EC2 hosts: one systemd container each, told what it is by the metadata service."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import ipaddress
+import json
+import tarfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from docker import DockerClient
+from docker.errors import APIError, NotFound
+from docker.models.containers import Container
+from docker.models.networks import Network
+from docker.types import IPAMConfig, IPAMPool
+
+from sandbox.builds import HOSTS
+from sandbox.engine import outside_mtu
+from sandbox.errors import SandboxError
+from sandbox.settings import REGISTRY_HOST, Sandbox
+
+METADATA_ADDRESS = "169.254.169.254"
+INSTANCE_LABEL = "digital_twin.instance"
+VPC_LABEL = "digital_twin.vpc"
+ADDRESS_LABEL = "digital_twin.address"
+FIRST_HOST = 4  # below lie the router, the metadata service and the registry, as a VPC keeps its first four for itself
+STOP_SECONDS = 20
+# Where sandboxes take their networks from; the first free /24 is used. 172.29 to 172.31 are rare in offices and homes.
+POOL = [ipaddress.ip_network(f"172.{second}.0.0/16") for second in (29, 30, 31)]
+HYBRID_CGROUP = Path("/sys/fs/cgroup/unified")
+
+
+def cgroup_root() -> Path:
+    """Return the machine's unified cgroup hierarchy, which systemd 257 insists on.
+
+    :raises SandboxError: the machine has version 1 only.
+    """
+    for root in (HYBRID_CGROUP, Path("/sys/fs/cgroup")):
+        if (root / "cgroup.procs").exists() and (root / "cgroup.controllers").exists():
+            return root
+    raise SandboxError("This machine has no unified cgroup hierarchy (cgroup v2), without which systemd does not boot.")
+
+
+@dataclass(frozen=True)
+class Instance:
+    """What a host is made from.
+
+    :param host: its image, a key of ``sandbox.builds.HOSTS``.
+    :param user: the user that cloud-init creates.
+    :param address: its private address, from ``Hosts.place``.
+    """
+
+    id: str
+    vpc_id: str
+    hostname: str
+    host: str
+    user: str
+    address: str
+    public_key: str
+    user_data: str
+
+
+class Hosts:
+    """The containers, networks and volumes behind the instances of one sandbox."""
+
+    def __init__(self, sandbox: Sandbox, client: DockerClient) -> None:
+        """Look after the hosts of one sandbox through one engine."""
+        self._sandbox = sandbox
+        self._client = client
+        self._metadata = sandbox.guest / "imds"
+        self._metadata.mkdir(parents=True, exist_ok=True)
+
+    def find(self, instance_id: str) -> Container | None:
+        """Return an instance's container, running or not."""
+        try:
+            container: Container = self._client.containers.get(self._sandbox.name(instance_id))
+        except NotFound:
+            return None
+        return container
+
+    def known(self) -> set[str]:
+        """Return the ids of all instances that have a container."""
+        containers = self._client.containers.list(all=True, filters={"label": self._sandbox.label_filter})
+        return {c.labels[INSTANCE_LABEL] for c in containers if INSTANCE_LABEL in c.labels}
+
+    def ensure_network(self, vpc_id: str) -> Network:
+        """Return the bridge of one VPC, made with its metadata service and the registry attached."""
+        name = self._sandbox.name(vpc_id)
+        for network in self._client.networks.list(names=[name]):
+            return network
+        network = self._create_network(name, {**self._sandbox.labels, VPC_LABEL: vpc_id})
+        registry = self._client.containers.get(self._sandbox.name("registry"))
+        network.connect(registry, aliases=[REGISTRY_HOST])
+        guest = self._sandbox.guest
+        imds = self._client.containers.create(
+            HOSTS["debian13"].tag,
+            ["python3", "/guest/imds.py", "/state/imds"],
+            name=self._sandbox.name(f"imds-{vpc_id}"),
+            labels={**self._sandbox.labels, VPC_LABEL: vpc_id},
+            network=name,
+            stop_signal="SIGKILL",
+            volumes={
+                str(Path(__file__).parent.parent / "guest"): {"bind": "/guest", "mode": "ro"},
+                str(guest): {"bind": "/state", "mode": "ro"},
+            },
+        )
+        network.disconnect(imds)
+        network.connect(imds, link_local_ips=[METADATA_ADDRESS])
+        imds.start()
+        return network
+
+    def _create_network(self, name: str, labels: dict[str, str]) -> Network:
+        """Create a bridge on the first /24 of the pool that the machine does not use yet."""
+        for block in POOL:
+            for subnet in block.subnets(new_prefix=24):
+                pool = IPAMPool(subnet=str(subnet))
+                try:
+                    return self._client.networks.create(
+                        name,
+                        driver="bridge",
+                        labels=labels,
+                        ipam=IPAMConfig(pool_configs=[pool]),
+                        options={"com.docker.network.driver.mtu": str(outside_mtu())},
+                    )
+                except APIError as error:
+                    if "overlaps" not in str(error) and "conflicts" not in str(error):
+                        raise
+        raise SandboxError(f"No free /24 is left in {', '.join(map(str, POOL))} for a sandbox network.")
+
+    def describe(self, address: str, document: dict[str, Any]) -> None:
+        """Tell the metadata service about the instance that has this private address."""
+        path = self._metadata / f"{address}.json"
+        scratch = path.with_suffix(".new")
+        scratch.write_text(json.dumps(document), encoding="utf-8")
+        scratch.chmod(0o600)
+        scratch.replace(path)
+
+    def place(self, vpc_id: str, wanted: int) -> str:
+        """Return a free address on a VPC's bridge, its last octet ``wanted`` or the next free one."""
+        network = self.ensure_network(vpc_id)
+        block = ipaddress.ip_network(network.attrs["IPAM"]["Config"][0]["Subnet"])
+        containers = self._client.containers.list(all=True, filters={"label": f"{VPC_LABEL}={vpc_id}"})
+        taken = {container.labels.get(ADDRESS_LABEL) for container in containers}
+        candidates = (str(block[octet]) for octet in range(max(wanted, FIRST_HOST), 255))
+        return next(address for address in candidates if address not in taken)
+
+    def create(self, instance: Instance) -> None:
+        """Create an instance's container; ``start`` boots it."""
+        network = self.ensure_network(instance.vpc_id)
+        disk = self._client.volumes.create(self._sandbox.name(f"{instance.id}-docker"), labels=self._sandbox.labels)
+        api = self._client.api
+        privileges = api.create_host_config(
+            network_mode=network.name,
+            cap_add=["ALL"],
+            cap_drop=["SYS_RESOURCE"],
+            security_opt=["seccomp=unconfined", "apparmor=unconfined"],
+            cgroupns="host",
+            tmpfs={"/run": "", "/run/lock": ""},
+            binds={
+                str(cgroup_root()): {"bind": "/sys/fs/cgroup", "mode": "rw"},
+                # overlay2 needs a real filesystem below it
+                disk.name: {"bind": "/var/lib/docker", "mode": "rw"},
+            },
+        )
+        # What the command line calls systempaths=unconfined: an engine inside mounts /proc, and sysctls are set.
+        privileges.update(MaskedPaths=[], ReadonlyPaths=[])
+        # The address is fixed, because Docker would give a stopped host's address away.
+        endpoint = api.create_endpoint_config(ipv4_address=instance.address)
+        networking: Any = {"EndpointsConfig": {network.name: endpoint}}
+        api.create_container(
+            HOSTS[instance.host].tag,
+            name=self._sandbox.name(instance.id),
+            hostname=instance.hostname,
+            labels={
+                **self._sandbox.labels,
+                INSTANCE_LABEL: instance.id,
+                VPC_LABEL: instance.vpc_id,
+                ADDRESS_LABEL: instance.address,
+            },
+            environment={"SANDBOX_METADATA": "1"},
+            networking_config=networking,
+            host_config=privileges,
+        )
+        container = self._client.containers.get(self._sandbox.name(instance.id))
+        container.put_archive("/", seed(instance))
+
+    def start(self, instance_id: str) -> None:
+        """Boot a host."""
+        self._client.containers.get(self._sandbox.name(instance_id)).start()
+
+    def stop(self, instance_id: str) -> None:
+        """Shut a host down as its power button would."""
+        if container := self.find(instance_id):
+            container.stop(timeout=STOP_SECONDS)
+
+    def reboot(self, instance_id: str) -> None:
+        """Shut a host down and start it again."""
+        self._client.containers.get(self._sandbox.name(instance_id)).restart(timeout=STOP_SECONDS)
+
+    def remove(self, instance_id: str) -> None:
+        """Remove a host with its disk, and its VPC's bridge when it was the last one there."""
+        container = self.find(instance_id)
+        if container is None:
+            return
+        vpc_id, hostname = container.labels[VPC_LABEL], container.attrs["Config"]["Hostname"]
+        container.remove(force=True, v=True)
+        with contextlib.suppress(NotFound):
+            self._client.volumes.get(self._sandbox.name(f"{instance_id}-docker")).remove(force=True)
+        remove_cgroup(hostname)
+        if not self._client.containers.list(all=True, filters={"label": [f"{VPC_LABEL}={vpc_id}", INSTANCE_LABEL]}):
+            self.remove_network(vpc_id)
+
+    def remove_network(self, vpc_id: str) -> None:
+        """Remove a VPC's bridge and its metadata service."""
+        with contextlib.suppress(NotFound):
+            self._client.containers.get(self._sandbox.name(f"imds-{vpc_id}")).remove(force=True, v=True)
+        for network in self._client.networks.list(names=[self._sandbox.name(vpc_id)], greedy=True):
+            for name in [entry["Name"] for entry in network.attrs["Containers"].values()]:
+                network.disconnect(name, force=True)
+            network.remove()
+
+
+def remove_cgroup(hostname: str) -> None:
+    """Remove what a host leaves in the machine's cgroup tree; empty folders, deepest first."""
+    root = cgroup_root() / "digital-twin" / hostname
+    for folder in sorted((path for path in root.rglob("*") if path.is_dir()), reverse=True):
+        with contextlib.suppress(OSError):
+            folder.rmdir()
+    with contextlib.suppress(OSError):
+        root.rmdir()
+
+
+def seed(instance: Instance) -> bytes:
+    """Return an archive with what a cloud-init instance finds at its first boot: identity, user, key and user-data."""
+    user = {
+        "name": instance.user,
+        "shell": "/bin/bash",
+        "lock_passwd": True,
+        "groups": ["adm"],
+        "sudo": ["ALL=(ALL) NOPASSWD:ALL"],
+    }
+    identity = {
+        "instance-id": instance.id,
+        "local-hostname": instance.hostname,
+        "public-keys": [instance.public_key] if instance.public_key else [],
+    }
+    files = {
+        "etc/cloud/cloud.cfg.d/98-user.cfg": "#cloud-config\n" + json.dumps({"system_info": {"default_user": user}}),
+        "var/lib/cloud/seed/nocloud/meta-data": json.dumps(identity),
+        "var/lib/cloud/seed/nocloud/user-data": instance.user_data,
+    }
+    buffer = io.BytesIO()
+    with tarfile.open(fileobj=buffer, mode="w") as archive:
+        for name, text in files.items():
+            data = text.encode()
+            entry = tarfile.TarInfo(name)
+            entry.size, entry.mode = len(data), 0o600
+            archive.addfile(entry, io.BytesIO(data))
+    return buffer.getvalue()

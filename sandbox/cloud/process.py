@@ -1,0 +1,158 @@
+"""The cloud as a process: moto, the front and the reconciler on one loopback port."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import urllib.error
+import urllib.request
+from pathlib import Path
+from typing import Any
+
+import docker
+
+from sandbox.errors import SandboxError
+from sandbox.settings import PROJECT, Sandbox
+from sandbox.waiting import wait_until
+
+LOG = logging.getLogger(__name__)
+START_SECONDS = 60
+STOP_SECONDS = 60
+
+
+def serve(sandbox: Sandbox, port: int) -> None:
+    """Be the cloud until SIGTERM; only here is moto imported, since it reads its settings at import."""
+    sandbox.guest.mkdir(parents=True, exist_ok=True)
+    images = sandbox.state / "images.json"
+    os.environ.update(
+        MOTO_AMIS_PATH=str(images),
+        MOTO_IAM_LOAD_MANAGED_POLICIES="true",
+        MOTO_PORT=str(port),
+        MOTO_CALL_RESET_API="false",
+    )
+    # Seeding needs moto's modules, moto's EC2 needs the seeded file: the rows come first, from a module of data.
+    from sandbox.cloud.machine_images import machine_image_rows
+
+    images.write_text(json.dumps(machine_image_rows()), encoding="utf-8")
+    from moto.ec2.models import elastic_ip_addresses
+    from moto.moto_server.werkzeug_app import DomainDispatcherApplication, MotoRequestHandler, create_backend_app
+    from werkzeug.serving import make_server
+
+    from sandbox.cloud import seed
+    from sandbox.cloud.front import Front
+    from sandbox.cloud.hosts import Hosts
+    from sandbox.cloud.reconciler import Reconciler
+
+    seed.install_quotas()
+    addresses: Any = elastic_ip_addresses
+    addresses.random_ip = seed.elastic_addresses(sandbox.elastic_prefix)
+    reconciler = Reconciler(sandbox, Hosts(sandbox, docker.from_env(timeout=120)))
+    application = Front(sandbox.id, DomainDispatcherApplication(create_backend_app), reconciler)
+    server = make_server("127.0.0.1", port, application, threaded=True, request_handler=MotoRequestHandler)
+    signal.signal(signal.SIGTERM, lambda *_: threading.Thread(target=server.shutdown).start())
+    LOG.info("listening on 127.0.0.1:%d", port)
+    server.serve_forever()
+    reconciler.close()
+
+
+def endpoint(sandbox: Sandbox) -> str | None:
+    """Return the URL of a running cloud of this sandbox; None when none answers."""
+    try:
+        port = int(json.loads(sandbox.process_file.read_text(encoding="utf-8"))["port"])
+        answer = control(f"http://127.0.0.1:{port}", "GET", "health")
+    except (OSError, ValueError, KeyError, SandboxError):
+        return None
+    return f"http://127.0.0.1:{port}" if answer == {"sandbox": sandbox.id} else None
+
+
+def control(url: str, method: str, path: str, data: Any = None) -> Any:
+    """Send one request to a cloud's control interface and return its answer.
+
+    :raises SandboxError: the cloud refused it; the message says why.
+    """
+    body = json.dumps(data).encode() if data is not None else None
+    request = urllib.request.Request(f"{url}/_sandbox/{path}", data=body, method=method)
+    try:
+        with urllib.request.urlopen(request, timeout=10) as answer:
+            return json.load(answer)
+    except urllib.error.HTTPError as error:
+        raise SandboxError(str(json.load(error).get("error"))) from error
+
+
+def free_port(preferred: int | None) -> int:
+    """Return the preferred loopback port when it is free, else any free one: a restart keeps ``.sandbox/env`` true."""
+    for port in filter(None, (preferred,)):
+        with socket.socket() as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            try:
+                probe.bind(("127.0.0.1", port))
+            except OSError:
+                continue
+            return port
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def last_port(sandbox: Sandbox) -> int | None:
+    """Return the port of the cloud that ran here last."""
+    try:
+        return int(json.loads(sandbox.process_file.read_text(encoding="utf-8"))["port"])
+    except (OSError, ValueError, KeyError):
+        return None
+
+
+def start(sandbox: Sandbox) -> str:
+    """Start the cloud in the background and return its URL."""
+    port = free_port(last_port(sandbox))
+    with sandbox.log.open("ab") as log:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "sandbox", "--state", str(sandbox.state), "serve", "--port", str(port)],
+            cwd=PROJECT,
+            stdout=log,
+            stderr=log,
+            stdin=subprocess.DEVNULL,
+            start_new_session=True,
+        )
+    sandbox.process_file.write_text(json.dumps({"pid": process.pid, "port": port}), encoding="utf-8")
+
+    def started() -> bool:
+        if process.poll() is not None:
+            raise SandboxError(f"The cloud ended with status {process.returncode}; its log is {sandbox.log}")
+        return endpoint(sandbox) is not None
+
+    wait_until(started, what=f"the cloud on port {port}", seconds=START_SECONDS, log=sandbox.log)
+    return f"http://127.0.0.1:{port}"
+
+
+def stop(sandbox: Sandbox) -> None:
+    """Stop this sandbox's cloud, whether it still answers or not."""
+    try:
+        pid = int(json.loads(sandbox.process_file.read_text(encoding="utf-8"))["pid"])
+    except (OSError, ValueError, KeyError):
+        return
+    if not is_cloud(pid, sandbox):
+        return
+    os.kill(pid, signal.SIGTERM)
+    wait_until(
+        lambda: not is_cloud(pid, sandbox),
+        what=f"the cloud (process {pid}) to stop",
+        seconds=STOP_SECONDS,
+        log=sandbox.log,
+    )
+
+
+def is_cloud(pid: int, sandbox: Sandbox) -> bool:
+    """Say whether a process is this sandbox's cloud: a process id alone may have been given to another since."""
+    try:
+        words = Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
+        state = Path(f"/proc/{pid}/stat").read_text(encoding="ascii").rpartition(")")[2].split()[0]
+    except OSError:
+        return False
+    return state != "Z" and str(sandbox.state).encode() in words and b"serve" in words

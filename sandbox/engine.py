@@ -1,0 +1,136 @@
+"""A Docker engine: the one that answers, else one that is installed from the distribution and started."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import subprocess
+from pathlib import Path
+
+import docker
+from docker.errors import DockerException
+
+from sandbox.errors import SandboxError
+from sandbox.settings import LABEL
+from sandbox.waiting import wait_until
+
+ENGINE_PID = Path("/run/digital-twin-dockerd.pid")
+ENGINE_LOG = Path("/var/log/digital-twin-dockerd.log")
+START_SECONDS = 60
+
+
+def answers() -> bool:
+    """Say whether a Docker engine answers where the environment (``DOCKER_HOST``) or the default says."""
+    try:
+        client = docker.from_env(timeout=10)
+        try:
+            client.ping()
+        finally:
+            client.close()
+    except DockerException:
+        return False
+    return True
+
+
+def outside_mtu() -> int:
+    """Return the MTU in bytes of the interface that carries the default route; 1500 when there is none.
+
+    A bridge with a larger MTU than the way out loses large packets wherever ICMP is filtered.
+    """
+    for line in Path("/proc/net/route").read_text(encoding="ascii").splitlines()[1:]:
+        interface, destination = line.split()[:2]
+        if destination == "00000000":
+            return int(Path(f"/sys/class/net/{interface}/mtu").read_text(encoding="ascii"))
+    return 1500
+
+
+def apt_install(packages: list[str]) -> None:
+    """Install Debian packages without their recommendations.
+
+    :raises SandboxError: this is no Debian family machine, its user is not root, or apt failed.
+    """
+    names = " ".join(packages)
+    if not shutil.which("apt-get"):
+        raise SandboxError(f"{names} is missing and this is no Debian family machine: install it and try again.")
+    if os.geteuid() != 0:
+        raise SandboxError(f"{names} is missing and only root can install it: sudo apt-get install {names}")
+    environment = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
+    for arguments in (["update", "-q"], ["install", "-y", "-q", "--no-install-recommends", *packages]):
+        done = subprocess.run(
+            ["apt-get", "-o", "DPkg::Lock::Timeout=120", *arguments],
+            env=environment,
+            capture_output=True,
+            text=True,
+            timeout=600,
+            check=False,
+        )
+        if done.returncode != 0:
+            raise SandboxError(f"apt-get {' '.join(arguments)} failed: {done.stderr.strip()[-800:]}")
+
+
+def ensure() -> None:
+    """Make sure that a Docker engine answers.
+
+    :raises SandboxError: none answers and none can be started here.
+    """
+    if answers():
+        return
+    if os.environ.get("DOCKER_HOST"):
+        raise SandboxError(f"DOCKER_HOST is {os.environ['DOCKER_HOST']}, where no Docker engine answers.")
+    if os.geteuid() != 0:
+        raise SandboxError(
+            "No Docker engine answers and only root can start one: start Docker, or run this as root, "
+            "or let your user into the docker group."
+        )
+    if not shutil.which("dockerd"):
+        apt_install(["docker.io", "iptables"])
+    if answers():
+        return
+    if Path("/run/systemd/system").is_dir():
+        subprocess.run(["systemctl", "start", "docker"], check=False, timeout=START_SECONDS)
+        wait_until(answers, what="the Docker engine that systemd started", seconds=START_SECONDS)
+        return
+    start_dockerd()
+
+
+def start_dockerd() -> None:
+    """Start ``dockerd`` without an init system and remember that it is ours to stop."""
+    with ENGINE_LOG.open("ab") as log:
+        process = subprocess.Popen(
+            ["dockerd", "--pidfile", str(ENGINE_PID), "--mtu", str(outside_mtu())],
+            stdout=log,
+            stderr=log,
+            stdin=subprocess.DEVNULL,
+            start_new_session=True,
+        )
+
+    def started() -> bool:
+        if process.poll() is not None:
+            raise SandboxError(f"dockerd ended with status {process.returncode}; its log is {ENGINE_LOG}")
+        return answers()
+
+    wait_until(started, what="the Docker engine's socket", seconds=START_SECONDS, log=ENGINE_LOG)
+
+
+def stop_if_ours() -> bool:
+    """Stop the engine when we started it and nothing of any sandbox runs on it; say whether it was stopped."""
+    if not ENGINE_PID.exists() or not answers():
+        return False
+    client = docker.from_env(timeout=30)
+    try:
+        if client.containers.list(filters={"label": LABEL}):
+            return False
+        if client.containers.list():
+            return False
+    finally:
+        client.close()
+    pid = int(ENGINE_PID.read_text(encoding="ascii"))
+    os.kill(pid, signal.SIGTERM)
+    wait_until(
+        lambda: not Path(f"/proc/{pid}").exists() or not ENGINE_PID.exists(),
+        what=f"dockerd (process {pid}) to stop",
+        seconds=START_SECONDS,
+        log=ENGINE_LOG,
+    )
+    return True

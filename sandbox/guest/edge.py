@@ -1,0 +1,91 @@
+"""The internet gateway: listens on each Elastic IP and passes on what the security groups let in.
+
+Runs in a container in the machine's network namespace (a port below 1024 needs root, the sandbox does not), with one
+argument: the file that names the routes, a JSON list of
+``{"address": "127.66.1.4", "port": 22, "target": "172.29.4.3", "sources": ["127.0.0.1/32"]}``.
+The file is replaced whole by the cloud whenever an address, an instance or a security group changes.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import ipaddress
+import json
+import sys
+from pathlib import Path
+from typing import NamedTuple
+
+LOOK_SECONDS = 0.1
+CONNECT_SECONDS = 10
+
+
+class Route(NamedTuple):
+    """One TCP port of one Elastic IP."""
+
+    address: str
+    port: int
+    target: str
+    sources: tuple[str, ...]
+
+    def admits(self, peer: str) -> bool:
+        """Say whether the security group lets this source address in."""
+        return any(ipaddress.ip_address(peer) in ipaddress.ip_network(source, strict=False) for source in self.sources)
+
+
+def read_routes(path: Path) -> set[Route]:
+    """Return what the file says; nothing while there is no file."""
+    try:
+        rows = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return set()
+    return {Route(row["address"], row["port"], row["target"], tuple(row["sources"])) for row in rows}
+
+
+async def pump(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    """Copy one direction of a connection until its end."""
+    with contextlib.suppress(OSError):
+        while data := await reader.read(65536):
+            writer.write(data)
+            await writer.drain()
+        if writer.can_write_eof():
+            writer.write_eof()
+
+
+async def serve(route: Route) -> asyncio.Server:
+    """Listen for one route."""
+
+    async def connected(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        with contextlib.closing(writer):
+            if not route.admits(writer.get_extra_info("peername")[0]):
+                return
+            try:
+                opening = asyncio.open_connection(route.target, route.port)
+                inner_reader, inner_writer = await asyncio.wait_for(opening, CONNECT_SECONDS)
+            except (TimeoutError, OSError):
+                # The host does not listen: a reset says so sooner than silence.
+                writer.transport.abort()
+                return
+            with contextlib.closing(inner_writer):
+                await asyncio.gather(pump(reader, inner_writer), pump(inner_reader, writer))
+
+    return await asyncio.start_server(connected, route.address, route.port)
+
+
+async def main(path: Path) -> None:
+    """Keep the listeners equal to the file."""
+    servers: dict[Route, asyncio.Server] = {}
+    while True:
+        wanted = read_routes(path)
+        for route in servers.keys() - wanted:
+            servers.pop(route).close()
+        for route in wanted - servers.keys():
+            try:
+                servers[route] = await serve(route)
+            except OSError as error:
+                print(f"{route.address}:{route.port}: {error}", file=sys.stderr, flush=True)
+        await asyncio.sleep(LOOK_SECONDS)
+
+
+if __name__ == "__main__":
+    asyncio.run(main(Path(sys.argv[1])))

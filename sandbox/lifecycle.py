@@ -1,0 +1,176 @@
+"""Up and down: from nothing to a cloud that answers, and back to nothing."""
+
+from __future__ import annotations
+
+import contextlib
+import shlex
+import shutil
+import urllib.request
+from pathlib import Path
+
+import docker
+from docker import DockerClient
+from docker.errors import NotFound
+from docker.models.containers import Container
+
+from sandbox import builds, engine
+from sandbox.cloud import process
+from sandbox.cloud.hosts import INSTANCE_LABEL, remove_cgroup
+from sandbox.errors import SandboxError
+from sandbox.settings import PROJECT, REGION, REGISTRY_PORT, Sandbox
+from sandbox.waiting import wait_until
+
+ENGINE_ANSWER_SECONDS = 600
+REGISTRY_SECONDS = 30
+PUSHED = "pushed.txt"
+PORT_LABEL = "digital_twin.port"
+
+
+def up(sandbox: Sandbox) -> str:
+    """Bring the sandbox up, reusing whatever of it runs; return the cloud's URL."""
+    for folder in (sandbox.state, sandbox.guest, sandbox.keys):
+        folder.mkdir(parents=True, exist_ok=True)
+    sandbox.state.chmod(0o700)
+    engine.ensure()
+    client = docker.from_env(timeout=ENGINE_ANSWER_SECONDS)
+    try:
+        builds.ensure_all(client, [*builds.HOSTS.values(), builds.REGISTRY, *builds.SERVICES])
+        url = process.endpoint(sandbox)
+        if url is None:
+            # Hosts of a cloud that died have no state behind them any more.
+            process.stop(sandbox)
+            remove_all(sandbox, client)
+        publish(sandbox, client, ensure_registry(sandbox, client))
+        ensure_edge(sandbox, client)
+        if url is None:
+            url = process.start(sandbox)
+    finally:
+        client.close()
+    write_environment(sandbox, url)
+    return url
+
+
+def down(sandbox: Sandbox) -> None:
+    """Stop and remove everything of this sandbox, and nothing else."""
+    process.stop(sandbox)
+    if engine.answers():
+        client = docker.from_env(timeout=ENGINE_ANSWER_SECONDS)
+        try:
+            remove_all(sandbox, client)
+        finally:
+            client.close()
+        engine.stop_if_ours()
+    if sandbox.state.exists():
+        shutil.rmtree(sandbox.state)
+
+
+def remove_all(sandbox: Sandbox, client: DockerClient) -> None:
+    """Remove this sandbox's containers, networks and volumes, found by their label."""
+    mine: dict[str, str | list[str] | bool] = {"label": sandbox.label_filter}
+    for container in client.containers.list(all=True, filters=mine, ignore_removed=True):
+        with contextlib.suppress(NotFound):
+            container.remove(force=True, v=True)
+        if INSTANCE_LABEL in container.labels:
+            remove_cgroup(container.attrs["Config"]["Hostname"])
+    for network in client.networks.list(filters=mine):
+        network.remove()
+    for volume in client.volumes.list(filters=mine):
+        volume.remove(force=True)
+    for stale in sandbox.guest.glob("imds/*.json"):
+        stale.unlink()
+
+
+def find(sandbox: Sandbox, client: DockerClient, part: str) -> Container | None:
+    """Return one of the sandbox's own containers when it runs; a dead one is removed."""
+    try:
+        container: Container = client.containers.get(sandbox.name(part))
+    except NotFound:
+        return None
+    if container.status == "running":
+        return container
+    container.remove(force=True, v=True)
+    return None
+
+
+def ensure_registry(sandbox: Sandbox, client: DockerClient) -> str:
+    """Make sure that the image registry runs; return its address on this machine."""
+    registry = find(sandbox, client, "registry")
+    if registry is None:
+        port = process.free_port(None)
+        registry = client.containers.run(
+            builds.REGISTRY.tag,
+            name=sandbox.name("registry"),
+            labels={**sandbox.labels, PORT_LABEL: str(port)},
+            ports={f"{REGISTRY_PORT}/tcp": ("127.0.0.1", port)},
+            detach=True,
+        )
+    address = f"127.0.0.1:{registry.labels[PORT_LABEL]}"
+
+    def answers() -> bool:
+        try:
+            with urllib.request.urlopen(f"http://{address}/v2/", timeout=2) as answer:
+                return bool(answer.status == 200)
+        except OSError:
+            return False
+
+    wait_until(answers, what=f"the image registry on {address}", seconds=REGISTRY_SECONDS)
+    return address
+
+
+def publish(sandbox: Sandbox, client: DockerClient, address: str) -> None:
+    """Push what the stack expects to find in a registry, when it changed since it was last pushed."""
+    record = sandbox.state / PUSHED
+    pushed = set(record.read_text(encoding="utf-8").splitlines()) if record.exists() else set()
+    wanted = {image.published: image.tag for image in builds.SERVICES}
+    wanted |= {name: tag for tag, name in builds.PUBLISHED_BASE.items()}
+    lines = {f"{address} {name} {client.images.get(tag).id}": (name, tag) for name, tag in wanted.items()}
+    for line in lines.keys() - pushed:
+        name, tag = lines[line]
+        repository, version = name.rsplit(":", 1)
+        client.images.get(tag).tag(f"{address}/{repository}", version)
+        for event in client.images.push(f"{address}/{repository}", version, stream=True, decode=True):
+            if "error" in event:
+                raise SandboxError(f"{name} could not be pushed to the registry on {address}: {event['error']}")
+        client.images.remove(f"{address}/{repository}:{version}")
+    record.write_text("\n".join(sorted(lines)), encoding="utf-8")
+
+
+def ensure_edge(sandbox: Sandbox, client: DockerClient) -> None:
+    """Make sure that the internet gateway runs, which answers on the Elastic IPs."""
+    if find(sandbox, client, "edge"):
+        return
+    client.containers.run(
+        builds.HOSTS["debian13"].tag,
+        ["python3", "/guest/edge.py", "/state/edge.json"],
+        name=sandbox.name("edge"),
+        labels=sandbox.labels,
+        network_mode="host",
+        stop_signal="SIGKILL",
+        volumes={
+            str(Path(__file__).parent / "guest"): {"bind": "/guest", "mode": "ro"},
+            str(sandbox.guest): {"bind": "/state", "mode": "ro"},
+        },
+        detach=True,
+    )
+
+
+def write_environment(sandbox: Sandbox, url: str) -> None:
+    """Write the file to source, after which the collection's commands work against the sandbox as against AWS."""
+    inventory = PROJECT / "inventory"
+    values = {
+        "AWS_ENDPOINT_URL": url,
+        "AWS_ACCESS_KEY_ID": "sandbox",
+        "AWS_SECRET_ACCESS_KEY": "sandbox",
+        "AWS_REGION": REGION,
+        "AWS_DEFAULT_REGION": REGION,
+        "AWS_EC2_METADATA_DISABLED": "true",
+        "SANDBOX_DIR": str(sandbox.state),
+        "ANSIBLE_CONFIG": str(PROJECT / "ansible.cfg"),
+        "ANSIBLE_INVENTORY": f"{inventory / 'aws_ec2.yml'},{inventory / 'sandbox'}",
+    }
+    lines = ["# Source this: the collection's commands then work against the sandbox as they would against AWS."]
+    lines += ["unset AWS_PROFILE AWS_SESSION_TOKEN AWS_SECURITY_TOKEN"]
+    lines += [f"export {name}={shlex.quote(value)}" for name, value in values.items()]
+    lines += [f"export PATH={shlex.quote(str(PROJECT / '.venv' / 'bin'))}:$PATH"]
+    sandbox.environment_file.write_text("\n".join(lines) + "\n", encoding="utf-8")
+    sandbox.environment_file.chmod(0o600)
