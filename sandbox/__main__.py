@@ -26,6 +26,7 @@ def parser() -> argparse.ArgumentParser:
     commands.add_parser("up", help="start it, or reuse what runs")
     commands.add_parser("down", help="stop and remove everything of it")
     commands.add_parser("status", help="say what runs")
+    commands.add_parser("running", help="exit with 0 if it runs")
     commands.add_parser("images", help="only build the hosts' images, for the role tests")
     serve = commands.add_parser("serve", help="be the cloud, in the foreground")
     serve.add_argument("--port", type=int, required=True)
@@ -55,6 +56,8 @@ def run(arguments: argparse.Namespace) -> None:
             lifecycle.down(sandbox)
         case "status":
             print(json.dumps({"endpoint": process.endpoint(sandbox), "state": str(sandbox.state), "id": sandbox.id}))
+        case "running":
+            print(running(sandbox))
         case "images":
             engine.ensure()
             client = docker.from_env(timeout=lifecycle.ENGINE_ANSWER_SECONDS)

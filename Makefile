@@ -1,0 +1,72 @@
+# The contract is in README.md; `make help` prints it.
+SHELL := /bin/bash
+.SHELLFLAGS := -eu -o pipefail -c
+.ONESHELL:
+.DEFAULT_GOAL := help
+
+PYTHON ?= python3
+UV_VERSION := 0.13.9
+SANDBOX_DIR ?= $(CURDIR)/.sandbox
+BIN := $(CURDIR)/.venv/bin
+export SANDBOX_DIR
+export PATH := $(BIN):$(PATH)
+
+.PHONY: help
+help: ## Print this
+	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 16
+
+.PHONY: setup
+setup: .venv/.ready ## Make .venv from the pinned requirements
+
+.venv/.ready: requirements.txt
+	@$(PYTHON) -c 'import sys; assert sys.version_info >= (3, 11), f"Python 3.11 or newer is needed, not {sys.version.split()[0]}: make setup PYTHON=python3.12"'
+	$(PYTHON) -m venv --clear .venv
+	$(BIN)/pip install --quiet --disable-pip-version-check uv==$(UV_VERSION)
+	$(BIN)/uv pip install --quiet --python $(BIN)/python -r requirements.txt
+	touch $@
+
+.PHONY: lock
+lock: setup ## Pin requirements.in anew, for every Python from 3.11
+	uv pip compile --quiet --universal --python-version 3.11 --no-annotate --no-header --upgrade requirements.in -o requirements.txt
+
+.PHONY: sandbox
+sandbox: setup ## From nothing to a running, verified lab on this machine
+	python -m sandbox up
+	. $(SANDBOX_DIR)/env
+	ansible-playbook site.yml
+
+.PHONY: sandbox-down
+sandbox-down: setup ## Destroy the lab, stop what the sandbox started, and only that
+	if python -m sandbox running; then
+	  . $(SANDBOX_DIR)/env
+	  ansible-playbook playbooks/destroy.yml -e lab_destroy_confirm=digital-twin
+	fi
+	python -m sandbox down
+
+.PHONY: test
+test: setup ## Lint, unit, every molecule scenario, end to end
+	pytest
+
+.PHONY: lint
+lint: setup ## The tree itself: formats, types, Ansible's and the collection's own rules
+	pytest -m gate
+
+.PHONY: test-unit
+test-unit: setup ## Modules, the cognitive service, the sandbox's parts
+	pytest -m unit
+
+.PHONY: test-role
+test-role: setup ## One role's molecule scenario: make test-role ROLE=docker
+	pytest -m molecule -k "$(or $(ROLE),$(error ROLE is empty; one of: $(notdir $(wildcard roles/*))))"
+
+.PHONY: test-e2e
+test-e2e: setup ## The whole lab's life in a sandbox of its own
+	pytest -m e2e
+
+.PHONY: docs
+docs: setup ## Write docs/reference from the plugins and the roles' argument specs
+	python docs/generate.py
+
+.PHONY: bench
+bench: setup ## Time the lab's phases
+	python bench/phases.py

@@ -1,0 +1,110 @@
+# Copyright (c) the digital_twin.robotics_lab maintainers
+# GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""A running lab: found, entered, changed only where it drifted, and back after a stop."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from tests.support.lab import Cloud, execute
+
+NAME = "robotics-lab"
+HOSTS = [f"{NAME}-1", f"{NAME}-2"]
+
+
+def inventory(cloud: Cloud) -> dict[str, Any]:
+    listing = execute(["ansible-inventory", "--list"], cloud.environment).must_succeed().output
+    return dict(json.loads(listing[listing.index("{") :]))
+
+
+def on_host(cloud: Cloud, command: str, host: str = HOSTS[0]) -> str:
+    """Run a shell command on a lab host over SSH and return its standard output."""
+    words = ["ansible", host, "-b", "-m", "ansible.builtin.shell", "-a", command]
+    output = execute(words, {**cloud.environment, "ANSIBLE_CALLBACK_RESULT_FORMAT": "json"}).must_succeed().output
+    return output.split(">>\n", 1)[-1].strip()
+
+
+def test_the_inventory_finds_the_hosts(lab: Cloud) -> None:
+    found = inventory(lab)
+    assert sorted(found["lab_robotics_lab"]["hosts"]) == HOSTS
+    assert sorted(found["lab"]["hosts"]) == HOSTS
+    assert sorted(found["gpu_a10g"]["hosts"]) == HOSTS
+    addresses = {row["PublicIp"] for row in lab.client("ec2").describe_addresses()["Addresses"]}
+    assert {found["_meta"]["hostvars"][host]["ansible_host"] for host in HOSTS} == addresses
+
+
+def test_a_second_run_changes_nothing(lab: Cloud) -> None:
+    again = lab.playbook("site.yml").must_succeed()
+    assert set(HOSTS) <= set(again.recap)
+    assert again.changed == {}
+
+
+def test_only_the_drift_is_shown_and_mended(lab: Cloud) -> None:
+    ec2 = lab.client("ec2")
+    group = ec2.describe_security_groups(Filters=[{"Name": "tag:Name", "Values": [f"{NAME}-sg"]}])["SecurityGroups"][0]
+    before = group["IpPermissions"]
+    ec2.authorize_security_group_ingress(
+        GroupId=group["GroupId"], IpProtocol="tcp", FromPort=31337, ToPort=31337, CidrIp="198.51.100.0/24"
+    )
+    shown = lab.playbook("site.yml", "--check", "--diff").must_succeed()
+    assert shown.changed == {"localhost": 1}
+    assert "31337" in shown.output
+    mended = lab.playbook("playbooks/provision.yml").must_succeed()
+    assert mended.changed == {"localhost": 1}
+    after = ec2.describe_security_groups(GroupIds=[group["GroupId"]])["SecurityGroups"][0]["IpPermissions"]
+    assert sorted(map(json.dumps, after)) == sorted(map(json.dumps, before))
+
+
+def test_the_bootstrap_left_its_marks(lab: Cloud) -> None:
+    assert on_host(lab, "test -s /var/log/user-data.log && cloud-init status") == "status: done"
+    assert on_host(lab, "stat -c %U ~admin/.setup-complete") == "admin"
+
+
+def test_metadata_needs_a_token_and_stays_on_the_host(lab: Cloud) -> None:
+    address = "http://169.254.169.254/latest"
+    assert on_host(lab, f"curl -s -m 5 -o /dev/null -w '%{{http_code}}' {address}/meta-data/instance-id") == "401"
+    token = f"curl -s -m 5 -X PUT -H 'X-aws-ec2-metadata-token-ttl-seconds: 60' {address}/api/token"
+    asked = on_host(lab, f'curl -s -m 5 -H "X-aws-ec2-metadata-token: $({token})" {address}/meta-data/instance-id')
+    assert asked == inventory(lab)["_meta"]["hostvars"][HOSTS[0]]["lab_instance_id"]
+    # One hop further, in a container behind the host's own bridge, the token never arrives.
+    ask = (
+        f"import urllib.request as u; q = u.Request('{address}/api/token', method='PUT'); "
+        "q.add_header('X-aws-ec2-metadata-token-ttl-seconds', '60'); u.urlopen(q, timeout=3)"
+    )
+    image = "$(docker inspect -f {% raw %}{{.Config.Image}}{% endraw %} $(docker ps -q --filter name=cognitive))"
+    inside = on_host(lab, f'docker run --rm --entrypoint python3 {image} -c "{ask}" 2>&1 || true')
+    assert "timed out" in inside
+
+
+def test_hosts_stopped_and_started_through_the_api_come_back(lab: Cloud) -> None:
+    ec2 = lab.client("ec2")
+    ids = [inventory(lab)["_meta"]["hostvars"][host]["lab_instance_id"] for host in HOSTS]
+    ec2.stop_instances(InstanceIds=ids)
+    ec2.get_waiter("instance_stopped").wait(InstanceIds=ids, WaiterConfig={"Delay": 1, "MaxAttempts": 60})
+    assert not set(HOSTS) & set(inventory(lab)["_meta"]["hostvars"])
+    ec2.start_instances(InstanceIds=ids)
+    ec2.get_waiter("instance_running").wait(InstanceIds=ids, WaiterConfig={"Delay": 1, "MaxAttempts": 60})
+    assert set(HOSTS) <= set(inventory(lab)["_meta"]["hostvars"])
+    lab.playbook("playbooks/provision.yml").must_succeed()
+    lab.playbook("playbooks/verify.yml").must_succeed()
+
+
+def test_a_broken_stack_fails_verify_and_takes_the_mark_back(lab: Cloud) -> None:
+    on_host(lab, "docker stop $(docker ps -q --filter name=redis)")
+    failed = lab.playbook("playbooks/verify.yml")
+    assert failed.status == 2
+    assert failed.recap[HOSTS[0]]["failed"] == 1
+    assert failed.recap[HOSTS[1]]["failed"] == 0
+    assert on_host(lab, "test ! -e ~admin/.setup-complete && echo gone") == "gone"
+    lab.playbook("site.yml").must_succeed()
+    assert on_host(lab, "stat -c %U ~admin/.setup-complete") == "admin"
+
+
+def test_status_says_what_runs(lab: Cloud) -> None:
+    said = lab.playbook("playbooks/status.yml").must_succeed()
+    assert said.changed == {}
+    for host in HOSTS:
+        assert host in said.output
+    assert "running" in said.output

@@ -1,0 +1,140 @@
+# Copyright (c) the digital_twin.robotics_lab maintainers
+# GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""A sandbox of the tests' own, and the collection's commands run in it as its user would run them."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import boto3
+
+from sandbox.cloud import process
+from sandbox.settings import REGION, Sandbox
+from tests.support.project import ROOT, clean_environment
+
+RECAP = re.compile(r"^(\S+)\s+: ok=(\d+)\s+changed=(\d+)\s+unreachable=(\d+)\s+failed=(\d+)", re.MULTILINE)
+COMMAND_SECONDS = 900
+
+
+@dataclass(frozen=True)
+class Result:
+    """How one command ended.
+
+    Attributes:
+        recap: per host the counts ok, changed, unreachable and failed of Ansible's recap.
+    """
+
+    status: int
+    output: str
+
+    @property
+    def recap(self) -> dict[str, dict[str, int]]:
+        names = ("ok", "changed", "unreachable", "failed")
+        return {row[0]: dict(zip(names, map(int, row[1:]), strict=True)) for row in RECAP.findall(self.output)}
+
+    @property
+    def changed(self) -> dict[str, int]:
+        """Return how many tasks changed something, by host; hosts without a change are left out."""
+        return {host: counts["changed"] for host, counts in self.recap.items() if counts["changed"]}
+
+    def must_succeed(self) -> Result:
+        assert self.status == 0, self.output[-6000:]
+        return self
+
+
+@dataclass
+class Cloud:
+    """A running sandbox and what a user's shell would hold after ``. .sandbox/env``."""
+
+    sandbox: Sandbox
+    environment: dict[str, str] = field(default_factory=dict)
+    lab_runs: bool = False
+
+    @property
+    def url(self) -> str:
+        return self.environment["AWS_ENDPOINT_URL"]
+
+    def up(self) -> None:
+        """Start or reuse it, and read its environment file as a shell does."""
+        self.command("up").must_succeed()
+        script = f"set -a; . '{self.sandbox.environment_file}'; env -0"
+        shell = subprocess.run(
+            ["bash", "-c", script], env=clean_environment(), capture_output=True, text=True, check=True, timeout=60
+        )
+        self.environment = dict(line.split("=", 1) for line in shell.stdout.split("\0") if "=" in line)
+
+    def command(self, *words: str) -> Result:
+        """Run one of the sandbox's own commands."""
+        arguments = [sys.executable, "-m", "sandbox", "--state", str(self.sandbox.state), *words]
+        return execute(arguments, clean_environment())
+
+    def playbook(self, name: str, *arguments: str, timeout: float = COMMAND_SECONDS, **variables: Any) -> Result:
+        """Run a playbook with extra variables."""
+        words = ["ansible-playbook", name, *arguments]
+        if variables:
+            words += ["--extra-vars", json.dumps(variables)]
+        return execute(words, self.environment, timeout)
+
+    def client(self, service: str) -> Any:
+        """Return a boto3 client of the sandbox's account."""
+        connect: Any = boto3.client
+        return connect(
+            service,
+            endpoint_url=self.url,
+            region_name=REGION,
+            aws_access_key_id="sandbox",
+            aws_secret_access_key="sandbox",
+        )
+
+    def control(self, method: str, path: str, data: Any = None) -> Any:
+        """Ask the sandbox itself."""
+        return process.control(self.url, method, path, data)
+
+    def mutating_calls(self) -> list[str]:
+        """Return the calls since the journal was last emptied that would have changed something."""
+        return [f"{call['service']}:{call['action']}" for call in self.control("GET", "calls") if call["mutating"]]
+
+
+def execute(words: list[str], environment: Mapping[str, str], timeout: float = COMMAND_SECONDS) -> Result:
+    """Run a command to its end and return its output, both streams as a terminal would show them."""
+    done = subprocess.run(
+        words,
+        cwd=ROOT,
+        env=dict(environment),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        stdin=subprocess.DEVNULL,
+        text=True,
+        timeout=timeout,
+        check=False,
+    )
+    return Result(done.returncode, done.stdout)
+
+
+def kill_when(words: list[str], environment: Mapping[str, str], log: Path, seen: str, timeout: float = 300) -> str:
+    """Start a command, kill it and its children with SIGKILL as soon as its output holds a text; return the output."""
+    with log.open("w", encoding="utf-8") as stream:
+        running = subprocess.Popen(
+            words, cwd=ROOT, env=dict(environment), stdout=stream, stderr=subprocess.STDOUT, process_group=0
+        )
+    deadline = time.monotonic() + timeout
+    try:
+        while seen not in log.read_text(encoding="utf-8"):
+            assert running.poll() is None, f"ended before {seen!r} appeared:\n{log.read_text(encoding='utf-8')}"
+            assert time.monotonic() < deadline, f"no {seen!r} within {timeout} s:\n{log.read_text(encoding='utf-8')}"
+            time.sleep(0.02)
+    finally:
+        os.killpg(running.pid, signal.SIGKILL)
+        running.wait(timeout=30)
+    return log.read_text(encoding="utf-8")

@@ -1,0 +1,146 @@
+# Copyright (c) the digital_twin.robotics_lab maintainers
+# GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What the fault injector decides, and that boto3 understands its answers as AWS's own."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any
+
+import boto3
+import pytest
+from botocore.config import Config
+from botocore.exceptions import ClientError, ReadTimeoutError
+from werkzeug.serving import make_server
+
+from sandbox.cloud.faults import Call, Injector, Rule
+from sandbox.cloud.front import Front
+from sandbox.cloud.process import control
+from sandbox.errors import SandboxError
+
+
+class NoHosts:
+    """Stands where the reconciler would: no host follows these calls."""
+
+    def follow(self) -> None: ...
+
+    def reboot(self, ids: Iterable[str]) -> None: ...
+
+
+@pytest.fixture
+def front() -> Iterator[str]:
+    """Serve the front with an application behind it that answers every call with an empty EC2 list."""
+
+    def behind(environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
+        start_response("200 OK", [("Content-Type", "text/xml")])
+        return [b"<DescribeVpcsResponse><vpcSet/></DescribeVpcsResponse>"]
+
+    reconciler: Any = NoHosts()
+    server = make_server("127.0.0.1", 0, Front("test", behind, reconciler), threaded=True)
+    thread = threading.Thread(target=server.serve_forever)
+    thread.start()
+    yield f"http://127.0.0.1:{server.server_port}"
+    server.shutdown()
+    thread.join(timeout=10)
+    server.server_close()
+
+
+def client(service: str, url: str) -> Any:
+    """Return a client that does not retry, so that each call is one request."""
+    connect: Any = boto3.client
+    config = Config(retries={"total_max_attempts": 1}, read_timeout=1)
+    return connect(
+        service,
+        endpoint_url=url,
+        region_name="us-east-1",
+        aws_access_key_id="a",
+        aws_secret_access_key="b",
+        config=config,
+    )
+
+
+def inject(url: str, **rule: Any) -> None:
+    control(url, "POST", "faults", rule)
+
+
+@pytest.mark.parametrize(
+    ("kind", "code"),
+    [("throttling", "RequestLimitExceeded"), ("error", "InternalError"), ("denied", "UnauthorizedOperation")],
+)
+def test_ec2_errors_are_understood(front: str, kind: str, code: str) -> None:
+    inject(front, kind=kind, service="ec2", action="DescribeVpcs", count=1)
+    with pytest.raises(ClientError) as caught:
+        client("ec2", front).describe_vpcs()
+    assert caught.value.response["Error"]["Code"] == code
+    assert client("ec2", front).describe_vpcs()["Vpcs"] == [], "a spent rule must let the next call through"
+
+
+@pytest.mark.parametrize(
+    ("service", "operation", "arguments", "code"),
+    [
+        ("ssm", "get_parameter", {"Name": "x"}, "AccessDenied"),
+        ("iam", "list_roles", {}, "AccessDenied"),
+    ],
+)
+def test_other_protocols_are_understood(
+    front: str, service: str, operation: str, arguments: dict[str, str], code: str
+) -> None:
+    inject(front, kind="denied", service=service)
+    with pytest.raises(ClientError) as caught:
+        getattr(client(service, front), operation)(**arguments)
+    assert caught.value.response["Error"]["Code"] == code
+
+
+def test_capacity_names_the_type(front: str) -> None:
+    inject(front, kind="capacity", service="ec2", action="RunInstances", types=["g5.xlarge"])
+    with pytest.raises(ClientError, match=r"g5\.xlarge capacity") as caught:
+        client("ec2", front).run_instances(ImageId="ami-1", InstanceType="g5.xlarge", MinCount=1, MaxCount=1)
+    assert caught.value.response["Error"]["Code"] == "InsufficientInstanceCapacity"
+    # Another type passes; what is behind answers with an empty list.
+    client("ec2", front).run_instances(ImageId="ami-1", InstanceType="g4dn.xlarge", MinCount=1, MaxCount=1)
+
+
+def test_timeout_keeps_the_caller_waiting(front: str) -> None:
+    inject(front, kind="timeout", service="ec2", seconds=3)
+    with pytest.raises(ReadTimeoutError):
+        client("ec2", front).describe_vpcs()
+
+
+def test_the_journal_tells_reads_from_writes(front: str) -> None:
+    client("ec2", front).describe_vpcs()
+    client("ec2", front).create_vpc(CidrBlock="10.0.0.0/16")
+    calls = control(front, "GET", "calls")
+    assert [(call["action"], call["mutating"]) for call in calls] == [("DescribeVpcs", False), ("CreateVpc", True)]
+
+
+def test_probability_repeats_from_run_to_run() -> None:
+    def hits() -> list[bool]:
+        injector = Injector()
+        injector.add(Rule("error", probability=0.5))
+        return [injector.decide(Call("ec2", "DescribeVpcs")) is not None for _ in range(200)]
+
+    assert hits() == hits()
+    assert 60 < sum(hits()) < 140
+
+
+def test_zones_limit_a_rule() -> None:
+    injector = Injector()
+    injector.add(Rule("capacity", zones=["us-east-1a"]))
+    assert injector.decide(Call("ec2", "RunInstances", zone="us-east-1b")) is None
+    assert injector.decide(Call("ec2", "RunInstances", zone="us-east-1a")) is not None
+
+
+@pytest.mark.parametrize(
+    ("rule", "message"),
+    [
+        ({"kind": "fire"}, "fault kind: 'fire'; allowed: throttling, capacity, error, timeout, denied"),
+        ({"kind": "error", "probability": 2.0}, "fault probability: 2.0; allowed: more than 0, at most 1"),
+        ({"kind": "error", "count": -1}, "fault count: -1; allowed: 0 (no limit) or more"),
+    ],
+)
+def test_bad_rules_are_refused(rule: dict[str, Any], message: str) -> None:
+    with pytest.raises(SandboxError) as caught:
+        Rule(**rule)
+    assert str(caught.value) == message
