@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import docker
+import yaml
 from docker import DockerClient
 from docker.errors import BuildError, DockerException, ImageNotFound
 
@@ -44,19 +45,26 @@ class Image:
 
 
 BASES = {"digital-twin/base:debian13": "trixie", "digital-twin/base:debian12": "bookworm"}
-PUBLISHED_BASE = {"digital-twin/base:debian13": "library/debian:trixie-slim"}
+# The names under which the stack looks for its images are the role's to say.
+STACK = yaml.safe_load((PROJECT / "roles" / "digital_twin_stack" / "defaults" / "main.yml").read_text("utf-8"))
+PUBLISHED_BASE = {"digital-twin/base:debian13": str(STACK["digital_twin_stack_base_image"])}
 HOSTS = {
     "debian13": Image("digital-twin/host:debian13", IMAGES / "host", "digital-twin/base:debian13"),
     "debian12": Image("digital-twin/host:debian12", IMAGES / "host", "digital-twin/base:debian12"),
 }
 REGISTRY = Image("digital-twin/registry:debian13", IMAGES / "registry", "digital-twin/base:debian13")
 SERVICES = (
-    Image("digital-twin/redis:8", IMAGES / "redis", "digital-twin/base:debian13", "library/redis:8.0"),
+    Image(
+        "digital-twin/redis:debian13",
+        IMAGES / "redis",
+        "digital-twin/base:debian13",
+        STACK["digital_twin_stack_redis_image"],
+    ),
     Image(
         "digital-twin/cognitive:local",
         PROJECT / "compose" / "cognitive",
         "digital-twin/base:debian13",
-        "digital-twin/cognitive:1.0.0",
+        STACK["digital_twin_stack_cognitive_image"],
     ),
 )
 

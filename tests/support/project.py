@@ -23,8 +23,8 @@ NAMESPACE = "digital_twin"
 NAME = "robotics_lab"
 FQCN = f"{NAMESPACE}.{NAME}"
 
-# What a sourced sandbox environment or a user's own settings would change in a command's behaviour.
-_FOREIGN_SETTINGS = ("ANSIBLE_", "AWS_", "MOLECULE_", "MOTO_")
+# What a sourced sandbox environment, a git hook or a user's own settings would change in a command's behaviour.
+_FOREIGN_SETTINGS = ("ANSIBLE_", "AWS_", "GIT_", "MOLECULE_", "MOTO_")
 
 
 @cache
@@ -166,6 +166,21 @@ def run(
     if result.returncode:
         pytest.fail(f"{shown} exited {result.returncode}\n{result.stdout}\n{result.stderr}", pytrace=False)
     return result.stdout
+
+
+def expect_none(found: Iterable[str], advice: str = "") -> None:
+    """Fail with a list of findings, one a line, unless it is empty.
+
+    Args:
+        found: the findings.
+        advice: a first line that says what to do about them.
+
+    Raises:
+        pytest.fail.Exception: something was found.
+    """
+    lines = list(found)
+    if lines:
+        pytest.fail("\n".join([advice, *lines] if advice else lines), pytrace=False)
 
 
 def copy_project(target: Path, leave_out: Iterable[str] = ()) -> None:

@@ -1,0 +1,248 @@
+# Copyright (c) the digital_twin.robotics_lab maintainers
+# GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""The HTTP side: routes, answers, and what happens between a request and the channel."""
+
+from __future__ import annotations
+
+import json
+import logging
+import time
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+
+import aiohttp
+from aiohttp import web
+from aiohttp.typedefs import Handler, Middleware
+
+from . import __version__, bus, intent, nim
+from .config import Settings
+from .intent import Intent, Refused
+from .places import Places
+
+LOG = logging.getLogger("cognitive")
+MAX_BODY = 16 * 1024
+USAGE = "Send JSON: curl -H 'Content-Type: application/json' -d '{\"text\": \"move to zone b\"}' .../command"
+ROUTES = {
+    "POST /command": "understand a text and send the command to the robot",
+    "POST /intent": "understand a text and send nothing",
+    "GET /places": "the places the robot knows",
+    "GET /health": "200 when commands can be sent, else 503 and why",
+}
+
+
+class RequestError(Exception):
+    """A request that gets an error as its answer.
+
+    :ivar status: HTTP status.
+    :ivar code: one word for programs.
+    """
+
+    def __init__(self, status: int, code: str, message: str, **details: object) -> None:
+        """Remember what the answer consists of."""
+        super().__init__(message)
+        self.status = status
+        self.code = code
+        self.details = details
+
+
+@dataclass(frozen=True)
+class Understood:
+    """A command and where it comes from.
+
+    :param source: ``nim`` or ``keywords``.
+    :param fallback: why the keywords had to do although NIM is configured; empty otherwise.
+    """
+
+    intent: Intent
+    source: str
+    fallback: str = ""
+
+    def answer(self) -> dict[str, object]:
+        """Return what every answer about this command carries."""
+        fields: dict[str, object] = {"command": self.intent.message(), "source": self.source}
+        return {**fields, "fallback": self.fallback} if self.fallback else fields
+
+
+class Service:
+    """What the routes share."""
+
+    def __init__(self, settings: Settings, places: Places) -> None:
+        """Prepare; connections are opened by :meth:`run`."""
+        self.settings = settings
+        self.places = places
+        self.bus = bus.CommandBus(bus.connect(settings), settings.channel, settings.redis_timeout)
+        self._nim: nim.NimClient | None = None
+        self._nim_state: dict[str, str] = {"state": "not asked yet" if settings.nim else "not configured"}
+
+    async def run(self, _app: web.Application) -> AsyncIterator[None]:
+        """Hold the connections open while the application runs."""
+        async with aiohttp.ClientSession() as session:
+            if self.settings.nim:
+                self._nim = nim.NimClient(session, self.settings.nim)
+            yield
+        await self.bus.close()
+
+    async def understand(self, text: str) -> Understood:
+        """Return the command that a text asks for.
+
+        :raises Refused: there is none that may be sent.
+        """
+        plain = intent.immediate(text, self.places)
+        if plain or self._nim is None:
+            return Understood(plain or intent.parse(text, self.places), "keywords")
+        try:
+            understood = Understood(await self._nim.ask(text, self.places), "nim")
+        except nim.NimError as error:
+            self._nim_state = {"state": "failing", "reason": str(error)}
+            LOG.warning("nim_fallback", extra={"fields": {"reason": str(error)}})
+            return Understood(intent.parse(text, self.places), "keywords", fallback=str(error))
+        except Refused:
+            self._nim_state = {"state": "ok"}
+            raise
+        self._nim_state = {"state": "ok"}
+        return understood
+
+    async def health(self) -> tuple[int, dict[str, object]]:
+        """Return status and body of the health answer; takes at most the time that Redis is given."""
+        redis = {"state": "ok"}
+        try:
+            await self.bus.check()
+        except bus.BusError as error:
+            redis = {"state": "unavailable", "reason": str(error)}
+        healthy = redis["state"] == "ok"
+        body: dict[str, object] = {
+            "status": "ok" if healthy else "unavailable",
+            "version": __version__,
+            # NIM is no reason to be unhealthy: keywords do its work meanwhile.
+            "dependencies": {"redis": redis, "nim": self._nim_state},
+        }
+        return (200, body) if healthy else (503, {**body, "reason": redis["reason"]})
+
+
+def make_app(settings: Settings, places: Places) -> web.Application:
+    """Return the application."""
+    service = Service(settings, places)
+
+    async def command(request: web.Request) -> web.Response:
+        ticket = service.bus.ticket()
+        text = await _text(request, settings.max_text)
+        understood = await service.understand(text)
+        try:
+            receivers = await service.bus.publish(understood.intent, ticket)
+        except bus.SupersededError:
+            message = "A stop came before this command could be sent; it was dropped."
+            raise RequestError(409, "superseded", message, **understood.answer()) from None
+        except bus.BusError as error:
+            message = f"The command was NOT sent: {error}."
+            raise RequestError(503, "redis_unavailable", message, **understood.answer()) from None
+        body = {"published": True, "channel": settings.channel, "receivers": receivers, **understood.answer()}
+        if receivers == 0:
+            body["warning"] = f"Nobody listens on {settings.channel}: no robot received this."
+        fields = {"command": understood.intent.message(), "source": understood.source, "receivers": receivers}
+        LOG.info("command", extra={"fields": fields})
+        return web.json_response(body)
+
+    async def parse(request: web.Request) -> web.Response:
+        understood = await service.understand(await _text(request, settings.max_text))
+        return web.json_response({"published": False, **understood.answer()})
+
+    async def known_places(_request: web.Request) -> web.Response:
+        listed = [
+            {"name": place.name, "coordinates": list(place.coordinates), "aliases": list(place.aliases)}
+            for place in places
+        ]
+        return web.json_response({"places": listed})
+
+    async def health(_request: web.Request) -> web.Response:
+        status, body = await service.health()
+        return web.json_response(body, status=status)
+
+    async def index(_request: web.Request) -> web.Response:
+        return web.json_response({"service": "cognitive", "version": __version__, "routes": ROUTES})
+
+    app = web.Application(client_max_size=MAX_BODY, middlewares=[_errors(places)])
+    app.cleanup_ctx.append(service.run)
+    app.add_routes(
+        [
+            web.get("/", index),
+            web.get("/health{_:/?}", health),
+            web.get("/places{_:/?}", known_places),
+            web.post("/command{_:/?}", command),
+            web.post("/intent{_:/?}", parse),
+        ]
+    )
+    return app
+
+
+async def _text(request: web.Request, longest: int) -> str:
+    """Return the text of a request.
+
+    :raises RequestError: there is none that can be used.
+    """
+    # A page in somebody's browser can post a form to this port, but not JSON: that keeps strange pages off the robot.
+    if request.content_type != "application/json":
+        raise RequestError(415, "not_json", f"The content type is {request.content_type}. {USAGE}")
+    try:
+        body = json.loads(await request.text())
+    except (ValueError, LookupError, RecursionError):
+        raise RequestError(400, "not_json", f"The body is not JSON. {USAGE}") from None
+    text = body.get("text") if isinstance(body, dict) else None
+    if not isinstance(text, str):
+        raise RequestError(400, "no_text", f'The body has no "text" of type string. {USAGE}')
+    text = text.strip()
+    if not text:
+        raise RequestError(400, "empty_text", f"The text is empty. {USAGE}")
+    if len(text) > longest:
+        raise RequestError(413, "text_too_long", f"The text has {len(text)} characters; allowed are {longest}.")
+    if not text.isprintable():
+        raise RequestError(400, "not_printable", "The text has control characters; send one line of plain text.")
+    return text
+
+
+def _errors(places: Places) -> Middleware:
+    """Return the middleware that answers in JSON whatever happens, and writes one line for each request."""
+
+    @web.middleware
+    async def middleware(request: web.Request, handler: Handler) -> web.StreamResponse:
+        started = time.monotonic()
+        response: web.StreamResponse
+        error = ""
+        try:
+            response = await handler(request)
+        except RequestError as refused:
+            error = refused.code
+            response = _failure(refused.status, refused.code, str(refused), **refused.details)
+        except Refused as refused:
+            error = refused.code
+            response = _failure(422, refused.code, str(refused), places=places.names)
+        except web.HTTPRequestEntityTooLarge:
+            error = "body_too_large"
+            response = _failure(413, error, f"The body is larger than {MAX_BODY} bytes.")
+        except web.HTTPException as answer:
+            if answer.status < 400:
+                raise
+            error = answer.reason.lower().replace(" ", "_")
+            message = f"{request.method} {request.path}: {answer.reason}."
+            response = _failure(answer.status, error, message, routes=ROUTES)
+        except Exception:
+            LOG.exception("internal_error", extra={"fields": {"method": request.method, "path": request.path}})
+            error = "internal_error"
+            response = _failure(500, error, "The service failed; its log says why.")
+        quiet = request.path == "/health" and response.status == 200
+        fields = {
+            "method": request.method,
+            "path": request.path,
+            "status": response.status,
+            "ms": round((time.monotonic() - started) * 1000, 1),
+            **({"error": error} if error else {}),
+        }
+        LOG.log(logging.DEBUG if quiet else logging.INFO, "request", extra={"fields": fields})
+        return response
+
+    return middleware
+
+
+def _failure(status: int, code: str, message: str, **details: object) -> web.Response:
+    return web.json_response({"published": False, "error": code, "message": message, **details}, status=status)

@@ -1,0 +1,171 @@
+# Copyright (c) the digital_twin.robotics_lab maintainers
+# GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""From words to a robot command, by keywords. Pure functions: no network, no clock, no state."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from enum import StrEnum
+
+from .places import STOP_WORDS, Mention, Place, Places, normalise
+
+
+class Action(StrEnum):
+    """What a robot can be asked to do."""
+
+    NAVIGATE = "navigate"
+    INSPECT = "inspect"
+    PICK = "pick"
+    PLACE = "place"
+    STOP = "stop"
+    STATUS = "status"
+    UNKNOWN = "unknown"
+
+
+class Speed(StrEnum):
+    """How fast."""
+
+    SLOW = "slow"
+    NORMAL = "normal"
+    FAST = "fast"
+
+
+class Refused(ValueError):
+    """The text gives no command that may be sent to a robot.
+
+    :ivar code: ``unknown_action``, ``unknown_place`` or ``ambiguous``.
+    """
+
+    def __init__(self, code: str, message: str) -> None:
+        """Remember the code beside the message."""
+        super().__init__(message)
+        self.code = code
+
+
+@dataclass(frozen=True)
+class Intent:
+    """A command that may be sent: whatever moves the robot has a place, and a place has coordinates."""
+
+    action: Action
+    place: Place | None
+    speed: Speed
+    confidence: float
+    raw_text: str
+
+    @property
+    def moves(self) -> bool:
+        """Whether the robot leaves where it stands."""
+        return self.action not in (Action.STOP, Action.STATUS)
+
+    def message(self) -> dict[str, object]:
+        """Return what listeners of the channel receive; ``stop`` and ``status`` have neither target nor coordinates."""
+        return {
+            "action": self.action.value,
+            "target": self.place.name if self.place else None,
+            "coordinates": list(self.place.coordinates) if self.place else None,
+            "speed": self.speed.value,
+            "confidence": self.confidence,
+            "raw_text": self.raw_text,
+        }
+
+
+# A robot that stands still can be told to go again; one that goes on cannot be called back. So every doubt means stop:
+# "don't stop" stops as well, and so does a forbidden movement ("don't go there").
+STOP = re.compile(rf"\b({'|'.join(STOP_WORDS)}|hold (it|on|still|position))\b")
+FORBIDDEN = re.compile(r"\b(dont|do not|never|must not|should not|shouldnt|no longer)\b")
+STATUS = re.compile(r"\b(status|report|battery|where (are|is|am)|wheres|your position|(what|how) are you)\b")
+VERBS = {
+    Action.INSPECT: re.compile(r"\b(inspect|check|scan|examine|look at|survey)\b"),
+    Action.PICK: re.compile(r"\b(pick|grab|fetch|collect|get(?! (to|over|going|moving|back)\b))\b"),
+    Action.PLACE: re.compile(r"\b(place|put|drop|deliver|unload)\b"),
+    Action.NAVIGATE: re.compile(r"\b(move|go|navigate|drive|head|come|return|proceed|visit|get (to|over|back))\b"),
+}
+SLOW = re.compile(r"\b(slow|slowly|slower|careful|carefully|gently)\b")
+FAST = re.compile(r"\b(fast|faster|quick|quickly|hurry|rush|asap)\b")
+FILLER = re.compile(r"\b(please|now|the|a|an|to|at|robot|hey|ok|okay)\b")
+LEAVING = re.compile(r"\b(from|leave|leaving)( the)? $")
+
+
+def parse(text: str, places: Places) -> Intent:
+    """Return the command that a text asks for.
+
+    :param text: what the user said, not empty.
+    :raises Refused: there is no such command, or it is not clear which.
+    """
+    plain = immediate(text, places)
+    if plain:
+        return plain
+    words = normalise(text)
+    mentions = places.mentioned(words)
+    rest = _without(words, mentions)
+    action = _action(rest, bare_place=bool(mentions))
+    return Intent(action, _destination(words, mentions, action, places), _speed(rest), 0.7, text)
+
+
+def immediate(text: str, places: Places) -> Intent | None:
+    """Return ``stop`` or ``status`` when a text plainly asks for it: neither waits for a language model."""
+    words = normalise(text)
+    mentions = places.mentioned(words)
+    rest = _without(words, mentions)
+    if STOP.search(rest) or FORBIDDEN.search(rest):
+        return Intent(Action.STOP, None, Speed.NORMAL, 0.9, text)
+    # "Deliver the report to zone a" asks for a delivery.
+    if STATUS.search(rest) and not (mentions and _verbs(rest)):
+        return Intent(Action.STATUS, None, Speed.NORMAL, 0.9, text)
+    return None
+
+
+def _without(words: str, mentions: list[Mention]) -> str:
+    """Return the words outside the places: the robot shall not stop because it is sent to a bus stop."""
+    kept, position = [], 0
+    for mention in mentions:
+        kept.append(words[position : mention.start])
+        position = mention.end
+    return " ".join(" ".join([*kept, words[position:]]).split())
+
+
+def _verbs(rest: str) -> list[Action]:
+    return [action for action, pattern in VERBS.items() if pattern.search(rest)]
+
+
+def _action(rest: str, *, bare_place: bool) -> Action:
+    found = _verbs(rest)
+    if Action.PICK in found and Action.PLACE in found:
+        raise Refused("ambiguous", "That is more than one command: send one at a time.")
+    if found:
+        return found[0]
+    if bare_place and not FILLER.sub("", SLOW.sub("", FAST.sub("", rest))).strip():
+        return Action.NAVIGATE
+    raise Refused(
+        "unknown_action",
+        "No command was recognised. Try: go to ..., inspect ..., pick up at ..., put down at ..., status, stop.",
+    )
+
+
+def _destination(words: str, mentions: list[Mention], action: Action, places: Places) -> Place:
+    """Return the one place that the robot shall go to."""
+    going = [mention.place for mention in mentions if not LEAVING.search(words[: mention.start])]
+    if not going and action is Action.PICK:
+        # "Pick it up from zone a" goes there; "come back from zone a" does not.
+        going = [mention.place for mention in mentions]
+    candidates = list(dict.fromkeys(going))
+    if len(candidates) > 1:
+        named = " and ".join(place.name for place in candidates)
+        raise Refused("ambiguous", f"More than one place was named ({named}): send one command at a time.")
+    if not candidates:
+        raise unknown_place(action, places)
+    return candidates[0]
+
+
+def unknown_place(action: Action, places: Places) -> Refused:
+    """Return the refusal of a command that names no known place."""
+    return Refused("unknown_place", f"'{action}' needs a known place. Known places: {', '.join(places.names)}.")
+
+
+def _speed(rest: str) -> Speed:
+    if SLOW.search(rest):
+        return Speed.SLOW
+    return Speed.FAST if FAST.search(rest) else Speed.NORMAL

@@ -1,0 +1,164 @@
+# Copyright (c) the digital_twin.robotics_lab maintainers
+# GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""Asks a NIM language model, through its OpenAI-compatible API, what a text means."""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+from collections.abc import Mapping
+from typing import TypeVar
+
+import aiohttp
+
+from .config import NimSettings
+from .intent import Action, Intent, Refused, Speed, unknown_place
+from .places import Place, Places, point
+
+Choice = TypeVar("Choice", Action, Speed)
+
+MAX_ANSWER = 64 * 1024
+MIN_CONFIDENCE = 0.5
+FENCE = re.compile(r"^```(?:json)?\s*(.*?)\s*```$", re.DOTALL)
+
+
+class NimError(Exception):
+    """The model gave no answer that can be used; the message says why, without secrets."""
+
+
+class NimClient:
+    """One model behind one URL."""
+
+    def __init__(self, session: aiohttp.ClientSession, settings: NimSettings) -> None:
+        """Keep the session, which the caller closes."""
+        self._session = session
+        self._settings = settings
+
+    async def ask(self, text: str, places: Places) -> Intent:
+        """Return the command that the model reads from a text.
+
+        :raises NimError: no answer in time, or none that can be used.
+        :raises Refused: the model understood, but this is no command that may be sent.
+        """
+        settings = self._settings
+        headers = {"Authorization": f"Bearer {settings.api_key}"} if settings.api_key else {}
+        try:
+            async with self._session.post(
+                f"{settings.url}/chat/completions",
+                json=question(text, settings.model, places),
+                headers=headers,
+                timeout=aiohttp.ClientTimeout(total=settings.timeout),
+                # The key must not follow a redirection to another host.
+                allow_redirects=False,
+            ) as response:
+                if response.status != 200:
+                    raise NimError(f"NIM answered HTTP {response.status}")
+                body = await _limited(response)
+        except TimeoutError:
+            raise NimError(f"NIM did not answer within {settings.timeout:g} s") from None
+        except aiohttp.ClientError as error:
+            raise NimError(f"NIM cannot be reached: {type(error).__name__}") from None
+        return interpret(content(body), text, places)
+
+
+async def _limited(response: aiohttp.ClientResponse) -> bytes:
+    body = bytearray()
+    async for chunk in response.content.iter_chunked(8192):
+        body += chunk
+        if len(body) > MAX_ANSWER:
+            raise NimError(f"NIM answered more than {MAX_ANSWER} bytes")
+    return bytes(body)
+
+
+def question(text: str, model: str, places: Places) -> dict[str, object]:
+    """Return the body of the request for one text."""
+    known = "\n".join(f"- {place.name}: {', '.join((place.name, *place.aliases))}" for place in places)
+    system = (
+        "You turn what a person says to a mobile robot into one JSON object and nothing else:\n"
+        '{"action": "navigate|inspect|pick|place|stop|status|unknown", "target": "a place name or null", '
+        '"speed": "slow|normal|fast", "confidence": 0.0 to 1.0}\n'
+        "The target is one of these place names, each with the words people use for it:\n"
+        f"{known}\n"
+        "Use the action unknown when the text is no command. Never invent a place."
+    )
+    return {
+        "model": model,
+        "messages": [{"role": "system", "content": system}, {"role": "user", "content": text}],
+        "temperature": 0,
+        "max_tokens": 200,
+        "response_format": {"type": "json_object"},
+    }
+
+
+def content(body: bytes) -> str:
+    """Return the model's text from the body of a chat completion.
+
+    :raises NimError: the body is no chat completion.
+    """
+    try:
+        text = json.loads(body)["choices"][0]["message"]["content"]
+    except (ValueError, LookupError, TypeError):
+        raise NimError("NIM's answer is no chat completion") from None
+    if not isinstance(text, str):
+        raise NimError("NIM's answer has no text")
+    return text
+
+
+def interpret(answer: str, text: str, places: Places) -> Intent:
+    """Return the command that the model's JSON describes.
+
+    Where a place is comes from our own data only: a model that invents coordinates moves nothing.
+
+    :raises NimError: the answer is no JSON of the form that was asked for, or the model was not sure.
+    :raises Refused: it is no command, or names no place that is known.
+    """
+    fields = _json(answer)
+    action = _one_of(Action, fields.get("action"), "action")
+    speed = _one_of(Speed, fields.get("speed") or Speed.NORMAL, "speed")
+    confidence = _confidence(fields.get("confidence"))
+    if action is Action.UNKNOWN:
+        raise Refused("unknown_action", "The language model found no command in this text.")
+    if confidence < MIN_CONFIDENCE:
+        raise NimError(f"NIM was not sure (confidence {confidence:g})")
+    if action in (Action.STOP, Action.STATUS):
+        return Intent(action, None, Speed.NORMAL, confidence, text)
+    place = _place(fields, places)
+    if place is None:
+        raise unknown_place(action, places)
+    return Intent(action, place, speed, confidence, text)
+
+
+def _json(answer: str) -> Mapping[str, object]:
+    fenced = FENCE.match(answer.strip())
+    try:
+        fields = json.loads(fenced.group(1) if fenced else answer)
+    except (ValueError, RecursionError):
+        raise NimError("NIM's answer is not JSON") from None
+    if not isinstance(fields, dict):
+        raise NimError("NIM's answer is no JSON object")
+    return fields
+
+
+def _one_of(kind: type[Choice], value: object, name: str) -> Choice:
+    try:
+        return kind(str(value))
+    except ValueError:
+        raise NimError(f"NIM's {name} is {value!r:.60}") from None
+
+
+def _confidence(value: object) -> float:
+    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value) or not 0 <= value <= 1:
+        raise NimError(f"NIM's confidence is {value!r:.60}")
+    return float(value)
+
+
+def _place(fields: Mapping[str, object], places: Places) -> Place | None:
+    """Return the place that the answer names, or at whose coordinates, list or object, it points."""
+    target = fields.get("target")
+    if isinstance(target, str) and target.strip():
+        return places.find(target)
+    coordinates = point(fields.get("coordinates"))
+    return places.at(coordinates) if coordinates else None

@@ -1,0 +1,170 @@
+# Copyright (c) the digital_twin.robotics_lab maintainers
+# GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""The places a robot knows: names, other words for them, and where they are."""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+import unicodedata
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+# Speech recognition writes numbers as words.
+NUMBERS = {
+    "zero": "0",
+    "one": "1",
+    "two": "2",
+    "three": "3",
+    "four": "4",
+    "five": "5",
+    "six": "6",
+    "seven": "7",
+    "eight": "8",
+    "nine": "9",
+    "ten": "10",
+}
+
+# "don't" is one word, however the keyboard writes it.
+APOSTROPHES = "['\N{RIGHT SINGLE QUOTATION MARK}]"
+
+# Words that always stop the robot. A place of that name would take the word away from whoever shouts it.
+STOP_WORDS = ("stop", "halt", "freeze", "abort", "cancel", "pause", "wait", "emergency")
+
+
+class PlacesError(ValueError):
+    """The places cannot be used; the message names the place and what is wrong with it."""
+
+
+@dataclass(frozen=True)
+class Place:
+    """One place.
+
+    :param coordinates: x and y in the map frame, in metres.
+    """
+
+    name: str
+    coordinates: tuple[float, float]
+    aliases: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Mention:
+    """A place as it occurs in normalised text, from ``start`` up to but not including ``end``."""
+
+    place: Place
+    start: int
+    end: int
+
+
+def normalise(text: str) -> str:
+    """Return the words of a text: lower case, no punctuation, numbers as digits, one space between words."""
+    folded = unicodedata.normalize("NFKC", text).casefold()
+    words = re.sub(r"[\W_]+", " ", re.sub(APOSTROPHES, "", folded)).split()
+    return " ".join(NUMBERS.get(word, word) for word in words)
+
+
+def point(value: object) -> tuple[float, float] | None:
+    """Return a pair of finite numbers from ``[x, y]`` or ``{"x": x, "y": y}``; ``None`` for anything else."""
+    if isinstance(value, dict) and value.keys() <= {"x", "y", "z"}:
+        value = [value.get("x"), value.get("y")]
+    if not isinstance(value, list) or len(value) != 2:
+        return None
+    x, y = value
+    for number in (x, y):
+        if isinstance(number, bool) or not isinstance(number, int | float) or not math.isfinite(number):
+            return None
+    return float(x), float(y)
+
+
+class Places:
+    """All known places, found by name or alias."""
+
+    def __init__(self, places: Iterable[Place]) -> None:
+        """Index the places.
+
+        :raises PlacesError: there is none, two share a name, or a name is a word that stops the robot.
+        """
+        self._by_words: dict[str, Place] = {}
+        self._all = tuple(places)
+        if not self._all:
+            raise PlacesError("there is no place; at least one is needed")
+        for place in self._all:
+            for name in (place.name, *place.aliases):
+                words = normalise(name)
+                if not words:
+                    raise PlacesError(f"place {place.name!r} has an empty name or alias")
+                if words in STOP_WORDS:
+                    raise PlacesError(f"no place may be called {name!r}: the word stops the robot")
+                other = self._by_words.setdefault(words, place)
+                if other is not place:
+                    raise PlacesError(f"{name!r} names both {other.name} and {place.name}")
+        # Longest first, so that "south loading dock" is not read as "loading dock".
+        phrases = sorted(self._by_words, key=len, reverse=True)
+        self._pattern = re.compile(rf"(?<!\S)(?:{'|'.join(map(re.escape, phrases))})(?!\S)")
+
+    @property
+    def names(self) -> list[str]:
+        """The names in the order of the file."""
+        return [place.name for place in self._all]
+
+    def __iter__(self) -> Iterator[Place]:
+        """Go through the places in the order of the file."""
+        return iter(self._all)
+
+    def find(self, name: str) -> Place | None:
+        """Return the place that has this name or alias."""
+        return self._by_words.get(normalise(name))
+
+    def at(self, coordinates: tuple[float, float]) -> Place | None:
+        """Return the first place at these coordinates."""
+        return next((place for place in self._all if math.dist(place.coordinates, coordinates) < 1e-6), None)
+
+    def mentioned(self, words: str) -> list[Mention]:
+        """Return every place in a normalised text, in the order of the text."""
+        found = self._pattern.finditer(words)
+        return [Mention(self._by_words[match.group()], match.start(), match.end()) for match in found]
+
+
+def parse(document: str) -> Places:
+    """Read places from JSON: a list of ``{"name": ..., "coordinates": [x, y], "aliases": [...]}``.
+
+    :raises PlacesError: the document is not of that form.
+    """
+    try:
+        entries = json.loads(document)
+    except ValueError as error:
+        raise PlacesError(f"not JSON: {error}") from None
+    if not isinstance(entries, list):
+        raise PlacesError("not a list of places")
+    return Places(_place(entry) for entry in entries)
+
+
+def read(path: Path) -> Places:
+    """Read places from a file.
+
+    :raises PlacesError: the file cannot be read or is not of the form that :func:`parse` takes.
+    """
+    try:
+        return parse(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise PlacesError(f"{path}: {error.strerror}") from None
+    except (PlacesError, UnicodeDecodeError) as error:
+        raise PlacesError(f"{path}: {error}") from None
+
+
+def _place(entry: object) -> Place:
+    if not isinstance(entry, dict) or not isinstance(entry.get("name"), str):
+        raise PlacesError(f"{entry!r} has no name")
+    name = entry["name"]
+    coordinates = point(entry.get("coordinates"))
+    if coordinates is None:
+        raise PlacesError(f"place {name!r} has coordinates {entry.get('coordinates')!r}; needed: two finite numbers")
+    aliases = entry.get("aliases", [])
+    if not isinstance(aliases, list) or not all(isinstance(alias, str) for alias in aliases):
+        raise PlacesError(f"place {name!r} has aliases {aliases!r}; needed: a list of texts")
+    return Place(name, coordinates, tuple(aliases))

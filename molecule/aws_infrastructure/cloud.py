@@ -1,0 +1,94 @@
+# Copyright (c) the digital_twin.robotics_lab maintainers
+# GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Starts and stops this scenario's AWS: `cloud.py start <directory> <port>`, `cloud.py stop <directory>`."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from sandbox.cloud.machine_images import machine_image_rows
+
+SECONDS = 60
+
+
+def wait_until(done: Callable[[], bool], what: str) -> None:
+    """Wait for something, a minute at most.
+
+    Raises:
+        SystemExit: it did not happen in time.
+    """
+    deadline = time.monotonic() + SECONDS
+    while not done():
+        if time.monotonic() > deadline:
+            raise SystemExit(f"{what} within {SECONDS} s: did not happen")
+        time.sleep(0.2)
+
+
+def answers(port: int) -> bool:
+    """Say whether something listens on a loopback port."""
+    with socket.socket() as probe:
+        return probe.connect_ex(("127.0.0.1", port)) == 0
+
+
+def running(directory: Path) -> int:
+    """Return the process id of the AWS that was started in a directory; 0 when it does not run."""
+    try:
+        process_id = int((directory / "pid").read_text("ascii"))
+        words = Path(f"/proc/{process_id}/cmdline").read_bytes()
+    except (OSError, ValueError):
+        return 0
+    return process_id if str(directory).encode() in words else 0
+
+
+def start(directory: Path, port: int) -> None:
+    """Start an empty AWS; one that an aborted run has left is stopped first.
+
+    Raises:
+        SystemExit: the port is taken, or the server ended.
+    """
+    stop(directory)
+    if answers(port):
+        raise SystemExit(f"Port {port} is taken: set DIGITAL_TWIN_MOLECULE_PORT to a free one.")
+    directory.mkdir(parents=True, exist_ok=True)
+    images = directory / "images.json"
+    images.write_text(json.dumps(machine_image_rows()), "utf-8")
+    with (directory / "log").open("wb") as log:
+        process = subprocess.Popen(
+            [sys.executable, str(Path(__file__).with_name("server.py")), str(directory), str(port)],
+            env={**os.environ, "MOTO_AMIS_PATH": str(images), "MOTO_IAM_LOAD_MANAGED_POLICIES": "true"},
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=log,
+            start_new_session=True,
+        )
+    (directory / "pid").write_text(str(process.pid), "ascii")
+
+    def ready() -> bool:
+        if process.poll() is not None:
+            raise SystemExit(f"The server ended with status {process.returncode}: see {directory / 'log'}")
+        return answers(port)
+
+    wait_until(ready, f"a server on port {port}")
+
+
+def stop(directory: Path) -> None:
+    """Stop the AWS of a directory, if it runs."""
+    if process_id := running(directory):
+        os.kill(process_id, signal.SIGTERM)
+        wait_until(lambda: not running(directory), f"the end of process {process_id}")
+
+
+if __name__ == "__main__":
+    if sys.argv[1] == "start":
+        start(Path(sys.argv[2]), int(sys.argv[3]))
+    else:
+        stop(Path(sys.argv[2]))

@@ -1,0 +1,10 @@
+#!/bin/sh
+# Stands in for a Docker that this host has not: $FAKE_DOCKER says which one.
+case "$FAKE_DOCKER $1" in
+  "silent info") echo "Cannot connect to the Docker daemon at unix:///var/run/docker.sock." >&2; exit 1 ;;
+  "no-compose compose") echo "docker: 'compose' is not a docker command." >&2; exit 1 ;;
+  "old-compose compose") echo 2.17.3 ;;
+  *" info") echo /var/lib/docker ;;
+  *" compose") echo v2.26.1 ;;
+  *) echo "Error: No such image: $5" >&2; exit 1 ;;
+esac

@@ -1,0 +1,246 @@
+"""The effects of role digital_twin_stack, as those who use the services, and those who should not, would see them."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import socket
+import subprocess
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+from testinfra.host import Host
+
+PROJECT = Path(__file__).parents[3]
+DIRECTORY = "/opt/digital-twin"
+COMPOSE = f"docker compose --project-directory {DIRECTORY}"
+REDIS_CLI = (
+    f"{COMPOSE} exec -T redis sh -c "
+    """'REDISCLI_AUTH="$(sed -n "s/^requirepass //p" /run/secrets/redis_auth)" redis-cli "$@"' redis-cli"""
+)
+ZONE_B = {
+    "action": "navigate",
+    "target": "zone_b",
+    "coordinates": [10.0, 0.0],
+    "speed": "normal",
+    "confidence": 0.7,
+    "raw_text": "move to zone b",
+}
+PLAYBOOK = """
+- hosts: all
+  gather_facts: false
+  tasks:
+    - ansible.builtin.include_role:
+        name: digital_twin.robotics_lab.digital_twin_stack
+"""
+
+
+def container_of(host: Host, service: str) -> dict[str, Any]:
+    """Return what Docker knows of a service's container."""
+    identifier = host.check_output(f"{COMPOSE} ps --all --quiet {service}")
+    return dict(json.loads(host.check_output(f"docker inspect {identifier}"))[0])
+
+
+def post(host: Host, text: str) -> dict[str, Any]:
+    """Post a command from the host, as a user there would."""
+    body = json.dumps({"text": text})
+    return dict(
+        json.loads(
+            host.check_output(
+                "curl --silent --max-time 10 -H 'Content-Type: application/json' -d %s http://127.0.0.1:8001/command",
+                body,
+            )
+        )
+    )
+
+
+def wait_until_healthy(host: Host, service: str, seconds: float = 40.0) -> None:
+    """Wait until a service is healthy again."""
+    deadline = time.monotonic() + seconds
+    while container_of(host, service)["State"].get("Health", {}).get("Status") != "healthy":
+        assert time.monotonic() < deadline, f"{service} was not healthy again after {seconds:g} s"
+        time.sleep(0.5)
+
+
+def kill(host: Host, service: str) -> dict[str, Any]:
+    """Kill a service's process the way a crash would, and wait until another one runs; return the container before."""
+    before = container_of(host, service)
+    host.check_output(f"kill -9 {before['State']['Pid']}")
+    deadline = time.monotonic() + 20
+    while (state := container_of(host, service)["State"])["Pid"] in (0, before["State"]["Pid"]):
+        assert time.monotonic() < deadline, f"{service} was not started again: {state}"
+        time.sleep(0.2)
+    return before
+
+
+def address_of(host: Host) -> str:
+    """Return the address at which other machines reach the host."""
+    return str(host.check_output("hostname --all-ip-addresses")).split()[0]
+
+
+def is_open(address: str, port: int) -> bool:
+    """Say whether a TCP port answers from this machine, which is another one than the host."""
+    try:
+        socket.create_connection((address, port), timeout=2).close()
+    except OSError:
+        return False
+    return True
+
+
+def test_a_command_arrives_exactly_as_listeners_expect_it(host: Host) -> None:
+    listen = f"timeout 30 {REDIS_CLI} --csv subscribe robot_commands > /tmp/heard 2>&1 & sleep 3"
+    host.check_output("sh -c %s", listen)
+    answer = post(host, "move to zone b")
+    assert (answer["published"], answer["receivers"], answer["source"]) == (True, 1, "keywords")
+    heard = host.check_output("cat /tmp/heard").splitlines()
+    assert heard[1:] == ['"message","robot_commands",' + json.dumps(json.dumps(ZONE_B))]
+
+
+def test_redis_and_cognitive_are_out_of_reach_for_other_machines(host: Host) -> None:
+    address = address_of(host)
+    host.run_test("systemd-run --collect --unit=reachable python3 -m http.server 8099")
+    time.sleep(1)
+    assert is_open(address, 8099), "without a port that answers this test proves nothing"
+    host.run_test("systemctl stop reachable")
+    assert not is_open(address, 6379)
+    assert not is_open(address, 8001)
+
+
+def test_redis_refuses_strangers_inside(host: Host) -> None:
+    for credentials in ("", "--user default --pass wrong"):
+        answer = host.run(f"{COMPOSE} exec -T redis redis-cli {credentials} ping")
+        assert "NOAUTH" in answer.stdout + answer.stderr
+        assert "PONG" not in answer.stdout
+
+
+def test_redis_has_no_way_out(host: Host) -> None:
+    networks = container_of(host, "redis")["NetworkSettings"]["Networks"]
+    assert list(networks) == ["digital-twin_bus"]
+    assert host.check_output("docker network inspect digital-twin_bus --format '{{.Internal}}'") == "true"
+
+
+def test_services_have_no_privileges(host: Host) -> None:
+    for service, user in (("redis", "999:999"), ("cognitive", "10001:10001")):
+        container = container_of(host, service)
+        settings = container["HostConfig"]
+        assert container["Config"]["User"] == user
+        assert settings["ReadonlyRootfs"] is True
+        assert settings["CapDrop"] == ["ALL"]
+        assert settings["SecurityOpt"] == ["no-new-privileges:true"]
+        assert settings["LogConfig"]["Config"] == {"max-file": "3", "max-size": "10m"}
+        status = host.check_output(f"cat /proc/{container['State']['Pid']}/status")
+        assert re.search(r"^CapEff:\s+0+$", status, re.MULTILINE)
+        assert re.search(r"^NoNewPrivs:\s+1$", status, re.MULTILINE)
+
+
+def test_a_killed_service_comes_back(host: Host) -> None:
+    before = kill(host, "cognitive")
+    wait_until_healthy(host, "cognitive")
+    assert container_of(host, "cognitive")["Id"] == before["Id"]
+    assert post(host, "stop")["published"] is True
+
+
+def test_a_killed_redis_comes_back_with_its_data(host: Host) -> None:
+    assert host.check_output(f"{REDIS_CLI} set kept through-a-crash") == "OK"
+    time.sleep(1.5)
+    kill(host, "redis")
+    wait_until_healthy(host, "redis")
+    assert host.check_output(f"{REDIS_CLI} get kept") == "through-a-crash"
+    wait_until_healthy(host, "cognitive")
+    assert post(host, "stop")["published"] is True
+
+
+def test_secrets_are_for_root_only(host: Host) -> None:
+    for name in (".env", "secrets/redis_password", "secrets/redis_auth", "secrets/nim_api_key"):
+        assert host.file(f"{DIRECTORY}/{name}").exists
+        assert host.run(f"setpriv --reuid nobody --regid nogroup --clear-groups cat {DIRECTORY}/{name}").rc != 0
+
+
+def test_setup_is_marked_as_complete(host: Host) -> None:
+    assert "verified" in host.file("/root/.setup-complete").content_string
+
+
+@pytest.fixture(scope="module")
+def canaries(host: Host, tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+    """Apply the role twice with secrets of our own, as loudly as possible, and return secrets and outputs."""
+    folder = tmp_path_factory.mktemp("play")
+    secrets = {
+        "digital_twin_stack_redis_password": "canary-redis-4d1f-password",
+        "digital_twin_stack_nim_api_key": "nvapi-canary-77ac",
+    }
+    (folder / "play.yml").write_text(PLAYBOOK, encoding="utf-8")
+    (folder / "vars.json").write_text(
+        json.dumps({**secrets, "digital_twin_stack_redis_image": "library/redis:8.0"}), encoding="utf-8"
+    )
+    outputs = {}
+    for turn in ("first", "second"):
+        before = {service: container_of(host, service)["Id"] for service in ("redis", "cognitive")}
+        done = subprocess.run(
+            [
+                "ansible-playbook",
+                f"--inventory={host.backend.name},",
+                "--connection=community.docker.docker",
+                f"--extra-vars=@{folder}/vars.json",
+                "--diff",
+                "-vvv",
+                str(folder / "play.yml"),
+            ],
+            cwd=PROJECT,
+            env={**os.environ, "ANSIBLE_CONFIG": str(PROJECT / "ansible.cfg"), "ANSIBLE_PIPELINING": "true"},
+            capture_output=True,
+            text=True,
+            timeout=300,
+            check=False,
+        )
+        assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-2000:]
+        outputs[turn] = done.stdout + done.stderr
+        after = {service: container_of(host, service)["Id"] for service in ("redis", "cognitive")}
+        outputs[f"{turn}_recreated"] = ",".join(service for service in after if after[service] != before[service])
+    return {**secrets, **outputs}
+
+
+def test_a_new_password_is_in_force_and_old_data_still_there(host: Host, canaries: dict[str, str]) -> None:
+    assert canaries["first_recreated"] == "redis,cognitive"
+    assert host.check_output(f"{REDIS_CLI} get kept") == "through-a-crash"
+    assert post(host, "stop")["published"] is True
+
+
+def test_a_second_run_touches_nothing(canaries: dict[str, str]) -> None:
+    assert canaries["second_recreated"] == ""
+    assert re.search(r"changed=0\s+unreachable=0\s+failed=0", canaries["second"])
+
+
+@pytest.mark.parametrize("name", ["digital_twin_stack_redis_password", "digital_twin_stack_nim_api_key"])
+def test_secrets_show_nowhere(host: Host, canaries: dict[str, str], name: str) -> None:
+    secret = canaries[name]
+    places = {
+        "ansible's output": canaries["first"] + canaries["second"],
+        "docker inspect": json.dumps([container_of(host, service) for service in ("redis", "cognitive")]),
+        "the processes": host.check_output("ps -eww -o args"),
+        "the journal": host.check_output("journalctl --no-pager"),
+        "the services' logs": host.check_output(f"{COMPOSE} logs --no-color"),
+        "docker compose config": host.check_output(f"{COMPOSE} config"),
+        "the environment of docker and its children": host.check_output(
+            "cat /proc/$(pidof dockerd)/environ "
+            + " ".join(
+                f"/proc/{container_of(host, service)['State']['Pid']}/environ" for service in ("redis", "cognitive")
+            )
+            + " | tr '\\0' '\\n'"
+        ),
+        "files that others can read": host.check_output(
+            f"grep -rl {secret} /etc /opt /var/log /tmp /root /home || true"
+        ),
+    }
+    readable = {
+        f"{DIRECTORY}/secrets/redis_password",
+        f"{DIRECTORY}/secrets/redis_auth",
+        f"{DIRECTORY}/secrets/nim_api_key",
+    }
+    assert secret in host.check_output(f"cat {DIRECTORY}/secrets/*"), "without the secret this test proves nothing"
+    places["files that others can read"] = "\n".join(set(places["files that others can read"].split()) - readable)
+    if places["files that others can read"]:
+        places["files that others can read"] += secret
+    assert [place for place, text in places.items() if secret in text] == []

@@ -1,0 +1,309 @@
+# Copyright (c) the digital_twin.robotics_lab maintainers
+# GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""What is read from an AWS account before a lab is built in it, and what can be derived from that alone.
+
+This is a private module of the collection: it may change in any release.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import TypeVar
+
+from ansible_collections.digital_twin.robotics_lab.plugins.module_utils._aws_account import (
+    Account,
+    Address,
+    Caller,
+    Image,
+    Instance,
+    InstanceType,
+    KeyPair,
+    Role,
+    Subnet,
+    Vpc,
+)
+from ansible_collections.digital_twin.robotics_lab.plugins.module_utils._aws_errors import (
+    CREDENTIALS,
+    DENIED,
+    THROTTLED,
+    UNREACHABLE,
+    ReadError,
+)
+from ansible_collections.digital_twin.robotics_lab.plugins.module_utils._lab_description import Lab
+
+MANAGED_BY = "digital_twin.robotics_lab"
+# Tells a lab's hosts apart; the tag Name is for people, and people edit it.
+INDEX_TAG = "digital_twin_index"
+LIVE_STATES = ["pending", "running", "stopping", "stopped"]
+# Stopped instances use no vCPUs of a quota.
+COUNTED_STATES = ["pending", "running"]
+
+Answer = TypeVar("Answer")
+
+
+@dataclass(frozen=True)
+class Quota:
+    """A quota of Service Quotas.
+
+    Attributes:
+        service: Code of the service.
+        code: Its own code.
+        title: Its name in the console.
+        unit: What it counts.
+        relief: What helps when it is used up, besides asking for more.
+    """
+
+    service: str
+    code: str
+    title: str
+    unit: str
+    relief: str
+
+
+FEWER_VCPUS = "use fewer or smaller instances, or stop others"
+G_VCPUS = Quota("ec2", "L-DB2E81BA", "Running On-Demand G and VT instances", "vCPUs", FEWER_VCPUS)
+P_VCPUS = Quota("ec2", "L-417A185B", "Running On-Demand P instances", "vCPUs", FEWER_VCPUS)
+# The family is what stands before an instance type's first digit.
+VCPU_QUOTAS = {"g": G_VCPUS, "gr": G_VCPUS, "vt": G_VCPUS, "p": P_VCPUS}
+ADDRESS_QUOTA = Quota(
+    "ec2", "L-0263D0A3", "EC2-VPC Elastic IPs", "Elastic IP addresses", "release addresses that nobody uses"
+)
+VPC_QUOTA = Quota("vpc", "L-F678F1CE", "VPCs per Region", "VPCs", "delete a VPC that nobody uses")
+RULE_QUOTA = Quota(
+    "vpc", "L-0EA8095F", "Inbound or outbound rules per security group", "rules", "name fewer and wider networks"
+)
+# Every account has at least this many rules: only beyond them is the quota worth a call.
+RULES_OF_EVERY_ACCOUNT = 60
+
+
+@dataclass(frozen=True)
+class Demand:
+    """What a lab wants of a quota.
+
+    Attributes:
+        option: The option that has to change if it cannot be had.
+        in_use: How much of it is taken already, whoever took it.
+        needed: How much more the lab needs; nothing is asked or concluded when it is 0.
+    """
+
+    option: str
+    quota: Quota
+    in_use: int
+    needed: int
+
+
+@dataclass
+class Snapshot:
+    """What was read from the account. None: not asked, or not answered.
+
+    Attributes:
+        regions: Regions of the partition, and whether the account has each enabled.
+        offerings: Zones by instance type, for the lab's type and those of the catalogue.
+        type_info: What EC2 says about the lab's type and about those that count towards the same quota.
+        vpcs: All of the region.
+        subnets: The lab's.
+        instances: The lab's that are not terminated.
+        running: All of the region that count towards quotas.
+        addresses: All of the region.
+        key_pairs: The one that the lab names or would make, if it exists.
+        role: The one that the lab would make, if it exists.
+        image_id: From the image's SSM parameter or the user; empty when there is no such parameter.
+        image: None also when there is no such image.
+        limits: Values of those quotas of which the lab needs more, by code.
+        skipped: What could not be checked, and why, where the lab may well work all the same.
+        failures: Reads that failed and without which nobody can tell.
+    """
+
+    caller: Caller | None = None
+    regions: dict[str, bool] | None = None
+    zones: list[str] | None = None
+    offerings: dict[str, list[str]] | None = None
+    type_info: dict[str, InstanceType] | None = None
+    vpcs: list[Vpc] | None = None
+    subnets: list[Subnet] | None = None
+    instances: list[Instance] | None = None
+    running: list[Instance] | None = None
+    addresses: list[Address] | None = None
+    key_pairs: list[KeyPair] | None = None
+    role: Role | None = None
+    image_id: str | None = None
+    image: Image | None = None
+    limits: dict[str, float] = field(default_factory=dict)
+    skipped: dict[str, str] = field(default_factory=dict)
+    failures: list[ReadError] = field(default_factory=list)
+
+
+def own_tags(lab: Lab) -> dict[str, str]:
+    """Return the tags by which everything of a lab is found."""
+    return {"digital_twin_lab": lab.name, "managed_by": MANAGED_BY}
+
+
+def is_own(lab: Lab, tags: dict[str, str]) -> bool:
+    """Tell whether something with these tags is the lab's."""
+    return own_tags(lab).items() <= tags.items()
+
+
+def host_indexes(lab: Lab) -> list[str]:
+    """Return the numbers of the lab's hosts, which their instances and addresses carry as a tag."""
+    return [str(number) for number in range(1, lab.instance_count + 1)]
+
+
+def missing_hosts(lab: Lab, snapshot: Snapshot) -> list[str]:
+    """Return the names of those hosts for which there is no instance yet."""
+    there = {instance.tags.get(INDEX_TAG) for instance in snapshot.instances or []}
+    return [f"{lab.name}-{index}" for index in host_indexes(lab) if index not in there]
+
+
+def is_surplus(lab: Lab, instance: Instance) -> bool:
+    """Tell whether one of the lab's instances is none of its hosts any more."""
+    return instance.tags.get(INDEX_TAG) not in host_indexes(lab)
+
+
+def vcpu_quota(instance_type: str) -> Quota | None:
+    """Return the quota that counts an instance type's vCPUs, or None when it is not one known here."""
+    family = re.match(r"[a-z]+", instance_type)
+    return VCPU_QUOTAS.get(family.group(0)) if family else None
+
+
+def read_account(account: Account, lab: Lab) -> Snapshot:
+    """Read all that is compared with the lab.
+
+    A missing permission is noted and reading goes on, so that all of them are told at once. Refused credentials,
+    endpoints that do not answer and throttling end it: every further read would wait for the same end.
+    """
+    snapshot = Snapshot()
+    try:
+        snapshot.caller = account.caller()
+        _read_regions(account, snapshot)
+        if region_is_usable(lab, snapshot):
+            _read_region(account, lab, snapshot)
+            _read_limits(account, lab, snapshot)
+    except ReadError as error:
+        snapshot.failures.append(error)
+    return snapshot
+
+
+def _read_regions(account: Account, snapshot: Snapshot) -> None:
+    """Read which regions there are, which an organisation may deny outside its own regions."""
+    try:
+        snapshot.regions = account.regions()
+    except ReadError as error:
+        if error.kind != DENIED:
+            raise
+        snapshot.skipped["whether the account has the region enabled"] = f"{error.action} is denied in {error.where}"
+
+
+def _read_region(account: Account, lab: Lab, snapshot: Snapshot) -> None:
+    """Read what there is in the lab's region, all but quotas."""
+
+    def attempt(read: Callable[[], Answer]) -> Answer | None:
+        try:
+            return read()
+        except ReadError as error:
+            if error.kind in (CREDENTIALS, THROTTLED, UNREACHABLE):
+                raise
+            snapshot.failures.append(error)
+            return None
+
+    known_types = sorted({lab.instance_type, *(str(entry["type"]) for entry in lab.instance_catalogue)})
+    snapshot.zones = attempt(account.zones)
+    snapshot.offerings = attempt(lambda: account.offerings(known_types))
+    snapshot.type_info = attempt(lambda: account.instance_types([lab.instance_type]))
+    snapshot.vpcs = attempt(account.vpcs)
+    snapshot.subnets = attempt(lambda: account.subnets(own_tags(lab)))
+    snapshot.instances = attempt(lambda: account.instances(LIVE_STATES, own_tags(lab)))
+    snapshot.running = attempt(lambda: account.instances(COUNTED_STATES, {}))
+    snapshot.addresses = attempt(account.addresses)
+    snapshot.key_pairs = attempt(lambda: account.key_pairs([lab.key_name or lab.name]))
+    snapshot.role = attempt(lambda: account.role(f"{lab.name}-instance"))
+    # A running host keeps its image: one that AWS withdrew since then is no obstacle.
+    if missing_hosts(lab, snapshot):
+        snapshot.image_id = lab.image_id or attempt(lambda: account.image_id(lab.images[lab.image]["parameter"]))
+        if snapshot.image_id:
+            image_id = snapshot.image_id
+            snapshot.image = attempt(lambda: account.image(image_id))
+    counted = {
+        instance.instance_type
+        for instance in [*(snapshot.running or []), *(snapshot.instances or [])]
+        if vcpu_quota(instance.instance_type) == vcpu_quota(lab.instance_type)
+    }
+    unknown = sorted(counted - (snapshot.type_info or {}).keys())
+    if snapshot.type_info and unknown:
+        snapshot.type_info.update(attempt(lambda: account.instance_types(unknown)) or {})
+
+
+def _read_limits(account: Account, lab: Lab, snapshot: Snapshot) -> None:
+    """Read those quotas of which the lab needs more. None of this is worth a refusal: launching may work."""
+    for demand in list_demands(lab, snapshot):
+        quota = demand.quota
+        if demand.needed <= 0:
+            continue
+        try:
+            limit = account.quota(quota.service, quota.code)
+        except ReadError as error:
+            snapshot.skipped[f'the quota "{quota.title}"'] = f"{error.action} in {error.where}: {error.code}"
+            continue
+        if limit is None:
+            snapshot.skipped[f'the quota "{quota.title}"'] = f"Service Quotas does not know {quota.code}"
+        else:
+            snapshot.limits[quota.code] = limit
+
+
+def list_demands(lab: Lab, snapshot: Snapshot) -> list[Demand]:
+    """Return what the lab wants of every quota that can be judged by what was read."""
+    demands = []
+    quota, vcpus = vcpu_quota(lab.instance_type), snapshot.type_info or {}
+    if quota and lab.instance_type in vcpus and None not in (snapshot.instances, snapshot.running):
+        counted = [
+            instance
+            for instance in snapshot.running or []
+            if vcpu_quota(instance.instance_type) == quota and not instance.spot
+        ]
+        # A start counts like a launch.
+        resting = [
+            instance
+            for instance in snapshot.instances or []
+            if instance.state not in COUNTED_STATES and not is_surplus(lab, instance)
+        ]
+        launched = len(missing_hosts(lab, snapshot)) * vcpus[lab.instance_type].vcpus
+        demands.append(
+            Demand("instance_count", quota, _sum_vcpus(counted, vcpus), launched + _sum_vcpus(resting, vcpus))
+        )
+    if snapshot.addresses is not None:
+        there = {address.tags.get(INDEX_TAG) for address in snapshot.addresses if is_own(lab, address.tags)}
+        needed = len([index for index in host_indexes(lab) if index not in there])
+        demands.append(Demand("instance_count", ADDRESS_QUOTA, len(snapshot.addresses), needed))
+    if snapshot.vpcs is not None:
+        needed = 0 if any(is_own(lab, vpc.tags) for vpc in snapshot.vpcs) else 1
+        demands.append(Demand("name", VPC_QUOTA, len(snapshot.vpcs), needed))
+    if lab.ingress_rules > RULES_OF_EVERY_ACCOUNT:
+        demands.append(Demand("viewer_cidrs", RULE_QUOTA, 0, lab.ingress_rules))
+    return demands
+
+
+def _sum_vcpus(instances: list[Instance], type_info: dict[str, InstanceType]) -> int:
+    """Return the vCPUs of some instances together."""
+    return sum(type_info[item.instance_type].vcpus for item in instances if item.instance_type in type_info)
+
+
+def list_zones(lab: Lab, snapshot: Snapshot) -> list[str] | None:
+    """Return the ordinary zones of the region that offer the lab's instance type, or None when that was not read."""
+    if snapshot.offerings is None or snapshot.zones is None:
+        return None
+    return [zone for zone in snapshot.offerings.get(lab.instance_type, []) if zone in snapshot.zones]
+
+
+def choose_zone(lab: Lab, snapshot: Snapshot) -> str:
+    """Return the zone of the lab's hosts: where its subnet is, else as asked for, else the first that offers them."""
+    for subnet in snapshot.subnets or []:
+        return subnet.zone
+    return lab.availability_zone or next(iter(list_zones(lab, snapshot) or []), "")
+
+
+def region_is_usable(lab: Lab, snapshot: Snapshot) -> bool:
+    """Tell whether the account has the lab's region enabled, as far as that could be read."""
+    return snapshot.regions is None or snapshot.regions.get(lab.region, False)

@@ -1,0 +1,54 @@
+# Copyright (c) the digital_twin.robotics_lab maintainers
+# GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""The one form in which everything that is refused is told to a user.
+
+This is a private module of the collection: it may change in any release.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+
+LONGEST_VALUE = 80
+
+
+def shown(value: object) -> str:
+    """Return a value as a user would write it, on one line.
+
+    Text comes in quotes, so that "1" can be told from 1. What is longer than 80 characters is cut.
+    """
+    text = json.dumps(value, ensure_ascii=False, default=str)
+    text = "".join(char if char.isprintable() else char.encode("unicode_escape").decode("ascii") for char in text)
+    return text if len(text) <= LONGEST_VALUE else text[: LONGEST_VALUE - 3] + "..."
+
+
+def listed(values: list[str]) -> str:
+    """Return several names as one phrase, or the word "none" when there are none."""
+    return ", ".join(values) if values else "none"
+
+
+@dataclass(frozen=True)
+class Problem:
+    """One reason to refuse.
+
+    Attributes:
+        subject: The variable as the user knows it, or the thing of AWS that stands in the way.
+        value: The offending value as `shown` renders it; empty where there is none.
+        reason: What is wrong, continuing the sentence that the value begins.
+        allowed: What would have been accepted.
+        remedy: What to do about it.
+    """
+
+    subject: str
+    value: str
+    reason: str
+    allowed: str
+    remedy: str
+
+    def __str__(self) -> str:
+        """Return the refusal as one line."""
+        statement = f"{self.value} {self.reason}" if self.value else self.reason
+        return f"{self.subject}: {statement}; allowed: {self.allowed}; do: {self.remedy}"

@@ -1,0 +1,457 @@
+#!/usr/bin/python
+# Copyright (c) the digital_twin.robotics_lab maintainers
+# GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""Ansible module that refuses a lab which an AWS account could not take."""
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: lab_preflight
+version_added: 1.0.0
+short_description: Refuse a lab that an AWS account cannot take, before anything is created
+description:
+  - Checks the description of a lab, and then the AWS account and region it is meant for.
+  - The description is checked first. While anything is wrong with it, AWS is not asked at all.
+  - The account is then read, never written to - credentials, region, instance type and zone, quotas, key pair, image,
+    and what there is of this lab already.
+  - "Every refusal is one line of the form C(variable: value what is wrong; allowed: what is; do: what helps). All
+    problems that can be found are told at once."
+  - The options take any type, so that a value of the wrong type gets such a line as well.
+options:
+  name:
+    description:
+      - The lab's name, from which the names and tags of everything it creates are made.
+      - 3 to 32 lowercase letters, digits and dashes, beginning with a letter and ending with a letter or digit.
+    type: raw
+    required: true
+  region:
+    description:
+      - The AWS region to use, such as V(us-east-1).
+      - The E(AWS_REGION) or E(AWS_DEFAULT_REGION) environment variables may also be used.
+    type: raw
+    aliases:
+      - aws_region
+  vpc_cidr:
+    description: The VPC's network, a private IPv4 network from /16 to /28.
+    type: raw
+    default: 10.0.0.0/16
+  subnet_cidr:
+    description: The subnet's network, inside O(vpc_cidr) and with room for O(instance_count) hosts.
+    type: raw
+    default: 10.0.1.0/24
+  availability_zone:
+    description: The zone of the subnet. When empty, the first one that offers O(instance_type).
+    type: raw
+    default: ''
+  instance_type:
+    description: The type of the instances, an x86_64 type with an NVIDIA GPU.
+    type: raw
+    default: g5.xlarge
+  instance_count:
+    description: How many instances there are to be, 1 to 32.
+    type: raw
+    default: 1
+  volume_size:
+    description: Size of each gp3 root volume in GiB, 100 to 65536.
+    type: raw
+    default: 200
+  volume_iops:
+    description: Provisioned IOPS of each root volume, 3000 to 80000 and at most 500 for each GiB.
+    type: raw
+    default: 3000
+  volume_throughput:
+    description: Provisioned throughput of each root volume in MiB/s, 125 to 2000 and at most a quarter of the IOPS.
+    type: raw
+    default: 125
+  key_name:
+    description: Name of an existing key pair in the region. When empty, the lab has a key pair of its own.
+    type: raw
+    default: ''
+  public_key_file:
+    description:
+      - Path of the OpenSSH public key that the lab's own key pair is made of.
+      - Mutually exclusive with O(key_name). When both are empty, the lab makes a key.
+    type: raw
+    default: ''
+  private_key_file:
+    description:
+      - Path of the private key by which the hosts are reached.
+      - When the lab makes its own key, this is where it is kept. It must then be there once there are hosts.
+    type: raw
+    default: ''
+  admin_cidrs:
+    description:
+      - IPv4 networks that may use SSH and ROS 2 DDS.
+      - None may be wider than /8.
+    type: raw
+    required: true
+  viewer_cidrs:
+    description:
+      - IPv4 networks that may use the streams of Foxglove and Isaac Sim.
+      - A network wider than /8 is accepted with a warning, as these streams have no authentication.
+    type: raw
+    required: true
+  ports:
+    description:
+      - The ports to open, each a mapping with C(from_port), C(to_port), C(protocol) (V(tcp) or V(udp)) and
+        C(audience) (V(admin) or V(viewer)). Other keys are ignored.
+      - Ports times sources must fit into one security group.
+    type: raw
+    default: []
+  image:
+    description: The image to start from, one of the keys of O(images).
+    type: raw
+    default: ubuntu-24.04
+  image_id:
+    description: Id of the image to start from instead of the newest of O(image).
+    type: raw
+    default: ''
+  images:
+    description:
+      - Known images by name, each a mapping with C(parameter), the public SSM parameter that holds its id. Other keys
+        are ignored.
+    type: dict
+    default:
+      ubuntu-24.04:
+        parameter: /aws/service/canonical/ubuntu/server/24.04/stable/current/amd64/hvm/ebs-gp3/ami-id
+      ubuntu-22.04:
+        parameter: /aws/service/canonical/ubuntu/server/22.04/stable/current/amd64/hvm/ebs-gp2/ami-id
+      debian-13:
+        parameter: /aws/service/debian/release/13/latest/amd64
+      debian-12:
+        parameter: /aws/service/debian/release/12/latest/amd64
+  instance_catalogue:
+    description:
+      - Known instance types, each a mapping with at least C(type). Whatever else an entry holds is returned in
+        RV(instance), and named in messages as a choice.
+      - Other types are accepted as well when the region offers them with an NVIDIA GPU.
+    type: list
+    elements: dict
+    default: []
+    aliases:
+      - catalogue
+  ros_domain_id:
+    description: The ROS 2 domain, 0 to 101.
+    type: raw
+    default: 0
+  tags:
+    description:
+      - More tags for everything, text by text, within the limits of both EC2 and IAM.
+      - The tags by which the lab is found again cannot be replaced.
+    type: raw
+    default: {}
+  remove_surplus:
+    description:
+      - Whether instances beyond O(instance_count) are going to be terminated.
+      - This module terminates nothing. It says in a notice what is to become of such instances.
+    type: raw
+    default: false
+  variable_prefix:
+    description: What stands in front of an option's name in the variables of whoever reads the messages.
+    type: str
+    default: aws_infrastructure_
+extends_documentation_fragment:
+  - amazon.aws.common.modules
+  - amazon.aws.boto3
+attributes:
+  check_mode:
+    description: Can run in check mode and does the same there.
+    support: full
+  diff_mode:
+    description: Returns no difference, as nothing is ever changed.
+    support: none
+  idempotent:
+    description: Can be repeated without any effect on the account.
+    support: full
+notes:
+  - Needs the permissions C(ec2:Describe*), C(iam:GetRole) and C(ssm:GetParameter). Without
+    C(servicequotas:GetServiceQuota) it warns that quotas are not checked.
+  - What runs already is not checked again. A host keeps its image even if AWS has withdrawn that image since.
+seealso:
+  - module: amazon.aws.ec2_instance
+  - module: amazon.aws.ec2_vpc_net
+author:
+  - The digital_twin.robotics_lab maintainers (@digital-twin)
+"""
+
+EXAMPLES = r"""
+- name: Refuse what AWS could not take
+  digital_twin.robotics_lab.lab_preflight:
+    name: warehouse
+    region: eu-central-1
+    instance_type: g5.xlarge
+    instance_count: 2
+    admin_cidrs:
+      - 203.0.113.7/32
+    viewer_cidrs:
+      - 203.0.113.0/24
+  register: preflight
+
+- name: Tell where the lab is going to be
+  ansible.builtin.debug:
+    msg: >-
+      {{ preflight.account_id }}: {{ preflight.existing.missing_hosts | join(', ') | default('nothing', true) }}
+      to be launched in {{ preflight.availability_zone }}
+
+- name: Name the variables of a playbook of one's own in the messages
+  digital_twin.robotics_lab.lab_preflight:
+    name: "{{ fleet_name }}"
+    region: "{{ fleet_region }}"
+    image_id: "{{ fleet_image_id }}"
+    admin_cidrs: "{{ fleet_admin_cidrs }}"
+    viewer_cidrs: "{{ fleet_viewer_cidrs }}"
+    variable_prefix: fleet_
+"""
+
+RETURN = r"""
+account_id:
+  description: Id of the AWS account that the credentials belong to.
+  returned: success
+  type: str
+  sample: "123456789012"
+caller_arn:
+  description: Who the credentials are.
+  returned: success
+  type: str
+  sample: arn:aws:iam::123456789012:user/robotics
+region:
+  description: The region that was checked.
+  returned: success
+  type: str
+  sample: eu-central-1
+availability_zone:
+  description: The zone for the hosts - where the lab is already, else as asked for, else the first that offers them.
+  returned: success
+  type: str
+  sample: eu-central-1a
+availability_zones:
+  description: All zones of the region that offer the instance type, for when one of them is out of capacity.
+  returned: success
+  type: list
+  elements: str
+  sample: [eu-central-1a, eu-central-1b]
+instance:
+  description: What is known of the instance type - what EC2 says, overridden by the entry of O(instance_catalogue).
+  returned: success
+  type: dict
+  contains:
+    type:
+      description: The instance type.
+      type: str
+      sample: g5.xlarge
+    in_catalogue:
+      description: Whether O(instance_catalogue) has an entry for it.
+      type: bool
+      sample: true
+    gpu:
+      description: Name of its GPU.
+      type: str
+      sample: A10G
+    gpu_count:
+      description: How many GPUs it has.
+      type: int
+      sample: 1
+    gpu_memory_gib:
+      description: Memory of all its GPUs together in GiB.
+      type: float
+      sample: 24
+    vcpus:
+      description: How many vCPUs it has.
+      type: int
+      sample: 4
+    memory_gib:
+      description: Its memory in GiB.
+      type: float
+      sample: 16
+    network_gbps:
+      description: Its network bandwidth at best in Gbit/s, or null when EC2 gives no figure.
+      type: float
+      sample: 25
+image:
+  description: The image that new hosts are going to have.
+  returned: success, when there is a host to launch
+  type: dict
+  contains:
+    image_id:
+      description: Its id.
+      type: str
+      sample: ami-0123456789abcdef0
+    name:
+      description: Its name.
+      type: str
+      sample: ubuntu/images/hvm-ssd-gp3/ubuntu-noble-24.04-amd64-server-20261101
+    root_size:
+      description: Size of its root snapshot in GiB.
+      type: int
+      sample: 8
+existing:
+  description: What there is of the lab already.
+  returned: success
+  type: dict
+  contains:
+    vpc_id:
+      description: Id of its VPC, or empty.
+      type: str
+      sample: vpc-0123456789abcdef0
+    subnet_id:
+      description: Id of its subnet, or empty.
+      type: str
+      sample: subnet-0123456789abcdef0
+    instances:
+      description: Its live instances, each with C(name), C(instance_id), C(instance_type) and C(state).
+      type: list
+      elements: dict
+      sample: [{name: lab-1, instance_id: i-0123456789abcdef0, instance_type: g5.xlarge, state: running}]
+    addresses:
+      description: Its Elastic IP addresses, each with C(name), C(allocation_id) and C(public_ip).
+      type: list
+      elements: dict
+      sample: [{name: lab-1, allocation_id: eipalloc-0123456789abcdef0, public_ip: 203.0.113.9}]
+    missing_hosts:
+      description: Names of the hosts that are still to be launched.
+      type: list
+      elements: str
+      sample: [lab-2]
+quotas:
+  description:
+    - The quotas that the lab touches, each with C(service), C(code), C(title), C(unit), C(limit), C(in_use) and
+      C(needed), all counted in C(unit).
+    - C(limit) is null where nothing more is needed, and where it could not be read.
+  returned: success
+  type: list
+  elements: dict
+  sample:
+    - service: ec2
+      code: L-DB2E81BA
+      title: Running On-Demand G and VT instances
+      unit: vCPUs
+      limit: 8
+      in_use: 4
+      needed: 4
+notices:
+  description: What is no reason to refuse and should be known all the same. On success these are warnings as well.
+  returned: always
+  type: list
+  elements: str
+  sample: []
+problems:
+  description: All reasons to refuse, each one line.
+  returned: failure
+  type: list
+  elements: str
+  sample:
+    - 'aws_infrastructure_volume_size: 50 is too small; allowed: 100 to 65536 GiB;
+      do: 200 leaves room for models, logs and scenes'
+"""
+
+import contextlib
+from typing import Any
+
+# AnsibleAWSModule says that botocore is missing before anything of it is used.
+with contextlib.suppress(ImportError):
+    from botocore.client import BaseClient
+    from botocore.config import Config
+
+from ansible.module_utils.basic import env_fallback
+from ansible.module_utils.common.warnings import warn
+from ansible_collections.amazon.aws.plugins.module_utils.botocore import boto3_inventory_conn, get_aws_connection_info
+from ansible_collections.amazon.aws.plugins.module_utils.modules import AnsibleAWSModule
+from ansible_collections.digital_twin.robotics_lab.plugins.module_utils._account_checks import (
+    check_account,
+    find_account_warnings,
+)
+from ansible_collections.digital_twin.robotics_lab.plugins.module_utils._account_facts import describe_account
+from ansible_collections.digital_twin.robotics_lab.plugins.module_utils._account_snapshot import read_account
+from ansible_collections.digital_twin.robotics_lab.plugins.module_utils._aws_account import Account
+from ansible_collections.digital_twin.robotics_lab.plugins.module_utils._lab_description import Inputs
+from ansible_collections.digital_twin.robotics_lab.plugins.module_utils._lab_inputs import check_inputs, read_lab
+from ansible_collections.digital_twin.robotics_lab.plugins.module_utils._lab_problem import Problem
+from ansible_collections.digital_twin.robotics_lab.plugins.module_utils._network_inputs import find_network_warnings
+
+IMAGES = {
+    "ubuntu-24.04": {"parameter": "/aws/service/canonical/ubuntu/server/24.04/stable/current/amd64/hvm/ebs-gp3/ami-id"},
+    "ubuntu-22.04": {"parameter": "/aws/service/canonical/ubuntu/server/22.04/stable/current/amd64/hvm/ebs-gp2/ami-id"},
+    "debian-13": {"parameter": "/aws/service/debian/release/13/latest/amd64"},
+    "debian-12": {"parameter": "/aws/service/debian/release/12/latest/amd64"},
+}
+
+# The options that describe the lab. How to connect comes with the options of every AWS module.
+DESCRIPTION: dict[str, dict[str, Any]] = {
+    "name": {"type": "raw", "required": True},
+    "region": {
+        "type": "raw",
+        "aliases": ["aws_region"],
+        "fallback": (env_fallback, ["AWS_REGION", "AWS_DEFAULT_REGION"]),
+    },
+    "vpc_cidr": {"type": "raw", "default": "10.0.0.0/16"},
+    "subnet_cidr": {"type": "raw", "default": "10.0.1.0/24"},
+    "availability_zone": {"type": "raw", "default": ""},
+    "instance_type": {"type": "raw", "default": "g5.xlarge"},
+    "instance_count": {"type": "raw", "default": 1},
+    "volume_size": {"type": "raw", "default": 200},
+    "volume_iops": {"type": "raw", "default": 3000},
+    "volume_throughput": {"type": "raw", "default": 125},
+    "key_name": {"type": "raw", "default": "", "no_log": False},
+    "public_key_file": {"type": "raw", "default": "", "no_log": False},
+    "private_key_file": {"type": "raw", "default": "", "no_log": False},
+    "admin_cidrs": {"type": "raw", "required": True},
+    "viewer_cidrs": {"type": "raw", "required": True},
+    "ports": {"type": "raw", "default": []},
+    "image": {"type": "raw", "default": "ubuntu-24.04"},
+    "image_id": {"type": "raw", "default": ""},
+    "images": {"type": "dict", "default": IMAGES},
+    "instance_catalogue": {"type": "list", "elements": "dict", "default": [], "aliases": ["catalogue"]},
+    "ros_domain_id": {"type": "raw", "default": 0},
+    "tags": {"type": "raw", "default": {}},
+    "remove_surplus": {"type": "raw", "default": False},
+}
+
+
+def read_inputs(params: dict[str, Any]) -> Inputs:
+    """Return the lab's description as it was given."""
+    return Inputs(prefix=params["variable_prefix"], **{option: params[option] for option in DESCRIPTION})
+
+
+def connect_with(module: AnsibleAWSModule) -> Account:
+    """Return the reads of the account that the module's options point at."""
+    _region, endpoint, settings = get_aws_connection_info(module)
+    # Enough for a slow link, and few enough that an unreachable endpoint is told within a minute.
+    config = Config(connect_timeout=8, read_timeout=20, retries={"mode": "standard", "total_max_attempts": 4})
+
+    def connect(service: str, region: str) -> BaseClient:
+        client: BaseClient = boto3_inventory_conn("client", service, region, endpoint, config=config, **settings)
+        return client
+
+    return Account(connect, module.params["region"])
+
+
+def refuse(module: AnsibleAWSModule, problems: list[Problem], notices: list[str]) -> None:
+    """Fail with all problems, one a line, if there are any."""
+    if problems:
+        lines = list(dict.fromkeys(map(str, problems)))
+        module.fail_json(msg="\n".join(lines), problems=lines, notices=notices)
+
+
+def main() -> None:
+    """Check the description, then the account; tell what is wrong, or what was found."""
+    spec = {**DESCRIPTION, "variable_prefix": {"type": "str", "default": "aws_infrastructure_"}}
+    module = AnsibleAWSModule(argument_spec=spec, supports_check_mode=True)
+
+    inputs = read_inputs(module.params)
+    notices = find_network_warnings(inputs)
+    refuse(module, check_inputs(inputs), notices)
+
+    lab = read_lab(inputs)
+    snapshot = read_account(connect_with(module), lab)
+    notices += find_account_warnings(lab, snapshot)
+    refuse(module, check_account(lab, snapshot), notices)
+
+    for notice in notices:
+        warn(notice)
+    module.exit_json(changed=False, notices=notices, **describe_account(lab, snapshot))
+
+
+if __name__ == "__main__":
+    main()

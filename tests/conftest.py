@@ -1,0 +1,32 @@
+# Copyright (c) the digital_twin.robotics_lab maintainers
+# GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Marks every test with the stage its folder stands for, and runs the cheap stages first."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.support.project import ROOT
+
+# Folder below tests/, and the marker that selects it: `pytest -m unit`. The order is the order of cost.
+STAGES = {"gates": "gate", "unit": "unit", "molecule": "molecule", "e2e": "e2e"}
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark and sort the tests; within a stage they keep the order in which they were found.
+
+    Raises:
+        pytest.UsageError: a test of tests/ lies outside the folders of the stages.
+    """
+    order = list(STAGES)
+    rank: dict[str, int] = {}
+    for item in items:
+        if not item.path.is_relative_to(ROOT / "tests"):
+            continue
+        folder = item.path.relative_to(ROOT / "tests").parts[0]
+        if folder not in STAGES:
+            raise pytest.UsageError(f"{item.nodeid}: a test belongs into one of tests/{{{','.join(order)}}}/")
+        item.add_marker(STAGES[folder])
+        rank[item.nodeid] = order.index(folder)
+    items.sort(key=lambda item: rank.get(item.nodeid, len(order)))

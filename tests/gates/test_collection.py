@@ -1,0 +1,244 @@
+# Copyright (c) the digital_twin.robotics_lab maintainers
+# GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The artifact that users install is complete, holds nothing else, and works away from this checkout."""
+
+from __future__ import annotations
+
+import difflib
+import importlib.resources
+import importlib.util
+import json
+import re
+import sys
+import tarfile
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+import pytest
+from packaging.specifiers import SpecifierSet
+
+from tests.support.project import (
+    FQCN,
+    NAME,
+    NAMESPACE,
+    ROOT,
+    copy_project,
+    expect_none,
+    load_yaml,
+    module_names,
+    playbooks,
+    project_files,
+    role_names,
+    run,
+)
+
+SHIPPED_FOLDERS = {"changelogs", "compose", "docs", "meta", "playbooks", "plugins", "roles"}
+SHIPPED_FILES = {"CHANGELOG.md", "LICENSE", "README.md", "requirements.yml"}
+# What working in the checkout leaves behind, or a careless moment: none of it may reach a user.
+LITTER = [
+    ".cache/state",
+    ".sandbox/env",
+    ".venv/pyvenv.cfg",
+    "changelogs/.plugin-cache.yaml",
+    "compose/.env",
+    "compose/cognitive/__pycache__/app.cpython-311.pyc",
+    "playbooks/site.retry",
+    "plugins/modules/.module.py.swp",
+    "roles/docker/tasks/main.yml~",
+    "terraform.tfvars",
+]
+# Folders that only the checkout uses, and that ansible-test would take for something else.
+NOT_FOR_ANSIBLE_TEST = ("compose", "group_vars", "inventory", "molecule")
+
+
+def installed_collection(name: str) -> Path:
+    """Return where a collection this one depends on lies among the environment's Python packages.
+
+    Raises:
+        AssertionError: it is not there.
+    """
+    spec = importlib.util.find_spec(f"ansible_collections.{name}")
+    assert spec, f"{name} is not installed"
+    assert spec.submodule_search_locations
+    return Path(next(iter(spec.submodule_search_locations)))
+
+
+def stage(folder: Path, leave_out: tuple[str, ...] = ()) -> Path:
+    """Copy the project below a folder to where Ansible's tools expect a collection, and return that place.
+
+    The collections it depends on are linked beside it: not every tool looks for them among Python's packages.
+    """
+    collections = folder / "ansible_collections"
+    for name in load_yaml(PurePosixPath("galaxy.yml"))["dependencies"]:
+        link = collections.joinpath(*name.split("."))
+        link.parent.mkdir(parents=True, exist_ok=True)
+        link.symlink_to(installed_collection(name))
+    target = collections / NAMESPACE / NAME
+    copy_project(target, leave_out)
+    return target
+
+
+@pytest.fixture(scope="session")
+def artifact(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return the built collection; it was built among litter that belongs to no release."""
+    source = stage(tmp_path_factory.mktemp("build"))
+    for name in LITTER:
+        litter = source / name
+        litter.parent.mkdir(parents=True, exist_ok=True)
+        litter.write_text("never ship this\n")
+    output = tmp_path_factory.mktemp("artifact")
+    run(["ansible-galaxy", "collection", "build", "--output-path", str(output)], cwd=source)
+    return next(output.glob("*.tar.gz"))
+
+
+@pytest.fixture(scope="session")
+def installed(artifact: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return the folder into which the artifact was installed, far from the checkout."""
+    folder = tmp_path_factory.mktemp("installed")
+    run(
+        ["ansible-galaxy", "collection", "install", "--offline", "--no-deps", "-p", str(folder), str(artifact)],
+        cwd=folder,
+    )
+    return folder
+
+
+def run_installed(installed: Path, *command: str) -> str:
+    """Run an Ansible command that knows the installed artifact and not the checkout; return its output."""
+    (installed / "ansible.cfg").write_text("[defaults]\n")
+    settings = {"ANSIBLE_CONFIG": str(installed / "ansible.cfg"), "ANSIBLE_COLLECTIONS_PATH": str(installed)}
+    return run(command, cwd=installed, env=settings)
+
+
+def test_artifact_holds_what_ships_and_nothing_else(artifact: Path) -> None:
+    with tarfile.open(artifact) as tar:
+        shipped = {member.name for member in tar if member.isfile()} - {"FILES.json", "MANIFEST.json"}
+    wanted = {
+        str(path)
+        for path in project_files()
+        if (path.parts[0] in SHIPPED_FOLDERS or str(path) in SHIPPED_FILES)
+        and path.name != ".gitignore"
+        and not (ROOT / path).is_symlink()
+    }
+    expect_none(sorted(wanted - shipped), "missing in the artifact:")
+    expect_none(sorted(shipped - wanted), "in the artifact, and not to be shipped:")
+
+
+def test_artifact_is_complete(artifact: Path) -> None:
+    with tarfile.open(artifact) as tar:
+        shipped = {member.name for member in tar}
+    assert {*SHIPPED_FILES, "compose/compose.yaml", "meta/runtime.yml", "playbooks/site.yml"} <= shipped
+
+
+def test_no_link_is_lost_on_the_way() -> None:
+    """The collection format drops links to folders without a word."""
+    links = [str(path) for path in project_files() if path.parts[0] in SHIPPED_FOLDERS and (ROOT / path).is_symlink()]
+    expect_none(links, "a shipped folder holds plain files only:")
+
+
+@pytest.mark.parametrize("kind", ["module", "role"])
+def test_installed_documentation_is_readable(installed: Path, kind: str) -> None:
+    names = [f"{FQCN}.{name}" for name in (module_names() if kind == "module" else role_names())]
+    assert names, f"there is no {kind}"
+    answer: dict[str, Any] = json.loads(run_installed(installed, "ansible-doc", "--type", kind, "--json", *names))
+    assert sorted(answer) == sorted(names)
+    for name, content in answer.items():
+        source = content["path"] if kind == "role" else content["doc"]["filename"]
+        assert source.startswith(str(installed)), f"{name} was read from {source}, not from the artifact"
+
+
+def test_installed_playbooks_parse(installed: Path) -> None:
+    names = [f"{FQCN}.{PurePosixPath(name).stem}" for name in playbooks() if name.startswith("playbooks/")]
+    assert f"{FQCN}.site" in names
+    run_installed(installed, "ansible-playbook", "--syntax-check", "--inventory", "localhost,", *names)
+
+
+def test_dependencies_agree_with_requirements() -> None:
+    wanted = load_yaml(PurePosixPath("galaxy.yml"))["dependencies"]
+    listed = load_yaml(PurePosixPath("requirements.yml"))["collections"]
+    assert {entry["name"]: entry["version"] for entry in listed} == wanted
+
+
+def test_tested_versions_satisfy_the_dependencies() -> None:
+    for name, wanted in load_yaml(PurePosixPath("galaxy.yml"))["dependencies"].items():
+        manifest = json.loads((installed_collection(name) / "MANIFEST.json").read_text())
+        version = manifest["collection_info"]["version"]
+        assert SpecifierSet(wanted).contains(version), f"{name}: {version} is installed, galaxy.yml wants {wanted}"
+
+
+def get_pip_name() -> str:
+    """Return the file under which ansible-test keeps the bootstrap script of the pip it wants.
+
+    Raises:
+        AssertionError: this ansible-core says it in another way.
+    """
+    source = importlib.resources.files("ansible_test") / "_internal" / "python_requirements.py"
+    version = re.search(r"\bpip='([\d.]+)'", source.read_text())
+    assert version, "ansible-test no longer names its pip version in python_requirements.py"
+    return f"get_pip_{version[1].replace('.', '_')}.py"
+
+
+def test_sanity(tmp_path: Path) -> None:
+    """ansible-test, with no ignore file, for the Python that runs this.
+
+    It keeps its environments in a home directory of its own below .cache, so that a second run is fast and the user's
+    home stays as it is. Its bootstrap script for pip would come from a server of its own; the pip that every Python
+    carries does as well.
+    """
+    home = ROOT / ".cache" / "ansible-test"
+    cache = home / ".ansible" / "test" / "cache"
+    cache.mkdir(parents=True, exist_ok=True)
+    (cache / get_pip_name()).write_text("import ensurepip\n\nensurepip.bootstrap()\n")
+    config = Path("~/.config").expanduser()
+    version = f"{sys.version_info.major}.{sys.version_info.minor}"
+    run(
+        ["ansible-test", "sanity", "--color", "no", "--python", version],
+        cwd=stage(tmp_path, NOT_FOR_ANSIBLE_TEST),
+        # pip's own settings, a mirror for instance, stay those of the user.
+        env={"HOME": str(home), "XDG_CONFIG_HOME": str(config), "PIP_QUIET": "1"},
+        timeout=1200,
+    )
+
+
+def test_documentation_markup(tmp_path: Path) -> None:
+    run(
+        ["antsibull-docs", "lint-collection-docs", "--plugin-docs", "--validate-collection-refs", "dependent", "."],
+        cwd=stage(tmp_path),
+        # It copies the collections we depend on, and of a folder inside a git checkout only what git tracks: nothing of
+        # those in .venv, unless git does not find this checkout from there.
+        env={"GIT_CEILING_DIRECTORIES": str(Path(sys.prefix).parent)},
+    )
+
+
+def test_reference_pages_are_up_to_date() -> None:
+    run([sys.executable, "docs/generate.py", "--check"])
+
+
+def test_changelog_fragments() -> None:
+    run(["antsibull-changelog", "lint"])
+
+
+def test_changelog_is_up_to_date(tmp_path: Path) -> None:
+    """The fragments and the plugins of this version are in the changelog, and the changelog is in CHANGELOG.md."""
+    version = load_yaml(PurePosixPath("galaxy.yml"))["version"]
+    released = load_yaml(PurePosixPath("changelogs", "changelog.yaml"))["releases"]
+    assert version in released, f"changelogs/changelog.yaml does not know {version}"
+    copy = stage(tmp_path)
+    refresh = ["antsibull-changelog", "release", "--update-existing", "--refresh", "--reload-plugins"]
+    run([*refresh, "--date", released[version]["release_date"]], cwd=copy)
+    for name in ("changelogs/changelog.yaml", "CHANGELOG.md"):
+        expected, present = (copy / name).read_text(), (ROOT / name).read_text()
+        difference = difflib.unified_diff(present.splitlines(), expected.splitlines(), name, name, lineterm="")
+        expect_none(difference, f"{name} is not up to date: run `{' '.join(refresh)}`")
+
+
+def test_metadata_for_galaxy() -> None:
+    galaxy = load_yaml(PurePosixPath("galaxy.yml"))
+    assert re.fullmatch(r"[1-9]\d*\.\d+\.\d+", galaxy["version"])
+    assert load_yaml(PurePosixPath("meta", "runtime.yml"))["requires_ansible"].startswith(">=")
+    assert len(galaxy["tags"]) <= 20
+    expect_none(
+        [tag for tag in galaxy["tags"] if not re.fullmatch(r"[a-z][a-z0-9_]*", tag)], "Galaxy refuses these tags:"
+    )
+    # Galaxy wants one of its own categories among the tags.
+    assert {"cloud", "infrastructure", "linux", "networking", "tools"} & set(galaxy["tags"])

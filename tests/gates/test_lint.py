@@ -1,0 +1,124 @@
+# Copyright (c) the digital_twin.robotics_lab maintainers
+# GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Every linter passes over the whole tree, and nothing in the tree tells one to look away."""
+
+from __future__ import annotations
+
+import re
+import tomllib
+from pathlib import PurePosixPath
+from typing import Any
+
+import pathspec
+import pytest
+
+from tests.support.project import ROOT, expect_none, load_yaml, playbooks, project_files, run, text_files
+
+# The in-tree link to the root: whatever lies behind it is linted under its real path.
+LINK = PurePosixPath(".collections/ansible_collections/digital_twin/robotics_lab")
+
+# One letter of each word stands in brackets so that this file does not match itself.
+SUPPRESSIONS = {
+    "a Python linter is silenced": r"#.*\b[n]oqa\b|#\s*ruff:\s*(ignore|disable)|#\s*[p]ylint:|#\s*flake8:",
+    "the type checker is silenced": r"#\s*type:\s*[i]gnore|#\s*[m]ypy:|#\s*[p]yright:|@no_[t]ype_check",
+    "a security check is silenced": r"#\s*[n]osec\b",
+    "yamllint is silenced": r"#\s*[y]amllint\s+disable",
+    "a shell linter is silenced": r"#\s*[s]hellcheck\s+disable|#\s*[h]adolint\s+ignore",
+    "an ansible-lint rule is skipped": r"\b(?:[s]kip_list|[w]arn_list)\s*:|skip_[a]nsible_lint",
+    "an error is ignored": r"\b[i]gnore_errors\b|ANSIBLE_[I]GNORE_ERRORS",
+    "a test is skipped or expected to fail": (
+        r"\bpytest\.(?:[s]kip|[x]fail|[i]mportorskip)\b|\bmark\.(?:[s]kip|[s]kipif|[x]fail)\b|@(?:unittest\.)?[s]kip"
+    ),
+    "a sanity test is left out": r"--skip-[t]est\b|--allow-[d]isabled\b",
+}
+# The word as a version or an image's tag: after a colon, an equals sign, an at sign or a shell default. The metadata
+# service's path and the names of public parameters hold it too, between slashes; those are no versions.
+FLOATING = re.compile(r"(?:[:=@]|:-)\s*[\"']?\b[l]atest\b(?![/\w-])")
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        pytest.param(["ruff", "check", "--no-cache", "."], id="ruff-check"),
+        pytest.param(["ruff", "format", "--no-cache", "--check", "--diff", "."], id="ruff-format"),
+        pytest.param(["mypy"], id="mypy"),
+        pytest.param(["yamllint", "--strict", "."], id="yamllint"),
+        pytest.param(["ansible-lint", "--offline", "--strict", "--nocolor"], id="ansible-lint"),
+    ],
+)
+def test_linter(command: list[str]) -> None:
+    # The inventory of the checkout would ask AWS.
+    run(command, env={"ANSIBLE_INVENTORY": "localhost,"}, timeout=1200)
+
+
+@pytest.mark.parametrize("playbook", playbooks())
+def test_playbook_syntax(playbook: str) -> None:
+    run(["ansible-playbook", "--syntax-check", "--inventory", "localhost,", playbook])
+
+
+def test_there_are_playbooks() -> None:
+    assert "site.yml" in playbooks()
+    assert "playbooks/site.yml" in playbooks()
+
+
+def test_nothing_is_suppressed() -> None:
+    found = [
+        f"{path}:{number}: {what}: {line.strip()}"
+        for path, text in text_files().items()
+        for number, line in enumerate(text.splitlines(), start=1)
+        for what, pattern in SUPPRESSIONS.items()
+        if re.search(pattern, line)
+    ]
+    expect_none(found)
+
+
+def test_no_sanity_test_is_ignored() -> None:
+    ignores = [str(path) for path in project_files() if re.match(r"tests/sanity/ignore.*\.txt$", str(path))]
+    expect_none(ignores, "mend the code instead:")
+
+
+def test_versions_are_pinned() -> None:
+    found = [
+        f"{path}:{number}: {line.strip()}"
+        for path, text in text_files().items()
+        for number, line in enumerate(text.splitlines(), start=1)
+        if FLOATING.search(line)
+    ]
+    expect_none(found, "name a version:")
+
+
+def hidden_from_linters() -> dict[str, list[str]]:
+    """Return the exclusions of each linter's configuration as lines in gitignore's form."""
+    with (ROOT / "pyproject.toml").open("rb") as stream:
+        tools: dict[str, Any] = tomllib.load(stream)["tool"]
+    return {
+        "ruff": tools["ruff"].get("extend-exclude", []) + tools["ruff"].get("exclude", []),
+        "yamllint": load_yaml(PurePosixPath(".yamllint")).get("ignore", []),
+        "ansible-lint": load_yaml(PurePosixPath(".config/ansible-lint.yml")).get("exclude_paths", []),
+    }
+
+
+def test_linters_see_every_file() -> None:
+    hidden = [
+        f"{tool}: {path}"
+        for tool, patterns in hidden_from_linters().items()
+        for path in pathspec.GitIgnoreSpec.from_lines(patterns).match_files(str(path) for path in project_files())
+        if PurePosixPath(path) != LINK
+    ]
+    with (ROOT / "pyproject.toml").open("rb") as stream:
+        mypy = tomllib.load(stream)["tool"]["mypy"]
+    assert mypy["strict"] is True
+    hidden += [
+        f"mypy: {path}"
+        for path in project_files()
+        if path != LINK and any(re.search(pattern, str(path)) for pattern in mypy["exclude"])
+    ]
+    expect_none(hidden, "a configuration file keeps a linter from these files:")
+
+
+def test_ansible_lint_holds_the_production_profile() -> None:
+    config = load_yaml(PurePosixPath(".config/ansible-lint.yml"))
+    assert config["profile"] == "production"
+    assert config["strict"] is True
+    assert not {"mock_modules", "mock_roles", "rules"} & config.keys(), "these keys weaken the profile"

@@ -1,0 +1,202 @@
+"""A real Redis, a language model that says what a test tells it to, and the service between them."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+from aiohttp import web
+from aiohttp.test_utils import TestClient, TestServer
+from redis.asyncio import Redis
+
+from compose.cognitive.app import make_app
+from compose.cognitive.config import NimSettings, Settings
+from compose.cognitive.places import read
+
+ROOT = Path(__file__).parents[3]
+PLACES = read(ROOT / "compose" / "places.json")
+# Searched in logs and answers: it must not turn up.
+PASSWORD = "canary-redis-6f1d"
+API_KEY = "nvapi-canary-93ab"
+START_SECONDS = 10.0
+
+Client = TestClient[web.Request, web.Application]
+Answer = Callable[[web.Request], Awaitable[web.StreamResponse]]
+
+
+def free_port() -> int:
+    """Return a TCP port of the loopback address that nobody uses."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+class RedisServer:
+    """One redis-server process with a password, its data in a folder of its own."""
+
+    def __init__(self, folder: Path, password: str = PASSWORD) -> None:
+        binary = shutil.which("redis-server")
+        if not binary:
+            pytest.fail("redis-server is not on PATH: install it (Debian: apt-get install redis-server)")
+        self._binary = binary
+        self.port = free_port()
+        self._config = folder / "redis.conf"
+        self._log = folder / "redis.log"
+        self._process: subprocess.Popen[bytes] | None = None
+        secret = f"requirepass {password}\n" if password else ""
+        self._config.write_text(f'bind 127.0.0.1\nport {self.port}\ndir {folder}\nsave ""\n{secret}')
+
+    def start(self) -> None:
+        """Start the server and wait until its port is open."""
+        with self._log.open("ab") as log:
+            self._process = subprocess.Popen([self._binary, str(self._config)], stdout=log, stderr=log)
+        deadline = time.monotonic() + START_SECONDS
+        while time.monotonic() < deadline and self._process.poll() is None:
+            try:
+                socket.create_connection(("127.0.0.1", self.port), timeout=1).close()
+            except OSError:
+                time.sleep(0.02)
+            else:
+                return
+        self.stop()
+        pytest.fail(f"redis-server did not start within {START_SECONDS:g} s:\n{self._log.read_text()[-2000:]}")
+
+    def stop(self) -> None:
+        """Kill the server, if it runs."""
+        if self._process:
+            self._process.kill()
+            self._process.wait()
+            self._process = None
+
+    def hang(self) -> None:
+        """Keep the connections open and answer nothing."""
+        assert self._process
+        os.kill(self._process.pid, signal.SIGSTOP)
+
+
+@dataclass
+class FakeNim:
+    """An OpenAI-compatible server that answers what it is told to and remembers what it was asked."""
+
+    answer: Answer
+    url: str = ""
+    asked: list[dict[str, Any]] = field(default_factory=list)
+    keys: list[str | None] = field(default_factory=list)
+
+    async def handle(self, request: web.Request) -> web.StreamResponse:
+        """Answer one question."""
+        self.asked.append(await request.json())
+        self.keys.append(request.headers.get("Authorization"))
+        return await self.answer(request)
+
+
+def says(content: object) -> Answer:
+    """Return an answer whose text is the given JSON object, or the given text."""
+
+    async def answer(_request: web.Request) -> web.StreamResponse:
+        text = content if isinstance(content, str) else json.dumps(content)
+        return web.json_response({"choices": [{"message": {"role": "assistant", "content": text}}]})
+
+    return answer
+
+
+def after(seconds: float, answer: Answer) -> Answer:
+    """Return an answer that takes its time."""
+
+    async def late(request: web.Request) -> web.StreamResponse:
+        await asyncio.sleep(seconds)
+        return await answer(request)
+
+    return late
+
+
+def raw(body: str, status: int = 200, headers: dict[str, str] | None = None) -> Answer:
+    """Return an answer with this status and body."""
+
+    async def answer(_request: web.Request) -> web.StreamResponse:
+        return web.Response(text=body, status=status, headers=headers)
+
+    return answer
+
+
+@asynccontextmanager
+async def fake_nim(answer: Answer) -> AsyncIterator[FakeNim]:
+    """Run a language model."""
+    model = FakeNim(answer)
+    app = web.Application()
+    app.router.add_post("/v1/chat/completions", model.handle)
+    server = TestServer(app)
+    await server.start_server()
+    try:
+        model.url = str(server.make_url("/v1"))
+        yield model
+    finally:
+        await server.close()
+
+
+def settings_for(redis: RedisServer, nim: FakeNim | None = None, **changes: Any) -> Settings:
+    """Return the settings of a service between a Redis and a language model; the latter is given half a second."""
+    values: dict[str, Any] = {
+        "places_file": ROOT / "compose" / "places.json",
+        "redis_host": "127.0.0.1",
+        "redis_port": redis.port,
+        "redis_password": PASSWORD,
+        "redis_timeout": 1.0,
+        "nim": NimSettings(nim.url, "test/model", timeout=0.5, api_key=API_KEY) if nim else None,
+    }
+    return Settings(**{**values, **changes})
+
+
+@asynccontextmanager
+async def running(settings: Settings) -> AsyncIterator[Client]:
+    """Run the service in this process."""
+    async with TestClient(TestServer(make_app(settings, PLACES))) as client:
+        yield client
+
+
+class Listener:
+    """Somebody who listens on the channel, as a robot would."""
+
+    def __init__(self, redis: Redis) -> None:
+        self._channel = redis.pubsub()
+
+    async def subscribe(self) -> None:
+        """Start to listen; what is sent from now on is received."""
+        await self._channel.subscribe("robot_commands")
+        await self._channel.get_message(timeout=5)
+
+    async def next(self, seconds: float = 5.0) -> str | None:
+        """Return the next message, or None when there is none within some seconds."""
+        message = await self._channel.get_message(ignore_subscribe_messages=True, timeout=seconds)
+        return message["data"].decode() if message else None
+
+    async def actions(self) -> list[str]:
+        """Return the actions of all messages that have arrived."""
+        found = []
+        while (message := await self.next(0.2)) is not None:
+            found.append(json.loads(message)["action"])
+        return found
+
+
+@asynccontextmanager
+async def listening(redis: RedisServer, password: str = PASSWORD) -> AsyncIterator[Listener]:
+    """Listen on the channel with a connection of our own."""
+    client = Redis(host="127.0.0.1", port=redis.port, password=password)
+    listener = Listener(client)
+    await listener.subscribe()
+    try:
+        yield listener
+    finally:
+        await client.aclose()

@@ -1,0 +1,289 @@
+"""The service in this process, between a real Redis and whoever posts."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import time
+from typing import Any
+
+import pytest
+
+from tests.unit.cognitive.support import (
+    PASSWORD,
+    Client,
+    RedisServer,
+    after,
+    fake_nim,
+    listening,
+    running,
+    says,
+    settings_for,
+)
+
+ZONE_B = (
+    '{"action": "navigate", "target": "zone_b", "coordinates": [10.0, 0.0], "speed": "normal", '
+    '"confidence": 0.7, "raw_text": "move to zone b"}'
+)
+
+
+async def post(client: Client, text: object, path: str = "/command") -> tuple[int, dict[str, Any]]:
+    """Post a text and return status and body."""
+    async with client.post(path, json={"text": text}) as response:
+        return response.status, await response.json()
+
+
+@pytest.mark.parametrize("path", ["/command", "/command/"])
+def test_command_arrives_exactly_as_listeners_expect_it(redis: RedisServer, path: str) -> None:
+    async def scenario() -> None:
+        async with running(settings_for(redis)) as client, listening(redis) as robot:
+            status, answer = await post(client, "  move to zone b ", path)
+            assert await robot.next() == ZONE_B
+            assert await robot.next(0.2) is None
+            assert status == 200
+            assert answer == {
+                "published": True,
+                "channel": "robot_commands",
+                "receivers": 1,
+                "command": json.loads(ZONE_B),
+                "source": "keywords",
+            }
+
+    asyncio.run(scenario())
+
+
+def test_every_listener_is_counted_and_their_absence_is_said(redis: RedisServer) -> None:
+    async def scenario() -> None:
+        async with running(settings_for(redis)) as client:
+            status, answer = await post(client, "stop")
+            assert (status, answer["receivers"]) == (200, 0)
+            assert answer["warning"] == "Nobody listens on robot_commands: no robot received this."
+            async with listening(redis), listening(redis):
+                status, answer = await post(client, "stop")
+                assert (status, answer["receivers"]) == (200, 2)
+                assert "warning" not in answer
+
+    asyncio.run(scenario())
+
+
+def test_intent_sends_nothing(redis: RedisServer) -> None:
+    async def scenario() -> None:
+        async with running(settings_for(redis)) as client, listening(redis) as robot:
+            status, answer = await post(client, "move to zone b", "/intent")
+            assert (status, answer["published"], answer["command"]) == (200, False, json.loads(ZONE_B))
+            assert await robot.next(0.3) is None
+
+    asyncio.run(scenario())
+
+
+JSON = {"Content-Type": "application/json"}
+FORM = {"Content-Type": "application/x-www-form-urlencoded"}
+BAD: dict[str, tuple[str | bytes, dict[str, str], int, str]] = {
+    "empty text": ('{"text": ""}', JSON, 400, "empty_text"),
+    "blank text": ('{"text": " \\n "}', JSON, 400, "empty_text"),
+    "no text": ('{"command": "stop"}', JSON, 400, "no_text"),
+    "text is a number": ('{"text": 1}', JSON, 400, "no_text"),
+    "text is null": ('{"text": null}', JSON, 400, "no_text"),
+    "a list": ('["stop"]', JSON, 400, "no_text"),
+    "a bare text": ('"stop"', JSON, 400, "no_text"),
+    "not JSON": ("text=stop", JSON, 400, "not_json"),
+    "no body": ("", JSON, 400, "not_json"),
+    "not UTF-8": (b'{"text": "\xff"}', JSON, 400, "not_json"),
+    "unknown character set": (
+        '{"text": "stop"}',
+        {"Content-Type": "application/json; charset=klingon"},
+        400,
+        "not_json",
+    ),
+    "deeply nested": ("[" * 5000, JSON, 400, "not_json"),
+    "a form, as a page in a browser can post it": ('{"text": "go to zone b"}', FORM, 415, "not_json"),
+    "plain text": ("go to zone b", {"Content-Type": "text/plain"}, 415, "not_json"),
+    "longest and one more": (json.dumps({"text": "x" * 501}), JSON, 413, "text_too_long"),
+    "a large body": (json.dumps({"text": "x" * 20000}), JSON, 413, "body_too_large"),
+    "control characters": ('{"text": "go to\\u0000 zone b"}', JSON, 400, "not_printable"),
+    "half a surrogate pair": ('{"text": "go to \\ud800 zone b"}', JSON, 400, "not_printable"),
+    "several lines": ('{"text": "go to zone a\\nzone b"}', JSON, 400, "not_printable"),
+    "unknown place": ('{"text": "go to zone z"}', JSON, 422, "unknown_place"),
+    "no command": ('{"text": "hello"}', JSON, 422, "unknown_action"),
+    "two places": ('{"text": "go to zone a and zone b"}', JSON, 422, "ambiguous"),
+}
+
+
+def test_bad_requests_are_refused_and_nothing_is_sent(redis: RedisServer) -> None:
+    async def scenario() -> None:
+        async with running(settings_for(redis)) as client, listening(redis) as robot:
+            for name, (body, headers, status, code) in BAD.items():
+                for path in ("/command", "/intent"):
+                    async with client.post(path, data=body, headers=headers) as response:
+                        answer = await response.json()
+                        assert (response.status, answer["error"]) == (status, code), (name, answer)
+                        assert answer["published"] is False
+                        assert answer["message"]
+            assert await robot.next(0.3) is None
+
+    asyncio.run(scenario())
+
+
+def test_unknown_place_names_the_known_ones(redis: RedisServer) -> None:
+    async def scenario() -> None:
+        async with running(settings_for(redis)) as client:
+            status, answer = await post(client, "go to the kitchen")
+            assert status == 422
+            assert "zone_b" in answer["places"]
+            assert "Known places: zone_a, zone_b" in answer["message"]
+
+    asyncio.run(scenario())
+
+
+def test_longest_text_is_taken(redis: RedisServer) -> None:
+    async def scenario() -> None:
+        async with running(settings_for(redis)) as client:
+            status, answer = await post(client, "go to zone b " + "x" * 487)
+            assert (status, answer["command"]["target"]) == (200, "zone_b")
+
+    asyncio.run(scenario())
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "status", "code"),
+    [("GET", "/command", 405, "method_not_allowed"), ("POST", "/nowhere", 404, "not_found")],
+)
+def test_wrong_routes_are_answered_with_the_right_ones(
+    redis: RedisServer, method: str, path: str, status: int, code: str
+) -> None:
+    async def scenario() -> None:
+        async with running(settings_for(redis)) as client, client.request(method, path) as response:
+            answer = await response.json()
+            assert (response.status, answer["error"]) == (status, code)
+            assert "POST /command" in answer["routes"]
+
+    asyncio.run(scenario())
+
+
+def test_index_and_places(redis: RedisServer) -> None:
+    async def scenario() -> None:
+        async with running(settings_for(redis)) as client:
+            async with client.get("/") as response:
+                assert "POST /command" in (await response.json())["routes"]
+            async with client.get("/places") as response:
+                places = (await response.json())["places"]
+                assert places[1] == {"name": "zone_b", "coordinates": [10.0, 0.0], "aliases": ["zone 2", "loading"]}
+
+    asyncio.run(scenario())
+
+
+async def health(client: Client) -> tuple[int, dict[str, Any]]:
+    """Return status and body of the health answer."""
+    async with client.get("/health") as response:
+        return response.status, await response.json()
+
+
+def test_redis_gone_is_said_and_its_return_is_noticed(redis: RedisServer) -> None:
+    async def scenario() -> None:
+        async with running(settings_for(redis)) as client:
+            assert (await health(client))[0] == 200
+            redis.stop()
+            status, body = await health(client)
+            assert status == 503
+            assert body["dependencies"]["redis"]["state"] == "unavailable"
+            assert "cannot be reached" in body["reason"]
+            status, answer = await post(client, "stop")
+            assert (status, answer["error"], answer["published"]) == (503, "redis_unavailable", False)
+            assert answer["message"].startswith("The command was NOT sent")
+            redis.start()
+            assert (await health(client))[0] == 200
+            assert (await post(client, "stop"))[0] == 200
+
+    asyncio.run(scenario())
+
+
+def test_redis_restarted_between_two_commands_costs_none(redis: RedisServer) -> None:
+    async def scenario() -> None:
+        async with running(settings_for(redis)) as client:
+            assert (await post(client, "stop"))[0] == 200
+            redis.stop()
+            redis.start()
+            assert (await post(client, "stop"))[0] == 200
+
+    asyncio.run(scenario())
+
+
+def test_redis_that_hangs_is_given_up_in_time(redis: RedisServer) -> None:
+    async def scenario() -> None:
+        async with running(settings_for(redis)) as client:
+            assert (await health(client))[0] == 200
+            redis.hang()
+            for ask in (health(client), post(client, "stop")):
+                started = time.monotonic()
+                status, _body = await ask
+                assert status == 503
+                assert time.monotonic() - started < 2.5
+
+    asyncio.run(scenario())
+
+
+def test_wrong_password_is_said_without_repeating_it(redis: RedisServer, caplog: pytest.LogCaptureFixture) -> None:
+    async def scenario() -> None:
+        async with running(settings_for(redis, redis_password="canary-wrong-11")) as client:
+            status, body = await health(client)
+            assert (status, body["reason"]) == (503, "Redis refused the password")
+            status, answer = await post(client, "stop")
+            assert status == 503
+            assert "canary" not in json.dumps([body, answer])
+
+    asyncio.run(scenario())
+    assert "canary" not in caplog.text
+
+
+def test_stop_overtakes_a_command_whose_meaning_is_not_known_yet(redis: RedisServer) -> None:
+    """The robot must not drive off after the stop because a language model took its time."""
+
+    async def scenario() -> None:
+        navigate = {"action": "navigate", "target": "zone_b", "confidence": 0.9}
+        async with (
+            fake_nim(after(0.4, says(navigate))) as nim,
+            running(settings_for(redis, nim)) as client,
+            listening(redis) as robot,
+        ):
+            slow = asyncio.create_task(post(client, "could you drive over to zone b"))
+            while not nim.asked:
+                await asyncio.sleep(0.01)
+            started = time.monotonic()
+            status, answer = await post(client, "stop")
+            assert time.monotonic() - started < 0.2
+            assert (status, answer["source"]) == (200, "keywords")
+            status, answer = await slow
+            assert (status, answer["error"], answer["published"]) == (409, "superseded", False)
+            assert await robot.actions() == ["stop"]
+            # What is asked for after the stop moves again.
+            assert (await post(client, "could you drive over to zone b"))[0] == 200
+            assert await robot.actions() == ["navigate"]
+            assert len(nim.asked) == 2
+
+    asyncio.run(scenario())
+
+
+def test_many_at_once(redis: RedisServer) -> None:
+    async def scenario() -> None:
+        async with running(settings_for(redis)) as client, listening(redis) as robot:
+            answers = await asyncio.gather(*(post(client, f"go to zone {zone}") for zone in "abc" * 30))
+            assert {status for status, _answer in answers} == {200}
+            assert len(await robot.actions()) == 90
+
+    asyncio.run(scenario())
+
+
+def test_log_tells_commands_and_refusals_but_no_secret(redis: RedisServer, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level("DEBUG")
+
+    async def scenario() -> None:
+        async with running(settings_for(redis)) as client:
+            await post(client, "move to zone b")
+            await post(client, "go to the kitchen")
+            await health(client)
+
+    asyncio.run(scenario())
+    lines = [(record.getMessage(), getattr(record, "fields", {})) for record in caplog.records]
+    assert ("command", {"command": json.loads(ZONE_B), "source": "keywords", "receivers": 0}) in lines
+    assert any(event == "request" and fields.get("error") == "unknown_place" for event, fields in lines)
+    assert PASSWORD not in str(lines)

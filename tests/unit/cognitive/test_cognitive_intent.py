@@ -1,0 +1,61 @@
+"""What the keywords make of a text: the table in intents.yml, and the exact message."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from compose.cognitive.intent import Action, Refused, immediate, parse
+from compose.cognitive.places import Place, Places, read
+
+ROOT = Path(__file__).parents[3]
+CASES: list[dict[str, Any]] = yaml.safe_load((Path(__file__).parent / "intents.yml").read_text(encoding="utf-8"))
+PLACES = Places([*read(ROOT / "compose" / "places.json"), Place("bus_stop", (1.0, 2.0))])
+
+
+@pytest.mark.parametrize("case", CASES, ids=[case["text"] for case in CASES])
+def test_text(case: dict[str, Any]) -> None:
+    if "refused" in case:
+        with pytest.raises(Refused) as refusal:
+            parse(case["text"], PLACES)
+        assert refusal.value.code == case["refused"]
+        return
+    message = parse(case["text"], PLACES).message()
+    expected = {key: value for key, value in case.items() if key != "text"}
+    assert {key: message[key] for key in expected} == expected
+    assert message["speed"] == case.get("speed", "normal")
+    assert message["raw_text"] == case["text"]
+
+
+def test_every_action_is_in_the_table() -> None:
+    assert {case["action"] for case in CASES if "action" in case} == set(Action) - {Action.UNKNOWN}
+
+
+def test_message_is_exactly_the_one_that_listeners_expect() -> None:
+    assert json.dumps(parse("move to zone b", PLACES).message()) == (
+        '{"action": "navigate", "target": "zone_b", "coordinates": [10.0, 0.0], "speed": "normal", '
+        '"confidence": 0.7, "raw_text": "move to zone b"}'
+    )
+
+
+def test_whatever_moves_has_coordinates() -> None:
+    for case in CASES:
+        if case.get("action") not in (None, "stop", "status"):
+            message = parse(case["text"], PLACES).message()
+            assert isinstance(message["coordinates"], list)
+            assert all(isinstance(number, float) for number in message["coordinates"])
+
+
+def test_unknown_place_lists_the_known_ones() -> None:
+    with pytest.raises(Refused, match="zone_a, zone_b, zone_c, north_shelf, south_shelf, loading_dock, home, charging"):
+        parse("go to the kitchen", PLACES)
+
+
+@pytest.mark.parametrize("case", CASES, ids=[case["text"] for case in CASES])
+def test_only_stop_and_status_are_immediate(case: dict[str, Any]) -> None:
+    found = immediate(case["text"], PLACES)
+    assert (found.action if found else None) == (case["action"] if case.get("action") in ("stop", "status") else None)

@@ -1,0 +1,176 @@
+"""A language model that helps, is slow, fails, lies or answers nonsense."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from typing import Any
+
+import pytest
+
+from tests.unit.cognitive.support import (
+    API_KEY,
+    Answer,
+    RedisServer,
+    after,
+    fake_nim,
+    listening,
+    raw,
+    running,
+    says,
+    settings_for,
+)
+
+GOOD = {"action": "navigate", "target": "zone_b", "speed": "slow", "confidence": 0.93}
+
+
+def ask(redis: RedisServer, answer: Answer, text: str) -> tuple[int, dict[str, Any], list[dict[str, Any]], list[Any]]:
+    """Post a text; return status, body, the messages on the channel, and what the language model was asked."""
+
+    async def scenario() -> tuple[int, dict[str, Any], list[dict[str, Any]], list[Any]]:
+        async with (
+            fake_nim(answer) as nim,
+            running(settings_for(redis, nim)) as client,
+            listening(redis) as robot,
+            client.post("/command", json={"text": text}) as response,
+        ):
+            body = await response.json()
+            messages = []
+            while (message := await robot.next(0.1)) is not None:
+                messages.append(json.loads(message))
+            async with client.get("/health") as health:
+                assert health.status == 200
+                body["health"] = (await health.json())["dependencies"]["nim"]
+            return response.status, body, messages, [*zip(nim.asked, nim.keys, strict=True)]
+
+    return asyncio.run(scenario())
+
+
+def test_model_understands_what_keywords_do_not(redis: RedisServer) -> None:
+    text = "would you kindly bring yourself to the second zone, no hurry"
+    status, body, messages, asked = ask(redis, says(GOOD), text)
+    assert (status, body["source"], body["health"]) == (200, "nim", {"state": "ok"})
+    assert messages == [
+        {
+            "action": "navigate",
+            "target": "zone_b",
+            "coordinates": [10.0, 0.0],
+            "speed": "slow",
+            "confidence": 0.93,
+            "raw_text": text,
+        }
+    ]
+    [(question, key)] = asked
+    assert question["model"] == "test/model"
+    assert question["response_format"] == {"type": "json_object"}
+    assert question["messages"][1] == {"role": "user", "content": text}
+    assert "loading_dock" in question["messages"][0]["content"]
+    assert key == f"Bearer {API_KEY}"
+
+
+@pytest.mark.parametrize("text", ["stop", "what is your status?"])
+def test_model_is_not_asked_for_stop_and_status(redis: RedisServer, text: str) -> None:
+    status, body, messages, asked = ask(redis, says(GOOD), text)
+    assert (status, body["source"], len(messages), asked) == (200, "keywords", 1, [])
+    assert body["health"] == {"state": "not asked yet"}
+
+
+FALLBACKS: dict[str, tuple[Answer, str]] = {
+    "slow": (after(2, says(GOOD)), "did not answer within 0.5 s"),
+    "HTTP 500": (raw("sorry", 500), "answered HTTP 500"),
+    "HTTP 401": (raw("bad key", 401), "answered HTTP 401"),
+    "redirection": (raw("", 302, {"Location": "http://192.0.2.1/"}), "answered HTTP 302"),
+    "HTML": (raw("<html>"), "no chat completion"),
+    "no choices": (raw('{"choices": []}'), "no chat completion"),
+    "other form": (raw('{"answer": 42}'), "no chat completion"),
+    "text is missing": (raw('{"choices": [{"message": {"content": null}}]}'), "has no text"),
+    "prose": (says("The robot should go to zone b."), "not JSON"),
+    "a list": (says("[1, 2]"), "no JSON object"),
+    "deeply nested": (says("[" * 5000), "not JSON"),
+    "unknown action": (says({**GOOD, "action": "fly"}), "action is 'fly'"),
+    "no action": (says({"target": "zone_b"}), "action is None"),
+    "action is a list": (says({**GOOD, "action": ["navigate"]}), "action is"),
+    "bad speed": (says({**GOOD, "speed": "ludicrous"}), "speed is 'ludicrous'"),
+    "no confidence": (says({"action": "navigate", "target": "zone_b"}), "confidence is None"),
+    "confidence is a text": (says({**GOOD, "confidence": "high"}), "confidence is 'high'"),
+    "confidence out of range": (says({**GOOD, "confidence": 7}), "confidence is 7"),
+    "not sure": (says({**GOOD, "confidence": 0.2}), "was not sure"),
+    "endless": (raw("x" * 200_000), "more than 65536 bytes"),
+}
+
+
+@pytest.mark.parametrize(("answer", "why"), FALLBACKS.values(), ids=FALLBACKS)
+def test_keywords_do_when_the_model_does_not(
+    redis: RedisServer, answer: Answer, why: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    status, body, messages, _asked = ask(redis, answer, "move to zone b")
+    assert (status, body["source"]) == (200, "keywords")
+    assert why in body["fallback"]
+    assert body["health"]["state"] == "failing"
+    assert [(message["target"], message["confidence"]) for message in messages] == [("zone_b", 0.7)]
+    logged = [getattr(record, "fields", {}) for record in caplog.records if record.getMessage() == "nim_fallback"]
+    assert [why in fields["reason"] for fields in logged] == [True]
+    assert API_KEY not in caplog.text + str(logged) + json.dumps(body)
+
+
+PLACED: dict[str, tuple[dict[str, Any], str]] = {
+    "by alias": ({"target": "Zone 2"}, "zone_b"),
+    "by list": ({"target": None, "coordinates": [10, 0]}, "zone_b"),
+    "by object": ({"target": None, "coordinates": {"x": 10, "y": 0}}, "zone_b"),
+    "coordinates of its own are not believed": ({"target": "zone_b", "coordinates": [99, 99]}, "zone_b"),
+    "nor is an object": ({"target": "zone_c", "coordinates": {"x": 1, "y": 2}}, "zone_c"),
+}
+
+
+@pytest.mark.parametrize(("fields", "target"), PLACED.values(), ids=PLACED)
+def test_coordinates_are_our_own(redis: RedisServer, fields: dict[str, Any], target: str) -> None:
+    status, body, messages, _asked = ask(redis, says({**GOOD, **fields}), "off you go")
+    assert (status, body["source"]) == (200, "nim")
+    [message] = messages
+    assert (message["target"], message["coordinates"]) == (target, [10.0, 0.0] if target == "zone_b" else [10.0, 10.0])
+
+
+REFUSED: dict[str, tuple[dict[str, Any], str]] = {
+    "invented place": ({"target": "kitchen", "coordinates": [3, 4]}, "unknown_place"),
+    "invented coordinates": ({"target": None, "coordinates": [3, 4]}, "unknown_place"),
+    "coordinates of another shape": ({"target": None, "coordinates": {"lat": 10, "lon": 0}}, "unknown_place"),
+    "coordinates that are no numbers": ({"target": None, "coordinates": ["10", None]}, "unknown_place"),
+    "nowhere": ({"target": None, "coordinates": None}, "unknown_place"),
+    "target is an object": ({"target": {"name": "zone_b"}}, "unknown_place"),
+    "no command": ({"action": "unknown", "target": None}, "unknown_action"),
+}
+
+
+@pytest.mark.parametrize(("fields", "code"), REFUSED.values(), ids=REFUSED)
+def test_nothing_is_sent_without_a_known_place(redis: RedisServer, fields: dict[str, Any], code: str) -> None:
+    status, body, messages, _asked = ask(redis, says({**GOOD, **fields}), "off you go")
+    assert (status, body["error"], messages) == (422, code, [])
+    assert body["health"] == {"state": "ok"}
+
+
+def test_fenced_json_is_read(redis: RedisServer) -> None:
+    status, body, messages, _asked = ask(redis, says(f"```json\n{json.dumps(GOOD)}\n```"), "off you go")
+    assert (status, body["source"], messages[0]["target"]) == (200, "nim", "zone_b")
+
+
+def test_model_can_say_stop(redis: RedisServer) -> None:
+    status, _body, messages, _asked = ask(redis, says({"action": "stop", "confidence": 0.9}), "whoa there")
+    assert status == 200
+    assert [(message["action"], message["target"], message["coordinates"]) for message in messages] == [
+        ("stop", None, None)
+    ]
+
+
+def test_model_that_is_not_there(redis: RedisServer) -> None:
+    async def scenario() -> None:
+        async with fake_nim(says(GOOD)) as nim:
+            pass
+        async with (
+            running(settings_for(redis, nim)) as client,
+            client.post("/command", json={"text": "go to zone b"}) as response,
+        ):
+            body = await response.json()
+            assert (response.status, body["source"]) == (200, "keywords")
+            assert "cannot be reached" in body["fallback"]
+
+    asyncio.run(scenario())

@@ -1,0 +1,149 @@
+"""The service as the container runs it: a process that starts, answers, is probed, and ends when told to."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from compose.cognitive.health import ProbeError, http
+from tests.unit.cognitive.support import API_KEY, PASSWORD, ROOT, RedisServer, after, fake_nim, free_port, says
+
+START_SECONDS = 15.0
+
+
+def environment(folder: Path, redis: RedisServer, port: int, nim_url: str = "") -> dict[str, str]:
+    """Return the environment of a service; its secrets lie in files."""
+    (folder / "password").write_text(PASSWORD)
+    (folder / "key").write_text(API_KEY)
+    return {
+        "PATH": os.environ["PATH"],
+        "LISTEN_HOST": "127.0.0.1",
+        "LISTEN_PORT": str(port),
+        "REDIS_HOST": "127.0.0.1",
+        "REDIS_PORT": str(redis.port),
+        "REDIS_PASSWORD_FILE": str(folder / "password"),
+        "PLACES_FILE": str(ROOT / "compose" / "places.json"),
+        "NIM_URL": nim_url,
+        "NIM_API_KEY_FILE": str(folder / "key"),
+    }
+
+
+def run(module: str, settings: dict[str, str]) -> subprocess.CompletedProcess[str]:
+    """Run one of the service's programs to its end."""
+    command = [sys.executable, "-m", f"compose.cognitive{module}"]
+    return subprocess.run(command, cwd=ROOT, env=settings, capture_output=True, text=True, timeout=60, check=False)
+
+
+@contextmanager
+def started(settings: dict[str, str]) -> Iterator[subprocess.Popen[str]]:
+    """Run the service, and end it at the latest when the test ends."""
+    command = [sys.executable, "-m", "compose.cognitive"]
+    process = subprocess.Popen(
+        command, cwd=ROOT, env=settings, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+    )
+    try:
+        deadline = time.monotonic() + START_SECONDS
+        while time.monotonic() < deadline:
+            assert process.poll() is None, process.communicate()[0]
+            try:
+                http(int(settings["LISTEN_PORT"]), "GET", "/")
+            except ProbeError:
+                time.sleep(0.05)
+            else:
+                break
+        yield process
+    finally:
+        process.kill()
+        process.communicate()
+
+
+def test_starts_is_healthy_is_probed_and_ends_when_told_to(redis: RedisServer, tmp_path: Path) -> None:
+    settings = environment(tmp_path, redis, free_port())
+    with started(settings) as process:
+        check = run(".health", settings)
+        assert (check.returncode, check.stdout) == (0, "healthy\n")
+        probe = run(".probe", settings)
+        assert (probe.returncode, probe.stdout) == (0, "a command arrives; a wrong password and none are refused\n")
+        redis.stop()
+        check = run(".health", settings)
+        assert check.returncode == 1
+        assert "Redis cannot be reached" in check.stdout
+        process.send_signal(signal.SIGTERM)
+        output, _ = process.communicate(timeout=10)
+    assert process.returncode == 0
+    events = [json.loads(line) for line in output.splitlines()]
+    assert events[0]["event"] == "starting"
+    assert {"command", "request"} <= {event["event"] for event in events}
+    assert PASSWORD not in output
+    assert API_KEY not in output
+
+
+def test_command_in_progress_is_finished_before_the_end(redis: RedisServer, tmp_path: Path) -> None:
+    async def scenario() -> None:
+        answer = says({"action": "navigate", "target": "zone_b", "confidence": 0.9})
+        async with fake_nim(after(1.0, answer)) as nim:
+            settings = environment(tmp_path, redis, port := free_port(), nim.url)
+            with started(settings) as process:
+                body = {"text": "off you go"}
+                asking = asyncio.create_task(asyncio.to_thread(http, port, "POST", "/command", body))
+                while not nim.asked:
+                    await asyncio.sleep(0.01)
+                process.send_signal(signal.SIGTERM)
+                status, reply = await asking
+                assert (status, reply["published"], reply["source"]) == (200, True, "nim")
+                assert await asyncio.to_thread(process.wait, 10) == 0
+
+    asyncio.run(scenario())
+
+
+@pytest.mark.parametrize(
+    ("variable", "value", "message"),
+    [
+        ("LISTEN_PORT", "99999", "LISTEN_PORT is '99999'; allowed: 1 to 65535"),
+        ("REDIS_PASSWORD_FILE", "/nowhere", "REDIS_PASSWORD_FILE is '/nowhere', which cannot be read"),
+        ("PLACES_FILE", "/nowhere", "/nowhere: No such file or directory"),
+    ],
+)
+def test_bad_settings_end_with_one_line(
+    redis: RedisServer, tmp_path: Path, variable: str, value: str, message: str
+) -> None:
+    ended = run("", {**environment(tmp_path, redis, free_port()), variable: value})
+    assert (ended.returncode, ended.stdout, ended.stderr.count("\n")) == (2, "", 1)
+    assert ended.stderr.startswith(f"cognitive cannot start: {message}")
+
+
+def test_health_check_without_a_service(redis: RedisServer, tmp_path: Path) -> None:
+    check = run(".health", environment(tmp_path, redis, port := free_port()))
+    assert check.returncode == 1
+    assert check.stdout.startswith(f"the service does not answer on port {port}")
+
+
+def test_probe_notices_a_redis_without_a_password(tmp_path: Path) -> None:
+    server = RedisServer(tmp_path, password="")
+    server.start()
+    try:
+        settings = environment(tmp_path, server, free_port())
+        (tmp_path / "password").write_text("")
+        with started(settings):
+            probe = run(".probe", settings)
+    finally:
+        server.stop()
+    assert probe.returncode == 1
+    assert probe.stdout == "Redis lets clients in with a wrong password\n"
+
+
+def test_probe_without_a_redis(redis: RedisServer, tmp_path: Path) -> None:
+    redis.stop()
+    probe = run(".probe", environment(tmp_path, redis, free_port()))
+    assert probe.returncode == 1
+    assert "Redis cannot be reached" in probe.stdout

@@ -1,0 +1,328 @@
+# Copyright (c) the digital_twin.robotics_lab maintainers
+# GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""The module as Ansible runs it, against a local AWS that writes down every call."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+import yaml
+from ansible.module_utils.testing import patch_module_args
+from ansible_collections.digital_twin.robotics_lab.plugins.modules import lab_preflight
+from botocore.exceptions import ConnectTimeoutError
+
+if TYPE_CHECKING:
+    from tests.unit.plugins.conftest import Cloud
+
+Run = Callable[..., dict[str, Any]]
+
+TABLE: dict[str, list[dict[str, Any]]] = yaml.safe_load(
+    (Path(__file__).parent.parent / "module_utils" / "lab_inputs.yml").read_text()
+)
+BAD_INPUTS = [
+    pytest.param(case["given"], case["refuses"], id=f"{check}-{number}")
+    for check, cases in TABLE.items()
+    for number, case in enumerate(cases)
+    if "refuses" in case
+]
+# Comes with moto.
+UNSET = object()
+IMAGE_ID = "ami-1e749f67"
+OWN = [{"Key": "digital_twin_lab", "Value": "lab"}, {"Key": "managed_by", "Value": "digital_twin.robotics_lab"}]
+READS = re.compile(
+    r"(sts:GetCallerIdentity|ec2:Describe\w+|iam:GetRole|ssm:GetParameter|service-quotas:GetServiceQuota)"
+)
+
+
+@pytest.fixture
+def run(
+    good_description: dict[str, Any], cloud: Cloud, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> Run:
+    """Run the module with a good description, but for what is given, and return its result and its warnings."""
+    assert cloud.endpoint.startswith("http://127.0.0.1:")
+    # Ansible collects the warnings of a process, and here one process is many runs.
+    warned: list[str] = []
+    monkeypatch.setattr(lab_preflight, "warn", warned.append)
+
+    def run_module(**given: object) -> dict[str, Any]:
+        arguments = {**good_description, "image_id": IMAGE_ID, "variable_prefix": "lab_", **given}
+        if arguments["region"] is UNSET:
+            del arguments["region"]
+        capsys.readouterr()
+        warned.clear()
+        with patch_module_args(arguments), pytest.raises(SystemExit):
+            lab_preflight.main()
+        result: dict[str, Any] = json.loads(capsys.readouterr().out)
+        return {**result, "warned": list(warned)}
+
+    return run_module
+
+
+@pytest.fixture
+def quotas(cloud: Cloud) -> dict[str, float]:
+    """Let the local AWS know the quotas that the module asks for, and return them for a test to change."""
+    values = {"L-DB2E81BA": 64.0, "L-417A185B": 0.0, "L-0263D0A3": 5.0, "L-F678F1CE": 5.0}
+    cloud.answers["GetServiceQuota"] = lambda asked: {"Quota": {"Value": values[asked["QuotaCode"]]}}
+    return values
+
+
+def launch(cloud: Cloud, index: int) -> str:
+    """Launch a host of the lab behind the module's back and return its id."""
+    tags = [*OWN, {"Key": "Name", "Value": f"lab-{index}"}, {"Key": "digital_twin_index", "Value": str(index)}]
+    answer = cloud.client("ec2").run_instances(
+        ImageId=IMAGE_ID,
+        InstanceType="g5.xlarge",
+        MinCount=1,
+        MaxCount=1,
+        TagSpecifications=[{"ResourceType": "instance", "Tags": tags}],
+    )
+    identifier: str = answer["Instances"][0]["InstanceId"]
+    return identifier
+
+
+@pytest.mark.usefixtures("key_files")
+@pytest.mark.parametrize(("given", "refuses"), BAD_INPUTS)
+def test_bad_input_is_refused_without_asking_aws(
+    run: Run, cloud: Cloud, given: dict[str, Any], refuses: list[str]
+) -> None:
+    result = run(**{"image_id": "", **given})
+    assert result["failed"]
+    assert result["problems"] == refuses
+    assert result["msg"] == "\n".join(refuses)
+    assert cloud.asked == []
+
+
+def test_all_bad_inputs_are_told_at_once(run: Run, cloud: Cloud) -> None:
+    result = run(name="", volume_size=1, admin_cidrs=["0.0.0.0/0"], viewer_cidrs=["0.0.0.0/0"])
+    assert [line.split(":")[0] for line in result["problems"]] == ["lab_name", "lab_volume_size", "lab_admin_cidrs"]
+    assert len(result["msg"].splitlines()) == 3
+    assert len(result["notices"]) == 1
+    assert cloud.asked == []
+
+
+@pytest.mark.usefixtures("quotas")
+@pytest.mark.parametrize("check_mode", [False, True])
+def test_empty_account(run: Run, cloud: Cloud, check_mode: bool) -> None:
+    result = run(_ansible_check_mode=check_mode, instance_count="2")
+    assert not result["changed"]
+    assert result["account_id"] == "123456789012"
+    assert result["region"] == "us-east-1"
+    assert result["availability_zone"] == result["availability_zones"][0] == "us-east-1a"
+    assert result["instance"]["gpu"] == "A10G"
+    assert result["image"]["image_id"] == IMAGE_ID
+    assert result["existing"]["missing_hosts"] == ["lab-1", "lab-2"]
+    assert [(quota["limit"], quota["in_use"], quota["needed"]) for quota in result["quotas"]] == [
+        (64.0, 0, 8),
+        (5.0, 0, 2),
+        (5.0, 1, 1),
+    ]
+    assert result["notices"] == []
+    assert result["warned"] == []
+    assert cloud.asked
+    assert all(READS.match(call) for call in cloud.asked)
+
+
+@pytest.mark.usefixtures("quotas")
+def test_returned_values_are_documented(run: Run) -> None:
+    documented = yaml.safe_load(lab_preflight.RETURN)
+    assert set(run()) - {"changed", "invocation", "warned"} == set(documented) - {"problems"}
+    assert {"problems", "notices"} <= set(run(name=""))
+
+
+@pytest.mark.usefixtures("quotas")
+def test_existing_lab(run: Run, cloud: Cloud) -> None:
+    ec2 = cloud.client("ec2")
+    vpc = ec2.create_vpc(CidrBlock="10.0.0.0/16", TagSpecifications=[{"ResourceType": "vpc", "Tags": OWN}])["Vpc"]
+    subnet = ec2.create_subnet(
+        VpcId=vpc["VpcId"],
+        CidrBlock="10.0.1.0/24",
+        AvailabilityZone="us-east-1b",
+        TagSpecifications=[{"ResourceType": "subnet", "Tags": OWN}],
+    )["Subnet"]
+    first, second = launch(cloud, 1), launch(cloud, 2)
+    before = len(cloud.asked)
+    result = run()
+    assert result["availability_zone"] == "us-east-1b"
+    assert (result["existing"]["vpc_id"], result["existing"]["subnet_id"]) == (vpc["VpcId"], subnet["SubnetId"])
+    assert {host["instance_id"] for host in result["existing"]["instances"]} == {first, second}
+    assert result["existing"]["missing_hosts"] == []
+    assert "image" not in result
+    assert result["notices"] == [
+        f"lab_instance_count: 1 leaves out lab-2 ({second}), which stays and is paid for; "
+        "do: set lab_remove_surplus to true to terminate it"
+    ]
+    assert result["warned"] == result["notices"]
+
+    refused = run(vpc_cidr="10.9.0.0/16", subnet_cidr="10.9.1.0/24", availability_zone="us-east-1a")
+    assert [line.split(";")[0] for line in refused["problems"]] == [
+        f'lab_availability_zone: "us-east-1a" is not where the existing lab is ({subnet["SubnetId"]} in us-east-1b)',
+        f'lab_vpc_cidr: "10.9.0.0/16" is not what the existing lab has ({vpc["VpcId"]}), '
+        "and AWS changes no existing network",
+        f'lab_subnet_cidr: "10.9.1.0/24" is not what the existing lab has ({subnet["SubnetId"]}), '
+        "and AWS changes no existing network",
+    ]
+    assert all(READS.match(call) for call in cloud.asked[before:])
+
+
+def test_new_account_without_quotas(run: Run, cloud: Cloud, quotas: dict[str, float]) -> None:
+    quotas.update({"L-DB2E81BA": 0.0, "L-0263D0A3": 0.0, "L-F678F1CE": 1.0})
+    result = run()
+    assert [line.split(",")[0] for line in result["problems"]] == [
+        'lab_instance_type: "g5.xlarge" needs more vCPUs in us-east-1 than the quota '
+        '"Running On-Demand G and VT instances" leaves: 4 more',
+        'lab_instance_count: 1 needs more Elastic IP addresses in us-east-1 than the quota "EC2-VPC Elastic IPs" '
+        "leaves: 1 more",
+        'lab_name: "lab" needs more VPCs in us-east-1 than the quota "VPCs per Region" leaves: 1 more',
+    ]
+    assert all(READS.match(call) for call in cloud.asked)
+
+
+@pytest.mark.usefixtures("quotas")
+@pytest.mark.parametrize(
+    ("given", "line"),
+    [
+        ({"region": "us-east-9"}, 'lab_region: "us-east-9" is not an AWS region'),
+        ({"region": "ap-east-1"}, 'lab_region: "ap-east-1" is not enabled for account 123456789012'),
+        ({"instance_type": "g9.xlarge"}, 'lab_instance_type: "g9.xlarge" is not offered in us-east-1'),
+        ({"instance_type": "m5.large"}, 'lab_instance_type: "m5.large" has no NVIDIA GPU'),
+        ({"instance_type": "g5g.xlarge"}, 'lab_instance_type: "g5g.xlarge" is a machine of arm64, not of x86_64'),
+        (
+            {"availability_zone": "us-east-1z"},
+            'lab_availability_zone: "us-east-1z" is not a zone of us-east-1 that takes instances',
+        ),
+        ({"availability_zone": "us-east-1e"}, 'lab_availability_zone: "us-east-1e" does not offer g5.xlarge'),
+        ({"key_name": "operations"}, 'lab_key_name: "operations" is not a key pair in us-east-1'),
+        ({"image_id": ""}, 'lab_image: "ubuntu-24.04" is not published in us-east-1'),
+        (
+            {"image_id": "ami-0123456789abcdef0"},
+            'lab_image_id: "ami-0123456789abcdef0" does not exist in us-east-1, or is not shared with this account',
+        ),
+    ],
+)
+def test_refusals_of_the_account(run: Run, cloud: Cloud, given: dict[str, Any], line: str) -> None:
+    result = run(**given)
+    (problem,) = result["problems"]
+    assert problem.startswith(line)
+    assert "; allowed: " in problem
+    assert "; do: " in problem
+    assert all(READS.match(call) for call in cloud.asked)
+
+
+@pytest.mark.usefixtures("quotas")
+def test_names_that_others_have_taken(run: Run, cloud: Cloud) -> None:
+    cloud.client("ec2").create_key_pair(KeyName="lab")
+    cloud.client("iam").create_role(RoleName="lab-instance", AssumeRolePolicyDocument="{}")
+    assert [line.split(";")[0] for line in run()["problems"]] == [
+        'lab_name: "lab" is also the name of a key pair in us-east-1 that is not this lab\'s',
+        'lab_name: "lab" would share the IAM role lab-instance, which is not this lab\'s',
+    ]
+
+
+@pytest.mark.usefixtures("quotas", "key_files")
+def test_private_key_that_stayed_elsewhere(run: Run, cloud: Cloud) -> None:
+    launch(cloud, 1)
+    (problem,) = run(private_key_file="keys/not-there")["problems"]
+    assert problem.startswith('lab_private_key_file: "keys/not-there" does not exist here, and lab-1 would let in no')
+    assert run(private_key_file="keys/private")["existing"]["missing_hosts"] == []
+
+
+@pytest.mark.usefixtures("quotas")
+def test_all_missing_permissions_are_told_at_once(run: Run, cloud: Cloud) -> None:
+    cloud.refuse("DescribeVpcs", "UnauthorizedOperation")
+    cloud.refuse("GetRole", "AccessDenied")
+    cloud.refuse("GetServiceQuota", "AccessDeniedException")
+    result = run()
+    caller = "arn:aws:sts::123456789012:user/moto"
+    assert [line.split(";")[0] for line in result["problems"]] == [
+        f'AWS permission: "ec2:DescribeVpcs" is denied to {caller} in us-east-1',
+        f'AWS permission: "iam:GetRole" is denied to {caller} in us-east-1',
+    ]
+    assert result["notices"] == [
+        f'not checked: the quota "{title}" (servicequotas:GetServiceQuota in us-east-1: AccessDeniedException)'
+        for title in ("Running On-Demand G and VT instances", "EC2-VPC Elastic IPs")
+    ]
+
+
+def test_unknown_quotas_are_a_warning(run: Run) -> None:
+    result = run()
+    assert "failed" not in result
+    assert [notice.split("(")[0] for notice in result["notices"]] == [
+        'not checked: the quota "Running On-Demand G and VT instances" ',
+        'not checked: the quota "EC2-VPC Elastic IPs" ',
+    ]
+    assert result["warned"] == result["notices"]
+
+
+@pytest.mark.usefixtures("quotas")
+def test_streams_for_everybody_are_a_warning(run: Run) -> None:
+    (notice,) = run(viewer_cidrs=["0.0.0.0/0"])["notices"]
+    assert "these streams have no authentication" in notice
+
+
+def test_expired_credentials_are_one_line(run: Run, cloud: Cloud) -> None:
+    cloud.refuse("GetCallerIdentity", "ExpiredToken")
+    (problem,) = run()["problems"]
+    assert problem.startswith("AWS credentials: have expired; ")
+    assert cloud.asked == ["sts:GetCallerIdentity in us-east-1"]
+
+
+def test_unknown_credentials_are_one_line(run: Run, cloud: Cloud) -> None:
+    cloud.refuse("GetCallerIdentity", "InvalidClientTokenId", "The security token included in the request is invalid.")
+    (problem,) = run()["problems"]
+    assert problem.startswith("AWS credentials: AWS does not accept them (InvalidClientTokenId: ")
+
+
+def test_missing_credentials_are_one_line(run: Run, cloud: Cloud, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("AWS_ACCESS_KEY_ID")
+    monkeypatch.delenv("AWS_SECRET_ACCESS_KEY")
+    monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
+    (problem,) = run()["problems"]
+    assert problem.startswith("AWS credentials: none were found; ")
+    assert cloud.asked == ["sts:GetCallerIdentity in us-east-1"]
+
+
+def test_unknown_profile_is_one_line(run: Run, cloud: Cloud, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("AWS_ACCESS_KEY_ID")
+    monkeypatch.delenv("AWS_SECRET_ACCESS_KEY")
+    (problem,) = run(profile="robotics")["problems"]
+    assert problem.startswith(
+        "AWS credentials: the profile does not exist (The config profile (robotics) could not be found); "
+    )
+    assert cloud.asked == []
+
+
+def test_unreachable_endpoint_is_one_line(run: Run, cloud: Cloud) -> None:
+    endpoint = "https://ec2.us-east-1.amazonaws.com/"
+    cloud.answers["DescribeSubnets"] = ConnectTimeoutError(endpoint_url=endpoint)
+    (problem,) = run()["problems"]
+    assert problem.startswith(f'AWS endpoint: "{endpoint}" did not answer ec2:DescribeSubnets (ConnectTimeoutError); ')
+    assert cloud.asked[-1] == "ec2:DescribeSubnets in us-east-1"
+
+
+def test_invalid_endpoint_is_one_line(run: Run, cloud: Cloud) -> None:
+    (problem,) = run(endpoint_url="nowhere")["problems"]
+    assert "Invalid endpoint: nowhere" in problem
+    assert cloud.asked == []
+
+
+@pytest.mark.usefixtures("quotas")
+def test_region_of_the_environment(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AWS_REGION", "eu-west-1")
+    result = run(region=UNSET)
+    assert (result["region"], result["availability_zone"]) == ("eu-west-1", "eu-west-1a")
+
+
+def test_documentation_and_argument_specification_agree() -> None:
+    """The checks of ansible-test, as far as they decide what a user may write."""
+    documented = yaml.safe_load(lab_preflight.DOCUMENTATION)["options"]
+    for option, spec in lab_preflight.DESCRIPTION.items():
+        for key in ("type", "required", "default", "elements", "aliases"):
+            assert documented[option].get(key) == spec.get(key), f"{option}.{key}"
+    assert set(documented) == {*lab_preflight.DESCRIPTION, "variable_prefix"}
