@@ -152,15 +152,6 @@ def credentials(role: str) -> dict[str, str]:
     }
 
 
-def name_root_snapshot(instance: Any) -> None:
-    """Name the snapshot that an instance's root volume was made from, as EC2 always does and moto at times does not."""
-    backend = instance.ec2_backend
-    root = instance.block_device_mapping.get(instance.root_device_name)
-    volume = backend.volumes.get(root.volume_id) if root else None
-    if volume is not None and not volume.snapshot_id:
-        volume.snapshot_id = backend.amis[instance.image_id].ebs_snapshot.id
-
-
 class Reconciler:
     """Follows moto's instances with real hosts; one worker a host, so that hosts boot side by side."""
 
@@ -179,8 +170,6 @@ class Reconciler:
                 if instance.id in self._busy:
                     continue
                 state = instance.state
-                if state == RUNNING[0]:
-                    name_root_snapshot(instance)
                 if state in ON_THE_WAY and self._differs(instance, state):
                     self._show(instance, ON_THE_WAY[state])
                     self._busy.add(instance.id)

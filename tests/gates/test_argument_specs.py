@@ -12,10 +12,9 @@ from pathlib import PurePosixPath
 from typing import Any
 
 import pytest
-import yaml
 from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
 
-from tests.support.project import FQCN, ROOT, expect_none, load_yaml, role_names, text_files
+from tests.support.project import FQCN, ROOT, expect_none, load_yaml, parse_yaml, role_names, text_files
 
 ROLES = role_names()
 
@@ -61,7 +60,7 @@ def internals_of(role: str) -> dict[str, Any]:
     found: dict[str, Any] = {}
     for path, text in text_files("roles").items():
         if path.parts[1:3] == (role, "vars"):
-            found |= yaml.safe_load(text) or {}
+            found |= parse_yaml(text) or {}
     return found
 
 
@@ -136,8 +135,7 @@ def test_role_is_complete(role: str) -> None:
 
 @pytest.mark.parametrize("role", ROLES)
 def test_readme_names_every_variable(role: str) -> None:
-    text = (ROOT / "roles" / role / "README.md").read_text(encoding="utf-8")
-    words = set(re.findall(r"\w+", text))
+    words = set(re.findall(r"\w+", text_files("roles").get(PurePosixPath("roles", role, "README.md"), "")))
     missing = sorted((options_of(role).keys() | defaults_of(role).keys()) - words)
     expect_none(missing, f"roles/{role}/README.md does not mention")
 
@@ -177,7 +175,7 @@ def code_of(role: str) -> Iterator[tuple[PurePosixPath, str]]:
         if path.parts[1] != role or path.name == "README.md":
             continue
         if path.suffix in {".yml", ".yaml"} and path.parts[2] not in {"templates", "files"}:
-            yield path, "\n".join(strings_in(yaml.safe_load(text)))
+            yield path, "\n".join(strings_in(parse_yaml(text)))
         else:
             yield path, text
 

@@ -5,6 +5,8 @@
 
 from __future__ import annotations
 
+import ast
+import configparser
 import difflib
 import importlib.resources
 import importlib.util
@@ -178,6 +180,30 @@ def get_pip_name() -> str:
     return f"get_pip_{version[1].replace('.', '_')}.py"
 
 
+def keep_pip_settings(home: Path) -> None:
+    """Give a home directory the pip settings that are in force now, a mirror for instance.
+
+    ansible-test hands no variable but HOME to the commands it runs.
+    """
+    settings = configparser.RawConfigParser()
+    settings["global"] = {}
+    lines = run([sys.executable, "-m", "pip", "config", "list"]).splitlines()
+    # What stands in variables wins.
+    for line in sorted(lines, key=lambda line: line.startswith(":env:")):
+        name, _equals, value = line.partition("=")
+        section, _dot, key = name.rpartition(".")
+        section = "global" if section == ":env:" else section
+        if not settings.has_section(section):
+            settings.add_section(section)
+        settings[section][key] = str(ast.literal_eval(value))
+    settings["global"]["quiet"] = "1"
+    target = home / ".config" / "pip" / "pip.conf"
+    target.parent.mkdir(parents=True, exist_ok=True)
+    target.touch(mode=0o600)
+    with target.open("w") as stream:
+        settings.write(stream)
+
+
 def test_sanity(tmp_path: Path) -> None:
     """ansible-test, with no ignore file, for the Python that runs this.
 
@@ -189,13 +215,12 @@ def test_sanity(tmp_path: Path) -> None:
     cache = home / ".ansible" / "test" / "cache"
     cache.mkdir(parents=True, exist_ok=True)
     (cache / get_pip_name()).write_text("import ensurepip\n\nensurepip.bootstrap()\n")
-    config = Path("~/.config").expanduser()
+    keep_pip_settings(home)
     version = f"{sys.version_info.major}.{sys.version_info.minor}"
     run(
         ["ansible-test", "sanity", "--color", "no", "--python", version],
         cwd=stage(tmp_path, NOT_FOR_ANSIBLE_TEST),
-        # pip's own settings, a mirror for instance, stay those of the user.
-        env={"HOME": str(home), "XDG_CONFIG_HOME": str(config), "PIP_QUIET": "1"},
+        env={"HOME": str(home)},
         timeout=1200,
     )
 

@@ -34,7 +34,7 @@ SUPPRESSIONS = {
 }
 # The word as a version or an image's tag: after a colon, an equals sign, an at sign or a shell default. The metadata
 # service's path and the names of public parameters hold it too, between slashes; those are no versions.
-FLOATING = re.compile(r"(?:[:=@]|:-)\s*[\"']?\b[l]atest\b(?![/\w-])")
+FLOATING = re.compile(r"(?:[:=@]|:-)\s*[\"']?\b[l]atest(?=[\s\"'`},;)]|$)", re.MULTILINE)
 
 
 @pytest.mark.parametrize(

@@ -19,7 +19,6 @@ READS: dict[str, tuple[str, str, dict[str, Any], str, str]] = {
     "launch template": ("ec2", "describe_launch_templates", {}, "LaunchTemplates", "LaunchTemplateId"),
     "network acl": ("ec2", "describe_network_acls", {}, "NetworkAcls", "NetworkAclId"),
     "network interface": ("ec2", "describe_network_interfaces", {}, "NetworkInterfaces", "NetworkInterfaceId"),
-    "placement group": ("ec2", "describe_placement_groups", {}, "PlacementGroups", "GroupName"),
     "route table": ("ec2", "describe_route_tables", {}, "RouteTables", "RouteTableId"),
     "security group": ("ec2", "describe_security_groups", {}, "SecurityGroups", "GroupId"),
     "snapshot": ("ec2", "describe_snapshots", {"OwnerIds": ["self"]}, "Snapshots", "SnapshotId"),

@@ -90,6 +90,23 @@ def module_names() -> list[str]:
     ]
 
 
+class _AnsibleLoader(yaml.SafeLoader):
+    """Reads Ansible's own tags as the text that they mark."""
+
+
+for _tag in ("!unsafe", "!vault"):
+    _AnsibleLoader.add_constructor(_tag, lambda _loader, node: node.value)
+
+
+def parse_yaml(text: str) -> Any:
+    """Return the content of a YAML document, with Ansible's tags `!unsafe` and `!vault` taken as plain text."""
+    loader = _AnsibleLoader(text)
+    try:
+        return loader.get_single_data()
+    finally:
+        loader.dispose()
+
+
 def load_yaml(path: Path | PurePosixPath) -> Any:
     """Return the content of a YAML file of the project.
 
@@ -101,7 +118,7 @@ def load_yaml(path: Path | PurePosixPath) -> Any:
     """
     full = ROOT / path
     assert full.is_file(), f"{path} is missing"
-    return yaml.safe_load(full.read_text(encoding="utf-8"))
+    return parse_yaml(full.read_text(encoding="utf-8"))
 
 
 def clean_environment(extra: Mapping[str, str] | None = None) -> dict[str, str]:

@@ -46,7 +46,7 @@ def daemon_options(host: Host) -> dict[str, Any]:
 
 def started_by_unit(host: Host, unit: str) -> str:
     """Return the time at which a unit's process started, as Docker writes times."""
-    return host.check_output(f"date --utc --date=\"$(systemctl show {unit} -P ExecMainStartTimestamp)\" +%FT%TZ")
+    return str(host.check_output(f'date --utc --date="$(systemctl show {unit} -P ExecMainStartTimestamp)" +%FT%TZ'))
 
 
 @pytest.fixture(scope="module")
