@@ -20,7 +20,6 @@ READS: dict[str, tuple[str, str, dict[str, Any], str, str]] = {
     "image": ("ec2", "describe_images", {"Owners": ["self"]}, "Images", "ImageId"),
     "internet gateway": ("ec2", "describe_internet_gateways", {}, "InternetGateways", "InternetGatewayId"),
     "key pair": ("ec2", "describe_key_pairs", {}, "KeyPairs", "KeyName"),
-    "network acl": ("ec2", "describe_network_acls", {}, "NetworkAcls", "NetworkAclId"),
     "network interface": ("ec2", "describe_network_interfaces", {}, "NetworkInterfaces", "NetworkInterfaceId"),
     "route table": ("ec2", "describe_route_tables", {}, "RouteTables", "RouteTableId"),
     "security group": ("ec2", "describe_security_groups", {}, "SecurityGroups", "GroupId"),

@@ -18,11 +18,11 @@ from tests.support.lab import Cloud, kill_when
 BAD_INPUTS: list[dict[str, Any]] = yaml.safe_load((Path(__file__).parent / "bad_inputs.yml").read_text("utf-8"))
 # Moments of provisioning, each as the name of the task that has just begun.
 MOMENTS = [
-    "Create the internet gateway",
-    "Create the security group",
-    "Import the key pair",
-    "Create the instances",
-    "Associate the addresses",
+    "network | Create the internet gateway",
+    "access | Create the security group",
+    "access | Import the key pair",
+    "instances | Create and start the instances",
+    "addresses | Allocate and associate the addresses",
 ]
 
 

@@ -82,6 +82,8 @@ def test_versions_are_pinned() -> None:
     found = [
         f"{path}:{number}: {line.strip()}"
         for path, text in text_files().items()
+        # Tests hand it in to see it refused.
+        if path.parts[0] not in {"molecule", "tests"}
         for number, line in enumerate(text.splitlines(), start=1)
         if FLOATING.search(line)
     ]

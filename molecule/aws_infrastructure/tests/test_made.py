@@ -75,10 +75,9 @@ def test_exactly_one_lab_was_added() -> None:
         "instance profile": 1,
         "internet gateway": 1,
         "key pair": 1,
-        "network acl": 1,  # these three: what AWS makes with a VPC, and with an instance
         "network interface": 2,
         "role": 1,
-        "route table": 2,
+        "route table": 2,  # with those two that AWS makes with every VPC
         "security group": 2,
         "subnet": 1,
         "volume": 2,
