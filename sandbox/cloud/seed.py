@@ -51,7 +51,7 @@ def set_quota(code: str, value: float) -> None:
 
     :raises KeyError: the code is not among ``QUOTAS``.
     """
-    service, name, _ = QUOTAS[code]
+    service, name = QUOTAS[code][:2]
     QUOTAS[code] = (service, name, value)
 
 

@@ -58,5 +58,5 @@ def holdings(client: Callable[[str], Any]) -> set[tuple[str, str]]:
 
 def counts(resources: set[tuple[str, str]]) -> dict[str, int]:
     """Return how many there are of each type."""
-    kinds = [kind for kind, _ in resources]
+    kinds = [kind for kind, name in resources if name]
     return {kind: kinds.count(kind) for kind in sorted(set(kinds))}

@@ -1,3 +1,6 @@
+# Copyright (c) the digital_twin.robotics_lab maintainers
+# GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
 """What the keywords make of a text: the table in intents.yml, and the exact message."""
 
 from __future__ import annotations

@@ -1,3 +1,6 @@
+# Copyright (c) the digital_twin.robotics_lab maintainers
+# GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
 """A language model that helps, is slow, fails, lies or answers nonsense."""
 
 from __future__ import annotations

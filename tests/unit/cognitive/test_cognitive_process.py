@@ -1,3 +1,6 @@
+# Copyright (c) the digital_twin.robotics_lab maintainers
+# GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
 """The service as the container runs it: a process that starts, answers, is probed, and ends when told to."""
 
 from __future__ import annotations
@@ -79,7 +82,7 @@ def test_starts_is_healthy_is_probed_and_ends_when_told_to(redis: RedisServer, t
         assert check.returncode == 1
         assert "Redis cannot be reached" in check.stdout
         process.send_signal(signal.SIGTERM)
-        output, _ = process.communicate(timeout=10)
+        output = process.communicate(timeout=10)[0]
     assert process.returncode == 0
     events = [json.loads(line) for line in output.splitlines()]
     assert events[0]["event"] == "starting"

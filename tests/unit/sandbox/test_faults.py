@@ -119,7 +119,8 @@ def test_probability_repeats_from_run_to_run() -> None:
     def hits() -> list[bool]:
         injector = Injector()
         injector.add(Rule("error", probability=0.5))
-        return [injector.decide(Call("ec2", "DescribeVpcs")) is not None for _ in range(200)]
+        calls = [Call("ec2", "DescribeVpcs")] * 200
+        return [injector.decide(call) is not None for call in calls]
 
     assert hits() == hits()
     assert 60 < sum(hits()) < 140

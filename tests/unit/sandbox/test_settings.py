@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import ipaddress
+import itertools
 import socket
 from pathlib import Path
 
@@ -28,7 +29,7 @@ def test_sandboxes_differ_by_their_directory(tmp_path: Path) -> None:
 
 def test_elastic_addresses_are_loopback_and_repeat_late(tmp_path: Path) -> None:
     take = elastic_addresses(Sandbox.at(tmp_path).elastic_prefix)
-    addresses = [take() for _ in range(254)]
+    addresses = list(itertools.islice(iter(take, None), 254))
     assert len(set(addresses)) == 254
     assert all(ipaddress.ip_address(address).is_loopback for address in addresses)
 

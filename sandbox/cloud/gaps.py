@@ -1,10 +1,11 @@
-"""What moto leaves out of the volumes that an instance is launched with, and EC2 reports: source and performance."""
+"""What EC2 does and moto leaves out: volumes have a source and their performance, a VPC takes its ACL along."""
 
 from __future__ import annotations
 
 from typing import Any
 
 from moto.ec2.models import instances as instance_models
+from moto.ec2.models import vpcs as vpc_models
 
 # What EC2 gives a gp3 volume of which the launch says nothing more (IOPS, MiB/s).
 GP3_IOPS = 3000
@@ -28,7 +29,7 @@ def complete(instance: Any, mappings: list[dict[str, Any]]) -> None:
 
 
 def install() -> None:
-    """Have every launch in this process completed."""
+    """Fill the gaps for this process."""
     models: Any = instance_models
     launch = models.InstanceBackend.run_instances
 
@@ -38,4 +39,14 @@ def install() -> None:
             complete(instance, options.get("block_device_mappings") or [])
         return reservation
 
+    networks: Any = vpc_models
+    delete = networks.VPCBackend.delete_vpc
+
+    def delete_vpc(self: Any, vpc_id: str) -> Any:
+        deleted = delete(self, vpc_id)
+        for acl_id in [acl.id for acl in self.network_acls.values() if acl.vpc_id == vpc_id]:
+            del self.network_acls[acl_id]
+        return deleted
+
     models.InstanceBackend.run_instances = run_instances
+    networks.VPCBackend.delete_vpc = delete_vpc
