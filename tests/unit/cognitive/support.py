@@ -33,7 +33,7 @@ PLACES = read(ROOT / "compose" / "places.json")
 # Searched in logs and answers: it must not turn up.
 PASSWORD = "canary-redis-6f1d"
 API_KEY = "nvapi-canary-93ab"
-START_SECONDS = 10.0
+START_SECONDS = 60.0
 
 Client = TestClient[web.Request, web.Application]
 Answer = Callable[[web.Request], Awaitable[web.StreamResponse]]
@@ -115,11 +115,11 @@ def says(content: object) -> Answer:
     return answer
 
 
-def after(seconds: float, answer: Answer) -> Answer:
-    """Return an answer that takes its time."""
+def once(opened: asyncio.Event, answer: Answer) -> Answer:
+    """Return an answer that comes when a door is opened."""
 
     async def late(request: web.Request) -> web.StreamResponse:
-        await asyncio.sleep(seconds)
+        await opened.wait()
         return await answer(request)
 
     return late
@@ -149,15 +149,18 @@ async def fake_nim(answer: Answer) -> AsyncIterator[FakeNim]:
         await server.close()
 
 
-def settings_for(redis: RedisServer, nim: FakeNim | None = None, **changes: Any) -> Settings:
-    """Return the settings of a service between a Redis and a language model; the latter is given half a second."""
+def settings_for(redis: RedisServer, nim: FakeNim | None = None, nim_timeout: float = 30.0, **changes: Any) -> Settings:
+    """Return the settings of a service between a Redis and a language model; times are in seconds.
+
+    They are long, so that a busy machine fails no test; a test of a time-out sets its own.
+    """
     values: dict[str, Any] = {
         "places_file": ROOT / "compose" / "places.json",
         "redis_host": "127.0.0.1",
         "redis_port": redis.port,
         "redis_password": PASSWORD,
-        "redis_timeout": 1.0,
-        "nim": NimSettings(nim.url, "test/model", timeout=0.5, api_key=API_KEY) if nim else None,
+        "redis_timeout": 10.0,
+        "nim": NimSettings(nim.url, "test/model", timeout=nim_timeout, api_key=API_KEY) if nim else None,
     }
     return Settings(**{**values, **changes})
 
@@ -178,9 +181,9 @@ class Listener:
     async def subscribe(self) -> None:
         """Start to listen; what is sent from now on is received."""
         await self._channel.subscribe("robot_commands")
-        await self._channel.get_message(timeout=5)
+        await self._channel.get_message(timeout=30)
 
-    async def next(self, seconds: float = 5.0) -> str | None:
+    async def next(self, seconds: float = 30.0) -> str | None:
         """Return the next message, or None when there is none within some seconds."""
         message = await self._channel.get_message(ignore_subscribe_messages=True, timeout=seconds)
         return message["data"].decode() if message else None

@@ -16,9 +16,9 @@ from tests.unit.cognitive.support import (
     PASSWORD,
     Client,
     RedisServer,
-    after,
     fake_nim,
     listening,
+    once,
     running,
     says,
     settings_for,
@@ -213,14 +213,15 @@ def test_redis_restarted_between_two_commands_costs_none(redis: RedisServer) -> 
 
 def test_redis_that_hangs_is_given_up_in_time(redis: RedisServer) -> None:
     async def scenario() -> None:
-        async with running(settings_for(redis)) as client:
+        async with running(settings_for(redis, redis_timeout=1.0)) as client:
             assert (await health(client))[0] == 200
             redis.hang()
             for ask in (health(client), post(client, "stop")):
                 started = time.monotonic()
-                status, _body = await ask
+                status, body = await ask
                 assert status == 503
-                assert time.monotonic() - started < 2.5
+                assert "did not answer within 1 s" in json.dumps(body)
+                assert time.monotonic() - started < 10
 
     asyncio.run(scenario())
 
@@ -243,18 +244,18 @@ def test_stop_overtakes_a_command_whose_meaning_is_not_known_yet(redis: RedisSer
 
     async def scenario() -> None:
         navigate = {"action": "navigate", "target": "zone_b", "confidence": 0.9}
+        understood = asyncio.Event()
         async with (
-            fake_nim(after(0.4, says(navigate))) as nim,
+            fake_nim(once(understood, says(navigate))) as nim,
             running(settings_for(redis, nim)) as client,
             listening(redis) as robot,
         ):
             slow = asyncio.create_task(post(client, "could you drive over to zone b"))
             while not nim.asked:
                 await asyncio.sleep(0.01)
-            started = time.monotonic()
             status, answer = await post(client, "stop")
-            assert time.monotonic() - started < 0.2
             assert (status, answer["source"]) == (200, "keywords")
+            understood.set()
             status, answer = await slow
             assert (status, answer["error"], answer["published"]) == (409, "superseded", False)
             assert await robot.actions() == ["stop"]

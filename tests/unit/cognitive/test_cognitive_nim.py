@@ -15,9 +15,9 @@ from tests.unit.cognitive.support import (
     API_KEY,
     Answer,
     RedisServer,
-    after,
     fake_nim,
     listening,
+    once,
     raw,
     running,
     says,
@@ -79,7 +79,6 @@ def test_model_is_not_asked_for_stop_and_status(redis: RedisServer, text: str) -
 
 
 FALLBACKS: dict[str, tuple[Answer, str]] = {
-    "slow": (after(2, says(GOOD)), "did not answer within 0.5 s"),
     "HTTP 500": (raw("sorry", 500), "answered HTTP 500"),
     "HTTP 401": (raw("bad key", 401), "answered HTTP 401"),
     "redirection": (raw("", 302, {"Location": "http://192.0.2.1/"}), "answered HTTP 302"),
@@ -114,6 +113,19 @@ def test_keywords_do_when_the_model_does_not(
     logged = [getattr(record, "fields", {}) for record in caplog.records if record.getMessage() == "nim_fallback"]
     assert [why in fields["reason"] for fields in logged] == [True]
     assert API_KEY not in caplog.text + str(logged) + json.dumps(body)
+
+
+def test_keywords_do_when_the_model_is_slow(redis: RedisServer) -> None:
+    async def scenario() -> None:
+        never = asyncio.Event()
+        async with fake_nim(once(never, says(GOOD))) as nim, running(settings_for(redis, nim, 0.5)) as client:
+            async with client.post("/command", json={"text": "move to zone b"}) as response:
+                body = await response.json()
+            never.set()
+            assert (response.status, body["source"]) == (200, "keywords")
+            assert body["fallback"] == "NIM did not answer within 0.5 s"
+
+    asyncio.run(scenario())
 
 
 PLACED: dict[str, tuple[dict[str, Any], str]] = {

@@ -19,9 +19,9 @@ from pathlib import Path
 import pytest
 
 from compose.cognitive.health import ProbeError, http
-from tests.unit.cognitive.support import API_KEY, PASSWORD, ROOT, RedisServer, after, fake_nim, free_port, says
+from tests.unit.cognitive.support import API_KEY, PASSWORD, ROOT, RedisServer, fake_nim, free_port, once, says
 
-START_SECONDS = 15.0
+START_SECONDS = 60.0
 
 
 def environment(folder: Path, redis: RedisServer, port: int, nim_url: str = "") -> dict[str, str]:
@@ -44,7 +44,7 @@ def environment(folder: Path, redis: RedisServer, port: int, nim_url: str = "") 
 def run(module: str, settings: dict[str, str]) -> subprocess.CompletedProcess[str]:
     """Run one of the service's programs to its end."""
     command = [sys.executable, "-m", f"compose.cognitive{module}"]
-    return subprocess.run(command, cwd=ROOT, env=settings, capture_output=True, text=True, timeout=60, check=False)
+    return subprocess.run(command, cwd=ROOT, env=settings, capture_output=True, text=True, timeout=120, check=False)
 
 
 @contextmanager
@@ -82,7 +82,7 @@ def test_starts_is_healthy_is_probed_and_ends_when_told_to(redis: RedisServer, t
         assert check.returncode == 1
         assert "Redis cannot be reached" in check.stdout
         process.send_signal(signal.SIGTERM)
-        output = process.communicate(timeout=10)[0]
+        output = process.communicate(timeout=60)[0]
     assert process.returncode == 0
     events = [json.loads(line) for line in output.splitlines()]
     assert events[0]["event"] == "starting"
@@ -94,7 +94,8 @@ def test_starts_is_healthy_is_probed_and_ends_when_told_to(redis: RedisServer, t
 def test_command_in_progress_is_finished_before_the_end(redis: RedisServer, tmp_path: Path) -> None:
     async def scenario() -> None:
         answer = says({"action": "navigate", "target": "zone_b", "confidence": 0.9})
-        async with fake_nim(after(1.0, answer)) as nim:
+        understood = asyncio.Event()
+        async with fake_nim(once(understood, answer)) as nim:
             settings = environment(tmp_path, redis, port := free_port(), nim.url)
             with started(settings) as process:
                 body = {"text": "off you go"}
@@ -102,9 +103,11 @@ def test_command_in_progress_is_finished_before_the_end(redis: RedisServer, tmp_
                 while not nim.asked:
                     await asyncio.sleep(0.01)
                 process.send_signal(signal.SIGTERM)
+                await asyncio.sleep(0.5)
+                understood.set()
                 status, reply = await asking
                 assert (status, reply["published"], reply["source"]) == (200, True, "nim")
-                assert await asyncio.to_thread(process.wait, 10) == 0
+                assert await asyncio.to_thread(process.wait, 60) == 0
 
     asyncio.run(scenario())
 
