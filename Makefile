@@ -30,7 +30,7 @@ lock: setup ## Pin requirements.in anew, for every Python from 3.11
 	uv pip compile --quiet --universal --python-version 3.11 --no-annotate --no-header --upgrade requirements.in -o requirements.txt
 
 .PHONY: sandbox
-sandbox: setup ## From nothing to a running, verified lab on this machine
+sandbox: tools ## From nothing to a running, verified lab on this machine
 	python -m sandbox up
 	. $(SANDBOX_DIR)/env
 	ansible-playbook site.yml
@@ -43,24 +43,35 @@ sandbox-down: setup ## Destroy the lab, stop what the sandbox started, and only 
 	fi
 	python -m sandbox down
 
+# What the tests and the sandbox run beside Python; on a machine that has it nothing is installed.
+.PHONY: tools
+tools: setup
+	@for tool in redis-server:redis-server ssh:openssh-client; do
+	  command -v "$${tool%%:*}" > /dev/null || python -c 'import sys; from sandbox.engine import apt_install; apt_install(sys.argv[1:])' "$${tool##*:}"
+	done
+
+# An engine that the tests had to start is stopped again; the last line stays pytest's summary.
 .PHONY: test
-test: setup ## Lint, unit, every molecule scenario, end to end
-	pytest
+test: tools ## Lint, unit, every molecule scenario, end to end
+	status=0
+	pytest || status=$$?
+	python -m sandbox --state .cache/e2e down
+	exit $$status
 
 .PHONY: lint
 lint: setup ## The tree itself: formats, types, Ansible's and the collection's own rules
 	pytest -m gate
 
 .PHONY: test-unit
-test-unit: setup ## Modules, the cognitive service, the sandbox's parts
+test-unit: tools ## Modules, the cognitive service, the sandbox's parts
 	pytest -m unit
 
 .PHONY: test-role
-test-role: setup ## One role's molecule scenario: make test-role ROLE=docker
+test-role: tools ## One role's molecule scenario: make test-role ROLE=docker
 	pytest -m molecule -k "$(or $(ROLE),$(error ROLE is empty; one of: $(notdir $(wildcard roles/*))))"
 
 .PHONY: test-e2e
-test-e2e: setup ## The whole lab's life in a sandbox of its own
+test-e2e: tools ## The whole lab's life in a sandbox of its own
 	pytest -m e2e
 
 .PHONY: docs

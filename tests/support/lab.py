@@ -122,6 +122,22 @@ def execute(words: list[str], environment: Mapping[str, str], timeout: float = C
     return Result(done.returncode, done.stdout)
 
 
+def capture(words: list[str], environment: Mapping[str, str], timeout: float = COMMAND_SECONDS) -> str:
+    """Run a command that must succeed and return its standard output alone: Ansible warns on the other stream."""
+    done = subprocess.run(
+        words,
+        cwd=ROOT,
+        env=dict(environment),
+        capture_output=True,
+        stdin=subprocess.DEVNULL,
+        text=True,
+        timeout=timeout,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
+    return done.stdout
+
+
 def kill_when(words: list[str], environment: Mapping[str, str], log: Path, seen: str, timeout: float = 300) -> str:
     """Start a command, kill it and its children with SIGKILL as soon as its output holds a text; return the output."""
     with log.open("w", encoding="utf-8") as stream:
