@@ -7,6 +7,8 @@ SHELL := /bin/bash
 PYTHON ?= python3
 UV_VERSION := 0.13.9
 SANDBOX_DIR ?= $(CURDIR)/.sandbox
+# The lab of group_vars/all.yml
+LAB ?= robotics-lab
 BIN := $(CURDIR)/.venv/bin
 export SANDBOX_DIR
 export PATH := $(BIN):$(PATH)
@@ -39,7 +41,7 @@ sandbox: tools ## From nothing to a running, verified lab on this machine
 sandbox-down: setup ## Destroy the lab, stop what the sandbox started, and only that
 	if python -m sandbox running; then
 	  . $(SANDBOX_DIR)/env
-	  ansible-playbook playbooks/destroy.yml -e lab_destroy_confirm=digital-twin
+	  ansible-playbook playbooks/destroy.yml -e aws_infrastructure_destroy_confirm=$(LAB)
 	fi
 	python -m sandbox down
 
