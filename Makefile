@@ -48,9 +48,7 @@ sandbox-down: setup ## Destroy the lab, stop what the sandbox started, and only 
 # What the tests and the sandbox run beside Python; on a machine that has it nothing is installed.
 .PHONY: tools
 tools: setup
-	@for tool in redis-server:redis-server ssh:openssh-client; do
-	  command -v "$${tool%%:*}" > /dev/null || python -c 'import sys; from sandbox.engine import apt_install; apt_install(sys.argv[1:])' "$${tool##*:}"
-	done
+	@python -m sandbox tools
 
 # An engine that the tests had to start is stopped again; the last line stays pytest's summary.
 .PHONY: test

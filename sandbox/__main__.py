@@ -28,6 +28,7 @@ def parser() -> argparse.ArgumentParser:
     commands.add_parser("status", help="say what runs")
     commands.add_parser("running", help="exit with 0 if it runs")
     commands.add_parser("images", help="only build the hosts' images, for the role tests")
+    commands.add_parser("tools", help="install what sandbox and tests run beside Python and Docker")
     serve = commands.add_parser("serve", help="be the cloud, in the foreground")
     serve.add_argument("--port", type=int, required=True)
     fault = commands.add_parser("fault", help="make AWS fail; without options list the faults")
@@ -62,6 +63,9 @@ def run(arguments: argparse.Namespace) -> None:
             engine.ensure()
             client = docker.from_env(timeout=lifecycle.ENGINE_ANSWER_SECONDS)
             builds.ensure_all(client, [*builds.HOSTS.values(), *builds.SERVICES])
+        case "tools":
+            for command, package in engine.TOOLS.items():
+                engine.install_command(command, [package])
         case "serve":
             process.serve(sandbox, arguments.port)
         case "fault":

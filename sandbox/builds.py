@@ -17,7 +17,7 @@ import yaml
 from docker import DockerClient
 from docker.errors import BuildError, DockerException, ImageNotFound
 
-from sandbox.engine import apt_install
+from sandbox.engine import install_command
 from sandbox.errors import SandboxError
 from sandbox.settings import LABEL, PROJECT
 
@@ -116,8 +116,7 @@ def pulled(client: DockerClient, name: str) -> bool:
 
 def bootstrap(client: DockerClient, suite: str) -> str:
     """Make a minimal Debian from the package archive and return the image's local name."""
-    if not shutil.which("mmdebstrap"):
-        apt_install(["mmdebstrap"])
+    install_command("mmdebstrap", ["mmdebstrap"])
     name = f"digital-twin/bootstrap:{suite}"
     with tempfile.TemporaryDirectory() as scratch:
         archive = Path(scratch) / "root.tar"

@@ -6,6 +6,7 @@ import os
 import shutil
 import signal
 import subprocess
+import threading
 from pathlib import Path
 
 import docker
@@ -18,6 +19,12 @@ from sandbox.waiting import wait_until
 ENGINE_PID = Path("/run/digital-twin-dockerd.pid")
 ENGINE_LOG = Path("/var/log/digital-twin-dockerd.log")
 START_SECONDS = 60
+TOOLS = {"redis-server": "redis-server", "ssh": "openssh-client"}
+"""Commands beside Docker's, and the Debian packages that have them."""
+APT_SECONDS = 600
+APT_LOCK_SECONDS = 180
+
+_apt = threading.Lock()
 
 
 def answers() -> bool:
@@ -45,28 +52,42 @@ def outside_mtu() -> int:
     return 1500
 
 
-def apt_install(packages: list[str]) -> None:
-    """Install Debian packages without their recommendations.
+def install_command(command: str, packages: list[str]) -> None:
+    """Make sure that a command is here, if need be from Debian packages without their recommendations.
 
     :raises SandboxError: this is no Debian family machine, its user is not root, or apt failed.
     """
-    names = " ".join(packages)
-    if not shutil.which("apt-get"):
-        raise SandboxError(f"{names} is missing and this is no Debian family machine: install it and try again.")
-    if os.geteuid() != 0:
-        raise SandboxError(f"{names} is missing and only root can install it: sudo apt-get install {names}")
-    environment = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
-    for arguments in (["update", "-q"], ["install", "-y", "-q", "--no-install-recommends", *packages]):
-        done = subprocess.run(
-            ["apt-get", "-o", "DPkg::Lock::Timeout=120", *arguments],
-            env=environment,
-            capture_output=True,
-            text=True,
-            timeout=600,
-            check=False,
+    with _apt:
+        if shutil.which(command):
+            return
+        names = " ".join(packages)
+        if not shutil.which("apt-get"):
+            raise SandboxError(f"{command} is missing and this is no Debian family machine: install it and try again.")
+        if os.geteuid() != 0:
+            raise SandboxError(f"{command} is missing and only root can install it: sudo apt-get install {names}")
+        apt_get("update", "-q")
+        apt_get("install", "-y", "-q", "--no-install-recommends", *packages)
+
+
+def apt_get(*arguments: str) -> None:
+    """Run ``apt-get`` once no other one is at work; it waits by itself for dpkg's lock, and for no other.
+
+    :raises SandboxError: it failed, or another one held its lock for three minutes.
+    """
+    words = ["apt-get", "-o", f"DPkg::Lock::Timeout={APT_LOCK_SECONDS}", *arguments]
+    environment = {**os.environ, "DEBIAN_FRONTEND": "noninteractive", "LC_ALL": "C"}
+
+    def done() -> bool:
+        result = subprocess.run(
+            words, env=environment, capture_output=True, text=True, timeout=APT_SECONDS, check=False
         )
-        if done.returncode != 0:
-            raise SandboxError(f"apt-get {' '.join(arguments)} failed: {done.stderr.strip()[-800:]}")
+        if result.returncode == 0:
+            return True
+        if "Could not get lock" in result.stderr:
+            return False
+        raise SandboxError(f"apt-get {' '.join(arguments)} failed: {result.stderr.strip()[-800:]}")
+
+    wait_until(done, what="another apt-get to finish", seconds=APT_LOCK_SECONDS, pause=1)
 
 
 def ensure() -> None:
@@ -83,8 +104,7 @@ def ensure() -> None:
             "No Docker engine answers and only root can start one: start Docker, or run this as root, "
             "or let your user into the docker group."
         )
-    if not shutil.which("dockerd"):
-        apt_install(["docker.io", "iptables"])
+    install_command("dockerd", ["docker.io", "iptables"])
     if answers():
         return
     if Path("/run/systemd/system").is_dir():
