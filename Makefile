@@ -32,7 +32,7 @@ lock: setup ## Pin requirements.in anew, for every Python from 3.11
 	uv pip compile --quiet --universal --python-version 3.11 --no-annotate --no-header --upgrade requirements.in -o requirements.txt
 
 .PHONY: sandbox
-sandbox: tools ## From nothing to a running, verified lab on this machine
+sandbox: setup ## From nothing to a running, verified lab on this machine
 	python -m sandbox up
 	. $(SANDBOX_DIR)/env
 	ansible-playbook site.yml
@@ -45,7 +45,7 @@ sandbox-down: setup ## Destroy the lab, stop what the sandbox started, and only 
 	fi
 	python -m sandbox down
 
-# What the tests and the sandbox run beside Python; on a machine that has it nothing is installed.
+# What the tests run beside Python and Docker; on a machine that has it nothing is installed.
 .PHONY: tools
 tools: setup
 	@python -m sandbox tools

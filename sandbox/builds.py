@@ -7,6 +7,7 @@ import os
 import shutil
 import subprocess
 import tempfile
+import threading
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -25,6 +26,8 @@ IMAGES = PROJECT / "sandbox" / "images"
 CONTENT_LABEL = f"{LABEL}.content"
 BOOTSTRAP_SECONDS = 600
 PULL_SECONDS = 120
+
+_building = threading.Lock()
 
 
 @dataclass(frozen=True)
@@ -169,6 +172,6 @@ def ensure_all(client: DockerClient, images: Iterable[Image]) -> None:
         return (image for image in wanted if image.base == base)
 
     bases = sorted({image.base for image in wanted}, reverse=True)
-    with ThreadPoolExecutor(max_workers=2) as pool:
+    with _building, ThreadPoolExecutor(max_workers=2) as pool:
         list(pool.map(lambda base: ensure_base(client, base), bases))
         list(pool.map(lambda image: ensure(client, image), (image for base in bases for image in family(base))))

@@ -19,8 +19,6 @@ from sandbox.waiting import wait_until
 ENGINE_PID = Path("/run/digital-twin-dockerd.pid")
 ENGINE_LOG = Path("/var/log/digital-twin-dockerd.log")
 START_SECONDS = 60
-TOOLS = {"redis-server": "redis-server", "ssh": "openssh-client"}
-"""Commands beside Docker's, and the Debian packages that have them."""
 APT_SECONDS = 600
 APT_LOCK_SECONDS = 180
 

@@ -32,9 +32,11 @@ def up(sandbox: Sandbox) -> str:
         folder.mkdir(parents=True, exist_ok=True)
     sandbox.state.chmod(0o700)
     engine.ensure()
+    engine.install_command("ssh", ["openssh-client"])
     client = docker.from_env(timeout=ENGINE_ANSWER_SECONDS)
     try:
-        builds.ensure_all(client, [*builds.HOSTS.values(), builds.REGISTRY, *builds.SERVICES])
+        # The other distribution's host is built when an instance first wants it.
+        builds.ensure_all(client, [builds.HOSTS["debian13"], builds.REGISTRY, *builds.SERVICES])
         url = process.endpoint(sandbox)
         if url is None:
             # Hosts of a cloud that died have no state behind them any more.

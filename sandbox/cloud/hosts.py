@@ -17,7 +17,7 @@ from docker.models.containers import Container
 from docker.models.networks import Network
 from docker.types import IPAMConfig, IPAMPool
 
-from sandbox.builds import HOSTS
+from sandbox.builds import HOSTS, ensure_all
 from sandbox.engine import outside_mtu
 from sandbox.errors import SandboxError
 from sandbox.settings import REGISTRY_HOST, Sandbox
@@ -186,6 +186,13 @@ class Hosts:
         )
         container = self._client.containers.get(self._sandbox.name(instance.id))
         container.put_archive("/", seed(instance))
+
+    def prepare(self, host: str) -> None:
+        """Make sure that a host's image is here, which takes a minute the first time.
+
+        :raises SandboxError: it could not be built.
+        """
+        ensure_all(self._client, [HOSTS[host]])
 
     def start(self, instance_id: str) -> None:
         """Boot a host."""

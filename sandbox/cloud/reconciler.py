@@ -220,6 +220,7 @@ class Reconciler:
         if self._hosts.find(instance.id) is None:
             image = machine_image(instance.image_id)
             nic = instance.nics[0]
+            self._hosts.prepare(image.host)
             with self._lock:  # two hosts must not be given one address
                 wanted = int(ipaddress.ip_address(nic.private_ip_address).packed[-1])
                 address = self._hosts.place(instance.vpc_id, wanted)

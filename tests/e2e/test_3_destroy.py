@@ -41,7 +41,11 @@ def test_destroy_wants_to_be_sure(lab: Cloud) -> None:
 
 def test_one_lab_goes_its_neighbour_stays_then_nothing_is_left(lab: Cloud, empty_account: set[tuple[str, str]]) -> None:
     mine = holdings(lab.client)
-    other: dict[str, Any] = {"aws_infrastructure_name": "neighbour", "aws_infrastructure_instance_count": 1}
+    other: dict[str, Any] = {
+        "aws_infrastructure_name": "neighbour",
+        "aws_infrastructure_instance_count": 1,
+        "aws_infrastructure_image": "debian-12",
+    }
     lab.playbook("playbooks/provision.yml", **other).must_succeed()
     made = counts(holdings(lab.client) - mine)
     assert made["vpc"] == made["instance"] == made["address"] == 1
