@@ -1,0 +1,165 @@
+"""The simulated GPU: an NVML library and an ``nvidia-smi``, written in C, whose state lies in two directories.
+
+``host.h`` describes the files. Any process that loads the library sees the same GPUs, and what one sets another reads.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import platform
+import shutil
+import subprocess
+import tempfile
+from pathlib import Path
+
+from sandbox.errors import SandboxError
+
+SOURCES = Path(__file__).resolve().parent
+LIBRARY = "libnvidia-ml.so.1"
+PROGRAM = "nvidia-smi"
+CONTENT = "content"
+COMPILE_SECONDS = 120
+
+WARNINGS = ["-Wall", "-Wextra", "-Wpedantic", "-Wconversion"]
+COMMANDS = {
+    LIBRARY: [
+        *["cc", "-std=c11", *WARNINGS, "-O2", "-fPIC", "-shared", f"-Wl,-soname,{LIBRARY}", "-fvisibility=hidden"],
+        *["-pthread", "nvml.c", "host.c", "profiles.c"],
+    ],
+    # Beside its library it needs no path to find it; installed elsewhere it goes by the loader's.
+    PROGRAM: ["cc", "-std=c11", *WARNINGS, "-O2", "smi.c", "-ldl", "-Wl,-rpath,$ORIGIN"],
+}
+
+
+def content() -> str:
+    """Return a digest of everything the library and the program are made from."""
+    digest = hashlib.sha256(f"{platform.machine()} {COMMANDS}".encode())
+    for path in sorted(SOURCES.glob("*.[ch]")):
+        digest.update(f" {path.name} ".encode() + path.read_bytes())
+    return digest.hexdigest()
+
+
+def build(destination: Path) -> None:
+    """Compile the library and ``nvidia-smi`` into a folder, unless it holds what the sources say now.
+
+    :raises SandboxError: there is no C compiler, or it failed; its last lines say why.
+    """
+    wanted, stamp = content(), destination / CONTENT
+    if stamp.exists() and stamp.read_text(encoding="ascii") == wanted:
+        return
+    destination.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=destination) as scratch:
+        for name, command in COMMANDS.items():
+            compile_one([*command, "-o", f"{scratch}/{name}"])
+        # Whole files only: somebody may be running the old ones.
+        for name in COMMANDS:
+            Path(scratch, name).replace(destination / name)
+    stamp.write_text(wanted, encoding="ascii")
+
+
+def compile_one(command: list[str]) -> None:
+    """Run the compiler.
+
+    :raises SandboxError: there is none, or it failed.
+    """
+    try:
+        done = subprocess.run(
+            command, cwd=SOURCES, capture_output=True, text=True, timeout=COMPILE_SECONDS, check=False
+        )
+    except FileNotFoundError as error:
+        raise SandboxError("cc is missing: install a C compiler (apt-get install gcc libc6-dev).") from error
+    if done.returncode != 0:
+        raise SandboxError(f"The simulated GPU could not be compiled: {done.stderr.strip()[-800:]}")
+
+
+class Gpus:
+    """The GPUs of one pretended host, for tests: its two directories and what lies in them.
+
+    :param folder: where the directories are made.
+    :param library: the folder that was given to :func:`build`.
+    :param profiles: the lines of ``gpus``, such as ``"T4"`` or ``"A10G ecc=unsupported"``.
+    :param driver: version of the installed user land, ``None`` for none.
+    :param uid: the user id for which processes on the host take themselves.
+    """
+
+    def __init__(
+        self, folder: Path, library: Path, *profiles: str, driver: str | None = "550.163.01", uid: int = 0
+    ) -> None:
+        """Set the host up; nothing has opened NVML on it yet."""
+        self.run = folder / "run"
+        self.state = folder / "state"
+        self.state.mkdir(parents=True, exist_ok=True)
+        self.library = library
+        self.uid = uid
+        self.plug(*profiles)
+        self.install(driver)
+
+    @property
+    def environment(self) -> dict[str, str]:
+        """What a process needs to see these GPUs and no others."""
+        return {
+            "SANDBOX_NVML_RUN": str(self.run),
+            "SANDBOX_NVML_STATE": str(self.state),
+            "SANDBOX_NVML_UID": str(self.uid),
+            "LD_LIBRARY_PATH": str(self.library),
+        }
+
+    def _write(self, name: str, lines: list[str]) -> None:
+        """Replace one file whole: a process may be reading it."""
+        scratch = self.state / f".{name}"
+        scratch.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
+        scratch.replace(self.state / name)
+
+    def plug(self, *profiles: str) -> None:
+        """Put other GPUs in, as they come from the factory; a reboot should follow."""
+        (self.state / "inforom").unlink(missing_ok=True)
+        self._write("gpus", list(profiles))
+
+    def install(self, version: str | None) -> None:
+        """Install another version of the user land; the loaded kernel module stays what it is until the reboot."""
+        self._write("driver", [version or "none"])
+
+    def unload(self) -> None:
+        """Unload the kernel module."""
+        self._write("unloaded", [])
+
+    def load(self) -> None:
+        """Load the kernel module, of the version that is installed, with everything at its defaults."""
+        (self.state / "unloaded").unlink(missing_ok=True)
+        (self.run / "state").unlink(missing_ok=True)
+
+    def fault(self, function: str, code: int | str, times: int | None = None, gpu: int | None = None) -> None:
+        """Let a function fail.
+
+        :param function: its NVML name, with or without the version at its end; ``nvmlInit`` for all of them.
+        :param code: what it answers; ``missing`` for what a library without the function would lead to.
+        :param times: how often, before it works again; ``None`` for always.
+        :param gpu: the index of the one GPU on which it fails; ``None`` for all.
+        """
+        words = [function, str(code), *([str(times)] if times is not None else [])]
+        words += [f"@gpu={gpu}"] if gpu is not None else []
+        file = self.state / "faults"
+        lines = file.read_text(encoding="utf-8").splitlines() if file.exists() else []
+        self._write("faults", [*lines, " ".join(words)])
+
+    def heal(self) -> None:
+        """Take all faults back."""
+        (self.state / "faults").unlink(missing_ok=True)
+
+    def busy(self, gpu: int, **readings: int) -> None:
+        """Let one GPU's sensors read other values than its profile's: ``busy(0, temperature=71, power=243000)``."""
+        file = self.state / "load"
+        lines = file.read_text(encoding="utf-8").splitlines() if file.exists() else []
+        others = [line for line in lines if line.split()[0] != str(gpu)]
+        values = " ".join(f"{name}={value}" for name, value in readings.items())
+        self._write("load", [*others, f"{gpu} {values}"])
+
+    def reboot(self) -> None:
+        """Clear what a real reboot clears. The processes that have NVML open are the caller's to end."""
+        if self.run.exists():
+            shutil.rmtree(self.run)
+
+    def writes(self) -> list[str]:
+        """Return the log of all setters since the last reboot: ``nvmlDeviceSetEccMode 0 1 -> 0``."""
+        log = self.run / "writes"
+        return log.read_text(encoding="utf-8").splitlines() if log.exists() else []

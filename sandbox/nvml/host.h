@@ -1,0 +1,152 @@
+/*
+ * What a host with simulated GPUs consists of, and the files that hold it. One process writes, all others read.
+ *
+ * SANDBOX_NVML_STATE (/var/lib/sandbox-nvml), what a reboot leaves alone:
+ *   gpus      one GPU per line, in the order of their indices: a profile (T4, A10G, V100), then options:
+ *             ecc_pending=0|1, and FEATURE=supported|unsupported|deprecated|missing (see FEATURE_LIST)
+ *   inforom   what was set for good: the pending ECC mode, which wins over the option of the same name
+ *   driver    version of the installed user land, instead of looking for one; "none" for no driver
+ *   unloaded  when it exists, no kernel module is loaded
+ *   load      `INDEX reading=value ...`, instead of the profile's readings (see READING_LIST)
+ *   faults    `function code [times] [@gpu=INDEX]`, the first that fits counts; code "missing" is 13, since a symbol
+ *             that is there cannot vanish. Who counts one down must be allowed to write into the directory.
+ *
+ * SANDBOX_NVML_RUN (/run/sandbox-nvml), what a reboot clears:
+ *   state     version of the loaded kernel module, and every setting that was made
+ *   writes    the log of all setters: `function gpu arguments -> code`
+ *   lock      held during each call
+ *   clients   held shared by each process that has NVML open
+ *
+ * SANDBOX_NVML_DRIVER goes before the file driver, SANDBOX_NVML_UID before the effective user id, and
+ * SANDBOX_NVML_ROOT before the path under which the user land is looked for.
+ */
+#ifndef SANDBOX_HOST_H
+#define SANDBOX_HOST_H
+
+#include <stdbool.h>
+
+#include "nvml.h"
+
+#define MAX_GPUS 16U
+#define MAX_MEMORY_CLOCKS 2U
+#define MAX_CLOCKS 256U
+#define VERSION_SIZE 32U
+#define UNSET 0xffffffffU
+
+/* What a GPU, or its driver, may lack; ALWAYS is what nothing takes away, NOWHERE what no GPU
+ * here has. The second column is the name in `gpus`. */
+#define FEATURE_LIST(X)                                                                                                \
+    X(ALWAYS, "")                                                                                                      \
+    X(NOWHERE, "")                                                                                                     \
+    X(SERIAL, "serial")                                                                                                \
+    X(UTILIZATION, "utilization")                                                                                      \
+    X(FAN, "fan")                                                                                                      \
+    X(POWER_MANAGEMENT, "power_management")                                                                            \
+    X(APPLICATION_CLOCKS, "application_clocks")                                                                        \
+    X(LOCKED_CLOCKS, "locked_clocks")                                                                                  \
+    X(MEMORY_LOCKED_CLOCKS, "memory_locked_clocks")                                                                    \
+    X(SUPPORTED_CLOCKS, "supported_clocks")                                                                            \
+    X(ECC, "ecc")                                                                                                      \
+    X(PERSISTENCE, "persistence_mode")                                                                                 \
+    X(COMPUTE, "compute_mode")                                                                                         \
+    X(RETIRED_PAGES, "retired_pages")                                                                                  \
+    X(REMAPPED_ROWS, "remapped_rows")
+
+/* What can be set, its name in `state` or `inforom`, and for how long it lasts. */
+#define SETTING_LIST(X)                                                                                                \
+    X(PERSISTENCE_MODE, "persistence_mode", UNTIL_REBOOT)                                                              \
+    X(COMPUTE_MODE, "compute_mode", UNTIL_CLOSED)                                                                      \
+    X(POWER_LIMIT, "power_limit", UNTIL_CLOSED)                                                                        \
+    X(APPLICATION_MEMORY, "application_memory", UNTIL_CLOSED)                                                          \
+    X(APPLICATION_GRAPHICS, "application_graphics", UNTIL_CLOSED)                                                      \
+    X(LOCKED_GRAPHICS_MIN, "locked_graphics_min", UNTIL_CLOSED)                                                        \
+    X(LOCKED_GRAPHICS_MAX, "locked_graphics_max", UNTIL_CLOSED)                                                        \
+    X(LOCKED_MEMORY_MIN, "locked_memory_min", UNTIL_CLOSED)                                                            \
+    X(LOCKED_MEMORY_MAX, "locked_memory_max", UNTIL_CLOSED)                                                            \
+    X(ECC_CURRENT, "ecc_current", UNTIL_REBOOT)                                                                        \
+    X(ECC_PENDING, "ecc_pending", FOR_GOOD)
+
+/* What is measured, and its name in `load`: NVML's own units, so milliwatts, bytes, millijoules and KB/s. */
+#define READING_LIST(X)                                                                                                \
+    X(GPU_UTILIZATION, "utilization")                                                                                  \
+    X(MEMORY_UTILIZATION, "memory_utilization")                                                                        \
+    X(ENCODER, "encoder")                                                                                              \
+    X(DECODER, "decoder")                                                                                              \
+    X(TEMPERATURE, "temperature")                                                                                      \
+    X(POWER, "power")                                                                                                  \
+    X(MEMORY_USED, "memory_used")                                                                                      \
+    X(FAN_SPEED, "fan")                                                                                                \
+    X(ENERGY, "energy")                                                                                                \
+    X(PCIE_TX, "pcie_tx")                                                                                              \
+    X(PCIE_RX, "pcie_rx")                                                                                              \
+    X(ECC_CORRECTED, "ecc_corrected")                                                                                  \
+    X(ECC_UNCORRECTED, "ecc_uncorrected")                                                                              \
+    X(REASONS, "reasons") /* clocks event reasons beyond those that follow from the settings */
+
+#define ENUMERATOR(name, ...) name,
+enum feature { FEATURE_LIST(ENUMERATOR) FEATURES };
+enum setting { SETTING_LIST(ENUMERATOR) SETTINGS };
+enum reading { READING_LIST(ENUMERATOR) READINGS };
+
+struct memory_clock {
+    unsigned int memory, graphics_max; /* MHz */
+};
+
+struct profile {
+    const char *key, *name, *vbios;
+    int cuda_major, cuda_minor;
+    unsigned int brand, architecture;
+    unsigned int pci_device, pci_subsystem, pcie_generation, pcie_width;
+    unsigned long long memory_total, memory_reserved; /* bytes */
+    unsigned int power_min, power_default, power_max; /* milliwatts */
+    struct memory_clock clocks[MAX_MEMORY_CLOCKS]; /* highest first; a lone 0 ends them */
+    unsigned int graphics_min, graphics_step; /* MHz, kHz */
+    unsigned int application_memory, application_graphics; /* defaults, MHz */
+    unsigned int thresholds[4]; /* degrees Celsius, by nvmlTemperatureThresholds_t; 0 for none */
+    unsigned int ecc_default;
+    nvmlReturn_t features[FEATURES];
+    unsigned long long readings[READINGS];
+};
+
+struct gpu {
+    const struct profile *profile;
+    unsigned int index, pci_slot, ecc_factory; /* the pending ECC mode while nobody has set another */
+    unsigned long long identity; /* serial number and UUID are made of it */
+    nvmlReturn_t features[FEATURES];
+    unsigned int settings[SETTINGS];
+    unsigned long long readings[READINGS];
+};
+
+struct host {
+    int lock;
+    char module[VERSION_SIZE]; /* version of the loaded kernel module; empty without a driver */
+    bool inforom_changed;
+    unsigned int count;
+    struct gpu gpus[MAX_GPUS];
+};
+
+const struct profile *find_profile(const char *key);
+
+/* Read everything and keep other processes out until host_close. */
+void host_open(struct host *host);
+void host_close(struct host *host);
+/* Write the settings; false when they could not be written. */
+bool host_save(const struct host *host);
+unsigned int ecc_pending(const struct gpu *gpu);
+/* What the driver forgets once the last process has closed a GPU that is not in persistence mode. */
+void host_forget(struct host *host);
+
+/* Register this process as one that has NVML open; says whether it is the only one. */
+bool client_open(void);
+void client_close(void);
+
+/* The code that the fault file wants for this call, NVML_SUCCESS for none; gpu is NULL in a call about no GPU. */
+nvmlReturn_t host_fault(const struct gpu *gpu, const char *function);
+void host_log(const char *line);
+
+/* Version of the installed user land; false when none is installed. */
+bool installed_driver(char version[VERSION_SIZE]);
+bool module_unloaded(void);
+bool is_root(void);
+
+#endif
