@@ -1,0 +1,191 @@
+# Copyright (c) the digital_twin.robotics_lab maintainers
+# GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""Compares what a GPU is set to with what it is to be set to. Pure functions: nothing is asked and nothing is written.
+
+This is a private module of the collection: it may change in any release.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from ansible_collections.digital_twin.robotics_lab.plugins.module_utils._gpu_request import Clocks, PowerLimit, Wanted
+
+# Persistence mode comes first: without it the driver forgets the others when its last user leaves.
+SETTINGS = ("persistence_mode", "compute_mode", "ecc", "power_limit_watts", "clocks")
+
+
+@dataclass(frozen=True)
+class Step:
+    """One setting of one GPU that differs from what is wanted.
+
+    Attributes:
+        setting: one of SETTINGS.
+        before: the value in force; for ``ecc`` the one that the next reboot brings.
+        after: the value wanted.
+        locked: for ``clocks``: by locking them, as the GPU or its driver has no application clocks.
+        reset: for ``clocks``: by giving up what was set.
+    """
+
+    gpu: int
+    setting: str
+    before: Any
+    after: Any
+    locked: bool = False
+    reset: bool = False
+
+
+@dataclass
+class Plan:
+    """What is to be done with one GPU.
+
+    Attributes:
+        skipped: settings that the GPU does not have, each with the reason.
+        problems: reasons not to touch any GPU, each one line.
+        warnings: what happens otherwise than asked for, each one line.
+    """
+
+    steps: list[Step] = field(default_factory=list)
+    skipped: dict[str, str] = field(default_factory=dict)
+    problems: list[str] = field(default_factory=list)
+    warnings: list[str] = field(default_factory=list)
+
+
+def title(gpu: dict[str, Any]) -> str:
+    """Return how a message names a GPU."""
+    return f"GPU {gpu['index']} ({gpu['name']})"
+
+
+def plan_gpu(gpu: dict[str, Any], wanted: Wanted, locked: dict[str, int] | None) -> Plan:
+    """Return what has to be done so that a GPU is as wanted.
+
+    Args:
+        gpu: as ``_nvml.read_gpu`` returns it.
+        locked: the clocks that were locked since the driver was loaded, which NVML cannot tell; None for none.
+    """
+    plan = Plan()
+    plan_persistence(plan, gpu, wanted.persistence_mode)
+    plan_compute_mode(plan, gpu, wanted.compute_mode)
+    plan_ecc(plan, gpu, wanted.ecc)
+    plan_power_limit(plan, gpu, wanted.power_limit)
+    plan_clocks(plan, gpu, wanted.clocks, locked)
+    if wanted.quiet:
+        plan.skipped.clear()
+        # What keeps the other settings alive goes last.
+        plan.steps.sort(key=lambda step: step.setting == "persistence_mode")
+    elif gpu["persistence_mode"] is False and wanted.persistence_mode is not True:
+        forgetful = [step.setting for step in plan.steps if step.setting not in ("persistence_mode", "ecc")]
+        if forgetful:
+            settings = ", ".join(forgetful)
+            plan.warnings.append(
+                f"{title(gpu)}: persistence mode is off, so the driver forgets {settings} when its last user leaves"
+            )
+    return plan
+
+
+def differ(plan: Plan, gpu: dict[str, Any], setting: str, before: Any, after: Any) -> None:
+    """Add a step unless there is nothing to do."""
+    if before != after:
+        plan.steps.append(Step(gpu["index"], setting, before, after))
+
+
+def plan_persistence(plan: Plan, gpu: dict[str, Any], wanted: bool | None) -> None:
+    """Compare the persistence mode."""
+    if wanted is None:
+        return
+    if gpu["persistence_mode"] is None:
+        plan.skipped["persistence_mode"] = "not supported by this GPU"
+    else:
+        differ(plan, gpu, "persistence_mode", gpu["persistence_mode"], wanted)
+
+
+def plan_compute_mode(plan: Plan, gpu: dict[str, Any], wanted: str | None) -> None:
+    """Compare the compute mode."""
+    if wanted is None:
+        return
+    if gpu["compute_mode"] is None:
+        plan.skipped["compute_mode"] = "not supported by this GPU"
+    else:
+        differ(plan, gpu, "compute_mode", gpu["compute_mode"], wanted)
+
+
+def plan_ecc(plan: Plan, gpu: dict[str, Any], wanted: bool | str | None) -> None:
+    """Compare ECC with what is pending: that is what the next reboot brings, and what a write changes."""
+    if wanted is None:
+        return
+    after = gpu["ecc_default"] if wanted == "default" else wanted
+    if gpu["ecc_pending"] is None or after is None:
+        plan.skipped["ecc"] = "this GPU has no ECC that can be switched"
+    else:
+        differ(plan, gpu, "ecc", gpu["ecc_pending"], after)
+
+
+def plan_power_limit(plan: Plan, gpu: dict[str, Any], wanted: PowerLimit | None) -> None:
+    """Compare the power limit, within the GPU's own constraints."""
+    if wanted is None:
+        return
+    limit, low, high = (gpu[f"power_{name}_watts"] for name in ("limit", "min", "max"))
+    if None in (limit, low, high):
+        plan.skipped["power_limit"] = "this GPU has no power limit that can be set"
+        return
+    watts = {"max": high, "min": low, "default": gpu["power_default_watts"]}.get(wanted.unit)
+    if watts is None:
+        watts = wanted.value if wanted.unit == "watts" else float(int(high * wanted.value / 100))
+    if not low <= watts <= high:
+        meant = "" if wanted.unit == "watts" else f" is {watts:g} W and"
+        plan.problems.append(
+            f"{title(gpu)}: power_limit {wanted}{meant} lies outside what it takes; allowed: {low:g} to {high:g} W"
+        )
+        return
+    differ(plan, gpu, "power_limit_watts", limit, watts)
+
+
+def plan_clocks(plan: Plan, gpu: dict[str, Any], wanted: Clocks | None, locked: dict[str, int] | None) -> None:
+    """Compare the clocks: application clocks where there are some, else locked ones."""
+    if wanted is None:
+        return
+    current = gpu["application_clocks"]
+    if wanted.named == "default":
+        default = gpu["application_clocks_default"]
+        if current is not None and default is not None and current != default:
+            plan.steps.append(Step(gpu["index"], "clocks", current, default, reset=True))
+        if locked:
+            plan.steps.append(Step(gpu["index"], "clocks", locked, None, locked=True, reset=True))
+        return
+    if not gpu["supported_clocks"]:
+        plan.skipped["clocks"] = "this GPU does not tell which clocks it supports"
+        return
+    after = nearest_clocks(gpu["supported_clocks"], wanted)
+    asked = {"memory": wanted.memory_mhz, "graphics": wanted.graphics_mhz}
+    for name, mhz in asked.items():
+        used = after[f"{name}_mhz"]
+        if mhz not in (None, used):
+            plan.warnings.append(
+                f"{title(gpu)}: clocks: {name} {mhz} MHz is not supported; used: {used} MHz, the nearest"
+            )
+    if locked == after:
+        return
+    if current is not None:
+        differ(plan, gpu, "clocks", current, after)
+    else:
+        plan.steps.append(Step(gpu["index"], "clocks", locked, after, locked=True))
+
+
+def nearest_clocks(supported: list[dict[str, Any]], wanted: Clocks) -> dict[str, int]:
+    """Return the supported pair of clocks in MHz that is nearest to the one wanted; of two the lower.
+
+    Args:
+        supported: the memory clocks, ascending, each with its graphics clocks, ascending.
+    """
+    row = supported[-1]
+    if wanted.memory_mhz is not None:
+        asked = wanted.memory_mhz
+        row = min(supported, key=lambda entry: abs(entry["memory_mhz"] - asked))
+    graphics = row["graphics_mhz"][-1]
+    if wanted.graphics_mhz is not None:
+        mhz = wanted.graphics_mhz
+        graphics = min(row["graphics_mhz"], key=lambda clock: abs(clock - mhz))
+    return {"memory_mhz": row["memory_mhz"], "graphics_mhz": graphics}

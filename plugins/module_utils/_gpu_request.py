@@ -1,0 +1,188 @@
+# Copyright (c) the digital_twin.robotics_lab maintainers
+# GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""What somebody wants of GPUs, checked as far as it can be without looking at one.
+
+This is a private module of the collection: it may change in any release.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import Any
+
+COMPUTE_MODES = ("default", "exclusive_process", "prohibited")
+NAMED_LIMITS = ("max", "default", "min")
+NAMED_CLOCKS = ("max", "default")
+POWER_LIMIT = re.compile(r"^(\d+(?:\.\d+)?)\s*(W|%)?$", re.IGNORECASE)
+
+
+class RequestError(Exception):
+    """A request that no GPU could meet.
+
+    Attributes:
+        problems: each one line.
+    """
+
+    def __init__(self, problems: list[str]) -> None:
+        super().__init__("; ".join(problems))
+        self.problems = problems
+
+
+@dataclass(frozen=True)
+class PowerLimit:
+    """A power limit as it was asked for.
+
+    Attributes:
+        unit: one of ``max``, ``default``, ``min`` (``value`` is then 0), ``watts``, ``percent`` (of the GPU's maximum).
+    """
+
+    unit: str
+    value: float = 0.0
+
+    def __str__(self) -> str:
+        return {"watts": f"{self.value:g} W", "percent": f"{self.value:g}%"}.get(self.unit, self.unit)
+
+
+@dataclass(frozen=True)
+class Clocks:
+    """Clocks as they were asked for, in MHz.
+
+    Attributes:
+        named: ``max``, ``default``, or empty when there are numbers.
+        memory_mhz: None for the highest.
+        graphics_mhz: None for the highest at that memory clock.
+    """
+
+    named: str = ""
+    memory_mhz: int | None = None
+    graphics_mhz: int | None = None
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """What GPUs are to be set to; None leaves a setting as it is.
+
+    Attributes:
+        ecc: True, False or ``default``.
+        quiet: a setting that a GPU does not have needs no mention, as it has nothing to put back.
+    """
+
+    persistence_mode: bool | None = None
+    power_limit: PowerLimit | None = None
+    clocks: Clocks | None = None
+    ecc: bool | str | None = None
+    compute_mode: str | None = None
+    quiet: bool = False
+
+
+DEFAULTS = Wanted(
+    persistence_mode=False,
+    power_limit=PowerLimit("default"),
+    clocks=Clocks("default"),
+    ecc="default",
+    compute_mode="default",
+    quiet=True,
+)
+
+
+def read_request(params: dict[str, Any]) -> Wanted:
+    """Return what the module's options ask for.
+
+    Raises:
+        RequestError: an option has a value that no GPU could meet.
+    """
+    if params["state"] == "default":
+        return DEFAULTS
+    problems: list[str] = []
+    power_limit = read_power_limit(params["power_limit"], problems)
+    clocks = read_clock_request(params["clocks"], problems)
+    if problems:
+        raise RequestError(problems)
+    return Wanted(
+        persistence_mode=params["persistence_mode"],
+        power_limit=power_limit,
+        clocks=clocks,
+        ecc=params["ecc"],
+        compute_mode=params["compute_mode"],
+    )
+
+
+def read_power_limit(value: Any, problems: list[str]) -> PowerLimit | None:
+    """Return a power limit, or add to the problems."""
+    if value is None:
+        return None
+    text = str(value).strip()
+    if text in NAMED_LIMITS:
+        return PowerLimit(text)
+    found = None if isinstance(value, bool) else POWER_LIMIT.match(text)
+    if found is None:
+        problems.append(
+            f"power_limit: {value!r} is no limit; allowed: max, default, min, watts such as 250, or a share of the "
+            "maximum such as 80%"
+        )
+        return None
+    number = float(found[1])
+    if found[2] != "%":
+        return PowerLimit("watts", number)
+    if not 0 < number <= 100:
+        problems.append(f"power_limit: {text} of the maximum is no limit; allowed: more than 0% to 100%")
+        return None
+    return PowerLimit("percent", number)
+
+
+def read_clock_request(value: Any, problems: list[str]) -> Clocks | None:
+    """Return clocks, or add to the problems."""
+    if value is None:
+        return None
+    if isinstance(value, str) and value in NAMED_CLOCKS:
+        return Clocks(value)
+    allowed = (
+        "allowed: max, default, or a mapping of memory and graphics in MHz, such as {memory: 6251, graphics: 1710}"
+    )
+    if not isinstance(value, dict) or not value or not set(value) <= {"memory", "graphics"}:
+        problems.append(f"clocks: {value!r} are no clocks; {allowed}")
+        return None
+    numbers: dict[str, int | None] = {}
+    for name in ("memory", "graphics"):
+        given = value.get(name)
+        if given is None:
+            numbers[name] = None
+        elif not isinstance(given, bool) and str(given).isascii() and str(given).isdigit() and int(given) > 0:
+            numbers[name] = int(given)
+        else:
+            problems.append(f"clocks: {name} is {given!r}; {allowed}")
+            return None
+    return Clocks(memory_mhz=numbers["memory"], graphics_mhz=numbers["graphics"])
+
+
+def select_gpus(wanted: list[Any], gpus: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Return the GPUs that are named, in the order of their indices.
+
+    Args:
+        wanted: ``all``, indices and UUIDs.
+        gpus: as ``_nvml.read_gpus`` returns them.
+
+    Raises:
+        RequestError: a name is no GPU of this host, or one of them does not answer.
+    """
+    if not gpus:
+        raise RequestError(["gpus: NVML works on this host and knows no GPU; see lspci -d 10de:"])
+    names = [str(name) for name in wanted]
+    known = {gpu["index"]: {str(gpu["index"]), str(gpu.get("uuid"))} for gpu in gpus}
+    allowed = ", ".join(["all", *(f"{gpu['index']} or {gpu.get('uuid')}" for gpu in gpus)])
+    strangers = [name for name in names if name != "all" and not any(name in own for own in known.values())]
+    problems = [f"gpus: {name} is no GPU of this host; allowed: {allowed}" for name in strangers]
+    if not names:
+        problems = [f"gpus: the list is empty; allowed: {allowed}"]
+    chosen = [gpu for gpu in gpus if "all" in names or known[gpu["index"]] & set(names)]
+    problems += [
+        f"gpus: GPU {gpu['index']} does not answer: {gpu['error']}; do: see dmesg for Xid messages, reboot"
+        for gpu in chosen
+        if gpu["error"]
+    ]
+    if problems:
+        raise RequestError(problems)
+    return chosen

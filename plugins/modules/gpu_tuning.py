@@ -1,0 +1,251 @@
+#!/usr/bin/python
+# Copyright (c) the digital_twin.robotics_lab maintainers
+# GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""Ansible module that sets persistence, power limit, clocks, ECC and compute mode of NVIDIA GPUs."""
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: gpu_tuning
+version_added: 1.0.0
+short_description: Set persistence mode, power limit, clocks, ECC and compute mode of NVIDIA GPUs
+description:
+  - Reads every GPU through NVML, compares it with what is asked for, writes what differs, and reads back what it wrote.
+  - Every chosen GPU is checked before any of them is touched.
+  - A setting that a GPU does not have is reported in RV(skipped) and left out, unless O(strict) is true.
+  - Never reboots. RV(reboot_required) says when a reboot brings what was asked for.
+  - The driver forgets everything but ECC when it is unloaded, and so with every reboot.
+options:
+  gpus:
+    description: The GPUs to set, V(all) or indices and UUIDs as M(digital_twin.robotics_lab.gpu_info) tells them.
+    type: list
+    elements: str
+    default: [all]
+  persistence_mode:
+    description:
+      - Whether the driver keeps the GPU initialised while nothing uses it.
+      - Without it the driver forgets power limit, clocks and compute mode as soon as its last user leaves.
+    type: bool
+  power_limit:
+    description:
+      - V(max), V(default) or V(min) of what the GPU takes, a number of watts such as V(250), or a share of the maximum
+        such as V(80%).
+    type: raw
+  clocks:
+    description:
+      - V(max) for the highest supported, V(default), or a mapping of C(memory) and C(graphics) in MHz.
+      - A clock that is not supported becomes the nearest that is, with a warning.
+      - One that is left out becomes the highest.
+      - Sets application clocks, and where a driver has none any more, locks the clocks.
+    type: raw
+  ecc:
+    description: Whether memory errors are corrected, from the next reboot on.
+    type: bool
+  compute_mode:
+    description: Who may use a GPU - any process (V(default)), only one (V(exclusive_process)), none (V(prohibited)).
+    type: str
+    choices: [default, exclusive_process, prohibited]
+  state:
+    description:
+      - V(present) sets what is asked for, and nothing else.
+      - V(default) puts everything back to what the GPU has after its driver is loaded, and takes no other setting.
+    type: str
+    choices: [present, default]
+    default: present
+  strict:
+    description: Whether to fail, before anything is written, when a GPU does not have a setting that is asked for.
+    type: bool
+    default: false
+requirements:
+  - The Python package C(nvidia-ml-py), for the Python that the module runs in.
+attributes:
+  check_mode:
+    description: Says what it would do, and writes nothing.
+    support: full
+  diff_mode:
+    description: Shows each setting of each GPU as it is and as it is going to be.
+    support: full
+  idempotent:
+    description: Writes nothing when the GPUs are as asked for.
+    support: full
+notes:
+  - Writing needs root. Reading does not.
+  - NVML has no question for locked clocks. What was locked is remembered in
+    C(/run/digital_twin.robotics_lab/gpu_locked_clocks.json). Remove that file after the driver was reloaded without a
+    reboot.
+seealso:
+  - module: digital_twin.robotics_lab.gpu_info
+  - name: NVML API reference
+    description: What each setting means, and which GPUs have it.
+    link: https://docs.nvidia.com/deploy/nvml-api/
+author:
+  - The digital_twin.robotics_lab maintainers (@digital-twin)
+"""
+
+EXAMPLES = r"""
+- name: Keep the driver loaded and let the GPUs draw what they can
+  digital_twin.robotics_lab.gpu_tuning:
+    persistence_mode: true
+    power_limit: max
+
+- name: Run one GPU cooler, and with fixed clocks
+  digital_twin.robotics_lab.gpu_tuning:
+    gpus: [0]
+    persistence_mode: true
+    power_limit: 80%
+    clocks:
+      memory: 6251
+      graphics: 1500
+
+- name: Trade error correction for memory
+  digital_twin.robotics_lab.gpu_tuning:
+    ecc: false
+  register: tuned
+
+- name: Reboot for it
+  ansible.builtin.reboot:
+  when: tuned.reboot_required
+
+- name: Put everything back
+  digital_twin.robotics_lab.gpu_tuning:
+    state: default
+"""
+
+RETURN = r"""
+gpus:
+  description: The chosen GPUs, each with its C(index), C(uuid), C(name), and the C(settings) that differed, each with
+    C(before) and C(after). Power limits are in watts, clocks in MHz, and C(ecc) is what a reboot brings.
+  returned: success
+  type: list
+  elements: dict
+  sample:
+    - index: 0
+      uuid: GPU-6f7a2b1c-0d3e-4f5a-8b9c-1d2e3f4a5b6c
+      name: NVIDIA A10G
+      settings:
+        power_limit_watts:
+          before: 300.0
+          after: 240.0
+skipped_settings:
+  description: What was asked for and a GPU does not have, each with C(gpu), its index, C(setting) and C(reason).
+  returned: success
+  type: list
+  elements: dict
+  sample:
+    - gpu: 0
+      setting: ecc
+      reason: this GPU has no ECC that can be switched
+reboot_required:
+  description: Whether ECC of a chosen GPU is going to change with the next reboot.
+  returned: success
+  type: bool
+  sample: false
+problems:
+  description: The reasons to refuse, each one line. Nothing was written.
+  returned: when something asked for cannot be
+  type: list
+  elements: str
+  sample:
+    - "GPU 0 (NVIDIA A10G): power_limit 400 W lies outside what it takes; allowed: 100 to 300 W"
+reason_code:
+  description: Why NVML cannot be used, as in M(digital_twin.robotics_lab.gpu_info).
+  returned: when NVML cannot be used
+  type: str
+  sample: version_mismatch
+"""
+
+from typing import Any
+
+from ansible.module_utils.basic import AnsibleModule
+from ansible_collections.digital_twin.robotics_lab.plugins.module_utils._gpu_apply import Outcome, TuningError, tune
+from ansible_collections.digital_twin.robotics_lab.plugins.module_utils._gpu_plan import Step
+from ansible_collections.digital_twin.robotics_lab.plugins.module_utils._gpu_request import (
+    COMPUTE_MODES,
+    RequestError,
+    read_request,
+)
+from ansible_collections.digital_twin.robotics_lab.plugins.module_utils._nvml import (
+    NvmlError,
+    NvmlUnavailable,
+    nvml_session,
+)
+
+SETTINGS = ("persistence_mode", "power_limit", "clocks", "ecc", "compute_mode")
+
+
+def present(outcome: Outcome) -> dict[str, Any]:
+    """Return an outcome as the module's result."""
+    return {
+        "changed": bool(outcome.steps),
+        "gpus": [
+            {
+                **{key: gpu[key] for key in ("index", "uuid", "name")},
+                "settings": {
+                    step.setting: {"before": step.before, "after": step.after}
+                    for step in outcome.plans[gpu["index"]].steps
+                },
+            }
+            for gpu in outcome.gpus
+        ],
+        "skipped_settings": [
+            {"gpu": index, "setting": setting, "reason": reason}
+            for index, plan in outcome.plans.items()
+            for setting, reason in plan.skipped.items()
+        ],
+        "reboot_required": outcome.reboot_required,
+        "diff": {side: difference(outcome.steps, side) for side in ("before", "after")},
+    }
+
+
+def difference(steps: list[Step], side: str) -> dict[str, dict[str, Any]]:
+    """Return one side of the diff."""
+    shown: dict[str, dict[str, Any]] = {}
+    for step in steps:
+        shown.setdefault(f"gpu{step.gpu}", {})[step.setting] = getattr(step, side)
+    return shown
+
+
+def main() -> None:
+    """Read, compare, write."""
+    module = AnsibleModule(
+        argument_spec={
+            "gpus": {"type": "list", "elements": "str", "default": ["all"]},
+            "persistence_mode": {"type": "bool"},
+            "power_limit": {"type": "raw"},
+            "clocks": {"type": "raw"},
+            "ecc": {"type": "bool"},
+            "compute_mode": {"type": "str", "choices": list(COMPUTE_MODES)},
+            "state": {"type": "str", "choices": ["present", "default"], "default": "present"},
+            "strict": {"type": "bool", "default": False},
+        },
+        supports_check_mode=True,
+    )
+    asked = [name for name in SETTINGS if module.params[name] is not None]
+    if module.params["state"] == "default" and asked:
+        module.fail_json(
+            msg=f"state: default puts everything back and takes no {', '.join(asked)}; do: leave one of them out"
+        )
+    try:
+        wanted = read_request(module.params)
+        with nvml_session() as session:
+            outcome = tune(
+                session, wanted, module.params["gpus"], strict=module.params["strict"], write=not module.check_mode
+            )
+    except NvmlUnavailable as error:
+        module.fail_json(msg=f"NVML cannot be used: {error.message}", reason_code=error.reason)
+    except RequestError as error:
+        module.fail_json(msg="; ".join(error.problems), problems=error.problems)
+    except TuningError as error:
+        module.fail_json(msg=str(error), changed=bool(error.done))
+    except NvmlError as error:
+        module.fail_json(msg=f"{error}: see dmesg, and whether nvidia-smi -q answers")
+    for plan in outcome.plans.values():
+        for warning in plan.warnings:
+            module.warn(warning)
+    module.exit_json(**present(outcome))
+
+
+if __name__ == "__main__":
+    main()
