@@ -7,8 +7,7 @@ SHELL := /bin/bash
 PYTHON ?= python3
 UV_VERSION := 0.13.9
 SANDBOX_DIR ?= $(CURDIR)/.sandbox
-# The lab of group_vars/all.yml
-LAB ?= robotics-lab
+LAB ?= $(shell sed -n 's/^aws_infrastructure_name: *//p' group_vars/all.yml)
 BIN := $(CURDIR)/.venv/bin
 export SANDBOX_DIR
 export PATH := $(BIN):$(PATH)
@@ -39,11 +38,13 @@ sandbox: setup ## From nothing to a running, verified lab on this machine
 
 .PHONY: sandbox-down
 sandbox-down: setup ## Destroy the lab, stop what the sandbox started, and only that
+	status=0
 	if python -m sandbox running; then
 	  . $(SANDBOX_DIR)/env
-	  ansible-playbook playbooks/destroy.yml -e aws_infrastructure_destroy_confirm=$(LAB)
+	  ansible-playbook playbooks/destroy.yml -e aws_infrastructure_destroy_confirm=$(LAB) || status=$$?
 	fi
 	python -m sandbox down
+	exit $$status
 
 # What the tests run beside Python and Docker; on a machine that has it nothing is installed.
 .PHONY: tools

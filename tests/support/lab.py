@@ -12,7 +12,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -25,6 +25,7 @@ from tests.support.project import ROOT, clean_environment
 
 RECAP = re.compile(r"^(\S+)\s+: ok=(\d+)\s+changed=(\d+)\s+unreachable=(\d+)\s+failed=(\d+)", re.MULTILINE)
 COMMAND_SECONDS = 900
+KILL_SECONDS = 300
 
 
 @dataclass(frozen=True)
@@ -101,6 +102,10 @@ class Cloud:
         """Ask the sandbox itself."""
         return process.control(self.url, method, path, data)
 
+    def was_asked(self, action: str) -> bool:
+        """Say whether AWS was sent a call since the journal was last emptied."""
+        return any(call["action"] == action for call in self.control("GET", "calls"))
+
     def mutating_calls(self) -> list[str]:
         """Return the calls since the journal was last emptied that would have changed something."""
         return [f"{call['service']}:{call['action']}" for call in self.control("GET", "calls") if call["mutating"]]
@@ -138,19 +143,26 @@ def capture(words: list[str], environment: Mapping[str, str], timeout: float = C
     return done.stdout
 
 
-def kill_when(words: list[str], environment: Mapping[str, str], log: Path, seen: str, timeout: float = 300) -> str:
-    """Start a command, kill it and its children with SIGKILL as soon as its output holds a text; return the output."""
+def kill_when(
+    words: list[str], environment: Mapping[str, str], log: Path, due: Callable[[], bool], moment: str
+) -> None:
+    """Start a command, and kill it and its children with SIGKILL as soon as it is due.
+
+    Args:
+        log: file for the command's output.
+        due: says whether the moment has come.
+        moment: what the moment is called in messages.
+    """
     with log.open("w", encoding="utf-8") as stream:
         running = subprocess.Popen(
             words, cwd=ROOT, env=dict(environment), stdout=stream, stderr=subprocess.STDOUT, process_group=0
         )
-    deadline = time.monotonic() + timeout
+    deadline = time.monotonic() + KILL_SECONDS
     try:
-        while seen not in log.read_text(encoding="utf-8"):
-            assert running.poll() is None, f"ended before {seen!r} appeared:\n{log.read_text(encoding='utf-8')}"
-            assert time.monotonic() < deadline, f"no {seen!r} within {timeout} s:\n{log.read_text(encoding='utf-8')}"
+        while not due():
+            assert running.poll() is None, f"ended before {moment}:\n{log.read_text(encoding='utf-8')}"
+            assert time.monotonic() < deadline, f"no {moment} in {KILL_SECONDS} s:\n{log.read_text(encoding='utf-8')}"
             time.sleep(0.02)
     finally:
         os.killpg(running.pid, signal.SIGKILL)
         running.wait(timeout=30)
-    return log.read_text(encoding="utf-8")
