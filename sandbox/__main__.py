@@ -5,9 +5,14 @@ from __future__ import annotations
 import argparse
 import json
 import logging
+import shlex
+import subprocess
 import sys
 
 import docker
+from docker.errors import DockerException
+from requests.exceptions import RequestException
+from urllib3.exceptions import HTTPError
 
 from sandbox import builds, engine, lifecycle
 from sandbox.cloud import process
@@ -96,6 +101,12 @@ def fault(url: str, arguments: argparse.Namespace) -> None:
         process.control(url, "POST", "faults", {name: getattr(arguments, name) for name in names})
 
 
+def engine_failure(error: Exception) -> str:
+    """Return the sentence in which a user is told that the Docker engine refused something or did not answer."""
+    hint = f"; its log is {engine.ENGINE_LOG}" if engine.ENGINE_PID.exists() else ""
+    return f"The Docker engine failed: {' '.join(str(error).split())}{hint}"
+
+
 def main() -> int:
     """Run one command; a refusal is one sentence and status 1."""
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
@@ -104,9 +115,16 @@ def main() -> int:
     try:
         run(parser().parse_args())
     except SandboxError as error:
-        print(f"sandbox: {error}", file=sys.stderr)
-        return 1
-    return 0
+        message = str(error)
+    except subprocess.TimeoutExpired as error:
+        message = f"{shlex.join(error.cmd)} did not end within {error.timeout:.0f} s"
+    # Where an answer comes in pieces, as from a build, docker passes on what urllib3 raises.
+    except (DockerException, RequestException, HTTPError) as error:
+        message = engine_failure(error)
+    else:
+        return 0
+    print(f"sandbox: {message}", file=sys.stderr)
+    return 1
 
 
 if __name__ == "__main__":

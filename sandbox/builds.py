@@ -10,13 +10,15 @@ import tempfile
 import threading
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 import docker
 import yaml
 from docker import DockerClient
 from docker.errors import BuildError, DockerException, ImageNotFound
+from requests.exceptions import RequestException
+from urllib3.exceptions import HTTPError
 
 from sandbox.engine import install_command
 from sandbox.errors import SandboxError
@@ -44,7 +46,6 @@ class Image:
     folder: Path
     base: str
     published: str = ""
-    arguments: dict[str, str] = field(default_factory=dict)
 
 
 BASES = {"digital-twin/base:debian13": "trixie", "digital-twin/base:debian12": "bookworm"}
@@ -73,8 +74,8 @@ SERVICES = (
 
 
 def content_of(image: Image, base_id: str) -> str:
-    """Return a digest of everything an image is made from: its context, its base and its build arguments."""
-    digest = hashlib.sha256(f"{base_id} {sorted(image.arguments.items())}".encode())
+    """Return a digest of everything an image is made from: its context and its base."""
+    digest = hashlib.sha256(f"{base_id} ".encode())
     for path in sorted(image.folder.rglob("*")):
         if path.is_file() and "__pycache__" not in path.parts:
             digest.update(f"{path.relative_to(image.folder)} {path.stat().st_mode:o} ".encode())
@@ -110,7 +111,7 @@ def pulled(client: DockerClient, name: str) -> bool:
     try:
         repository, tag = name.split(":")
         puller.images.pull(repository, tag)
-    except DockerException:
+    except (DockerException, RequestException, HTTPError):
         return False
     finally:
         puller.close()
@@ -161,7 +162,7 @@ def ensure(client: DockerClient, image: Image) -> None:
             return
     except ImageNotFound:
         pass
-    run_build(client, image.folder, image.tag, content, {**image.arguments, "BASE_IMAGE": image.base})
+    run_build(client, image.folder, image.tag, content, {"BASE_IMAGE": image.base})
 
 
 def ensure_all(client: DockerClient, images: Iterable[Image]) -> None:

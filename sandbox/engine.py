@@ -7,10 +7,12 @@ import shutil
 import signal
 import subprocess
 import threading
+from itertools import pairwise
 from pathlib import Path
 
 import docker
 from docker.errors import DockerException
+from requests.exceptions import RequestException
 
 from sandbox.errors import SandboxError
 from sandbox.settings import LABEL
@@ -33,7 +35,7 @@ def answers() -> bool:
             client.ping()
         finally:
             client.close()
-    except DockerException:
+    except (DockerException, RequestException):
         return False
     return True
 
@@ -114,6 +116,7 @@ def ensure() -> None:
 
 def start_dockerd() -> None:
     """Start ``dockerd`` without an init system and remember that it is ours to stop."""
+    own_process(ENGINE_PID)  # dockerd would refuse to start if the process id in a stale file belonged to another
     with ENGINE_LOG.open("ab") as log:
         process = subprocess.Popen(
             ["dockerd", "--pidfile", str(ENGINE_PID), "--mtu", str(outside_mtu())],
@@ -133,7 +136,9 @@ def start_dockerd() -> None:
 
 def stop_if_ours() -> bool:
     """Stop the engine when we started it and nothing of any sandbox runs on it; say whether it was stopped."""
-    if not ENGINE_PID.exists() or not answers():
+    # Only root could start it, so only root can stop it.
+    pid = own_process(ENGINE_PID) if os.geteuid() == 0 else None
+    if pid is None or not answers():
         return False
     client = docker.from_env(timeout=30)
     try:
@@ -143,12 +148,34 @@ def stop_if_ours() -> bool:
             return False
     finally:
         client.close()
-    pid = int(ENGINE_PID.read_text(encoding="ascii"))
     os.kill(pid, signal.SIGTERM)
     wait_until(
-        lambda: not Path(f"/proc/{pid}").exists() or not ENGINE_PID.exists(),
+        lambda: not is_dockerd(pid, ENGINE_PID),
         what=f"dockerd (process {pid}) to stop",
         seconds=START_SECONDS,
         log=ENGINE_LOG,
     )
     return True
+
+
+def own_process(pidfile: Path) -> int | None:
+    """Return the process id of the dockerd that runs with a pid file; a file that a killed one has left is removed."""
+    try:
+        pid = int(pidfile.read_text(encoding="ascii"))
+    except FileNotFoundError:
+        return None
+    except ValueError:
+        pid = 0
+    if is_dockerd(pid, pidfile):
+        return pid
+    pidfile.unlink(missing_ok=True)
+    return None
+
+
+def is_dockerd(pid: int, pidfile: Path) -> bool:
+    """Say whether a process is a dockerd started with a pid file: its id alone may have been given to another since."""
+    try:
+        words = Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
+    except OSError:
+        return False
+    return Path(os.fsdecode(words[0])).name == "dockerd" and (b"--pidfile", os.fsencode(pidfile)) in pairwise(words)

@@ -12,37 +12,7 @@ from typing import Any
 
 import boto3
 
-LIVE = [{"Name": "instance-state-name", "Values": ["pending", "running", "shutting-down", "stopping", "stopped"]}]
-
-# Type: service, operation, its arguments, the key of its list, the key of an entry's name.
-READS: dict[str, tuple[str, str, dict[str, Any], str, str]] = {
-    "address": ("ec2", "describe_addresses", {}, "Addresses", "AllocationId"),
-    "image": ("ec2", "describe_images", {"Owners": ["self"]}, "Images", "ImageId"),
-    "internet gateway": ("ec2", "describe_internet_gateways", {}, "InternetGateways", "InternetGatewayId"),
-    "key pair": ("ec2", "describe_key_pairs", {}, "KeyPairs", "KeyName"),
-    "network interface": ("ec2", "describe_network_interfaces", {}, "NetworkInterfaces", "NetworkInterfaceId"),
-    "route table": ("ec2", "describe_route_tables", {}, "RouteTables", "RouteTableId"),
-    "security group": ("ec2", "describe_security_groups", {}, "SecurityGroups", "GroupId"),
-    "snapshot": ("ec2", "describe_snapshots", {"OwnerIds": ["self"]}, "Snapshots", "SnapshotId"),
-    "subnet": ("ec2", "describe_subnets", {}, "Subnets", "SubnetId"),
-    "volume": ("ec2", "describe_volumes", {}, "Volumes", "VolumeId"),
-    "vpc": ("ec2", "describe_vpcs", {}, "Vpcs", "VpcId"),
-    "instance profile": ("iam", "list_instance_profiles", {}, "InstanceProfiles", "InstanceProfileName"),
-    "role": ("iam", "list_roles", {}, "Roles", "RoleName"),
-}
-
-
-def holdings() -> set[tuple[str, str]]:
-    """Return everything that the account holds, as (type, name)."""
-    connect: Any = boto3.client
-    clients = {service: connect(service) for service in ("ec2", "iam")}
-    found = {
-        (kind, str(entry[name]))
-        for kind, (service, operation, arguments, key, name) in READS.items()
-        for entry in getattr(clients[service], operation)(**arguments)[key]
-    }
-    reservations = clients["ec2"].describe_instances(Filters=LIVE)["Reservations"]
-    return found | {("instance", row["InstanceId"]) for entry in reservations for row in entry["Instances"]}
+from tests.support.account import holdings
 
 
 def drift() -> None:
@@ -63,6 +33,7 @@ def drift() -> None:
 
 if __name__ == "__main__":
     if sys.argv[1] == "save":
-        Path(sys.argv[2]).write_text(json.dumps(sorted(holdings())), "utf-8")
+        connect: Any = boto3.client
+        Path(sys.argv[2]).write_text(json.dumps(sorted(holdings(connect))), "utf-8")
     else:
         drift()

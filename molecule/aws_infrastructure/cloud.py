@@ -11,26 +11,13 @@ import signal
 import socket
 import subprocess
 import sys
-import time
-from collections.abc import Callable
 from pathlib import Path
 
 from sandbox.cloud.machine_images import machine_image_rows
+from sandbox.errors import SandboxError
+from sandbox.waiting import wait_until
 
 SECONDS = 60
-
-
-def wait_until(done: Callable[[], bool], what: str) -> None:
-    """Wait for something, a minute at most.
-
-    Raises:
-        SystemExit: it did not happen in time.
-    """
-    deadline = time.monotonic() + SECONDS
-    while not done():
-        if time.monotonic() > deadline:
-            raise SystemExit(f"{what} within {SECONDS} s: did not happen")
-        time.sleep(0.2)
 
 
 def answers(port: int) -> bool:
@@ -54,14 +41,16 @@ def start(directory: Path, port: int) -> None:
 
     Raises:
         SystemExit: the port is taken, or the server ended.
+        SandboxError: it does not answer in time.
     """
     stop(directory)
     if answers(port):
         raise SystemExit(f"Port {port} is taken: set DIGITAL_TWIN_MOLECULE_PORT to a free one.")
     directory.mkdir(parents=True, exist_ok=True)
+    log_file = directory / "log"
     images = directory / "images.json"
     images.write_text(json.dumps(machine_image_rows()), "utf-8")
-    with (directory / "log").open("wb") as log:
+    with log_file.open("wb") as log:
         process = subprocess.Popen(
             [sys.executable, str(Path(__file__).with_name("server.py")), str(directory), str(port)],
             env={**os.environ, "MOTO_AMIS_PATH": str(images), "MOTO_IAM_LOAD_MANAGED_POLICIES": "true"},
@@ -74,21 +63,28 @@ def start(directory: Path, port: int) -> None:
 
     def ready() -> bool:
         if process.poll() is not None:
-            raise SystemExit(f"The server ended with status {process.returncode}: see {directory / 'log'}")
+            raise SystemExit(f"The server ended with status {process.returncode}: see {log_file}")
         return answers(port)
 
-    wait_until(ready, f"a server on port {port}")
+    wait_until(ready, what=f"a server on port {port}", seconds=SECONDS, log=log_file)
 
 
 def stop(directory: Path) -> None:
-    """Stop the AWS of a directory, if it runs."""
+    """Stop the AWS of a directory, if it runs.
+
+    Raises:
+        SandboxError: it does not end in time.
+    """
     if process_id := running(directory):
         os.kill(process_id, signal.SIGTERM)
-        wait_until(lambda: not running(directory), f"the end of process {process_id}")
+        wait_until(lambda: not running(directory), what=f"process {process_id} to end", seconds=SECONDS)
 
 
 if __name__ == "__main__":
-    if sys.argv[1] == "start":
-        start(Path(sys.argv[2]), int(sys.argv[3]))
-    else:
-        stop(Path(sys.argv[2]))
+    try:
+        if sys.argv[1] == "start":
+            start(Path(sys.argv[2]), int(sys.argv[3]))
+        else:
+            stop(Path(sys.argv[2]))
+    except SandboxError as error:
+        sys.exit(str(error))

@@ -24,7 +24,12 @@ from ansible_collections.digital_twin.robotics_lab.plugins.module_utils._account
     region_is_usable,
     vcpu_quota,
 )
-from ansible_collections.digital_twin.robotics_lab.plugins.module_utils._aws_account import Instance, Subnet
+from ansible_collections.digital_twin.robotics_lab.plugins.module_utils._aws_account import (
+    Instance,
+    InstanceProfile,
+    Role,
+    Subnet,
+)
 from ansible_collections.digital_twin.robotics_lab.plugins.module_utils._aws_errors import describe_error
 from ansible_collections.digital_twin.robotics_lab.plugins.module_utils._lab_description import Lab
 from ansible_collections.digital_twin.robotics_lab.plugins.module_utils._lab_problem import Problem, listed, shown
@@ -173,16 +178,25 @@ def _names(instances: list[Instance]) -> list[str]:
 
 
 def check_role(lab: Lab, snapshot: Snapshot) -> list[Problem]:
-    """Check that the IAM role of this name, if there is one, is this lab's: IAM knows no regions."""
-    role = snapshot.role
-    if role is None:
+    """Check that the IAM role of this name, if there is one, is this lab's."""
+    return _check_identity(lab, "role", snapshot.role)
+
+
+def check_instance_profile(lab: Lab, snapshot: Snapshot) -> list[Problem]:
+    """Check that the instance profile of this name, if there is one, is this lab's: it would be destroyed with it."""
+    return _check_identity(lab, "instance profile", snapshot.instance_profile)
+
+
+def _check_identity(lab: Lab, kind: str, found: Role | InstanceProfile | None) -> list[Problem]:
+    """Check that something of IAM, if it exists, is this lab's: IAM knows no regions."""
+    if found is None:
         return []
-    region = role.tags.get("digital_twin_region", lab.region)
-    if is_own(lab, role.tags) and region == lab.region:
+    region = found.tags.get("digital_twin_region", lab.region)
+    if is_own(lab, found.tags) and region == lab.region:
         return []
-    whose = f"belongs to the lab of this name in {region}" if is_own(lab, role.tags) else "is not this lab's"
-    reason = f"would share the IAM role {role.name}, which {whose}"
-    allowed = "a name that no other lab or role in the account has"
+    whose = f"belongs to the lab of this name in {region}" if is_own(lab, found.tags) else "is not this lab's"
+    reason = f"would share the IAM {kind} {found.name}, which {whose}"
+    allowed = f"a name that no other lab or {kind} in the account has"
     return [lab.problem("name", reason, allowed, "choose another name")]
 
 
@@ -250,6 +264,7 @@ CHECKS = (
     check_instances,
     check_key,
     check_role,
+    check_instance_profile,
     check_image,
     check_quotas,
 )

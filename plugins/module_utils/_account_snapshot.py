@@ -20,6 +20,7 @@ from ansible_collections.digital_twin.robotics_lab.plugins.module_utils._aws_acc
     Caller,
     Image,
     Instance,
+    InstanceProfile,
     InstanceType,
     KeyPair,
     Role,
@@ -111,6 +112,7 @@ class Snapshot:
         addresses: All of the region.
         key_pairs: The one that the lab names or would make, if it exists.
         role: The one that the lab would make, if it exists.
+        instance_profile: The one that the lab would make, if it exists.
         image_id: From the image's SSM parameter or the user; empty when there is no such parameter.
         image: None also when there is no such image.
         limits: Values of those quotas of which the lab needs more, by code.
@@ -130,6 +132,7 @@ class Snapshot:
     addresses: list[Address] | None = None
     key_pairs: list[KeyPair] | None = None
     role: Role | None = None
+    instance_profile: InstanceProfile | None = None
     image_id: str | None = None
     image: Image | None = None
     limits: dict[str, float] = field(default_factory=dict)
@@ -220,6 +223,7 @@ def _read_region(account: Account, lab: Lab, snapshot: Snapshot) -> None:
     snapshot.addresses = attempt(account.addresses)
     snapshot.key_pairs = attempt(lambda: account.key_pairs([lab.key_name or lab.name]))
     snapshot.role = attempt(lambda: account.role(f"{lab.name}-instance"))
+    snapshot.instance_profile = attempt(lambda: account.instance_profile(f"{lab.name}-instance"))
     # A running host keeps its image: one that AWS withdrew since then is no obstacle.
     if missing_hosts(lab, snapshot):
         snapshot.image_id = lab.image_id or attempt(lambda: account.image_id(lab.images[lab.image]["parameter"]))

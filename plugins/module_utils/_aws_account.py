@@ -124,6 +124,14 @@ class Role:
     tags: dict[str, str] = field(default_factory=dict)
 
 
+@dataclass(frozen=True)
+class InstanceProfile:
+    """An IAM instance profile, by which an instance gets a role."""
+
+    name: str
+    tags: dict[str, str] = field(default_factory=dict)
+
+
 def read_tags(listed_tags: list[dict[str, str]] | None) -> dict[str, str]:
     """Return AWS's list of keys and values as a mapping."""
     return {tag["Key"]: tag["Value"] for tag in listed_tags or []}
@@ -310,6 +318,14 @@ class Account:
         if not answer:
             return None
         return Role(answer["Role"]["RoleName"], read_tags(answer["Role"].get("Tags")))
+
+    def instance_profile(self, name: str) -> InstanceProfile | None:
+        """Return an IAM instance profile, or None when it does not exist."""
+        answer = self._find(("NoSuchEntity",), "iam", "get_instance_profile", InstanceProfileName=name)
+        if not answer:
+            return None
+        profile = answer["InstanceProfile"]
+        return InstanceProfile(profile["InstanceProfileName"], read_tags(profile.get("Tags")))
 
     def quota(self, service: str, code: str) -> float | None:
         """Return the value of a quota, or None when AWS does not know it."""

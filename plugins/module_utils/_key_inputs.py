@@ -16,7 +16,7 @@ import struct
 from pathlib import Path
 
 from ansible_collections.digital_twin.robotics_lab.plugins.module_utils._lab_description import Inputs
-from ansible_collections.digital_twin.robotics_lab.plugins.module_utils._lab_problem import Problem
+from ansible_collections.digital_twin.robotics_lab.plugins.module_utils._lab_problem import Problem, shown
 
 # EC2 imports these two kinds only.
 PUBLIC_KEY_TYPES = ("ssh-ed25519", "ssh-rsa")
@@ -35,6 +35,22 @@ def private_key_is_missing(inputs: Inputs) -> bool:
     if inputs.key_name or inputs.public_key_file or not isinstance(path, str) or not path:
         return False
     return not Path(path).expanduser().exists()
+
+
+def find_key_warnings(inputs: Inputs) -> list[str]:
+    """Return what a user should know about a key of their own that is otherwise accepted."""
+    path = inputs.private_key_file
+    origin = "key_name" if inputs.key_name else "public_key_file"
+    if not getattr(inputs, origin) or not isinstance(path, str) or not path:
+        return []
+    # The text of a key is refused elsewhere, and not repeated.
+    if "PRIVATE KEY" in path or Path(path).expanduser().exists():
+        return []
+    variable = inputs.variable("private_key_file")
+    return [
+        f"{variable}: {shown(path)} does not exist here, and new hosts let in nobody but who has the private key of "
+        f"{inputs.variable(origin)}; do: set {variable} to the private key, or load it into ssh-agent"
+    ]
 
 
 def _check_public_key(inputs: Inputs) -> list[Problem]:

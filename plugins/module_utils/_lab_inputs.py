@@ -143,7 +143,17 @@ def check_catalogue(inputs: Inputs) -> list[Problem]:
             allowed = "images with at least parameter, the SSM parameter that holds the image's id"
             problem = inputs.problem_with("images", {name: image}, "has no parameter", allowed, "add its parameter")
             problems.append(problem)
+        # Nobody logs in on images that are not used.
+        if name == inputs.image and isinstance(image, dict) and not _is_filled(image.get("user")):
+            allowed = "for the image that is used also user, the login user that the image is built with"
+            problem = inputs.problem_with("images", {name: image}, "has no user", allowed, "add its user")
+            problems.append(problem)
     return problems
+
+
+def _is_filled(value: object) -> bool:
+    """Tell whether a value is text and not empty."""
+    return isinstance(value, str) and bool(value.strip())
 
 
 def check_instance_count(inputs: Inputs) -> list[Problem]:

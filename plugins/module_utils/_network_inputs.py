@@ -12,6 +12,7 @@ from __future__ import annotations
 import contextlib
 import ipaddress
 import re
+import string
 from typing import Any
 
 from ansible_collections.digital_twin.robotics_lab.plugins.module_utils._lab_description import (
@@ -39,6 +40,10 @@ WIDEST_PREFIX_LENGTH = 8
 
 PORTS = (1, 65535)
 PROTOCOLS = ("tcp", "udp")
+# What EC2 takes as the description of a rule.
+LONGEST_RULE_DESCRIPTION = 255
+RULE_PUNCTUATION = "._-:/()#,@[]+=&;{}!$*"
+RULE_CHARACTERS = frozenset(string.ascii_letters + string.digits + " " + RULE_PUNCTUATION)
 # Whom a port is for, and the option that says where they are.
 AUDIENCES = {"admin": "admin_cidrs", "viewer": "viewer_cidrs"}
 
@@ -156,6 +161,8 @@ def check_ports(inputs: Inputs) -> list[Problem]:
         reason = _wrong_with_port(port)
         if reason:
             problems.append(inputs.problem_with("ports", port, reason, allowed, "correct this entry"))
+        if isinstance(port, dict) and "description" in port:
+            problems += _check_rule_description(inputs, port["description"])
     return problems
 
 
@@ -169,6 +176,22 @@ def _wrong_with_port(port: object) -> str:
     if port.get("protocol") not in PROTOCOLS:
         return "has no protocol that can be opened"
     return "" if port.get("audience") in AUDIENCES else "has no audience"
+
+
+def _check_rule_description(inputs: Inputs, value: object) -> list[Problem]:
+    """Check a port's description, which AWS shows with its rules."""
+    allowed = f"up to {LONGEST_RULE_DESCRIPTION} letters without accents, digits, spaces and {RULE_PUNCTUATION}"
+    which = "(the description of a port)"
+    if not isinstance(value, str):
+        return [inputs.problem_with("ports", value, f"{which} is not text", allowed, "write text, in quotes")]
+    if len(value) > LONGEST_RULE_DESCRIPTION:
+        reason = f"{which} has {len(value)} characters"
+        return [inputs.problem_with("ports", value, reason, allowed, "shorten it")]
+    forbidden = "".join(dict.fromkeys(char for char in value if char not in RULE_CHARACTERS))
+    if forbidden:
+        reason = f"{which} has {shown(forbidden)} in it"
+        return [inputs.problem_with("ports", value, reason, allowed, "leave these characters out")]
+    return []
 
 
 def count_rules(inputs: Inputs) -> int:

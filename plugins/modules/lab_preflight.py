@@ -79,6 +79,8 @@ options:
     description:
       - Path of the private key by which the hosts are reached.
       - When the lab makes its own key, this is where it is kept. It must then be there once there are hosts.
+      - With O(key_name) or O(public_key_file) it is the private half of that key. A file that does not exist is then
+        accepted with a warning, as the key may be in an agent.
     type: raw
     default: ''
   admin_cidrs:
@@ -96,7 +98,10 @@ options:
   ports:
     description:
       - The ports to open, each a mapping with C(from_port), C(to_port), C(protocol) (V(tcp) or V(udp)) and
-        C(audience) (V(admin) or V(viewer)). Other keys are ignored.
+        C(audience) (V(admin) or V(viewer)).
+      - C(description), if there is one, becomes the description of its rules. EC2 takes up to 255 letters without
+        accents, digits, spaces and V(._-:/(\)#,@[]+=&;{}!$*) there.
+      - Other keys are ignored.
       - Ports times sources must fit into one security group.
     type: raw
     default: []
@@ -110,18 +115,23 @@ options:
     default: ''
   images:
     description:
-      - Known images by name, each a mapping with C(parameter), the public SSM parameter that holds its id. Other keys
-        are ignored.
+      - Known images by name, each a mapping with C(parameter), the public SSM parameter that holds its id, and C(user),
+        the login user. Other keys are ignored.
+      - Only the image that O(image) names needs a C(user).
     type: dict
     default:
       ubuntu-24.04:
         parameter: /aws/service/canonical/ubuntu/server/24.04/stable/current/amd64/hvm/ebs-gp3/ami-id
+        user: ubuntu
       ubuntu-22.04:
         parameter: /aws/service/canonical/ubuntu/server/22.04/stable/current/amd64/hvm/ebs-gp2/ami-id
+        user: ubuntu
       debian-13:
         parameter: /aws/service/debian/release/13/latest/amd64
+        user: admin
       debian-12:
         parameter: /aws/service/debian/release/12/latest/amd64
+        user: admin
   instance_catalogue:
     description:
       - Known instance types, each a mapping with at least C(type). Whatever else an entry holds is returned in
@@ -166,8 +176,8 @@ attributes:
     description: Can be repeated without any effect on the account.
     support: full
 notes:
-  - Needs the permissions C(ec2:Describe*), C(iam:GetRole) and C(ssm:GetParameter). Without
-    C(servicequotas:GetServiceQuota) it warns that quotas are not checked.
+  - Needs the permissions C(ec2:Describe*), C(iam:GetRole), C(iam:GetInstanceProfile) and C(ssm:GetParameter).
+    Without C(servicequotas:GetServiceQuota) it warns that quotas are not checked.
   - What runs already is not checked again. A host keeps its image even if AWS has withdrawn that image since.
 seealso:
   - module: amazon.aws.ec2_instance
@@ -365,16 +375,23 @@ from ansible_collections.digital_twin.robotics_lab.plugins.module_utils._account
 from ansible_collections.digital_twin.robotics_lab.plugins.module_utils._account_facts import describe_account
 from ansible_collections.digital_twin.robotics_lab.plugins.module_utils._account_snapshot import read_account
 from ansible_collections.digital_twin.robotics_lab.plugins.module_utils._aws_account import Account
+from ansible_collections.digital_twin.robotics_lab.plugins.module_utils._key_inputs import find_key_warnings
 from ansible_collections.digital_twin.robotics_lab.plugins.module_utils._lab_description import Inputs
 from ansible_collections.digital_twin.robotics_lab.plugins.module_utils._lab_inputs import check_inputs, read_lab
 from ansible_collections.digital_twin.robotics_lab.plugins.module_utils._lab_problem import Problem
 from ansible_collections.digital_twin.robotics_lab.plugins.module_utils._network_inputs import find_network_warnings
 
 IMAGES = {
-    "ubuntu-24.04": {"parameter": "/aws/service/canonical/ubuntu/server/24.04/stable/current/amd64/hvm/ebs-gp3/ami-id"},
-    "ubuntu-22.04": {"parameter": "/aws/service/canonical/ubuntu/server/22.04/stable/current/amd64/hvm/ebs-gp2/ami-id"},
-    "debian-13": {"parameter": "/aws/service/debian/release/13/latest/amd64"},
-    "debian-12": {"parameter": "/aws/service/debian/release/12/latest/amd64"},
+    "ubuntu-24.04": {
+        "parameter": "/aws/service/canonical/ubuntu/server/24.04/stable/current/amd64/hvm/ebs-gp3/ami-id",
+        "user": "ubuntu",
+    },
+    "ubuntu-22.04": {
+        "parameter": "/aws/service/canonical/ubuntu/server/22.04/stable/current/amd64/hvm/ebs-gp2/ami-id",
+        "user": "ubuntu",
+    },
+    "debian-13": {"parameter": "/aws/service/debian/release/13/latest/amd64", "user": "admin"},
+    "debian-12": {"parameter": "/aws/service/debian/release/12/latest/amd64", "user": "admin"},
 }
 
 # The options that describe the lab. How to connect comes with the options of every AWS module.
@@ -440,7 +457,7 @@ def main() -> None:
     module = AnsibleAWSModule(argument_spec=spec, supports_check_mode=True)
 
     inputs = read_inputs(module.params)
-    notices = find_network_warnings(inputs)
+    notices = [*find_network_warnings(inputs), *find_key_warnings(inputs)]
     refuse(module, check_inputs(inputs), notices)
 
     lab = read_lab(inputs)

@@ -12,20 +12,29 @@ from typing import Any
 
 import docker
 
-from sandbox.cloud.hosts import INSTANCE_LABEL
 from sandbox.waiting import wait_until
 from tests.support.account import counts, holdings
 from tests.support.lab import Cloud
 
 NAME = "robotics-lab"
+NOTHING: dict[str, list[str]] = {"containers": [], "networks": [], "volumes": []}
 
 
-def containers(cloud: Cloud) -> list[str]:
-    """Return the names of the hosts' containers of this sandbox."""
+def pieces(cloud: Cloud) -> dict[str, list[str]]:
+    """Return the names of what the engine holds for this sandbox's labs, by kind.
+
+    The registry and the internet gateway are the sandbox's own: they stay, on the engine's networks and with no volume.
+    """
+    mine: dict[str, str | list[str] | bool] = {"label": cloud.sandbox.label_filter}
+    own = {cloud.sandbox.name("registry"), cloud.sandbox.name("edge")}
     client = docker.from_env()
     try:
-        found = client.containers.list(all=True, filters={"label": [cloud.sandbox.label_filter, INSTANCE_LABEL]})
-        return [str(container.name) for container in found]
+        containers = {str(entry.name) for entry in client.containers.list(all=True, filters=mine)} - own
+        return {
+            "containers": sorted(containers),
+            "networks": sorted(str(entry.name) for entry in client.networks.list(filters=mine)),
+            "volumes": sorted(str(entry.name) for entry in client.volumes.list(filters=mine)),
+        }
     finally:
         client.close()
 
@@ -55,7 +64,7 @@ def test_one_lab_goes_its_neighbour_stays_then_nothing_is_left(lab: Cloud, empty
     lab.lab_runs = False
     lab.playbook("playbooks/destroy.yml", aws_infrastructure_destroy_confirm=NAME).must_succeed()
     assert holdings(lab.client) == empty_account
-    assert containers(lab) == []
+    assert pieces(lab) == NOTHING
     again = lab.playbook("playbooks/destroy.yml", aws_infrastructure_destroy_confirm=NAME).must_succeed()
     assert again.changed == {}
 
@@ -63,7 +72,11 @@ def test_one_lab_goes_its_neighbour_stays_then_nothing_is_left(lab: Cloud, empty
 def test_a_cloud_that_dies_leaves_nothing_and_nothing_else_is_touched(cloud: Cloud) -> None:
     variables: dict[str, Any] = {"aws_infrastructure_name": "orphan", "aws_infrastructure_instance_count": 1}
     cloud.playbook("playbooks/provision.yml", **variables).must_succeed()
-    assert len(containers(cloud)) == 1
+    assert {kind: len(names) for kind, names in pieces(cloud).items()} == {
+        "containers": 2,  # the host and its VPC's metadata service
+        "networks": 1,
+        "volumes": 1,
+    }
     client = docker.from_env()
     bystander = client.containers.run(
         "digital-twin/host:debian13", ["sleep", "600"], labels={"digital_twin": "another"}, detach=True
@@ -74,7 +87,7 @@ def test_a_cloud_that_dies_leaves_nothing_and_nothing_else_is_touched(cloud: Clo
         wait_until(lambda: cloud.command("running").status != 0, what="the cloud to be dead", seconds=30)
         cloud.lab_runs = False
         cloud.up()
-        assert containers(cloud) == []
+        assert pieces(cloud) == NOTHING
         bystander.reload()
         assert bystander.status == "running"
         before = cloud.sandbox.process_file.read_text("utf-8")

@@ -75,6 +75,7 @@ def test_exactly_one_lab_was_added() -> None:
         "instance profile": 1,
         "internet gateway": 1,
         "key pair": 1,
+        "network acl": 1,  # the one that AWS makes with every VPC
         "network interface": 2,
         "role": 1,
         "route table": 2,  # with those two that AWS makes with every VPC

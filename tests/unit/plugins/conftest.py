@@ -49,8 +49,8 @@ GOOD_DESCRIPTION: dict[str, Any] = {
     "remove_surplus": False,
     "instance_catalogue": [{"type": "g4dn.xlarge", "gpu": "T4"}, {"type": "g5.xlarge", "gpu": "A10G"}],
     "images": {
-        "ubuntu-24.04": {"parameter": "/images/ubuntu-24.04"},
-        "debian-13": {"parameter": "/images/debian-13"},
+        "ubuntu-24.04": {"parameter": "/images/ubuntu-24.04", "user": "ubuntu"},
+        "debian-13": {"parameter": "/images/debian-13", "user": "admin"},
     },
 }
 

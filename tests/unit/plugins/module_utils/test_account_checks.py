@@ -20,6 +20,7 @@ from ansible_collections.digital_twin.robotics_lab.plugins.module_utils._aws_acc
     Gpu,
     Image,
     Instance,
+    InstanceProfile,
     InstanceType,
     KeyPair,
     Role,
@@ -58,6 +59,7 @@ EMPTY_ACCOUNT: dict[str, Any] = {
     "addresses": [],
     "key_pairs": [],
     "role": None,
+    "instance_profile": None,
     "image_id": "ami-1",
     "image": {},
     "limits": {"L-DB2E81BA": 64.0, "L-0263D0A3": 5.0, "L-F678F1CE": 5.0, "L-417A185B": 0.0},
@@ -97,6 +99,8 @@ def snapshot_of(read: dict[str, Any]) -> Snapshot:
         values["type_info"] = {entry["name"]: instance_type(entry) for entry in values["type_info"]}
     values["caller"] = values["caller"] and Caller(**values["caller"])
     values["role"] = values["role"] and Role(**values["role"])
+    profile = values["instance_profile"]
+    values["instance_profile"] = profile and InstanceProfile(**profile)
     values["image"] = None if values["image"] is None else Image(**{**GOOD_IMAGE, **values["image"]})
     values["failures"] = [ReadError(**failure) for failure in values.get("failures", [])]
     return Snapshot(**values)

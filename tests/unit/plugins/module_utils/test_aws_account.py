@@ -197,6 +197,15 @@ def test_role(account: Account, cloud: Cloud) -> None:
     assert (role.name, role.tags) == ("lab-instance", OWN)
 
 
+def test_instance_profile(account: Account, cloud: Cloud) -> None:
+    assert account.instance_profile("lab-instance") is None
+    tags = specification("instance-profile", OWN)[0]["Tags"]
+    cloud.client("iam").create_instance_profile(InstanceProfileName="lab-instance", Tags=tags)
+    profile = account.instance_profile("lab-instance")
+    assert profile is not None
+    assert (profile.name, profile.tags) == ("lab-instance", OWN)
+
+
 def test_quota(account: Account, cloud: Cloud) -> None:
     assert account.quota("vpc", "L-F678F1CE") == 5.0
     assert account.quota("ec2", "L-DB2E81BA") is None
@@ -235,7 +244,9 @@ def test_clients_are_kept(cloud: Cloud) -> None:
     assert cloud.asked[0] == "ec2:DescribeVpcs in eu-west-1"
 
 
-@pytest.mark.parametrize("operation", ["DescribeVpcs", "GetRole", "GetParameter", "DescribeInstanceTypes"])
+@pytest.mark.parametrize(
+    "operation", ["DescribeVpcs", "GetRole", "GetInstanceProfile", "GetParameter", "DescribeInstanceTypes"]
+)
 def test_denied_reads_do_not_end_the_reading(
     account: Account, cloud: Cloud, describe: Describe, operation: str
 ) -> None:

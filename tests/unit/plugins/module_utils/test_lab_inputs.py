@@ -13,10 +13,11 @@ from typing import Any
 import pytest
 import yaml
 from ansible_collections.digital_twin.robotics_lab.plugins.module_utils import _lab_inputs
-from ansible_collections.digital_twin.robotics_lab.plugins.module_utils._key_inputs import check_key
+from ansible_collections.digital_twin.robotics_lab.plugins.module_utils._key_inputs import check_key, find_key_warnings
 from ansible_collections.digital_twin.robotics_lab.plugins.module_utils._lab_description import Inputs
 from ansible_collections.digital_twin.robotics_lab.plugins.module_utils._lab_problem import shown
 from ansible_collections.digital_twin.robotics_lab.plugins.module_utils._network_inputs import (
+    check_ports,
     count_rules,
     find_network_warnings,
 )
@@ -70,6 +71,10 @@ def test_limits_that_only_long_values_reach(describe: Describe) -> None:
     assert long_key.reason == "is a key of 129 characters"
     (long_value,) = check_tags(describe({"tags": {"key": "v" * 257}}))
     assert long_value.reason == '(the value of "key") has 257 characters'
+    port = {"from_port": 22, "to_port": 22, "protocol": "tcp", "audience": "admin"}
+    assert check_ports(describe({"ports": [{**port, "description": "d" * 255}]})) == []
+    (long_description,) = check_ports(describe({"ports": [{**port, "description": "d" * 256}]}))
+    assert long_description.reason == "(the description of a port) has 256 characters"
     (long_key_name,) = check_key(describe({"key_name": "k" * 256}))
     assert long_key_name.reason == "cannot be the name of a key pair"
 
@@ -79,6 +84,7 @@ def test_text_of_a_private_key_is_not_repeated(describe: Describe, option: str) 
     (problem,) = check_key(describe({option: PRIVATE_KEY}))
     assert str(problem).startswith(f"lab_{option}: holds the text of a private key; allowed: ")
     assert "secret" not in str(problem)
+    assert find_key_warnings(describe({"key_name": "operations", option: PRIVATE_KEY})) == []
 
 
 def test_unreadable_key_file(describe: Describe, key_files: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -167,6 +173,28 @@ def test_rules_are_ports_times_sources(describe: Describe) -> None:
 )
 def test_warnings(describe: Describe, given: dict[str, Any], warnings: list[str]) -> None:
     assert find_network_warnings(describe(given)) == warnings
+
+
+@pytest.mark.usefixtures("key_files")
+@pytest.mark.parametrize(
+    ("given", "origin"),
+    [
+        ({"private_key_file": "keys/not-there"}, ""),
+        ({"key_name": "operations"}, ""),
+        ({"key_name": "operations", "private_key_file": None}, ""),
+        ({"key_name": "operations", "private_key_file": 5}, ""),
+        ({"key_name": "operations", "private_key_file": "keys/private"}, ""),
+        ({"public_key_file": "keys/ed25519.pub", "private_key_file": "keys/private"}, ""),
+        ({"key_name": "operations", "private_key_file": "keys/not-there"}, "lab_key_name"),
+        ({"public_key_file": "keys/ed25519.pub", "private_key_file": "keys/not-there"}, "lab_public_key_file"),
+    ],
+)
+def test_key_warnings(describe: Describe, given: dict[str, Any], origin: str) -> None:
+    line = (
+        'lab_private_key_file: "keys/not-there" does not exist here, and new hosts let in nobody but who has the '
+        f"private key of {origin}; do: set lab_private_key_file to the private key, or load it into ssh-agent"
+    )
+    assert find_key_warnings(describe(given)) == ([line] if origin else [])
 
 
 @pytest.mark.parametrize(

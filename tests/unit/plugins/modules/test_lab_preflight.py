@@ -37,7 +37,7 @@ UNSET = object()
 IMAGE_ID = "ami-1e749f67"
 OWN = [{"Key": "digital_twin_lab", "Value": "lab"}, {"Key": "managed_by", "Value": "digital_twin.robotics_lab"}]
 READS = re.compile(
-    r"(sts:GetCallerIdentity|ec2:Describe\w+|iam:GetRole|ssm:GetParameter|service-quotas:GetServiceQuota)"
+    r"(sts:GetCallerIdentity|ec2:Describe\w+|iam:GetRole|iam:GetInstanceProfile|ssm:GetParameter|service-quotas:GetServiceQuota)"
 )
 
 
@@ -219,9 +219,11 @@ def test_refusals_of_the_account(run: Run, cloud: Cloud, given: dict[str, Any], 
 def test_names_that_others_have_taken(run: Run, cloud: Cloud) -> None:
     cloud.client("ec2").create_key_pair(KeyName="lab")
     cloud.client("iam").create_role(RoleName="lab-instance", AssumeRolePolicyDocument="{}")
+    cloud.client("iam").create_instance_profile(InstanceProfileName="lab-instance")
     assert [line.split(";")[0] for line in run()["problems"]] == [
         'lab_name: "lab" is also the name of a key pair in us-east-1 that is not this lab\'s',
         'lab_name: "lab" would share the IAM role lab-instance, which is not this lab\'s',
+        'lab_name: "lab" would share the IAM instance profile lab-instance, which is not this lab\'s',
     ]
 
 
@@ -233,16 +235,28 @@ def test_private_key_that_stayed_elsewhere(run: Run, cloud: Cloud) -> None:
     assert run(private_key_file="keys/private")["existing"]["missing_hosts"] == []
 
 
+@pytest.mark.usefixtures("quotas", "key_files")
+def test_private_key_of_a_user_that_is_not_here_is_a_warning(run: Run) -> None:
+    result = run(public_key_file="keys/ed25519.pub", private_key_file="keys/not-there")
+    assert "failed" not in result
+    (notice,) = result["notices"]
+    assert notice.startswith('lab_private_key_file: "keys/not-there" does not exist here, ')
+    assert result["warned"] == result["notices"]
+    assert run(public_key_file="keys/ed25519.pub", private_key_file="keys/private")["notices"] == []
+
+
 @pytest.mark.usefixtures("quotas")
 def test_all_missing_permissions_are_told_at_once(run: Run, cloud: Cloud) -> None:
     cloud.refuse("DescribeVpcs", "UnauthorizedOperation")
     cloud.refuse("GetRole", "AccessDenied")
+    cloud.refuse("GetInstanceProfile", "AccessDenied")
     cloud.refuse("GetServiceQuota", "AccessDeniedException")
     result = run()
     caller = "arn:aws:sts::123456789012:user/moto"
     assert [line.split(";")[0] for line in result["problems"]] == [
         f'AWS permission: "ec2:DescribeVpcs" is denied to {caller} in us-east-1',
         f'AWS permission: "iam:GetRole" is denied to {caller} in us-east-1',
+        f'AWS permission: "iam:GetInstanceProfile" is denied to {caller} in us-east-1',
     ]
     assert result["notices"] == [
         f'not checked: the quota "{title}" (servicequotas:GetServiceQuota in us-east-1: AccessDeniedException)'
