@@ -14,7 +14,7 @@ short_description: Set persistence mode, power limit, clocks, ECC and compute mo
 description:
   - Reads every GPU through NVML, compares it with what is asked for, writes what differs, and reads back what it wrote.
   - Every chosen GPU is checked before any of them is touched.
-  - A setting that a GPU does not have is reported in RV(skipped) and left out, unless O(strict) is true.
+  - A setting that a GPU does not have is reported in RV(skipped_settings) and left out, unless O(strict) is true.
   - Never reboots. RV(reboot_required) says when a reboot brings what was asked for.
   - The driver forgets everything but ECC when it is unloaded, and so with every reboot.
 options:

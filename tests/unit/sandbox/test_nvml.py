@@ -835,7 +835,7 @@ def test_where_nothing_can_be_written_all_can_be_read(host: Host, connect: Conne
 
 def test_processes_do_not_overwrite_each_other(host: Host, connect: Connect) -> None:
     gpus = host(*["A10G"] * 4)
-    clients = [connect(gpus) for _ in range(4)]
+    clients = [connect(gpus) for turn in range(4)]
 
     def work(gpu: int) -> None:
         for watts in range(100, 130):
@@ -881,11 +881,11 @@ def test_a_fault_that_passes_is_counted_over_all_processes(host: Host, connect: 
     gpus.fault("nvmlInit", DRIVER_NOT_LOADED, times=2)
     gpus.fault("nvmlDeviceGetName", GPU_IS_LOST, times=1, gpu=1)
     gpus.fault("nvmlDeviceGetPowerUsage", 999)
-    clients = [connect(gpus, opened=False) for _ in range(3)]
+    clients = [connect(gpus, opened=False) for turn in range(3)]
     assert [client.code("nvmlInit") for client in clients] == [DRIVER_NOT_LOADED, DRIVER_NOT_LOADED, 0]
     client = clients[2]
     assert client.code("nvmlDeviceGetName", 0) == 0
-    assert [client.code("nvmlDeviceGetName", 1) for _ in range(3)] == [GPU_IS_LOST, 0, 0]
+    assert [client.code("nvmlDeviceGetName", 1) for turn in range(3)] == [GPU_IS_LOST, 0, 0]
     assert client.code("nvmlDeviceGetPowerUsage", 0) == 999
     assert (gpus.state / "faults").read_text() == "nvmlDeviceGetPowerUsage 999\n"
 
@@ -895,16 +895,16 @@ def test_faults_can_follow_each_other(host: Host, connect: Connect) -> None:
     gpus.fault("nvmlDeviceGetName", 10, times=2)
     gpus.fault("nvmlDeviceGetName", GPU_IS_LOST)
     client = connect(gpus)
-    assert [client.code("nvmlDeviceGetName", 0) for _ in range(4)] == [10, 10, GPU_IS_LOST, GPU_IS_LOST]
+    assert [client.code("nvmlDeviceGetName", 0) for turn in range(4)] == [10, 10, GPU_IS_LOST, GPU_IS_LOST]
 
 
 def test_a_fault_is_counted_once_however_many_call(host: Host, connect: Connect) -> None:
     gpus = host("T4")
     gpus.fault("nvmlDeviceGetTemperature", 10, times=50)
-    clients = [connect(gpus) for _ in range(4)]
+    clients = [connect(gpus) for turn in range(4)]
 
     def work(client: Client) -> int:
-        return sum(client.code("nvmlDeviceGetTemperature", 0, 0) == 10 for _ in range(20))
+        return sum(client.code("nvmlDeviceGetTemperature", 0, 0) == 10 for turn in range(20))
 
     with ThreadPoolExecutor() as pool:
         assert sum(pool.map(work, clients)) == 50
