@@ -27,14 +27,19 @@ def start() -> Iterator[Start]:
     started: list[subprocess.Popen[bytes]] = []
 
     def _start(*words: str) -> int:
-        script = "import time; time.sleep(60)"
-        started.append(subprocess.Popen([words[0], "-c", script, *words[1:]], executable=sys.executable))
-        return started[-1].pid
+        # Its command line can be read once it runs, which is a moment after it was started.
+        script = "import time; print(flush=True); time.sleep(60)"
+        command = [words[0], "-c", script, *words[1:]]
+        process = subprocess.Popen(command, executable=sys.executable, stdout=subprocess.PIPE)
+        started.append(process)
+        assert process.stdout
+        process.stdout.readline()
+        return process.pid
 
     yield _start
     for process in started:
         process.kill()
-        process.wait(timeout=10)
+        process.communicate(timeout=10)
 
 
 @pytest.fixture
