@@ -89,7 +89,7 @@ def test_a_failure_is_one_sentence(
     error: Exception,
     sentence: str,
 ) -> None:
-    def fail(_: object) -> None:
+    def fail(arguments: object) -> None:
         raise error
 
     pidfile.touch()
