@@ -37,6 +37,7 @@ def lab(cloud: Cloud, empty_account: set[tuple[str, str]]) -> Cloud:
     if not cloud.lab_runs:
         cloud.playbook("site.yml").must_succeed()
         cloud.lab_runs = True
+        cloud.control("DELETE", "calls")
     return cloud
 
 
