@@ -14,16 +14,13 @@ from typing import Any
 
 from ansible_collections.digital_twin.robotics_lab.plugins.module_utils._gpu_request import Clocks, PowerLimit, Wanted
 
-# Persistence mode comes first: without it the driver forgets the others when its last user leaves.
-SETTINGS = ("persistence_mode", "compute_mode", "ecc", "power_limit_watts", "clocks")
-
 
 @dataclass(frozen=True)
 class Step:
     """One setting of one GPU that differs from what is wanted.
 
     Attributes:
-        setting: one of SETTINGS.
+        setting: persistence_mode, compute_mode, ecc, power_limit_watts or clocks.
         before: the value in force; for ``ecc`` the one that the next reboot brings.
         after: the value wanted.
         locked: for ``clocks``: by locking them, as the GPU or its driver has no application clocks.
@@ -67,8 +64,9 @@ def plan_gpu(gpu: dict[str, Any], wanted: Wanted, locked: dict[str, int] | None)
         locked: the clocks that were locked since the driver was loaded, which NVML cannot tell; None for none.
     """
     plan = Plan()
-    plan_persistence(plan, gpu, wanted.persistence_mode)
-    plan_compute_mode(plan, gpu, wanted.compute_mode)
+    # Persistence mode comes first: without it the driver forgets the others when its last user leaves.
+    plan_mode(plan, gpu, "persistence_mode", wanted.persistence_mode)
+    plan_mode(plan, gpu, "compute_mode", wanted.compute_mode)
     plan_ecc(plan, gpu, wanted.ecc)
     plan_power_limit(plan, gpu, wanted.power_limit)
     plan_clocks(plan, gpu, wanted.clocks, locked)
@@ -92,24 +90,14 @@ def differ(plan: Plan, gpu: dict[str, Any], setting: str, before: Any, after: An
         plan.steps.append(Step(gpu["index"], setting, before, after))
 
 
-def plan_persistence(plan: Plan, gpu: dict[str, Any], wanted: bool | None) -> None:
-    """Compare the persistence mode."""
+def plan_mode(plan: Plan, gpu: dict[str, Any], setting: str, wanted: Any) -> None:
+    """Compare a mode that is set at once: persistence mode or compute mode."""
     if wanted is None:
         return
-    if gpu["persistence_mode"] is None:
-        plan.skipped["persistence_mode"] = "not supported by this GPU"
+    if gpu[setting] is None:
+        plan.skipped[setting] = "not supported by this GPU"
     else:
-        differ(plan, gpu, "persistence_mode", gpu["persistence_mode"], wanted)
-
-
-def plan_compute_mode(plan: Plan, gpu: dict[str, Any], wanted: str | None) -> None:
-    """Compare the compute mode."""
-    if wanted is None:
-        return
-    if gpu["compute_mode"] is None:
-        plan.skipped["compute_mode"] = "not supported by this GPU"
-    else:
-        differ(plan, gpu, "compute_mode", gpu["compute_mode"], wanted)
+        differ(plan, gpu, setting, gpu[setting], wanted)
 
 
 def plan_ecc(plan: Plan, gpu: dict[str, Any], wanted: bool | str | None) -> None:
