@@ -67,10 +67,11 @@ def run(arguments: argparse.Namespace) -> None:
         case "images":
             engine.ensure()
             client = docker.from_env(timeout=lifecycle.ENGINE_ANSWER_SECONDS)
-            builds.ensure_all(client, [*builds.HOSTS.values(), *builds.SERVICES])
+            builds.ensure_all(client, [*builds.HOSTS.values(), builds.ARCHIVE, *builds.SERVICES])
         case "tools":
             engine.install_command("redis-server", ["redis-server"])
             engine.install_command("ssh", ["openssh-client"])
+            engine.install_command("cc", ["gcc", "libc6-dev"])
         case "serve":
             process.serve(sandbox, arguments.port)
         case "fault":

@@ -6,12 +6,14 @@ import hashlib
 import os
 import shutil
 import subprocess
+import sys
 import tempfile
 import threading
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import docker
 import yaml
@@ -40,23 +42,47 @@ class Image:
     :param folder: the build context.
     :param base: the local name of the image it starts from.
     :param published: the repository and tag under which the stack expects it in a registry; empty for none.
+    :param parts: other images from which it copies, by the build argument that names each.
+    :param wheels: Python packages, each pinned, that lie in ``wheels/<name>/`` of its context.
     """
 
     tag: str
     folder: Path
     base: str
     published: str = ""
+    parts: tuple[tuple[str, Image], ...] = ()
+    wheels: tuple[str, ...] = ()
 
 
 BASES = {"digital-twin/base:debian13": "trixie", "digital-twin/base:debian12": "bookworm"}
+
+
+def defaults(role: str) -> dict[str, Any]:
+    """Return a role's default variables."""
+    values: dict[str, Any] = yaml.safe_load((PROJECT / "roles" / role / "defaults" / "main.yml").read_text("utf-8"))
+    return values
+
+
 # The names under which the stack looks for its images are the role's to say.
-STACK = yaml.safe_load((PROJECT / "roles" / "digital_twin_stack" / "defaults" / "main.yml").read_text("utf-8"))
+STACK = defaults("digital_twin_stack")
 PUBLISHED_BASE = {"digital-twin/base:debian13": str(STACK["digital_twin_stack_base_image"])}
-HOSTS = {
-    "debian13": Image("digital-twin/host:debian13", IMAGES / "host", "digital-twin/base:debian13"),
-    "debian12": Image("digital-twin/host:debian12", IMAGES / "host", "digital-twin/base:debian12"),
-}
+
+
+def host(release: str) -> Image:
+    """Return the image of a simulated host of one Debian release, with a simulated GPU that it may be given."""
+    base = f"digital-twin/base:{release}"
+    gpu = Image(f"digital-twin/nvml:{release}", PROJECT / "sandbox" / "nvml", base)
+    return Image(f"digital-twin/host:{release}", IMAGES / "host", base, parts=(("NVML_IMAGE", gpu),))
+
+
+HOSTS = {release: host(release) for release in ("debian13", "debian12")}
 REGISTRY = Image("digital-twin/registry:debian13", IMAGES / "registry", "digital-twin/base:debian13")
+ARCHIVE = Image(
+    "digital-twin/archive:debian13",
+    IMAGES / "archive",
+    "digital-twin/base:debian13",
+    wheels=(f"nvidia-ml-py=={defaults('gpu_tuning')['gpu_tuning_binding_version']}",),
+)
 SERVICES = (
     Image(
         "digital-twin/redis:debian13",
@@ -73,9 +99,9 @@ SERVICES = (
 )
 
 
-def content_of(image: Image, base_id: str) -> str:
-    """Return a digest of everything an image is made from: its context and its base."""
-    digest = hashlib.sha256(f"{base_id} ".encode())
+def content_of(image: Image, sources: list[str]) -> str:
+    """Return a digest of everything an image is made from: its context, and the ids of its base and its parts."""
+    digest = hashlib.sha256(f"{' '.join([*sources, *image.wheels])} ".encode())
     for path in sorted(image.folder.rglob("*")):
         if path.is_file() and "__pycache__" not in path.parts:
             digest.update(f"{path.relative_to(image.folder)} {path.stat().st_mode:o} ".encode())
@@ -154,15 +180,52 @@ def run_build(client: DockerClient, folder: Path, tag: str, content: str, argume
 
 
 def ensure(client: DockerClient, image: Image) -> None:
-    """Make sure that one image is here and made from what its folder holds now."""
-    base_id = str(client.images.get(image.base).id)
-    content = content_of(image, base_id)
+    """Make sure that one image is here and made from what its folder holds now; its parts as well."""
+    for _argument, part in image.parts:
+        ensure(client, part)
+    arguments = {"BASE_IMAGE": image.base} | {argument: part.tag for argument, part in image.parts}
+    content = content_of(image, [str(client.images.get(name).id) for name in arguments.values()])
     try:
         if client.images.get(image.tag).labels.get(CONTENT_LABEL) == content:
             return
     except ImageNotFound:
         pass
-    run_build(client, image.folder, image.tag, content, {"BASE_IMAGE": image.base})
+    if not image.wheels:
+        run_build(client, image.folder, image.tag, content, arguments)
+        return
+    with tempfile.TemporaryDirectory() as scratch:
+        context = Path(scratch) / "context"
+        shutil.copytree(image.folder, context)
+        for wheel in image.wheels:
+            download(wheel, context / "wheels" / wheel.split("==")[0])
+        run_build(client, context, image.tag, content, arguments)
+
+
+def download(wheel: str, folder: Path) -> None:
+    """Fetch one Python package from wherever this machine's pip takes them.
+
+    :raises SandboxError: pip failed.
+    """
+    done = subprocess.run(
+        [
+            sys.executable,
+            "-m",
+            "pip",
+            "download",
+            "--quiet",
+            "--no-deps",
+            "--only-binary=:all:",
+            "--dest",
+            str(folder),
+            wheel,
+        ],
+        capture_output=True,
+        text=True,
+        timeout=PULL_SECONDS,
+        check=False,
+    )
+    if done.returncode != 0:
+        raise SandboxError(f"{wheel} could not be downloaded: {done.stderr.strip()[-800:]}")
 
 
 def ensure_all(client: DockerClient, images: Iterable[Image]) -> None:

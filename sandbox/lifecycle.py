@@ -36,7 +36,7 @@ def up(sandbox: Sandbox) -> str:
     client = docker.from_env(timeout=ENGINE_ANSWER_SECONDS)
     try:
         # The other distribution's host is built when an instance first wants it.
-        builds.ensure_all(client, [builds.HOSTS["debian13"], builds.REGISTRY, *builds.SERVICES])
+        builds.ensure_all(client, [builds.HOSTS["debian13"], builds.REGISTRY, builds.ARCHIVE, *builds.SERVICES])
         url = process.endpoint(sandbox)
         if url is None:
             # Hosts of a cloud that died have no state behind them any more.

@@ -1,4 +1,4 @@
-"""The simulated GPU: an NVML library and an ``nvidia-smi``, written in C, whose state lies in two directories.
+"""The simulated GPU: NVIDIA's libraries and ``nvidia-smi`` as far as needed, in C; its state lies in two directories.
 
 ``host.h`` describes the files. Any process that loads the library sees the same GPUs, and what one sets another reads.
 """
@@ -17,24 +17,15 @@ from sandbox.errors import SandboxError
 SOURCES = Path(__file__).resolve().parent
 LIBRARY = "libnvidia-ml.so.1"
 PROGRAM = "nvidia-smi"
+COMPILE = "compile"
 CONTENT = "content"
 COMPILE_SECONDS = 120
-
-WARNINGS = ["-Wall", "-Wextra", "-Wpedantic", "-Wconversion"]
-COMMANDS = {
-    LIBRARY: [
-        *["cc", "-std=c11", *WARNINGS, "-O2", "-fPIC", "-shared", f"-Wl,-soname,{LIBRARY}", "-fvisibility=hidden"],
-        *["-pthread", "nvml.c", "host.c", "profiles.c"],
-    ],
-    # Beside its library it needs no path to find it; installed elsewhere it goes by the loader's.
-    PROGRAM: ["cc", "-std=c11", *WARNINGS, "-O2", "smi.c", "-ldl", "-Wl,-rpath,$ORIGIN"],
-}
 
 
 def content() -> str:
     """Return a digest of everything the library and the program are made from."""
-    digest = hashlib.sha256(f"{platform.machine()} {COMMANDS}".encode())
-    for path in sorted(SOURCES.glob("*.[ch]")):
+    digest = hashlib.sha256(platform.machine().encode())
+    for path in [SOURCES / COMPILE, *sorted(SOURCES.glob("*.[ch]"))]:
         digest.update(f" {path.name} ".encode() + path.read_bytes())
     return digest.hexdigest()
 
@@ -49,25 +40,23 @@ def build(destination: Path) -> None:
         return
     destination.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=destination) as scratch:
-        for name, command in COMMANDS.items():
-            compile_one([*command, "-o", f"{scratch}/{name}"])
+        compile_into(scratch)
         # Whole files only: somebody may be running the old ones.
-        for name in COMMANDS:
-            Path(scratch, name).replace(destination / name)
+        for path in Path(scratch).iterdir():
+            path.replace(destination / path.name)
     stamp.write_text(wanted, encoding="ascii")
 
 
-def compile_one(command: list[str]) -> None:
+def compile_into(folder: str) -> None:
     """Run the compiler.
 
     :raises SandboxError: there is none, or it failed.
     """
-    try:
-        done = subprocess.run(
-            command, cwd=SOURCES, capture_output=True, text=True, timeout=COMPILE_SECONDS, check=False
-        )
-    except FileNotFoundError as error:
-        raise SandboxError("cc is missing: install a C compiler (apt-get install gcc libc6-dev).") from error
+    if shutil.which("cc") is None:
+        raise SandboxError("cc is missing: install a C compiler (apt-get install gcc libc6-dev).")
+    done = subprocess.run(
+        [str(SOURCES / COMPILE), folder], capture_output=True, text=True, timeout=COMPILE_SECONDS, check=False
+    )
     if done.returncode != 0:
         raise SandboxError(f"The simulated GPU could not be compiled: {done.stderr.strip()[-800:]}")
 

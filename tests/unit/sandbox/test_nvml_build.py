@@ -15,10 +15,11 @@ from sandbox.errors import SandboxError
 
 
 def test_compiles_without_a_warning_and_only_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    strict = {name: [*command, "-Werror"] for name, command in nvml.COMMANDS.items()}
-    monkeypatch.setattr(nvml, "COMMANDS", strict)
+    monkeypatch.setenv("CFLAGS", "-Werror")
     nvml.build(tmp_path)
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["content", "libnvidia-ml.so.1", "nvidia-smi"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == [
+        *["content", "libnvidia-cfg.so.1", "libnvidia-ml.so.1", "numa.so", "nvidia-smi", "pci-devices"]
+    ]
     before = {path.name: path.stat().st_mtime_ns for path in tmp_path.iterdir()}
     nvml.build(tmp_path)
     assert {path.name: path.stat().st_mtime_ns for path in tmp_path.iterdir()} == before
