@@ -1,0 +1,171 @@
+# Copyright (c) the digital_twin.robotics_lab maintainers
+# GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""Filter nvidia_driver_choice."""
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+name: nvidia_driver_choice
+short_description: Choose the packages of an NVIDIA driver
+version_added: 1.0.0
+author: The digital_twin.robotics_lab maintainers (@digital-twin)
+description:
+  - Chooses the packages of a driver among those that a Debian or Ubuntu archive offers. Asks nothing, changes nothing.
+  - What is installed and fits is kept. Otherwise branch 580 goes first, then the archive's own driver, then its newest.
+  - On Ubuntu, Canonical's prebuilt and signed kernel modules go before building with DKMS; packages that only stand for
+    those of a newer branch are no drivers.
+positional: search, madison, dpkg
+options:
+  _input:
+    description: What is wanted, and on what.
+    type: dict
+    required: true
+    suboptions:
+      distribution:
+        description: The distribution, V(Debian) or V(Ubuntu).
+        type: str
+        required: true
+      branch:
+        description: The branch, such as V(580); empty for any.
+        type: str
+        default: ""
+      version:
+        description: The version or a beginning of it, such as V(580.173); empty for any.
+        type: str
+        default: ""
+      flavour:
+        description: V(server) or V(desktop).
+        type: str
+        default: server
+      module:
+        description: The kernel module, V(proprietary) or V(open).
+        type: str
+        default: proprietary
+      capabilities:
+        description: What programs may do - V(compute), V(utility), V(graphics), V(video).
+        type: list
+        elements: str
+        default: [compute, utility, graphics, video]
+      minimum:
+        description: The lowest version; empty for no limit.
+        type: str
+        default: ""
+      below:
+        description: The version below which it must lie; empty for no limit.
+        type: str
+        default: ""
+      kernel:
+        description: The running kernel's release; empty where no kernel module is to be installed.
+        type: str
+        default: ""
+      gpus:
+        description: PCI device ids of the host's GPUs.
+        type: list
+        elements: int
+        default: []
+  search:
+    description: What C(apt-cache search --names-only) says of packages that may belong to a driver or a kernel.
+    type: str
+    required: true
+  madison:
+    description: What C(apt-cache madison) says of them.
+    type: str
+    required: true
+  dpkg:
+    description: Version by name of the installed packages.
+    type: dict
+    required: true
+"""
+
+EXAMPLES = r"""
+- name: Choose
+  ansible.builtin.set_fact:
+    choice: "{{ wanted | digital_twin.robotics_lab.nvidia_driver_choice(search.stdout, madison.stdout, installed) }}"
+  vars:
+    wanted: {distribution: Ubuntu, kernel: 6.8.0-1021-aws}
+"""
+
+RETURN = r"""
+_value:
+  description: What to install.
+  type: dict
+  contains:
+    refusal:
+      description: Why nothing fits, in one line; empty when something does. The others are then missing.
+      type: str
+      sample: "nvidia_driver_branch=999: the archive does not offer it. Available are 580 (580.173.02)."
+    branch:
+      description: The driver's branch.
+      type: str
+      sample: "580"
+    version:
+      description: The driver's version, as nvidia-smi shows it.
+      type: str
+      sample: 580.173.02
+    packages:
+      description: Version by package; empty where a package has a version of its own.
+      type: dict
+      sample: {nvidia-utils-580-server: 580.173.02-0ubuntu0.24.04.1}
+    sources:
+      description: The source packages from which the driver is built.
+      type: list
+      elements: str
+      sample: [nvidia-graphics-drivers-580-server]
+    module_from:
+      description: Where the kernel module comes from - V(prebuilt), V(dkms), or V(host) when none is to be installed.
+      type: str
+      sample: prebuilt
+    satisfied:
+      description: Whether all of it is installed.
+      type: bool
+      sample: false
+    notices:
+      description: What a user should know, each one line.
+      type: list
+      elements: str
+      sample: ["Driver branch 535 has had no support from NVIDIA since 2026-06."]
+"""
+
+import datetime
+from typing import Any
+
+from ansible_collections.digital_twin.robotics_lab.plugins.module_utils._driver_choice import (
+    ChoiceError,
+    Request,
+    World,
+    choose,
+    parse_madison,
+    transitional_packages,
+)
+
+
+def nvidia_driver_choice(wanted: dict[str, Any], search: str, madison: str, dpkg: dict[str, str]) -> dict[str, Any]:
+    """Return the packages of a driver, or why there is none."""
+    values: dict[str, Any] = {
+        name: tuple(value) if isinstance(value, list) else value for name, value in wanted.items()
+    }
+    today = datetime.datetime.now(tz=datetime.UTC).date()
+    try:
+        choice = choose(Request(**values), World(parse_madison(madison), transitional_packages(search), dpkg, today))
+    except ChoiceError as error:
+        return {"refusal": str(error)}
+    return {
+        "refusal": "",
+        "branch": choice.driver.branch,
+        "version": choice.driver.version,
+        "packages": choice.packages,
+        "sources": choice.sources,
+        "module_from": choice.module.source,
+        "satisfied": choice.satisfied,
+        "notices": choice.notices,
+    }
+
+
+class FilterModule:
+    """The filters of this file."""
+
+    def filters(self) -> dict[str, Any]:
+        """Return them by name."""
+        return {"nvidia_driver_choice": nvidia_driver_choice}

@@ -1,0 +1,445 @@
+# Copyright (c) the digital_twin.robotics_lab maintainers
+# GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""Chooses the packages of an NVIDIA driver among those that a Debian or Ubuntu archive offers. Pure functions.
+
+This is a private module of the collection: it may change in any release.
+"""
+
+from __future__ import annotations
+
+import datetime
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+PREFERRED_BRANCH = 580
+# The last month with support, by https://docs.nvidia.com/datacenter/tesla/drivers. Branches below 580 that are not here
+# had ended before the last of these was published.
+SUPPORTED_UNTIL = {535: (2026, 6), 580: (2028, 6), 595: (2027, 3), 620: (2029, 9)}
+# PCI device ids: the first of Turing, below which there is no open module, and the first of Blackwell, with no other.
+FIRST_TURING, FIRST_BLACKWELL = 0x1E00, 0x2900
+
+CAPABILITIES = ("compute", "utility", "graphics", "video")
+# Debian names its own driver plainly and those that it keeps beside it by their branch.
+DEBIAN = {
+    "compute": ["libcuda1", "nvidia-persistenced"],
+    "utility": ["libnvidia-ml1", "nvidia-smi"],
+    "graphics": ["libnvidia-rtcore", "libnvoptix1", "nvidia-driver-libs", "nvidia-vulkan-icd"],
+    "video": ["libnvcuvid1", "libnvidia-encode1"],
+    "display": ["nvidia-driver"],
+    "proprietary": ["nvidia-kernel-dkms"],
+    "open": ["nvidia-open-kernel-dkms"],
+}
+DEBIAN_TESLA = {
+    "compute": ["libnvidia-{series}-cuda1", "nvidia-persistenced"],
+    "utility": ["libnvidia-{series}-ml1", "nvidia-{series}-smi"],
+    "graphics": [
+        "libnvidia-{series}-rtcore",
+        "libnvidia-{series}-nvoptix1",
+        "nvidia-{series}-driver-libs",
+        "nvidia-{series}-vulkan-icd",
+    ],
+    "video": ["libnvidia-{series}-nvcuvid1", "libnvidia-{series}-encode1"],
+    "display": ["nvidia-{series}-driver"],
+    "proprietary": ["nvidia-{series}-kernel-dkms"],
+    "open": [],
+}
+UBUNTU = {
+    "compute": ["nvidia-headless-no-dkms-{series}{open}"],
+    "utility": ["nvidia-utils-{series}"],
+    "graphics": ["libnvidia-extra-{series}", "libnvidia-gl-{series}"],
+    "video": ["libnvidia-decode-{series}", "libnvidia-encode-{series}"],
+    "display": ["nvidia-driver-{series}{open}"],
+    "proprietary": ["nvidia-dkms-{series}"],
+    "open": ["nvidia-dkms-{series}-open"],
+}
+# The library of NVML carries the driver's version, and its name tells the series.
+NVML = re.compile(r"^libnvidia-(?:(tesla(?:-\d+)?)-)?ml1$|^libnvidia-compute-(\d+(?:-server)?)$")
+DEBIAN_SOURCES = ["nvidia-graphics-drivers", "nvidia-open-gpu-kernel-modules"]
+
+
+class ChoiceError(Exception):
+    """Nothing that the archive offers is what is wanted; one line that says what it offers, or what to change."""
+
+
+@dataclass(frozen=True)
+class Request:
+    """Which driver is wanted, and on what.
+
+    Attributes:
+        distribution: Debian or Ubuntu.
+        branch: such as ``580``; empty for the installed one, else 580, else the archive's own, else its newest.
+        version: such as ``580.173.02`` or a beginning of it, or a package's version; empty for the installed one, else
+            the newest.
+        flavour: ``server`` or ``desktop``.
+        module: ``proprietary`` or ``open``.
+        capabilities: of CAPABILITIES; compute and utility are always part of it.
+        minimum, below: versions between which the driver must lie; empty for no limit.
+        kernel: the running kernel's release, as ``uname -r`` says it; empty where no module is to be installed.
+        gpus: PCI device ids of the host's GPUs.
+    """
+
+    distribution: str
+    branch: str = ""
+    version: str = ""
+    flavour: str = "server"
+    module: str = "proprietary"
+    capabilities: tuple[str, ...] = CAPABILITIES
+    minimum: str = ""
+    below: str = ""
+    kernel: str = ""
+    gpus: tuple[int, ...] = ()
+
+
+@dataclass(frozen=True)
+class Driver:
+    """One driver in one version.
+
+    Attributes:
+        series: what its packages' names carry: empty, ``tesla-535``, ``580`` or ``580-server``.
+        package_version: such as ``580.173.02-0ubuntu0.24.04.1``.
+    """
+
+    series: str
+    package_version: str
+
+    @property
+    def version(self) -> str:
+        """The driver's own version, as nvidia-smi shows it."""
+        return re.sub(r"^\d+:", "", self.package_version).split("-")[0].split("+")[0].split("~")[0]
+
+    @property
+    def branch(self) -> str:
+        """Its first number."""
+        return self.version.split(".")[0]
+
+    @property
+    def title(self) -> str:
+        """How a message names it."""
+        return f"{self.branch} ({self.version})"
+
+
+@dataclass(frozen=True)
+class World:
+    """What there is.
+
+    Attributes:
+        offered: by package, its versions in the archive, the newest first.
+        transitional: the packages that only stand for others.
+        installed: by package, its version.
+        today: the day on which support is looked at.
+    """
+
+    offered: dict[str, list[str]]
+    transitional: set[str]
+    installed: dict[str, str]
+    today: datetime.date
+
+
+@dataclass(frozen=True)
+class Module:
+    """The kernel module.
+
+    Attributes:
+        source: ``prebuilt``, ``dkms`` or ``host``.
+        packages: the packages that bring it.
+    """
+
+    source: str
+    packages: list[str] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class Choice:
+    """What to install.
+
+    Attributes:
+        packages: by name, each with its version; empty where the version is not the driver's.
+        sources: the source packages from which the driver's packages are built.
+        satisfied: all of it is installed.
+        notices: what its user should know, each one line.
+    """
+
+    driver: Driver
+    module: Module
+    packages: dict[str, str]
+    sources: list[str]
+    satisfied: bool
+    notices: list[str]
+
+
+def numbers(version: str) -> tuple[int, ...]:
+    """Return a version as numbers that can be compared."""
+    return tuple(int(part) for part in re.findall(r"\d+", version))
+
+
+def drivers(names: dict[str, list[str]], request: Request) -> Iterator[Driver]:
+    """Yield the drivers that some packages make up.
+
+    Args:
+        names: versions by package.
+    """
+    for name, versions in names.items():
+        found = NVML.match(name)
+        if not found:
+            continue
+        series = found[1] or found[2] or ""
+        if request.distribution == "Ubuntu" and series.endswith("-server") != (request.flavour == "server"):
+            continue
+        for version in versions:
+            yield Driver(series, version)
+
+
+def table(driver: Driver, request: Request) -> dict[str, list[str]]:
+    """Return a driver's packages by what they are for."""
+    rows = UBUNTU if request.distribution == "Ubuntu" else DEBIAN_TESLA if driver.series else DEBIAN
+    ending = "-open" if request.module == "open" else ""
+    return {
+        purpose: [name.format(series=driver.series, open=ending) for name in names] for purpose, names in rows.items()
+    }
+
+
+def user_land(driver: Driver, request: Request) -> list[str]:
+    """Return the names of the packages that programs need."""
+    rows = table(driver, request)
+    wanted = [*CAPABILITIES[:2], *[name for name in request.capabilities if name not in CAPABILITIES[:2]]]
+    wanted += ["display"] if request.flavour == "desktop" else []
+    return sorted({name for purpose in wanted for name in rows[purpose]})
+
+
+def meets(driver: Driver, request: Request) -> bool:
+    """Say whether a driver is one that is asked for."""
+    if request.branch and driver.branch != request.branch:
+        return False
+    return any(
+        re.match(rf"(\d+:)?{re.escape(request.version)}($|[^0-9])", version) is not None if request.version else True
+        for version in (driver.version, driver.package_version)
+    )
+
+
+def in_range(driver: Driver, request: Request) -> bool:
+    """Say whether a driver lies between the limits."""
+    own = numbers(driver.version)
+    return not (
+        (request.minimum and own < numbers(request.minimum)) or (request.below and own >= numbers(request.below))
+    )
+
+
+def preference(driver: Driver, present: list[Driver]) -> tuple[bool, bool, bool, bool, tuple[int, ...]]:
+    """Return by what the best of several drivers is found: the installed one, 580, the archive's own, the newest."""
+    return (
+        driver in present,
+        driver.branch in {other.branch for other in present},
+        driver.branch == str(PREFERRED_BRANCH),
+        driver.series == "",
+        numbers(driver.version),
+    )
+
+
+def refuse_gpus(request: Request) -> None:
+    """Refuse a kernel module that a GPU cannot be run with.
+
+    Raises:
+        ChoiceError: there is such a GPU.
+    """
+    for device in request.gpus:
+        if request.module == "open" and device < FIRST_TURING:
+            raise ChoiceError(
+                f"GPU 10de:{device:04x} is older than Turing (a V100 is), and NVIDIA's open module does not know it: "
+                "set nvidia_driver_module=proprietary."
+            )
+        if request.module == "proprietary" and device >= FIRST_BLACKWELL:
+            raise ChoiceError(f"GPU 10de:{device:04x} has only NVIDIA's open module: set nvidia_driver_module=open.")
+
+
+def choose(request: Request, world: World) -> Choice:
+    """Return what to install.
+
+    Raises:
+        ChoiceError: nothing fits.
+    """
+    refuse_gpus(request)
+    present = list(drivers({name: [version] for name, version in world.installed.items()}, request))
+    for driver in present:
+        if meets(driver, request) and in_range(driver, request) and complete(driver, request, world.installed):
+            versions = {name: world.installed[name] for name in user_land(driver, request)}
+            return conclude(
+                driver, request, world, Module(installed_module(driver, request, world.installed)), versions
+            )
+    candidates = list(drivers(real_packages(world), request))
+    fitting = [driver for driver in candidates if meets(driver, request)]
+    if not fitting:
+        raise ChoiceError(nothing_fits(request, candidates, world))
+    usable = [driver for driver in fitting if in_range(driver, request)]
+    if not usable:
+        raise ChoiceError(out_of_range(request, fitting))
+    problems: list[str] = []
+    for driver in sorted(usable, key=lambda driver: preference(driver, present), reverse=True):
+        try:
+            return offer(driver, request, world)
+        except ChoiceError as error:
+            problems.append(str(error))
+    raise ChoiceError(problems[0])
+
+
+def real_packages(world: World) -> dict[str, list[str]]:
+    """Return what is offered without the packages that only stand for others."""
+    return {name: versions for name, versions in world.offered.items() if name not in world.transitional}
+
+
+def complete(driver: Driver, request: Request, installed: dict[str, str]) -> bool:
+    """Say whether all that is asked for of an installed driver is installed."""
+    return bool(installed_module(driver, request, installed)) and all(
+        name in installed for name in user_land(driver, request)
+    )
+
+
+def installed_module(driver: Driver, request: Request, installed: dict[str, str]) -> str:
+    """Return where the installed kernel module comes from, empty when none is installed."""
+    if not request.kernel:
+        return "host"
+    if prebuilt_name(driver, request, request.kernel) in installed:
+        return "prebuilt"
+    names = table(driver, request)[request.module]
+    return "dkms" if names and all(name in installed for name in names) else ""
+
+
+def prebuilt_name(driver: Driver, request: Request, kernel: str) -> str:
+    """Return the name of Ubuntu's package with the module for a kernel, or for a flavour of kernels."""
+    return f"linux-modules-nvidia-{driver.series}{'-open' if request.module == 'open' else ''}-{kernel}"
+
+
+def offer(driver: Driver, request: Request, world: World) -> Choice:
+    """Return a driver with everything that belongs to it.
+
+    Raises:
+        ChoiceError: the archive lacks some of it.
+    """
+    offered = real_packages(world)
+    names = user_land(driver, request)
+    missing = [name for name in names if name not in offered]
+    if missing:
+        raise ChoiceError(f"The archive offers driver {driver.title}, but not its {', '.join(missing)}.")
+    module = find_module(driver, request, offered)
+    versions = {name: same_version(driver, offered[name]) for name in [*names, *module.packages]}
+    return conclude(driver, request, world, module, versions)
+
+
+def find_module(driver: Driver, request: Request, offered: dict[str, list[str]]) -> Module:
+    """Return the kernel module of a driver.
+
+    Raises:
+        ChoiceError: there is no such module.
+    """
+    if not request.kernel:
+        return Module("host")
+    # 6.12.117+deb13-cloud-amd64 is a cloud-amd64, 6.8.0-1021-aws an aws.
+    flavour = "-".join(part for part in request.kernel.split("-") if not part[0].isdigit())
+    if request.distribution == "Ubuntu":
+        for kernel in (request.kernel, flavour):
+            if prebuilt_name(driver, request, kernel) in offered:
+                return Module("prebuilt", [prebuilt_name(driver, request, kernel)])
+    names = table(driver, request)[request.module]
+    if not names or not all(same_version(driver, offered.get(name, [])) for name in names):
+        other = "proprietary" if request.module == "open" else "open"
+        raise ChoiceError(
+            f"Driver {driver.title} has no {request.module} kernel module in this archive: set "
+            f"nvidia_driver_module={other}, or another nvidia_driver_version."
+        )
+    if f"linux-headers-{request.kernel}" in offered:
+        return Module("dkms", [*names, f"linux-headers-{request.kernel}"])
+    newest = [f"linux-headers-{flavour}", f"linux-image-{flavour}"]
+    if not all(name in offered for name in newest):
+        raise ChoiceError(
+            f"The archive has no headers for the running kernel {request.kernel}, so no module can be built for it: "
+            "boot a kernel of the archive."
+        )
+    return Module("dkms", [*names, *newest])
+
+
+def same_version(driver: Driver, versions: list[str]) -> str:
+    """Return the first of a package's versions that belongs to a driver, empty for none."""
+    return next((version for version in versions if Driver("", version).version == driver.version), "")
+
+
+def conclude(driver: Driver, request: Request, world: World, module: Module, packages: dict[str, str]) -> Choice:
+    """Return the choice with what is to be said of it."""
+    return Choice(
+        driver,
+        module,
+        packages,
+        sources=[f"nvidia-graphics-drivers-{driver.series}"] if driver.series else DEBIAN_SOURCES,
+        satisfied=all(
+            name in world.installed and version in ("", world.installed[name]) for name, version in packages.items()
+        ),
+        notices=notices(driver, request, module, world.today),
+    )
+
+
+def notices(driver: Driver, request: Request, module: Module, today: datetime.date) -> list[str]:
+    """Return what a choice's user should know."""
+    lines = []
+    branch = int(driver.branch)
+    until = SUPPORTED_UNTIL.get(branch)
+    if until is not None and (today.year, today.month) > until:
+        lines.append(f"Driver branch {branch} has had no support from NVIDIA since {until[0]}-{until[1]:02d}.")
+    elif until is None and branch < PREFERRED_BRANCH:
+        lines.append(f"Driver branch {branch} has no support from NVIDIA any more.")
+    newer = [name for name in module.packages if name.startswith("linux-") and request.kernel not in name]
+    if newer:
+        lines.append(f"{', '.join(newer)} may bring another kernel than {request.kernel}, which a reboot starts.")
+    return lines
+
+
+def nothing_fits(request: Request, candidates: list[Driver], world: World) -> str:
+    """Return the sentence that says what was asked for and what there is."""
+    asked = {"branch": request.branch, "version": request.version}
+    wanted = " and ".join(f"nvidia_driver_{name}={value}" for name, value in asked.items() if value)
+    available = listed(candidates)
+    stand_ins = drivers({name: world.offered.get(name, []) for name in world.transitional}, request)
+    if request.branch in {driver.branch for driver in stand_ins}:
+        return (
+            f"Branch {request.branch} is no driver in this archive any more, only a stand-in for a newer one: set "
+            f"nvidia_driver_branch to one of {available}."
+        )
+    if not wanted:
+        return (
+            f"The archive offers no NVIDIA driver of flavour {request.flavour}: Debian has them in contrib and "
+            "non-free, Ubuntu in restricted."
+        )
+    return f"{wanted}: the archive does not offer it. Available are {available}."
+
+
+def listed(found: list[Driver]) -> str:
+    """Return how a message lists drivers, the newest first."""
+    return ", ".join(sorted({driver.title for driver in found}, key=numbers, reverse=True)) or "none"
+
+
+def out_of_range(request: Request, fitting: list[Driver]) -> str:
+    """Return the sentence that says which limit is crossed."""
+    limits = [
+        f"at least nvidia_driver_minimum={request.minimum}" if request.minimum else "",
+        f"below nvidia_driver_below={request.below}" if request.below else "",
+    ]
+    return (
+        f"Drivers {listed(fitting)} are outside what Isaac Sim runs with: {' and '.join(filter(None, limits))}. "
+        "Choose another branch, or lift the limit where Isaac Sim is not used."
+    )
+
+
+def transitional_packages(text: str) -> set[str]:
+    """Return the names in the output of ``apt-cache search`` of the packages that only stand for others."""
+    rows = (line.split(" - ", 1) for line in text.splitlines() if " - " in line)
+    return {name for name, summary in rows if "transitional" in summary}
+
+
+def parse_madison(text: str) -> dict[str, list[str]]:
+    """Return the versions by package in the output of ``apt-cache madison``, each once, in its order."""
+    offered: dict[str, list[str]] = {}
+    for line in text.splitlines():
+        cells = [cell.strip() for cell in line.split("|")]
+        if len(cells) == 3 and cells[2].endswith("Packages") and cells[1] not in offered.setdefault(cells[0], []):
+            offered[cells[0]].append(cells[1])
+    return offered
