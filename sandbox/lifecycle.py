@@ -43,6 +43,7 @@ def up(sandbox: Sandbox) -> str:
             process.stop(sandbox)
             remove_all(sandbox, client)
         publish(sandbox, client, ensure_registry(sandbox, client))
+        ensure_packages(sandbox, client)
         ensure_edge(sandbox, client)
         if url is None:
             url = process.start(sandbox)
@@ -117,6 +118,13 @@ def ensure_registry(sandbox: Sandbox, client: DockerClient) -> str:
 
     wait_until(answers, what=f"the image registry on {address}", seconds=REGISTRY_SECONDS)
     return address
+
+
+def ensure_packages(sandbox: Sandbox, client: DockerClient) -> None:
+    """Make sure that the archive runs that stands in for vendors' own; only hosts reach it."""
+    if find(sandbox, client, "packages"):
+        return
+    client.containers.run(builds.ARCHIVE.tag, name=sandbox.name("packages"), labels=sandbox.labels, detach=True)
 
 
 def publish(sandbox: Sandbox, client: DockerClient, address: str) -> None:

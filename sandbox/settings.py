@@ -12,6 +12,7 @@ LABEL = "digital_twin"
 REGION = "us-east-1"
 REGISTRY_HOST = "registry.sandbox.internal"
 REGISTRY_PORT = 5000
+PACKAGES_HOST = "packages.sandbox.internal"
 
 
 @dataclass(frozen=True)

@@ -20,13 +20,13 @@ from docker.types import IPAMConfig, IPAMPool
 from sandbox.builds import HOSTS, ensure_all
 from sandbox.engine import outside_mtu
 from sandbox.errors import SandboxError
-from sandbox.settings import REGISTRY_HOST, Sandbox
+from sandbox.settings import PACKAGES_HOST, REGISTRY_HOST, Sandbox
 
 METADATA_ADDRESS = "169.254.169.254"
 INSTANCE_LABEL = "digital_twin.instance"
 VPC_LABEL = "digital_twin.vpc"
 ADDRESS_LABEL = "digital_twin.address"
-FIRST_HOST = 4  # below lie the router, the metadata service and the registry, as a VPC keeps its first four for itself
+FIRST_HOST = 4  # below lie the router, the registry and the package archive, as a VPC keeps its first four for itself
 STOP_SECONDS = 20
 # Where sandboxes take their networks from; the first free /24 is used. 172.29 to 172.31 are rare in offices and homes.
 POOL = [ipaddress.ip_network(f"172.{second}.0.0/16") for second in (29, 30, 31)]
@@ -51,6 +51,7 @@ class Instance:
     :param host: its image, a key of ``sandbox.builds.HOSTS``.
     :param user: the user that cloud-init creates.
     :param address: its private address, from ``Hosts.place``.
+    :param gpus: the profiles of its GPUs, one word each.
     """
 
     id: str
@@ -61,6 +62,7 @@ class Instance:
     address: str
     public_key: str
     user_data: str
+    gpus: str
 
 
 class Hosts:
@@ -87,13 +89,13 @@ class Hosts:
         return {c.labels[INSTANCE_LABEL] for c in containers if INSTANCE_LABEL in c.labels}
 
     def ensure_network(self, vpc_id: str) -> Network:
-        """Return the bridge of one VPC, made with its metadata service and the registry attached."""
+        """Return the bridge of one VPC, made with its metadata service, the registry and the archive attached."""
         name = self._sandbox.name(vpc_id)
         for network in self._client.networks.list(names=[name]):
             return network
         network = self._create_network(name, {**self._sandbox.labels, VPC_LABEL: vpc_id})
-        registry = self._client.containers.get(self._sandbox.name("registry"))
-        network.connect(registry, aliases=[REGISTRY_HOST])
+        for part, alias in (("registry", REGISTRY_HOST), ("packages", PACKAGES_HOST)):
+            network.connect(self._client.containers.get(self._sandbox.name(part)), aliases=[alias])
         guest = self._sandbox.guest
         imds = self._client.containers.create(
             HOSTS["debian13"].tag,
@@ -158,6 +160,8 @@ class Hosts:
             cap_drop=["SYS_RESOURCE"],
             security_opt=["seccomp=unconfined", "apparmor=unconfined"],
             cgroupns="host",
+            # A host that reboots itself comes up again; one that was stopped stays so.
+            restart_policy={"Name": "unless-stopped"},
             tmpfs={"/run": "", "/run/lock": ""},
             binds={
                 str(cgroup_root()): {"bind": "/sys/fs/cgroup", "mode": "rw"},
@@ -180,7 +184,7 @@ class Hosts:
                 VPC_LABEL: instance.vpc_id,
                 ADDRESS_LABEL: instance.address,
             },
-            environment={"SANDBOX_METADATA": "1"},
+            environment={"SANDBOX_METADATA": "1", "SANDBOX_GPUS": instance.gpus},
             networking_config=networking,
             host_config=privileges,
         )

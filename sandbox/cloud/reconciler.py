@@ -17,10 +17,12 @@ from typing import Any
 from docker.errors import DockerException
 from moto.core.models import DEFAULT_ACCOUNT_ID
 from moto.ec2.models import ec2_backends
+from moto.ec2.models.instance_types import INSTANCE_TYPES
 from moto.iam.models import iam_backends
 
 from sandbox.cloud.hosts import Hosts, Instance
 from sandbox.cloud.machine_images import machine_image
+from sandbox.nvml import PROFILES
 from sandbox.settings import Sandbox
 
 LOG = logging.getLogger(__name__)
@@ -77,6 +79,12 @@ def public_key(instance: Any) -> str:
 def user_data(instance: Any) -> str:
     """Return an instance's user-data as text."""
     return str(instance.user_data.decode()) if instance.user_data else ""
+
+
+def gpus(instance: Any) -> str:
+    """Return the profiles of an instance's GPUs, one word each; a GPU that is not simulated is left out."""
+    found = INSTANCE_TYPES.get(instance.instance_type, {}).get("GpuInfo", {}).get("Gpus", [])
+    return " ".join(" ".join([gpu["Name"]] * gpu["Count"]) for gpu in found if gpu["Name"] in PROFILES)
 
 
 def metadata(instance: Any) -> dict[str, Any]:
@@ -236,6 +244,7 @@ class Reconciler:
                         address=address,
                         public_key=public_key(instance),
                         user_data=user_data(instance),
+                        gpus=gpus(instance),
                     )
                 )
         self._hosts.describe(instance.private_ip_address, metadata(instance))

@@ -26,7 +26,7 @@ def pieces(cloud: Cloud) -> dict[str, list[str]]:
     The registry and the internet gateway are the sandbox's own: they stay, on the engine's networks and with no volume.
     """
     mine: dict[str, str | list[str] | bool] = {"label": cloud.sandbox.label_filter}
-    own = {cloud.sandbox.name("registry"), cloud.sandbox.name("edge")}
+    own = {cloud.sandbox.name(part) for part in ("registry", "packages", "edge")}
     client = docker.from_env()
     try:
         containers = {str(entry.name) for entry in client.containers.list(all=True, filters=mine)} - own

@@ -16,18 +16,19 @@ from typing import Any
 
 import pytest
 import yaml
-from ansible_collections.digital_twin.robotics_lab.plugins.filter import nvidia_driver_choice as filter_file
+from ansible_collections.digital_twin.robotics_lab.plugins.filter.nvidia_driver_choice import FilterModule
+from ansible_collections.digital_twin.robotics_lab.plugins.module_utils._driver_choice import (
+    ChoiceError,
+    Request,
+    World,
+    choose,
+    parse_madison,
+    transitional_packages,
+)
 
 HERE = Path(__file__).parent
 CASES = yaml.safe_load((HERE / "driver_choice.yml").read_text(encoding="utf-8"))
-
-
-class Today(datetime.datetime):
-    """The day on which the lists were written down."""
-
-    @classmethod
-    def now(cls, tz: datetime.tzinfo | None = None) -> Today:
-        return cls(2026, 11, 24, tzinfo=tz)
+WRITTEN_DOWN = datetime.date(2026, 11, 24)
 
 
 def recorded(archive: str, kind: str) -> str:
@@ -36,17 +37,42 @@ def recorded(archive: str, kind: str) -> str:
     return path.read_text(encoding="utf-8") if archive != "empty" else ""
 
 
+def world(archive: str, installed: dict[str, str]) -> World:
+    """Return what there was on the day on which the lists were written down."""
+    offered, transitional = recorded(archive, "madison"), recorded(archive, "search")
+    return World(parse_madison(offered), transitional_packages(transitional), installed, WRITTEN_DOWN)
+
+
 @pytest.mark.parametrize("case", CASES, ids=[case["name"] for case in CASES])
-def test_choice(case: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(filter_file.datetime, "datetime", Today)
-    choose = filter_file.FilterModule().filters()["nvidia_driver_choice"]
-    search, madison = (recorded(case["archive"], kind) for kind in ("search", "madison"))
-    choice = choose({"distribution": "Debian", **case["wanted"]}, search, madison, case.get("installed", {}))
+def test_choice(case: dict[str, Any]) -> None:
+    request = Request(**{"distribution": "Debian", **case["wanted"]})
+    there_is = world(case["archive"], case.get("installed", {}))
     if "refusal" in case:
-        assert re.search(case["refusal"], choice["refusal"]), choice
+        with pytest.raises(ChoiceError, match=case["refusal"]):
+            choose(request, there_is)
         return
-    assert choice["refusal"] == ""
+    choice = choose(request, there_is)
     expected = dict(case["expect"])
-    assert expected.pop("packages", {}).items() <= choice["packages"].items(), choice["packages"]
-    assert expected.pop("exactly", choice["packages"]) == choice["packages"]
-    assert {key: choice[key] for key in expected} == expected
+    assert expected.pop("packages", {}).items() <= choice.packages.items(), choice.packages
+    assert expected.pop("exactly", choice.packages) == choice.packages
+    found = {
+        "branch": choice.driver.branch,
+        "version": choice.driver.version,
+        "module_from": choice.module.source,
+        "satisfied": choice.satisfied,
+        "sources": choice.sources,
+        "notices": choice.notices,
+    }
+    assert {key: found[key] for key in expected} == expected
+
+
+def test_the_filter_says_what_it_chose_or_why_it_did_not() -> None:
+    choose_driver = FilterModule().filters()["nvidia_driver_choice"]
+    wanted = {"distribution": "Ubuntu", "capabilities": ["compute"], "kernel": "6.17.0-1021-aws", "gpus": [0x1DB1]}
+    text = [recorded("ubuntu-24.04", kind) for kind in ("search", "madison")]
+    choice = choose_driver(wanted, *text, {})
+    assert choice["refusal"] == ""
+    assert choice["packages"]["nvidia-utils-580-server"] == "580.173.02-0ubuntu0.24.04.1"
+    refused = choose_driver({**wanted, "module": "open"}, *text, {})
+    assert re.match("GPU 10de:1db1 is older than Turing", refused["refusal"])
+    assert list(refused) == ["refusal"]
