@@ -59,6 +59,14 @@ test: tools ## Lint, unit, every molecule scenario, end to end
 	python -m sandbox --state .cache/e2e down
 	exit $$status
 
+# Several minutes of faults and bad inputs more.
+.PHONY: test-full
+test-full: tools ## All of test, and what differs little from it and takes long
+	status=0
+	pytest --full || status=$$?
+	python -m sandbox --state .cache/e2e down
+	exit $$status
+
 .PHONY: lint
 lint: setup ## The tree itself: formats, types, Ansible's and the collection's own rules
 	pytest -m gate

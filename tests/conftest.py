@@ -13,8 +13,15 @@ from tests.support.project import ROOT
 STAGES = {"gates": "gate", "unit": "unit", "molecule": "molecule", "e2e": "e2e"}
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark and sort the tests; within a stage they keep the order in which they were found.
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Add ``--full``."""
+    parser.addoption("--full", action="store_true", help="also run the tests that are marked full")
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Mark and sort the tests, and leave out what is for the full run.
+
+    Within a stage they keep the order in which they were found.
 
     Raises:
         pytest.UsageError: a test of tests/ lies outside the folders of the stages.
@@ -29,4 +36,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             raise pytest.UsageError(f"{item.nodeid}: a test belongs into one of tests/{{{','.join(order)}}}/")
         item.add_marker(STAGES[folder])
         rank[item.nodeid] = order.index(folder)
+    if not config.getoption("--full"):
+        left_out = [item for item in items if item.get_closest_marker("full")]
+        config.hook.pytest_deselected(items=left_out)
+        items[:] = [item for item in items if item not in left_out]
     items.sort(key=lambda item: rank.get(item.nodeid, len(order)))

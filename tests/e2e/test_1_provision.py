@@ -36,7 +36,12 @@ def test_check_mode_in_an_empty_account(cloud: Cloud, empty_account: set[tuple[s
     assert holdings(cloud.client) == empty_account
 
 
-@pytest.mark.parametrize("case", [pytest.param(case, id=case["id"]) for case in BAD_INPUTS])
+def row(case: dict[str, Any]) -> Any:
+    """Return a bad input as a parameter; those without ``short`` are for the full run."""
+    return pytest.param(case, id=case["id"], marks=[] if case.get("short") else [pytest.mark.full])
+
+
+@pytest.mark.parametrize("case", [row(case) for case in BAD_INPUTS])
 def test_bad_input_is_refused_before_the_first_write(cloud: Cloud, case: dict[str, Any]) -> None:
     for code, value in case.get("quotas", {}).items():
         cloud.control("POST", "quotas", {code: value})
@@ -69,6 +74,7 @@ def test_killed_at_any_moment_it_converges(cloud: Cloud, empty_account: set[tupl
     assert holdings(cloud.client) == empty_account
 
 
+@pytest.mark.full
 def test_no_capacity_is_said_in_one_line(cloud: Cloud, empty_account: set[tuple[str, str]]) -> None:
     cloud.control("POST", "faults", {"kind": "capacity", "service": "ec2", "action": "RunInstances"})
     variables: dict[str, Any] = {"aws_infrastructure_name": "crowded", "aws_infrastructure_instance_count": 1}
@@ -81,6 +87,7 @@ def test_no_capacity_is_said_in_one_line(cloud: Cloud, empty_account: set[tuple[
     assert holdings(cloud.client) == empty_account
 
 
+@pytest.mark.full
 def test_throttling_is_waited_out(cloud: Cloud) -> None:
     rule = {"kind": "throttling", "service": "ec2", "probability": 0.2, "count": 10}
     cloud.control("POST", "faults", rule)
