@@ -81,6 +81,17 @@ def test_metadata_needs_a_token_and_stays_on_the_host(lab: Cloud) -> None:
     assert "timed out" in inside
 
 
+def test_the_gpu_is_tuned_and_only_those_containers_have_it_that_ask(lab: Cloud) -> None:
+    query = "nvidia-smi --query-gpu=name,persistence_mode,power.limit --format=csv,noheader"
+    assert on_host(lab, query) == "NVIDIA A10G, Enabled, 300.00 W"
+    image = "$(docker inspect -f {% raw %}{{.Config.Image}}{% endraw %} $(docker ps -q --filter name=cognitive))"
+    seen = on_host(lab, f"docker run --rm --device nvidia.com/gpu=all --entrypoint nvidia-smi {image} -L")
+    assert seen == on_host(lab, "nvidia-smi -L")
+    assert seen.startswith("GPU 0: NVIDIA A10G")
+    without = on_host(lab, f"docker run --rm --entrypoint nvidia-smi {image} -L 2>&1 || true")
+    assert "not found" in without
+
+
 def test_hosts_stopped_and_started_through_the_api_come_back(lab: Cloud) -> None:
     ec2 = lab.client("ec2")
     ids = [inventory(lab)["_meta"]["hostvars"][host]["lab_instance_id"] for host in HOSTS]
