@@ -35,6 +35,8 @@ from ansible_collections.digital_twin.robotics_lab.plugins.module_utils._nvml im
 
 # NVML has no question for locked clocks. They last as long as the driver is loaded, and /run as long as the host is up.
 LOCKED_CLOCKS = Path("/run/digital_twin.robotics_lab/gpu_locked_clocks.json")
+# The kernel makes this folder, with an inode of its own, each time the driver is loaded.
+DRIVER = Path("/sys/module/nvidia")
 REMEDIES = {
     NO_PERMISSION: "only root may: use become",
     VERSION_MISMATCH: "the driver was replaced under its loaded module: reboot",
@@ -70,20 +72,25 @@ class Outcome:
     steps: list[Step] = field(default_factory=list)
 
 
-def tune(session: Session, wanted: Wanted, names: list[Any], *, strict: bool, write: bool) -> Outcome:
+def tune(
+    session: Session, wanted: Wanted, names: list[Any], *, strict: bool, write: bool, relock: bool = False
+) -> Outcome:
     """Bring GPUs to what is wanted.
 
     Args:
         names: which GPUs, as ``_gpu_request.select_gpus`` takes them.
         strict: a setting that a GPU does not have is a reason to refuse.
         write: False only says what would be done.
+        relock: locks also clocks that are remembered as locked, since a GPU that nothing held open has lost them.
 
     Raises:
         RequestError: something cannot be; nothing was written.
         TuningError: NVML refused a write, or what was written did not stay.
     """
     gpus = select_gpus(names, read_gpus(session))
-    plans = compare(gpus, wanted, read_locked())
+    # What is remembered is still what is to be given up.
+    resets = wanted.clocks is not None and wanted.clocks.named == "default"
+    plans = compare(gpus, wanted, {} if relock and not resets else read_locked())
     refuse(gpus, plans, strict)
     outcome = Outcome(gpus, plans, steps=[step for plan in plans.values() for step in plan.steps])
     if write and outcome.steps:
@@ -196,11 +203,20 @@ def verify(session: Session, names: list[Any], wanted: Wanted) -> None:
         raise TuningError("; ".join(left), [])
 
 
+def driver_load() -> int | None:
+    """Return what tells one loading of the driver from the next; None where the kernel does not say."""
+    try:
+        return DRIVER.stat().st_ino
+    except OSError:
+        return None
+
+
 def read_locked() -> dict[str, dict[str, int]]:
     """Return the clocks that were locked since the driver was loaded, by the GPU's UUID."""
     try:
-        return dict(json.loads(LOCKED_CLOCKS.read_text(encoding="utf-8")))
-    except (FileNotFoundError, ValueError):
+        remembered = json.loads(LOCKED_CLOCKS.read_text(encoding="utf-8"))
+        return dict(remembered["clocks"]) if remembered["driver"] == driver_load() else {}
+    except (FileNotFoundError, ValueError, KeyError, TypeError):
         return {}
 
 
@@ -208,7 +224,7 @@ def remember_locked(clocks: dict[str, dict[str, int]]) -> None:
     """Replace what is remembered."""
     LOCKED_CLOCKS.parent.mkdir(mode=0o755, parents=True, exist_ok=True)
     scratch = LOCKED_CLOCKS.with_suffix(".new")
-    scratch.write_text(json.dumps(clocks), encoding="utf-8")
+    scratch.write_text(json.dumps({"driver": driver_load(), "clocks": clocks}), encoding="utf-8")
     scratch.replace(LOCKED_CLOCKS)
 
 

@@ -13,6 +13,7 @@ This is a private module of the collection: it may change in any release.
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import importlib
 import sys
 from collections.abc import Iterator
@@ -151,11 +152,7 @@ def nvml_session() -> Iterator[Session]:
     try:
         api = importlib.import_module("pynvml")
     except ImportError:
-        raise NvmlUnavailable(
-            "binding_missing",
-            f"the Python package nvidia-ml-py is not installed for {sys.executable}: install it there, or point "
-            "ansible_python_interpreter at an interpreter that has it",
-        ) from None
+        raise without_binding() from None
     try:
         api.nvmlInit()
     except api.NVMLError as error:
@@ -165,6 +162,24 @@ def nvml_session() -> Iterator[Session]:
     finally:
         with contextlib.suppress(api.NVMLError):
             api.nvmlShutdown()
+
+
+def without_binding() -> NvmlUnavailable:
+    """Return why NVML cannot be used without its binding: as with it, a driver that does not work comes first."""
+    try:
+        library = ctypes.CDLL("libnvidia-ml.so.1")
+    except OSError:
+        return unavailable(LIBRARY_NOT_FOUND, "NVML Shared Library Not Found")
+    code = library.nvmlInit_v2()
+    if code != 0:
+        library.nvmlErrorString.restype = ctypes.c_char_p
+        return unavailable(code, library.nvmlErrorString(code).decode())
+    library.nvmlShutdown()
+    return NvmlUnavailable(
+        "binding_missing",
+        f"the Python package nvidia-ml-py is not installed for {sys.executable}: install it there, or point "
+        "ansible_python_interpreter at an interpreter that has it",
+    )
 
 
 def unavailable(code: int, text: str) -> NvmlUnavailable:

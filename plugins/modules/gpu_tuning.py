@@ -73,8 +73,8 @@ attributes:
 notes:
   - Writing needs root. Reading does not.
   - NVML has no question for locked clocks. What was locked is remembered in
-    C(/run/digital_twin.robotics_lab/gpu_locked_clocks.json). Remove that file after the driver was reloaded without a
-    reboot.
+    C(/run/digital_twin.robotics_lab/gpu_locked_clocks.json) until the driver is loaded anew. With persistence mode off
+    a GPU loses them earlier, when its last user leaves, and that remains unknown.
 seealso:
   - module: digital_twin.robotics_lab.gpu_info
   - name: NVML API reference

@@ -10,13 +10,15 @@ import importlib
 import json
 import os
 import subprocess
-from contextlib import redirect_stdout
+import sys
+from collections.abc import Callable
+from contextlib import redirect_stderr, redirect_stdout
 from pathlib import Path
 from typing import Any
 
 import pytest
 from ansible.module_utils.testing import patch_module_args
-from ansible_collections.digital_twin.robotics_lab.plugins.module_utils import _gpu_apply
+from ansible_collections.digital_twin.robotics_lab.plugins.module_utils import _gpu_apply, _gpu_boot
 
 from sandbox.nvml import LIBRARY, PROGRAM, Gpus
 
@@ -40,6 +42,10 @@ class Host:
         for name, value in self.gpus.environment.items():
             monkeypatch.setenv(name, value)
         monkeypatch.setattr(_gpu_apply, "LOCKED_CLOCKS", self._volatile / "locked.json")
+        # What the kernel keeps while the driver is loaded.
+        self.driver = folder / "driver"
+        self.driver.mkdir()
+        monkeypatch.setattr(_gpu_apply, "DRIVER", self.driver)
 
     def set_up(self, case: dict[str, Any]) -> None:
         """Put in the GPUs of a table's row, its driver and its faults, and boot."""
@@ -56,28 +62,54 @@ class Host:
     def reboot(self) -> None:
         self.gpus.reboot()
 
+    def reload_driver(self) -> None:
+        """Unload the driver and load it again."""
+        self.gpus.load()
+        # Made before the old one is gone, so that it gets another inode on any filesystem.
+        fresh = self.driver.with_name("fresh")
+        fresh.mkdir()
+        self.driver.rmdir()
+        fresh.rename(self.driver)
+
     def run(self, module: str, request: dict[str, Any], *, check: bool = False) -> dict[str, Any]:
         """Run a module in a process of its own and return its result."""
         main = importlib.import_module(f"{MODULES}.{module}").main
+
+        def work() -> None:
+            with patch_module_args({**request, "_ansible_check_mode": check}):
+                main()
+
+        result = dict(json.loads(self._in_child(work)))
+        result.pop("invocation", None)
+        return result
+
+    def boot(self, settings: str) -> list[str]:
+        """Run what the unit runs at boot, on a file with this text; return what it says and, last, its exit status."""
+        file = self._volatile.parent / "settings.json"
+        file.write_text(settings, encoding="utf-8")
+        self._monkeypatch.setattr(sys, "argv", ["_gpu_boot", str(file)])
+
+        def work() -> None:
+            sys.stdout.write(f"{_gpu_boot.main()}\n")
+
+        return self._in_child(work).splitlines()
+
+    def _in_child(self, work: Callable[[], None]) -> str:
+        """Run something in a process of its own, which leaves NVML as it was, and return what it prints."""
         reader, writer = os.pipe()
         child = os.fork()
         if child == 0:
             # Whatever happens, this process must not go on as a second pytest.
             try:
-                with (
-                    os.fdopen(writer, "w") as out,
-                    redirect_stdout(out),
-                    patch_module_args({**request, "_ansible_check_mode": check}),
-                ):
-                    main()
+                with os.fdopen(writer, "w") as out, redirect_stdout(out), redirect_stderr(out):
+                    work()
             finally:
                 os._exit(0)
         os.close(writer)
         with os.fdopen(reader) as answer:
-            result = dict(json.loads(answer.read()))
+            printed = answer.read()
         os.waitpid(child, 0)
-        result.pop("invocation", None)
-        return result
+        return printed
 
     def fill(self, request: dict[str, Any]) -> dict[str, Any]:
         """Put UUIDs where a request has {uuid0} and so on."""

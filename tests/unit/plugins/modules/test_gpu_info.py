@@ -6,6 +6,8 @@
 
 from __future__ import annotations
 
+import ctypes
+import sys
 from typing import Any
 
 import pytest
@@ -92,6 +94,33 @@ def test_why_nvml_cannot_be_used(host: Host, case: dict[str, Any], code: str, te
     assert told["reason_code"] == code
     assert text in told["reason"]
     assert told["gpus"] == []
+
+
+@pytest.mark.parametrize(
+    ("case", "code", "text"),
+    [
+        ({}, "binding_missing", "nvidia-ml-py is not installed for"),
+        ({"driver": "none"}, "not_installed", "(NVML error 12): libnvidia-ml.so.1 is not on this host: install"),
+        ({"faults": ["nvmlInit 9"]}, "not_loaded", "Driver Not Loaded (NVML error 9): "),
+    ],
+)
+def test_a_driver_that_does_not_work_comes_before_a_missing_binding(
+    host: Host, monkeypatch: pytest.MonkeyPatch, case: dict[str, Any], code: str, text: str
+) -> None:
+    monkeypatch.setitem(sys.modules, "pynvml", None)
+    host.set_up({"gpus": ["A10G"], **case})
+    told = host.run("gpu_info", {})
+    assert told["reason_code"] == code
+    assert text in told["reason"]
+
+
+def test_without_library_and_binding_the_driver_is_told(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
+    def missing(name: str) -> None:
+        raise OSError(f"{name}: cannot open shared object file")
+
+    monkeypatch.setitem(sys.modules, "pynvml", None)
+    monkeypatch.setattr(ctypes, "CDLL", missing)
+    assert host.run("gpu_info", {})["reason_code"] == "not_installed"
 
 
 def test_a_driver_replaced_under_its_module(host: Host) -> None:
