@@ -7,6 +7,7 @@ import testinfra
 from testinfra.host import Host
 
 UNIT = "gpu-tuning.service"
+DAEMON = "nvidia-persistenced.service"
 # Of a host in the inventory, the code name of its Debian.
 PLAIN, TUNED = "bookworm", "trixie"
 
@@ -68,7 +69,9 @@ def test_clocks_are_the_nearest_to_those_declared(tuned: Host) -> None:
 def test_the_daemon_holds_the_mode_as_the_user_of_its_package(tuned: Host) -> None:
     process = tuned.process.get(comm="nvidia-persiste")
     assert process.user == "nvpd"
-    assert process.args.split() == ["/usr/bin/nvidia-persistenced", "--user", "nvpd", "--persistence-mode"]
+    assert "--no-persistence-mode" not in process.args
+    command = tuned.check_output(f"systemctl show --property ExecStart {DAEMON}")
+    assert "argv[]=/usr/bin/nvidia-persistenced --user nvpd --persistence-mode ;" in command
 
 
 def test_the_unit_alone_sets_the_mode_where_there_is_no_daemon(plain: Host) -> None:
