@@ -26,7 +26,7 @@ METADATA_ADDRESS = "169.254.169.254"
 INSTANCE_LABEL = "digital_twin.instance"
 VPC_LABEL = "digital_twin.vpc"
 ADDRESS_LABEL = "digital_twin.address"
-FIRST_HOST = 4  # below lie the router, the registry and the package archive, as a VPC keeps its first four for itself
+FIRST_HOST = 5  # below lie the router, the registry, the package archive and the metadata service
 STOP_SECONDS = 20
 # Where sandboxes take their networks from; the first free /24 is used. 172.29 to 172.31 are rare in offices and homes.
 POOL = [ipaddress.ip_network(f"172.{second}.0.0/16") for second in (29, 30, 31)]

@@ -1,0 +1,8 @@
+#!/bin/sh
+# Another driver is installed, and the one before it still loaded: the version is in the names of its libraries.
+set -eu
+
+cd /usr/lib/*-linux-gnu/nvidia/current
+for library in libcuda libnvidia-ml; do
+  for file in $library.so.[0-9]*.*; do cp "$file" "$library.so.${file#$library.so.}.1"; done
+done

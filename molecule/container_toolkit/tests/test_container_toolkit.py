@@ -1,0 +1,151 @@
+"""The effects of role container_toolkit, as those who start containers would see them."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from testinfra.host import Host
+
+PACKAGES = [
+    "libnvidia-container-tools",
+    "libnvidia-container1",
+    "nvidia-container-toolkit",
+    "nvidia-container-toolkit-base",
+]
+COMPOSE = """
+services:
+  gpu:
+    image: bare:bones
+    command: [nvidia-smi, -L]
+    network_mode: none
+    deploy:
+      resources:
+        reservations:
+          devices: [{driver: cdi, device_ids: [nvidia.com/gpu=all], capabilities: [gpu]}]
+"""
+
+
+def is_debian12(host: Host) -> bool:
+    """Say whether this is the host whose GPUs changed."""
+    return bool(host.system_info.codename == "bookworm")
+
+
+def info(host: Host) -> dict[str, Any]:
+    """Return what the engine says of itself on its socket."""
+    answer = host.check_output("curl --silent --fail --unix-socket /run/docker.sock http://docker/info")
+    return dict(json.loads(answer))
+
+
+def specification(host: Host) -> dict[str, Any]:
+    """Return the specification, from where this host wants it."""
+    path = "/run/cdi/gpus.yaml" if is_debian12(host) else "/run/cdi/nvidia.yaml"
+    return dict(json.loads(host.file(path).content_string.removeprefix("---\n")))
+
+
+def started_by_unit(host: Host, unit: str) -> int:
+    """Return when a unit's process last started, in microseconds since the boot."""
+    return int(host.check_output(f"systemctl show {unit} -P ExecMainStartTimestampMonotonic"))
+
+
+@pytest.fixture
+def project(host: Host) -> Iterator[str]:
+    """Write a Compose project and yield the command that speaks to it."""
+    host.run_test("mkdir -p /srv/probe")
+    host.run_test("echo %s > /srv/probe/compose.yaml", COMPOSE)
+    compose = "docker compose --project-directory /srv/probe"
+    yield compose
+    host.run_test(f"{compose} down --timeout 1")
+
+
+def test_the_hosts_have_the_gpus_that_were_put_in(host: Host) -> None:
+    names = re.findall(r"GPU \d+: (?:NVIDIA )?(?:Tesla )?(\w+)", host.check_output("nvidia-smi -L"))
+    assert names == (["T4", "V100", "T4"] if is_debian12(host) else ["A10G"])
+
+
+def test_the_specification_names_them_since_the_boot(host: Host) -> None:
+    uuids = re.findall(r"UUID: (GPU-[^)]+)", host.check_output("nvidia-smi -L"))
+    names = [device["name"] for device in specification(host)["devices"]]
+    assert set(names) == {"all", *uuids, *(str(index) for index in range(len(uuids)))}
+    assert started_by_unit(host, "nvidia-cdi-refresh") > 0
+
+
+def test_the_specification_is_made_of_the_driver_that_is_installed_now(host: Host) -> None:
+    driver = host.check_output("nvidia-smi --query-gpu=driver_version --format=csv,noheader").splitlines()[0]
+    paths = [mount["hostPath"] for mount in specification(host)["containerEdits"]["mounts"]]
+    libraries = [path for path in paths if re.search(r"\.so\.\d+\.\d", path)]
+    assert any("/libnvidia-ml.so." in path for path in libraries)
+    assert all(path.endswith(f".so.{driver}") for path in libraries)
+    if not is_debian12(host):
+        assert driver.count(".") == 3, "without another driver than Debian's this test proves nothing"
+
+
+def test_nothing_else_was_written_where_engines_look(host: Host) -> None:
+    assert len(host.file("/run/cdi").listdir()) == 1
+    assert not host.file("/etc/cdi").exists
+
+
+def test_a_container_has_its_gpus_again_after_a_reboot(host: Host) -> None:
+    state = json.loads(host.check_output("docker inspect survivor"))[0]["State"]
+    assert state["Running"], state
+    assert host.check_output("docker exec survivor nvidia-smi -L") == host.check_output("nvidia-smi -L")
+
+
+def test_a_container_keeps_its_gpus_when_systemd_reloads(host: Host) -> None:
+    pid = json.loads(host.check_output("docker inspect survivor"))[0]["State"]["Pid"]
+    host.check_output("systemctl daemon-reload")
+    assert json.loads(host.check_output("docker inspect survivor"))[0]["State"]["Pid"] == pid
+    assert host.check_output("docker exec survivor nvidia-smi -L") == host.check_output("nvidia-smi -L")
+    host.check_output("docker exec survivor sh -c ': < /dev/nvidia0 && : < /dev/nvidiactl'")
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    ["--device nvidia.com/gpu=0", "--runtime nvidia --env NVIDIA_VISIBLE_DEVICES=0"],
+    ids=["cdi", "runtime"],
+)
+def test_a_container_that_wants_one_gpu_gets_one(host: Host, arguments: str) -> None:
+    command = f"docker run --rm --network none {arguments} bare:bones sh -c 'echo /dev/nvidia[0-9]*'"
+    assert host.check_output(command) == "/dev/nvidia0"
+
+
+def test_the_runtime_gives_nothing_to_those_who_do_not_ask(host: Host) -> None:
+    command = "docker run --rm --network none --runtime nvidia bare:bones sh -c 'echo /dev/nvidia*'"
+    assert host.check_output(command) == "/dev/nvidia*"
+
+
+def test_compose_gives_gpus_through_cdi(host: Host, project: str) -> None:
+    assert host.check_output(f"{project} run --rm gpu") == host.check_output("nvidia-smi -L")
+
+
+def test_options_that_nobody_declares_survive(host: Host) -> None:
+    options = json.loads(host.file("/etc/docker/daemon.json").content_string)
+    assert options["debug"] is True
+    assert options["features"] == {"containerd-snapshotter": False, "cdi": True}
+    assert options["labels"] == ["planted=yes"]
+    assert options["runtimes"] == {
+        "other": {"path": "/usr/sbin/runc"},
+        "nvidia": {"path": "nvidia-container-runtime", "args": []},
+    }
+    assert {"nvidia", "other"} <= info(host)["Runtimes"].keys()
+    assert info(host)["DefaultRuntime"] == "runc"
+    assert info(host)["CDISpecDirs"]
+
+
+def test_the_toolkit_does_not_rise_by_itself(host: Host) -> None:
+    offered = host.check_output("apt-cache madison nvidia-container-toolkit")
+    assert "1.19.1-1" in offered, "without a newer version this test proves nothing"
+    for package in PACKAGES:
+        assert host.package(package).version == "1.18.2-1"
+        assert "Candidate: 1.18.2-1" in host.check_output(f"apt-cache policy {package}")
+    assert "nvidia" not in host.check_output("apt-get --simulate dist-upgrade | grep ^Inst || true")
+    assert sorted(host.check_output("apt-mark showhold").split()) == PACKAGES
+
+
+def test_verify_left_nothing_behind(host: Host) -> None:
+    assert host.check_output("docker ps --all --format '{{.Names}}'") == "survivor"
+    assert host.check_output("docker images --format '{{.Repository}}:{{.Tag}}'") == "bare:bones"
+    assert host.check_output("find /tmp -name '*.tar'") == ""
