@@ -1,4 +1,3 @@
-#!/usr/bin/env python3
 """Stands in for NVIDIA's nvidia-ctk and nvidia-container-runtime, by the name under which it is called.
 
 What it describes are a host's simulated GPUs: the files of the driver that Debian's packages installed, the simulation
