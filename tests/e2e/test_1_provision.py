@@ -54,16 +54,11 @@ def test_bad_input_is_refused_before_the_first_write(cloud: Cloud, case: dict[st
     assert cloud.mutating_calls() == []
 
 
-@pytest.mark.parametrize(
-    "moments",
-    [pytest.param(["CreateVpc", "RunInstances"], id="two"), pytest.param(MOMENTS, id="all", marks=pytest.mark.full)],
-)
-def test_killed_at_any_moment_it_converges(
-    cloud: Cloud, empty_account: set[tuple[str, str]], tmp_path: Path, moments: list[str]
-) -> None:
+@pytest.mark.full
+def test_killed_at_any_moment_it_converges(cloud: Cloud, empty_account: set[tuple[str, str]], tmp_path: Path) -> None:
     variables: dict[str, Any] = {"aws_infrastructure_name": "killed", "aws_infrastructure_instance_count": 1}
     words = ["ansible-playbook", "playbooks/provision.yml", "-e", json.dumps(variables)]
-    for moment in moments:
+    for moment in MOMENTS:
         cloud.control("DELETE", "calls")
         kill_when(words, cloud.environment, tmp_path / "log", partial(cloud.was_asked, moment), moment)
     cloud.playbook("playbooks/provision.yml", **variables).must_succeed()
