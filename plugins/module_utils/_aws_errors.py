@@ -37,7 +37,16 @@ CREDENTIAL_CODES = {
     "SignatureDoesNotMatch",
     "UnrecognizedClientException",
 }
-THROTTLING_CODES = {"RequestLimitExceeded", "SlowDown", "Throttling", "ThrottlingException", "TooManyRequestsException"}
+THROTTLING_CODES = {
+    "LimitExceeded",
+    "LimitExceededException",
+    "RequestLimitExceeded",
+    "SlowDown",
+    "ThrottledException",
+    "Throttling",
+    "ThrottlingException",
+    "TooManyRequestsException",
+}
 # By name: not every version of botocore that is supported has all of these exceptions.
 CREDENTIAL_ERRORS = {
     "CredentialRetrievalError",

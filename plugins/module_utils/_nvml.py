@@ -22,6 +22,7 @@ from typing import Any
 INVALID_ARGUMENT = 2
 NOT_SUPPORTED = 3
 NO_PERMISSION = 4
+NOT_FOUND = 6
 DRIVER_NOT_LOADED = 9
 LIBRARY_NOT_FOUND = 12
 FUNCTION_NOT_FOUND = 13
@@ -288,9 +289,6 @@ def read_clocks(session: Session, handle: Any) -> dict[str, Any]:
 def read_modes(session: Session, handle: Any) -> dict[str, Any]:
     """Return the modes a GPU is in, and what slows it down."""
     ecc = session.ask("nvmlDeviceGetEccMode", handle) or (None, None)
-    reasons = session.ask("nvmlDeviceGetCurrentClocksEventReasons", handle)
-    if reasons is None:
-        reasons = session.ask("nvmlDeviceGetCurrentClocksThrottleReasons", handle)
     return {
         "persistence_mode": as_bool(session.ask("nvmlDeviceGetPersistenceMode", handle)),
         "ecc_current": as_bool(ecc[0]),
@@ -298,10 +296,16 @@ def read_modes(session: Session, handle: Any) -> dict[str, Any]:
         "ecc_default": as_bool(session.ask("nvmlDeviceGetDefaultEccMode", handle)),
         "compute_mode": COMPUTE_MODES.get(session.ask("nvmlDeviceGetComputeMode", handle)),
         "virtualization_mode": VIRTUALIZATION_MODES.get(session.ask("nvmlDeviceGetVirtualizationMode", handle)),
-        "throttle_reasons": None
-        if reasons is None
-        else [name for bit, name in THROTTLE_REASONS.items() if reasons & bit],
+        "throttle_reasons": read_throttle_reasons(session, handle),
     }
+
+
+def read_throttle_reasons(session: Session, handle: Any) -> list[str] | None:
+    """Return what keeps the clocks from being higher, as values of ``THROTTLE_REASONS``."""
+    reasons = session.ask("nvmlDeviceGetCurrentClocksEventReasons", handle)
+    if reasons is None:
+        reasons = session.ask("nvmlDeviceGetCurrentClocksThrottleReasons", handle)
+    return None if reasons is None else [name for bit, name in THROTTLE_REASONS.items() if reasons & bit]
 
 
 def as_text(value: Any) -> str | None:

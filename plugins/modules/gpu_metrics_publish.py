@@ -1,0 +1,262 @@
+#!/usr/bin/python
+# Copyright (c) the digital_twin.robotics_lab maintainers
+# GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""Ansible module that publishes one sample of a host's GPUs to CloudWatch."""
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: gpu_metrics_publish
+version_added: 1.0.0
+short_description: Publish one sample of a host's NVIDIA GPUs to CloudWatch
+description:
+  - Reads every GPU of the host once through NVML, and publishes what it reads to Amazon CloudWatch in one request.
+  - In check mode the sample is taken and returned, and nothing is published.
+  - For hosts on which no service shall run, for a cron job, or to look at what the role
+    P(digital_twin.robotics_lab.gpu_metrics#role) would publish. The same code does both.
+  - What a GPU or its driver does not have is left out. It is never published as 0.
+options:
+  namespace:
+    description: The namespace of the metrics.
+    type: str
+    default: DigitalTwin
+  instance_id:
+    description:
+      - The value of the dimension C(InstanceId).
+      - Left out, the metadata service of EC2 is asked.
+    type: str
+  dimensions:
+    description: More dimensions for every metric, names and values.
+    type: dict
+    default: {}
+  metrics:
+    description:
+      - What to publish. C(Heartbeat) is 1 when every GPU answered, else 0, and the only metric without the dimension
+        C(GpuIndex).
+    type: list
+    elements: str
+    choices:
+      - GPUUtilization
+      - GPUMemoryUsed
+      - GPUMemoryUsedPercent
+      - GPUMemoryUtilization
+      - GPUPowerDraw
+      - GPUTemperature
+      - GPUSMClock
+      - GPUThrottled
+      - GPUEncoderUtilization
+      - GPUDecoderUtilization
+      - GPUECCErrorsCorrected
+      - GPUECCErrorsUncorrected
+      - GPURemappedRows
+      - Heartbeat
+    default:
+      - GPUUtilization
+      - GPUMemoryUsed
+      - GPUMemoryUsedPercent
+      - GPUPowerDraw
+      - GPUTemperature
+      - Heartbeat
+  high_resolution:
+    description: Whether CloudWatch keeps the second of the sample, or else its minute.
+    type: bool
+    default: false
+extends_documentation_fragment:
+  - amazon.aws.common.modules
+  - amazon.aws.region.modules
+  - amazon.aws.boto3
+requirements:
+  - The Python package C(nvidia-ml-py), for the Python that the module runs in.
+attributes:
+  check_mode:
+    description: Takes the sample and publishes nothing.
+    support: full
+  diff_mode:
+    description: Returns no difference, as a sample replaces nothing.
+    support: none
+  idempotent:
+    description: Each run publishes a sample.
+    support: none
+notes:
+  - A caller needs the permission C(cloudwatch:PutMetricData).
+seealso:
+  - module: digital_twin.robotics_lab.gpu_info
+  - name: PutMetricData
+    description: What CloudWatch takes.
+    link: https://docs.aws.amazon.com/AmazonCloudWatch/latest/APIReference/API_PutMetricData.html
+author:
+  - The digital_twin.robotics_lab maintainers (@digital-twin)
+"""
+
+EXAMPLES = r"""
+- name: Publish a sample now
+  digital_twin.robotics_lab.gpu_metrics_publish:
+    region: eu-central-1
+
+- name: Look at what would be published
+  digital_twin.robotics_lab.gpu_metrics_publish:
+    instance_id: workstation-7
+  check_mode: true
+  register: sample
+
+- name: Publish two metrics of a host outside AWS, in a namespace of its own
+  digital_twin.robotics_lab.gpu_metrics_publish:
+    namespace: Lab/Workstations
+    instance_id: workstation-7
+    dimensions: {Room: "1.07"}
+    metrics: [GPUUtilization, GPUTemperature]
+    region: eu-central-1
+"""
+
+RETURN = r"""
+healthy:
+  description: Whether NVML worked and every GPU answered.
+  returned: always
+  type: bool
+  sample: true
+problems:
+  description: Why not, one sentence each.
+  returned: always
+  type: list
+  elements: str
+  sample: []
+instance_id:
+  description: The value of the dimension C(InstanceId).
+  returned: always
+  type: str
+  sample: i-0123456789abcdef0
+gpus:
+  description: What each GPU read, by its NVML index. Units are those of RV(metrics).
+  returned: always
+  type: dict
+  sample: {"0": {"GPUUtilization": 42.0, "GPUMemoryUsed": 6411.0, "GPUTemperature": 47}}
+metrics:
+  description: What is published.
+  returned: always
+  type: list
+  elements: dict
+  contains:
+    name:
+      description: The metric's name.
+      type: str
+      sample: GPUUtilization
+    dimensions:
+      description: Its dimensions, names and values.
+      type: dict
+      sample: {InstanceId: i-0123456789abcdef0, GpuIndex: "0"}
+    value:
+      description: Its value. Power is in watts, temperature in degrees Celsius, a clock in MHz.
+      type: float
+      sample: 42.0
+    unit:
+      description: Its unit in CloudWatch, which knows no watts, degrees and hertz.
+      type: str
+      sample: Percent
+    timestamp:
+      description: Seconds since the epoch of the second, or minute, that it counts for.
+      type: int
+      sample: 1796083200
+"""
+
+import contextlib
+from typing import Any
+
+# AnsibleAWSModule says that botocore is missing before anything of it is used.
+with contextlib.suppress(ImportError):
+    from botocore.exceptions import BotoCoreError, ClientError
+
+from ansible_collections.amazon.aws.plugins.module_utils.modules import AnsibleAWSModule
+from ansible_collections.digital_twin.robotics_lab.plugins.module_utils._cloudwatch import (
+    CloudWatch,
+    Datum,
+    LaterError,
+    RefusedError,
+    datums_of,
+)
+from ansible_collections.digital_twin.robotics_lab.plugins.module_utils._gpu_metrics import (
+    DEFAULT_METRICS,
+    UNITS,
+    Sample,
+    Sampler,
+)
+from ansible_collections.digital_twin.robotics_lab.plugins.module_utils._instance_identity import (
+    IdentityUnknownError,
+    read_identity,
+)
+
+SPEC: dict[str, dict[str, Any]] = {
+    "namespace": {"type": "str", "default": "DigitalTwin"},
+    "instance_id": {"type": "str"},
+    "dimensions": {"type": "dict", "default": {}},
+    "metrics": {"type": "list", "elements": "str", "choices": list(UNITS), "default": list(DEFAULT_METRICS)},
+    "high_resolution": {"type": "bool", "default": False},
+}
+
+
+def take_sample(metrics: list[str]) -> Sample:
+    """Read every GPU once."""
+    sampler = Sampler(metrics)
+    try:
+        return sampler.sample()
+    finally:
+        sampler.close()
+
+
+def describe(datum: Datum) -> dict[str, Any]:
+    """Return a datum of a single sample as the module returns it."""
+    ((value, _count),) = datum.values
+    return {
+        "name": datum.name,
+        "dimensions": dict(datum.dimensions),
+        "value": value,
+        "unit": UNITS[datum.name],
+        "timestamp": datum.time,
+    }
+
+
+def publish(module: AnsibleAWSModule, datums: list[Datum]) -> None:
+    """Send one request.
+
+    Raises:
+        LaterError: CloudWatch may take it later.
+        RefusedError: it never will.
+    """
+    cloudwatch = CloudWatch(
+        module.params["namespace"], module.params["region"] or "", lambda: module.client("cloudwatch")
+    )
+    cloudwatch.put(datums)
+
+
+def main() -> None:
+    """Sample, and publish."""
+    module = AnsibleAWSModule(argument_spec=SPEC, supports_check_mode=True)
+    params = module.params
+    try:
+        instance_id = params["instance_id"] or read_identity().instance_id
+    except IdentityUnknownError as error:
+        module.fail_json(msg=f"instance_id: not set, and {error}; do: set it, to any name outside AWS")
+    sample = take_sample(params["metrics"])
+    dimensions = {"InstanceId": instance_id, **{name: str(value) for name, value in params["dimensions"].items()}}
+    datums = datums_of([sample], params["metrics"], dimensions, high_resolution=params["high_resolution"])
+    result = {
+        "healthy": sample.healthy,
+        "problems": list(sample.problems),
+        "instance_id": instance_id,
+        "gpus": sample.gpus,
+        "metrics": [describe(datum) for datum in datums],
+    }
+    if module.check_mode or not datums:
+        module.exit_json(changed=False, **result)
+    try:
+        publish(module, datums)
+    except (LaterError, RefusedError) as error:
+        module.fail_json(msg=f"The sample was not published: {error}", **result)
+    except (BotoCoreError, ClientError) as error:
+        module.fail_json_aws(error, msg="The sample was not published")
+    module.exit_json(changed=True, **result)
+
+
+if __name__ == "__main__":
+    main()
