@@ -5,36 +5,83 @@ A rule names what it hits (service, action, zones, instance types), how often (c
 
 from __future__ import annotations
 
+import json
 import random
 import threading
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 from xml.sax.saxutils import escape
 
+from sandbox.cloud import cbor
 from sandbox.errors import SandboxError
 
-KINDS = ("throttling", "capacity", "error", "timeout", "denied")
+KINDS = ("throttling", "capacity", "error", "unavailable", "expired", "invalid", "denied", "timeout", "lost")
+# These two close the connection: before the call was carried out, and after it.
+CLOSING = ("timeout", "lost")
+
+
+@dataclass(frozen=True)
+class Refusal:
+    """An error as AWS names it.
+
+    :param status: of the HTTP answer.
+    :param code: what boto3 shows.
+    :param text: the message, with ``{service}``, ``{action}``, ``{zone}`` and ``{type}`` of the call.
+    :param shape: the exception's name in JSON and CBOR, where a service that began with the query protocol has two.
+    """
+
+    status: int
+    code: str
+    text: str
+    shape: str = ""
+
+
 EC2_CODES = {
-    "throttling": (503, "RequestLimitExceeded", "Request limit exceeded."),
-    "capacity": (
+    "throttling": Refusal(503, "RequestLimitExceeded", "Request limit exceeded."),
+    "capacity": Refusal(
         500,
         "InsufficientInstanceCapacity",
         "We currently do not have sufficient {type} capacity in the Availability Zone you requested ({zone}).",
     ),
-    "error": (500, "InternalError", "An internal error has occurred"),
-    "denied": (403, "UnauthorizedOperation", "You are not authorized to perform this operation: {service}:{action}"),
+    "error": Refusal(500, "InternalError", "An internal error has occurred"),
+    "unavailable": Refusal(503, "Unavailable", "The service is temporarily unavailable."),
+    "expired": Refusal(400, "RequestExpired", "Request has expired."),
+    "invalid": Refusal(400, "InvalidParameterValue", "A value of the request is invalid."),
+    "denied": Refusal(
+        403, "UnauthorizedOperation", "You are not authorized to perform this operation: {service}:{action}"
+    ),
 }
 OTHER_CODES = {
-    "throttling": (400, "ThrottlingException", "Rate exceeded"),
-    "error": (500, "InternalFailure", "The request processing has failed because of an unknown error"),
-    "denied": (403, "AccessDenied", "User is not authorized to perform: {service}:{action}"),
+    "throttling": Refusal(400, "ThrottlingException", "Rate exceeded"),
+    "error": Refusal(500, "InternalFailure", "The request processing has failed because of an unknown error"),
+    "unavailable": Refusal(503, "ServiceUnavailable", "The server has failed for the moment."),
+    "expired": Refusal(403, "ExpiredToken", "The security token included in the request is expired"),
+    "invalid": Refusal(400, "InvalidParameterValue", "A value of the request is invalid."),
+    "denied": Refusal(403, "AccessDenied", "User is not authorized to perform: {service}:{action}"),
+}
+# CloudWatch spoke the query protocol first: its newer protocols name an exception, and its old code in a header.
+CLOUDWATCH_CODES = {
+    "throttling": Refusal(400, "Throttling", "Rate exceeded", "ThrottlingException"),
+    "error": Refusal(
+        500,
+        "InternalServiceError",
+        "The request has failed due to an unknown error.",
+        "InternalServiceFault",
+    ),
+    "unavailable": replace(OTHER_CODES["unavailable"], shape="ServiceUnavailableException"),
+    "expired": replace(OTHER_CODES["expired"], shape="ExpiredTokenException"),
+    "invalid": replace(OTHER_CODES["invalid"], shape="InvalidParameterValueException"),
+    "denied": replace(OTHER_CODES["denied"], shape="AccessDeniedException"),
 }
 
 
 @dataclass(frozen=True)
 class Call:
-    """One request as the injector and the journal see it."""
+    """One request as the injector and the journal see it.
+
+    :param protocol: ``query``, ``json`` or ``cbor``.
+    """
 
     service: str
     action: str
@@ -55,6 +102,7 @@ class Rule:
     :param zones: only these availability zones; empty for all.
     :param types: only these instance types; empty for all.
     :param seconds: how long a time-out keeps the caller waiting before the connection is closed.
+    :param code: the error's code in place of the one that is usual for its kind.
     """
 
     kind: str
@@ -65,6 +113,7 @@ class Rule:
     zones: Sequence[str] = ()
     types: Sequence[str] = ()
     seconds: float = 30.0
+    code: str = ""
     hits: int = 0
 
     def __post_init__(self) -> None:
@@ -124,15 +173,29 @@ class Injector:
         return None
 
 
-def response(rule: Rule, call: Call, request_id: str) -> tuple[int, str, str]:
-    """Return status, content type and body in the form that the service's own protocol gives an error."""
-    table = EC2_CODES if call.service == "ec2" else OTHER_CODES
-    status, code, text = table.get(rule.kind) or EC2_CODES[rule.kind]
-    message = text.format(type=call.instance_type, zone=call.zone, service=call.service, action=call.action)
-    if call.protocol == "json":
-        body = f'{{"__type": "{code}", "message": "{message}"}}'
-        return status, "application/x-amz-json-1.1", body
-    error = f"<Error><Code>{code}</Code><Message>{escape(message)}</Message></Error>"
+def refusal(rule: Rule, call: Call) -> Refusal:
+    """Return the error that a rule means for a call."""
+    tables = {"ec2": EC2_CODES, "monitoring": CLOUDWATCH_CODES}
+    found = tables.get(call.service, OTHER_CODES).get(rule.kind) or EC2_CODES[rule.kind]
+    return replace(found, code=rule.code, shape="") if rule.code else found
+
+
+def response(found: Refusal, call: Call, request_id: str) -> tuple[int, list[tuple[str, str]], bytes]:
+    """Return status, headers and body in the form that the call's own protocol gives an error."""
+    message = found.text.format(type=call.instance_type, zone=call.zone, service=call.service, action=call.action)
+    headers = [("x-amzn-RequestId", request_id)]
+    if call.protocol in ("json", "cbor"):
+        name = found.shape or found.code
+        if call.service in cbor.SERVICES:
+            headers.append(("x-amzn-query-error", f"{found.code};{'Sender' if found.status < 500 else 'Receiver'}"))
+        if call.protocol == "cbor":
+            return found.status, [*headers, *cbor.HEADERS], cbor.encode_error(name, message)
+        body = json.dumps({"__type": name, "message": message})
+        return found.status, [*headers, ("Content-Type", "application/x-amz-json-1.1")], body.encode()
+    headers.append(("Content-Type", "text/xml"))
+    error = f"<Error><Code>{found.code}</Code><Message>{escape(message)}</Message></Error>"
     if call.service == "ec2":
-        return status, "text/xml", f"<Response><Errors>{error}</Errors><RequestID>{request_id}</RequestID></Response>"
-    return status, "text/xml", f"<ErrorResponse>{error}<RequestId>{request_id}</RequestId></ErrorResponse>"
+        body = f"<Response><Errors>{error}</Errors><RequestID>{request_id}</RequestID></Response>"
+    else:
+        body = f"<ErrorResponse>{error}<RequestId>{request_id}</RequestId></ErrorResponse>"
+    return found.status, headers, body.encode()

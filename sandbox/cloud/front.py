@@ -2,34 +2,78 @@
 
 from __future__ import annotations
 
+import contextlib
+import gzip
 import io
 import json
 import logging
 import re
+import socket
 import threading
 import time
 import uuid
+import zlib
 from collections import deque
 from collections.abc import Callable, Iterable
-from typing import Any
+from typing import Any, NoReturn, Protocol
 from urllib.parse import parse_qs
 
 from moto.core.models import DEFAULT_ACCOUNT_ID
 from moto.ec2.models import ec2_backends
 
-from sandbox.cloud import seed
-from sandbox.cloud.faults import Call, Injector, Rule, response
-from sandbox.cloud.reconciler import Reconciler
+from sandbox.cloud import cbor, seed
+from sandbox.cloud.faults import CLOSING, Call, Injector, Rule, refusal, response
 from sandbox.errors import SandboxError
 
 LOG = logging.getLogger(__name__)
 CONTROL = "/_sandbox/"
 JOURNAL_LENGTH = 20000
 READS = ("Describe", "Get", "List", "Head", "Lookup", "Simulate", "Batch")
+# What hosts send by themselves, minute by minute: it changes no resource, and "this run changed nothing" stays provable
+# while they send it.
+TELEMETRY = ("PutMetricData",)
 
 Environ = dict[str, Any]
 StartResponse = Callable[..., Any]
 Application = Callable[[Environ, StartResponse], Iterable[bytes]]
+
+
+class Hosts(Protocol):
+    """What follows the calls that change EC2: ``sandbox.cloud.reconciler.Reconciler``."""
+
+    def follow(self) -> None:
+        """Bring the hosts to the state that their instances have."""
+
+    def reboot(self, ids: Iterable[str]) -> None:
+        """Reboot the hosts of these instances."""
+
+
+class NoHosts:
+    """Stands where hosts would follow, for a cloud without them."""
+
+    def follow(self) -> None:
+        """Do nothing."""
+
+    def reboot(self, ids: Iterable[str]) -> None:
+        """Do nothing."""
+
+
+def unpack(environ: Environ, body: bytes) -> bytes:
+    """Undo a request's compression; return the body as it was meant and change the headers.
+
+    :raises OSError, EOFError, zlib.error: the body is not what its header says.
+    """
+    if environ.get("HTTP_CONTENT_ENCODING") == "gzip":
+        del environ["HTTP_CONTENT_ENCODING"]
+        return gzip.decompress(body)
+    return body
+
+
+def count_datums(call: Call, body: bytes) -> int:
+    """Return how many datums a PutMetricData request holds; its body in JSON or in the query protocol."""
+    if call.protocol == "query":
+        return len(set(re.findall(rb"MetricData\.member\.(\d+)\.MetricName=", body)))
+    return len(json.loads(body or b"{}").get("MetricData", []))
 
 
 def identify(environ: Environ, body: bytes) -> tuple[Call, str, dict[str, list[str]]]:
@@ -37,8 +81,9 @@ def identify(environ: Environ, body: bytes) -> tuple[Call, str, dict[str, list[s
     scope = re.search(r"Credential=[^/]+/\d+/([^/]+)/([^/]+)/", environ.get("HTTP_AUTHORIZATION", ""))
     region, service = (scope[1], scope[2]) if scope else ("us-east-1", "unknown")
     target = environ.get("HTTP_X_AMZ_TARGET", "")
+    protocol = "cbor" if environ.get("HTTP_SMITHY_PROTOCOL") == "rpc-v2-cbor" else "json"
     if target:
-        return Call(service, target.rpartition(".")[2], protocol="json"), region, {}
+        return Call(service, target.rpartition(".")[2], protocol=protocol), region, {}
     fields = parse_qs(body.decode("utf-8", "replace")) if b"Action=" in body else parse_qs(environ["QUERY_STRING"])
     action = fields.get("Action", [f"{environ['REQUEST_METHOD']} {environ['PATH_INFO']}"])[0]
     zone = fields.get("Placement.AvailabilityZone", [""])[0]
@@ -56,64 +101,109 @@ def zone_of(region: str, subnet_id: str) -> str:
     return ""
 
 
+def hang_up(environ: Environ, why: str) -> NoReturn:
+    """Close the caller's connection without an answer.
+
+    :raises ConnectionAbortedError: always; the server takes it for a caller that left.
+    """
+    with contextlib.suppress(OSError):
+        environ["werkzeug.socket"].shutdown(socket.SHUT_RDWR)
+    raise ConnectionAbortedError(f"closed on purpose, {why}")
+
+
 class Front:
     """What answers on the sandbox's endpoint."""
 
-    def __init__(self, sandbox_id: str, moto: Application, reconciler: Reconciler) -> None:
-        """Put journal, faults and hosts in front of moto's application."""
+    def __init__(self, sandbox_id: str, moto: Application, hosts: Hosts | None = None) -> None:
+        """Put journal, faults and hosts in front of moto's application; without hosts nothing follows its calls."""
         self._id = sandbox_id
         self._moto = moto
-        self._reconciler = reconciler
-        self._injector = Injector()
+        self._hosts = hosts or NoHosts()
+        self.injector = Injector()
         self._journal: deque[dict[str, Any]] = deque(maxlen=JOURNAL_LENGTH)
-        self._ec2 = threading.RLock()
+        # moto's backends of these services are not made for several writers.
+        self._writing = {"ec2": threading.RLock(), "monitoring": threading.RLock()}
+        self._writing["iam"] = self._writing["ec2"]
         self._seeded: set[str] = set()
 
     def __call__(self, environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
         """Answer one request."""
         length = int(environ.get("CONTENT_LENGTH") or 0)
         body = environ["wsgi.input"].read(length) if length else b""
-        environ["wsgi.input"] = io.BytesIO(body)
         if environ["PATH_INFO"].startswith(CONTROL):
             return self._control(environ, body, start_response)
+        try:
+            body = unpack(environ, body)
+            if environ.get("HTTP_SMITHY_PROTOCOL") == "rpc-v2-cbor":
+                body = cbor.request_as_json(environ, body)
+        except (OSError, EOFError, ValueError, zlib.error) as error:
+            start_response("400 Bad Request", [("Content-Type", "text/plain")])
+            return [f"The body cannot be read: {error}\n".encode()]
+        environ["wsgi.input"] = io.BytesIO(body)
+        environ["CONTENT_LENGTH"] = str(len(body))
         call, region, fields = identify(environ, body)
-        rule = self._injector.decide(call)
-        self._journal.append(
-            {
-                "time": time.time(),
-                "service": call.service,
-                "action": call.action,
-                "region": region,
-                "mutating": not call.action.startswith(READS),
-                "fault": rule.kind if rule else None,
-            }
-        )
-        if rule:
-            return self._fail(rule, call, environ, start_response)
+        rule = self.injector.decide(call)
+        entry = {
+            "time": time.time(),
+            "service": call.service,
+            "action": call.action,
+            "region": region,
+            "mutating": not call.action.startswith((*READS, *TELEMETRY)),
+            "fault": rule.kind if rule else None,
+            "bytes": length,
+        }
+        if call.action == "PutMetricData":
+            entry["datums"] = count_datums(call, body)
+        self._journal.append(entry)
+        if rule and rule.kind == "timeout":
+            time.sleep(rule.seconds)
+            hang_up(environ, "the call was not carried out")
+        if rule and rule.kind not in CLOSING:
+            status, headers, answer = response(refusal(rule, call), call, str(uuid.uuid4()))
+            start_response(f"{status} Injected", headers)
+            return [answer]
+        if rule is None:
+            return self._answer(call, region, fields, environ, start_response)
+        list(self._answer(call, region, fields, environ, lambda *_: None))
+        hang_up(environ, "the call was carried out")
+
+    def calls(self) -> list[dict[str, Any]]:
+        """Return the journal: one entry a request, in the order in which they came."""
+        return list(self._journal)
+
+    def _answer(
+        self,
+        call: Call,
+        region: str,
+        fields: dict[str, list[str]],
+        environ: Environ,
+        start_response: StartResponse,
+    ) -> Iterable[bytes]:
+        """Have a call carried out, and let the hosts follow."""
         if call.service == "ssm" and region not in self._seeded:
             seed.seed_parameters(region)
             self._seeded.add(region)
-        if call.service not in ("ec2", "iam"):
+        if call.service not in self._writing:
             return self._moto(environ, start_response)
-        # moto's EC2 is not made for several writers, and the hosts are to follow before anyone looks.
-        with self._ec2:
+        with self._writing[call.service]:
+            if call.protocol == "cbor":
+                return self._answer_cbor(call, environ, start_response)
             answer = list(self._moto(environ, start_response))
-            if not call.action.startswith(READS):
-                self._reconciler.follow()
+            # The hosts are to follow before anyone looks.
+            if call.service != "monitoring" and not call.action.startswith(READS):
+                self._hosts.follow()
                 if call.action == "RebootInstances":
-                    self._reconciler.reboot(value[0] for key, value in fields.items() if key.startswith("InstanceId"))
+                    self._hosts.reboot(value[0] for key, value in fields.items() if key.startswith("InstanceId"))
         return answer
 
-    def _fail(self, rule: Rule, call: Call, environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
-        """Answer as AWS does on a bad day."""
-        if rule.kind == "timeout":
-            time.sleep(rule.seconds)
-            if connection := environ.get("werkzeug.socket"):
-                connection.close()
-            return []
-        status, content_type, text = response(rule, call, str(uuid.uuid4()))
-        start_response(f"{status} Injected", [("Content-Type", content_type)])
-        return [text.encode()]
+    def _answer_cbor(self, call: Call, environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
+        """Have a call carried out whose answer is to be CBOR."""
+        told: list[Any] = []
+        body = b"".join(self._moto(environ, lambda *arguments: told.extend(arguments)))
+        status, headers = told[:2]
+        kept = [(name, value) for name, value in headers if name.lower().startswith("x-amzn-")]
+        start_response(status, [*kept, *cbor.HEADERS])
+        return [cbor.answer_as_cbor(call.service, call.action, int(status.split()[0]), body)]
 
     def _control(self, environ: Environ, body: bytes, start_response: StartResponse) -> Iterable[bytes]:
         """Answer one request to the sandbox itself; a refusal is a 400 with one sentence."""
@@ -134,15 +224,15 @@ class Front:
             case ("GET", "health"):
                 return {"sandbox": self._id}
             case ("GET", "calls"):
-                return list(self._journal)
+                return self.calls()
             case ("DELETE", "calls"):
                 self._journal.clear()
             case ("GET", "faults"):
-                return self._injector.rules()
+                return self.injector.rules()
             case ("POST", "faults"):
-                self._injector.add(Rule(**data))
+                self.injector.add(Rule(**data))
             case ("DELETE", "faults"):
-                self._injector.clear()
+                self.injector.clear()
             case ("POST", "quotas"):
                 for code, value in data.items():
                     seed.set_quota(code, float(value))

@@ -1,0 +1,142 @@
+# Copyright (c) the digital_twin.robotics_lab maintainers
+# GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""CloudWatch within a test: moto behind the sandbox's front, on a loopback port, without hosts or containers."""
+
+from __future__ import annotations
+
+import threading
+from datetime import UTC, datetime
+from types import TracebackType
+from typing import Any, NamedTuple, Self
+
+import boto3
+from botocore.config import Config
+from moto.cloudwatch.models import cloudwatch_backends
+from moto.core.models import DEFAULT_ACCOUNT_ID
+from moto.moto_server.werkzeug_app import DomainDispatcherApplication, MotoRequestHandler, create_backend_app
+from werkzeug.serving import BaseWSGIServer, make_server
+
+from sandbox.cloud import metrics
+from sandbox.cloud.faults import Rule
+from sandbox.cloud.front import Front
+from sandbox.settings import REGION
+
+CREDENTIALS = {"aws_access_key_id": "test", "aws_secret_access_key": "test"}
+
+
+class Datum(NamedTuple):
+    """One value as CloudWatch keeps it; a value with a count of three is three of these.
+
+    Attributes:
+        timestamp: in UTC, as precise as it was sent.
+        resolution: in seconds, 1 or 60.
+    """
+
+    namespace: str
+    metric: str
+    dimensions: dict[str, str]
+    timestamp: datetime
+    value: float
+    unit: str | None
+    resolution: int
+
+
+class CloudWatch:
+    """A CloudWatch of its own, empty at the start; one at a time in a process, as moto's state is the process's.
+
+    ``with CloudWatch() as server:`` serves until the block ends.
+    """
+
+    def __init__(self, region: str = REGION) -> None:
+        """Take a port, without serving on it yet.
+
+        Args:
+            region: of the clients and of what ``datums`` shows.
+        """
+        metrics.install()
+        self.region = region
+        self._front = Front("test", DomainDispatcherApplication(create_backend_app))
+        self._server: BaseWSGIServer | None = None
+        self._thread = threading.Thread()
+        self._port = 0
+
+    def __enter__(self) -> Self:
+        """Start with nothing stored."""
+        cloudwatch_backends[DEFAULT_ACCOUNT_ID].reset()
+        self.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        """Stop serving."""
+        self.stop()
+
+    @property
+    def url(self) -> str:
+        """Where it answers, or did; the same after ``stop`` and ``start``."""
+        return f"http://127.0.0.1:{self._port}"
+
+    def start(self) -> None:
+        """Serve, on the port of the last time; nothing when it serves already."""
+        if self._server is None:
+            self._server = make_server(
+                "127.0.0.1", self._port, self._front, threaded=True, request_handler=MotoRequestHandler
+            )
+            self._port = self._server.server_port
+            self._thread = threading.Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.02})
+            self._thread.start()
+
+    def stop(self) -> None:
+        """Refuse connections from now on; what was stored is kept."""
+        if self._server is not None:
+            self._server.shutdown()
+            self._thread.join(timeout=10)
+            self._server.server_close()
+            self._server = None
+
+    def client(self, service: str = "cloudwatch", **settings: Any) -> Any:
+        """Return a boto3 client that asks once and does not try again.
+
+        Args:
+            service: as boto3 names it.
+            settings: what its Config is to hold besides or instead, such as ``read_timeout``.
+        """
+        config = Config(**{"retries": {"total_max_attempts": 1}, "read_timeout": 5, "connect_timeout": 5, **settings})
+        connect: Any = boto3.client
+        return connect(service, endpoint_url=self.url, region_name=self.region, config=config, **CREDENTIALS)
+
+    def fault(self, kind: str, **rule: Any) -> None:
+        """Have calls go wrong from now on, PutMetricData unless the rule names another action.
+
+        Args:
+            kind: one of ``sandbox.cloud.faults.KINDS``.
+            rule: further fields of ``sandbox.cloud.faults.Rule``, such as ``count``, ``seconds`` or ``code``.
+        """
+        self._front.injector.add(Rule(kind, **{"service": "monitoring", "action": "PutMetricData", **rule}))
+
+    def heal(self) -> None:
+        """Forget every fault."""
+        self._front.injector.clear()
+
+    def calls(self, action: str = "PutMetricData") -> list[dict[str, Any]]:
+        """Return the journal's entries of an action, oldest first: time, fault, bytes, datums and more."""
+        return [call for call in self._front.calls() if call["action"] == action]
+
+    def datums(self) -> list[Datum]:
+        """Return every value that is stored, in the order in which they came; statistic sets are left out."""
+        kept: list[Any] = cloudwatch_backends[DEFAULT_ACCOUNT_ID][self.region].metric_data
+        return [
+            Datum(
+                namespace=stored.namespace,
+                metric=stored.name,
+                dimensions={dimension.name: dimension.value for dimension in stored.dimensions},
+                timestamp=stored.timestamp.replace(tzinfo=UTC),
+                value=stored.value,
+                unit=stored.unit,
+                resolution=stored.storage_resolution,
+            )
+            for stored in kept
+            if hasattr(stored, "value")
+        ]

@@ -1,0 +1,178 @@
+# Copyright (c) the digital_twin.robotics_lab maintainers
+# GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The sandbox's CloudWatch, asked by boto3 in each protocol that a client of CloudWatch may speak."""
+
+from __future__ import annotations
+
+import socket
+from collections import Counter
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+from botocore.exceptions import ClientError, ConnectionClosedError, EndpointConnectionError
+
+from tests.support.cloudwatch import CloudWatch
+
+PROTOCOLS = {"json": "json", "query": "query", "cbor": "smithy-rpc-v2-cbor"}
+NOW = datetime.now(UTC).replace(microsecond=0)
+
+
+@pytest.fixture
+def server() -> Iterator[CloudWatch]:
+    with CloudWatch() as cloudwatch:
+        yield cloudwatch
+
+
+@pytest.fixture(params=PROTOCOLS)
+def protocol(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
+    """Make botocore speak one protocol."""
+    chosen = PROTOCOLS[request.param]
+    monkeypatch.setattr("botocore.model.PRIORITY_ORDERED_SUPPORTED_PROTOCOLS", [chosen])
+    return chosen
+
+
+def connect(server: CloudWatch, protocol: str, **settings: Any) -> Any:
+    client = server.client(**settings)
+    assert client.meta.service_model.resolved_protocol == protocol
+    return client
+
+
+def datum(**fields: Any) -> dict[str, Any]:
+    return {
+        "MetricName": "GPUUtilization",
+        "Dimensions": [{"Name": "InstanceId", "Value": "i-1"}, {"Name": "GpuIndex", "Value": "0"}],
+        "Timestamp": NOW,
+        "Unit": "Percent",
+        "Value": 1.0,
+        **fields,
+    }
+
+
+def put(client: Any, *data: dict[str, Any]) -> None:
+    client.put_metric_data(Namespace="DigitalTwin", MetricData=list(data))
+
+
+@pytest.mark.parametrize("compressed", [True, False])
+def test_values_are_kept_with_their_counts_and_time(server: CloudWatch, protocol: str, compressed: bool) -> None:
+    client = connect(server, protocol, request_min_compression_size_bytes=1 if compressed else 1048576)
+    values = datum(Values=[12.5, 99.0], Counts=[3.0, 1.0], StorageResolution=1, Timestamp=NOW - timedelta(days=13))
+    del values["Value"]
+    put(client, values, datum(MetricName="Heartbeat", Unit="None"))
+    stored = server.datums()
+    assert Counter((kept.metric, kept.value) for kept in stored) == {
+        ("GPUUtilization", 12.5): 3,
+        ("GPUUtilization", 99.0): 1,
+        ("Heartbeat", 1.0): 1,
+    }
+    assert stored[0].dimensions == {"InstanceId": "i-1", "GpuIndex": "0"}
+    assert (stored[0].timestamp, stored[0].unit, stored[0].resolution) == (NOW - timedelta(days=13), "Percent", 1)
+    assert stored[-1].timestamp == NOW
+    (call,) = server.calls()
+    assert (call["datums"], call["mutating"], call["fault"]) == (2, False, None)
+    assert call["bytes"] > 50
+
+
+def test_the_metrics_can_be_read(server: CloudWatch, protocol: str) -> None:
+    client = connect(server, protocol)
+    put(client, datum(Value=40.0), datum(Value=60.0))
+    (metric,) = client.list_metrics(Namespace="DigitalTwin")["Metrics"]
+    assert metric["MetricName"] == "GPUUtilization"
+    query = {
+        "Id": "m1",
+        "MetricStat": {
+            "Metric": {key: metric[key] for key in ("Namespace", "MetricName", "Dimensions")},
+            "Period": 60,
+            "Stat": "Average",
+        },
+    }
+    (result,) = client.get_metric_data(
+        MetricDataQueries=[query], StartTime=NOW - timedelta(minutes=5), EndTime=NOW + timedelta(minutes=5)
+    )["MetricDataResults"]
+    assert result["Values"] == [50.0]
+    assert all(isinstance(moment, datetime) for moment in result["Timestamps"])
+
+
+@pytest.mark.parametrize(
+    ("kind", "status", "code"),
+    [
+        ("throttling", 400, "Throttling"),
+        ("error", 500, "InternalServiceError"),
+        ("unavailable", 503, "ServiceUnavailable"),
+        ("expired", 403, "ExpiredToken"),
+        ("invalid", 400, "InvalidParameterValue"),
+        ("denied", 403, "AccessDenied"),
+    ],
+)
+def test_faults_are_understood(server: CloudWatch, protocol: str, kind: str, status: int, code: str) -> None:
+    server.fault(kind, count=1)
+    client = connect(server, protocol)
+    with pytest.raises(ClientError) as caught:
+        put(client, datum())
+    answer = caught.value.response
+    assert answer["Error"]["Code"] == code
+    assert answer["Error"]["Message"]
+    assert answer["ResponseMetadata"]["HTTPStatusCode"] == status
+    assert server.datums() == []
+    put(client, datum())
+    assert len(server.datums()) == 1
+    assert [call["fault"] for call in server.calls()] == [kind, None]
+
+
+def test_a_fault_can_have_a_code_of_its_own(server: CloudWatch, protocol: str) -> None:
+    server.fault("expired", code="ExpiredTokenException")
+    with pytest.raises(ClientError) as caught:
+        put(connect(server, protocol), datum())
+    assert caught.value.response["Error"]["Code"] == "ExpiredTokenException"
+
+
+def test_lost_is_carried_out_and_not_answered(server: CloudWatch, protocol: str) -> None:
+    server.fault("lost", count=1)
+    with pytest.raises(ConnectionClosedError):
+        put(connect(server, protocol), datum())
+    assert [kept.value for kept in server.datums()] == [1.0]
+
+
+def test_timeout_is_neither_carried_out_nor_answered(server: CloudWatch, protocol: str) -> None:
+    server.fault("timeout", seconds=0)
+    with pytest.raises(ConnectionClosedError):
+        put(connect(server, protocol), datum())
+    assert server.datums() == []
+
+
+def test_faults_can_be_healed(server: CloudWatch) -> None:
+    server.fault("unavailable")
+    server.heal()
+    put(server.client(), datum())
+    assert len(server.datums()) == 1
+
+
+def test_stop_refuses_connections_and_start_is_on_the_same_port(server: CloudWatch) -> None:
+    url, client = server.url, server.client()
+    put(client, datum())
+    server.stop()
+    with pytest.raises(EndpointConnectionError):
+        put(client, datum())
+    server.start()
+    put(client, datum())
+    assert server.url == url
+    assert len(server.datums()) == 2
+
+
+def test_each_server_starts_empty() -> None:
+    with CloudWatch() as server:
+        put(server.client(), datum())
+    with CloudWatch() as server:
+        assert not server.datums()
+        assert not server.calls()
+
+
+def test_a_body_that_is_no_gzip_is_refused(server: CloudWatch) -> None:
+    port = int(server.url.rpartition(":")[2])
+    with socket.create_connection(("127.0.0.1", port), timeout=5) as connection:
+        connection.sendall(b"POST / HTTP/1.0\r\nContent-Encoding: gzip\r\nContent-Length: 5\r\n\r\nhello")
+        answer = connection.makefile("rb").read()
+    assert answer.startswith(b"HTTP/1.0 400") or answer.startswith(b"HTTP/1.1 400")
+    assert b"The body cannot be read" in answer
