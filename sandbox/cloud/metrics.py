@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Iterable, Iterator
 from datetime import datetime, timedelta
@@ -104,13 +105,16 @@ def install() -> None:
     untyped.are_dimensions_same = same_dimensions
     backend: Any = models.CloudWatchBackend
     put = backend.put_metric_data
+    requests = itertools.count()
 
     def put_metric_data(self: Any, namespace: str, metric_data: list[dict[str, Any]]) -> None:
         check(namespace, metric_data)
+        request = next(requests)
         for datum in metric_data:
             known = len(self.metric_data)
             put(self, namespace, [datum])
             for stored in self.metric_data[known:]:
                 stored.storage_resolution = int(datum.get("StorageResolution") or 60)
+                stored.request = request
 
     backend.put_metric_data = put_metric_data

@@ -31,6 +31,7 @@ class Datum(NamedTuple):
     Attributes:
         timestamp: in UTC, as precise as it was sent.
         resolution: in seconds, 1 or 60.
+        request: numbers the requests; values of one number came together.
     """
 
     namespace: str
@@ -40,6 +41,7 @@ class Datum(NamedTuple):
     value: float
     unit: str | None
     resolution: int
+    request: int
 
 
 class CloudWatch:
@@ -136,6 +138,7 @@ class CloudWatch:
                 value=stored.value,
                 unit=stored.unit,
                 resolution=stored.storage_resolution,
+                request=stored.request,
             )
             for stored in kept
             if hasattr(stored, "value")

@@ -2,7 +2,7 @@
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""What the tests of lab_preflight and of its module utilities share."""
+"""What the tests of modules and of their utilities share: a lab, a local AWS, and a host with simulated GPUs."""
 
 from __future__ import annotations
 
@@ -21,6 +21,9 @@ from ansible_collections.digital_twin.robotics_lab.plugins.module_utils._lab_des
 from botocore.client import BaseClient
 from botocore.exceptions import ClientError
 from moto.server import ThreadedMotoServer
+
+from sandbox import nvml
+from tests.support.gpus import Host
 
 GOOD_DESCRIPTION: dict[str, Any] = {
     "name": "lab",
@@ -178,3 +181,17 @@ def cloud(moto_endpoint: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[Cloud
     yield local
     if local.asked:
         requests.post(f"{moto_endpoint}/moto-api/reset", timeout=30).raise_for_status()
+
+
+@pytest.fixture(scope="session")
+def nvml_library(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Compile the simulated NVML."""
+    folder = tmp_path_factory.mktemp("nvml")
+    nvml.build(folder)
+    return folder
+
+
+@pytest.fixture
+def host(nvml_library: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Host:
+    """Return a host without GPUs, until they are set up."""
+    return Host(nvml_library, tmp_path, monkeypatch)

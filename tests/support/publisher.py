@@ -1,0 +1,135 @@
+# Copyright (c) the digital_twin.robotics_lab maintainers
+# GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The publisher of GPU metrics as a process, as its unit starts it, with simulated GPUs and the tests' CloudWatch."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from sandbox.nvml import PROGRAM, Gpus
+from sandbox.waiting import wait_until
+from tests.support.project import ROOT, clean_environment
+
+MODULE = "ansible_collections.digital_twin.robotics_lab.plugins.module_utils._gpu_publisher"
+INSTANCE = "i-0123456789abcdef0"
+SECONDS = 40
+
+# Python's own hook: the process has a clock that a test can set, by seconds in a file.
+CLOCK = """
+import os, time
+_true = time.time
+def _shifted():
+    with open(os.environ["TEST_CLOCK"]) as offset:
+        return _true() + float(offset.read() or 0)
+time.time = _shifted
+"""
+
+
+@dataclass
+class Publisher:
+    """The process, and what it is told.
+
+    Attributes:
+        folder: where its spool, settings and journal lie.
+        settings: fields of the service's settings, besides those that every test wants.
+        environment: variables of the process, besides those of the simulated GPUs.
+    """
+
+    folder: Path
+    gpus: Gpus
+    endpoint: str
+    settings: dict[str, Any] = field(default_factory=dict)
+    environment: dict[str, str] = field(default_factory=dict)
+    process: subprocess.Popen[str] | None = None
+
+    @property
+    def spool(self) -> Path:
+        return self.folder / "spool"
+
+    @property
+    def journal(self) -> Path:
+        return self.folder / "journal"
+
+    def start(self, text: str = "") -> None:
+        """Start it, and return at once; with this text as its settings, if there is one."""
+        file = self.folder / "settings.json"
+        settings = {
+            "namespace": "DigitalTwin",
+            "spool": str(self.spool),
+            "region": "us-east-1",
+            "instance_id": INSTANCE,
+            "endpoint_url": self.endpoint,
+            "sample_interval": 0.1,
+            "flush_interval": 1,
+            "backoff": 0.2,
+            "backoff_max": 0.5,
+            **self.settings,
+        }
+        file.write_text(text or json.dumps(settings), encoding="utf-8")
+        credentials = {"AWS_ACCESS_KEY_ID": "test", "AWS_SECRET_ACCESS_KEY": "test"}
+        environment = {**clean_environment(), **credentials, **self.gpus.environment, **self.environment}
+        path = [environment.get("PYTHONPATH", ""), str(ROOT / ".collections")]
+        environment["PYTHONPATH"] = os.pathsep.join(filter(None, path))
+        with self.journal.open("ab") as output:
+            self.process = subprocess.Popen(
+                [sys.executable, "-m", MODULE, str(file)], env=environment, stdout=output, stderr=output, text=True
+            )
+
+    def shift_clock(self, seconds: float) -> None:
+        """Set its clock so many seconds ahead of the true one; before it starts or while it runs."""
+        if "TEST_CLOCK" not in self.environment:
+            (self.folder / "hook").mkdir()
+            (self.folder / "hook" / "sitecustomize.py").write_text(CLOCK, encoding="utf-8")
+            self.environment["PYTHONPATH"] = str(self.folder / "hook")
+            self.environment["TEST_CLOCK"] = str(self.folder / "clock")
+        scratch = self.folder / "clock.new"
+        scratch.write_text(str(seconds), encoding="utf-8")
+        scratch.replace(self.folder / "clock")
+
+    @property
+    def running(self) -> subprocess.Popen[str]:
+        assert self.process is not None, "it was never started"
+        return self.process
+
+    def stop(self) -> int:
+        """Ask it to end as systemd does, and return its exit status."""
+        self.running.send_signal(signal.SIGTERM)
+        return self.running.wait(timeout=SECONDS)
+
+    def kill(self) -> None:
+        """End it at once, wherever it is."""
+        self.running.kill()
+        self.running.wait(timeout=SECONDS)
+
+    def says(self) -> str:
+        """Return all that it said, without systemd's priorities."""
+        return re.sub(r"(?m)^<\d>", "", self.journal.read_text(encoding="utf-8")) if self.journal.exists() else ""
+
+    def wait_for(self, text: str) -> None:
+        """Wait until it says something."""
+        wait_until(lambda: text in self.says(), what=f"the publisher to say {text!r}:\n{self.says()}", seconds=SECONDS)
+
+    def smi(self, query: str) -> list[str]:
+        """Return what nvidia-smi answers to a query, a line for each GPU."""
+        words = [str(self.gpus.library / PROGRAM), f"--query-gpu={query}", "--format=csv,noheader"]
+        environment = {**clean_environment(), **self.gpus.environment}
+        done = subprocess.run(words, env=environment, capture_output=True, text=True, check=True, timeout=SECONDS)
+        return done.stdout.splitlines()
+
+    def wait_for_samples(self) -> None:
+        """Wait until this process has taken a sample."""
+        begin = len(self.says())
+        wait_until(lambda: bool(self.segments()) or len(self.says()) > begin, what="the first sample", seconds=SECONDS)
+
+    def segments(self) -> list[Path]:
+        """Return the files of its spool."""
+        return sorted(self.spool.glob("*.samples"))
