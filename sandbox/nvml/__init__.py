@@ -10,6 +10,7 @@ import platform
 import shutil
 import subprocess
 import tempfile
+from collections.abc import Iterable
 from pathlib import Path
 
 from sandbox.errors import SandboxError
@@ -137,13 +138,31 @@ class Gpus:
         """Take all faults back."""
         (self.state / "faults").unlink(missing_ok=True)
 
-    def busy(self, gpu: int, **readings: int) -> None:
-        """Let one GPU's sensors read other values than its profile's: ``busy(0, temperature=71, power=243000)``."""
-        file = self.state / "load"
+    def _others(self, name: str, *key: int) -> list[str]:
+        """Return the lines of a file that do not begin with these numbers."""
+        file, words = self.state / name, [str(number) for number in key]
         lines = file.read_text(encoding="utf-8").splitlines() if file.exists() else []
-        others = [line for line in lines if line.split()[0] != str(gpu)]
+        return [line for line in lines if line.split()[: len(words)] != words]
+
+    def busy(self, gpu: int, **readings: int | str) -> None:
+        """Let one GPU's sensors read other values than its profile's: ``busy(0, temperature=71, power=243000)``.
+
+        A text ``"+1000000"`` is a reading that is higher by that much with each call that answers it, whichever
+        process calls: 1000000, 2000000, and so on until the reboot. Each call of this method starts the counter of
+        energy anew, from the reading ``energy``.
+        """
         values = " ".join(f"{name}={value}" for name, value in readings.items())
-        self._write("load", [*others, f"{gpu} {values}"])
+        self._write("load", [*self._others("load", gpu), f"{gpu} {values}"])
+
+    def samples(self, gpu: int, kind: int, samples: Iterable[tuple[int, int]]) -> None:
+        """Let the driver's buffer of one kind of samples hold these and no others.
+
+        :param kind: a number of NVML's ``nvmlSamplingType_t``, such as ``NVML_GPU_UTILIZATION_SAMPLES``.
+        :param samples: times in microseconds since the epoch, oldest first, each with a value in the unit of the
+            reading; none to go back to a sample of the reading in force each sixth of a second.
+        """
+        lines = [f"{gpu} {kind} {timestamp} {value}" for timestamp, value in samples]
+        self._write("samples", [*self._others("samples", gpu, kind), *lines])
 
     def reboot(self) -> None:
         """Clear what a real reboot clears. The processes that have NVML open are the caller's to end."""

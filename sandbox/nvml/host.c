@@ -10,6 +10,7 @@
 #include <string.h>
 #include <sys/file.h>
 #include <sys/stat.h>
+#include <time.h>
 #include <unistd.h>
 
 /* Driver branch from which application clocks answer NVML_ERROR_DEPRECATED; NVML announces it for a later driver. */
@@ -65,11 +66,17 @@ static FILE *open_to_read(enum directory which, const char *name) {
     return fopen(path_of(which, name).text, "re");
 }
 
-/* The first process after a reboot may be anybody's, so the directory is everybody's. */
+/*
+ * The first process after a reboot may be anybody's, so directory and files are everybody's, whatever its umask. All
+ * but a file's owner fail to make it so, and may.
+ */
 static int open_in_run(const char *name, int flags) {
     if (mkdir(directory(RUN), 0777) == 0)
         chmod(directory(RUN), 0777);
-    return open(path_of(RUN, name).text, flags | O_CREAT | O_CLOEXEC, 0666);
+    int file = open(path_of(RUN, name).text, flags | O_CREAT | O_CLOEXEC, 0666);
+    if (file != -1)
+        (void)!fchmod(file, 0666);
+    return file;
 }
 
 static bool replace(enum directory which, const char *name, const char *text, size_t size) {
@@ -79,7 +86,7 @@ static bool replace(enum directory which, const char *name, const char *text, si
     FILE *file = fopen(scratch.text, "we");
     if (file == NULL)
         return false;
-    bool written = fwrite(text, 1, size, file) == size;
+    bool written = fwrite(text, 1, size, file) == size && fchmod(fileno(file), 0644) == 0;
     written = fclose(file) == 0 && written && rename(scratch.text, path.text) == 0;
     if (!written)
         unlink(scratch.text);
@@ -166,19 +173,46 @@ static void load_gpu(struct host *host, char *line) {
             complain("gpus", word);
 }
 
-static void load_setting(struct host *host, char *line) {
-    char *value = value_of(line), *name = strchr(line, '.');
-    if (value == NULL)
-        return;
-    value[strcspn(value, "\n")] = '\0';
-    if (strcmp(line, "module") == 0)
-        snprintf(host->module, sizeof host->module, "%s", value);
+/* `INDEX.name=value`; the index is MAX_GPUS when the line is about something else. */
+struct entry {
+    unsigned long index;
+    const char *name, *value;
+};
+
+static struct entry entry_of(char *line) {
+    struct entry entry = {.index = MAX_GPUS, .name = line, .value = value_of(line)};
+    char *dot = strchr(line, '.');
+    if (entry.value == NULL || dot == NULL)
+        return entry;
     unsigned long index = strtoul(line, NULL, 10);
-    if (name == NULL || index >= MAX_GPUS)
-        return;
-    unsigned int setting = find_name(SETTING_NAMES, SETTINGS, name + 1);
-    if (setting < SETTINGS)
-        host->gpus[index].settings[setting] = (unsigned int)strtoul(value, NULL, 10);
+    if (index < MAX_GPUS)
+        entry = (struct entry){.index = index, .name = dot + 1, .value = entry.value};
+    return entry;
+}
+
+static void load_setting(struct host *host, char *line) {
+    line[strcspn(line, "\n")] = '\0';
+    struct entry entry = entry_of(line);
+    if (entry.value != NULL && strcmp(entry.name, "module") == 0)
+        snprintf(host->module, sizeof host->module, "%s", entry.value);
+    if (entry.value != NULL && strcmp(entry.name, "loaded") == 0)
+        host->loaded = strtoull(entry.value, NULL, 10);
+    unsigned int setting = find_name(SETTING_NAMES, SETTINGS, entry.name);
+    if (entry.index < MAX_GPUS && setting < SETTINGS)
+        host->gpus[entry.index].settings[setting] = (unsigned int)strtoul(entry.value, NULL, 10);
+}
+
+static void load_count(struct host *host, char *line) {
+    struct entry entry = entry_of(line);
+    unsigned int reading = find_name(READING_NAMES, READINGS, entry.name);
+    if (entry.index < MAX_GPUS && reading < READINGS)
+        host->gpus[entry.index].counts[reading] = strtoull(entry.value, NULL, 10);
+}
+
+static void set_reading(struct gpu *gpu, unsigned int reading, const char *value) {
+    bool counts = *value == '+';
+    gpu->steps[reading] = counts ? strtoull(value + 1, NULL, 0) : 0;
+    gpu->readings[reading] = counts ? gpu->counts[reading] : strtoull(value, NULL, 0);
 }
 
 static void load_readings(struct host *host, char *line) {
@@ -192,7 +226,7 @@ static void load_readings(struct host *host, char *line) {
         if (value == NULL || reading == READINGS)
             complain("load", word);
         else
-            host->gpus[index].readings[reading] = strtoull(value, NULL, 0);
+            set_reading(&host->gpus[index], reading, value);
     }
 }
 
@@ -208,6 +242,16 @@ static void load(struct host *host, enum directory which, const char *name, void
     fclose(file);
 }
 
+static unsigned long long microseconds(struct timespec time) {
+    return (unsigned long long)time.tv_sec * 1000000 + (unsigned long long)time.tv_nsec / 1000;
+}
+
+unsigned long long host_now(void) {
+    struct timespec now;
+    clock_gettime(CLOCK_REALTIME, &now);
+    return microseconds(now);
+}
+
 void host_open(struct host *host) {
     memset(host, 0, sizeof *host);
     for (unsigned int i = 0; i < MAX_GPUS; i++)
@@ -218,12 +262,18 @@ void host_open(struct host *host) {
         flock(host->lock, LOCK_EX);
     /* The settings go first: they hold the driver's version, on which a GPU's features depend. */
     load(host, RUN, "state", load_setting);
+    load(host, RUN, "counts", load_count);
     load(host, STATE, "inforom", load_setting);
     /* Who comes first after a boot has the module loaded, as nvidia-modprobe does: the one that is installed. */
     if (*host->module == '\0' && !installed_driver(host->module))
         *host->module = '\0';
+    if (host->loaded == 0)
+        host->loaded = host_now();
     load(host, STATE, "gpus", load_gpu);
     load(host, STATE, "load", load_readings);
+    struct stat written;
+    bool given = stat(path_of(STATE, "load").text, &written) == 0;
+    host->in_force = given ? microseconds(written.st_mtim) : host->loaded;
     /* The last PCI slots of an EC2 instance are its GPUs'. */
     for (unsigned int i = 0; i < host->count; i++)
         host->gpus[i].pci_slot = 0x1F - host->count + i;
@@ -244,7 +294,7 @@ static bool save(const struct host *host, bool inforom) {
     if (memory == NULL)
         return false;
     if (!inforom)
-        fprintf(memory, "module=%s\n", host->module);
+        fprintf(memory, "module=%s\nloaded=%llu\n", host->module, host->loaded);
     for (unsigned int i = 0; i < MAX_GPUS; i++)
         for (unsigned int j = 0; j < SETTINGS; j++)
             if (host->gpus[i].settings[j] != UNSET && (LIFETIMES[j] == FOR_GOOD) == inforom)
@@ -257,6 +307,21 @@ static bool save(const struct host *host, bool inforom) {
 
 bool host_save(const struct host *host) {
     return save(host, false) && (!host->inforom_changed || save(host, true));
+}
+
+bool host_save_counts(const struct host *host) {
+    char *text = NULL;
+    size_t size = 0;
+    FILE *memory = open_memstream(&text, &size);
+    if (memory == NULL)
+        return false;
+    for (unsigned int i = 0; i < MAX_GPUS; i++)
+        for (unsigned int j = 0; j < READINGS; j++)
+            if (host->gpus[i].counts[j] != 0)
+                fprintf(memory, "%u.%s=%llu\n", i, READING_NAMES[j], host->gpus[i].counts[j]);
+    bool saved = fclose(memory) == 0 && replace(RUN, "counts", text, size);
+    free(text);
+    return saved;
 }
 
 unsigned int ecc_pending(const struct gpu *gpu) {
@@ -274,10 +339,42 @@ void host_log(const char *line) {
     int log = open_in_run("writes", O_WRONLY | O_APPEND);
     if (log == -1)
         return;
-    /* Refused calls of other users belong into it too; this fails, and may, for all but its owner. */
-    (void)!fchmod(log, 0666);
     dprintf(log, "%s\n", line);
     close(log);
+}
+
+/* Samples */
+
+static bool parse_sample(const char *line, unsigned int *index, unsigned int *type, nvmlSample_t *sample) {
+    *sample = (nvmlSample_t){.timeStamp = 0};
+    return sscanf(line, "%u %u %llu %u", index, type, &sample->timeStamp, &sample->sampleValue.uiVal) == 4;
+}
+
+struct held host_samples(const struct gpu *gpu, unsigned int type, unsigned long long last, nvmlSample_t *samples,
+                         unsigned int size) {
+    struct held held = {.all = 0, .given = 0};
+    FILE *file = open_to_read(STATE, "samples");
+    if (file == NULL)
+        return held;
+    char *line = NULL;
+    size_t line_size = 0;
+    while (getline(&line, &line_size, file) != -1) {
+        unsigned int index, of;
+        nvmlSample_t sample;
+        line[strcspn(line, "\n")] = '\0';
+        if (!parse_sample(line, &index, &of, &sample)) {
+            complain("samples", line);
+            continue;
+        }
+        if (index != gpu->index || of != type)
+            continue;
+        held.all++;
+        if (sample.timeStamp > last && held.given < size)
+            samples[held.given++] = sample;
+    }
+    free(line);
+    fclose(file);
+    return held;
 }
 
 /*

@@ -7,15 +7,26 @@
  *   inforom   what was set for good: the pending ECC mode, which wins over the option of the same name
  *   driver    version of the installed user land, instead of looking for one; "none" for no driver
  *   unloaded  when it exists, no kernel module is loaded
- *   load      `INDEX reading=value ...`, instead of the profile's readings (see READING_LIST)
+ *   load      `INDEX reading=value ...`, instead of the profile's readings (see READING_LIST). `reading=+step` counts:
+ *             each call that answers it finds it higher by the step than the call before, from 0 at the boot on.
+ *   samples   `INDEX TYPE TIMESTAMP_US VALUE`, the whole buffer of samples of that GPU and type (nvmlSamplingType_t,
+ *             as a number), instead of the readings in force at the last hundred sixths of a second
  *   faults    `function code [times] [@gpu=INDEX]`, the first that fits counts; code "missing" is 13, since a symbol
  *             that is there cannot vanish. Who counts one down must be allowed to write into the directory.
  *
  * SANDBOX_NVML_RUN (/run/sandbox-nvml), what a reboot clears:
- *   state     version of the loaded kernel module, and every setting that was made
+ *   state     version of the loaded kernel module, when it was loaded, and every setting that was made
+ *   counts    how far the readings that count have come. Who reads one must be allowed to write into the directory,
+ *             and is answered 999 if not.
  *   writes    the log of all setters: `function gpu arguments -> code`
  *   lock      held during each call
  *   clients   held shared by each process that has NVML open
+ *
+ * The counter of energy is the reading `energy` and what the power now has added since the readings came into force:
+ * when `load` was written or, without one, when the module was loaded. It knows of no other power before, so it starts
+ * anew with each `load`, and a new power limit that cuts the power cuts it too.
+ *
+ * Who may not write only reads, and needs neither the directories to be there nor the locks to be free to open.
  *
  * SANDBOX_NVML_DRIVER goes before the file driver, SANDBOX_NVML_UID before the effective user id, and
  * SANDBOX_NVML_ROOT before the path under which the user land is looked for.
@@ -50,7 +61,9 @@
     X(PERSISTENCE, "persistence_mode")                                                                                 \
     X(COMPUTE, "compute_mode")                                                                                         \
     X(RETIRED_PAGES, "retired_pages")                                                                                  \
-    X(REMAPPED_ROWS, "remapped_rows")
+    X(REMAPPED_ROWS, "remapped_rows")                                                                                  \
+    X(SAMPLES, "samples")                                                                                              \
+    X(ENERGY_COUNTER, "energy")
 
 /* What can be set, its name in `state` or `inforom`, and for how long it lasts. */
 #define SETTING_LIST(X)                                                                                                \
@@ -81,6 +94,10 @@
     X(PCIE_RX, "pcie_rx")                                                                                              \
     X(ECC_CORRECTED, "ecc_corrected")                                                                                  \
     X(ECC_UNCORRECTED, "ecc_uncorrected")                                                                              \
+    X(REMAPPED_CORRECTABLE, "remapped_correctable")                                                                    \
+    X(REMAPPED_UNCORRECTABLE, "remapped_uncorrectable")                                                                \
+    X(REMAPPING_PENDING, "remapping_pending")                                                                          \
+    X(REMAPPING_FAILED, "remapping_failed")                                                                            \
     X(REASONS, "reasons") /* clocks event reasons beyond those that follow from the settings */
 
 #define ENUMERATOR(name, ...) name,
@@ -115,12 +132,15 @@ struct gpu {
     nvmlReturn_t features[FEATURES];
     unsigned int settings[SETTINGS];
     unsigned long long readings[READINGS];
+    unsigned long long steps[READINGS]; /* of the readings that count; 0 for all others */
+    unsigned long long counts[READINGS];
 };
 
 struct host {
     int lock;
     char module[VERSION_SIZE]; /* version of the loaded kernel module; empty without a driver */
-    bool inforom_changed;
+    unsigned long long loaded, in_force; /* when the module was, and the readings came: microseconds since the epoch */
+    bool inforom_changed, counted;
     unsigned int count;
     struct gpu gpus[MAX_GPUS];
 };
@@ -132,9 +152,21 @@ void host_open(struct host *host);
 void host_close(struct host *host);
 /* Write the settings; false when they could not be written. */
 bool host_save(const struct host *host);
+/* Write how far the readings that count have come; false when it could not be written. */
+bool host_save_counts(const struct host *host);
 unsigned int ecc_pending(const struct gpu *gpu);
 /* What the driver forgets once the last process has closed a GPU that is not in persistence mode. */
 void host_forget(struct host *host);
+
+/* What the file `samples` holds of one type: how many in all, and how many of those after `last` it has given. */
+struct held {
+    unsigned int all, given;
+};
+struct held host_samples(const struct gpu *gpu, unsigned int type, unsigned long long last, nvmlSample_t *samples,
+                         unsigned int size);
+
+/* Microseconds since the epoch, by the clock that sets a file's times. */
+unsigned long long host_now(void);
 
 /* Register this process as one that has NVML open; says whether it is the only one. */
 bool client_open(void);

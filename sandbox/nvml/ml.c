@@ -58,6 +58,9 @@ static nvmlReturn_t enter(struct call *call, const char *function, nvmlDevice_t 
 }
 
 static nvmlReturn_t leave(struct call *call, nvmlReturn_t status) {
+    /* A count that stood still would look like another reading of the same. */
+    if (status == NVML_SUCCESS && call->host.counted && !host_save_counts(&call->host))
+        status = NVML_ERROR_UNKNOWN;
     host_close(&call->host);
     return status;
 }
@@ -369,6 +372,17 @@ GETTER(nvmlDeviceGetPciInfo_v3, (nvmlDevice_t device, nvmlPciInfo_t *pci), ALWAY
 
 /* Load */
 
+/* Answering a reading moves it on if it counts; what only depends on one looks at it. */
+
+static unsigned int measure(struct call *call, enum reading which) {
+    struct gpu *gpu = call->gpu;
+    if (gpu->steps[which] != 0) {
+        gpu->readings[which] = gpu->counts[which] += gpu->steps[which];
+        call->host.counted = true;
+    }
+    return (unsigned int)gpu->readings[which];
+}
+
 static unsigned int reading(const struct gpu *gpu, enum reading which) {
     return (unsigned int)gpu->readings[which];
 }
@@ -390,6 +404,19 @@ static unsigned int power_usage(const struct gpu *gpu) {
     return wanted < limit ? wanted : limit;
 }
 
+static unsigned int measure_power(struct call *call) {
+    measure(call, POWER);
+    return power_usage(call->gpu);
+}
+
+/* Millijoules. Whole seconds apart, since milliwatts times microseconds would not fit for long. */
+static unsigned long long measure_energy(struct call *call) {
+    unsigned long long now = host_now(), since = call->host.in_force, power = power_usage(call->gpu);
+    unsigned long long elapsed = now > since ? now - since : 0;
+    measure(call, ENERGY);
+    return call->gpu->readings[ENERGY] + elapsed / 1000000 * power + elapsed % 1000000 * power / 1000000;
+}
+
 static unsigned long long memory_free(const struct gpu *gpu) {
     unsigned long long taken = gpu->profile->memory_reserved + gpu->readings[MEMORY_USED];
     return taken < gpu->profile->memory_total ? gpu->profile->memory_total - taken : 0;
@@ -397,6 +424,7 @@ static unsigned long long memory_free(const struct gpu *gpu) {
 
 /* What the driver keeps for itself counts as used in the older function. */
 GETTER(nvmlDeviceGetMemoryInfo, (nvmlDevice_t device, nvmlMemory_t *memory), ALWAYS, memory != NULL,
+       measure(&call, MEMORY_USED);
        memory->total = gpu->profile->memory_total;
        memory->free = memory_free(gpu); memory->used = memory->total - memory->free)
 GETTER(
@@ -404,33 +432,34 @@ GETTER(
     if (memory->version != NVML_STRUCT_VERSION(nvmlMemory_v2_t, 2U))
         status = NVML_ERROR_ARGUMENT_VERSION_MISMATCH;
     else {
+        measure(&call, MEMORY_USED);
         memory->total = gpu->profile->memory_total;
         memory->reserved = gpu->profile->memory_reserved;
         memory->free = memory_free(gpu);
         memory->used = memory->total - memory->reserved - memory->free;
     })
 GETTER(nvmlDeviceGetUtilizationRates, (nvmlDevice_t device, nvmlUtilization_t *rates), UTILIZATION, rates != NULL,
-       rates->gpu = reading(gpu, GPU_UTILIZATION);
-       rates->memory = reading(gpu, MEMORY_UTILIZATION))
+       rates->gpu = measure(&call, GPU_UTILIZATION);
+       rates->memory = measure(&call, MEMORY_UTILIZATION))
 /* The second number is the sampling period in microseconds. */
-PAIR(nvmlDeviceGetEncoderUtilization, unsigned int, UTILIZATION, reading(gpu, ENCODER), 167000)
-PAIR(nvmlDeviceGetDecoderUtilization, unsigned int, UTILIZATION, reading(gpu, DECODER), 167000)
+PAIR(nvmlDeviceGetEncoderUtilization, unsigned int, UTILIZATION, measure(&call, ENCODER), 167000)
+PAIR(nvmlDeviceGetDecoderUtilization, unsigned int, UTILIZATION, measure(&call, DECODER), 167000)
 GETTER(nvmlDeviceGetTemperature, (nvmlDevice_t device, unsigned int sensor, unsigned int *temperature), ALWAYS,
-       sensor == NVML_TEMPERATURE_GPU && temperature != NULL, *temperature = reading(gpu, TEMPERATURE))
+       sensor == NVML_TEMPERATURE_GPU && temperature != NULL, *temperature = measure(&call, TEMPERATURE))
 GETTER(
     nvmlDeviceGetTemperatureV, (nvmlDevice_t device, nvmlTemperature_t *temperature), ALWAYS, temperature != NULL,
     if (temperature->version != NVML_STRUCT_VERSION(nvmlTemperature_t, 1U))
         status = NVML_ERROR_ARGUMENT_VERSION_MISMATCH;
     else if (temperature->sensorType != NVML_TEMPERATURE_GPU) status = NVML_ERROR_INVALID_ARGUMENT;
-    else temperature->temperature = (int)reading(gpu, TEMPERATURE))
+    else temperature->temperature = (int)measure(&call, TEMPERATURE))
 GETTER(nvmlDeviceGetTemperatureThreshold, (nvmlDevice_t device, unsigned int type, unsigned int *temperature), ALWAYS,
        type < NVML_TEMPERATURE_THRESHOLD_COUNT && temperature != NULL,
        *temperature = type <= NVML_TEMPERATURE_THRESHOLD_GPU_MAX ? gpu->profile->thresholds[type] : 0;
        if (*temperature == 0) status = NVML_ERROR_NOT_SUPPORTED)
 NUMBER(nvmlDeviceGetNumFans, ALWAYS, gpu->features[FAN] == NVML_SUCCESS)
-NUMBER(nvmlDeviceGetFanSpeed, FAN, reading(gpu, FAN_SPEED))
+NUMBER(nvmlDeviceGetFanSpeed, FAN, measure(&call, FAN_SPEED))
 GETTER(nvmlDeviceGetFanSpeed_v2, (nvmlDevice_t device, unsigned int fan, unsigned int *speed), FAN,
-       fan == 0 && speed != NULL, *speed = reading(gpu, FAN_SPEED))
+       fan == 0 && speed != NULL, *speed = measure(&call, FAN_SPEED))
 /* A Volta data-centre card knows one performance state. */
 NUMBER(nvmlDeviceGetPerformanceState, ALWAYS, idle(gpu) && gpu->profile->clocks[1].memory != 0 ? 8 : 0)
 GETTER(nvmlDeviceGetComputeRunningProcesses_v3, (nvmlDevice_t device, unsigned int *count, nvmlProcessInfo_t *infos),
@@ -445,13 +474,16 @@ NUMBER(nvmlDeviceGetCurrPcieLinkWidth, ALWAYS, gpu->profile->pcie_width)
 NUMBER(nvmlDeviceGetPcieReplayCounter, ALWAYS, 0)
 GETTER(nvmlDeviceGetPcieThroughput, (nvmlDevice_t device, unsigned int counter, unsigned int *value), ALWAYS,
        counter < NVML_PCIE_UTIL_COUNT && value != NULL,
-       *value = reading(gpu, counter == NVML_PCIE_UTIL_TX_BYTES ? PCIE_TX : PCIE_RX))
+       *value = measure(&call, counter == NVML_PCIE_UTIL_TX_BYTES ? PCIE_TX : PCIE_RX))
 
 /* Power */
 
 NUMBER(nvmlDeviceGetPowerManagementMode, POWER_MANAGEMENT, 1)
-NUMBER(nvmlDeviceGetPowerUsage, POWER_MANAGEMENT, power_usage(gpu))
-LONG(nvmlDeviceGetTotalEnergyConsumption, POWER_MANAGEMENT, gpu->readings[ENERGY])
+NUMBER(nvmlDeviceGetPowerUsage, POWER_MANAGEMENT, measure_power(&call))
+/* Energy is counted of what is measured. */
+GETTER(nvmlDeviceGetTotalEnergyConsumption, (nvmlDevice_t device, unsigned long long *energy), ENERGY_COUNTER,
+       energy != NULL, status = gpu->features[POWER_MANAGEMENT];
+       if (status == NVML_SUCCESS) *energy = measure_energy(&call))
 NUMBER(nvmlDeviceGetPowerManagementLimit, POWER_MANAGEMENT, power_limit(gpu))
 NUMBER(nvmlDeviceGetEnforcedPowerLimit, POWER_MANAGEMENT, power_limit(gpu))
 NUMBER(nvmlDeviceGetPowerManagementDefaultLimit, POWER_MANAGEMENT, gpu->profile->power_default)
@@ -557,8 +589,8 @@ GETTER(nvmlDeviceGetSupportedGraphicsClocks,
        SUPPORTED_CLOCKS, count != NULL, struct clocks clocks = graphics_clocks(gpu->profile, memoryClockMHz);
        status = clocks.count == 0 ? NVML_ERROR_NOT_FOUND : give_clocks(clocks, count, clocksMHz))
 /* Throttle reasons until driver 535, event reasons since. */
-LONG(nvmlDeviceGetCurrentClocksThrottleReasons, ALWAYS, event_reasons(gpu))
-LONG(nvmlDeviceGetCurrentClocksEventReasons, ALWAYS, event_reasons(gpu))
+LONG(nvmlDeviceGetCurrentClocksThrottleReasons, ALWAYS, (measure(&call, REASONS), event_reasons(gpu)))
+LONG(nvmlDeviceGetCurrentClocksEventReasons, ALWAYS, (measure(&call, REASONS), event_reasons(gpu)))
 LONG(nvmlDeviceGetSupportedClocksThrottleReasons, ALWAYS, nvmlClocksEventReasonAll)
 LONG(nvmlDeviceGetSupportedClocksEventReasons, ALWAYS, nvmlClocksEventReasonAll)
 
@@ -605,6 +637,85 @@ SETTER(nvmlDeviceSetMemoryLockedClocks,
 SETTER(nvmlDeviceResetMemoryLockedClocks, (nvmlDevice_t device), MEMORY_LOCKED_CLOCKS, true, ("%s", ""),
        settings[LOCKED_MEMORY_MIN] = settings[LOCKED_MEMORY_MAX] = UNSET)
 
+/*
+ * Samples: the driver's buffers of the last readings. A sample's time has come when the grid of sixths of a second since
+ * the epoch says so; its value is the reading in force now, for the past has no other.
+ */
+
+#define SAMPLES_PER_SECOND 6U
+#define SAMPLES_KEPT 100U
+
+/* What a GPU must be able to tell before it can keep samples of it; no GPU here keeps any of the later types. */
+static const enum feature SAMPLED[] = {
+    [NVML_TOTAL_POWER_SAMPLES] = POWER_MANAGEMENT,
+    [NVML_GPU_UTILIZATION_SAMPLES] = UTILIZATION,
+    [NVML_MEMORY_UTILIZATION_SAMPLES] = UTILIZATION,
+    [NVML_ENC_UTILIZATION_SAMPLES] = UTILIZATION,
+    [NVML_DEC_UTILIZATION_SAMPLES] = UTILIZATION,
+    [NVML_PROCESSOR_CLK_SAMPLES] = ALWAYS,
+    [NVML_MEMORY_CLK_SAMPLES] = ALWAYS,
+};
+
+static nvmlReturn_t samples_of(const struct gpu *gpu, unsigned int type) {
+    return gpu->features[type < sizeof SAMPLED / sizeof *SAMPLED ? SAMPLED[type] : NOWHERE];
+}
+
+static unsigned int measure_sample(struct call *call, unsigned int type) {
+    switch (type) {
+    case NVML_TOTAL_POWER_SAMPLES:
+        return measure_power(call);
+    case NVML_GPU_UTILIZATION_SAMPLES:
+        return measure(call, GPU_UTILIZATION);
+    case NVML_MEMORY_UTILIZATION_SAMPLES:
+        return measure(call, MEMORY_UTILIZATION);
+    case NVML_ENC_UTILIZATION_SAMPLES:
+        return measure(call, ENCODER);
+    case NVML_DEC_UTILIZATION_SAMPLES:
+        return measure(call, DECODER);
+    default:
+        return clock_in_force(call->gpu, type == NVML_PROCESSOR_CLK_SAMPLES ? NVML_CLOCK_SM : NVML_CLOCK_MEM);
+    }
+}
+
+/* A fetch reads once, however many samples it gives; one that gives none reads nothing. */
+static unsigned int take_samples(struct call *call, unsigned int type, unsigned long long last, nvmlSample_t *samples,
+                                 unsigned int size) {
+    unsigned long long newest = host_now() * SAMPLES_PER_SECOND / 1000000;
+    unsigned int given = 0;
+    for (unsigned long long tick = newest - SAMPLES_KEPT + 1; tick <= newest && given < size; tick++) {
+        unsigned long long time = tick * 1000000 / SAMPLES_PER_SECOND;
+        if (time > last)
+            samples[given++] = (nvmlSample_t){.timeStamp = time};
+    }
+    unsigned int value = given == 0 ? 0 : measure_sample(call, type);
+    for (unsigned int i = 0; i < given; i++)
+        samples[i].sampleValue.uiVal = value;
+    return given;
+}
+
+/* Without an array it is asked how large one must be for the whole buffer. Where not all fit, the oldest go first. */
+static nvmlReturn_t give_samples(struct call *call, unsigned int type, unsigned long long last, unsigned int *count,
+                                 nvmlSample_t *samples) {
+    nvmlReturn_t status = samples_of(call->gpu, type);
+    if (status != NVML_SUCCESS)
+        return status;
+    struct held held = host_samples(call->gpu, type, last, samples, samples == NULL ? 0 : *count);
+    if (samples == NULL)
+        *count = held.all == 0 ? SAMPLES_KEPT : held.all;
+    else
+        *count = held.all == 0 ? take_samples(call, type, last, samples, *count) : held.given;
+    return *count == 0 ? NVML_ERROR_NOT_FOUND : NVML_SUCCESS;
+}
+
+GETTER(nvmlDeviceGetSamples,
+       (nvmlDevice_t device, unsigned int type, unsigned long long lastSeenTimeStamp, unsigned int *sampleValType,
+        unsigned int *sampleCount, nvmlSample_t *samples),
+       SAMPLES,
+       type < NVML_SAMPLINGTYPE_COUNT && sampleValType != NULL && sampleCount != NULL
+           && (samples == NULL || *sampleCount > 0),
+       *sampleValType = NVML_VALUE_TYPE_UNSIGNED_INT;
+       status = give_samples(&call, type, lastSeenTimeStamp, sampleCount, samples))
+
 /* Modes */
 
 NUMBER(nvmlDeviceGetPersistenceMode, PERSISTENCE, setting(gpu, PERSISTENCE_MODE, 0))
@@ -632,11 +743,29 @@ NUMBER(nvmlDeviceGetDefaultEccMode, ECC, gpu->profile->ecc_default)
 SETTER(nvmlDeviceSetEccMode, (nvmlDevice_t device, unsigned int ecc), ECC, ecc <= 1, (" %u", ecc),
        settings[ECC_CURRENT] = ecc_current(gpu);
        settings[ECC_PENDING] = ecc; call.host.inforom_changed = true)
+
+static nvmlReturn_t give_errors(struct call *call, unsigned int type, bool here, unsigned long long *count) {
+    enum reading counter = type == NVML_MEMORY_ERROR_TYPE_CORRECTED ? ECC_CORRECTED : ECC_UNCORRECTED;
+    if (ecc_current(call->gpu) == 0)
+        return NVML_ERROR_NOT_SUPPORTED;
+    if (here)
+        measure(call, counter);
+    *count = here ? call->gpu->readings[counter] : 0;
+    return NVML_SUCCESS;
+}
+
+/* All errors are the device memory's. */
 GETTER(nvmlDeviceGetTotalEccErrors,
        (nvmlDevice_t device, unsigned int errorType, unsigned int counterType, unsigned long long *eccCounts), ECC,
        errorType < NVML_MEMORY_ERROR_TYPE_COUNT && counterType <= NVML_AGGREGATE_ECC && eccCounts != NULL,
-       if (ecc_current(gpu) == 0) status = NVML_ERROR_NOT_SUPPORTED;
-       else *eccCounts = gpu->readings[errorType == NVML_MEMORY_ERROR_TYPE_CORRECTED ? ECC_CORRECTED : ECC_UNCORRECTED])
+       status = give_errors(&call, errorType, true, eccCounts))
+GETTER(nvmlDeviceGetMemoryErrorCounter,
+       (nvmlDevice_t device, unsigned int errorType, unsigned int counterType, unsigned int locationType,
+        unsigned long long *count),
+       ECC,
+       errorType < NVML_MEMORY_ERROR_TYPE_COUNT && counterType <= NVML_AGGREGATE_ECC
+           && locationType < NVML_MEMORY_LOCATION_COUNT && count != NULL,
+       status = give_errors(&call, errorType, locationType == NVML_MEMORY_LOCATION_DEVICE_MEMORY, count))
 GETTER(nvmlDeviceGetRetiredPages,
        (nvmlDevice_t device, unsigned int cause, unsigned int *pageCount, unsigned long long *addresses), RETIRED_PAGES,
        cause < NVML_PAGE_RETIREMENT_CAUSE_COUNT && pageCount != NULL, (void)addresses; *pageCount = 0)
@@ -645,4 +774,6 @@ GETTER(nvmlDeviceGetRemappedRows,
        (nvmlDevice_t device, unsigned int *corrRows, unsigned int *uncRows, unsigned int *isPending,
         unsigned int *failureOccurred),
        REMAPPED_ROWS, corrRows != NULL && uncRows != NULL && isPending != NULL && failureOccurred != NULL,
-       *corrRows = *uncRows = *isPending = *failureOccurred = 0)
+       *corrRows = measure(&call, REMAPPED_CORRECTABLE);
+       *uncRows = measure(&call, REMAPPED_UNCORRECTABLE); *isPending = measure(&call, REMAPPING_PENDING);
+       *failureOccurred = measure(&call, REMAPPING_FAILED))

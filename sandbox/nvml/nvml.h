@@ -71,6 +71,19 @@ typedef struct nvmlDevice_st *nvmlDevice_t;
 #define NVML_MEMORY_ERROR_TYPE_CORRECTED 0U
 #define NVML_MEMORY_ERROR_TYPE_COUNT 2U
 #define NVML_AGGREGATE_ECC 1U
+#define NVML_MEMORY_LOCATION_DEVICE_MEMORY 2U
+#define NVML_MEMORY_LOCATION_COUNT 8U
+
+#define NVML_TOTAL_POWER_SAMPLES 0U
+#define NVML_GPU_UTILIZATION_SAMPLES 1U
+#define NVML_MEMORY_UTILIZATION_SAMPLES 2U
+#define NVML_ENC_UTILIZATION_SAMPLES 3U
+#define NVML_DEC_UTILIZATION_SAMPLES 4U
+#define NVML_PROCESSOR_CLK_SAMPLES 5U
+#define NVML_MEMORY_CLK_SAMPLES 6U
+#define NVML_SAMPLINGTYPE_COUNT 10U
+
+#define NVML_VALUE_TYPE_UNSIGNED_INT 1U
 
 #define NVML_PCIE_UTIL_TX_BYTES 0U
 #define NVML_PCIE_UTIL_COUNT 2U
@@ -112,6 +125,17 @@ typedef struct {
     unsigned int gpuInstanceId, computeInstanceId;
 } nvmlProcessInfo_t;
 
+typedef union {
+    double dVal;
+    unsigned int uiVal;
+    unsigned long long ullVal;
+} nvmlValue_t;
+
+typedef struct {
+    unsigned long long timeStamp; /* microseconds */
+    nvmlValue_t sampleValue;
+} nvmlSample_t;
+
 /* NVML writes a struct's size and revision into one number; a caller's other layout is answered with error 25. */
 #define NVML_STRUCT_VERSION(type, revision) ((unsigned int)(sizeof(type) | ((revision) << 24)))
 
@@ -119,5 +143,6 @@ _Static_assert(sizeof(nvmlPciInfo_t) == 68, "layout of nvmlPciInfo_t");
 _Static_assert(NVML_STRUCT_VERSION(nvmlMemory_v2_t, 2U) == 0x02000028, "layout of nvmlMemory_v2_t");
 _Static_assert(NVML_STRUCT_VERSION(nvmlTemperature_t, 1U) == 0x0100000C, "layout of nvmlTemperature_v1_t");
 _Static_assert(sizeof(nvmlProcessInfo_t) == 24, "layout of nvmlProcessInfo_t");
+_Static_assert(sizeof(nvmlSample_t) == 16, "layout of nvmlSample_t");
 
 #endif

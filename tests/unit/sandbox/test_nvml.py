@@ -6,11 +6,15 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import json
 import os
+import signal
 import socket
 import subprocess
 import sys
+import tempfile
+import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -39,23 +43,42 @@ MIB = 1024 * 1024
 IDLE, CLOCKS_SETTING, POWER_CAP = 1, 2, 4
 TDP, UNLIMITED = 0xFFFFFF01, 0xFFFFFF02
 
+POWER, GPU, MEMORY, ENCODER, DECODER, PROCESSOR_CLOCK, MEMORY_CLOCK = range(7)
+UNSIGNED_INT = 1
+SECOND = 1_000_000
+NOBODY = 65534
+
 # Has imported the binding once and forks for each client, which then is a process like any other.
 SERVER = """
-import json, os, signal, socket
+import ctypes, json, os, signal, socket
 import pynvml
 
 def plain(value):
-    if isinstance(value, list):
+    if isinstance(value, (list, tuple)):
         return [plain(item) for item in value]
     if isinstance(value, pynvml.c_nvmlDevice_t):
         return pynvml.nvmlDeviceGetIndex(value)
     if isinstance(value, pynvml.Structure):
-        return {name: getattr(value, name) for name, *_ in value._fields_}
+        return {name: plain(getattr(value, name)) for name, *_ in value._fields_}
+    if isinstance(value, pynvml.c_nvmlValue_t):
+        return value.uiVal
     return value
+
+def become(uid):
+    # Found by its name from now on: its folder may be closed to that user.
+    ctypes.CDLL("libnvidia-ml.so.1")
+    if os.geteuid() == 0:
+        os.setgroups([])
+        os.setgid(uid)
+        os.setuid(uid)
+
+OF_THE_PROCESS = {"become": become, "getpid": os.getpid, "umask": os.umask}
 
 def answer(function, arguments):
     if function == "die":
         os.kill(os.getpid(), signal.SIGKILL)
+    if function in OF_THE_PROCESS:
+        return {"value": OF_THE_PROCESS[function](*arguments)}
     try:
         if function.startswith("nvmlDevice") and "HandleBy" not in function and function != "nvmlDeviceGetCount":
             arguments[0] = pynvml.nvmlDeviceGetHandleByIndex(arguments[0])
@@ -74,7 +97,7 @@ while True:
         os.environ.update(json.loads(environment))
         stream = socket.socket(fileno=descriptors[0]).makefile("rw", buffering=1)
         for line in stream:
-            print(json.dumps(answer(*json.loads(line))), file=stream)
+            print(json.dumps(answer(*json.loads(line))), file=stream, flush=True)
         os._exit(0)
     os.close(descriptors[0])
 """
@@ -379,6 +402,8 @@ def test_memory_errors_by_architecture(on: Connect) -> None:
     assert client.get("RetiredPages", 0, 0) == []
     assert client.get("RetiredPagesPendingStatus", 0) == 0
     assert client.get("RemappedRows", 1) == [0, 0, 0, 0]
+    client.gpus.busy(1, remapped_correctable=1, remapped_uncorrectable=2, remapping_pending=1, remapping_failed=1)
+    assert client.get("RemappedRows", 1) == [1, 2, 1, 1]
 
 
 def test_a_function_of_another_driver_is_missing(on: Connect) -> None:
@@ -450,7 +475,7 @@ def test_readings_are_the_tests_to_choose(host: Host, connect: Connect) -> None:
     gpus = host("T4", "A10G fan=supported")
     gpus.busy(1, utilization=87, memory_utilization=55, encoder=11, decoder=12, temperature=71, fan=33)
     gpus.busy(1, utilization=88, memory_utilization=56, encoder=11, decoder=12, temperature=71, power=243000, fan=33)
-    gpus.busy(0, pcie_tx=7, pcie_rx=8, energy=9, ecc_corrected=3, ecc_uncorrected=4)
+    gpus.busy(0, pcie_tx=7, pcie_rx=8, ecc_corrected=3, ecc_uncorrected=4)
     client = connect(gpus)
     assert client.get("UtilizationRates", 1) == {"gpu": 88, "memory": 56}
     assert client.get("EncoderUtilization", 1)[0] == 11
@@ -459,8 +484,9 @@ def test_readings_are_the_tests_to_choose(host: Host, connect: Connect) -> None:
     assert client.get("PowerUsage", 1) == 243000
     assert (client.get("FanSpeed", 1), client.get("FanSpeed_v2", 1, 0), client.get("NumFans", 1)) == (33, 33, 1)
     assert (client.get("PcieThroughput", 0, 0), client.get("PcieThroughput", 0, 1)) == (7, 8)
-    assert client.get("TotalEnergyConsumption", 0) == 9
     assert (client.get("TotalEccErrors", 0, 0, 0), client.get("TotalEccErrors", 0, 1, 1)) == (3, 4)
+    assert [client.get("MemoryErrorCounter", 0, 1, 0, location) for location in (1, 2, 7)] == [0, 4, 0]
+    assert client.code("nvmlDeviceGetMemoryErrorCounter", 0, 1, 0, 8) == INVALID_ARGUMENT
     assert client.get("UtilizationRates", 0)["gpu"] == 34, "the profile's own"
 
 
@@ -486,6 +512,266 @@ def test_power_stays_under_its_limit(host: Host, connect: Connect) -> None:
     assert client.set("SetPowerManagementLimit", 0, 200000) == 0
     assert client.get("PowerUsage") == client.get("EnforcedPowerLimit") == 200000
     assert client.get("CurrentClocksEventReasons") == POWER_CAP | 0x40
+
+
+# Readings that count
+
+
+def used(client: Client, gpu: int = 0) -> int:
+    return int(client.get("MemoryInfo", gpu, 0x02000028)["used"])
+
+
+def test_a_reading_can_tell_every_single_read(host: Host, connect: Connect) -> None:
+    gpus = host("A10G", "A10G")
+    gpus.busy(0, memory_used="+1000000", utilization=7)
+    gpus.busy(1, memory_used="+5")
+    first, second = connect(gpus), connect(gpus)
+    assert [used(client) for client in (first, second, second, first)] == [1000000, 2000000, 3000000, 4000000]
+    assert used(first, 1) == 5
+    assert first.get("UtilizationRates")["gpu"] == 7
+    gpus.busy(0, memory_used="+1")
+    assert used(second) == 4000001, "another step goes on from there"
+    gpus.busy(0, memory_used=9)
+    assert [used(first), used(second)] == [9, 9]
+    gpus.reboot()
+    gpus.busy(0, memory_used="+1000000")
+    assert used(connect(gpus)) == 1000000
+
+
+@pytest.mark.parametrize(
+    ("reading", "function", "arguments"),
+    [
+        ("utilization", "UtilizationRates", ()),
+        ("memory_utilization", "UtilizationRates", ()),
+        ("encoder", "EncoderUtilization", ()),
+        ("decoder", "DecoderUtilization", ()),
+        ("temperature", "Temperature", (0,)),
+        ("temperature", "TemperatureV", (0,)),
+        ("power", "PowerUsage", ()),
+        ("memory_used", "MemoryInfo", ()),
+        ("fan", "FanSpeed", ()),
+        ("fan", "FanSpeed_v2", (0,)),
+        ("pcie_tx", "PcieThroughput", (0,)),
+        ("pcie_rx", "PcieThroughput", (1,)),
+        ("ecc_corrected", "TotalEccErrors", (0, 0)),
+        ("ecc_uncorrected", "MemoryErrorCounter", (1, 0, 2)),
+        ("reasons", "CurrentClocksEventReasons", ()),
+        ("remapped_correctable", "RemappedRows", ()),
+        ("remapped_uncorrectable", "RemappedRows", ()),
+        ("remapping_pending", "RemappedRows", ()),
+        ("remapping_failed", "RemappedRows", ()),
+    ],
+)
+def test_every_reading_can_count(
+    host: Host, connect: Connect, reading: str, function: str, arguments: tuple[int, ...]
+) -> None:
+    def numbers(answer: Any) -> list[int]:
+        return [answer] if isinstance(answer, int) else list(answer.values() if isinstance(answer, dict) else answer)
+
+    gpus = host("A10G fan=supported")
+    gpus.busy(0, **{reading: "+16"})
+    client = connect(gpus)
+    answers = [numbers(client.get(function, 0, *arguments)) for turn in range(3)]
+    changes = [{after - before for before, after in zip(*pair, strict=True)} for pair in itertools.pairwise(answers)]
+    assert changes[0] == changes[1]
+    assert 16 in changes[0]
+    assert changes[0] <= {16, 0, -16}, "what is used is no longer free"
+
+
+def test_what_only_depends_on_a_reading_does_not_move_it(host: Host, connect: Connect) -> None:
+    gpus = host("A10G memory_locked_clocks=unsupported")
+    gpus.busy(0, utilization="+10", power="+1000", encoder="+1")
+    client = connect(gpus)
+    for what in ("PerformanceState", "CurrentClocksEventReasons", "TotalEnergyConsumption", "PowerManagementLimit"):
+        client.get(what)
+    client.get("ClockInfo", 0, SM)
+    gpus.fault("nvmlDeviceGetPowerUsage", UNKNOWN, times=1)
+    assert client.code("nvmlDeviceGetPowerUsage", 0) == UNKNOWN, "and a call that fails answers nothing"
+    assert (client.get("UtilizationRates")["gpu"], client.get("PowerUsage")) == (10, 1000)
+    assert query(gpus, "utilization.gpu,power.draw") == ["20 %, 2.00 W"]
+
+
+def test_no_two_processes_read_the_same(host: Host, connect: Connect) -> None:
+    gpus = host("A10G")
+    gpus.busy(0, temperature="+1")
+    clients = [connect(gpus) for turn in range(4)]
+
+    def work(client: Client) -> list[int]:
+        return [client.get("Temperature", 0, 0) for turn in range(50)]
+
+    with ThreadPoolExecutor() as pool:
+        seen = list(pool.map(work, clients))
+    assert sorted(itertools.chain(*seen)) == list(range(1, 201))
+    assert all(numbers == sorted(numbers) for numbers in seen)
+
+
+def test_a_count_outlives_who_is_killed_while_reading(host: Host, connect: Connect) -> None:
+    gpus = host("A10G")
+    gpus.busy(0, temperature="+1")
+    seen = []
+    for turn in range(4):
+        client = connect(gpus)
+        victim = client("getpid")
+        # All at once, so that the process is busy with one of them.
+        client.stream.write((json.dumps(["nvmlDeviceGetTemperature", [0, 0]]) + "\n") * 1000)
+        client.stream.flush()
+        seen.append(json.loads(client.stream.readline())["value"])
+        os.kill(victim, signal.SIGKILL)
+        # The calls that it had not yet taken make the end of its stream an error.
+        with contextlib.suppress(ConnectionResetError):
+            for line in client.stream:
+                seen.append(json.loads(line)["value"])
+        assert len(seen) < 1000 * (turn + 1), "it was killed before it had read all"
+    assert seen == sorted(set(seen))
+    assert connect(gpus).get("Temperature", 0, 0) > seen[-1]
+
+
+# Samples
+
+
+def samples(client: Client, kind: int, last: int = 0, gpu: int = 0) -> list[tuple[int, int]]:
+    type_of_value, answer = client.get("Samples", gpu, kind, last)
+    assert type_of_value == UNSIGNED_INT
+    return [(sample["timeStamp"], sample["sampleValue"]) for sample in answer]
+
+
+def now() -> int:
+    return time.time_ns() // 1000
+
+
+@pytest.mark.parametrize(
+    ("kind", "value"),
+    [
+        (POWER, 132000),
+        (GPU, 42),
+        (MEMORY, 18),
+        (ENCODER, 9),
+        (DECODER, 0),
+        (PROCESSOR_CLOCK, 1710),
+        (MEMORY_CLOCK, 6251),
+    ],
+)
+def test_a_sample_each_sixth_of_a_second(on: Connect, kind: int, value: int) -> None:
+    client = on("A10G")
+    before = now()
+    seen = samples(client, kind)
+    after = now()
+    assert {number for when, number in seen} == {value}
+    times = [when for when, number in seen]
+    newest = times[-1] * 6 // SECOND + (times[-1] * 6 % SECOND > 0)
+    assert before * 6 // SECOND <= newest <= after * 6 // SECOND
+    assert times == [tick * SECOND // 6 for tick in range(newest - 99, newest + 1)]
+
+
+def test_only_samples_newer_than_the_last_one_seen(on: Connect) -> None:
+    client = on("T4")
+    times = [when for when, value in samples(client, GPU)]
+    later = [when for when, value in samples(client, GPU, times[-3])]
+    assert later[:2] == times[-2:]
+    assert [when for when, value in samples(client, GPU, times[-3] - 1)][:3] == times[-3:]
+    assert client.code("nvmlDeviceGetSamples", 0, GPU, now() + 3600 * SECOND) == NOT_FOUND
+
+
+def test_a_buffer_of_the_tests_own(host: Host, connect: Connect) -> None:
+    gpus = host("A10G", "A10G")
+    held = [(1000 + turn, turn) for turn in range(250)]
+    gpus.samples(0, GPU, held)
+    gpus.samples(0, MEMORY, [(5, 50), (6, 4294967295)])
+    gpus.samples(1, GPU, [(7, 70)])
+    client = connect(gpus)
+    assert samples(client, GPU) == held
+    assert samples(client, GPU, 1247) == [(1248, 248), (1249, 249)]
+    assert client.code("nvmlDeviceGetSamples", 0, GPU, 1249) == NOT_FOUND
+    assert samples(client, MEMORY) == [(5, 50), (6, 4294967295)]
+    assert samples(client, GPU, gpu=1) == [(7, 70)]
+    assert len(samples(client, POWER)) == 100
+    gpus.samples(0, GPU, [])
+    assert {value for when, value in samples(client, GPU)} == {42}
+    assert samples(client, GPU, gpu=1) == [(7, 70)]
+
+
+def test_a_fetch_reads_once(host: Host, connect: Connect) -> None:
+    gpus = host("A10G")
+    gpus.busy(0, utilization="+10")
+    client = connect(gpus)
+    assert client.code("nvmlDeviceGetSamples", 0, GPU, now() + 3600 * SECOND) == NOT_FOUND
+    assert [{value for when, value in samples(client, GPU)} for turn in range(2)] == [{10}, {20}]
+
+
+@pytest.mark.parametrize(("kind", "code"), [(7, NOT_SUPPORTED), (9, NOT_SUPPORTED), (10, INVALID_ARGUMENT)])
+def test_samples_that_no_gpu_keeps(on: Connect, kind: int, code: int) -> None:
+    assert on("T4").code("nvmlDeviceGetSamples", 0, kind, 0) == code
+
+
+def test_a_slip_in_the_samples_is_said(host: Host) -> None:
+    gpus = host("T4")
+    (gpus.state / "samples").write_text("0 1 1000 5\n0 1 early 6\n", encoding="utf-8")
+    code = (
+        "import pynvml as nvml; nvml.nvmlInit(); "
+        "print(len(nvml.nvmlDeviceGetSamples(nvml.nvmlDeviceGetHandleByIndex(0), 1, 0)[1]))"
+    )
+    environment = {**os.environ, **gpus.environment}
+    done = subprocess.run(
+        [sys.executable, "-c", code], env=environment, capture_output=True, text=True, timeout=10, check=True
+    )
+    assert done.stdout == "1\n"
+    assert "samples: not understood: 0 1 early 6\n" in done.stderr
+
+
+# Energy
+
+
+@pytest.mark.parametrize("profile", ["T4", "A10G", "V100"])
+def test_energy_is_power_times_time(host: Host, connect: Connect, profile: str) -> None:
+    gpus = host(profile)
+    gpus.busy(0, power=50000, energy=9_000_000_000_000)
+    client = connect(gpus)
+    since = time.time_ns() - 3600_500_000_000
+    os.utime(gpus.state / "load", ns=(since, since))
+
+    def counted() -> int:
+        return 9_000_000_000_000 + (time.time_ns() - since) * 50 // SECOND
+
+    lower = counted()
+    energy = client.get("TotalEnergyConsumption")
+    assert lower - 1 <= energy <= counted()
+    assert client.get("TotalEnergyConsumption") >= energy
+
+
+def test_energy_starts_anew_with_other_readings(host: Host, connect: Connect) -> None:
+    gpus = host("T4")
+    gpus.busy(0, power=0, energy=9)
+    client = connect(gpus)
+    assert [client.get("TotalEnergyConsumption") for turn in range(2)] == [9, 9], "without power"
+    gpus.busy(0, power=50000, energy=700)
+    os.utime(gpus.state / "load", (time.time() + 3600,) * 2)
+    assert client.get("TotalEnergyConsumption") == 700, "not before the readings are in force"
+
+
+def test_energy_is_of_the_power_that_the_limit_leaves(host: Host, connect: Connect) -> None:
+    gpus = host("T4")
+    gpus.busy(0, power=70000, energy=0)
+    client = connect(gpus)
+    os.utime(gpus.state / "load", (time.time() - 1000,) * 2)
+    client.set("SetPowerManagementLimit", 0, 60000)
+    assert 60_000_000 <= client.get("TotalEnergyConsumption") < 70_000_000
+
+
+def test_without_other_readings_energy_counts_since_the_module_was_loaded(host: Host, connect: Connect) -> None:
+    gpus = host("T4")
+    connect(gpus)("nvmlShutdown")
+    state = gpus.run / "state"
+    loaded = next(int(line[7:]) for line in state.read_text().splitlines() if line.startswith("loaded="))
+    assert abs(loaded - now()) < 3600 * SECOND
+    state.write_text(f"module=550.163.01\nloaded={loaded - 10_000 * SECOND}\n")
+    client = connect(gpus)
+    energy = client.get("TotalEnergyConsumption")
+    assert energy >= 7412000 + 10_000 * 41000
+    assert client.set("SetPersistenceMode", 0, 1) == 0
+    client("nvmlShutdown")
+    assert connect(gpus).get("TotalEnergyConsumption") >= energy, "whoever writes the state"
+    gpus.load()
+    assert connect(gpus).get("TotalEnergyConsumption") < energy, "but not beyond a reload"
 
 
 # Power
@@ -668,6 +954,7 @@ def test_ecc_is_pending_until_the_reboot(host: Host, connect: Connect) -> None:
     client = connect(gpus)
     assert [client.get("EccMode", 0), client.get("EccMode", 1)] == [[0, 0], [1, 1]]
     assert client.code("nvmlDeviceGetTotalEccErrors", 0, 0, 0) == NOT_SUPPORTED, "nothing counts errors then"
+    assert client.code("nvmlDeviceGetMemoryErrorCounter", 0, 0, 0, 2) == NOT_SUPPORTED
     assert client.set("SetEccMode", 0, 1) == 0
     gpus.reboot()
     assert connect(gpus).get("EccMode", 0) == [1, 1]
@@ -696,6 +983,11 @@ def test_a_gpu_without_ecc(on: Connect) -> None:
         ("serial", "GetSerial", ()),
         ("utilization", "GetUtilizationRates", ()),
         ("power_management", "GetPowerUsage", ()),
+        ("power_management", "GetTotalEnergyConsumption", ()),
+        ("power_management", "GetSamples", (POWER, 0)),
+        ("energy", "GetTotalEnergyConsumption", ()),
+        ("samples", "GetSamples", (MEMORY, 0)),
+        ("utilization", "GetSamples", (GPU, 0)),
         ("locked_clocks", "SetGpuLockedClocks", (300, 300)),
         ("supported_clocks", "GetSupportedMemoryClocks", ()),
         ("persistence_mode", "SetPersistenceMode", (1,)),
@@ -831,6 +1123,91 @@ def test_where_nothing_can_be_written_all_can_be_read(host: Host, connect: Conne
     assert client.get("PowerManagementLimit") == 70000
     assert client.set("SetPowerManagementLimit", 0, 65000) == UNKNOWN
     assert client.get("PowerManagementLimit") == 70000
+
+
+@pytest.fixture
+def public() -> Iterator[Path]:
+    """A folder that every user may enter, unlike pytest's own."""
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        folder.chmod(0o755)
+        yield folder
+        # Whoever runs this may have to delete what he closed.
+        for path in folder.iterdir():
+            path.chmod(0o755)
+
+
+def close_locks(gpus: Gpus) -> None:
+    for name in ("lock", "clients"):
+        (gpus.run / name).chmod(0)
+
+
+def empty_run(gpus: Gpus) -> None:
+    gpus.reboot()
+    gpus.run.mkdir()
+
+
+@pytest.mark.parametrize("prepare", [lambda gpus: None, close_locks, empty_run, Gpus.reboot])
+def test_a_user_who_may_write_nothing_reads_everything(
+    public: Path, library: Path, connect: Connect, prepare: Callable[[Gpus], None]
+) -> None:
+    gpus = Gpus(public, library, "A10G", uid=NOBODY)
+    gpus.busy(0, temperature=71, memory_used=5 * MIB, power=200000, encoder=3, decoder=4, ecc_corrected=5, energy=10)
+    gpus.samples(0, GPU, [(1000, 42)])
+    assert smi(gpus, "-L").returncode == 0
+    prepare(gpus)
+    folders = [folder for folder in (public, gpus.state, gpus.run) if folder.exists()]
+    for folder in folders:
+        folder.chmod(0o555)
+    before = {path: path.stat().st_mtime_ns for path in public.rglob("*")}
+    client = connect(gpus, opened=False)
+    client("become", NOBODY)
+    client("nvmlInit")
+    assert client.get("Temperature", 0, 0) == 71
+    assert used(client) == 5 * MIB
+    assert client.get("UtilizationRates") == {"gpu": 42, "memory": 18}
+    assert (client.get("EncoderUtilization")[0], client.get("DecoderUtilization")[0]) == (3, 4)
+    assert client.get("PowerUsage") == 200000
+    assert client.get("TotalEnergyConsumption") >= 10
+    assert samples(client, GPU) == [(1000, 42)]
+    assert len(samples(client, POWER)) == 100
+    assert client.get("TotalEccErrors", 0, 0, 0) == client.get("MemoryErrorCounter", 0, 0, 0, 2) == 5
+    assert client.get("RemappedRows") == [0, 0, 0, 0]
+    assert client.get("CurrentClocksEventReasons") == 0
+    assert client.get("ClockInfo", 0, SM) == 1710
+    assert {path: path.stat().st_mtime_ns for path in public.rglob("*")} == before
+
+
+def test_a_count_that_cannot_be_kept_is_no_answer(public: Path, library: Path, connect: Connect) -> None:
+    gpus = Gpus(public, library, "A10G", uid=NOBODY)
+    gpus.busy(0, temperature="+1")
+    assert query(gpus, "temperature.gpu") == ["1"]
+    gpus.run.chmod(0o555)
+    client = connect(gpus, opened=False)
+    client("become", NOBODY)
+    client("nvmlInit")
+    assert [client.code("nvmlDeviceGetTemperature", 0, 0) for turn in range(2)] == [UNKNOWN, UNKNOWN]
+    gpus.run.chmod(0o777)
+    assert client.get("Temperature", 0, 0) == 2
+    gpus.run.chmod(0o755)
+
+
+def test_the_first_user_keeps_nobody_out(public: Path, library: Path, connect: Connect) -> None:
+    gpus = Gpus(public, library, "A10G")
+    gpus.busy(0, temperature="+1")
+    first = connect(gpus, opened=False)
+    first("umask", 0o077)
+    first("nvmlInit")
+    assert first.set("SetPowerManagementLimit", 0, 200000) == 0
+    assert first.get("Temperature", 0, 0) == 1
+    second = connect(gpus, opened=False)
+    second("become", NOBODY)
+    second("nvmlInit")
+    assert second.get("PowerManagementLimit") == 200000
+    first("nvmlShutdown")
+    assert second.get("PowerManagementLimit") == 200000
+    assert [second.get("Temperature", 0, 0), second.get("Temperature", 0, 0)] == [2, 3]
+    assert connect(gpus).get("PowerManagementLimit") == 200000, "the second has the GPU open"
 
 
 def test_processes_do_not_overwrite_each_other(host: Host, connect: Connect) -> None:
