@@ -4,7 +4,7 @@
 
 """The publisher as a process, on a bad day: of what was sampled, CloudWatch gets each value once, with its own time.
 
-The GPU's memory in use grows by a megabyte with each reading, so that every sample can be told from every other.
+The GPU grows warmer by a degree with each reading, so that every sample can be told from every other.
 """
 
 from __future__ import annotations
@@ -30,9 +30,6 @@ from sandbox.waiting import wait_until
 from tests.support.cloudwatch import CloudWatch, Datum
 from tests.support.publisher import INSTANCE, SECONDS, Publisher
 
-MEGABYTE = 10**6
-
-
 @pytest.fixture
 def server() -> Iterator[CloudWatch]:
     with CloudWatch() as running:
@@ -43,14 +40,14 @@ def server() -> Iterator[CloudWatch]:
 def publisher(nvml_library: Path, tmp_path: Path, server: CloudWatch) -> Iterator[Publisher]:
     gpus = Gpus(tmp_path, nvml_library, "A10G")
     gpus.reboot()
-    gpus.busy(0, memory_used=f"+{MEGABYTE}", temperature=71)
+    gpus.busy(0, temperature="+1", power=70_000)
     made = Publisher(tmp_path, gpus, server.url)
     yield made
     if made.process is not None:
         made.kill()
 
 
-def values(server: CloudWatch, metric: str = "GPUMemoryUsed") -> list[float]:
+def values(server: CloudWatch, metric: str = "GPUTemperature") -> list[float]:
     """Return what CloudWatch has of a metric of the host's first GPU, or of the host, in the order of values."""
     return sorted(
         datum.value
@@ -66,8 +63,8 @@ def wait_for_values(server: CloudWatch, count: int) -> None:
 
 def taken(publisher: Publisher) -> int:
     """Return how many samples were ever taken: what one reading more answers, less itself."""
-    (answer,) = publisher.smi("memory.used")
-    return round(int(answer.split()[0]) * 2**20 / MEGABYTE) - 1
+    (answer,) = publisher.smi("temperature.gpu")
+    return int(answer) - 1
 
 
 def all_of(count: int) -> list[float]:
@@ -109,7 +106,7 @@ def test_every_sample_arrives_in_one_compressed_request_for_each_interval(
         ("GPUTemperature", "None", json.dumps(gpu)),
         ("Heartbeat", "None", json.dumps({"InstanceId": INSTANCE})),
     }
-    assert set(values(server, "GPUTemperature")) == {71.0}
+    assert values(server, "GPUPowerDraw") == [pytest.approx(70, rel=0.1)] * len(values(server))
     assert set(values(server, "Heartbeat")) == {1.0}
 
 
@@ -121,7 +118,7 @@ def test_percentiles_are_those_of_what_was_read(publisher: Publisher, server: Cl
     now = time.time()
     answer = server.client().get_metric_statistics(
         Namespace="DigitalTwin",
-        MetricName="GPUMemoryUsed",
+        MetricName="GPUTemperature",
         Dimensions=[{"Name": "InstanceId", "Value": INSTANCE}, {"Name": "GpuIndex", "Value": "0"}],
         StartTime=now - 3600,
         EndTime=now + 3600,
@@ -148,7 +145,7 @@ def test_nothing_is_lost_while_cloudwatch_refuses(publisher: Publisher, server: 
     publisher.wait_for("publishing again after ")
     everything_arrived(publisher, server)
     # Not when they arrived: when they were taken.
-    late = [datum for datum in server.datums() if datum.metric == "GPUMemoryUsed" and datum.value > had]
+    late = [datum for datum in server.datums() if datum.metric == "GPUTemperature" and datum.value > had]
     assert len({datum.timestamp for datum in late if datum.timestamp.timestamp() < healed - 1}) >= 2
     ordered = sorted(late, key=lambda datum: datum.value)
     assert [datum.timestamp for datum in ordered] == sorted(datum.timestamp for datum in late)
@@ -212,7 +209,7 @@ def test_a_reply_that_is_lost_is_the_only_reason_to_send_twice(publisher: Publis
     server.fault("lost", count=1)
     publisher.wait_for("publishing again")
     assert publisher.stop() == 0
-    datums = [datum for datum in server.datums() if datum.metric == "GPUMemoryUsed"]
+    datums = [datum for datum in server.datums() if datum.metric == "GPUTemperature"]
     counts = Counter(datum.value for datum in datums)
     assert sorted(counts) == all_of(len(counts))
     twice = {value for value, count in counts.items() if count > 1}
@@ -234,7 +231,7 @@ def stored(publisher: Publisher, *moments: float) -> None:
     """Leave samples of these times in the spool, each in a segment of its own, as an earlier process would."""
     spool = Spool(publisher.spool, 10**9)
     for number, moment in enumerate(moments):
-        spool.append(Sample(moment, True, {"0": {"GPUMemoryUsed": -1.0 - number}}), INSTANCE)
+        spool.append(Sample(moment, True, {"0": {"GPUTemperature": -1.0 - number}}), INSTANCE)
         spool.close()
 
 
@@ -254,7 +251,7 @@ def test_a_segment_that_is_refused_takes_no_other_along(publisher: Publisher, se
     # A number that CloudWatch takes for too large, in a line that is whole.
     bad = publisher.folder / "bad"
     spool = Spool(bad, 10**9)
-    spool.append(Sample(now - 200, True, {"0": {"GPUMemoryUsed": 1e300}}), INSTANCE)
+    spool.append(Sample(now - 200, True, {"0": {"GPUTemperature": 1e300}}), INSTANCE)
     spool.close()
     (line,) = bad.iterdir()
     line.replace(publisher.segments()[1])
@@ -326,7 +323,7 @@ def test_killed_at_any_moment_it_starts_again_and_sends_the_rest(
     publisher: Publisher, server: CloudWatch, kills: int
 ) -> None:
     chance = random.SystemRandom()
-    publisher.settings.update(sample_interval=0.02, flush_interval=0.2, metrics=["GPUMemoryUsed"])
+    publisher.settings.update(sample_interval=0.02, flush_interval=0.2, metrics=["GPUTemperature"])
     before_kill = []
     for turn in range(kills):
         # Of three lives one goes by without a CloudWatch, so that the spool is never empty for long.
@@ -344,7 +341,7 @@ def test_killed_at_any_moment_it_starts_again_and_sends_the_rest(
     assert publisher.stop() == 0
     assert publisher.segments() == []
     last = taken(publisher)
-    datums = [datum for datum in server.datums() if datum.metric == "GPUMemoryUsed"]
+    datums = [datum for datum in server.datums() if datum.metric == "GPUTemperature"]
     counts = Counter(datum.value for datum in datums)
     lost = set(all_of(last)) - counts.keys()
     assert len(lost) <= kills, "each kill takes at most the sample that was being taken"
