@@ -21,8 +21,8 @@ from urllib.parse import parse_qs
 from moto.core.models import DEFAULT_ACCOUNT_ID
 from moto.ec2.models import ec2_backends
 
-from sandbox.cloud import cbor, seed
-from sandbox.cloud.faults import CLOSING, Call, Injector, Rule, refusal, response
+from sandbox.cloud import alarms, cbor, seed
+from sandbox.cloud.faults import CLOSING, Call, Injector, Refusal, Rule, refusal, response
 from sandbox.errors import SandboxError
 
 LOG = logging.getLogger(__name__)
@@ -32,6 +32,13 @@ READS = ("Describe", "Get", "List", "Head", "Lookup", "Simulate", "Batch")
 # What hosts send by themselves, minute by minute: it changes no resource, and "this run changed nothing" stays provable
 # while they send it.
 TELEMETRY = ("PutMetricData",)
+LARGEST_TELEMETRY = 1048576  # bytes of a PutMetricData request as it is sent
+TOO_LARGE = Refusal(
+    413,
+    "RequestEntityTooLarge",
+    f"The request is larger than {LARGEST_TELEMETRY} bytes.",
+    "RequestEntityTooLargeException",
+)
 
 Environ = dict[str, Any]
 StartResponse = Callable[..., Any]
@@ -158,9 +165,12 @@ class Front:
         if rule and rule.kind == "timeout":
             time.sleep(rule.seconds)
             hang_up(environ, "the call was not carried out")
-        if rule and rule.kind not in CLOSING:
-            status, headers, answer = response(refusal(rule, call), call, str(uuid.uuid4()))
-            start_response(f"{status} Injected", headers)
+        refused = refusal(rule, call) if rule and rule.kind not in CLOSING else None
+        if call.action in TELEMETRY and length > LARGEST_TELEMETRY:
+            refused = TOO_LARGE
+        if refused:
+            status, headers, answer = response(refused, call, str(uuid.uuid4()))
+            start_response(f"{status} {refused.code}", headers)
             return [answer]
         if rule is None:
             return self._answer(call, region, fields, environ, start_response)
@@ -186,17 +196,44 @@ class Front:
         if call.service not in self._writing:
             return self._moto(environ, start_response)
         with self._writing[call.service]:
+            raised = alarms.raised(region) if call.action == "SetAlarmState" else set()
             if call.protocol == "cbor":
-                return self._answer_cbor(call, environ, start_response)
-            answer = list(self._moto(environ, start_response))
+                answer = self._answer_cbor(call, environ, start_response)
+            else:
+                answer = list(self._moto(environ, start_response))
             # The hosts are to follow before anyone looks.
-            if call.service != "monitoring" and not call.action.startswith(READS):
+            if call.action == "SetAlarmState":
+                self._act(region, alarms.raised(region) - raised)
+            elif call.service != "monitoring" and not call.action.startswith(READS):
                 self._hosts.follow()
                 if call.action == "RebootInstances":
                     self._hosts.reboot(value[0] for key, value in fields.items() if key.startswith("InstanceId"))
         return answer
 
-    def _answer_cbor(self, call: Call, environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
+    def _act(self, region: str, names: set[str]) -> None:
+        """Have alarms that have just been raised act on their instances."""
+        with self._writing["ec2"]:
+            deeds = alarms.act(region, names)
+            for deed in deeds:
+                self._journal.append(
+                    {
+                        "time": time.time(),
+                        "service": "ec2",
+                        "action": deed.call,
+                        "region": region,
+                        "mutating": True,
+                        "fault": None,
+                        "alarm": deed.alarm,
+                        "instance": deed.instance_id,
+                        "refused": deed.refused,
+                    }
+                )
+            if deeds:
+                self._hosts.follow()
+                rebooted = [deed.instance_id for deed in deeds if deed.call == "RebootInstances" and not deed.refused]
+                self._hosts.reboot(rebooted)
+
+    def _answer_cbor(self, call: Call, environ: Environ, start_response: StartResponse) -> list[bytes]:
         """Have a call carried out whose answer is to be CBOR."""
         told: list[Any] = []
         body = b"".join(self._moto(environ, lambda *arguments: told.extend(arguments)))

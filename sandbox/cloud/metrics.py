@@ -1,16 +1,22 @@
-"""What CloudWatch does with metrics and moto leaves out: it refuses what is out of range, and keeps the resolution."""
+"""What CloudWatch does with metrics and moto leaves out.
+
+Going in, it refuses what is out of range and keeps the resolution. Coming out, a metric is one namespace, one name and
+one set of dimensions, periods begin at whole multiples of their length, and there are percentiles.
+"""
 
 from __future__ import annotations
 
 import itertools
 import math
+import re
 from collections.abc import Iterable, Iterator
 from datetime import datetime, timedelta
 from functools import cache
 from typing import Any
 
-from moto.cloudwatch import models
+from moto.cloudwatch import models, responses
 from moto.cloudwatch.exceptions import InvalidParameterCombination, InvalidParameterValue
+from moto.cloudwatch.metric_data_expression_parser import parse_expression
 from moto.core.utils import utcnow
 
 MOST_DATUMS = 1000
@@ -21,6 +27,10 @@ LARGEST = 2.0**360
 OLDEST = timedelta(days=14)
 NEWEST = timedelta(hours=2)
 RESOLUTIONS = (1, 60)
+EPOCH = datetime(1970, 1, 1)
+ASCENDING = "TimestampAscending"
+STATISTICS = ("SampleCount", "Sum", "Average", "Minimum", "Maximum")
+PERCENTILE = re.compile(r"p\d{1,3}(\.\d{1,10})?")
 SIZES = ("", "Kilo", "Mega", "Giga", "Tera")
 UNITS = {
     *("Seconds", "Microseconds", "Milliseconds", "Percent", "Count", "Count/Second", "None"),
@@ -98,6 +108,111 @@ def same_dimensions(one: Iterable[Any], other: Iterable[Any]) -> bool:
     return {(part.name, part.value) for part in one} == {(part.name, part.value) for part in other}
 
 
+class Stored:
+    """Stands where moto looks for everything that is stored, and shows it the data of one metric."""
+
+    def __init__(self, backend: Any, namespace: str, name: str, dimensions: Iterable[dict[str, str]]) -> None:
+        """Look at a metric."""
+        wanted = [models.Dimension(dimension["Name"], dimension["Value"]) for dimension in dimensions]
+        self._found = [
+            datum
+            for datum in backend.get_all_metrics()
+            if (datum.namespace, datum.name) == (namespace, name) and same_dimensions(datum.dimensions, wanted)
+        ]
+
+    def get_all_metrics(self) -> list[Any]:
+        """Return the metric's data."""
+        return self._found
+
+
+def period_start(moment: datetime, seconds: int) -> datetime:
+    """Return when the period began that a moment lies in; both in UTC and without a zone."""
+    return moment - (moment - EPOCH) % timedelta(seconds=seconds)
+
+
+def percentile(statistics: Any, name: str) -> float:
+    """Return a percentile of the values of one period, the smallest value that is not below so many of them.
+
+    :param name: such as ``p99`` or ``p99.9``.
+    :raises InvalidParameterValue: it is no percentile.
+    """
+    share = float(name[1:]) if PERCENTILE.fullmatch(name) else -1.0
+    if not 0 <= share <= 100:
+        raise InvalidParameterValue(f"The statistic {name} is none that the sandbox knows: p0 to p100 besides Sum.")
+    # A statistic set whose values are all the same counts like these values, any other not at all.
+    sets = [(one.min, one.sample_count) for one in statistics.metric_aggregated_list if one.min == one.max]
+    values = sorted(
+        [*statistics.metric_single_values_list, *(low for low, count in sets for each in range(int(count)))]
+    )
+    return float(values[max(math.ceil(share / 100 * len(values)), 1) - 1]) if values else math.nan
+
+
+def install_reading() -> None:
+    """Fill the gaps of reading."""
+    statistics: Any = models.Statistics
+    backend: Any = models.CloudWatchBackend
+    answers: Any = responses.CloudWatchResponse
+    plain, data, plain_answer = (
+        statistics.get_statistics_for_type,
+        backend.get_metric_data,
+        answers.get_metric_statistics,
+    )
+
+    def get_statistics_for_type(self: Any, stat: str) -> Any:
+        return plain(self, stat) if stat in STATISTICS else percentile(self, stat)
+
+    def get_metric_data(self: Any, queries: list[Any], start_time: Any, end_time: Any, scan_by: str = ASCENDING) -> Any:
+        results = []
+        for query in queries:
+            if "MetricStat" in query:
+                metric, period = query["MetricStat"]["Metric"], int(query["MetricStat"]["Period"])
+                stored = Stored(self, metric["Namespace"], metric["MetricName"], metric.get("Dimensions") or [])
+                start = period_start(start_time, period)
+                results += data(stored, [{**query, "ReturnData": True}], start, end_time, scan_by)
+            elif query["Expression"].startswith("SELECT"):
+                results += data(self, [query], start_time, end_time, scan_by)
+        for query in queries:
+            # moto's metric math knows one expression: the name of another query
+            if "Expression" in query and not query["Expression"].startswith("SELECT"):
+                values, times = parse_expression(query["Expression"], results)
+                row = {"id": query["Id"], "label": query.get("Label") or query["Id"], "status_code": "Complete"}
+                results.append({**row, "values": values, "timestamps": times})
+        hidden = {query["Id"] for query in queries if not query.get("ReturnData", True)}
+        return [result for result in results if result["id"] not in hidden]
+
+    def get_metric_statistics(
+        self: Any,
+        namespace: str,
+        metric_name: str,
+        *span: Any,
+        dimensions: list[dict[str, str]],
+        unit: str | None = None,
+    ) -> list[Any]:
+        start_time, end_time, period, stats = span
+        if start_time >= end_time:
+            raise InvalidParameterValue("The parameter StartTime must be less than the parameter EndTime.")
+        periods: dict[datetime, Any] = {}
+        for datum in Stored(self, namespace, metric_name, dimensions).get_all_metrics():
+            first = period_start(datum.timestamp, period)
+            if period_start(start_time, period) <= first and datum.timestamp < end_time and unit in (None, datum.unit):
+                found = periods.setdefault(first, models.Statistics(stats, first))
+                found.metric_data.append(datum)
+                found.unit = datum.unit
+        return [periods[first] for first in sorted(periods)]
+
+    def answer_metric_statistics(self: Any) -> Any:
+        answer = plain_answer(self)
+        for found in answer.result["Datapoints"]:
+            names = self._get_param("ExtendedStatistics", [])
+            found.extended_statistics = {name: percentile(found, name) for name in names}
+        return answer
+
+    statistics.get_statistics_for_type = get_statistics_for_type
+    backend.get_metric_data = get_metric_data
+    backend.get_metric_statistics = get_metric_statistics
+    answers.get_metric_statistics = answer_metric_statistics
+
+
 @cache
 def install() -> None:
     """Fill the gaps for this process."""
@@ -118,3 +233,4 @@ def install() -> None:
                 stored.request = request
 
     backend.put_metric_data = put_metric_data
+    install_reading()

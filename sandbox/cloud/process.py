@@ -44,13 +44,14 @@ def serve(sandbox: Sandbox, port: int) -> None:
     from moto.moto_server.werkzeug_app import DomainDispatcherApplication, MotoRequestHandler, create_backend_app
     from werkzeug.serving import make_server
 
-    from sandbox.cloud import gaps, metrics, seed
+    from sandbox.cloud import alarms, gaps, metrics, seed
     from sandbox.cloud.front import Front
     from sandbox.cloud.hosts import Hosts
     from sandbox.cloud.reconciler import Reconciler
 
     seed.install_quotas()
     gaps.install()
+    alarms.install()
     metrics.install()
     addresses: Any = elastic_ip_addresses
     addresses.random_ip = seed.elastic_addresses(sandbox.elastic_prefix)

@@ -17,9 +17,9 @@ from moto.core.models import DEFAULT_ACCOUNT_ID
 from moto.moto_server.werkzeug_app import DomainDispatcherApplication, MotoRequestHandler, create_backend_app
 from werkzeug.serving import BaseWSGIServer, make_server
 
-from sandbox.cloud import metrics
+from sandbox.cloud import alarms, metrics
 from sandbox.cloud.faults import Rule
-from sandbox.cloud.front import Front
+from sandbox.cloud.front import Front, Hosts
 from sandbox.settings import REGION
 
 CREDENTIALS = {"aws_access_key_id": "test", "aws_secret_access_key": "test"}
@@ -50,15 +50,17 @@ class CloudWatch:
     ``with CloudWatch() as server:`` serves until the block ends.
     """
 
-    def __init__(self, region: str = REGION) -> None:
-        """Take a port, without serving on it yet.
+    def __init__(self, region: str = REGION, hosts: Hosts | None = None) -> None:
+        """Prepare it, without serving yet.
 
         Args:
             region: of the clients and of what ``datums`` shows.
+            hosts: what is told of changes to EC2.
         """
+        alarms.install()
         metrics.install()
         self.region = region
-        self._front = Front("test", DomainDispatcherApplication(create_backend_app))
+        self._front = Front("test", DomainDispatcherApplication(create_backend_app), hosts)
         self._server: BaseWSGIServer | None = None
         self._thread = threading.Thread()
         self._port = 0

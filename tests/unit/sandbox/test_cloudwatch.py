@@ -95,6 +95,105 @@ def test_the_metrics_can_be_read(server: CloudWatch, protocol: str) -> None:
     assert all(isinstance(moment, datetime) for moment in result["Timestamps"])
 
 
+METRIC = {"Namespace": "DigitalTwin", "MetricName": "GPUUtilization", "Dimensions": datum()["Dimensions"]}
+
+
+def read(client: Any, stat: str, **metric: Any) -> dict[datetime, float]:
+    """Return what GetMetricData gives for minutes."""
+    query = {"Id": "m1", "MetricStat": {"Metric": {**METRIC, **metric}, "Period": 60, "Stat": stat}}
+    (result,) = client.get_metric_data(
+        MetricDataQueries=[query], StartTime=NOW - timedelta(minutes=5), EndTime=NOW + timedelta(minutes=1)
+    )["MetricDataResults"]
+    return dict(zip(result["Timestamps"], result["Values"], strict=True))
+
+
+def test_percentiles_are_those_of_the_values(server: CloudWatch, protocol: str) -> None:
+    client = connect(server, protocol)
+    values = datum(Values=[float(number) for number in range(1, 101)])
+    del values["Value"]
+    put(client, values)
+    minute = NOW.replace(second=0)
+    assert read(client, "p50") == {minute: 50.0}
+    assert read(client, "p99") == {minute: 99.0}
+    assert read(client, "p100") == {minute: 100.0}
+    assert read(client, "SampleCount") == {minute: 100.0}
+    (point,) = client.get_metric_statistics(
+        **METRIC,
+        Period=60,
+        StartTime=NOW - timedelta(minutes=5),
+        EndTime=NOW + timedelta(minutes=1),
+        ExtendedStatistics=["p90"],
+        Statistics=["Maximum"],
+    )["Datapoints"]
+    assert (point["Timestamp"], point["Maximum"], point["ExtendedStatistics"]) == (minute, 100.0, {"p90": 90.0})
+
+
+def test_a_metric_is_its_namespace_name_and_all_its_dimensions(server: CloudWatch) -> None:
+    client = server.client()
+    put(client, datum(Value=1.0))
+    put(client, datum(Value=2.0, Dimensions=[{"Name": "InstanceId", "Value": "i-1"}]))
+    client.put_metric_data(Namespace="Other", MetricData=[datum(Value=3.0)])
+    assert list(read(client, "Sum").values()) == [1.0]
+    assert list(read(client, "Sum", Dimensions=[{"Name": "InstanceId", "Value": "i-1"}]).values()) == [2.0]
+    assert list(read(client, "Sum", Namespace="Other").values()) == [3.0]
+    assert read(client, "Sum", Dimensions=[]) == {}
+    assert read(client, "Sum", Dimensions=METRIC["Dimensions"][::-1]) == read(client, "Sum")
+    assert len(client.list_metrics(Namespace="DigitalTwin")["Metrics"]) == 2
+
+
+def test_a_statistic_that_is_unknown_is_refused(server: CloudWatch) -> None:
+    put(server.client(), datum())
+    with pytest.raises(ClientError, match="The statistic tm90 is none that the sandbox knows"):
+        read(server.client(), "tm90")
+
+
+@pytest.mark.parametrize(
+    ("fields", "named"),
+    [
+        ({"Value": float("nan")}, "Value is invalid"),
+        ({"Value": float("inf")}, "Value is invalid"),
+        ({"Value": 2.0**361}, "Value is invalid"),
+        ({"Timestamp": NOW - timedelta(days=14, minutes=5)}, "no more than two weeks in the past"),
+        ({"Timestamp": NOW + timedelta(hours=2, minutes=5)}, "no more than two hours in the future"),
+        ({"StorageResolution": 5}, "StorageResolution must be 1 or 60"),
+        ({"Unit": "Watts"}, "Watts for parameter MetricData.member.2.Unit"),
+        ({"Dimensions": [{"Name": "Room", "Value": "Küche"}]}, "member.1.Value is invalid"),
+        ({"Dimensions": [{"Name": "Room", "Value": " "}]}, "member.1.Value is invalid"),
+        ({"Dimensions": [{"Name": "Room", "Value": "1"}] * 2}, "must not hold a name twice"),
+        ({"Dimensions": [{"Name": f"N{n}", "Value": "1"} for n in range(31)]}, "size greater than 30"),
+    ],
+)
+def test_one_bad_datum_refuses_the_whole_request(server: CloudWatch, fields: dict[str, Any], named: str) -> None:
+    with pytest.raises(ClientError, match=named) as caught:
+        put(server.client(parameter_validation=False), datum(), datum(**fields))
+    assert caught.value.response["Error"]["Code"] == "InvalidParameterValue"
+    assert caught.value.response["ResponseMetadata"]["HTTPStatusCode"] == 400
+    assert server.datums() == []
+
+
+def test_refusals_are_understood(server: CloudWatch, protocol: str) -> None:
+    values = datum(Values=[float(number) for number in range(151)])
+    del values["Value"]
+    with pytest.raises(ClientError, match="size greater than 150") as caught:
+        put(connect(server, protocol), values)
+    assert caught.value.response["Error"]["Code"] == "InvalidParameterValue"
+    assert caught.value.response["ResponseMetadata"]["HTTPStatusCode"] == 400
+
+
+def test_a_request_has_its_bounds(server: CloudWatch) -> None:
+    client = server.client()
+    put(client, *[datum()] * 1000)
+    assert len(server.datums()) == 1000
+    with pytest.raises(ClientError, match="size greater than 1000"):
+        put(client, *[datum()] * 1001)
+    large = [datum(Dimensions=[{"Name": "Room", "Value": "x" * 1024}])] * 1000
+    with pytest.raises(ClientError, match="1048576") as caught:
+        put(server.client(disable_request_compression=True), *large)
+    assert caught.value.response["ResponseMetadata"]["HTTPStatusCode"] == 413
+    assert len(server.datums()) == 1000
+    assert [call.get("datums") for call in server.calls()] == [1000, 1001, 1000]
+
+
 @pytest.mark.parametrize(
     ("kind", "status", "code"),
     [
