@@ -26,7 +26,7 @@ from ansible_collections.digital_twin.robotics_lab.plugins.module_utils._aws_err
     OTHER,
     translate_error,
 )
-from ansible_collections.digital_twin.robotics_lab.plugins.module_utils._gpu_metrics import HEARTBEAT, UNITS, Sample
+from ansible_collections.digital_twin.robotics_lab.plugins.module_utils._gpu_metrics import UNITS, Sample
 
 MAX_DATUMS = 1000
 MAX_VALUES = 150
@@ -99,7 +99,7 @@ def datums_of(
     found: dict[tuple[str, tuple[tuple[str, str], ...], int], Counter[float]] = {}
     for sample in samples:
         period = int(sample.time // resolution) * resolution
-        rows = [(HEARTBEAT, host, float(sample.healthy))]
+        rows = [(name, host, value) for name, value in sample.host.items()]
         rows += [
             (name, (*host, ("GpuIndex", index)), value)
             for index, readings in sample.gpus.items()

@@ -33,8 +33,9 @@ options:
     default: {}
   metrics:
     description:
-      - What to publish. C(Heartbeat) is 1 when every GPU answered, else 0, and the only metric without the dimension
-        C(GpuIndex).
+      - What to publish.
+      - Two have no dimension C(GpuIndex). C(Heartbeat) is 1 when every GPU answered, else 0. C(GPUUtilizationMax) is
+        the utilization of the busiest GPU, for an alarm that stops the instance, which can look at one metric only.
     type: list
     elements: str
     choices:
@@ -51,6 +52,7 @@ options:
       - GPUECCErrorsCorrected
       - GPUECCErrorsUncorrected
       - GPURemappedRows
+      - GPUUtilizationMax
       - Heartbeat
     default:
       - GPUUtilization
@@ -58,6 +60,7 @@ options:
       - GPUMemoryUsedPercent
       - GPUPowerDraw
       - GPUTemperature
+      - GPUUtilizationMax
       - Heartbeat
   high_resolution:
     description: Whether CloudWatch keeps the second of the sample, or else its minute.

@@ -42,6 +42,7 @@ class Publisher:
         folder: where its spool, settings and journal lie.
         settings: fields of the service's settings, besides those that every test wants.
         environment: variables of the process, besides those of the simulated GPUs.
+        starts: how often it was started.
     """
 
     folder: Path
@@ -50,6 +51,7 @@ class Publisher:
     settings: dict[str, Any] = field(default_factory=dict)
     environment: dict[str, str] = field(default_factory=dict)
     process: subprocess.Popen[str] | None = None
+    starts: int = 0
 
     @property
     def spool(self) -> Path:
@@ -61,6 +63,7 @@ class Publisher:
 
     def start(self, text: str = "") -> None:
         """Start it, and return at once; with this text as its settings, if there is one."""
+        self.starts += 1
         file = self.folder / "settings.json"
         settings = {
             "namespace": "DigitalTwin",
@@ -125,10 +128,11 @@ class Publisher:
         done = subprocess.run(words, env=environment, capture_output=True, text=True, check=True, timeout=SECONDS)
         return done.stdout.splitlines()
 
-    def wait_for_samples(self) -> None:
-        """Wait until this process has taken a sample."""
-        begin = len(self.says())
-        wait_until(lambda: bool(self.segments()) or len(self.says()) > begin, what="the first sample", seconds=SECONDS)
+    def wait_until_it_samples(self) -> None:
+        """Wait until this process has begun to."""
+        wait_until(
+            lambda: self.says().count("sampling every") == self.starts, what="the process to begin", seconds=SECONDS
+        )
 
     def segments(self) -> list[Path]:
         """Return the files of its spool."""

@@ -30,6 +30,7 @@ from sandbox.waiting import wait_until
 from tests.support.cloudwatch import CloudWatch, Datum
 from tests.support.publisher import INSTANCE, SECONDS, Publisher
 
+
 @pytest.fixture
 def server() -> Iterator[CloudWatch]:
     with CloudWatch() as running:
@@ -85,13 +86,13 @@ def test_every_sample_arrives_in_one_compressed_request_for_each_interval(
 ) -> None:
     begin = time.time()
     publisher.start()
-    wait_for_values(server, 35)
+    wait_for_values(server, 20)
     everything_arrived(publisher, server)
     end = time.time()
     windows = int(end) - int(begin) + 1
     # The first sample is sent at once, and ending sends what there is.
     assert len(server.calls()) <= windows + 2
-    assert {call["datums"] for call in server.calls()} <= {6, 12}, "6 metrics, of one minute or of two"
+    assert {call["datums"] % 7 for call in server.calls()} == {0}, "7 metrics"
     assert all(call["bytes"] < 900 for call in server.calls())
     datums = server.datums()
     assert {int(datum.timestamp.timestamp()) % 60 for datum in datums} == {0}
@@ -104,6 +105,7 @@ def test_every_sample_arrives_in_one_compressed_request_for_each_interval(
         ("GPUMemoryUsedPercent", "Percent", json.dumps(gpu)),
         ("GPUPowerDraw", "None", json.dumps(gpu)),
         ("GPUTemperature", "None", json.dumps(gpu)),
+        ("GPUUtilizationMax", "Percent", json.dumps({"InstanceId": INSTANCE})),
         ("Heartbeat", "None", json.dumps({"InstanceId": INSTANCE})),
     }
     assert values(server, "GPUPowerDraw") == [pytest.approx(70, rel=0.1)] * len(values(server))
@@ -112,7 +114,7 @@ def test_every_sample_arrives_in_one_compressed_request_for_each_interval(
 
 def test_percentiles_are_those_of_what_was_read(publisher: Publisher, server: CloudWatch) -> None:
     publisher.start()
-    wait_for_values(server, 30)
+    wait_for_values(server, 20)
     everything_arrived(publisher, server)
     got = values(server)
     now = time.time()
@@ -130,7 +132,15 @@ def test_percentiles_are_those_of_what_was_read(publisher: Publisher, server: Cl
         assert point["ExtendedStatistics"][name] == pytest.approx(got[int(share * len(got))], abs=2)
 
 
-@pytest.mark.parametrize("kind", ["unavailable", "throttling", "error", "denied"])
+@pytest.mark.parametrize(
+    "kind",
+    [
+        "unavailable",
+        "throttling",
+        pytest.param("error", marks=pytest.mark.full),
+        pytest.param("denied", marks=pytest.mark.full),
+    ],
+)
 def test_nothing_is_lost_while_cloudwatch_refuses(publisher: Publisher, server: CloudWatch, kind: str) -> None:
     publisher.settings["high_resolution"] = True
     publisher.start()
@@ -138,7 +148,7 @@ def test_nothing_is_lost_while_cloudwatch_refuses(publisher: Publisher, server: 
     server.fault(kind)
     publisher.wait_for("cannot publish: ")
     had = len(values(server))
-    wait_until(lambda: len(publisher.segments()) >= 4, what="four segments on disk", seconds=SECONDS)
+    wait_until(lambda: len(publisher.segments()) >= 3, what="three segments on disk", seconds=SECONDS)
     assert len(values(server)) == had
     healed = time.time()
     server.heal()
@@ -192,8 +202,10 @@ def test_a_connection_that_hangs_holds_up_no_sample(publisher: Publisher, server
 
 def test_a_name_that_does_not_resolve_loses_nothing(publisher: Publisher, server: CloudWatch) -> None:
     publisher.endpoint = "http://cloudwatch.invalid"
+    # A resolver that is not there is asked once.
+    publisher.environment["RES_OPTIONS"] = "timeout:1 attempts:1"
     publisher.start()
-    publisher.wait_for("cannot publish: cloudwatch:PutMetricData in http://cloudwatch.invalid: ")
+    publisher.wait_for("cannot publish: cloudwatch:PutMetricData in http://cloudwatch.invalid/: ")
     assert publisher.stop() == 0
     assert publisher.segments()
     publisher.endpoint = server.url
@@ -239,7 +251,7 @@ def test_samples_of_another_time_than_cloudwatch_takes_are_dropped(publisher: Pu
     now, day = time.time(), 86400
     stored(publisher, now - 15 * day, now - 13 * day, now + 3 * 3600, now - 600)
     publisher.start()
-    publisher.wait_for("4 datums dropped: CloudWatch takes none older than 14 days or 2 hours ahead")
+    publisher.wait_for("2 datums dropped: CloudWatch takes none older than 14 days or 2 hours ahead")
     assert publisher.stop() == 0
     assert values(server)[:2] == [-4.0, -2.0]
     assert publisher.segments() == []
@@ -261,7 +273,7 @@ def test_a_segment_that_is_refused_takes_no_other_along(publisher: Publisher, se
     assert values(server)[:2] == [-3.0, -1.0]
 
 
-@pytest.mark.parametrize("seconds", [3600.0, -3600.0])
+@pytest.mark.parametrize("seconds", [3600.0, pytest.param(-3600.0, marks=pytest.mark.full)])
 def test_a_clock_that_is_set_stops_nothing(publisher: Publisher, server: CloudWatch, seconds: float) -> None:
     publisher.settings["high_resolution"] = True
     publisher.shift_clock(0)
@@ -309,6 +321,7 @@ def test_a_folder_that_cannot_be_written_loses_nothing(publisher: Publisher, ser
     server.fault("unavailable")
     publisher.start()
     publisher.wait_for("samples are kept in memory: ")
+    publisher.wait_for("cannot publish")
     server.heal()
     publisher.wait_for("publishing again")
     everything_arrived(publisher, server)
@@ -331,13 +344,13 @@ def test_killed_at_any_moment_it_starts_again_and_sends_the_rest(
         if turn % 3 == 0:
             server.fault("unavailable")
         publisher.start()
-        publisher.wait_for_samples()
+        publisher.wait_until_it_samples()
         time.sleep(chance.uniform(0, 1.2))
         publisher.kill()
         before_kill.append(max((datum.request for datum in server.datums()), default=-1))
     server.heal()
     publisher.start()
-    publisher.wait_for_samples()
+    publisher.wait_until_it_samples()
     assert publisher.stop() == 0
     assert publisher.segments() == []
     last = taken(publisher)
