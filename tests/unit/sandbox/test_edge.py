@@ -42,7 +42,7 @@ def echo_port() -> Iterator[int]:
 @pytest.fixture
 def routes(tmp_path: Path) -> Iterator[Path]:
     path = tmp_path / "edge.json"
-    edge = subprocess.Popen([sys.executable, ROOT / "sandbox/guest/edge.py", path])
+    edge = subprocess.Popen([sys.executable, "-m", "sandbox.guest.edge", path], cwd=ROOT)
     yield path
     edge.kill()
     edge.wait(timeout=10)
