@@ -6,7 +6,6 @@ import contextlib
 import shlex
 import shutil
 import urllib.request
-from pathlib import Path
 
 import docker
 from docker import DockerClient
@@ -15,7 +14,7 @@ from docker.models.containers import Container
 
 from sandbox import builds, engine
 from sandbox.cloud import process
-from sandbox.cloud.hosts import INSTANCE_LABEL, remove_cgroup
+from sandbox.cloud.hosts import INSTANCE_LABEL, helper, remove_cgroup
 from sandbox.errors import SandboxError
 from sandbox.settings import PROJECT, REGION, REGISTRY_PORT, Sandbox
 from sandbox.waiting import wait_until
@@ -151,16 +150,12 @@ def ensure_edge(sandbox: Sandbox, client: DockerClient) -> None:
         return
     client.containers.run(
         builds.HOSTS["debian13"].tag,
-        ["python3", "/guest/edge.py", "/state/edge.json"],
+        ["python3", "-m", "sandbox.guest.edge", "/state/edge.json"],
         name=sandbox.name("edge"),
         labels=sandbox.labels,
         network_mode="host",
-        stop_signal="SIGKILL",
-        volumes={
-            str(Path(__file__).parent / "guest"): {"bind": "/guest", "mode": "ro"},
-            str(sandbox.guest): {"bind": "/state", "mode": "ro"},
-        },
         detach=True,
+        **helper(sandbox),
     )
 
 

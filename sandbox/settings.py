@@ -13,6 +13,8 @@ REGION = "us-east-1"
 REGISTRY_HOST = "registry.sandbox.internal"
 REGISTRY_PORT = 5000
 PACKAGES_HOST = "packages.sandbox.internal"
+# Where hosts reach the AWS API, over HTTP: an interface endpoint of their VPC.
+AWS_HOST = "aws.sandbox.internal"
 
 
 @dataclass(frozen=True)
@@ -75,6 +77,11 @@ class Sandbox:
     def guest(self) -> Path:
         """What the helper containers read: the edge's and the metadata service's configuration."""
         return self.state / "guest"
+
+    @property
+    def aws_socket(self) -> Path:
+        """The Unix socket on which the cloud serves hosts; their VPC's endpoint finds it in its own mount."""
+        return self.guest / "aws.sock"
 
     @property
     def keys(self) -> Path:

@@ -24,9 +24,12 @@ from moto.ec2.models import ec2_backends
 from sandbox.cloud import alarms, cbor, seed
 from sandbox.cloud.faults import CLOSING, Call, Injector, Refusal, Rule, refusal, response
 from sandbox.errors import SandboxError
+from sandbox.settings import AWS_HOST
 
 LOG = logging.getLogger(__name__)
 CONTROL = "/_sandbox/"
+MOTO_CONTROL = "/moto-api"
+FROM_HOST = "sandbox.from_host"  # in a request's environment when it came by way of a VPC
 JOURNAL_LENGTH = 20000
 READS = ("Describe", "Get", "List", "Head", "Lookup", "Simulate", "Batch")
 # What hosts send by themselves, minute by minute: it changes no resource, and "this run changed nothing" stays provable
@@ -108,6 +111,16 @@ def zone_of(region: str, subnet_id: str) -> str:
     return ""
 
 
+def for_hosts(application: Application) -> Application:
+    """Return the front as hosts are to meet it: it answers AWS's own calls, and nothing that controls the sandbox."""
+
+    def inside(environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
+        # A Unix socket has neither, and WSGI wants both.
+        return application({**environ, "SERVER_NAME": AWS_HOST, "SERVER_PORT": "80", FROM_HOST: True}, start_response)
+
+    return inside
+
+
 def hang_up(environ: Environ, why: str) -> NoReturn:
     """Close the caller's connection without an answer.
 
@@ -137,6 +150,9 @@ class Front:
         """Answer one request."""
         length = int(environ.get("CONTENT_LENGTH") or 0)
         body = environ["wsgi.input"].read(length) if length else b""
+        if FROM_HOST in environ and environ["PATH_INFO"].startswith((CONTROL, MOTO_CONTROL)):
+            start_response("404 Not Found", [("Content-Type", "text/plain")])
+            return [b"not for hosts\n"]
         if environ["PATH_INFO"].startswith(CONTROL):
             return self._control(environ, body, start_response)
         try:
@@ -150,18 +166,10 @@ class Front:
         environ["CONTENT_LENGTH"] = str(len(body))
         call, region, fields = identify(environ, body)
         rule = self.injector.decide(call)
-        entry = {
-            "time": time.time(),
-            "service": call.service,
-            "action": call.action,
-            "region": region,
-            "mutating": not call.action.startswith((*READS, *TELEMETRY)),
-            "fault": rule.kind if rule else None,
-            "bytes": length,
-        }
+        entry = {"fault": rule.kind if rule else None, "bytes": length, "host": FROM_HOST in environ}
         if call.action == "PutMetricData":
             entry["datums"] = count_datums(call, body)
-        self._journal.append(entry)
+        self._note(call.service, call.action, region, **entry)
         if rule and rule.kind == "timeout":
             time.sleep(rule.seconds)
             hang_up(environ, "the call was not carried out")
@@ -176,6 +184,12 @@ class Front:
             return self._answer(call, region, fields, environ, start_response)
         list(self._answer(call, region, fields, environ, lambda *_: None))
         hang_up(environ, "the call was carried out")
+
+    def _note(self, service: str, action: str, region: str, **more: Any) -> None:
+        """Write one entry of the journal."""
+        mutating = not action.startswith((*READS, *TELEMETRY))
+        entry = {"time": time.time(), "service": service, "action": action, "region": region, "mutating": mutating}
+        self._journal.append({**entry, **more})
 
     def calls(self) -> list[dict[str, Any]]:
         """Return the journal: one entry a request, in the order in which they came."""
@@ -215,19 +229,8 @@ class Front:
         with self._writing["ec2"]:
             deeds = alarms.act(region, names)
             for deed in deeds:
-                self._journal.append(
-                    {
-                        "time": time.time(),
-                        "service": "ec2",
-                        "action": deed.call,
-                        "region": region,
-                        "mutating": True,
-                        "fault": None,
-                        "alarm": deed.alarm,
-                        "instance": deed.instance_id,
-                        "refused": deed.refused,
-                    }
-                )
+                more = {"alarm": deed.alarm, "instance": deed.instance_id, "refused": deed.refused}
+                self._note("ec2", deed.call, region, fault=None, **more)
             if deeds:
                 self._hosts.follow()
                 rebooted = [deed.instance_id for deed in deeds if deed.call == "RebootInstances" and not deed.refused]

@@ -20,13 +20,19 @@ from docker.types import IPAMConfig, IPAMPool
 from sandbox.builds import HOSTS, ensure_all
 from sandbox.engine import outside_mtu
 from sandbox.errors import SandboxError
-from sandbox.settings import PACKAGES_HOST, REGISTRY_HOST, Sandbox
+from sandbox.settings import AWS_HOST, PACKAGES_HOST, PROJECT, REGISTRY_HOST, Sandbox
 
 METADATA_ADDRESS = "169.254.169.254"
 INSTANCE_LABEL = "digital_twin.instance"
 VPC_LABEL = "digital_twin.vpc"
 ADDRESS_LABEL = "digital_twin.address"
 FIRST_HOST = 5  # below lie the router, the registry, the package archive and the metadata service
+# What a VPC offers its hosts, in one container that ends when either ends: the metadata service and the AWS endpoint.
+SERVICES = """
+python3 -m sandbox.guest.imds /state/imds &
+python3 -m sandbox.guest.endpoint "$1" "/state/$2" &
+wait -n
+"""
 STOP_SECONDS = 20
 # Where sandboxes take their networks from; the first free /24 is used. 172.29 to 172.31 are rare in offices and homes.
 POOL = [ipaddress.ip_network(f"172.{second}.0.0/16") for second in (29, 30, 31)]
@@ -42,6 +48,18 @@ def cgroup_root() -> Path:
         if (root / "cgroup.procs").exists() and (root / "cgroup.controllers").exists():
             return root
     raise SandboxError("This machine has no unified cgroup hierarchy (cgroup v2), without which systemd does not boot.")
+
+
+def helper(sandbox: Sandbox) -> dict[str, Any]:
+    """Return the options of a container that runs a module of ``sandbox.guest`` and reads this sandbox's state."""
+    return {
+        "stop_signal": "SIGKILL",
+        "working_dir": "/code",
+        "volumes": {
+            str(PROJECT / "sandbox/guest"): {"bind": "/code/sandbox/guest", "mode": "ro"},
+            str(sandbox.guest): {"bind": "/state", "mode": "ro"},
+        },
+    }
 
 
 @dataclass(frozen=True)
@@ -89,28 +107,26 @@ class Hosts:
         return {c.labels[INSTANCE_LABEL] for c in containers if INSTANCE_LABEL in c.labels}
 
     def ensure_network(self, vpc_id: str) -> Network:
-        """Return the bridge of one VPC, made with its metadata service, the registry and the archive attached."""
+        """Return the bridge of one VPC, made with all that a VPC offers its hosts.
+
+        That is the metadata service, the AWS endpoint, the registry and the package archive.
+        """
         name = self._sandbox.name(vpc_id)
         for network in self._client.networks.list(names=[name]):
             return network
         network = self._create_network(name, {**self._sandbox.labels, VPC_LABEL: vpc_id})
         for part, alias in (("registry", REGISTRY_HOST), ("packages", PACKAGES_HOST)):
             network.connect(self._client.containers.get(self._sandbox.name(part)), aliases=[alias])
-        guest = self._sandbox.guest
         imds = self._client.containers.create(
             HOSTS["debian13"].tag,
-            ["python3", "/guest/imds.py", "/state/imds"],
+            ["bash", "-c", SERVICES, "services", AWS_HOST, self._sandbox.aws_socket.name],
             name=self._sandbox.name(f"imds-{vpc_id}"),
             labels={**self._sandbox.labels, VPC_LABEL: vpc_id},
             network=name,
-            stop_signal="SIGKILL",
-            volumes={
-                str(Path(__file__).parent.parent / "guest"): {"bind": "/guest", "mode": "ro"},
-                str(guest): {"bind": "/state", "mode": "ro"},
-            },
+            **helper(self._sandbox),
         )
         network.disconnect(imds)
-        network.connect(imds, link_local_ips=[METADATA_ADDRESS])
+        network.connect(imds, link_local_ips=[METADATA_ADDRESS], aliases=[AWS_HOST])
         imds.start()
         return network
 
@@ -225,7 +241,7 @@ class Hosts:
             self.remove_network(vpc_id)
 
     def remove_network(self, vpc_id: str) -> None:
-        """Remove a VPC's bridge and its metadata service."""
+        """Remove a VPC's bridge with its metadata service and AWS endpoint."""
         with contextlib.suppress(NotFound):
             self._client.containers.get(self._sandbox.name(f"imds-{vpc_id}")).remove(force=True, v=True)
         for network in self._client.networks.list(names=[self._sandbox.name(vpc_id)], greedy=True):

@@ -1,7 +1,8 @@
-"""The cloud as a process: moto, the front and the reconciler on one loopback port."""
+"""The cloud as a process: moto, the front and the reconciler on one loopback port, and on a socket for the hosts."""
 
 from __future__ import annotations
 
+import contextlib
 import json
 import logging
 import os
@@ -12,6 +13,7 @@ import sys
 import threading
 import urllib.error
 import urllib.request
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -59,9 +61,53 @@ def serve(sandbox: Sandbox, port: int) -> None:
     application = Front(sandbox.id, DomainDispatcherApplication(create_backend_app), reconciler)
     server = make_server("127.0.0.1", port, application, threaded=True, request_handler=MotoRequestHandler)
     signal.signal(signal.SIGTERM, lambda *_: threading.Thread(target=server.shutdown).start())
-    LOG.info("listening on 127.0.0.1:%d", port)
-    server.serve_forever()
+    with serving_hosts(sandbox.aws_socket, application):
+        LOG.info("listening on 127.0.0.1:%d and %s", port, sandbox.aws_socket)
+        server.serve_forever()
     reconciler.close()
+
+
+@contextlib.contextmanager
+def serving_hosts(path: Path, application: Any) -> Iterator[None]:
+    """Serve what hosts may ask of the cloud on a Unix socket.
+
+    :param application: a ``sandbox.cloud.front.Front``.
+    """
+    from moto.moto_server.werkzeug_app import MotoRequestHandler
+    from werkzeug.serving import make_server
+
+    from sandbox.cloud.front import for_hosts
+
+    with listen(path) as listening:
+        server = make_server(
+            "unix://",
+            0,
+            for_hosts(application),
+            threaded=True,
+            request_handler=MotoRequestHandler,
+            fd=listening.fileno(),
+        )
+        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.1})
+        thread.start()
+        try:
+            yield
+        finally:
+            server.shutdown()
+            thread.join()
+
+
+def listen(path: Path) -> socket.socket:
+    """Return a Unix socket that listens, in place of one that a cloud before this left behind."""
+    path.unlink(missing_ok=True)
+    listening = socket.socket(socket.AF_UNIX)
+    folder = os.open(path.parent, os.O_PATH)
+    try:
+        # A socket's address has 107 characters at most, a state directory's path may have more.
+        listening.bind(f"/proc/self/fd/{folder}/{path.name}")
+    finally:
+        os.close(folder)
+    listening.listen(128)
+    return listening
 
 
 def endpoint(sandbox: Sandbox) -> str | None:

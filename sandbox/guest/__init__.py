@@ -1,1 +1,1 @@
-"""What runs inside the sandbox's helper containers: single files that need Python's standard library only."""
+"""What runs inside the sandbox's helper containers, as modules of this package: Python's standard library only."""

@@ -9,15 +9,15 @@ The file is replaced whole by the cloud whenever an address, an instance or a se
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import ipaddress
 import json
 import sys
 from pathlib import Path
 from typing import NamedTuple
 
+from sandbox.guest.relay import relay
+
 LOOK_SECONDS = 0.1
-CONNECT_SECONDS = 10
 
 
 class Route(NamedTuple):
@@ -42,32 +42,14 @@ def read_routes(path: Path) -> set[Route]:
     return {Route(row["address"], row["port"], row["target"], tuple(row["sources"])) for row in rows}
 
 
-async def pump(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-    """Copy one direction of a connection until its end."""
-    with contextlib.suppress(OSError):
-        while data := await reader.read(65536):
-            writer.write(data)
-            await writer.drain()
-        if writer.can_write_eof():
-            writer.write_eof()
-
-
 async def serve(route: Route) -> asyncio.Server:
     """Listen for one route."""
 
     async def connected(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        with contextlib.closing(writer):
-            if not route.admits(writer.get_extra_info("peername")[0]):
-                return
-            try:
-                opening = asyncio.open_connection(route.target, route.port)
-                inner_reader, inner_writer = await asyncio.wait_for(opening, CONNECT_SECONDS)
-            except (TimeoutError, OSError):
-                # The host does not listen: a reset says so sooner than silence.
-                writer.transport.abort()
-                return
-            with contextlib.closing(inner_writer):
-                await asyncio.gather(pump(reader, inner_writer), pump(inner_reader, writer))
+        if route.admits(writer.get_extra_info("peername")[0]):
+            await relay((reader, writer), asyncio.open_connection(route.target, route.port))
+        else:
+            writer.close()
 
     return await asyncio.start_server(connected, route.address, route.port)
 

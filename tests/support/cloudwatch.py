@@ -6,7 +6,9 @@
 from __future__ import annotations
 
 import threading
+from contextlib import AbstractContextManager
 from datetime import UTC, datetime
+from pathlib import Path
 from types import TracebackType
 from typing import Any, NamedTuple, Self
 
@@ -20,6 +22,7 @@ from werkzeug.serving import BaseWSGIServer, make_server
 from sandbox.cloud import alarms, metrics
 from sandbox.cloud.faults import Rule
 from sandbox.cloud.front import Front, Hosts
+from sandbox.cloud.process import serving_hosts
 from sandbox.settings import REGION
 
 CREDENTIALS = {"aws_access_key_id": "test", "aws_secret_access_key": "test"}
@@ -100,16 +103,21 @@ class CloudWatch:
             self._server.server_close()
             self._server = None
 
-    def client(self, service: str = "cloudwatch", **settings: Any) -> Any:
+    def for_hosts(self, path: Path) -> AbstractContextManager[None]:
+        """Serve on a Unix socket besides, as the sandbox's cloud does for the endpoint of a VPC."""
+        return serving_hosts(path, self._front)
+
+    def client(self, service: str = "cloudwatch", *, url: str = "", **settings: Any) -> Any:
         """Return a boto3 client that asks once and does not try again.
 
         Args:
             service: as boto3 names it.
+            url: where it asks, if not at ``url``.
             settings: what its Config is to hold besides or instead, such as ``read_timeout``.
         """
         config = Config(**{"retries": {"total_max_attempts": 1}, "read_timeout": 5, "connect_timeout": 5, **settings})
         connect: Any = boto3.client
-        return connect(service, endpoint_url=self.url, region_name=self.region, config=config, **CREDENTIALS)
+        return connect(service, endpoint_url=url or self.url, region_name=self.region, config=config, **CREDENTIALS)
 
     def fault(self, kind: str, **rule: Any) -> None:
         """Have calls go wrong from now on, PutMetricData unless the rule names another action.

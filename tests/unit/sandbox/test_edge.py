@@ -12,6 +12,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -29,9 +30,13 @@ class Echo(socketserver.BaseRequestHandler):
             self.request.sendall(data)
 
 
+class EchoServer(socketserver.ThreadingTCPServer):
+    request_queue_size = 256
+
+
 @pytest.fixture
 def echo_port() -> Iterator[int]:
-    with socketserver.ThreadingTCPServer((INSIDE, 0), Echo) as server:
+    with EchoServer((INSIDE, 0), Echo) as server:
         thread = threading.Thread(target=server.serve_forever)
         thread.start()
         yield int(server.server_address[1])
@@ -42,7 +47,7 @@ def echo_port() -> Iterator[int]:
 @pytest.fixture
 def routes(tmp_path: Path) -> Iterator[Path]:
     path = tmp_path / "edge.json"
-    edge = subprocess.Popen([sys.executable, ROOT / "sandbox/guest/edge.py", path])
+    edge = subprocess.Popen([sys.executable, "-m", "sandbox.guest.edge", path], cwd=ROOT)
     yield path
     edge.kill()
     edge.wait(timeout=10)
@@ -81,6 +86,14 @@ def test_passes_on_and_follows_its_file(routes: Path, echo_port: int) -> None:
     assert exchange(echo_port, megabyte) == megabyte
     routes.write_text("[]")
     wait_until(lambda: not listens(echo_port), what="the edge to close", seconds=10)
+
+
+def test_many_connections_at_once_end_well(routes: Path, echo_port: int) -> None:
+    write(routes, echo_port, ["127.0.0.0/8"])
+    wait_until(lambda: listens(echo_port), what="the edge to listen", seconds=10)
+    texts = [f"caller {number}".encode() * 1000 for number in range(200)]
+    with ThreadPoolExecutor(max_workers=20) as pool:
+        assert list(pool.map(lambda text: exchange(echo_port, text), texts)) == texts
 
 
 def test_a_source_outside_the_rule_gets_nothing(routes: Path, echo_port: int) -> None:
