@@ -79,7 +79,7 @@ class Host:
             with patch_module_args({**request, "_ansible_check_mode": check}):
                 main()
 
-        result = dict(json.loads(self._in_child(work)))
+        result = dict(json.loads(self.in_child(work)))
         result.pop("invocation", None)
         return result
 
@@ -92,9 +92,9 @@ class Host:
         def work() -> None:
             sys.stdout.write(f"{_gpu_boot.main()}\n")
 
-        return self._in_child(work).splitlines()
+        return self.in_child(work).splitlines()
 
-    def _in_child(self, work: Callable[[], None]) -> str:
+    def in_child(self, work: Callable[[], None]) -> str:
         """Run something in a process of its own, which leaves NVML as it was, and return what it prints."""
         reader, writer = os.pipe()
         child = os.fork()

@@ -1,0 +1,134 @@
+# Copyright (c) the digital_twin.robotics_lab maintainers
+# GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""How samples become requests that CloudWatch takes, and what each of its errors means for them."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from ansible_collections.digital_twin.robotics_lab.plugins.module_utils._cloudwatch import (
+    MAX_DATUMS,
+    CloudWatch,
+    Datum,
+    LaterError,
+    RefusedError,
+    datums_of,
+    is_acceptable,
+)
+from ansible_collections.digital_twin.robotics_lab.plugins.module_utils._gpu_metrics import Sample
+from botocore.exceptions import NoCredentialsError
+
+from tests.support import cloudwatch as local
+
+DIMENSIONS = {"InstanceId": "i-1", "Lab": "north"}
+NOW = 1_796_000_000 // 60 * 60
+
+
+def sample(moment: float, **readings: float) -> Sample:
+    """Return a healthy sample of one GPU."""
+    return Sample(moment, True, {"0": readings}, {"Heartbeat": 1.0})
+
+
+def test_a_minute_s_samples_are_one_datum_that_keeps_every_value() -> None:
+    samples = [sample(NOW + second, GPUTemperature=value) for second, value in ((1, 40), (6, 41), (11, 40), (59.9, 40))]
+    heartbeat, temperature = sorted(datums_of(samples, ["GPUTemperature", "Heartbeat"], DIMENSIONS), key=str)[::-1]
+    assert heartbeat.dimensions == (("InstanceId", "i-1"), ("Lab", "north"))
+    assert temperature == Datum(
+        "GPUTemperature", (("InstanceId", "i-1"), ("Lab", "north"), ("GpuIndex", "0")), NOW, 60, ((40, 3), (41, 1))
+    )
+
+
+def test_minutes_and_seconds_are_kept_apart() -> None:
+    samples = [sample(NOW + second, GPUTemperature=40) for second in (0.2, 0.7, 59.9, 60.0)]
+    assert [datum.time for datum in datums_of(samples, ["GPUTemperature"], {})] == [NOW, NOW + 60]
+    fine = datums_of(samples, ["GPUTemperature"], {}, high_resolution=True)
+    assert [(datum.time, datum.resolution, datum.values) for datum in fine] == [
+        (NOW, 1, ((40, 2),)),
+        (NOW + 59, 1, ((40, 1),)),
+        (NOW + 60, 1, ((40, 1),)),
+    ]
+
+
+def test_a_datum_has_no_more_values_than_cloudwatch_takes() -> None:
+    samples = [sample(NOW, GPUTemperature=value) for value in range(400)]
+    datums = datums_of(samples, ["GPUTemperature"], {})
+    assert [len(datum.values) for datum in datums] == [150, 150, 100]
+
+
+@pytest.mark.parametrize(
+    ("offset", "acceptable"),
+    [(0, True), (-13.9 * 86400, True), (-14.1 * 86400, False), (1.9 * 3600, True), (2.1 * 3600, False)],
+)
+def test_only_times_that_cloudwatch_takes_are_acceptable(offset: float, acceptable: bool) -> None:
+    assert is_acceptable(Datum("Heartbeat", (), int(NOW + offset), 60, ((1, 1),)), NOW) is acceptable
+
+
+@pytest.fixture
+def server() -> Iterator[local.CloudWatch]:
+    with local.CloudWatch() as running:
+        yield running
+
+
+def recent(count: int) -> list[Datum]:
+    """Return so many datums of now."""
+    moment = int(time.time())
+    return [Datum("Heartbeat", (("InstanceId", str(number)),), moment, 60, ((1, 1),)) for number in range(count)]
+
+
+def test_the_largest_request_is_taken(server: local.CloudWatch) -> None:
+    CloudWatch("DigitalTwin", "here", server.client).put(recent(MAX_DATUMS))
+    assert len(server.datums()) == MAX_DATUMS
+    with pytest.raises(RefusedError):
+        CloudWatch("DigitalTwin", "here", server.client).put(recent(MAX_DATUMS + 1))
+
+
+@pytest.mark.parametrize(
+    ("kind", "rule", "meaning"),
+    [
+        ("unavailable", {}, LaterError),
+        ("error", {}, LaterError),
+        ("throttling", {}, LaterError),
+        ("denied", {}, LaterError),
+        ("expired", {}, LaterError),
+        ("lost", {}, LaterError),
+        ("invalid", {}, RefusedError),
+    ],
+)
+def test_each_error_means_later_or_never(
+    server: local.CloudWatch, kind: str, rule: dict[str, Any], meaning: type[Exception]
+) -> None:
+    server.fault(kind, **rule)
+    with pytest.raises(meaning, match="cloudwatch:PutMetricData in "):
+        CloudWatch("DigitalTwin", "here", server.client).put(recent(1))
+
+
+def test_expired_credentials_are_replaced_once_and_only_when_they_were_used_before(server: local.CloudWatch) -> None:
+    made = []
+
+    def connect() -> Any:
+        made.append(server.client())
+        return made[-1]
+
+    cloudwatch = CloudWatch("DigitalTwin", "here", connect)
+    cloudwatch.put(recent(1))
+    server.fault("expired", count=1)
+    cloudwatch.put(recent(1))
+    assert len(made) == 2
+    assert len(server.datums()) == 2
+    server.fault("expired")
+    with pytest.raises(LaterError):
+        cloudwatch.put(recent(1))
+    assert len(server.calls()) == 5
+
+
+def test_without_credentials_there_is_a_later(server: local.CloudWatch) -> None:
+    def connect() -> Any:
+        raise NoCredentialsError
+
+    with pytest.raises(LaterError, match="NoCredentialsError"):
+        CloudWatch("DigitalTwin", "here", connect).put(recent(1))

@@ -1,0 +1,179 @@
+# Copyright (c) the digital_twin.robotics_lab maintainers
+# GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""What a sample holds, against simulated GPUs with and without what a real one may lack."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import sys
+import time
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from ansible_collections.digital_twin.robotics_lab.plugins.module_utils import _gpu_metrics
+from ansible_collections.digital_twin.robotics_lab.plugins.module_utils._gpu_metrics import UNITS, Sampler
+
+from tests.support.gpus import Host
+
+
+def sampled(host: Host, *between: Callable[[], Any], metrics: list[str] | None = None) -> list[dict[str, Any]]:
+    """Return samples taken through one session, with something happening between each and the next."""
+
+    def work() -> None:
+        sampler = Sampler(metrics or list(UNITS))
+        rows = [sampler.sample()]
+        for action in between:
+            action()
+            rows.append(sampler.sample())
+        sampler.close()
+        sys.stdout.write(json.dumps([dataclasses.asdict(row) for row in rows]))
+
+    return list(json.loads(host.in_child(work)))
+
+
+def test_all_that_a_gpu_has_is_read(host: Host) -> None:
+    host.set_up({"gpus": ["A10G"]})
+    host.gpus.busy(
+        0,
+        utilization=42,
+        memory_utilization=18,
+        memory_used=6000 * 10**6,
+        power=132_500,
+        temperature=47,
+        encoder=9,
+        decoder=3,
+        ecc_corrected=2,
+        ecc_uncorrected=1,
+        reasons=0x40,
+    )
+    (sample,) = sampled(host)
+    reserved = 513 * 2**20 / 10**6
+    assert sample["healthy"] is True
+    assert sample["problems"] == []
+    assert sample["gpus"]["0"] == {
+        "GPUUtilization": 42,
+        "GPUMemoryUtilization": 18,
+        "GPUMemoryUsed": pytest.approx(6000 + reserved),
+        "GPUMemoryUsedPercent": pytest.approx(100 * (6000 + reserved) / (23028 * 2**20 / 10**6), abs=0.01),
+        "GPUPowerDraw": 132.5,
+        "GPUTemperature": 47,
+        "GPUSMClock": 1710,
+        "GPUThrottled": 1,
+        "GPUEncoderUtilization": 9,
+        "GPUDecoderUtilization": 3,
+        "GPUECCErrorsCorrected": 2,
+        "GPUECCErrorsUncorrected": 1,
+        "GPURemappedRows": 0,
+    }
+    assert sample["host"] == {"GPUUtilizationMax": 42, "Heartbeat": 1}
+
+
+def test_only_what_is_wanted_is_read(host: Host) -> None:
+    host.set_up({"gpus": ["A10G"], "faults": ["nvmlDeviceGetTemperature 999"]})
+    (sample,) = sampled(host, metrics=["GPUMemoryUsed", "Heartbeat"])
+    assert sample["healthy"]
+    assert sample["gpus"]["0"].keys() == {"GPUMemoryUsed"}
+    assert sample["host"] == {"Heartbeat": 1}
+
+
+@pytest.mark.parametrize(
+    ("options", "missing"),
+    [
+        ("ecc=unsupported", {"GPUECCErrorsCorrected", "GPUECCErrorsUncorrected"}),
+        ("remapped_rows=unsupported", {"GPURemappedRows"}),
+        (
+            "utilization=unsupported samples=unsupported",
+            {"GPUUtilization", "GPUMemoryUtilization", "GPUEncoderUtilization", "GPUDecoderUtilization"},
+        ),
+        ("power_management=unsupported energy=unsupported", {"GPUPowerDraw"}),
+    ],
+)
+def test_what_a_gpu_lacks_is_left_out(host: Host, options: str, missing: set[str]) -> None:
+    host.set_up({"gpus": [f"A10G {options}"]})
+    first, second = sampled(host, lambda: None)
+    for sample in (first, second):
+        assert sample["healthy"]
+        assert UNITS.keys() - sample["gpus"]["0"].keys() == missing | {"GPUUtilizationMax", "Heartbeat"}
+    assert ("GPUUtilizationMax" in first["host"]) == ("GPUUtilization" not in missing)
+
+
+def test_utilization_is_the_mean_of_the_driver_s_samples_since_the_last(host: Host) -> None:
+    host.set_up({"gpus": ["A10G"]})
+    host.gpus.busy(0, utilization=99, memory_utilization=98)
+    host.gpus.samples(0, 1, [(1_000_000, 100)])
+    host.gpus.samples(0, 2, [(1_000_000, 100)])
+
+    def more() -> None:
+        host.gpus.samples(0, 1, [(1_000_000, 100), (1_200_000, 10), (1_400_000, 25)])
+        host.gpus.samples(0, 2, [(1_000_000, 100), (1_200_000, 3)])
+
+    first, second, third = (row["gpus"]["0"] for row in sampled(host, more, lambda: None))
+    # What the buffer held before the first sample is older than it.
+    assert (first["GPUUtilization"], first["GPUMemoryUtilization"]) == (99, 98)
+    assert (second["GPUUtilization"], second["GPUMemoryUtilization"]) == (17.5, 3)
+    # With nothing new in it the latest rate counts.
+    assert (third["GPUUtilization"], third["GPUMemoryUtilization"]) == (99, 98)
+
+
+def test_power_is_the_mean_by_the_energy_counter(host: Host) -> None:
+    host.set_up({"gpus": ["A10G"]})
+    host.gpus.busy(0, power=250_000)
+
+    def peak() -> None:
+        time.sleep(0.5)
+        host.gpus.fault("nvmlDeviceGetPowerUsage", 999)
+
+    _first, second = sampled(host, peak)
+    assert second["healthy"], "the latest value is not asked for"
+    assert second["gpus"]["0"]["GPUPowerDraw"] == pytest.approx(250, rel=0.05)
+
+
+def test_a_counter_that_starts_again_is_no_power(host: Host) -> None:
+    host.set_up({"gpus": ["A10G"]})
+    host.gpus.busy(0, power=120_000, energy=10**12)
+    _first, second = sampled(host, lambda: host.gpus.busy(0, power=120_000, energy=5))
+    assert second["gpus"]["0"]["GPUPowerDraw"] == 120
+
+
+def test_a_gpu_that_does_not_answer_leaves_the_others(host: Host) -> None:
+    host.set_up({"gpus": ["A10G", "T4"], "faults": ["nvmlDeviceGetMemoryInfo 15 @gpu=0"]})
+    (sample,) = sampled(host)
+    assert sample["healthy"] is False
+    assert sample["gpus"].keys() == {"1"}
+    assert sample["host"] == {"Heartbeat": 0}
+    (problem,) = sample["problems"]
+    assert problem.startswith("GPU 0 does not answer: GPU is lost (nvmlDeviceGetMemoryInfo")
+
+
+def test_a_gpu_that_is_gone_after_another_session_is_missed(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
+    host.set_up({"gpus": ["A10G", "T4"]})
+    monkeypatch.setattr(_gpu_metrics, "REOPEN_SECONDS", -1)
+
+    def lose() -> None:
+        host.gpus.plug("A10G")
+
+    before, during, after = sampled(host, lose, lambda: None)
+    assert before["healthy"] is True
+    assert [row["healthy"] for row in (during, after)] == [False, False]
+    assert after["gpus"].keys() == {"0"}
+
+
+@pytest.mark.parametrize(
+    ("case", "problem"),
+    [
+        ({"gpus": ["A10G"], "driver": "none"}, "NVML cannot be used: "),
+        ({"gpus": ["A10G"], "faults": ["nvmlInit 18"]}, "NVML cannot be used: RM has detected an NVML/RM version mismatch"),
+        ({"gpus": ["A10G"], "faults": ["nvmlDeviceGetCount 1"]}, "NVML cannot be used: Uninitialized"),
+        ({"gpus": []}, "NVML works and knows no GPU"),
+    ],
+)
+def test_a_host_without_gpus_has_a_heartbeat_of_zero(host: Host, case: dict[str, Any], problem: str) -> None:
+    host.set_up(case)
+    (sample,) = sampled(host)
+    assert sample["gpus"] == {}
+    assert sample["host"] == {"Heartbeat": 0}
+    assert sample["problems"][0].startswith(problem)
