@@ -26,7 +26,8 @@
  * when `load` was written or, without one, when the module was loaded. It knows of no other power before, so it starts
  * anew with each `load`, and a new power limit that cuts the power cuts it too.
  *
- * Who may not write only reads, and needs neither the directories to be there nor the locks to be free to open.
+ * Who may write into neither directory can read all the same, even with a run directory or locks that he cannot open;
+ * then nothing keeps him and a writer apart but that files are replaced whole.
  *
  * SANDBOX_NVML_DRIVER goes before the file driver, SANDBOX_NVML_UID before the effective user id, and
  * SANDBOX_NVML_ROOT before the path under which the user land is looked for.

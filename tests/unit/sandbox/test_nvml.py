@@ -726,7 +726,7 @@ def test_energy_is_power_times_time(host: Host, connect: Connect, profile: str) 
     gpus = host(profile)
     gpus.busy(0, power=50000, energy=9_000_000_000_000)
     client = connect(gpus)
-    since = time.time_ns() - 3600_500_000_000
+    since = (now() - 3600 * SECOND - SECOND // 2) * 1000
     os.utime(gpus.state / "load", ns=(since, since))
 
     def counted() -> int:
