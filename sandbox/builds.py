@@ -81,7 +81,14 @@ ARCHIVE = Image(
     "digital-twin/archive:debian13",
     IMAGES / "archive",
     "digital-twin/base:debian13",
-    wheels=(f"nvidia-ml-py=={defaults('gpu_tuning')['gpu_tuning_binding_version']}",),
+    wheels=tuple(
+        sorted(
+            {
+                f"nvidia-ml-py=={defaults('gpu_tuning')['gpu_tuning_binding_version']}",
+                *defaults("gpu_metrics")["gpu_metrics_packages"],
+            }
+        )
+    ),
 )
 SERVICES = (
     Image(

@@ -166,7 +166,10 @@ def test_a_gpu_that_is_gone_after_another_session_is_missed(host: Host, monkeypa
     ("case", "problem"),
     [
         ({"gpus": ["A10G"], "driver": "none"}, "NVML cannot be used: "),
-        ({"gpus": ["A10G"], "faults": ["nvmlInit 18"]}, "NVML cannot be used: RM has detected an NVML/RM version mismatch"),
+        (
+            {"gpus": ["A10G"], "faults": ["nvmlInit 18"]},
+            "NVML cannot be used: RM has detected an NVML/RM version mismatch",
+        ),
         ({"gpus": ["A10G"], "faults": ["nvmlDeviceGetCount 1"]}, "NVML cannot be used: Uninitialized"),
         ({"gpus": []}, "NVML works and knows no GPU"),
     ],

@@ -1,0 +1,117 @@
+# Copyright (c) the digital_twin.robotics_lab maintainers
+# GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""What the spool gives back, in the process that filled it and in the next."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from ansible_collections.digital_twin.robotics_lab.plugins.module_utils._gpu_metrics import Sample
+from ansible_collections.digital_twin.robotics_lab.plugins.module_utils._metric_spool import Spool
+
+LARGE = 10**9
+
+
+def sample(number: float) -> Sample:
+    return Sample(1_796_000_000.25 + number, True, {"0": {"GPUTemperature": 40.0 + number}}, {"Heartbeat": 1.0})
+
+
+def fill(spool: Spool, *segments: list[int], instance_id: str = "i-1") -> None:
+    """Append samples of these numbers, in segments."""
+    for numbers in segments:
+        for number in numbers:
+            spool.append(sample(number), instance_id)
+        spool.close()
+
+
+def held(spool: Spool) -> list[list[Sample]]:
+    """Return the samples of all segments, oldest first."""
+    return [spool.read(segment) for segment in reversed(spool.waiting())]
+
+
+def test_the_next_process_finds_what_this_one_left(tmp_path: Path) -> None:
+    first = Spool(tmp_path, LARGE)
+    fill(first, [1, 2], [3])
+    first.append(sample(4), "i-1")
+    again = Spool(tmp_path, LARGE)
+    assert held(again) == [[sample(1), sample(2)], [sample(3)], [sample(4)]]
+    fill(again, [5])
+    assert held(again)[-1] == [sample(5)], "it writes over nothing"
+
+
+def test_what_is_removed_is_gone_for_good(tmp_path: Path) -> None:
+    spool = Spool(tmp_path, LARGE)
+    fill(spool, [1], [2])
+    spool.remove(spool.waiting()[0])
+    assert held(spool) == held(Spool(tmp_path, LARGE)) == [[sample(1)]]
+
+
+def test_samples_stay_with_their_instance(tmp_path: Path) -> None:
+    """An image is made of a host while something waits, and another instance starts from it."""
+    fill(Spool(tmp_path, LARGE), [1], instance_id="i-old")
+    spool = Spool(tmp_path, LARGE)
+    spool.append(sample(2), "")
+    spool.append(sample(3), "i-new")
+    spool.close()
+    assert [(segment.instance_id, len(spool.read(segment))) for segment in spool.waiting()] == [
+        ("i-new", 1),
+        ("", 1),
+        ("i-old", 1),
+    ]
+
+
+@pytest.mark.parametrize("keep", range(0, 200, 7))
+def test_a_line_cut_anywhere_costs_only_itself(tmp_path: Path, keep: int) -> None:
+    fill(Spool(tmp_path, LARGE), [1])
+    (path,) = tmp_path.iterdir()
+    whole = path.read_bytes()
+    path.write_bytes(whole + whole[: min(keep, len(whole) - 1)])
+    spool = Spool(tmp_path, LARGE)
+    assert held(spool) == [[sample(1)]]
+    held(spool)
+    assert spool.counts.spoilt == int(keep > 0), "counted once, however often it is read"
+
+
+def test_files_of_others_are_left_alone(tmp_path: Path) -> None:
+    (tmp_path / "notes.samples").write_text("mine")
+    (tmp_path / "0000000007.txt").write_text("mine")
+    spool = Spool(tmp_path, LARGE)
+    fill(spool, [1])
+    assert len(spool.waiting()) == 1
+    assert (tmp_path / "notes.samples").read_text() == "mine"
+
+
+def test_the_oldest_makes_room(tmp_path: Path) -> None:
+    fill(Spool(tmp_path / "one", LARGE), [1])
+    (one,) = (tmp_path / "one").iterdir()
+    spool = Spool(tmp_path / "many", 3 * one.stat().st_size)
+    fill(spool, [1], [2], [3], [4], [5])
+    assert held(spool) == [[sample(3)], [sample(4)], [sample(5)]]
+    assert spool.counts.crowded == 2
+    assert len(list((tmp_path / "many").iterdir())) == 3
+
+
+def test_what_the_disk_does_not_take_is_written_as_soon_as_it_does(tmp_path: Path) -> None:
+    folder = tmp_path / "spool"
+    folder.write_text("in the way")
+    spool = Spool(folder, LARGE)
+    fill(spool, [1], [2, 3])
+    assert spool.trouble.startswith(f"{folder}: ")
+    assert held(spool) == [[sample(1)], [sample(2), sample(3)]]
+    folder.unlink()
+    fill(spool, [4])
+    assert spool.trouble == ""
+    assert held(Spool(folder, LARGE)) == [[sample(1)], [sample(2), sample(3)], [sample(4)]]
+
+
+def test_memory_has_a_bound_as_well(tmp_path: Path) -> None:
+    folder = tmp_path / "spool"
+    folder.write_text("in the way")
+    spool = Spool(folder, LARGE)
+    fill(spool, *([number] for number in range(65)))
+    assert len(held(spool)) == 60
+    assert held(spool)[0] == [sample(5)]
+    assert spool.counts.crowded == 5

@@ -1,0 +1,85 @@
+# Copyright (c) the digital_twin.robotics_lab maintainers
+# GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""What the module publishes, and what it says when it cannot."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from tests.support.cloudwatch import CloudWatch
+from tests.support.gpus import Host
+
+
+@pytest.fixture
+def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[CloudWatch]:
+    for name in ("AWS_PROFILE", "AWS_SESSION_TOKEN"):
+        monkeypatch.delenv(name, raising=False)
+    with CloudWatch() as running:
+        yield running
+
+
+def publish(host: Host, server: CloudWatch, *, check: bool = False, **options: Any) -> dict[str, Any]:
+    """Run the module against a host that has GPUs."""
+    connection = {
+        "endpoint_url": server.url,
+        "region": "us-east-1",
+        "access_key": "test",
+        "secret_key": "test",
+        "instance_id": "workstation-7",
+    }
+    return host.run("gpu_metrics_publish", {**connection, **options}, check=check)
+
+
+def test_it_publishes_what_it_returns(host: Host, server: CloudWatch) -> None:
+    host.set_up({"gpus": ["A10G", "T4"]})
+    result = publish(host, server, dimensions={"Room": 7})
+    assert result["changed"] is True
+    assert result["healthy"] is True
+    assert len(server.calls()) == 1
+    wanted = {(row["name"], str(sorted(row["dimensions"].items())), row["value"]) for row in result["metrics"]}
+    got = {(datum.metric, str(sorted(datum.dimensions.items())), datum.value) for datum in server.datums()}
+    assert got == wanted
+    assert len(got) == 5 * 2 + 2
+    assert {datum.namespace for datum in server.datums()} == {"DigitalTwin"}
+    assert all(datum.dimensions["Room"] == "7" for datum in server.datums())
+    assert result["gpus"]["1"]["GPUTemperature"] == 52
+
+
+def test_a_check_publishes_nothing(host: Host, server: CloudWatch) -> None:
+    host.set_up({"gpus": ["A10G"]})
+    result = publish(host, server, check=True, metrics=["GPUTemperature"])
+    assert result["changed"] is False
+    assert [row["value"] for row in result["metrics"]] == [47]
+    assert server.calls() == []
+
+
+def test_a_host_whose_driver_is_gone_publishes_that(host: Host, server: CloudWatch) -> None:
+    host.set_up({"gpus": ["A10G"], "driver": "none"})
+    result = publish(host, server, namespace="Lab/Workstations")
+    assert result["healthy"] is False
+    assert "install the NVIDIA driver" in result["problems"][0]
+    assert [(datum.namespace, datum.metric, datum.value) for datum in server.datums()] == [
+        ("Lab/Workstations", "Heartbeat", 0.0)
+    ]
+
+
+def test_a_refusal_is_told(host: Host, server: CloudWatch) -> None:
+    host.set_up({"gpus": ["A10G"]})
+    server.fault("denied")
+    result = publish(host, server)
+    assert result["failed"] is True
+    assert result["msg"].startswith("The sample was not published: cloudwatch:PutMetricData in us-east-1: AccessDenied")
+
+
+def test_a_host_that_nobody_names_is_refused(host: Host, server: CloudWatch, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AWS_EC2_METADATA_SERVICE_ENDPOINT", "http://127.0.0.1:9")
+    host.set_up({"gpus": ["A10G"]})
+    result = publish(host, server, instance_id="")
+    assert result["failed"] is True
+    assert result["msg"].startswith("instance_id: not set, and the metadata service at http://127.0.0.1:9 does not")
+    assert server.calls() == []
