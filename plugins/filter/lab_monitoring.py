@@ -14,6 +14,7 @@ author: The digital_twin.robotics_lab maintainers (@digital-twin)
 description:
   - Tells the CloudWatch alarms of a lab and what its dashboard shows. Asks AWS nothing, changes nothing.
   - The options are those of the role C(aws_monitoring), whose README describes them, without their prefix.
+positional: found
 options:
   _input:
     description: The lab, and how it is to be watched.
@@ -104,6 +105,11 @@ options:
         description: Tags of the user's own.
         type: dict
         default: {}
+  found:
+    description: The alarms that there are, as RV(amazon.aws.cloudwatch_metric_alarm_info#module:metric_alarms) tells them.
+    type: list
+    elements: dict
+    default: []
 """
 
 EXAMPLES = r"""
@@ -133,6 +139,26 @@ _value:
       type: list
       elements: dict
       sample: [{name: warehouse-1-gpu-idle, metric_name: GPUUtilization}]
+    own:
+      description: Names of those found that are this lab's.
+      type: list
+      elements: str
+      sample: [warehouse-1-gpu-idle]
+    foreign:
+      description: Names of those found that are not this lab's and bear a name that one of this lab's has to bear.
+      type: list
+      elements: str
+      sample: []
+    surplus:
+      description: Names of this lab's that are no longer wanted.
+      type: list
+      elements: str
+      sample: []
+    differing:
+      description: Names of those that are wanted and not there, or not like that.
+      type: list
+      elements: str
+      sample: [warehouse-1-heartbeat]
     dashboard:
       description: The body of the dashboard.
       type: dict
@@ -155,6 +181,7 @@ from ansible_collections.digital_twin.robotics_lab.plugins.module_utils._monitor
     alarms,
     check,
     dashboard,
+    sort_alarms,
 )
 
 DEFAULTS: dict[str, Any] = {
@@ -176,7 +203,7 @@ DEFAULTS: dict[str, Any] = {
 }
 
 
-def lab_monitoring(description: dict[str, Any]) -> dict[str, Any]:
+def lab_monitoring(description: dict[str, Any], found: list[dict[str, Any]] | None = None) -> dict[str, Any]:
     """Return what watches a lab, or why it cannot be watched like that."""
     values = {**DEFAULTS, **description}
     hosts = tuple(Host(host["name"], host["instance_id"], int(host.get("gpus", 1))) for host in values.pop("instances"))
@@ -186,6 +213,7 @@ def lab_monitoring(description: dict[str, Any]) -> dict[str, Any]:
     return {
         "problems": problems,
         "alarms": [] if problems else alarms(lab),
+        **sort_alarms(lab, found or []),
         "dashboard": {} if problems else dashboard(lab),
         "marker": lab.marker,
         "log_prefix": lab.log_prefix,

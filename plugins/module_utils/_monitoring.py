@@ -385,6 +385,52 @@ def _full(lab: Lab, host: Host, index: int) -> dict[str, Any]:
     )
 
 
+def sort_alarms(lab: Lab, found: list[dict[str, Any]]) -> dict[str, list[str]]:
+    """Return the names of alarms by what is to become of them.
+
+    Args:
+        lab: the lab.
+        found: What amazon.aws.cloudwatch_metric_alarm_info says of all alarms that may be this lab's.
+
+    Returns:
+        own: Those that are this lab's. Names alone do not tell: lab robo's host robo-2, and a lab of that name.
+        foreign: Those that are not, and bear a name that one of this lab's has to bear.
+        surplus: This lab's that are no longer wanted.
+        differing: Those that are wanted and not there, or not like that.
+    """
+    wanted = {alarm["name"]: alarm for alarm in alarms(lab)}
+    there = {alarm["alarm_name"]: alarm for alarm in found}
+    own = [name for name, alarm in there.items() if alarm.get("alarm_description", "").endswith(lab.marker)]
+    return {
+        "own": own,
+        "foreign": [name for name in wanted if name in there and name not in own],
+        "surplus": [name for name in own if name not in wanted],
+        "differing": [name for name, alarm in wanted.items() if name not in there or not _is_like(there[name], alarm)],
+    }
+
+
+def _is_like(found: dict[str, Any], wanted: dict[str, Any]) -> bool:
+    """Tell whether an alarm is as wanted; neither the order of dimensions nor that of actions matters."""
+    plain = {
+        "alarm_description": "description",
+        "namespace": "namespace",
+        "metric_name": "metric_name",
+        "statistic": "statistic",
+        "period": "period",
+        "evaluation_periods": "evaluation_periods",
+        "comparison_operator": "comparison",
+        "threshold": "threshold",
+        "treat_missing_data": "treat_missing_data",
+    }
+    return (
+        all(found.get(theirs) == wanted[ours] for theirs, ours in plain.items())
+        and {row["name"]: row["value"] for row in found.get("dimensions", [])} == wanted["dimensions"]
+        and all(sorted(found.get(key, [])) == sorted(wanted[key]) for key in ("alarm_actions", "ok_actions"))
+        # What only somebody else can have set.
+        and not any(found.get(key) for key in ("datapoints_to_alarm", "insufficient_data_actions", "metrics", "unit"))
+    )
+
+
 def dashboard(lab: Lab) -> dict[str, Any]:
     """Return the body of a lab's dashboard: a section for each host, and in it a line for each GPU."""
     widgets: list[dict[str, Any]] = []

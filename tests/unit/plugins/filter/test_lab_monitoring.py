@@ -126,6 +126,55 @@ def test_labs_of_similar_names_are_told_apart_by_the_description() -> None:
     assert not long["log_prefix"].startswith(short["log_prefix"])
 
 
+def as_told(alarm: dict[str, Any]) -> dict[str, Any]:
+    """Return what cloudwatch_metric_alarm_info says of an alarm of the plan."""
+    renamed = {"name": "alarm_name", "description": "alarm_description", "comparison": "comparison_operator"}
+    told = {renamed.get(key, key): value for key, value in alarm.items()}
+    rows = [{"name": name, "value": value} for name, value in reversed(alarm["dimensions"].items())]
+    return {**told, "dimensions": rows, "insufficient_data_actions": [], "state_value": "OK"}
+
+
+def sorted_names(found: list[dict[str, Any]], **given: Any) -> dict[str, list[str]]:
+    """Return the names of alarms by what is to become of them."""
+    told = FilterModule().filters()["lab_monitoring"]({**LAB, **given}, found)
+    return {kind: told[kind] for kind in ("own", "foreign", "surplus", "differing")}
+
+
+def test_only_what_differs_is_written() -> None:
+    found = [as_told(alarm) for alarm in plan()["alarms"]]
+    names = list(alarms())
+    assert sorted_names(found) == {"own": names, "foreign": [], "surplus": [], "differing": []}
+    assert sorted_names([]) == {"own": [], "foreign": [], "surplus": [], "differing": names}
+    assert sorted_names(found[1:])["differing"] == names[:1]
+    changes: list[dict[str, Any]] = [
+        {"threshold": 6.0},
+        {"dimensions": []},
+        {"alarm_actions": []},
+        {"ok_actions": [TOPIC]},
+        {"unit": "Percent"},
+        {"datapoints_to_alarm": 1},
+        {"treat_missing_data": "breaching"},
+    ]
+    for change in changes:
+        assert sorted_names([{**found[0], **change}, *found[1:]])["differing"] == names[:1], change
+
+
+def test_what_is_no_longer_wanted_is_told() -> None:
+    found = [as_told(alarm) for alarm in plan()["alarms"]]
+    fewer = sorted_names(found, instances=LAB["instances"][:1])
+    assert (fewer["differing"], fewer["foreign"]) == ([], [])
+    assert fewer["surplus"] == [name for name in alarms() if name.startswith("robo-crane-")]
+
+
+def test_what_is_not_the_labs_is_neither_removed_nor_replaced() -> None:
+    neighbour = plan(name="robo-2", instances=[{"name": "robo-2-1", "instance_id": SECOND}], log_groups=[])
+    found = [as_told(alarm) for alarm in neighbour["alarms"]] + [{"alarm_name": "robo-budget"}]
+    mine = sorted_names(found)
+    assert (mine["own"], mine["foreign"], mine["surplus"]) == ([], [], [])
+    clash = sorted_names(found, instances=[{"name": "robo-2-1", "instance_id": FIRST}])
+    assert clash["foreign"] == [alarm["name"] for alarm in neighbour["alarms"]]
+
+
 def test_the_dashboard_shows_every_host_and_every_gpu() -> None:
     widgets = plan()["dashboard"]["widgets"]
     titles = [widget["properties"].get("title", "") for widget in widgets]
