@@ -1,18 +1,13 @@
 # Copyright (c) the digital_twin.robotics_lab maintainers
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Writes what the account holds, or changes it by hand: `account.py save <file>`, `account.py drift`."""
+"""Changes the account by hand."""
 
 from __future__ import annotations
 
-import json
-import sys
-from pathlib import Path
 from typing import Any
 
 import boto3
-
-from tests.support.account import holdings
 
 
 def drift() -> None:
@@ -32,8 +27,4 @@ def drift() -> None:
 
 
 if __name__ == "__main__":
-    if sys.argv[1] == "save":
-        connect: Any = boto3.client
-        Path(sys.argv[2]).write_text(json.dumps(sorted(holdings(connect))), "utf-8")
-    else:
-        drift()
+    drift()

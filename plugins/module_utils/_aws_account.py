@@ -9,17 +9,11 @@ This is a private module of the collection: it may change in any release.
 
 from __future__ import annotations
 
-import contextlib
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
-# AnsibleAWSModule says that botocore is missing before anything here is called.
-with contextlib.suppress(ImportError):
-    from botocore.exceptions import BotoCoreError, ClientError
-    from botocore.parsers import ResponseParserError
-
-from ansible_collections.digital_twin.robotics_lab.plugins.module_utils._aws_errors import ReadError, translate_error
+from ansible_collections.digital_twin.robotics_lab.plugins.module_utils._aws_errors import ReadError, translated
 
 # IAM writes its actions with another service prefix than boto3 names its clients.
 IAM_PREFIXES = {"service-quotas": "servicequotas"}
@@ -166,17 +160,15 @@ class Account:
         """Make one call, all its pages, and turn what goes wrong into a ReadError."""
         region = region or self._region
         action = f"{IAM_PREFIXES.get(service, service)}:{''.join(map(str.capitalize, operation.split('_')))}"
-        try:
+        answer: dict[str, Any]
+        with translated(action, region):
             if (service, region) not in self._clients:
                 self._clients[service, region] = self._connect(service, region)
             client = self._clients[service, region]
-            answer: dict[str, Any]
             if client.can_paginate(operation):
                 answer = client.get_paginator(operation).paginate(**parameters).build_full_result()
             else:
                 answer = getattr(client, operation)(**parameters)
-        except (BotoCoreError, ClientError, ResponseParserError, ValueError) as error:
-            raise translate_error(error, action, region) from error
         return answer
 
     def _find(self, absent: tuple[str, ...], service: str, operation: str, **parameters: Any) -> dict[str, Any]:

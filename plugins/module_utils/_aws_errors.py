@@ -10,12 +10,14 @@ This is a private module of the collection: it may change in any release.
 from __future__ import annotations
 
 import contextlib
+from collections.abc import Iterator
 
 from ansible_collections.digital_twin.robotics_lab.plugins.module_utils._lab_problem import Problem, shown
 
 # AnsibleAWSModule says that botocore is missing before anything here is called.
 with contextlib.suppress(ImportError):
-    from botocore.exceptions import ClientError
+    from botocore.exceptions import BotoCoreError, ClientError
+    from botocore.parsers import ResponseParserError
 
 DENIED = "denied"
 CREDENTIALS = "credentials"
@@ -58,10 +60,12 @@ CREDENTIAL_ERRORS = {
     "TokenRetrievalError",
 }
 CONNECTION_ERRORS = {"ConnectionError", "HTTPClientError"}
+# What the name of an action that changes nothing begins with.
+READING = ("Describe", "Get", "List")
 
 
 class ReadError(Exception):
-    """A read that AWS did not answer as hoped.
+    """A call that AWS did not answer as hoped, most often a read.
 
     Attributes:
         kind: One of the five kinds above, which decides the message.
@@ -101,6 +105,20 @@ def translate_error(error: Exception, action: str, region: str) -> ReadError:
     return ReadError(kind, action, where, type(error).__name__, str(error))
 
 
+@contextlib.contextmanager
+def translated(action: str, region: str) -> Iterator[None]:
+    """Turn whatever boto3 raises within into a ReadError.
+
+    Args:
+        action: What is asked, as IAM writes it.
+        region: The region that is asked.
+    """
+    try:
+        yield
+    except (BotoCoreError, ClientError, ResponseParserError, ValueError) as error:
+        raise translate_error(error, action, region) from error
+
+
 def _kind_of_code(code: str) -> str:
     """Return what kind of failure an error code of AWS stands for."""
     if code in DENIAL_CODES:
@@ -111,18 +129,19 @@ def _kind_of_code(code: str) -> str:
 
 
 def describe_error(error: ReadError, caller: str = "") -> Problem:
-    """Return the one line that a failed read is worth to a user.
+    """Return the one line that a failed call is worth to a user.
 
     Args:
-        error: The failed read.
+        error: The failed call.
         caller: ARN of who asked, where it is known.
     """
     if error.kind == DENIED:
+        reads = error.action.partition(":")[2].startswith(READING)
         return Problem(
             "AWS permission",
             shown(error.action),
             f"is denied to {caller or 'the caller'} in {error.where}",
-            "a caller that may read what it is about to build on",
+            f"a caller that may {'read what it is about to build on' if reads else 'make this change'}",
             f"allow {error.action} in the policies of this caller",
         )
     if error.kind == CREDENTIALS:

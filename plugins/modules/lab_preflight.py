@@ -356,17 +356,10 @@ problems:
       do: 200 leaves room for models, logs and scenes'
 """
 
-import contextlib
 from typing import Any
-
-# AnsibleAWSModule says that botocore is missing before anything of it is used.
-with contextlib.suppress(ImportError):
-    from botocore.client import BaseClient
-    from botocore.config import Config
 
 from ansible.module_utils.basic import env_fallback
 from ansible.module_utils.common.warnings import warn
-from ansible_collections.amazon.aws.plugins.module_utils.botocore import boto3_inventory_conn, get_aws_connection_info
 from ansible_collections.amazon.aws.plugins.module_utils.modules import AnsibleAWSModule
 from ansible_collections.digital_twin.robotics_lab.plugins.module_utils._account_checks import (
     check_account,
@@ -375,6 +368,7 @@ from ansible_collections.digital_twin.robotics_lab.plugins.module_utils._account
 from ansible_collections.digital_twin.robotics_lab.plugins.module_utils._account_facts import describe_account
 from ansible_collections.digital_twin.robotics_lab.plugins.module_utils._account_snapshot import read_account
 from ansible_collections.digital_twin.robotics_lab.plugins.module_utils._aws_account import Account
+from ansible_collections.digital_twin.robotics_lab.plugins.module_utils._aws_connection import connector
 from ansible_collections.digital_twin.robotics_lab.plugins.module_utils._key_inputs import find_key_warnings
 from ansible_collections.digital_twin.robotics_lab.plugins.module_utils._lab_description import Inputs
 from ansible_collections.digital_twin.robotics_lab.plugins.module_utils._lab_inputs import check_inputs, read_lab
@@ -431,19 +425,6 @@ def read_inputs(params: dict[str, Any]) -> Inputs:
     return Inputs(prefix=params["variable_prefix"], **{option: params[option] for option in DESCRIPTION})
 
 
-def connect_with(module: AnsibleAWSModule) -> Account:
-    """Return the reads of the account that the module's options point at."""
-    _region, endpoint, settings = get_aws_connection_info(module)
-    # Enough for a slow link, and few enough that an unreachable endpoint is told within a minute.
-    config = Config(connect_timeout=8, read_timeout=20, retries={"mode": "standard", "total_max_attempts": 4})
-
-    def connect(service: str, region: str) -> BaseClient:
-        client: BaseClient = boto3_inventory_conn("client", service, region, endpoint, config=config, **settings)
-        return client
-
-    return Account(connect, module.params["region"])
-
-
 def refuse(module: AnsibleAWSModule, problems: list[Problem], notices: list[str]) -> None:
     """Fail with all problems, one a line, if there are any."""
     if problems:
@@ -461,7 +442,7 @@ def main() -> None:
     refuse(module, check_inputs(inputs), notices)
 
     lab = read_lab(inputs)
-    snapshot = read_account(connect_with(module), lab)
+    snapshot = read_account(Account(connector(module), module.params["region"]), lab)
     notices += find_account_warnings(lab, snapshot)
     refuse(module, check_account(lab, snapshot), notices)
 

@@ -1,7 +1,7 @@
 # Copyright (c) the digital_twin.robotics_lab maintainers
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Starts and stops this scenario's AWS: `cloud.py start <directory> <port>`, `cloud.py stop <directory>`."""
+"""Starts and stops an AWS of a scenario's own: `cloud.py start <directory> <port>`, `cloud.py stop <directory>`."""
 
 from __future__ import annotations
 

@@ -1,0 +1,191 @@
+#!/usr/bin/python
+# Copyright (c) the digital_twin.robotics_lab maintainers
+# GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""Ansible module that keeps a CloudWatch dashboard."""
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: cloudwatch_dashboard
+version_added: 1.0.0
+short_description: Keep a CloudWatch dashboard
+description:
+  - Creates, changes or deletes a dashboard of Amazon CloudWatch.
+  - What is there is compared by what it says. Neither the order of keys nor white space makes a difference.
+options:
+  name:
+    description:
+      - The dashboard's name, 1 to 255 letters, digits, dashes and underscores.
+      - Dashboards belong to the account, whatever the region. A name stands for one dashboard in all of them.
+    type: str
+    required: true
+  state:
+    description: Whether there is to be such a dashboard.
+    type: str
+    choices: [present, absent]
+    default: present
+  body:
+    description:
+      - What the dashboard shows, as a mapping or as JSON text, in the structure that CloudWatch documents.
+      - Required with O(state=present).
+    type: raw
+extends_documentation_fragment:
+  - amazon.aws.common.modules
+  - amazon.aws.region.modules
+  - amazon.aws.boto3
+attributes:
+  check_mode:
+    description: Can run in check mode and tells what it would do. CloudWatch does not see the body then.
+    support: full
+  diff_mode:
+    description: Returns both bodies as JSON with sorted keys.
+    support: full
+  idempotent:
+    description: Can be repeated without any effect.
+    support: full
+notes:
+  - Needs the permissions C(cloudwatch:GetDashboard), C(cloudwatch:PutDashboard) and C(cloudwatch:DeleteDashboards).
+  - An account has three dashboards of up to 50 metrics for nothing. Every other one costs 3 US dollars a month.
+seealso:
+  - module: amazon.aws.cloudwatch_metric_alarm
+  - module: digital_twin.robotics_lab.cloudwatch_metrics_info
+  - name: Dashboard body structure and syntax
+    description: What may stand in O(body).
+    link: https://docs.aws.amazon.com/AmazonCloudWatch/latest/APIReference/CloudWatch-Dashboard-Body-Structure.html
+author:
+  - The digital_twin.robotics_lab maintainers (@digital-twin)
+"""
+
+EXAMPLES = r"""
+- name: Show the processor of an instance
+  digital_twin.robotics_lab.cloudwatch_dashboard:
+    name: warehouse
+    region: eu-central-1
+    body:
+      widgets:
+        - type: metric
+          x: 0
+          y: 0
+          width: 12
+          height: 6
+          properties:
+            region: eu-central-1
+            title: CPU
+            metrics:
+              - [AWS/EC2, CPUUtilization, InstanceId, i-0123456789abcdef0]
+
+- name: Take a body from a file
+  digital_twin.robotics_lab.cloudwatch_dashboard:
+    name: warehouse
+    body: "{{ lookup('ansible.builtin.file', 'dashboard.json') }}"
+
+- name: Delete it
+  digital_twin.robotics_lab.cloudwatch_dashboard:
+    name: warehouse
+    state: absent
+"""
+
+RETURN = r"""
+name:
+  description: The dashboard's name.
+  returned: success
+  type: str
+  sample: warehouse
+dashboard_arn:
+  description: Its ARN; empty where there is no such dashboard, as in check mode before it is created.
+  returned: success
+  type: str
+  sample: arn:aws:cloudwatch::123456789012:dashboard/warehouse
+validation_messages:
+  description:
+    - What CloudWatch warns about in a body that it has taken all the same. These are warnings of the module as well.
+    - Empty when nothing was written.
+  returned: success
+  type: list
+  elements: dict
+  contains:
+    data_path:
+      description: Where in the body.
+      type: str
+      sample: /widgets/0/properties
+    message:
+      description: What about.
+      type: str
+      sample: Property "foo" is not recognised.
+  sample: []
+"""
+
+from typing import Any
+
+from ansible.module_utils.common.warnings import warn
+from ansible_collections.amazon.aws.plugins.module_utils.modules import AnsibleAWSModule
+from ansible_collections.digital_twin.robotics_lab.plugins.module_utils import _dashboard
+from ansible_collections.digital_twin.robotics_lab.plugins.module_utils._aws_connection import connector, region_of
+from ansible_collections.digital_twin.robotics_lab.plugins.module_utils._aws_errors import (
+    ReadError,
+    describe_error,
+    translated,
+)
+
+SPEC: dict[str, dict[str, Any]] = {
+    "name": {"type": "str", "required": True},
+    "state": {"type": "str", "choices": ["present", "absent"], "default": "present"},
+    "body": {"type": "raw"},
+}
+
+
+def keep(module: AnsibleAWSModule) -> dict[str, Any]:
+    """Read, compare, write; return the module's result.
+
+    Raises:
+        DashboardError: the options or CloudWatch's opinion of the body forbid it.
+        ReadError: CloudWatch did not answer.
+    """
+    name, region = _dashboard.check_name(module.params["name"]), region_of(module)
+    wanted = _dashboard.parse_body(module.params["body"]) if module.params["state"] == "present" else None
+    with translated("cloudwatch:GetDashboard", region):
+        client = connector(module)("cloudwatch", region)
+
+    found = _dashboard.read(client, name, region)
+    texts = {
+        "before": _dashboard.pretty(found.body) if found else "",
+        "after": _dashboard.pretty(wanted) if wanted is not None else "",
+    }
+    changed = texts["before"] != texts["after"]
+    messages: list[_dashboard.Message] = []
+    if changed and not module.check_mode:
+        if wanted is None:
+            _dashboard.delete(client, name, region)
+        else:
+            messages = _dashboard.write(client, name, wanted, region)
+        found = _dashboard.read(client, name, region)
+    header = f"dashboard {name}"
+    return {
+        "changed": changed,
+        "diff": {**texts, "before_header": header, "after_header": header},
+        "name": name,
+        "dashboard_arn": found.arn if found and wanted is not None else "",
+        "validation_messages": [{"data_path": item.data_path, "message": item.text} for item in messages],
+    }
+
+
+def main() -> None:
+    """Keep the dashboard, and tell in one line each what stands in the way."""
+    module = AnsibleAWSModule(
+        argument_spec=SPEC, required_if=[("state", "present", ["body"])], supports_check_mode=True
+    )
+    try:
+        result = keep(module)
+    except _dashboard.DashboardError as error:
+        module.fail_json(msg=str(error))
+    except ReadError as error:
+        module.fail_json(msg=str(describe_error(error)))
+    for item in result["validation_messages"]:
+        warn(f"CloudWatch about the dashboard {result['name']}: {item['data_path']}: {item['message']}")
+    module.exit_json(**result)
+
+
+if __name__ == "__main__":
+    main()

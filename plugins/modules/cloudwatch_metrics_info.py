@@ -1,0 +1,240 @@
+#!/usr/bin/python
+# Copyright (c) the digital_twin.robotics_lab maintainers
+# GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""Ansible module that tells the last datapoints of CloudWatch metrics."""
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: cloudwatch_metrics_info
+version_added: 1.0.0
+short_description: Tell the last datapoints of CloudWatch metrics
+description:
+  - Tells the newest datapoint of each of some metrics of Amazon CloudWatch, with its time.
+  - A metric without a datapoint in the time that is looked at is no error. Its value is null then.
+options:
+  metrics:
+    description: The metrics. Each is told in the order in which it is asked for.
+    type: list
+    elements: dict
+    required: true
+    suboptions:
+      name:
+        description: The metric's name, such as V(GPUUtilization).
+        type: str
+        required: true
+      namespace:
+        description: Its namespace, such as V(DigitalTwin) or V(AWS/EC2).
+        type: str
+        required: true
+      dimensions:
+        description:
+          - Its dimensions, text by text, all of them. CloudWatch keeps each combination apart.
+        type: dict
+        default: {}
+      statistic:
+        description:
+          - What to make of the values within a period - V(Average), V(Maximum), V(Minimum), V(SampleCount), V(Sum), or
+            a percentile such as V(p95).
+        type: str
+        default: Average
+      label:
+        description: What to call it. When empty, CloudWatch's own words.
+        type: str
+        default: ''
+  period:
+    description: Length of a period in seconds, 1, 5, 10, 20, 30 or a multiple of 60.
+    type: int
+    default: 60
+  minutes:
+    description: How far to look back, in minutes, at most 15 days.
+    type: int
+    default: 15
+  since:
+    description:
+      - Only periods that begin at this moment or later count, within O(minutes). So nothing that was there before is
+        taken for something new. A value of the very period that this moment falls into does not count either.
+      - In ISO 8601, in UTC unless it names a zone, or in seconds since 1970. When empty, O(minutes) alone decides.
+    type: str
+    default: ''
+extends_documentation_fragment:
+  - amazon.aws.common.modules
+  - amazon.aws.region.modules
+  - amazon.aws.boto3
+attributes:
+  check_mode:
+    description: Can run in check mode and does the same there.
+    support: full
+  diff_mode:
+    description: Returns no difference, as nothing is ever changed.
+    support: none
+  idempotent:
+    description: Can be repeated without any effect on the account.
+    support: full
+notes:
+  - Needs the permission C(cloudwatch:GetMetricData).
+  - Costs 0.01 US dollars for 1000 metrics that are asked for. One request of the service takes 500 of them.
+seealso:
+  - module: digital_twin.robotics_lab.cloudwatch_dashboard
+author:
+  - The digital_twin.robotics_lab maintainers (@digital-twin)
+"""
+
+EXAMPLES = r"""
+- name: Ask how busy a GPU is
+  digital_twin.robotics_lab.cloudwatch_metrics_info:
+    region: eu-central-1
+    metrics:
+      - name: GPUUtilization
+        namespace: DigitalTwin
+        dimensions: {InstanceId: i-0123456789abcdef0, GpuIndex: "0"}
+        statistic: Maximum
+  register: gpu
+
+- name: Wait until the host has written something new
+  digital_twin.robotics_lab.cloudwatch_metrics_info:
+    region: eu-central-1
+    since: "{{ begun }}"
+    metrics:
+      - name: Heartbeat
+        namespace: DigitalTwin
+        dimensions: {InstanceId: i-0123456789abcdef0}
+        statistic: Minimum
+  register: heartbeat
+  until: heartbeat.metrics[0].value is not none
+  retries: 12
+  delay: 15
+"""
+
+RETURN = r"""
+metrics:
+  description: The metrics in the order in which they were asked for.
+  returned: success
+  type: list
+  elements: dict
+  contains:
+    name:
+      description: The metric's name.
+      type: str
+      sample: GPUUtilization
+    namespace:
+      description: Its namespace.
+      type: str
+      sample: DigitalTwin
+    dimensions:
+      description: Its dimensions.
+      type: dict
+      sample: {InstanceId: i-0123456789abcdef0, GpuIndex: "0"}
+    statistic:
+      description: What the value is of the period's values.
+      type: str
+      sample: Maximum
+    label:
+      description: What it is called.
+      type: str
+      sample: GPUUtilization
+    timestamp:
+      description: When the datapoint's period began, in ISO 8601 and UTC; null when there is none.
+      type: str
+      sample: "2026-11-24T12:00:00Z"
+    value:
+      description: Its value in the unit of the metric; null when there is none.
+      type: float
+      sample: 43.5
+start:
+  description: Beginning of the time that was looked at, in ISO 8601 and UTC.
+  returned: success
+  type: str
+  sample: "2026-11-24T11:46:00Z"
+end:
+  description: Its end, which does not belong to it any more.
+  returned: success
+  type: str
+  sample: "2026-11-24T12:01:00Z"
+"""
+
+from datetime import UTC, datetime
+from typing import Any
+
+from ansible_collections.amazon.aws.plugins.module_utils.modules import AnsibleAWSModule
+from ansible_collections.digital_twin.robotics_lab.plugins.module_utils import _metric_data
+from ansible_collections.digital_twin.robotics_lab.plugins.module_utils._aws_connection import connector, region_of
+from ansible_collections.digital_twin.robotics_lab.plugins.module_utils._aws_errors import (
+    ReadError,
+    describe_error,
+    translated,
+)
+
+METRIC_SPEC: dict[str, dict[str, Any]] = {
+    "name": {"type": "str", "required": True},
+    "namespace": {"type": "str", "required": True},
+    "dimensions": {"type": "dict", "default": {}},
+    "statistic": {"type": "str", "default": "Average"},
+    "label": {"type": "str", "default": ""},
+}
+SPEC: dict[str, dict[str, Any]] = {
+    "metrics": {"type": "list", "elements": "dict", "required": True, "options": METRIC_SPEC},
+    "period": {"type": "int", "default": 60},
+    "minutes": {"type": "int", "default": 15},
+    "since": {"type": "str", "default": ""},
+}
+
+
+def iso(moment: datetime | None) -> str | None:
+    """Return a moment of UTC as ISO 8601 writes it."""
+    return moment.strftime("%Y-%m-%dT%H:%M:%SZ") if moment else None
+
+
+def tell(module: AnsibleAWSModule) -> dict[str, Any]:
+    """Ask for the metrics and return the module's result.
+
+    Raises:
+        RequestError: CloudWatch would not take such a question.
+        ReadError: CloudWatch did not answer.
+    """
+    options = module.params
+    metrics = [
+        _metric_data.Metric(**{**given, "dimensions": {key: str(value) for key, value in given["dimensions"].items()}})
+        for given in options["metrics"]
+    ]
+    _metric_data.check_request(metrics, options["period"], options["minutes"])
+    since = _metric_data.read_moment(options["since"]) if options["since"] else None
+    window = _metric_data.choose_window(datetime.now(UTC), options["period"], options["minutes"], since)
+    region = region_of(module)
+    with translated(_metric_data.ACTION, region):
+        client = connector(module)("cloudwatch", region)
+    points = _metric_data.read(client, metrics, window, region)
+    return {
+        "start": iso(window.start),
+        "end": iso(window.end),
+        "metrics": [
+            {
+                "name": metric.name,
+                "namespace": metric.namespace,
+                "dimensions": metric.dimensions,
+                "statistic": metric.statistic,
+                "label": point.label,
+                "timestamp": iso(point.timestamp),
+                "value": point.value,
+            }
+            for metric, point in zip(metrics, points, strict=True)
+        ],
+    }
+
+
+def main() -> None:
+    """Tell the datapoints, or in one line each why not."""
+    module = AnsibleAWSModule(argument_spec=SPEC, supports_check_mode=True)
+    try:
+        result = tell(module)
+    except _metric_data.RequestError as error:
+        module.fail_json(msg=str(error))
+    except ReadError as error:
+        module.fail_json(msg=str(describe_error(error)))
+    module.exit_json(changed=False, **result)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,271 @@
+# Copyright (c) the digital_twin.robotics_lab maintainers
+# GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""Which alarms and which dashboard a lab gets, and what is refused."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+import pytest
+from ansible_collections.digital_twin.robotics_lab.plugins.filter.lab_monitoring import FilterModule
+
+FIRST, SECOND = "i-0123456789abcdef0", "i-0123456789abcdef1"
+TOPIC = "arn:aws:sns:eu-central-1:123456789012:operators"
+LAB: dict[str, Any] = {
+    "name": "robo",
+    "region": "eu-central-1",
+    "account_id": "123456789012",
+    "instances": [{"name": "robo-1", "instance_id": FIRST}, {"name": "crane", "instance_id": SECOND, "gpus": 2}],
+    "alarm_topics": [TOPIC],
+    "log_groups": ["/digital-twin/robo/bootstrap"],
+}
+
+
+def plan(**given: Any) -> dict[str, Any]:
+    """Return what watches the lab, but for what is given."""
+    told: dict[str, Any] = FilterModule().filters()["lab_monitoring"]({**LAB, **given})
+    return told
+
+
+def alarms(**given: Any) -> dict[str, dict[str, Any]]:
+    """Return the alarms by name."""
+    told = plan(**given)
+    assert told["problems"] == []
+    return {alarm["name"]: alarm for alarm in told["alarms"]}
+
+
+def test_every_host_has_its_alarms() -> None:
+    ends = ("gpu-idle", "heartbeat", "status-check", "gpu-0-hot", "gpu-0-memory", "gpu-1-hot", "gpu-1-memory")
+    assert list(alarms()) == [f"robo-1-{end}" for end in ends[:5]] + [f"robo-crane-{end}" for end in ends]
+    assert alarms(instances=[]) == {}
+
+
+def test_an_idle_instance_is_stopped_and_a_silent_one_is_not() -> None:
+    idle = alarms()["robo-1-gpu-idle"]
+    assert idle["alarm_actions"] == ["arn:aws:automate:eu-central-1:ec2:stop", TOPIC]
+    assert idle["ok_actions"] == []
+    assert idle["dimensions"] == {"GpuIndex": "0", "InstanceId": FIRST}
+    told = (idle["namespace"], idle["metric_name"], idle["statistic"], idle["comparison"], idle["threshold"])
+    assert told == ("DigitalTwin", "GPUUtilization", "Maximum", "LessThanThreshold", 5.0)
+    # An hour of five minutes each; no data is no idleness.
+    assert (idle["period"], idle["evaluation_periods"], idle["treat_missing_data"]) == (300, 12, "notBreaching")
+    assert alarms(idle_stop=False)["robo-1-gpu-idle"]["alarm_actions"] == [TOPIC]
+    assert alarms(idle_minutes=1440)["robo-1-gpu-idle"]["evaluation_periods"] == 288
+
+
+def test_several_gpus_are_idle_together_or_not_at_all() -> None:
+    """CloudWatch stops instances by alarms on one metric only: the one that holds the samples of all GPUs."""
+    idle = alarms()["robo-crane-gpu-idle"]
+    assert idle["dimensions"] == {"InstanceId": SECOND}
+    assert (idle["metric_name"], idle["statistic"]) == ("GPUUtilization", "Maximum")
+    assert all("metrics" not in alarm for alarm in alarms().values())
+
+
+@pytest.mark.parametrize(
+    ("region", "partition"),
+    [("us-east-1", "aws"), ("cn-north-1", "aws-cn"), ("us-gov-west-1", "aws-us-gov")],
+)
+def test_actions_are_of_the_regions_partition(region: str, partition: str) -> None:
+    topic = f"arn:{partition}:sns:{region}:123456789012:operators"
+    told = alarms(region=region, alarm_topics=[topic])
+    assert told["robo-1-gpu-idle"]["alarm_actions"][0] == f"arn:{partition}:automate:{region}:ec2:stop"
+    assert told["robo-1-status-check"]["alarm_actions"][0] == f"arn:{partition}:automate:{region}:ec2:recover"
+    told_alarms = plan(region=region, alarm_topics=[topic])["dashboard"]["widgets"][1]["properties"]["alarms"]
+    assert told_alarms[0] == f"arn:{partition}:cloudwatch:{region}:123456789012:alarm:robo-1-gpu-idle"
+
+
+def test_a_silent_host_is_told() -> None:
+    heartbeat = alarms(heartbeat_minutes=7)["robo-1-heartbeat"]
+    assert (heartbeat["metric_name"], heartbeat["dimensions"]) == ("Heartbeat", {"InstanceId": FIRST})
+    told = (heartbeat["statistic"], heartbeat["comparison"], heartbeat["threshold"], heartbeat["treat_missing_data"])
+    assert told == ("Minimum", "LessThanThreshold", 1.0, "breaching")
+    assert (heartbeat["period"], heartbeat["evaluation_periods"]) == (60, 7)
+    assert heartbeat["alarm_actions"] == heartbeat["ok_actions"] == [TOPIC]
+
+
+def test_hot_and_full_gpus_are_told_each() -> None:
+    told = alarms(temperature=80, memory_percent=90)
+    for name, metric, threshold in (("hot", "GPUTemperature", 80.0), ("memory", "GPUMemoryUsedPercent", 90.0)):
+        alarm = told[f"robo-crane-gpu-1-{name}"]
+        assert alarm["dimensions"] == {"GpuIndex": "1", "InstanceId": SECOND}
+        assert (alarm["metric_name"], alarm["threshold"]) == (metric, threshold)
+        assert (alarm["comparison"], alarm["evaluation_periods"]) == ("GreaterThanOrEqualToThreshold", 5)
+
+
+def test_broken_hardware() -> None:
+    alarm = alarms()["robo-1-status-check"]
+    assert (alarm["namespace"], alarm["metric_name"]) == ("AWS/EC2", "StatusCheckFailed_System")
+    assert alarms(recover=False)["robo-1-status-check"]["alarm_actions"] == [TOPIC]
+
+
+def test_what_the_publisher_adds_is_asked_for() -> None:
+    told = alarms(dimensions={"Lab": "robo", "Cell": 7}, namespace="Fleet")
+    assert told["robo-1-gpu-0-hot"]["dimensions"] == {
+        "Cell": "7",
+        "GpuIndex": "0",
+        "InstanceId": FIRST,
+        "Lab": "robo",
+    }
+    assert list(told["robo-1-heartbeat"]["dimensions"]) == ["Cell", "InstanceId", "Lab"]
+    assert {alarm["namespace"] for alarm in told.values()} == {"Fleet", "AWS/EC2"}
+    # EC2 knows nothing of it.
+    assert told["robo-1-status-check"]["dimensions"] == {"InstanceId": FIRST}
+
+
+def test_labs_of_similar_names_are_told_apart_by_the_description() -> None:
+    """Lab robo's host robo-2 and lab robo-2 share the beginning of their alarms' names."""
+    short = plan(instances=[{"name": "robo-2", "instance_id": FIRST}])
+    long = plan(name="robo-2", instances=[{"name": "robo-2-1", "instance_id": SECOND}], log_groups=[])
+    assert all(alarm["name"].startswith("robo-2-") for alarm in short["alarms"] + long["alarms"])
+    for mine, other in ((short, long), (long, short)):
+        assert all(alarm["description"].endswith(mine["marker"]) for alarm in mine["alarms"])
+        assert not any(alarm["description"].endswith(other["marker"]) for alarm in mine["alarms"])
+    assert not long["log_prefix"].startswith(short["log_prefix"])
+
+
+def as_told(alarm: dict[str, Any]) -> dict[str, Any]:
+    """Return what cloudwatch_metric_alarm_info says of an alarm of the plan."""
+    renamed = {"name": "alarm_name", "description": "alarm_description", "comparison": "comparison_operator"}
+    told = {renamed.get(key, key): value for key, value in alarm.items()}
+    rows = [{"name": name, "value": value} for name, value in reversed(alarm["dimensions"].items())]
+    return {**told, "dimensions": rows, "insufficient_data_actions": [], "state_value": "OK"}
+
+
+def sorted_names(found: list[dict[str, Any]], **given: Any) -> dict[str, list[str]]:
+    """Return the names of alarms by what is to become of them."""
+    told = FilterModule().filters()["lab_monitoring"]({**LAB, **given}, found)
+    return {kind: told[kind] for kind in ("own", "foreign", "surplus", "differing")}
+
+
+def test_only_what_differs_is_written() -> None:
+    found = [as_told(alarm) for alarm in plan()["alarms"]]
+    names = list(alarms())
+    assert sorted_names(found) == {"own": names, "foreign": [], "surplus": [], "differing": []}
+    assert sorted_names([]) == {"own": [], "foreign": [], "surplus": [], "differing": names}
+    assert sorted_names(found[1:])["differing"] == names[:1]
+    changes: list[dict[str, Any]] = [
+        {"threshold": 6.0},
+        {"dimensions": []},
+        {"alarm_actions": []},
+        {"ok_actions": [TOPIC]},
+        {"unit": "Percent"},
+        {"datapoints_to_alarm": 1},
+        {"treat_missing_data": "breaching"},
+    ]
+    for change in changes:
+        assert sorted_names([{**found[0], **change}, *found[1:]])["differing"] == names[:1], change
+
+
+def test_what_is_no_longer_wanted_is_told() -> None:
+    found = [as_told(alarm) for alarm in plan()["alarms"]]
+    fewer = sorted_names(found, instances=LAB["instances"][:1])
+    assert (fewer["differing"], fewer["foreign"]) == ([], [])
+    assert fewer["surplus"] == [name for name in alarms() if name.startswith("robo-crane-")]
+
+
+def test_what_is_not_the_labs_is_neither_removed_nor_replaced() -> None:
+    neighbour = plan(name="robo-2", instances=[{"name": "robo-2-1", "instance_id": SECOND}], log_groups=[])
+    found = [as_told(alarm) for alarm in neighbour["alarms"]] + [{"alarm_name": "robo-budget"}]
+    mine = sorted_names(found)
+    assert (mine["own"], mine["foreign"], mine["surplus"]) == ([], [], [])
+    clash = sorted_names(found, instances=[{"name": "robo-2-1", "instance_id": FIRST}])
+    assert clash["foreign"] == [alarm["name"] for alarm in neighbour["alarms"]]
+
+
+def test_the_dashboard_shows_every_host_and_every_gpu() -> None:
+    widgets = plan()["dashboard"]["widgets"]
+    titles = [widget["properties"].get("title", "") for widget in widgets]
+    of_host = ["alarms", "CPU", "GPU", "GPU memory", "GPU power and temperature", "Network", "Disk"]
+    assert titles == ["", *(f"robo-1: {what}" for what in of_host), "", *(f"crane: {what}" for what in of_host)]
+    by_title = dict(zip(titles, widgets, strict=True))
+    lines = by_title["crane: GPU"]["properties"]["metrics"]
+    assert lines == [
+        ["DigitalTwin", "GPUUtilization", "GpuIndex", "0", "InstanceId", SECOND, {"label": "GPU 0"}],
+        ["DigitalTwin", "GPUUtilization", "GpuIndex", "1", "InstanceId", SECOND, {"label": "GPU 1"}],
+    ]
+    shown = {(line[0], line[1]) for widget in widgets for line in widget["properties"].get("metrics", [])}
+    assert shown == {
+        ("AWS/EC2", "CPUUtilization"),
+        ("AWS/EC2", "NetworkIn"),
+        ("AWS/EC2", "NetworkOut"),
+        ("AWS/EC2", "EBSReadBytes"),
+        ("AWS/EC2", "EBSWriteBytes"),
+        ("DigitalTwin", "GPUUtilization"),
+        ("DigitalTwin", "GPUMemoryUsed"),
+        ("DigitalTwin", "GPUMemoryUsedPercent"),
+        ("DigitalTwin", "GPUPowerDraw"),
+        ("DigitalTwin", "GPUTemperature"),
+    }
+    arns = {arn for widget in widgets for arn in widget["properties"].get("alarms", [])}
+    assert {arn.rpartition(":")[2] for arn in arns} == set(alarms())
+
+
+def test_no_widget_covers_another() -> None:
+    covered = [
+        (x, y)
+        for widget in plan()["dashboard"]["widgets"]
+        for x in range(widget["x"], widget["x"] + widget["width"])
+        for y in range(widget["y"], widget["y"] + widget["height"])
+    ]
+    assert len(covered) == len(set(covered))
+    assert max(x for x, y in covered if y >= 0) < 24
+
+
+@pytest.mark.parametrize(
+    ("given", "line"),
+    [
+        ({"name": "robo-*"}, 'name: "robo-*" is not a lab\'s name; allowed: 3 to 32 lowercase'),
+        ({"region": "here"}, 'region: "here" is not a region; '),
+        ({"namespace": "AWS/EC2"}, 'namespace: "AWS/EC2" is not a namespace of metrics; '),
+        ({"dimensions": {"GpuIndex": "1"}}, 'dimensions: "GpuIndex" is a dimension of the publisher\'s own; '),
+        ({"dimensions": {"Zelle": "süd"}}, 'dimensions: {"Zelle": "süd"} is not a dimension; '),
+        (
+            {"dimensions": {f"d{n}": "x" for n in range(29)}},
+            "dimensions: 29 are too many dimensions; allowed: at most 28",
+        ),
+        ({"tags": {"managed_by": "me"}}, 'tags: "managed_by" is a key that the lab or AWS keeps for itself; '),
+        ({"tags": {"cost": 7}}, 'tags: 7 (the value of "cost") is not text; allowed: text; do: put it in quotes: "7"'),
+        ({"instances": [{"name": "a b", "instance_id": FIRST}]}, 'instances: "a b" is not a host\'s name; '),
+        ({"instances": [{"name": "a", "instance_id": "i-7"}]}, 'instances: "i-7" is not an instance\'s id (host a); '),
+        (
+            {"instances": [{"name": "a", "instance_id": FIRST, "gpus": 0}]},
+            "instances: 0 is not a number of GPUs (host a)",
+        ),
+        (
+            {"instances": [{"name": "robo-1", "instance_id": FIRST}, {"name": "1", "instance_id": SECOND}]},
+            f'instances: "{SECOND}" is there twice; ',
+        ),
+        (
+            {"instances": [{"name": "a", "instance_id": FIRST}, {"name": "b", "instance_id": FIRST}]},
+            f'instances: "{FIRST}" is there twice; ',
+        ),
+        ({"idle_minutes": 7}, "idle_minutes: 7 is out of range; allowed: 10 to 1440 minutes; do: choose 10 or more"),
+        (
+            {"idle_minutes": 12},
+            "idle_minutes: 12 is not a multiple of 5; allowed: 10 to 1440 in steps of 5; do: choose 15",
+        ),
+        ({"idle_minutes": 1445}, "idle_minutes: 1445 is out of range; "),
+        ({"idle_utilization": 0}, "idle_utilization: 0 is out of range; allowed: 1 to 100 percent; "),
+        ({"heartbeat_minutes": 1}, "heartbeat_minutes: 1 is out of range; "),
+        ({"temperature": 200}, "temperature: 200 is out of range; allowed: 40 to 120 degrees Celsius; "),
+        ({"memory_percent": 101}, "memory_percent: 101 is out of range; "),
+        ({"log_retention_days": 31}, "log_retention_days: 31 is not a number of days that CloudWatch Logs takes; "),
+        ({"log_groups": ["/aws/lambda/x"]}, 'log_groups: "/aws/lambda/x" is not a log group of this lab; '),
+        ({"log_groups": ["/digital-twin/robo-2/x"]}, 'log_groups: "/digital-twin/robo-2/x" is not a log group of this'),
+        ({"log_groups": ["/digital-twin/robo/"]}, 'log_groups: "/digital-twin/robo/" is not a log group of this lab; '),
+        ({"alarm_topics": ["operators"]}, 'alarm_topics: "operators" is not the ARN of an SNS topic; '),
+        (
+            {"alarm_topics": [TOPIC.replace("eu-central-1", "us-east-1")]},
+            'alarm_topics: "arn:aws:sns:us-east-1:123456789012:operators" is not in eu-central-1, ',
+        ),
+        ({"alarm_topics": [TOPIC] * 5}, "alarm_topics: 5 topics are too many, "),
+    ],
+)
+def test_refusals(given: dict[str, Any], line: str) -> None:
+    told = plan(**given)
+    assert any(problem.startswith(f"aws_monitoring_{line}") for problem in told["problems"]), told["problems"]
+    assert all(re.fullmatch(r"[^;]+; allowed: .+; do: .+", problem) for problem in told["problems"])
+    assert (told["alarms"], told["dashboard"]) == ([], {})
