@@ -26,7 +26,12 @@ from ansible_collections.digital_twin.robotics_lab.plugins.module_utils._aws_err
     OTHER,
     translate_error,
 )
-from ansible_collections.digital_twin.robotics_lab.plugins.module_utils._gpu_metrics import UNITS, Sample
+from ansible_collections.digital_twin.robotics_lab.plugins.module_utils._gpu_metrics import (
+    HEARTBEAT,
+    UNITS,
+    UTILIZATION,
+    Sample,
+)
 
 MAX_DATUMS = 1000
 MAX_VALUES = 150
@@ -99,12 +104,16 @@ def datums_of(
     found: dict[tuple[str, tuple[tuple[str, str], ...], int], Counter[float]] = {}
     for sample in samples:
         period = int(sample.time // resolution) * resolution
-        rows = [(name, host, value) for name, value in sample.host.items()]
+        rows = [(HEARTBEAT, host, float(sample.healthy))]
         rows += [
             (name, (*host, ("GpuIndex", index)), value)
             for index, readings in sample.gpus.items()
             for name, value in readings.items()
         ]
+        # An alarm that acts on an instance watches one metric, so that of a host has the samples of all its GPUs. With
+        # one that does not answer nobody knows whether the host is idle.
+        if sample.healthy and len(sample.gpus) > 1:
+            rows += [(UTILIZATION, host, gpu[UTILIZATION]) for gpu in sample.gpus.values() if UTILIZATION in gpu]
         for name, names, value in rows:
             if name in wanted:
                 found.setdefault((name, names, period), Counter())[float(value)] += 1

@@ -29,11 +29,10 @@ from ansible_collections.digital_twin.robotics_lab.plugins.module_utils._nvml im
 )
 
 HEARTBEAT = "Heartbeat"
-# Of the host's busiest GPU: an alarm that stops an instance can look at one metric only.
-BUSIEST = "GPUUtilizationMax"
+UTILIZATION = "GPUUtilization"
 # Units are CloudWatch's own words, which have none for watts, degrees and hertz.
 UNITS = {
-    "GPUUtilization": "Percent",
+    UTILIZATION: "Percent",
     "GPUMemoryUsed": "Megabytes",
     "GPUMemoryUsedPercent": "Percent",
     "GPUMemoryUtilization": "Percent",
@@ -46,16 +45,14 @@ UNITS = {
     "GPUECCErrorsCorrected": "Count",
     "GPUECCErrorsUncorrected": "Count",
     "GPURemappedRows": "Count",
-    BUSIEST: "Percent",
     HEARTBEAT: "None",
 }
 DEFAULT_METRICS = (
-    "GPUUtilization",
+    UTILIZATION,
     "GPUMemoryUsed",
     "GPUMemoryUsedPercent",
     "GPUPowerDraw",
     "GPUTemperature",
-    BUSIEST,
     HEARTBEAT,
 )
 # A GPU that idles, or runs the clocks that somebody set, is not held back.
@@ -83,14 +80,12 @@ class Sample:
         time: seconds since the epoch.
         healthy: whether NVML worked and every GPU answered.
         gpus: what each GPU read, by its NVML index as text.
-        host: what is one value for all GPUs.
         problems: why it is not healthy, one sentence each.
     """
 
     time: float
     healthy: bool
     gpus: dict[str, Readings] = field(default_factory=dict)
-    host: Readings = field(default_factory=dict)
     problems: tuple[str, ...] = ()
 
 
@@ -238,8 +233,7 @@ class Sampler:
     """
 
     def __init__(self, metrics: Iterable[str]) -> None:
-        self._wanted = set(metrics)
-        self._metrics = self._wanted - {HEARTBEAT, BUSIEST} | ({"GPUUtilization"} if BUSIEST in self._wanted else set())
+        self._metrics = set(metrics) - {HEARTBEAT}
         self._stack = contextlib.ExitStack()
         self._session: Session | None = None
         self._opened = 0.0
@@ -255,7 +249,7 @@ class Sampler:
             self._count = max(self._count, session.call("nvmlDeviceGetCount"))
         except (NvmlUnavailable, NvmlError) as error:
             self.close()
-            return Sample(now, False, host=self._sum_up({}, healthy=False), problems=(f"NVML cannot be used: {error}",))
+            return Sample(now, healthy=False, problems=(f"NVML cannot be used: {error}",))
         gpus, problems = {}, []
         for index in range(self._count):
             try:
@@ -268,15 +262,7 @@ class Sampler:
             problems.append("NVML works and knows no GPU")
         if problems and time.monotonic() - self._opened > REOPEN_SECONDS:
             self.close()
-        return Sample(now, not problems, gpus, self._sum_up(gpus, healthy=not problems), tuple(problems))
-
-    def _sum_up(self, gpus: dict[str, Readings], *, healthy: bool) -> Readings:
-        """Return the host's own metrics; a host with a GPU that does not answer has no busiest one."""
-        host = {HEARTBEAT: float(healthy)}
-        busy = [readings["GPUUtilization"] for readings in gpus.values() if "GPUUtilization" in readings]
-        if healthy and len(busy) == len(gpus):
-            host[BUSIEST] = max(busy)
-        return {name: value for name, value in host.items() if name in self._wanted}
+        return Sample(now, not problems, gpus, tuple(problems))
 
     def _open(self) -> Session:
         """Return the session, opened when there is none.

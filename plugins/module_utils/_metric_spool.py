@@ -223,7 +223,7 @@ class Spool:
 
 def encode(sample: Sample) -> bytes:
     """Return a sample as a line."""
-    document = {"time": sample.time, "healthy": sample.healthy, "gpus": sample.gpus, "host": sample.host}
+    document = {"time": sample.time, "healthy": sample.healthy, "gpus": sample.gpus}
     text = json.dumps(document, separators=(",", ":")).encode()
     return b"%08x %s\n" % (zlib.crc32(text), text)
 
@@ -234,4 +234,4 @@ def decode(line: bytes) -> Sample | None:
     if not line.endswith(b"\n") or checksum != b"%08x" % zlib.crc32(text):
         return None
     document = json.loads(text)
-    return Sample(document["time"], document["healthy"], document["gpus"], document["host"])
+    return Sample(document["time"], document["healthy"], document["gpus"])

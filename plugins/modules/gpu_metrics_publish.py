@@ -34,8 +34,9 @@ options:
   metrics:
     description:
       - What to publish.
-      - Two have no dimension C(GpuIndex). C(Heartbeat) is 1 when every GPU answered, else 0. C(GPUUtilizationMax) is
-        the utilization of the busiest GPU, for an alarm that stops the instance, which can look at one metric only.
+      - C(Heartbeat) has no dimension C(GpuIndex). It is 1 when every GPU answered, else 0.
+      - With several GPUs C(GPUUtilization) is also published without C(GpuIndex), with the values of all of them, for
+        an alarm that stops the instance, which can watch one metric only.
     type: list
     elements: str
     choices:
@@ -52,7 +53,6 @@ options:
       - GPUECCErrorsCorrected
       - GPUECCErrorsUncorrected
       - GPURemappedRows
-      - GPUUtilizationMax
       - Heartbeat
     default:
       - GPUUtilization
@@ -60,7 +60,6 @@ options:
       - GPUMemoryUsedPercent
       - GPUPowerDraw
       - GPUTemperature
-      - GPUUtilizationMax
       - Heartbeat
   high_resolution:
     description: Whether CloudWatch keeps the second of the sample, or else its minute.
@@ -136,7 +135,7 @@ gpus:
   type: dict
   sample: {"0": {"GPUUtilization": 42.0, "GPUMemoryUsed": 6411.0, "GPUTemperature": 47}}
 metrics:
-  description: What is published.
+  description: What is published, value by value.
   returned: always
   type: list
   elements: dict
@@ -207,16 +206,19 @@ def take_sample(metrics: list[str]) -> Sample:
         sampler.close()
 
 
-def describe(datum: Datum) -> dict[str, Any]:
-    """Return a datum of a single sample as the module returns it."""
-    ((value, _count),) = datum.values
-    return {
-        "name": datum.name,
-        "dimensions": dict(datum.dimensions),
-        "value": value,
-        "unit": UNITS[datum.name],
-        "timestamp": datum.time,
-    }
+def describe(datum: Datum) -> list[dict[str, Any]]:
+    """Return each value of a datum as the module returns it."""
+    return [
+        {
+            "name": datum.name,
+            "dimensions": dict(datum.dimensions),
+            "value": value,
+            "unit": UNITS[datum.name],
+            "timestamp": datum.time,
+        }
+        for value, count in datum.values
+        for _each in range(count)
+    ]
 
 
 def publish(module: AnsibleAWSModule, datums: list[Datum]) -> None:
@@ -248,7 +250,7 @@ def main() -> None:
         "problems": list(sample.problems),
         "instance_id": instance_id,
         "gpus": sample.gpus,
-        "metrics": [describe(datum) for datum in datums],
+        "metrics": [row for datum in datums for row in describe(datum)],
     }
     if module.check_mode or not datums:
         module.exit_json(changed=False, **result)

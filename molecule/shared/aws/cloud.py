@@ -1,7 +1,10 @@
 # Copyright (c) the digital_twin.robotics_lab maintainers
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Starts and stops an AWS of a scenario's own: `cloud.py start <directory> <port>`, `cloud.py stop <directory>`."""
+"""Starts and stops an AWS of a scenario's own.
+
+`cloud.py start <directory> <address> <port>`, `cloud.py stop <directory>`.
+"""
 
 from __future__ import annotations
 
@@ -20,10 +23,10 @@ from sandbox.waiting import wait_until
 SECONDS = 60
 
 
-def answers(port: int) -> bool:
-    """Say whether something listens on a loopback port."""
+def answers(address: str, port: int) -> bool:
+    """Say whether something listens on a port of this machine."""
     with socket.socket() as probe:
-        return probe.connect_ex(("127.0.0.1", port)) == 0
+        return probe.connect_ex((address, port)) == 0
 
 
 def running(directory: Path) -> int:
@@ -36,15 +39,20 @@ def running(directory: Path) -> int:
     return process_id if str(directory).encode() in words else 0
 
 
-def start(directory: Path, port: int) -> None:
+def start(directory: Path, address: str, port: int) -> None:
     """Start an empty AWS; one that an aborted run has left is stopped first.
+
+    Args:
+        directory: for its log and its process id.
+        address: to listen on, 127.0.0.1 or this machine's on a bridge.
+        port: to listen on.
 
     Raises:
         SystemExit: the port is taken, or the server ended.
         SandboxError: it does not answer in time.
     """
     stop(directory)
-    if answers(port):
+    if answers(address, port):
         raise SystemExit(f"Port {port} is taken: set DIGITAL_TWIN_MOLECULE_PORT to a free one.")
     directory.mkdir(parents=True, exist_ok=True)
     log_file = directory / "log"
@@ -52,7 +60,7 @@ def start(directory: Path, port: int) -> None:
     images.write_text(json.dumps(machine_image_rows()), "utf-8")
     with log_file.open("wb") as log:
         process = subprocess.Popen(
-            [sys.executable, str(Path(__file__).with_name("server.py")), str(directory), str(port)],
+            [sys.executable, str(Path(__file__).with_name("server.py")), str(directory), address, str(port)],
             env={**os.environ, "MOTO_AMIS_PATH": str(images), "MOTO_IAM_LOAD_MANAGED_POLICIES": "true"},
             stdin=subprocess.DEVNULL,
             stdout=log,
@@ -64,9 +72,9 @@ def start(directory: Path, port: int) -> None:
     def ready() -> bool:
         if process.poll() is not None:
             raise SystemExit(f"The server ended with status {process.returncode}: see {log_file}")
-        return answers(port)
+        return answers(address, port)
 
-    wait_until(ready, what=f"a server on port {port}", seconds=SECONDS, log=log_file)
+    wait_until(ready, what=f"a server on {address}:{port}", seconds=SECONDS, log=log_file)
 
 
 def stop(directory: Path) -> None:
@@ -83,7 +91,7 @@ def stop(directory: Path) -> None:
 if __name__ == "__main__":
     try:
         if sys.argv[1] == "start":
-            start(Path(sys.argv[2]), int(sys.argv[3]))
+            start(Path(sys.argv[2]), sys.argv[3], int(sys.argv[4]))
         else:
             stop(Path(sys.argv[2]))
     except SandboxError as error:

@@ -1,7 +1,10 @@
 # Copyright (c) the digital_twin.robotics_lab maintainers
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""A scenario's AWS: moto's server without hosts, with the images, parameters and quotas of a real account."""
+"""A scenario's AWS without hosts, with the images, parameters and quotas of a real account.
+
+Started by `cloud.py` as `server.py <directory> <address> <port>`.
+"""
 
 from __future__ import annotations
 
@@ -10,14 +13,17 @@ import sys
 from moto.moto_server.werkzeug_app import DomainDispatcherApplication, create_backend_app
 from werkzeug.serving import make_server
 
-from sandbox.cloud import gaps, seed
+from sandbox.cloud import alarms, gaps, metrics, seed
+from sandbox.cloud.front import Front
 
 REGIONS = ("us-east-1", "eu-central-1")
 
 if __name__ == "__main__":
     gaps.install()
+    alarms.install()
+    metrics.install()
     seed.install_quotas()
     for region in REGIONS:
         seed.seed_parameters(region)
-    application = DomainDispatcherApplication(create_backend_app)
-    make_server("127.0.0.1", int(sys.argv[2]), application, threaded=True).serve_forever()
+    application = Front("molecule", DomainDispatcherApplication(create_backend_app))
+    make_server(sys.argv[2], int(sys.argv[3]), application, threaded=True).serve_forever()

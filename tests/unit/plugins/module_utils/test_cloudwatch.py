@@ -31,7 +31,7 @@ NOW = 1_796_000_000 // 60 * 60
 
 def sample(moment: float, **readings: float) -> Sample:
     """Return a healthy sample of one GPU."""
-    return Sample(moment, True, {"0": readings}, {"Heartbeat": 1.0})
+    return Sample(moment, True, {"0": readings})
 
 
 def test_a_minute_s_samples_are_one_datum_that_keeps_every_value() -> None:
@@ -41,6 +41,18 @@ def test_a_minute_s_samples_are_one_datum_that_keeps_every_value() -> None:
     assert temperature == Datum(
         "GPUTemperature", (("InstanceId", "i-1"), ("Lab", "north"), ("GpuIndex", "0")), NOW, 60, ((40, 3), (41, 1))
     )
+
+
+def test_with_several_gpus_the_host_has_the_values_of_all() -> None:
+    gpus = {"0": {"GPUUtilization": 3.0}, "1": {"GPUUtilization": 97.0}}
+    wanted = ["GPUUtilization"]
+    together = {
+        datum.dimensions: datum.values for datum in datums_of([Sample(NOW, True, gpus)], wanted, {"InstanceId": "i"})
+    }
+    assert together[(("InstanceId", "i"),)] == ((3.0, 1), (97.0, 1))
+    assert len(together) == 3
+    # One that does not answer might be busy.
+    assert len(datums_of([Sample(NOW, False, gpus)], wanted, {"InstanceId": "i"})) == 2
 
 
 def test_minutes_and_seconds_are_kept_apart() -> None:

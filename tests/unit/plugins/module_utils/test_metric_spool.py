@@ -16,7 +16,7 @@ LARGE = 10**9
 
 
 def sample(number: float) -> Sample:
-    return Sample(1_796_000_000.25 + number, True, {"0": {"GPUTemperature": 40.0 + number}}, {"Heartbeat": 1.0})
+    return Sample(1_796_000_000.25 + number, True, {"0": {"GPUTemperature": 40.0 + number}})
 
 
 def fill(spool: Spool, *segments: list[int], instance_id: str = "i-1") -> None:

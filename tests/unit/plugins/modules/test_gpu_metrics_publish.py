@@ -44,7 +44,8 @@ def test_it_publishes_what_it_returns(host: Host, server: CloudWatch) -> None:
     wanted = {(row["name"], str(sorted(row["dimensions"].items())), row["value"]) for row in result["metrics"]}
     got = {(datum.metric, str(sorted(datum.dimensions.items())), datum.value) for datum in server.datums()}
     assert got == wanted
-    assert len(got) == 5 * 2 + 2
+    # Five of each GPU, the utilization of both once more for the host, and the heartbeat.
+    assert len(got) == 5 * 2 + 2 + 1
     assert {datum.namespace for datum in server.datums()} == {"DigitalTwin"}
     assert all(datum.dimensions["Room"] == "7" for datum in server.datums())
     assert result["gpus"]["1"]["GPUTemperature"] == 52
