@@ -11,7 +11,10 @@ import boto3
 
 
 def drift() -> None:
-    """Do by hand what the next run has to take back: open a port, stop an instance, lose the other's address."""
+    """Do by hand what the next run has to take back: open a port, stop an instance, lose the other's address.
+
+    A policy for somebody's own application is not to be taken back.
+    """
     ec2: Any = boto3.client("ec2")
     mine = [{"Name": "tag:digital_twin_lab", "Values": ["lab-a"]}]
     group = ec2.describe_security_groups(Filters=mine)["SecurityGroups"][0]["GroupId"]
@@ -24,6 +27,9 @@ def drift() -> None:
     second = [{"Name": "tag:Name", "Values": ["lab-a-2"]}]
     address = ec2.describe_addresses(Filters=mine + second)["Addresses"][0]
     ec2.disassociate_address(AssociationId=address["AssociationId"])
+    iam: Any = boto3.client("iam")
+    iam.attach_role_policy(RoleName="lab-a-instance", PolicyArn="arn:aws:iam::aws:policy/AmazonS3ReadOnlyAccess")
+    iam.put_role_policy(RoleName="lab-a-instance", PolicyName="lab-a-instance-metrics", PolicyDocument="{}")
 
 
 if __name__ == "__main__":

@@ -106,7 +106,7 @@ options:
         type: dict
         default: {}
   found:
-    description: The alarms that there are, as RV(amazon.aws.cloudwatch_metric_alarm_info#module:metric_alarms) tells them.
+    description: The alarms that there are, as M(amazon.aws.cloudwatch_metric_alarm_info) tells them.
     type: list
     elements: dict
     default: []

@@ -178,11 +178,49 @@ def test_everything_carries_the_tags(
         assert tags_of(resource).items() >= (OWN | USERS).items(), resource
 
 
+def attached_to(role: str) -> set[str]:
+    rows = boto3.client("iam").list_attached_role_policies(RoleName=role)["AttachedPolicies"]
+    return {row["PolicyName"] for row in rows}
+
+
+def statements_of(role: str) -> list[dict[str, Any]]:
+    """Return what the only inline policy of a role says."""
+    iam: Any = boto3.client("iam")
+    assert iam.list_role_policies(RoleName=role)["PolicyNames"] == [f"{role}-metrics"]
+    document = iam.get_role_policy(RoleName=role, PolicyName=f"{role}-metrics")["PolicyDocument"]
+    return list(document["Statement"])
+
+
+def metrics_statement(namespace: str) -> dict[str, Any]:
+    return {
+        "Sid": "Metrics",
+        "Effect": "Allow",
+        "Action": "cloudwatch:PutMetricData",
+        "Resource": "*",
+        "Condition": {"StringEquals": {"cloudwatch:namespace": namespace}},
+    }
+
+
 def test_identity() -> None:
-    iam = boto3.client("iam")
-    policies = iam.list_attached_role_policies(RoleName="lab-a-instance")["AttachedPolicies"]
-    assert {row["PolicyName"] for row in policies} == {"AmazonSSMManagedInstanceCore", "CloudWatchAgentServerPolicy"}
+    iam: Any = boto3.client("iam")
     profile = iam.get_instance_profile(InstanceProfileName="lab-a-instance")["InstanceProfile"]
     assert [role["RoleName"] for role in profile["Roles"]] == ["lab-a-instance"]
     role = iam.get_role(RoleName="lab-a-instance")["Role"]
     assert tags_of(role).items() >= (OWN | USERS | {"digital_twin_region": "us-east-1"}).items()
+
+
+def test_hosts_may_write_metrics_and_with_the_agents_policy_more() -> None:
+    assert attached_to("lab-b-instance") == {"AmazonSSMManagedInstanceCore", "CloudWatchAgentServerPolicy"}
+    assert statements_of("lab-b-instance") == [metrics_statement("DigitalTwin")]
+
+
+def test_without_the_agents_policy_hosts_may_write_to_the_labs_own_only() -> None:
+    """It was attached at first; what somebody attached by hand has stayed."""
+    assert attached_to("lab-a-instance") == {"AmazonSSMManagedInstanceCore", "AmazonS3ReadOnlyAccess"}
+    logs = {
+        "Sid": "Logs",
+        "Effect": "Allow",
+        "Action": ["logs:CreateLogStream", "logs:DescribeLogStreams", "logs:PutLogEvents"],
+        "Resource": "arn:aws:logs:us-east-1:123456789012:log-group:/digital-twin/lab-a/*",
+    }
+    assert statements_of("lab-a-instance") == [metrics_statement("Fleet"), logs]
