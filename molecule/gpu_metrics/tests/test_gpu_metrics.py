@@ -102,7 +102,8 @@ def test_the_key_is_the_service_s_alone(host: Any) -> None:
     file = host.file("/opt/digital-twin/gpu-metrics/credentials")
     assert (file.user, file.mode) == ("root", 0o600)
     assert KEY in file.content_string
-    assert KEY not in host.check_output(f"tr '\\0' '\\n' < /proc/{process.pid}/environ")
+    assert host.run(f"su -s /bin/sh nobody -c 'cat /proc/{process.pid}/environ'").rc != 0
+    assert KEY not in host.check_output(f"tr '\\0' ' ' < /proc/{process.pid}/cmdline")
     assert KEY not in host.check_output(f"systemctl show {UNIT}")
     assert KEY not in host.check_output("journalctl --no-pager --output=cat")
     assert host.run(f"grep -rsl {KEY} /etc /opt /var/lib /tmp").stdout.split() == [file.path]
