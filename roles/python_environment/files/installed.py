@@ -1,0 +1,48 @@
+# Copyright (c) the digital_twin.robotics_lab maintainers
+# GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Prints the versions of what the environment of this interpreter holds, by name, as JSON.
+
+Ends with status 1 and the reason where the environment is not whole: without pip, or with a package that has lost files
+or was being replaced when pip was stopped.
+"""
+
+from __future__ import annotations
+
+import csv
+import json
+import re
+import sys
+from importlib.metadata import distributions
+from pathlib import Path
+
+
+def installed() -> dict[str, str]:
+    """Return the versions by name, in lower case and with dashes.
+
+    Raises:
+        LookupError: the environment is not whole.
+    """
+    found: dict[str, str] = {}
+    for package in distributions():
+        name = re.sub(r"[-_.]+", "-", package.metadata["Name"] or "").lower()
+        # Not package.files, which from Python 3.12 on leaves out what is lost.
+        record = [row[0] for row in csv.reader((package.read_text("RECORD") or "").splitlines()) if row]
+        if not name or name in found or not record:
+            raise LookupError(f"{name or 'a package'} is installed by halves")
+        # Python makes its caches anew.
+        kept = [path for path in record if not path.endswith(".pyc")]
+        lost = [path for path in kept if not Path(str(package.locate_file(path))).exists()]
+        if lost:
+            raise LookupError(f"{name} has lost {', '.join(lost[:3])}")
+        found[name] = package.version
+    if "pip" not in found:
+        raise LookupError("it has no pip")
+    return found
+
+
+if __name__ == "__main__":
+    try:
+        print(json.dumps(installed(), sort_keys=True))
+    except LookupError as error:
+        sys.exit(str(error))
