@@ -17,6 +17,7 @@ This is a private module of the collection: it may change in any release.
 from __future__ import annotations
 
 import dataclasses
+import gc
 import importlib
 import json
 import logging
@@ -249,6 +250,7 @@ class Sender(threading.Thread):
                 LOG.warning("cannot publish: %s; samples are kept in %s until it works", error, self._settings.spool)
             self.trouble = str(error)
             return False
+        tidy(keep=self.statistics.requests == 1)
         if self._failing_since:
             LOG.info("publishing again after %.0f s", time.monotonic() - self._failing_since)
         self._failures, self._failing_since, self.trouble = 0, 0.0, ""
@@ -263,6 +265,8 @@ class Sender(threading.Thread):
     def _connect(self) -> Any:
         """Return a client of CloudWatch that reads credentials as every AWS tool does, and tries each request once."""
         # Half of what the process needs, in memory and at its start; a host whose CloudWatch is gone does without.
+        # Of the client before.
+        tidy()
         session: Any = importlib.import_module("botocore.session").Session()
         config: Any = importlib.import_module("botocore.config").Config
         region = self._settings.region or (self._identity.region if self._identity else "")
@@ -326,6 +330,17 @@ class Sender(threading.Thread):
             LOG.warning("%d datums dropped: CloudWatch takes none older than 14 days or 2 hours ahead", parcel.outdated)
         for segment in parcel.segments:
             self._spool.remove(segment)
+
+
+def tidy(*, keep: bool = False) -> None:
+    """Give back memory that nobody uses, instead of when the collector comes round to it.
+
+    Args:
+        keep: whether what is left is there for good, and need not be looked at again.
+    """
+    gc.collect()
+    if keep:
+        gc.freeze()
 
 
 class Service:
