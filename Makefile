@@ -5,6 +5,7 @@ SHELL := /bin/bash
 .DEFAULT_GOAL := help
 
 PYTHON ?= python3
+WORKERS ?= 3
 UV_VERSION := 0.13.9
 SANDBOX_DIR ?= $(CURDIR)/.sandbox
 LAB ?= $(shell sed -n 's/^aws_infrastructure_name: *//p' group_vars/all.yml)
@@ -51,11 +52,13 @@ sandbox-down: setup ## Destroy the lab, stop what the sandbox started, and only 
 tools: setup
 	@python -m sandbox tools
 
+# Side by side, since each of them waits much: for hosts to boot, for packages, for services.
 # An engine that the tests had to start is stopped again; the last line stays pytest's summary.
+TEST := pytest --numprocesses $(WORKERS) --dist loadgroup --no-loadscope-reorder
 .PHONY: test
 test: tools ## Lint, unit, every molecule scenario, end to end
 	status=0
-	pytest || status=$$?
+	$(TEST) || status=$$?
 	python -m sandbox --state .cache/e2e down
 	exit $$status
 
@@ -63,7 +66,7 @@ test: tools ## Lint, unit, every molecule scenario, end to end
 .PHONY: test-full
 test-full: tools ## All of test, and what differs little from it and takes long
 	status=0
-	pytest --full || status=$$?
+	$(TEST) --full || status=$$?
 	python -m sandbox --state .cache/e2e down
 	exit $$status
 

@@ -29,7 +29,8 @@ def parser() -> argparse.ArgumentParser:
     root.add_argument("--state", help="state directory (default: $SANDBOX_DIR, else .sandbox in the checkout)")
     commands = root.add_subparsers(dest="command", required=True)
     commands.add_parser("up", help="start it, or reuse what runs")
-    commands.add_parser("down", help="stop and remove everything of it")
+    down = commands.add_parser("down", help="stop and remove everything of it")
+    down.add_argument("--keep-engine", action="store_true", help="but for a Docker engine that was started for it")
     commands.add_parser("status", help="say what runs")
     commands.add_parser("running", help="exit with 0 if it runs")
     commands.add_parser("images", help="only build the hosts' images, for the role tests")
@@ -59,7 +60,7 @@ def run(arguments: argparse.Namespace) -> None:
             url = lifecycle.up(sandbox)
             print(f"The sandbox answers on {url}; to use it: . {sandbox.environment_file}")
         case "down":
-            lifecycle.down(sandbox)
+            lifecycle.down(sandbox, keep_engine=arguments.keep_engine)
         case "status":
             print(json.dumps({"endpoint": process.endpoint(sandbox), "state": str(sandbox.state), "id": sandbox.id}))
         case "running":

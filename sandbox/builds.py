@@ -8,7 +8,6 @@ import shutil
 import subprocess
 import sys
 import tempfile
-import threading
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -24,14 +23,15 @@ from urllib3.exceptions import HTTPError
 
 from sandbox.engine import install_command
 from sandbox.errors import SandboxError
+from sandbox.locks import alone
 from sandbox.settings import LABEL, PROJECT
 
 IMAGES = PROJECT / "sandbox" / "images"
 CONTENT_LABEL = f"{LABEL}.content"
 BOOTSTRAP_SECONDS = 600
 PULL_SECONDS = 120
-
-_building = threading.Lock()
+# All images from nothing, on a slow machine.
+OTHERS_SECONDS = 1800
 
 
 @dataclass(frozen=True)
@@ -243,6 +243,9 @@ def ensure_all(client: DockerClient, images: Iterable[Image]) -> None:
         return (image for image in wanted if image.base == base)
 
     bases = sorted({image.base for image in wanted}, reverse=True)
-    with _building, ThreadPoolExecutor(max_workers=2) as pool:
+    with (
+        alone("images", what="somebody else's images to be built", seconds=OTHERS_SECONDS),
+        ThreadPoolExecutor(max_workers=2) as pool,
+    ):
         list(pool.map(lambda base: ensure_base(client, base), bases))
         list(pool.map(lambda image: ensure(client, image), (image for base in bases for image in family(base))))

@@ -15,6 +15,7 @@ from docker.errors import DockerException
 from requests.exceptions import RequestException
 
 from sandbox.errors import SandboxError
+from sandbox.locks import alone
 from sandbox.settings import LABEL
 from sandbox.waiting import wait_until
 
@@ -23,6 +24,8 @@ ENGINE_LOG = Path("/var/log/digital-twin-dockerd.log")
 START_SECONDS = 60
 APT_SECONDS = 600
 APT_LOCK_SECONDS = 180
+# apt's work, and the engine's own start.
+OTHERS_SECONDS = APT_LOCK_SECONDS + 2 * APT_SECONDS + START_SECONDS
 
 _apt = threading.Lock()
 
@@ -94,6 +97,17 @@ def ensure() -> None:
     """Make sure that a Docker engine answers.
 
     :raises SandboxError: none answers and none can be started here.
+    """
+    if answers():
+        return
+    with alone("engine", what="somebody else to start a Docker engine", seconds=OTHERS_SECONDS):
+        start()
+
+
+def start() -> None:
+    """Start the machine's Docker engine, installed first where there is none.
+
+    :raises SandboxError: none can be started here.
     """
     if answers():
         return

@@ -52,8 +52,11 @@ def up(sandbox: Sandbox) -> str:
     return url
 
 
-def down(sandbox: Sandbox) -> None:
-    """Stop and remove everything of this sandbox, and nothing else."""
+def down(sandbox: Sandbox, *, keep_engine: bool = False) -> None:
+    """Stop and remove everything of this sandbox, and nothing else.
+
+    :param keep_engine: leave a Docker engine that a sandbox has started to whoever comes next.
+    """
     process.stop(sandbox)
     if engine.answers():
         client = docker.from_env(timeout=ENGINE_ANSWER_SECONDS)
@@ -61,7 +64,8 @@ def down(sandbox: Sandbox) -> None:
             remove_all(sandbox, client)
         finally:
             client.close()
-        engine.stop_if_ours()
+        if not keep_engine:
+            engine.stop_if_ours()
     if sandbox.state.exists():
         shutil.rmtree(sandbox.state)
 

@@ -1,7 +1,7 @@
 # Copyright (c) the digital_twin.robotics_lab maintainers
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Marks every test with the stage its folder stands for, and runs the cheap stages first."""
+"""Marks every test with the stage its folder stands for, and decides what runs first, and what side by side."""
 
 from __future__ import annotations
 
@@ -11,6 +11,10 @@ from tests.support.project import ROOT
 
 # Folder below tests/, and the marker that selects it: `pytest -m unit`. The order is the order of cost.
 STAGES = {"gates": "gate", "unit": "unit", "molecule": "molecule", "e2e": "e2e"}
+# Of several workers (pytest-xdist) one runs all tests of such a stage, as they share what only one may use.
+ONE_AFTER_ANOTHER = {"e2e"}
+# One runs all tests of a file, so that what they share is made once.
+FILE_AFTER_FILE = {"unit"}
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -21,7 +25,8 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Mark and sort the tests, and leave out what is for the full run.
 
-    Within a stage they keep the order in which they were found.
+    Within a stage they keep the order in which they were found. The cheap stages come first; with several workers
+    last, as they fill the time in which the long ones wait.
 
     Raises:
         pytest.UsageError: a test of tests/ lies outside the folders of the stages.
@@ -36,8 +41,13 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
             raise pytest.UsageError(f"{item.nodeid}: a test belongs into one of tests/{{{','.join(order)}}}/")
         item.add_marker(STAGES[folder])
         rank[item.nodeid] = order.index(folder)
+        if folder in ONE_AFTER_ANOTHER:
+            item.add_marker(pytest.mark.xdist_group(folder))
+        elif folder in FILE_AFTER_FILE:
+            item.add_marker(pytest.mark.xdist_group(item.path.name))
     if not config.getoption("--full"):
         left_out = [item for item in items if item.get_closest_marker("full")]
         config.hook.pytest_deselected(items=left_out)
         items[:] = [item for item in items if item not in left_out]
-    items.sort(key=lambda item: rank.get(item.nodeid, len(order)))
+    several = hasattr(config, "workerinput")
+    items.sort(key=lambda item: rank.get(item.nodeid, len(order)), reverse=several)

@@ -19,10 +19,11 @@ from tests.support.project import ROOT
 def cloud() -> Iterator[Cloud]:
     """Run a sandbox; whatever an aborted run left of it is removed first."""
     cloud = Cloud(Sandbox.at(ROOT / ".cache" / "e2e"))
-    cloud.command("down").must_succeed()
+    # The engine stays: role tests may need it at the same time.
+    cloud.command("down", "--keep-engine").must_succeed()
     cloud.up()
     yield cloud
-    cloud.command("down").must_succeed()
+    cloud.command("down", "--keep-engine").must_succeed()
 
 
 @pytest.fixture(scope="session")

@@ -9,6 +9,7 @@ import sys
 
 import pytest
 
+from sandbox.cloud.process import free_port
 from tests.support.project import ROOT, role_names, run
 
 SCENARIO_SECONDS = 1200
@@ -22,5 +23,10 @@ def images() -> None:
 
 @pytest.mark.parametrize("scenario", [name for name in role_names() if (ROOT / "molecule" / name).is_dir()])
 def test_scenario(scenario: str) -> None:
-    run(["molecule", "reset", "--scenario-name", scenario])
-    run(["molecule", "test", "--scenario-name", scenario], timeout=SCENARIO_SECONDS)
+    # Scenarios may run side by side: each has a folder, and by it a network and containers, of its own.
+    own = {
+        "MOLECULE_EPHEMERAL_DIRECTORY": str(ROOT / ".cache" / "molecule" / scenario),
+        "DIGITAL_TWIN_MOLECULE_PORT": str(free_port(None)),
+    }
+    run(["molecule", "reset", "--scenario-name", scenario], env=own)
+    run(["molecule", "test", "--scenario-name", scenario], env=own, timeout=SCENARIO_SECONDS)

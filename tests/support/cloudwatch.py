@@ -151,5 +151,6 @@ class CloudWatch:
                 request=stored.request,
             )
             for stored in kept
-            if hasattr(stored, "value")
+            # The request is noted last, while others may look.
+            if hasattr(stored, "value") and hasattr(stored, "request")
         ]
