@@ -459,12 +459,12 @@ def _section(lab: Lab, host: Host, top: int) -> list[dict[str, Any]]:
                 line
                 for index in gpus
                 for line in (
-                    _of_gpu(lab, host, index, "GPUMemoryUsed", "MiB"),
+                    _of_gpu(lab, host, index, "GPUMemoryUsed", "MB"),
                     _of_gpu(lab, host, index, "GPUMemoryUsedPercent", "%", yAxis="right"),
                 )
             ],
             PERIOD,
-            left={"min": 0, "label": "MiB", "showUnits": False},
+            left={"min": 0, "label": "MB", "showUnits": False},
             right=percent,
         ),
         _graph(
