@@ -5,13 +5,18 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import boto3
 
+ANYTHING = {"Version": "2012-10-17", "Statement": [{"Effect": "Allow", "Action": "cloudwatch:*", "Resource": "*"}]}
+
 
 def drift() -> None:
     """Do by hand what the next run has to take back: open a port, stop an instance, lose the other's address.
+
+    Also let the instances do what they like with CloudWatch.
 
     A policy for somebody's own application is not to be taken back.
     """
@@ -29,7 +34,8 @@ def drift() -> None:
     ec2.disassociate_address(AssociationId=address["AssociationId"])
     iam: Any = boto3.client("iam")
     iam.attach_role_policy(RoleName="lab-a-instance", PolicyArn="arn:aws:iam::aws:policy/AmazonS3ReadOnlyAccess")
-    iam.put_role_policy(RoleName="lab-a-instance", PolicyName="lab-a-instance-metrics", PolicyDocument="{}")
+    policy = {"PolicyName": "lab-a-instance-metrics", "PolicyDocument": json.dumps(ANYTHING)}
+    iam.put_role_policy(RoleName="lab-a-instance", **policy)
 
 
 if __name__ == "__main__":

@@ -175,14 +175,9 @@ _value:
 
 from typing import Any
 
-from ansible_collections.digital_twin.robotics_lab.plugins.module_utils._monitoring import (
-    Host,
-    Lab,
-    alarms,
-    check,
-    dashboard,
-    sort_alarms,
-)
+from ansible_collections.digital_twin.robotics_lab.plugins.module_utils._monitoring import Host, Lab, check
+from ansible_collections.digital_twin.robotics_lab.plugins.module_utils._monitoring_alarms import alarms, sort_alarms
+from ansible_collections.digital_twin.robotics_lab.plugins.module_utils._monitoring_dashboard import dashboard
 
 DEFAULTS: dict[str, Any] = {
     "account_id": "",

@@ -2,7 +2,7 @@
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""What watches a lab: which alarms there are, and what the dashboard shows. Nothing here asks AWS anything.
+"""A lab that is to be watched, as it is described, and why it cannot be. Nothing here asks AWS anything.
 
 This is a private module of the collection: it may change in any release.
 """
@@ -32,10 +32,6 @@ MOST_DIMENSIONS = 28
 # An alarm has five actions, and one of them may be to stop or to recover the instance.
 MOST_TOPICS = 4
 MOST_GPUS = 16
-IDLE_PERIOD = 300
-PERIOD = 60
-# How many minutes in a row count as hot, or as full: a peak of a minute is neither.
-LASTING = 5
 # Those that both CloudWatch Logs and the module that sets them take. The module deletes the group at any other.
 RETENTIONS = (1, 3, 5, 7, 14, 30, 60, 90, 120, 150, 180, 365, 400, 545, 731, 1827, 3653)
 RANGES = {
@@ -45,8 +41,6 @@ RANGES = {
     "temperature": (40, 120, "degrees Celsius"),
     "memory_percent": (1, 100, "percent"),
 }
-
-WIDTH, HEIGHT = 8, 6
 
 
 @dataclass(frozen=True)
@@ -112,6 +106,16 @@ class Lab:
     def marker(self) -> str:
         """How the description of this lab's alarms ends: names alone do not tell a lab from another."""
         return f"(digital_twin_lab: {self.name}, managed_by: digital_twin.robotics_lab)"
+
+    def title(self, host: Host) -> str:
+        """Return how the names of a host's alarms begin; the lab's name does not stand there twice."""
+        return host.name if host.name.startswith(f"{self.name}-") else f"{self.name}-{host.name}"
+
+    def dimensions_of(self, host: Host, index: int | None = None) -> dict[str, str]:
+        """Return the dimensions that the publisher gives a metric of a host, or of one of its GPUs, sorted by name."""
+        gpu = {} if index is None else {"GpuIndex": str(index)}
+        extra = {name: str(value) for name, value in self.dimensions.items()}
+        return dict(sorted({**extra, **gpu, "InstanceId": host.instance_id}.items()))
 
 
 def check(lab: Lab) -> list[Problem]:
@@ -179,7 +183,7 @@ def _check_hosts(lab: Lab) -> list[Problem]:
             problems.append(_problem("instances", host.gpus, reason, f"1 to {MOST_GPUS}", "count them"))
         for earlier in lab.hosts[:index]:
             # Both parts of an alarm's identity: what it is called, and what it stops.
-            if _title(lab, earlier) == _title(lab, host) or earlier.instance_id == host.instance_id:
+            if lab.title(earlier) == lab.title(host) or earlier.instance_id == host.instance_id:
                 value = host.name if earlier.name == host.name else host.instance_id
                 allowed = "each host once, by a name and an id of its own"
                 problems.append(_problem("instances", value, "is there twice", allowed, "drop one of them"))
@@ -238,302 +242,3 @@ def _check_logs(lab: Lab) -> list[Problem]:
             allowed = f"{lab.log_prefix} and letters, digits or _/.#-"
             problems.append(_problem("log_groups", group, "is not a log group of this lab", allowed, "rename it"))
     return problems
-
-
-def _title(lab: Lab, host: Host) -> str:
-    """Return how the names of a host's alarms begin; a lab's name does not stand there twice."""
-    return host.name if host.name.startswith(f"{lab.name}-") else f"{lab.name}-{host.name}"
-
-
-def alarms(lab: Lab) -> list[dict[str, Any]]:
-    """Return the alarms of a lab, each as the options of amazon.aws.cloudwatch_metric_alarm."""
-    return [alarm for host in lab.hosts for alarm in _alarms_of(lab, host)]
-
-
-def _alarms_of(lab: Lab, host: Host) -> list[dict[str, Any]]:
-    """Return the alarms of one host."""
-    found = [_idle(lab, host), _heartbeat(lab, host), _status(lab, host)]
-    for index in range(host.gpus):
-        found += [_hot(lab, host, index), _full(lab, host, index)]
-    return found
-
-
-def _action(lab: Lab, verb: str) -> str:
-    """Return the ARN by which an alarm acts on the instance that its metric's dimension InstanceId names."""
-    return f"arn:{lab.partition}:automate:{lab.region}:ec2:{verb}"
-
-
-def _alarm(lab: Lab, host: Host, name: str, description: str, **how: Any) -> dict[str, Any]:
-    """Return an alarm; `how` says what it watches, and may replace what most alarms have in common."""
-    topics = sorted(lab.alarm_topics)
-    return {
-        "name": f"{_title(lab, host)}-{name}",
-        "description": f"{description} {lab.marker}",
-        "period": PERIOD,
-        "alarm_actions": topics,
-        "ok_actions": topics,
-        **how,
-    }
-
-
-def _dimensions(lab: Lab, host: Host, index: int | None = None) -> dict[str, str]:
-    """Return the dimensions that the publisher gives a metric of a host, or of one of its GPUs, sorted by name."""
-    gpu = {} if index is None else {"GpuIndex": str(index)}
-    extra = {name: str(value) for name, value in lab.dimensions.items()}
-    return dict(sorted({**extra, **gpu, "InstanceId": host.instance_id}.items()))
-
-
-def _idle(lab: Lab, host: Host) -> dict[str, Any]:
-    """Return the alarm that stops an instance whose GPUs have nothing to do.
-
-    Missing data is not idleness: neither a dead publisher nor an instance that has just booted may be stopped. For the
-    same reason the alarm goes back to OK while the instance is stopped, and acts again after its next start.
-
-    CloudWatch acts on instances by alarms on a metric only, not by those on an expression over several. With more than
-    one GPU the alarm therefore watches the metric of the host, which holds the samples of all its GPUs.
-    """
-    return _alarm(
-        lab,
-        host,
-        "gpu-idle",
-        f"No GPU of {host.name} was busier than {lab.idle_utilization} % for {lab.idle_minutes} minutes.",
-        namespace=lab.namespace,
-        metric_name="GPUUtilization",
-        dimensions=_dimensions(lab, host, 0 if host.gpus == 1 else None),
-        statistic="Maximum",
-        period=IDLE_PERIOD,
-        evaluation_periods=lab.idle_minutes * 60 // IDLE_PERIOD,
-        comparison="LessThanThreshold",
-        threshold=float(lab.idle_utilization),
-        treat_missing_data="notBreaching",
-        alarm_actions=sorted([*lab.alarm_topics, *([_action(lab, "stop")] if lab.idle_stop else [])]),
-        # That somebody works again is no news.
-        ok_actions=[],
-    )
-
-
-def _heartbeat(lab: Lab, host: Host) -> dict[str, Any]:
-    """Return the alarm that tells of a host, or a GPU of it, that does not answer any more."""
-    return _alarm(
-        lab,
-        host,
-        "heartbeat",
-        f"{host.name} has not told for {lab.heartbeat_minutes} minutes that all its GPUs answer.",
-        namespace=lab.namespace,
-        metric_name="Heartbeat",
-        dimensions=_dimensions(lab, host),
-        statistic="Minimum",
-        evaluation_periods=lab.heartbeat_minutes,
-        comparison="LessThanThreshold",
-        threshold=1.0,
-        treat_missing_data="breaching",
-    )
-
-
-def _status(lab: Lab, host: Host) -> dict[str, Any]:
-    """Return the alarm that tells of broken hardware, and may have AWS move the instance away from it."""
-    return _alarm(
-        lab,
-        host,
-        "status-check",
-        f"AWS finds the hardware below {host.name} broken.",
-        namespace="AWS/EC2",
-        metric_name="StatusCheckFailed_System",
-        dimensions={"InstanceId": host.instance_id},
-        statistic="Maximum",
-        evaluation_periods=2,
-        comparison="GreaterThanOrEqualToThreshold",
-        threshold=1.0,
-        treat_missing_data="missing",
-        alarm_actions=sorted([*lab.alarm_topics, *([_action(lab, "recover")] if lab.recover else [])]),
-    )
-
-
-def _hot(lab: Lab, host: Host, index: int) -> dict[str, Any]:
-    """Return the alarm that tells of a hot GPU."""
-    return _alarm(
-        lab,
-        host,
-        f"gpu-{index}-hot",
-        f"GPU {index} of {host.name} has had {lab.temperature} degrees Celsius or more for {LASTING} minutes.",
-        namespace=lab.namespace,
-        metric_name="GPUTemperature",
-        dimensions=_dimensions(lab, host, index),
-        statistic="Maximum",
-        evaluation_periods=LASTING,
-        comparison="GreaterThanOrEqualToThreshold",
-        threshold=float(lab.temperature),
-        treat_missing_data="notBreaching",
-    )
-
-
-def _full(lab: Lab, host: Host, index: int) -> dict[str, Any]:
-    """Return the alarm that tells of a GPU whose memory is nearly full."""
-    return _alarm(
-        lab,
-        host,
-        f"gpu-{index}-memory",
-        f"The memory of GPU {index} of {host.name} has been {lab.memory_percent} % full or more for {LASTING} minutes.",
-        namespace=lab.namespace,
-        metric_name="GPUMemoryUsedPercent",
-        dimensions=_dimensions(lab, host, index),
-        statistic="Maximum",
-        evaluation_periods=LASTING,
-        comparison="GreaterThanOrEqualToThreshold",
-        threshold=float(lab.memory_percent),
-        treat_missing_data="notBreaching",
-    )
-
-
-def sort_alarms(lab: Lab, found: list[dict[str, Any]]) -> dict[str, list[str]]:
-    """Return the names of alarms by what is to become of them.
-
-    Args:
-        lab: the lab.
-        found: What amazon.aws.cloudwatch_metric_alarm_info says of all alarms that may be this lab's.
-
-    Returns:
-        own: Those that are this lab's. Names alone do not tell: lab robo's host robo-2, and a lab of that name.
-        foreign: Those that are not, and bear a name that one of this lab's has to bear.
-        surplus: This lab's that are no longer wanted.
-        differing: Those that are wanted and not there, or not like that.
-    """
-    wanted = {alarm["name"]: alarm for alarm in alarms(lab)}
-    there = {alarm["alarm_name"]: alarm for alarm in found}
-    own = [name for name, alarm in there.items() if alarm.get("alarm_description", "").endswith(lab.marker)]
-    return {
-        "own": own,
-        "foreign": [name for name in wanted if name in there and name not in own],
-        "surplus": [name for name in own if name not in wanted],
-        "differing": [name for name, alarm in wanted.items() if name not in there or not _is_like(there[name], alarm)],
-    }
-
-
-def _is_like(found: dict[str, Any], wanted: dict[str, Any]) -> bool:
-    """Tell whether an alarm is as wanted; neither the order of dimensions nor that of actions matters."""
-    plain = {
-        "alarm_description": "description",
-        "namespace": "namespace",
-        "metric_name": "metric_name",
-        "statistic": "statistic",
-        "period": "period",
-        "evaluation_periods": "evaluation_periods",
-        "comparison_operator": "comparison",
-        "threshold": "threshold",
-        "treat_missing_data": "treat_missing_data",
-    }
-    return (
-        all(found.get(theirs) == wanted[ours] for theirs, ours in plain.items())
-        and {row["name"]: row["value"] for row in found.get("dimensions", [])} == wanted["dimensions"]
-        and all(sorted(found.get(key, [])) == sorted(wanted[key]) for key in ("alarm_actions", "ok_actions"))
-        # What only somebody else can have set.
-        and not any(found.get(key) for key in ("datapoints_to_alarm", "insufficient_data_actions", "metrics", "unit"))
-    )
-
-
-def dashboard(lab: Lab) -> dict[str, Any]:
-    """Return the body of a lab's dashboard: a section for each host, and in it a line for each GPU."""
-    widgets: list[dict[str, Any]] = []
-    for host in lab.hosts:
-        widgets += _section(lab, host, top=max((widget["y"] + widget["height"] for widget in widgets), default=0))
-    return {"widgets": widgets}
-
-
-def _section(lab: Lab, host: Host, top: int) -> list[dict[str, Any]]:
-    """Return the widgets of one host: a heading, its alarms, and below them three columns of graphs."""
-    gpus = range(host.gpus)
-    heading = {"markdown": f"## {host.name}\n`{host.instance_id}`, lab {lab.name}, {lab.region}"}
-    arn = f"arn:{lab.partition}:cloudwatch:{lab.region}:{lab.account_id}:alarm:"
-    told = {"title": f"{host.name}: alarms", "alarms": [arn + alarm["name"] for alarm in _alarms_of(lab, host)]}
-    percent = {"min": 0, "max": 100, "label": "%", "showUnits": False}
-    graphs = [
-        _graph(lab, host, "CPU", [_of_instance(host, "CPUUtilization", "CPU")], 300, left=percent),
-        _graph(
-            lab, host, "GPU", [_of_gpu(lab, host, index, "GPUUtilization", "") for index in gpus], PERIOD, left=percent
-        ),
-        _graph(
-            lab,
-            host,
-            "GPU memory",
-            [
-                line
-                for index in gpus
-                for line in (
-                    _of_gpu(lab, host, index, "GPUMemoryUsed", "MiB"),
-                    _of_gpu(lab, host, index, "GPUMemoryUsedPercent", "%", yAxis="right"),
-                )
-            ],
-            PERIOD,
-            left={"min": 0, "label": "MiB", "showUnits": False},
-            right=percent,
-        ),
-        _graph(
-            lab,
-            host,
-            "GPU power and temperature",
-            [
-                line
-                for index in gpus
-                for line in (
-                    _of_gpu(lab, host, index, "GPUPowerDraw", "W"),
-                    _of_gpu(lab, host, index, "GPUTemperature", "°C", yAxis="right"),
-                )
-            ],
-            PERIOD,
-            left={"min": 0, "label": "W", "showUnits": False},
-            right={"min": 0, "label": "°C", "showUnits": False},
-        ),
-        _graph(
-            lab,
-            host,
-            "Network",
-            [_of_instance(host, "NetworkIn", "in", stat="Sum"), _of_instance(host, "NetworkOut", "out", stat="Sum")],
-            300,
-            left={"min": 0, "label": "bytes in 5 minutes", "showUnits": False},
-        ),
-        _graph(
-            lab,
-            host,
-            "Disk",
-            [
-                _of_instance(host, "EBSReadBytes", "read", stat="Sum"),
-                _of_instance(host, "EBSWriteBytes", "written", stat="Sum"),
-            ],
-            300,
-            left={"min": 0, "label": "bytes in 5 minutes", "showUnits": False},
-        ),
-    ]
-    placed = [
-        {"type": "text", "x": 0, "y": top, "width": WIDTH, "height": 3, "properties": heading},
-        {"type": "alarm", "x": WIDTH, "y": top, "width": 2 * WIDTH, "height": 3, "properties": told},
-    ]
-    for number, properties in enumerate(graphs):
-        row, column = divmod(number, 3)
-        place = {"x": column * WIDTH, "y": top + 3 + row * HEIGHT, "width": WIDTH, "height": HEIGHT}
-        placed.append({"type": "metric", **place, "properties": properties})
-    return placed
-
-
-def _of_instance(host: Host, metric: str, label: str, **how: str) -> list[Any]:
-    """Return a line that shows a metric of EC2."""
-    return ["AWS/EC2", metric, "InstanceId", host.instance_id, {"label": label, **how}]
-
-
-def _of_gpu(lab: Lab, host: Host, index: int, metric: str, unit: str, **how: str) -> list[Any]:
-    """Return a line that shows a metric of one GPU."""
-    pairs = [word for pair in _dimensions(lab, host, index).items() for word in pair]
-    return [lab.namespace, metric, *pairs, {"label": f"GPU {index} {unit}".strip(), **how}]
-
-
-def _graph(lab: Lab, host: Host, title: str, lines: list[list[Any]], period: int, **axes: Any) -> dict[str, Any]:
-    """Return what a graph shows, and how."""
-    return {
-        "title": f"{host.name}: {title}",
-        "region": lab.region,
-        "view": "timeSeries",
-        "stacked": False,
-        "stat": "Average",
-        "period": period,
-        "metrics": lines,
-        "yAxis": axes,
-    }

@@ -6,8 +6,10 @@
 from __future__ import annotations
 
 import json
+import re
 from typing import Any
 
+from tests.support.account import counts, holdings
 from tests.support.lab import Cloud, capture
 
 NAME = "robotics-lab"
@@ -92,10 +94,26 @@ def test_the_gpu_is_tuned_and_only_those_containers_have_it_that_ask(lab: Cloud)
     assert "not found" in without
 
 
-def test_hosts_stopped_and_started_through_the_api_come_back(lab: Cloud) -> None:
+def test_the_lab_is_watched_and_each_host_publishes_under_its_own_name(lab: Cloud) -> None:
+    made = counts(holdings(lab.client))
+    assert {kind: made[kind] for kind in ("alarm", "dashboard", "log group")} == {
+        "alarm": 5 * len(HOSTS),
+        "dashboard": 1,
+        "log group": 2,
+    }
+    ids = {inventory(lab)["_meta"]["hostvars"][host]["lab_instance_id"] for host in HOSTS}
+    busy = lab.client("cloudwatch").list_metrics(Namespace="DigitalTwin", MetricName="GPUUtilization")["Metrics"]
+    told = [{part["Name"]: part["Value"] for part in metric["Dimensions"]} for metric in busy]
+    assert {row.pop("InstanceId") for row in told} == ids
+    assert told == [{"GpuIndex": "0"}] * len(ids)
+
+
+def test_hosts_stopped_by_an_alarm_or_through_the_api_come_back(lab: Cloud) -> None:
     ec2 = lab.client("ec2")
     ids = [inventory(lab)["_meta"]["hostvars"][host]["lab_instance_id"] for host in HOSTS]
-    ec2.stop_instances(InstanceIds=ids)
+    idle = {"AlarmName": f"{HOSTS[0]}-gpu-idle", "StateValue": "ALARM", "StateReason": "nothing to do for an hour"}
+    lab.client("cloudwatch").set_alarm_state(**idle)
+    ec2.stop_instances(InstanceIds=ids[1:])
     ec2.get_waiter("instance_stopped").wait(InstanceIds=ids, WaiterConfig={"Delay": 1, "MaxAttempts": 60})
     assert not set(HOSTS) & set(inventory(lab)["_meta"]["hostvars"])
     ec2.start_instances(InstanceIds=ids)
@@ -122,4 +140,6 @@ def test_status_says_what_runs(lab: Cloud) -> None:
     assert said.changed == {}
     for host in HOSTS:
         assert host in said.output
+        figures = r"\d+ % busy, \d+ MB used, \d+ % of the memory, \d+ W, \d+ °C"
+        assert re.search(f"{host} GPU 0: {figures}", " ".join(said.output.split()))
     assert "running" in said.output

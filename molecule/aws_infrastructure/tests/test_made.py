@@ -135,7 +135,14 @@ def test_instance(
     assert instance["MetadataOptions"]["HttpTokens"] == "required"
     assert instance["MetadataOptions"]["HttpPutResponseHopLimit"] == 1
     wanted = (
-        OWN | USERS | {"Name": f"lab-a-{number}", "digital_twin_index": f"{number}", "digital_twin_ssh_user": "ubuntu"}
+        OWN
+        | USERS
+        | {
+            "Name": f"lab-a-{number}",
+            "digital_twin_index": f"{number}",
+            "digital_twin_ssh_user": "ubuntu",
+            "digital_twin_gpus": "1",
+        }
     )
     assert tags_of(instance) == wanted
     (address,) = ec2.describe_addresses(Filters=[{"Name": "tag:Name", "Values": [f"lab-a-{number}"]}])["Addresses"]
