@@ -17,21 +17,19 @@ from typing import Any
 
 from sandbox.nvml import PROGRAM, Gpus
 from sandbox.waiting import wait_until
+from tests.support.nursery import Child, Nursery
 from tests.support.project import ROOT, clean_environment
 
 MODULE = "ansible_collections.digital_twin.robotics_lab.plugins.module_utils._gpu_publisher"
 INSTANCE = "i-0123456789abcdef0"
 SECONDS = 40
 
-# Python's own hook: the process has a clock that a test can set, by seconds in a file.
-CLOCK = """
-import os, time
-_true = time.time
-def _shifted():
-    with open(os.environ["TEST_CLOCK"]) as offset:
-        return _true() + float(offset.read() or 0)
-time.time = _shifted
-"""
+
+def base_environment() -> dict[str, str]:
+    """Return what every publisher's environment has."""
+    environment = clean_environment({"AWS_ACCESS_KEY_ID": "test", "AWS_SECRET_ACCESS_KEY": "test"})
+    path = [environment.get("PYTHONPATH", ""), str(ROOT / ".collections")]
+    return {**environment, "PYTHONPATH": os.pathsep.join(filter(None, path))}
 
 
 @dataclass
@@ -42,6 +40,7 @@ class Publisher:
         folder: where its spool, settings and journal lie.
         settings: fields of the service's settings, besides those that every test wants.
         environment: variables of the process, besides those of the simulated GPUs.
+        nursery: what starts it, if that is to take no time.
         starts: how often it was started.
     """
 
@@ -50,7 +49,8 @@ class Publisher:
     endpoint: str
     settings: dict[str, Any] = field(default_factory=dict)
     environment: dict[str, str] = field(default_factory=dict)
-    process: subprocess.Popen[str] | None = None
+    nursery: Nursery | None = None
+    process: subprocess.Popen[str] | Child | None = None
     starts: int = 0
 
     @property
@@ -78,28 +78,29 @@ class Publisher:
             **self.settings,
         }
         file.write_text(text or json.dumps(settings), encoding="utf-8")
-        credentials = {"AWS_ACCESS_KEY_ID": "test", "AWS_SECRET_ACCESS_KEY": "test"}
-        environment = {**clean_environment(), **credentials, **self.gpus.environment, **self.environment}
-        path = [environment.get("PYTHONPATH", ""), str(ROOT / ".collections")]
-        environment["PYTHONPATH"] = os.pathsep.join(filter(None, path))
+        environment = {**self.gpus.environment, **self.environment}
+        if self.nursery is not None:
+            order = {"arguments": [str(file)], "environment": environment, "output": str(self.journal)}
+            self.process = Child(self.nursery, SECONDS, **order)
+            return
         with self.journal.open("ab") as output:
             self.process = subprocess.Popen(
-                [sys.executable, "-m", MODULE, str(file)], env=environment, stdout=output, stderr=output, text=True
+                [sys.executable, "-m", MODULE, str(file)],
+                env={**base_environment(), **environment},
+                stdout=output,
+                stderr=output,
+                text=True,
             )
 
     def shift_clock(self, seconds: float) -> None:
-        """Set its clock so many seconds ahead of the true one; before it starts or while it runs."""
-        if "TEST_CLOCK" not in self.environment:
-            (self.folder / "hook").mkdir()
-            (self.folder / "hook" / "sitecustomize.py").write_text(CLOCK, encoding="utf-8")
-            self.environment["PYTHONPATH"] = str(self.folder / "hook")
-            self.environment["TEST_CLOCK"] = str(self.folder / "clock")
+        """Set its clock so many seconds ahead of the true one; before a nursery starts it, or while it runs."""
+        self.environment["TEST_CLOCK"] = str(self.folder / "clock")
         scratch = self.folder / "clock.new"
         scratch.write_text(str(seconds), encoding="utf-8")
         scratch.replace(self.folder / "clock")
 
     @property
-    def running(self) -> subprocess.Popen[str]:
+    def running(self) -> subprocess.Popen[str] | Child:
         assert self.process is not None, "it was never started"
         return self.process
 

@@ -17,7 +17,6 @@ from botocore.exceptions import ClientError, ConnectionClosedError, EndpointConn
 from tests.support.cloudwatch import CloudWatch
 
 PROTOCOLS = {"json": "json", "query": "query", "cbor": "smithy-rpc-v2-cbor"}
-NOW = datetime.now(UTC).replace(microsecond=0)
 
 
 @pytest.fixture
@@ -40,11 +39,16 @@ def connect(server: CloudWatch, protocol: str, **settings: Any) -> Any:
     return client
 
 
+def moment(**ahead: float) -> datetime:
+    """Return the present second, or one that is so far from it: a test may run long after this file was read."""
+    return datetime.now(UTC).replace(microsecond=0) + timedelta(**ahead)
+
+
 def datum(**fields: Any) -> dict[str, Any]:
     return {
         "MetricName": "GPUUtilization",
         "Dimensions": [{"Name": "InstanceId", "Value": "i-1"}, {"Name": "GpuIndex", "Value": "0"}],
-        "Timestamp": NOW,
+        "Timestamp": moment(),
         "Unit": "Percent",
         "Value": 1.0,
         **fields,
@@ -58,9 +62,10 @@ def put(client: Any, *data: dict[str, Any]) -> None:
 @pytest.mark.parametrize("compressed", [True, False])
 def test_values_are_kept_with_their_counts_and_time(server: CloudWatch, protocol: str, compressed: bool) -> None:
     client = connect(server, protocol, request_min_compression_size_bytes=1 if compressed else 1048576)
-    values = datum(Values=[12.5, 99.0], Counts=[3.0, 1.0], StorageResolution=1, Timestamp=NOW - timedelta(days=13))
+    now, earlier = moment(), moment(days=-13)
+    values = datum(Values=[12.5, 99.0], Counts=[3.0, 1.0], StorageResolution=1, Timestamp=earlier)
     del values["Value"]
-    put(client, values, datum(MetricName="Heartbeat", Unit="None"))
+    put(client, values, datum(MetricName="Heartbeat", Unit="None", Timestamp=now))
     stored = server.datums()
     assert Counter((kept.metric, kept.value) for kept in stored) == {
         ("GPUUtilization", 12.5): 3,
@@ -68,8 +73,8 @@ def test_values_are_kept_with_their_counts_and_time(server: CloudWatch, protocol
         ("Heartbeat", 1.0): 1,
     }
     assert stored[0].dimensions == {"InstanceId": "i-1", "GpuIndex": "0"}
-    assert (stored[0].timestamp, stored[0].unit, stored[0].resolution) == (NOW - timedelta(days=13), "Percent", 1)
-    assert stored[-1].timestamp == NOW
+    assert (stored[0].timestamp, stored[0].unit, stored[0].resolution) == (earlier, "Percent", 1)
+    assert stored[-1].timestamp == now
     (call,) = server.calls()
     assert (call["datums"], call["mutating"], call["fault"]) == (2, False, None)
     assert call["bytes"] > 50
@@ -89,7 +94,7 @@ def test_the_metrics_can_be_read(server: CloudWatch, protocol: str) -> None:
         },
     }
     (result,) = client.get_metric_data(
-        MetricDataQueries=[query], StartTime=NOW - timedelta(minutes=5), EndTime=NOW + timedelta(minutes=5)
+        MetricDataQueries=[query], StartTime=moment(minutes=-5), EndTime=moment(minutes=5)
     )["MetricDataResults"]
     assert result["Values"] == [50.0]
     assert all(isinstance(moment, datetime) for moment in result["Timestamps"])
@@ -102,17 +107,17 @@ def read(client: Any, stat: str, **metric: Any) -> dict[datetime, float]:
     """Return what GetMetricData gives for minutes."""
     query = {"Id": "m1", "MetricStat": {"Metric": {**METRIC, **metric}, "Period": 60, "Stat": stat}}
     (result,) = client.get_metric_data(
-        MetricDataQueries=[query], StartTime=NOW - timedelta(minutes=5), EndTime=NOW + timedelta(minutes=1)
+        MetricDataQueries=[query], StartTime=moment(minutes=-5), EndTime=moment(minutes=1)
     )["MetricDataResults"]
     return dict(zip(result["Timestamps"], result["Values"], strict=True))
 
 
 def test_percentiles_are_those_of_the_values(server: CloudWatch, protocol: str) -> None:
     client = connect(server, protocol)
-    values = datum(Values=[float(number) for number in range(1, 101)])
+    minute = moment().replace(second=0)
+    values = datum(Values=[float(number) for number in range(1, 101)], Timestamp=minute)
     del values["Value"]
     put(client, values)
-    minute = NOW.replace(second=0)
     assert read(client, "p50") == {minute: 50.0}
     assert read(client, "p99") == {minute: 99.0}
     assert read(client, "p100") == {minute: 100.0}
@@ -120,8 +125,8 @@ def test_percentiles_are_those_of_the_values(server: CloudWatch, protocol: str) 
     (point,) = client.get_metric_statistics(
         **METRIC,
         Period=60,
-        StartTime=NOW - timedelta(minutes=5),
-        EndTime=NOW + timedelta(minutes=1),
+        StartTime=moment(minutes=-5),
+        EndTime=moment(minutes=1),
         ExtendedStatistics=["p90"],
         Statistics=["Maximum"],
     )["Datapoints"]
@@ -153,8 +158,6 @@ def test_a_statistic_that_is_unknown_is_refused(server: CloudWatch) -> None:
         ({"Value": float("nan")}, "Value is invalid"),
         ({"Value": float("inf")}, "Value is invalid"),
         ({"Value": 2.0**361}, "Value is invalid"),
-        ({"Timestamp": NOW - timedelta(days=14, minutes=5)}, "no more than two weeks in the past"),
-        ({"Timestamp": NOW + timedelta(hours=2, minutes=5)}, "no more than two hours in the future"),
         ({"StorageResolution": 5}, "StorageResolution must be 1 or 60"),
         ({"Unit": "Watts"}, "Watts for parameter MetricData.member.2.Unit"),
         ({"Dimensions": [{"Name": "Room", "Value": "Küche"}]}, "member.1.Value is invalid"),
@@ -164,6 +167,22 @@ def test_a_statistic_that_is_unknown_is_refused(server: CloudWatch) -> None:
     ],
 )
 def test_one_bad_datum_refuses_the_whole_request(server: CloudWatch, fields: dict[str, Any], named: str) -> None:
+    is_refused(server, fields, named)
+
+
+@pytest.mark.parametrize(
+    ("ahead", "named"),
+    [
+        ({"days": -14, "minutes": -5}, "no more than two weeks in the past"),
+        ({"hours": 2, "minutes": 5}, "no more than two hours in the future"),
+    ],
+)
+def test_a_datum_of_another_time_refuses_it_too(server: CloudWatch, ahead: dict[str, float], named: str) -> None:
+    is_refused(server, {"Timestamp": moment(**ahead)}, named)
+
+
+def is_refused(server: CloudWatch, fields: dict[str, Any], named: str) -> None:
+    """See that a request with a datum of these fields is refused, and the good one in it not kept."""
     with pytest.raises(ClientError, match=named) as caught:
         put(server.client(parameter_validation=False), datum(), datum(**fields))
     assert caught.value.response["Error"]["Code"] == "InvalidParameterValue"

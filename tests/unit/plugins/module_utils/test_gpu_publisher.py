@@ -11,14 +11,17 @@ from __future__ import annotations
 
 import itertools
 import json
+import math
 import random
 import resource
+import statistics
 import threading
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from http.server import ThreadingHTTPServer
 from pathlib import Path
+from typing import NamedTuple
 
 import pytest
 from ansible_collections.digital_twin.robotics_lab.plugins.module_utils._gpu_metrics import Sample
@@ -28,7 +31,10 @@ from sandbox.guest import imds
 from sandbox.nvml import Gpus
 from sandbox.waiting import wait_until
 from tests.support.cloudwatch import CloudWatch, Datum
-from tests.support.publisher import INSTANCE, SECONDS, Publisher
+from tests.support.nursery import Nursery
+from tests.support.publisher import INSTANCE, MODULE, SECONDS, Publisher, base_environment
+
+KILLS = 50
 
 
 @pytest.fixture
@@ -37,12 +43,19 @@ def server() -> Iterator[CloudWatch]:
         yield running
 
 
+@pytest.fixture(scope="module")
+def nursery(nvml_library: Path) -> Iterator[Nursery]:
+    made = Nursery(MODULE, {**base_environment(), "LD_LIBRARY_PATH": str(nvml_library)})
+    yield made
+    made.close()
+
+
 @pytest.fixture
-def publisher(nvml_library: Path, tmp_path: Path, server: CloudWatch) -> Iterator[Publisher]:
+def publisher(nvml_library: Path, tmp_path: Path, server: CloudWatch, nursery: Nursery) -> Iterator[Publisher]:
     gpus = Gpus(tmp_path, nvml_library, "A10G")
     gpus.reboot()
     gpus.busy(0, temperature="+1", power=70_000)
-    made = Publisher(tmp_path, gpus, server.url)
+    made = Publisher(tmp_path, gpus, server.url, nursery=nursery)
     yield made
     if made.process is not None:
         made.kill()
@@ -62,6 +75,11 @@ def wait_for_values(server: CloudWatch, count: int) -> None:
     wait_until(lambda: len(values(server)) >= count, what=f"{count} values in CloudWatch", seconds=SECONDS)
 
 
+def wait_for_segments(publisher: Publisher, count: int) -> None:
+    """Wait until so many segments are on disk."""
+    wait_until(lambda: len(publisher.segments()) >= count, what=f"{count} segments on disk", seconds=SECONDS)
+
+
 def taken(publisher: Publisher) -> int:
     """Return how many samples were ever taken: what one reading more answers, less itself."""
     (answer,) = publisher.smi("temperature.gpu")
@@ -73,17 +91,45 @@ def all_of(count: int) -> list[float]:
     return [float(number) for number in range(1, count + 1)]
 
 
-def everything_arrived(publisher: Publisher, server: CloudWatch) -> None:
-    """End it, and compare what was sampled with what CloudWatch has."""
+def everything_arrived(publisher: Publisher, server: CloudWatch, marks: Sequence[Mark] = ()) -> None:
+    """End it, and compare what was sampled with what CloudWatch has, but for what somebody else has read."""
     assert publisher.stop() == 0
     got = values(server)
-    assert got == all_of(len(got))
+    elsewhere = [mark.value for mark in marks]
+    assert sorted(got + elsewhere) == all_of(len(got) + len(marks))
     assert publisher.segments() == []
+
+
+class Mark(NamedTuple):
+    """A reading that somebody else has taken, and moments before and after it."""
+
+    before: float
+    value: float
+    after: float
+
+
+def mark(publisher: Publisher) -> Mark:
+    """Read the temperature between two of the publisher's samples."""
+    before = time.time()
+    (answer,) = publisher.smi("temperature.gpu")
+    return Mark(before, float(answer), time.time())
+
+
+def have_the_second_of_their_reading(server: CloudWatch, marks: Sequence[Mark]) -> None:
+    """Compare the time of each value with the moments between which it can only have been read."""
+    for datum in server.datums():
+        if datum.metric == "GPUTemperature":
+            second = datum.timestamp.timestamp()
+            assert all(second <= mark.after for mark in marks if datum.value < mark.value)
+            # The next sample may have begun, and looked at the clock, before.
+            assert all(second >= int(mark.before) for mark in marks if datum.value > mark.value + 1)
 
 
 def test_every_sample_arrives_in_one_compressed_request_for_each_interval(
     publisher: Publisher, server: CloudWatch
 ) -> None:
+    # As its unit starts it; the other tests save the second that Python takes to load it.
+    publisher.nursery = None
     begin = time.time()
     publisher.start()
     wait_for_values(server, 20)
@@ -107,7 +153,9 @@ def test_every_sample_arrives_in_one_compressed_request_for_each_interval(
         ("GPUTemperature", "None", json.dumps(gpu)),
         ("Heartbeat", "None", json.dumps({"InstanceId": INSTANCE})),
     }
-    assert values(server, "GPUPowerDraw") == [pytest.approx(70, rel=0.1)] * len(values(server))
+    # A tenth of a second is short for a mean: a process that has to wait between energy and clock gets another.
+    assert statistics.median(values(server, "GPUPowerDraw")) == pytest.approx(70, rel=0.1)
+    assert len(values(server, "GPUPowerDraw")) == len(values(server))
     assert set(values(server, "Heartbeat")) == {1.0}
 
 
@@ -128,7 +176,7 @@ def test_percentiles_are_those_of_what_was_read(publisher: Publisher, server: Cl
     )
     (point,) = answer["Datapoints"]
     for name, share in (("p50", 0.5), ("p90", 0.9)):
-        assert point["ExtendedStatistics"][name] == pytest.approx(got[int(share * len(got))], abs=2)
+        assert point["ExtendedStatistics"][name] == got[math.ceil(share * len(got)) - 1]
 
 
 @pytest.mark.parametrize(
@@ -147,17 +195,15 @@ def test_nothing_is_lost_while_cloudwatch_refuses(publisher: Publisher, server: 
     server.fault(kind)
     publisher.wait_for("cannot publish: ")
     had = len(values(server))
-    wait_until(lambda: len(publisher.segments()) >= 3, what="three segments on disk", seconds=SECONDS)
+    marks = []
+    for count in range(1, 4):
+        wait_for_segments(publisher, count + 1)
+        marks.append(mark(publisher))
     assert len(values(server)) == had
-    healed = time.time()
     server.heal()
     publisher.wait_for("publishing again after ")
-    everything_arrived(publisher, server)
-    # Not when they arrived: when they were taken.
-    late = [datum for datum in server.datums() if datum.metric == "GPUTemperature" and datum.value > had]
-    assert len({datum.timestamp for datum in late if datum.timestamp.timestamp() < healed - 1}) >= 2
-    ordered = sorted(late, key=lambda datum: datum.value)
-    assert [datum.timestamp for datum in ordered] == sorted(datum.timestamp for datum in late)
+    everything_arrived(publisher, server, marks)
+    have_the_second_of_their_reading(server, marks)
 
 
 def test_credentials_that_expire_are_read_again_at_once(publisher: Publisher, server: CloudWatch) -> None:
@@ -193,7 +239,7 @@ def test_nothing_is_lost_while_nobody_listens(publisher: Publisher, server: Clou
 def test_a_connection_that_hangs_holds_up_no_sample(publisher: Publisher, server: CloudWatch) -> None:
     server.fault("timeout", count=1, seconds=4)
     publisher.start()
-    wait_until(lambda: len(publisher.segments()) >= 3, what="segments closed meanwhile", seconds=SECONDS)
+    wait_for_segments(publisher, 3)
     assert values(server) == []
     publisher.wait_for("publishing again")
     everything_arrived(publisher, server)
@@ -293,7 +339,7 @@ def test_a_clock_that_is_a_year_ahead_costs_only_what_was_taken_then(publisher: 
     publisher.shift_clock(365 * 86400)
     publisher.start()
     # The signature carries the true time: only the process's own clock is set here.
-    wait_until(lambda: len(publisher.segments()) >= 1, what="a segment", seconds=SECONDS)
+    wait_for_segments(publisher, 1)
     publisher.shift_clock(0)
     wait_for_values(server, 5)
     assert publisher.stop() == 0
@@ -326,25 +372,18 @@ def test_a_folder_that_cannot_be_written_loses_nothing(publisher: Publisher, ser
     everything_arrived(publisher, server)
 
 
-KILLS = 10
-MORE_KILLS = 50
-
-
-@pytest.mark.parametrize("kills", [KILLS, pytest.param(MORE_KILLS, marks=pytest.mark.full)])
-def test_killed_at_any_moment_it_starts_again_and_sends_the_rest(
-    publisher: Publisher, server: CloudWatch, kills: int
-) -> None:
+def test_killed_at_any_moment_it_starts_again_and_sends_the_rest(publisher: Publisher, server: CloudWatch) -> None:
     chance = random.SystemRandom()
     publisher.settings.update(sample_interval=0.02, flush_interval=0.2, metrics=["GPUTemperature"])
     before_kill = []
-    for turn in range(kills):
+    for turn in range(KILLS):
         # Of three lives one goes by without a CloudWatch, so that the spool is never empty for long.
         server.heal()
         if turn % 3 == 0:
             server.fault("unavailable")
         publisher.start()
         publisher.wait_until_it_samples()
-        time.sleep(chance.uniform(0, 1.2))
+        time.sleep(chance.uniform(0, 0.6))
         publisher.kill()
         before_kill.append(max((datum.request for datum in server.datums()), default=-1))
     server.heal()
@@ -356,7 +395,7 @@ def test_killed_at_any_moment_it_starts_again_and_sends_the_rest(
     datums = [datum for datum in server.datums() if datum.metric == "GPUTemperature"]
     counts = Counter(datum.value for datum in datums)
     lost = set(all_of(last)) - counts.keys()
-    assert len(lost) <= kills, "each kill takes at most the sample that was being taken"
+    assert len(lost) <= KILLS, "each kill takes at most the sample that was being taken"
     first = {value: min(datum.request for datum in group) for value, group in by_value(datums)}
     twice = {value for value, count in counts.items() if count > 1}
     assert {first[value] for value in twice} <= set(before_kill), (

@@ -96,10 +96,11 @@ def test_the_newest_datapoint_of_each_metric(run: Run, cloud: Cloud) -> None:
 
 
 def test_since_knows_nothing_older(run: Run, cloud: Cloud) -> None:
-    put(cloud, HEARTBEAT, minutes_ago(5), 1.0)
-    assert run(HEARTBEAT, since=iso(minutes_ago(5)))["metrics"][0]["value"] == 1.0
-    assert run(HEARTBEAT, since=str(minutes_ago(5).timestamp()))["metrics"][0]["value"] == 1.0
-    assert run(HEARTBEAT, since=iso(minutes_ago(5) + timedelta(seconds=1)))["metrics"][0]["value"] is None
+    written = minutes_ago(5)
+    put(cloud, HEARTBEAT, written, 1.0)
+    assert run(HEARTBEAT, since=iso(written))["metrics"][0]["value"] == 1.0
+    assert run(HEARTBEAT, since=str(written.timestamp()))["metrics"][0]["value"] == 1.0
+    assert run(HEARTBEAT, since=iso(written + timedelta(seconds=1)))["metrics"][0]["value"] is None
     # Nothing has been written in a time that has not come: AWS is not asked.
     assert run(HEARTBEAT, since=iso(minutes_ago(-9)))["metrics"][0]["value"] is None
     assert cloud.asked == []
@@ -129,18 +130,20 @@ def test_hundreds_of_metrics_take_several_requests(run: Run, cloud: Cloud) -> No
 
 
 def test_an_answer_of_several_pages(run: Run, cloud: Cloud) -> None:
-    newest = minutes_ago(1).astimezone(timezone(timedelta(hours=-5)))
+    last = minutes_ago(1)
+    newest = last.astimezone(timezone(timedelta(hours=-5)))
 
     def answer(parameters: dict[str, Any]) -> dict[str, Any]:
         if parameters.get("NextToken"):
-            rest = {"Id": "m0", "Label": "x", "Timestamps": [minutes_ago(2)], "Values": [1.0], "StatusCode": "Complete"}
+            before = last - timedelta(minutes=1)
+            rest = {"Id": "m0", "Label": "x", "Timestamps": [before], "Values": [1.0], "StatusCode": "Complete"}
             return {"MetricDataResults": [rest]}
         first = {"Id": "m0", "Label": "x", "Timestamps": [newest], "Values": [2.0], "StatusCode": "PartialData"}
         return {"MetricDataResults": [first], "NextToken": "more"}
 
     cloud.answers["GetMetricData"] = answer
     (told,) = run(UTILIZATION)["metrics"]
-    assert (told["timestamp"], told["value"]) == (iso(minutes_ago(1)), 2.0)
+    assert (told["timestamp"], told["value"]) == (iso(last), 2.0)
     assert cloud.asked == [ASKED, ASKED]
 
 

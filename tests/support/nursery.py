@@ -1,0 +1,128 @@
+# Copyright (c) the digital_twin.robotics_lab maintainers
+# GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Publishers that start at once: a process that has loaded what they load, and forks one whenever it is asked.
+
+Run as a program it reads orders, a line of JSON each, and answers with a child's process id, and with its exit status
+when it has ended. It has one child at a time.
+"""
+
+from __future__ import annotations
+
+import importlib
+import json
+import os
+import select
+import signal
+import subprocess
+import sys
+import time
+import traceback
+from pathlib import Path
+from typing import Any, NoReturn
+
+from tests.support.project import ROOT
+
+PRELOADED = ("botocore.session", "botocore.config", "pynvml")
+
+
+class Nursery:
+    """The program, running.
+
+    Args:
+        module: whose ``main`` a child runs.
+        environment: of the program, and of its children as far as their orders do not say otherwise.
+    """
+
+    def __init__(self, module: str, environment: dict[str, str]) -> None:
+        self._process = subprocess.Popen(
+            [sys.executable, "-m", __name__, module],
+            cwd=ROOT,
+            env=environment,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            bufsize=0,
+        )
+
+    def order(self, **what: Any) -> None:
+        """Have a child made.
+
+        Args:
+            what: ``arguments``, ``environment``, and ``output``, the file to which all that it says is appended.
+        """
+        assert self._process.stdin is not None
+        self._process.stdin.write(json.dumps(what).encode() + b"\n")
+
+    def answer(self, seconds: float) -> int:
+        """Return the next number that the program says."""
+        stream = self._process.stdout
+        assert stream is not None
+        assert select.select([stream], [], [], seconds)[0], f"a child has neither begun nor ended within {seconds} s"
+        return int(stream.readline())
+
+    def close(self) -> None:
+        """End the program, which has no child."""
+        self._process.communicate(timeout=10)
+
+
+class Child:
+    """A process of a nursery, with as much of :class:`subprocess.Popen` as its tests use."""
+
+    def __init__(self, nursery: Nursery, seconds: float, **order: Any) -> None:
+        self._nursery = nursery
+        self._status: int | None = None
+        nursery.order(**order)
+        self.pid = nursery.answer(seconds)
+
+    def send_signal(self, number: int) -> None:
+        if self._status is None:
+            os.kill(self.pid, number)
+
+    def kill(self) -> None:
+        self.send_signal(signal.SIGKILL)
+
+    def wait(self, timeout: float) -> int:
+        if self._status is None:
+            self._status = self._nursery.answer(timeout)
+        return self._status
+
+
+def set_clock(file: Path) -> None:
+    """Let this process's clock be ahead by as many seconds as a file says."""
+    true = time.time
+    time.time = lambda: true() + float(file.read_text(encoding="utf-8"))
+
+
+def become(main: Any, order: dict[str, Any]) -> NoReturn:
+    """Do what a child was made for. Whatever happens, it does not go on as a second nursery."""
+    status = 1
+    try:
+        output = os.open(order["output"], os.O_WRONLY | os.O_APPEND | os.O_CREAT)
+        os.dup2(output, sys.stdout.fileno())
+        os.dup2(output, sys.stderr.fileno())
+        os.environ.update(order["environment"])
+        if "TEST_CLOCK" in os.environ:
+            set_clock(Path(os.environ["TEST_CLOCK"]))
+        sys.argv[1:] = order["arguments"]
+        status = main()
+    except BaseException:
+        traceback.print_exc()
+    finally:
+        os._exit(status)
+
+
+def serve(module: str) -> None:
+    """Carry out orders until there are no more."""
+    main = importlib.import_module(module).main
+    for name in PRELOADED:
+        importlib.import_module(name)
+    for line in sys.stdin:
+        child = os.fork()
+        if child == 0:
+            become(main, json.loads(line))
+        print(child, flush=True)
+        print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), flush=True)
+
+
+if __name__ == "__main__":
+    serve(sys.argv[1])
