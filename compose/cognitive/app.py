@@ -72,7 +72,7 @@ class Service:
         """Prepare; connections are opened by :meth:`run`."""
         self.settings = settings
         self.places = places
-        self.bus = bus.CommandBus(bus.connect(settings), settings.channel, settings.redis_timeout)
+        self.bus = bus.CommandBus(bus.connect(settings), settings.channel, settings.stream, settings.redis_timeout)
         self._nim: nim.NimClient | None = None
         self._nim_state: dict[str, str] = {"state": "not asked yet" if settings.nim else "not configured"}
 
@@ -130,18 +130,25 @@ def make_app(settings: Settings, places: Places) -> web.Application:
         text = await _text(request, settings.max_text)
         understood = await service.understand(text)
         try:
-            receivers = await service.bus.publish(understood.intent, ticket)
+            sent = await service.bus.publish(understood.intent, ticket)
         except bus.SupersededError:
             message = "A stop came before this command could be sent; it was dropped."
             raise RequestError(409, "superseded", message, **understood.answer()) from None
         except bus.BusError as error:
-            message = f"The command was NOT sent: {error}."
+            what = "It is not known whether the command was sent" if error.unsure else "The command was NOT sent"
+            message = f"{what}: {error}."
             raise RequestError(503, "redis_unavailable", message, **understood.answer()) from None
-        body = {"published": True, "channel": settings.channel, "receivers": receivers, **understood.answer()}
-        if receivers == 0:
-            body["warning"] = f"Nobody listens on {settings.channel}: no robot received this."
-        fields = {"command": understood.intent.message(), "source": understood.source, "receivers": receivers}
-        LOG.info("command", extra={"fields": fields})
+        body = {
+            "published": True,
+            "id": sent.id,
+            "channel": settings.channel,
+            "receivers": sent.receivers,
+            **understood.answer(),
+        }
+        if sent.receivers == 0:
+            body["warning"] = f"Nobody listens on {settings.channel}: only a robot that is back soon will take this."
+        fields = {"id": sent.id, "command": understood.intent.message(), "source": understood.source}
+        LOG.info("command", extra={"fields": {**fields, "receivers": sent.receivers}})
         return web.json_response(body)
 
     async def parse(request: web.Request) -> web.Response:

@@ -2,24 +2,53 @@
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Publishes robot commands on a Redis channel, in an order that keeps ``stop`` final."""
+"""Sends robot commands through Redis, in an order that keeps ``stop`` final.
+
+A channel forgets what nobody listens to at that moment. So each command goes into a stream as well, where a robot that
+was away finds it; its id tells that the two are one.
+"""
 
 from __future__ import annotations
 
 import asyncio
 import json
+import uuid
+from dataclasses import dataclass
 
 from redis.asyncio import Redis
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
-from redis.exceptions import AuthenticationError, RedisError
+from redis.exceptions import AuthenticationError, RedisError, ResponseError
 
 from .config import Settings
 from .intent import Action, Intent
 
+# How many commands the stream keeps, about: more than any robot may have waiting.
+KEPT = 1000
+
+
+@dataclass(frozen=True)
+class Sent:
+    """A command that was sent.
+
+    :ivar id: what the message calls it.
+    :ivar receivers: how many listen on the channel.
+    """
+
+    id: str
+    receivers: int
+
 
 class BusError(Exception):
-    """Redis did not take the message; the text says why, without secrets."""
+    """Redis did not take the message; the text says why, without secrets.
+
+    :ivar unsure: whether it may have taken it all the same.
+    """
+
+    def __init__(self, message: str, *, unsure: bool = False) -> None:
+        """Remember what is not known."""
+        super().__init__(message)
+        self.unsure = unsure
 
 
 class SupersededError(Exception):
@@ -43,7 +72,7 @@ def connect(settings: Settings) -> Redis:
 class CommandBus:
     """The way to the robot."""
 
-    def __init__(self, redis: Redis, channel: str, timeout: float) -> None:
+    def __init__(self, redis: Redis, channel: str, stream: str, timeout: float) -> None:
         """Take a client, which :meth:`close` closes.
 
         :param timeout: the longest one exchange may take, in seconds.
@@ -53,13 +82,14 @@ class CommandBus:
         self._order = asyncio.Lock()
         self._stops = 0
         self.channel = channel
+        self.stream = stream
 
     def ticket(self) -> int:
         """Return what :meth:`publish` needs to know when the command was given."""
         return self._stops
 
-    async def publish(self, intent: Intent, ticket: int) -> int:
-        """Send a command and return how many listeners received it.
+    async def publish(self, intent: Intent, ticket: int) -> Sent:
+        """Send a command.
 
         A stop is sent at once and makes every movement that was asked for before it worthless, even one whose meaning
         is still being worked out.
@@ -72,14 +102,26 @@ class CommandBus:
         async with self._order:
             if intent.moves and ticket != self._stops:
                 raise SupersededError
-            return await self._send(json.dumps(intent.message()))
+            identifier = uuid.uuid4().hex
+            message = json.dumps({**intent.message(), "id": identifier})
+            try:
+                async with asyncio.timeout(self._timeout):
+                    return Sent(identifier, await self._send(message, stop=intent.action is Action.STOP))
+            except (RedisError, OSError) as error:
+                raise BusError(reason(error, self._timeout), unsure=_is_timeout(error)) from None
 
-    async def _send(self, message: str) -> int:
+    async def _send(self, message: str, *, stop: bool) -> int:
+        """Send to stream and channel, both or neither; but a stop goes by the channel when the stream takes nothing."""
         try:
-            async with asyncio.timeout(self._timeout):
-                return int(await self._redis.publish(self.channel, message))
-        except (RedisError, OSError) as error:
-            raise BusError(reason(error, self._timeout)) from None
+            async with self._redis.pipeline(transaction=True) as exchange:
+                exchange.xadd(self.stream, {"command": message}, maxlen=KEPT)
+                exchange.publish(self.channel, message)
+                _entry, receivers = await exchange.execute()
+        except ResponseError:
+            if not stop:
+                raise
+            receivers = await self._redis.publish(self.channel, message)
+        return int(receivers)
 
     async def check(self) -> None:
         """Make sure that Redis answers.
@@ -101,6 +143,10 @@ def reason(error: Exception, timeout: float) -> str:
     """Say in words why Redis did not answer; its client's own texts may quote what was sent, so they are not used."""
     if isinstance(error, AuthenticationError):
         return "Redis refused the password"
-    if "Timeout" in type(error).__name__:
+    if _is_timeout(error):
         return f"Redis did not answer within {timeout:g} s"
     return f"Redis cannot be reached or refused ({type(error).__name__})"
+
+
+def _is_timeout(error: Exception) -> bool:
+    return "Timeout" in type(error).__name__

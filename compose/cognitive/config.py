@@ -50,6 +50,7 @@ class Settings:
     redis_password: str = field(default="", repr=False)
     redis_timeout: float = 2.0
     channel: str = "robot_commands"
+    stream: str = "robot_commands:stream"
     max_text: int = 500
     log_level: str = "INFO"
     nim: NimSettings | None = None

@@ -99,7 +99,9 @@ def test_a_command_arrives_exactly_as_listeners_expect_it(host: Host) -> None:
     answer = post(host, "move to zone b")
     assert (answer["published"], answer["receivers"], answer["source"]) == (True, 1, "keywords")
     heard = host.check_output("cat /tmp/heard").splitlines()
-    assert heard[1:] == ['"message","robot_commands",' + json.dumps(json.dumps(ZONE_B))]
+    message = json.dumps(json.dumps({**ZONE_B, "id": answer["id"]}))
+    assert heard[1:] == [f'"message","robot_commands",{message}']
+    assert json.loads(message) in host.check_output(f"{REDIS_CLI} --raw xrevrange robot_commands:stream + - count 1")
 
 
 def test_redis_and_cognitive_are_out_of_reach_for_other_machines(host: Host) -> None:

@@ -47,9 +47,9 @@ def free_port() -> int:
 
 
 class RedisServer:
-    """One redis-server process with a password, its data in a folder of its own."""
+    """One redis-server process with a password, its data in a folder of its own; a kept one has it after a restart."""
 
-    def __init__(self, folder: Path, password: str = PASSWORD) -> None:
+    def __init__(self, folder: Path, password: str = PASSWORD, *, kept: bool = False) -> None:
         binary = shutil.which("redis-server")
         if not binary:
             pytest.fail("redis-server is not on PATH: install it (Debian: apt-get install redis-server)")
@@ -59,7 +59,8 @@ class RedisServer:
         self._log = folder / "redis.log"
         self._process: subprocess.Popen[bytes] | None = None
         secret = f"requirepass {password}\n" if password else ""
-        self._config.write_text(f'bind 127.0.0.1\nport {self.port}\ndir {folder}\nsave ""\n{secret}')
+        keep = "appendonly yes\nappendfsync always\n" if kept else ""
+        self._config.write_text(f'bind 127.0.0.1\nport {self.port}\ndir {folder}\nsave ""\n{keep}{secret}')
 
     def start(self) -> None:
         """Start the server and wait until its port is open."""
@@ -87,6 +88,11 @@ class RedisServer:
         """Keep the connections open and answer nothing."""
         assert self._process
         os.kill(self._process.pid, signal.SIGSTOP)
+
+    def go_on(self) -> None:
+        """Answer again."""
+        assert self._process
+        os.kill(self._process.pid, signal.SIGCONT)
 
 
 @dataclass
@@ -177,6 +183,7 @@ class Listener:
 
     def __init__(self, redis: Redis) -> None:
         self._channel = redis.pubsub()
+        self.ids: list[str] = []
 
     async def subscribe(self) -> None:
         """Start to listen; what is sent from now on is received."""
@@ -184,9 +191,13 @@ class Listener:
         await self._channel.get_message(timeout=30)
 
     async def next(self, seconds: float = 30.0) -> str | None:
-        """Return the next message, or None when there is none within some seconds."""
+        """Return the next message without its id, or None when there is none within some seconds."""
         message = await self._channel.get_message(ignore_subscribe_messages=True, timeout=seconds)
-        return message["data"].decode() if message else None
+        if not message:
+            return None
+        fields = json.loads(message["data"])
+        self.ids.append(fields.pop("id"))
+        return json.dumps(fields)
 
     async def actions(self) -> list[str]:
         """Return the actions of all messages that have arrived."""

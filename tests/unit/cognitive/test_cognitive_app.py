@@ -11,6 +11,7 @@ import time
 from typing import Any
 
 import pytest
+from redis.asyncio import Redis
 
 from tests.unit.cognitive.support import (
     PASSWORD,
@@ -46,6 +47,7 @@ def test_command_arrives_exactly_as_listeners_expect_it(redis: RedisServer, path
             assert status == 200
             assert answer == {
                 "published": True,
+                "id": robot.ids[0],
                 "channel": "robot_commands",
                 "receivers": 1,
                 "command": json.loads(ZONE_B),
@@ -60,11 +62,50 @@ def test_every_listener_is_counted_and_their_absence_is_said(redis: RedisServer)
         async with running(settings_for(redis)) as client:
             status, answer = await post(client, "stop")
             assert (status, answer["receivers"]) == (200, 0)
-            assert answer["warning"] == "Nobody listens on robot_commands: no robot received this."
+            warning = "Nobody listens on robot_commands: only a robot that is back soon will take this."
+            assert answer["warning"] == warning
             async with listening(redis), listening(redis):
                 status, answer = await post(client, "stop")
                 assert (status, answer["receivers"]) == (200, 2)
                 assert "warning" not in answer
+
+    asyncio.run(scenario())
+
+
+def test_every_command_is_in_the_stream_as_well_under_an_id_of_its_own(redis: RedisServer) -> None:
+    async def scenario() -> None:
+        async with running(settings_for(redis)) as client, listening(redis) as robot:
+            for text in ("move to zone b", "move to zone b", "stop"):
+                assert (await post(client, text))[0] == 200
+            said = [await robot.next() for _command in range(3)]
+            kept = [json.loads(fields["command"]) for _entry, fields in await entries(redis)]
+            assert [message.pop("id") for message in kept] == robot.ids
+            assert [json.dumps(message) for message in kept] == said
+            assert len(set(robot.ids)) == 3
+
+    asyncio.run(scenario())
+
+
+async def entries(redis: RedisServer) -> list[tuple[str, dict[str, str]]]:
+    """Return what is in the stream."""
+    client: Any = Redis(host="127.0.0.1", port=redis.port, password=PASSWORD, decode_responses=True)
+    try:
+        return list(await client.xrange("robot_commands:stream"))
+    finally:
+        await client.aclose()
+
+
+def test_stop_is_heard_even_when_redis_can_store_nothing(redis: RedisServer) -> None:
+    async def scenario() -> None:
+        async with running(settings_for(redis)) as client, listening(redis) as robot:
+            administrator: Any = Redis(host="127.0.0.1", port=redis.port, password=PASSWORD)
+            await administrator.config_set("maxmemory", 1)
+            await administrator.aclose()
+            status, answer = await post(client, "move to zone b")
+            assert (status, answer["error"]) == (503, "redis_unavailable")
+            status, answer = await post(client, "stop")
+            assert (status, answer["receivers"]) == (200, 1)
+            assert await robot.actions() == ["stop"]
 
     asyncio.run(scenario())
 
@@ -221,6 +262,7 @@ def test_redis_that_hangs_is_given_up_in_time(redis: RedisServer) -> None:
                 status, body = await ask
                 assert status == 503
                 assert "did not answer within 1 s" in json.dumps(body)
+                assert "NOT sent" not in json.dumps(body)
                 assert time.monotonic() - started < 10
 
     asyncio.run(scenario())
@@ -288,6 +330,8 @@ def test_log_tells_commands_and_refusals_but_no_secret(redis: RedisServer, caplo
 
     asyncio.run(scenario())
     lines = [(record.getMessage(), getattr(record, "fields", {})) for record in caplog.records]
-    assert ("command", {"command": json.loads(ZONE_B), "source": "keywords", "receivers": 0}) in lines
+    [sent] = [fields for event, fields in lines if event == "command"]
+    assert len(sent.pop("id")) == 32
+    assert sent == {"command": json.loads(ZONE_B), "source": "keywords", "receivers": 0}
     assert any(event == "request" and fields.get("error") == "unknown_place" for event, fields in lines)
     assert PASSWORD not in str(lines)

@@ -1,0 +1,8 @@
+# Copyright (c) the digital_twin.robotics_lab maintainers
+# GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""Robot commands go in from Redis, goals come out for Nav2.
+
+Runs in ROS 2 Humble with its Python 3.10; only :mod:`.node` knows ROS.
+"""

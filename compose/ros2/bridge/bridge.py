@@ -1,0 +1,181 @@
+# Copyright (c) the digital_twin.robotics_lab maintainers
+# GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""Drives the follower: commands from Redis, goals to whoever navigates, receipts back."""
+
+from __future__ import annotations
+
+import logging
+import queue
+import threading
+import time
+from collections.abc import Mapping
+from typing import Protocol
+
+from redis.exceptions import RedisError
+
+from .commands import SPEEDS, Command, MalformedError, Point, parse
+from .config import Settings
+from .follower import Cancel, Effect, End, Follower, Job, Start
+from .inbox import Delivery, Inbox, Receipt
+
+LOG = logging.getLogger("bridge")
+
+
+class Navigator(Protocol):
+    """Whoever drives the robot. It answers by the bridge's methods of the same ticket, from any thread."""
+
+    def ready(self) -> bool:
+        """Say whether goals are taken."""
+
+    def go(self, ticket: int, point: Point, speed: float) -> None:
+        """Drive there; answered by accepted() and ended().
+
+        :param speed: percent of the fastest.
+        """
+
+    def cancel(self, ticket: int) -> None:
+        """Cancel every goal; answered by halted(), at once when nobody is there to cancel any."""
+
+
+class Bridge:
+    """Everything between Redis and the navigator."""
+
+    def __init__(self, inbox: Inbox, navigator: Navigator, places: Mapping[str, Point], settings: Settings) -> None:
+        """Put the parts together."""
+        self._inbox = inbox
+        self._navigator = navigator
+        self._places = places
+        self._settings = settings
+        self._follower = Follower(settings.limits)
+        self._reports: queue.SimpleQueue[tuple[str, int, str, str]] = queue.SimpleQueue()
+        self._unsettled: list[Receipt] = []
+        self._linked = False
+
+    def accepted(self, ticket: int) -> None:
+        """Tell that a goal was taken."""
+        self._reports.put(("accepted", ticket, "", ""))
+
+    def ended(self, ticket: int, outcome: str, reason: str = "") -> None:
+        """Tell how a goal ended: done, failed or cancelled."""
+        self._reports.put(("ended", ticket, outcome, reason))
+
+    def halted(self, ticket: int) -> None:
+        """Tell that a cancellation was answered."""
+        self._reports.put(("halted", ticket, "", ""))
+
+    def run(self, end: threading.Event) -> None:
+        """Go on until told to end."""
+        while not end.is_set():
+            if not self.turn():
+                end.wait(self._settings.wait / 1000)
+
+    def turn(self) -> bool:
+        """Do what there is to do once, and say whether Redis answered."""
+        jobs = self._jobs()
+        now = time.monotonic()
+        effects = [*self._heard(now), *self._follower.take(jobs, now)]
+        nav = self._navigator.ready()
+        effects += self._follower.step(now, nav=nav, link=self._linked)
+        for effect in effects:
+            self._carry_out(effect)
+        self._settle()
+        if nav and self._linked:
+            self._settings.health_file.touch()
+        return self._linked
+
+    def _jobs(self) -> list[Job]:
+        """Return the commands that have arrived."""
+        try:
+            jobs = [job for delivery in self._inbox.read() for job in self._job(delivery)]
+        except (RedisError, OSError) as error:
+            self._failed(error)
+            return []
+        if not self._linked:
+            LOG.info("linked")
+            self._linked = True
+        return jobs
+
+    def _failed(self, error: Exception) -> None:
+        if self._linked:
+            # The client's own texts may quote what was sent.
+            LOG.warning("redis_away", extra={"fields": {"reason": type(error).__name__}})
+        self._linked = False
+        self._inbox.lost()
+
+    def _job(self, delivery: Delivery) -> list[Job]:
+        """Return the command of a message, if it is one and new."""
+        if delivery.entry and self._in_hand(delivery.entry):
+            return []
+        try:
+            command = parse(delivery.message, self._places)
+        except MalformedError as error:
+            self._end(Command("", "unknown"), delivery.entry, "malformed", str(error))
+            return []
+        if not delivery.entry and command.id and command.action != "stop":
+            # It comes by the stream as well, which loses nothing.
+            return []
+        if command.id and command.moves and self._is_finished(command.id):
+            self._end(command, delivery.entry, "duplicate")
+            return []
+        return [Job(command, delivery.entry, time.monotonic() - delivery.age)]
+
+    def _in_hand(self, entry: str) -> bool:
+        return self._follower.holds(entry) or any(receipt.entry == entry for receipt in self._unsettled)
+
+    def _is_finished(self, identifier: str) -> bool:
+        return any(receipt.id == identifier for receipt in self._unsettled) or self._inbox.finished(identifier)
+
+    def _heard(self, now: float) -> list[Effect]:
+        """Pass on what the navigator told."""
+        effects: list[Effect] = []
+        while not self._reports.empty():
+            kind, ticket, outcome, reason = self._reports.get()
+            if kind == "accepted":
+                self._follower.accepted(ticket, now)
+            elif kind == "halted":
+                self._follower.halted(ticket)
+            else:
+                effects += self._follower.ended(ticket, outcome, reason)
+        return effects
+
+    def _carry_out(self, effect: Effect) -> None:
+        if isinstance(effect, Start):
+            command = effect.job.command
+            self._tell(command, effect.job.entry, "started")
+            self._navigator.go(effect.ticket, command.point, SPEEDS[command.speed])
+        elif isinstance(effect, Cancel):
+            self._navigator.cancel(effect.ticket)
+        elif isinstance(effect, End):
+            self._end(effect.job.command, effect.job.entry, effect.outcome, effect.reason)
+
+    def _tell(self, command: Command, entry: str, outcome: str, reason: str = "") -> dict[str, object]:
+        """Log what became of a command, and return it."""
+        event: dict[str, object] = {
+            "id": command.id,
+            "action": command.action,
+            "target": command.target or None,
+            "outcome": outcome,
+            **({"reason": reason} if reason else {}),
+            **({"robot": self._follower.state} if command.action == "status" else {}),
+        }
+        level = logging.WARNING if outcome in ("malformed", "failed", "refused", "expired") else logging.INFO
+        LOG.log(level, "command", extra={"fields": {**event, "entry": entry}})
+        return event
+
+    def _end(self, command: Command, entry: str, outcome: str, reason: str = "") -> None:
+        # The end of a duplicate is not the end of the command: the other one may still wait.
+        identifier = "" if outcome == "duplicate" else command.id
+        self._unsettled.append(Receipt(entry, identifier, self._tell(command, entry, outcome, reason)))
+
+    def _settle(self) -> None:
+        """Hand in the receipts, now or as soon as Redis is back."""
+        if not self._unsettled or not self._linked:
+            return
+        try:
+            self._inbox.settle(self._unsettled)
+        except (RedisError, OSError) as error:
+            self._failed(error)
+        else:
+            self._unsettled.clear()

@@ -1,0 +1,238 @@
+# Copyright (c) the digital_twin.robotics_lab maintainers
+# GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""Decides what the robot does next. No network, no clock, no thread: whoever drives it tells it the time.
+
+Commands are followed one at a time, in the order in which they were given. A stop ends what the robot is doing and
+everything that waits, and nothing starts before Nav2 has confirmed it.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from .commands import Command
+
+
+@dataclass(frozen=True)
+class Limits:
+    """How long and how many, in seconds where it is a time.
+
+    Attributes:
+        age: how old a command may be when the robot starts on it.
+        goal: how long it may take to get there.
+        patience: how long the robot goes on while Nav2 or Redis is away.
+        again: after which time a cancellation that was not confirmed is asked for again.
+        waiting: how many commands may wait.
+    """
+
+    age: float = 300.0
+    goal: float = 600.0
+    patience: float = 10.0
+    again: float = 1.0
+    waiting: int = 16
+
+
+@dataclass(frozen=True)
+class Job:
+    """A command and where it came from.
+
+    Attributes:
+        entry: its entry in the stream; empty for a message of the channel.
+        given: when it was given, on the clock of whoever drives the follower.
+    """
+
+    command: Command
+    entry: str
+    given: float
+
+
+@dataclass(frozen=True)
+class Start:
+    """Send the robot there."""
+
+    job: Job
+    ticket: int
+
+
+@dataclass(frozen=True)
+class Cancel:
+    """Have Nav2 cancel every goal that it has, whoever set it."""
+
+    ticket: int
+
+
+@dataclass(frozen=True)
+class End:
+    """A command has come to its end.
+
+    Attributes:
+        outcome: ``done``, ``failed``, ``cancelled``, ``stopped``, ``expired``, ``refused`` or ``duplicate``.
+    """
+
+    job: Job
+    outcome: str
+    reason: str = ""
+
+
+Effect = Start | Cancel | End
+
+
+class Follower:
+    """The state of one robot."""
+
+    def __init__(self, limits: Limits) -> None:
+        """Start without anything to do."""
+        self._limits = limits
+        self._waiting: deque[Job] = deque()
+        self._current: Job | None = None
+        self._started = 0.0
+        self._stops: list[Job] = []
+        # Why the goal is being cancelled: "stop", "time" or "link"; empty when it is not.
+        self._why = ""
+        self._cancel_at = 0.0
+        self._ticket = 0
+        self._cancel_ticket = 0
+        # The first cancellation that was asked for after the last stop, and whether it or a later one was answered.
+        self._needed = 0
+        self._halted = False
+        self._nav_seen = 0.0
+        self._link_seen = 0.0
+        self._stopped_ids: deque[str] = deque(maxlen=1000)
+
+    @property
+    def state(self) -> dict[str, object]:
+        """What the robot is doing, for whoever asks."""
+        doing = "stopping" if self._why == "stop" else "driving" if self._current else "idle"
+        target = self._current.command.target if self._current else ""
+        return {"state": doing, "target": target, "waiting": len(self._waiting)}
+
+    def holds(self, entry: str) -> bool:
+        """Say whether this entry of the stream is in hand."""
+        jobs = (*self._waiting, *self._stops, *([self._current] if self._current else []))
+        return any(job.entry == entry for job in jobs)
+
+    def take(self, jobs: Iterable[Job], now: float) -> list[Effect]:
+        """Take commands, in the order in which they were given."""
+        effects: list[Effect] = []
+        for job in jobs:
+            if job.command.action == "stop":
+                effects += self._stop(job, now)
+            elif job.command.id and self._knows(job.command.id):
+                effects.append(End(job, "duplicate"))
+            elif not job.command.moves:
+                effects.append(End(job, "done"))
+            elif len(self._waiting) >= self._limits.waiting:
+                effects.append(End(job, "refused", f"{self._limits.waiting} commands are waiting already"))
+            else:
+                self._waiting.append(job)
+        return effects
+
+    def _knows(self, identifier: str) -> bool:
+        jobs = (*self._waiting, *([self._current] if self._current else []))
+        return any(job.command.id == identifier for job in jobs)
+
+    def _stop(self, job: Job, now: float) -> list[Effect]:
+        """Stop. A stop comes by the channel and by the stream, and what was given between the two must not start.
+
+        So the one of the stream always counts, at its place in the order, and that of the channel only if it is first.
+        """
+        identifier = job.command.id
+        if identifier and not job.entry and identifier in self._stopped_ids:
+            return [End(job, "duplicate")]
+        if identifier:
+            self._stopped_ids.append(identifier)
+        effects: list[Effect] = [End(waiting, "stopped") for waiting in self._waiting]
+        self._waiting.clear()
+        self._stops.append(job)
+        self._why = "stop"
+        self._cancel_at = now
+        self._needed = self._cancel_ticket + 1
+        self._halted = False
+        return effects
+
+    def accepted(self, ticket: int, now: float) -> None:
+        """Hear that Nav2 took a goal; a cancellation that was asked for before missed it."""
+        if self._why and ticket == self._ticket:
+            self._cancel_at = now
+
+    def halted(self, ticket: int) -> None:
+        """Hear that Nav2 has nothing left to cancel that was there when it was asked."""
+        self._halted = self._halted or ticket >= self._needed
+
+    def ended(self, ticket: int, outcome: str, reason: str = "") -> list[Effect]:
+        """Hear how a goal ended.
+
+        :param outcome: ``done``, ``failed`` or ``cancelled``.
+        """
+        if ticket != self._ticket or self._current is None:
+            return []
+        job, self._current = self._current, None
+        why, self._why = self._why, "stop" if self._stops else ""
+        if outcome == "cancelled" and why == "link":
+            self._waiting.appendleft(job)
+            return []
+        if outcome == "cancelled" and why == "stop":
+            return [End(job, "stopped")]
+        if outcome == "cancelled" and why == "time":
+            return [End(job, "failed", f"did not arrive within {self._limits.goal:g} s")]
+        if outcome == "cancelled":
+            return [End(job, outcome, reason or "somebody else cancelled it")]
+        return [End(job, outcome, reason)]
+
+    def step(self, now: float, *, nav: bool, link: bool) -> list[Effect]:
+        """Do what is due.
+
+        :param nav: whether Nav2 takes goals.
+        :param link: whether Redis answers, by which a stop would come.
+        """
+        self._nav_seen = now if nav else self._nav_seen
+        self._link_seen = now if link else self._link_seen
+        return [*self._watch(now), *self._cancel(now), *self._confirm(), *self._begin(now, nav=nav, link=link)]
+
+    def _watch(self, now: float) -> list[Effect]:
+        """Look after the goal that the robot is on."""
+        if self._current is None:
+            return []
+        if now - self._nav_seen >= self._limits.patience:
+            # Nav2 died and the goal with it: nobody will tell how it ended.
+            job, self._current = self._current, None
+            self._ticket += 1
+            if self._stops:
+                return [End(job, "stopped")]
+            self._why = ""
+            self._waiting.appendleft(job)
+        elif not self._why and now - self._started >= self._limits.goal:
+            self._why, self._cancel_at = "time", now
+        elif not self._why and now - self._link_seen >= self._limits.patience:
+            self._why, self._cancel_at = "link", now
+        return []
+
+    def _cancel(self, now: float) -> list[Effect]:
+        if not self._why or now < self._cancel_at:
+            return []
+        self._cancel_at = now + self._limits.again
+        self._cancel_ticket += 1
+        return [Cancel(self._cancel_ticket)]
+
+    def _confirm(self) -> list[Effect]:
+        """End the stops once the robot stands."""
+        if not self._stops or self._current or not self._halted:
+            return []
+        stops, self._stops = self._stops, []
+        self._why = ""
+        return [End(job, "done") for job in stops]
+
+    def _begin(self, now: float, *, nav: bool, link: bool) -> list[Effect]:
+        effects: list[Effect] = []
+        while self._waiting and now - self._waiting[0].given > self._limits.age:
+            effects.append(End(self._waiting.popleft(), "expired", f"was given more than {self._limits.age:g} s ago"))
+        if self._waiting and nav and link and not self._current and not self._why:
+            self._current = self._waiting.popleft()
+            self._started = now
+            self._ticket += 1
+            effects.append(Start(self._current, self._ticket))
+        return effects

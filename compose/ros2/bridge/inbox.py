@@ -1,0 +1,150 @@
+# Copyright (c) the digital_twin.robotics_lab maintainers
+# GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""The way from Redis: commands from a stream, of which none is lost or taken twice, and from the channel beside it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from redis.exceptions import ResponseError
+
+from .config import Settings
+
+FIELD = b"command"
+# How many ids of finished commands are remembered.
+REMEMBERED = 1000
+BATCH = 100
+
+
+@dataclass(frozen=True)
+class Delivery:
+    """One message.
+
+    Attributes:
+        entry: its entry in the stream; empty for a message of the channel.
+        age: how long ago it was written, in seconds.
+    """
+
+    message: bytes
+    entry: str
+    age: float
+
+
+@dataclass(frozen=True)
+class Receipt:
+    """What is kept of a command that came to its end.
+
+    Attributes:
+        entry: its entry in the stream; empty when it has none.
+        id: what its sender calls it; empty when it has no name.
+        event: what listeners of the channel of events are told.
+    """
+
+    entry: str
+    id: str
+    event: Mapping[str, object]
+
+
+class Inbox:
+    """One reader, known to Redis by a name that it keeps when it is started again.
+
+    An entry that was read stays pending until its receipt is settled, and is read again after a crash of this end, and
+    after a failure of the connection, which may have swallowed it.
+    """
+
+    def __init__(self, redis: Any, settings: Settings) -> None:
+        """Take a client; nothing is sent before :meth:`read`.
+
+        :param redis: a :class:`redis.Redis`; what its types say of answers is not what comes, from version to version.
+        """
+        self._redis = redis
+        self._settings = settings
+        self._channel = redis.pubsub(ignore_subscribe_messages=True)
+        self._open = False
+        self._pending = "0"
+
+    def lost(self) -> None:
+        """Hear that an exchange failed: the next one starts from the beginning."""
+        self._open = False
+        self._channel.close()
+
+    def read(self) -> list[Delivery]:
+        """Return what has arrived; waits a moment when there is nothing.
+
+        :raises redis.exceptions.RedisError: Redis does not answer.
+        """
+        if not self._open:
+            self._begin()
+        found = self._stream()
+        return [*found, *self._heard()]
+
+    def _begin(self) -> None:
+        settings = self._settings
+        try:
+            # From the beginning: what was written before this robot came for the first time counts as well.
+            self._redis.xgroup_create(settings.stream, settings.group, id="0", mkstream=True)
+        except ResponseError as error:
+            if "BUSYGROUP" not in str(error):
+                raise
+        self._channel.close()
+        self._channel = self._redis.pubsub(ignore_subscribe_messages=True)
+        self._channel.subscribe(settings.channel)
+        self._pending = "0"
+        self._open = True
+
+    def _stream(self) -> list[Delivery]:
+        settings = self._settings
+        found: list[Delivery] = []
+        # All that is there before any of it counts: the last of it may be a stop.
+        while True:
+            start = self._pending or ">"
+            wait = None if self._pending or found else settings.wait
+            answer = self._redis.xreadgroup(settings.group, settings.robot, {settings.stream: start}, BATCH, wait)
+            entries = [entry for _stream, entries in answer or [] for entry in entries]
+            if entries:
+                seconds, micros = self._redis.time()
+                found += [self._delivery(entry, fields, seconds + micros / 1e6) for entry, fields in entries]
+            if self._pending:
+                self._pending = entries[-1][0].decode() if entries else ""
+            elif len(entries) < BATCH:
+                return found
+
+    @staticmethod
+    def _delivery(entry: bytes, fields: Mapping[bytes, bytes] | None, now: float) -> Delivery:
+        written = int(entry.split(b"-")[0]) / 1000
+        # Of an entry that was cut off the stream meanwhile only the number is left.
+        return Delivery((fields or {}).get(FIELD, b""), entry.decode(), max(0.0, now - written))
+
+    def _heard(self) -> list[Delivery]:
+        found = []
+        while (message := self._channel.get_message(timeout=0)) is not None:
+            found.append(Delivery(message["data"], "", 0.0))
+        return found
+
+    def finished(self, identifier: str) -> bool:
+        """Say whether a command of this name has come to its end before.
+
+        :raises redis.exceptions.RedisError: Redis does not answer.
+        """
+        return self._redis.zscore(self._settings.finished, identifier) is not None
+
+    def settle(self, receipts: Iterable[Receipt]) -> None:
+        """Keep that commands have come to their end, all or none, and tell listeners.
+
+        :raises redis.exceptions.RedisError: Redis does not answer.
+        """
+        settings = self._settings
+        with self._redis.pipeline(transaction=True) as exchange:
+            for receipt in receipts:
+                if receipt.entry:
+                    exchange.xack(settings.stream, settings.group, receipt.entry)
+                if receipt.entry and receipt.id:
+                    exchange.zadd(settings.finished, {receipt.id: int(receipt.entry.split("-")[0])})
+                exchange.publish(settings.events, json.dumps(receipt.event))
+            exchange.zremrangebyrank(settings.finished, 0, -REMEMBERED - 1)
+            exchange.execute()

@@ -1,0 +1,147 @@
+# Copyright (c) the digital_twin.robotics_lab maintainers
+# GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""``python3 -m bridge.node``: the ROS 2 node. It hands goals to Nav2 and answers back, and decides nothing."""
+
+from __future__ import annotations
+
+import logging
+import math
+import os
+import sys
+import threading
+from typing import Any
+
+import rclpy
+from action_msgs.msg import GoalStatus
+from action_msgs.srv import CancelGoal
+from geometry_msgs.msg import PoseStamped, PoseWithCovarianceStamped
+from nav2_msgs.action import NavigateToPose
+from nav2_msgs.msg import SpeedLimit
+from rclpy.action import ActionClient
+from rclpy.executors import ExternalShutdownException
+
+from . import config, logs
+from .bridge import Bridge
+from .commands import PlacesError, Point, read_places
+from .inbox import Inbox
+
+LOG = logging.getLogger("bridge")
+ACTION = "navigate_to_pose"
+OUTCOMES = {GoalStatus.STATUS_SUCCEEDED: "done", GoalStatus.STATUS_CANCELED: "cancelled"}
+
+
+class Nav2:
+    """The navigator that is Nav2; its answers come in the executor's thread."""
+
+    bridge: Bridge
+
+    def __init__(self, node: Any) -> None:
+        """Make the clients."""
+        self._node = node
+        self._goals = ActionClient(node, NavigateToPose, ACTION)
+        self._cancels = node.create_client(CancelGoal, f"{ACTION}/_action/cancel_goal")
+        self._speed = node.create_publisher(SpeedLimit, "speed_limit", 1)
+
+    def ready(self) -> bool:
+        """Say whether goals are taken."""
+        return bool(self._goals.server_is_ready())
+
+    def go(self, ticket: int, point: Point, speed: float) -> None:
+        """Drive there."""
+        self._speed.publish(SpeedLimit(percentage=True, speed_limit=speed))
+        goal = NavigateToPose.Goal(pose=PoseStamped())
+        goal.pose.header.frame_id = "map"
+        goal.pose.pose.position.x, goal.pose.pose.position.y = point
+        goal.pose.pose.orientation.w = 1.0
+        self._goals.send_goal_async(goal).add_done_callback(lambda future: self._sent(ticket, future))
+
+    def _sent(self, ticket: int, future: Any) -> None:
+        handle = future.result()
+        if handle is None or not handle.accepted:
+            self.bridge.ended(ticket, "failed", "Nav2 refused the goal")
+            return
+        self.bridge.accepted(ticket)
+        handle.get_result_async().add_done_callback(lambda result: self._over(ticket, result))
+
+    def _over(self, ticket: int, future: Any) -> None:
+        outcome = OUTCOMES.get(future.result().status, "failed")
+        self.bridge.ended(ticket, outcome, "Nav2 found no way there" if outcome == "failed" else "")
+
+    def cancel(self, ticket: int) -> None:
+        """Cancel every goal: that is what a request without an id and a time means."""
+        if not self._cancels.service_is_ready():
+            self.bridge.halted(ticket)
+            return
+        request = self._cancels.call_async(CancelGoal.Request())
+        request.add_done_callback(lambda _answer: self.bridge.halted(ticket))
+
+
+class InitialPose:
+    """Tells AMCL where the robot starts, until it knows."""
+
+    def __init__(self, node: Any, x: float, y: float, yaw: float) -> None:
+        """Start telling."""
+        self._node = node
+        self._pose = PoseWithCovarianceStamped()
+        self._pose.header.frame_id = "map"
+        self._pose.pose.pose.position.x, self._pose.pose.pose.position.y = x, y
+        self._pose.pose.pose.orientation.z, self._pose.pose.pose.orientation.w = math.sin(yaw / 2), math.cos(yaw / 2)
+        # Half a metre and fifteen degrees: of x, of y, and of the rotation about z.
+        self._pose.pose.covariance[0] = self._pose.pose.covariance[7] = 0.25
+        self._pose.pose.covariance[35] = 0.07
+        self._told = node.create_publisher(PoseWithCovarianceStamped, "initialpose", 1)
+        self._known = node.create_subscription(PoseWithCovarianceStamped, "amcl_pose", self._stop, 1)
+        self._timer = node.create_timer(1.0, self._tell)
+
+    def _tell(self) -> None:
+        if self._told.get_subscription_count():
+            self._pose.header.stamp = self._node.get_clock().now().to_msg()
+            self._told.publish(self._pose)
+
+    def _stop(self, _pose: PoseWithCovarianceStamped) -> None:
+        self._timer.cancel()
+
+
+def main() -> int:
+    """Run the node; return 2 when it cannot start because of how it is configured."""
+    try:
+        settings = config.load(os.environ)
+        places = read_places(settings.places_file)
+    except (config.ConfigError, PlacesError) as error:
+        print(f"the bridge cannot start: {error}", file=sys.stderr)
+        return 2
+    logs.configure()
+    rclpy.init()
+    node = rclpy.create_node("command_bridge")
+    nav2 = Nav2(node)
+    nav2.bridge = Bridge(Inbox(config.connect(settings), settings), nav2, places, settings)
+    initial_pose = InitialPose(node, *settings.initial_pose) if settings.initial_pose else None
+    LOG.info("starting", extra={"fields": {"places": list(places), "initial_pose": initial_pose is not None}})
+    end = threading.Event()
+    thread = threading.Thread(target=_drive, args=(nav2.bridge, end), name="bridge")
+    thread.start()
+    try:
+        rclpy.spin(node)
+    except (KeyboardInterrupt, ExternalShutdownException):
+        LOG.info("ending")
+    finally:
+        end.set()
+        thread.join()
+        node.destroy_node()
+        rclpy.try_shutdown()
+    return 0
+
+
+def _drive(bridge: Bridge, end: threading.Event) -> None:
+    """Drive the bridge; when it fails, the process ends as well and is started again."""
+    try:
+        bridge.run(end)
+    except Exception:
+        LOG.exception("internal_error")
+        os._exit(1)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

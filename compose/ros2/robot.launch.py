@@ -1,0 +1,65 @@
+# Copyright (c) the digital_twin.robotics_lab maintainers
+# GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""Nav2, the Foxglove bridge and the command bridge. When one of them dies, all end, and the container starts afresh."""
+
+from __future__ import annotations
+
+import os
+
+from launch import LaunchDescription
+from launch.actions import ExecuteProcess, Shutdown
+from launch_ros.actions import Node
+
+FOLDER = "/opt/robot"
+SERVERS = {
+    "map_server": "nav2_map_server",
+    "amcl": "nav2_amcl",
+    "controller_server": "nav2_controller",
+    "planner_server": "nav2_planner",
+    "behavior_server": "nav2_behaviors",
+    "bt_navigator": "nav2_bt_navigator",
+}
+
+
+def generate_launch_description() -> LaunchDescription:
+    """Return what ``ros2 launch`` starts."""
+    given = {name: value for name, value in os.environ.items() if value}
+    clock = {"use_sim_time": given.get("USE_SIM_TIME", "true") == "true"}
+    described = {"yaml_filename": given.get("MAP_FILE", f"{FOLDER}/map/lab.yaml")}
+    settings: list[object] = [given.get("NAV2_FILE", f"{FOLDER}/nav2.yaml"), clock]
+    foxglove = {
+        "port": 8765,
+        # Whoever reaches the port sees all; only with clientPublish and services does it steer as well.
+        "capabilities": given.get("FOXGLOVE_CAPABILITIES", "connectionGraph,assets").split(","),
+    }
+    servers = [
+        _node(package, name, [*settings, described] if name == "map_server" else settings)
+        for name, package in SERVERS.items()
+    ]
+    manager = {"node_names": list(SERVERS), "autostart": True}
+    return LaunchDescription(
+        [
+            *servers,
+            _node("nav2_lifecycle_manager", "lifecycle_manager", [manager, clock]),
+            _node("foxglove_bridge", "foxglove_bridge", [foxglove, clock]),
+            ExecuteProcess(
+                cmd=["python3", "-m", "bridge.node"],
+                cwd=FOLDER,
+                output="screen",
+                on_exit=Shutdown(reason="bridge ended"),
+            ),
+        ]
+    )
+
+
+def _node(package: str, executable: str, parameters: list[object]) -> Node:
+    return Node(
+        package=package,
+        executable=executable,
+        name=executable,
+        parameters=parameters,
+        output="screen",
+        on_exit=Shutdown(reason=f"{executable} ended"),
+    )

@@ -1,0 +1,214 @@
+# Copyright (c) the digital_twin.robotics_lab maintainers
+# GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""Filter stack_fit."""
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+name: stack_fit
+short_description: Tell whether a profile of the stack runs on a machine
+version_added: 1.0.0
+author: The digital_twin.robotics_lab maintainers (@digital-twin)
+description:
+  - Compares what the services of a profile take with what a machine has. Asks nothing, changes nothing.
+  - What they take is what the AWS deployment guide of the Digital Twin Robotics Lab says; it was not measured. A
+    machine that has the least but not what it takes to run well is tight.
+  - Isaac Sim is refused on a GPU without RT cores.
+positional: machine
+options:
+  _input:
+    description: The profile - V(sim), V(nav), V(voice) or V(full).
+    type: str
+    required: true
+  machine:
+    description: The machine. What is not given is taken from its type, and that type must then be a known one.
+    type: dict
+    required: true
+    suboptions:
+      name:
+        description: How messages call it; O(machine.instance_type) or V(this machine) without.
+        type: str
+      instance_type:
+        description: Its type; V(g4dn.xlarge), V(g4dn.2xlarge), V(g5.xlarge), V(g5.2xlarge) and V(p3.2xlarge) are known.
+        type: str
+      gpu:
+        description: The model of its GPU, such as V(A10G) or V(Tesla V100-SXM2-16GB); empty when there is none.
+        type: str
+      vram_mib:
+        description: Memory of one GPU, in MiB.
+        type: int
+      ram_mib:
+        description: Memory of the machine, in MiB.
+        type: int
+      disk_gib:
+        description: Size of the disk that holds the images, in GiB; left out of the answer when it is not given.
+        type: int
+      rt_cores:
+        description: Whether the GPU has RT cores; told by its model when it is not given.
+        type: bool
+  shm_mib:
+    description: How much shared memory containers should get, in MiB.
+    type: int
+    default: 16384
+"""
+
+EXAMPLES = r"""
+- name: Refuse an instance that is too small, before it is paid for
+  ansible.builtin.assert:
+    that: fit.answer != 'does not fit'
+    fail_msg: "{{ fit.message }}"
+  vars:
+    fit: "{{ 'full' | digital_twin.robotics_lab.stack_fit({'instance_type': 'g4dn.xlarge', 'disk_gib': 200}) }}"
+
+- name: Look at the machine itself
+  ansible.builtin.debug:
+    msg: "{{ 'nav' | digital_twin.robotics_lab.stack_fit(machine) }}"
+  vars:
+    machine:
+      gpu: ""
+      vram_mib: 0
+      ram_mib: "{{ ansible_facts['memtotal_mb'] }}"
+"""
+
+RETURN = r"""
+_value:
+  description: Whether it runs there.
+  type: dict
+  contains:
+    answer:
+      description: V(fits), V(tight) or V(does not fit).
+      type: str
+      sample: tight
+    message:
+      description: Why it is tight or does not fit, in one line; empty when it fits.
+      type: str
+      sample: >-
+        Profile full is tight on g5.xlarge: 1688 MiB of GPU memory less than the 24576 it takes to run well.
+    lacks:
+      description: The same in parts.
+      type: list
+      elements: dict
+      contains:
+        kind:
+          description: V(vram), V(ram), V(disk) or V(rt_cores).
+          type: str
+          sample: vram
+        fatal:
+          description: Whether it is less than the least.
+          type: bool
+          sample: false
+        text:
+          description: One line.
+          type: str
+          sample: 1688 MiB of GPU memory less than the 24576 it takes to run well
+    smallest:
+      description: The cheapest known instance on which it runs; empty when it runs here.
+      type: str
+      sample: g5.xlarge
+    services:
+      description: The services of the profile.
+      type: list
+      elements: str
+      sample: [redis, cognitive, ros2, foxglove]
+    needs:
+      description: What the profile takes, the system itself included, each at the least and to run well.
+      type: dict
+      sample: {vram_mib: [16384, 24576], ram_mib: [13952, 16000], disk_gib: [100, 200], rt_cores: true}
+    shm_mib:
+      description: Shared memory of the containers, in MiB - as asked for, but at most half of the machine's memory.
+      type: int
+      sample: 8192
+    shm_message:
+      description: Why that is less than asked for, in one line; empty when it is not.
+      type: str
+      sample: "Shared memory is 8192 MiB instead of 16384: half of the machine's 16384 MiB of memory."
+"""
+
+from typing import Any
+
+from ansible.errors import AnsibleFilterError
+from ansible_collections.digital_twin.robotics_lab.plugins.module_utils._stack_capacity import (
+    INSTANCES,
+    SHARED_MEMORY,
+    CapacityError,
+    Machine,
+    components,
+    fit,
+    shared_memory,
+)
+
+NAMES = ("name", "instance_type", "gpu", "vram_mib", "ram_mib", "disk_gib", "rt_cores")
+
+
+def stack_fit(profile: str, machine: dict[str, Any], shm_mib: int = SHARED_MEMORY) -> dict[str, Any]:
+    """Return whether a profile runs on a machine."""
+    try:
+        there = read_machine(machine)
+        found = fit(profile, there)
+        shm, shm_message = shared_memory(there.ram, int(shm_mib))
+        return {
+            "answer": found.answer,
+            "message": found.message,
+            "lacks": [{"kind": lack.kind, "fatal": lack.fatal, "text": lack.text} for lack in found.lacks],
+            "smallest": found.smallest,
+            "services": list(components(profile)),
+            "needs": {
+                "vram_mib": list(found.need.vram),
+                "ram_mib": list(found.need.ram),
+                "disk_gib": list(found.need.disk),
+                "rt_cores": found.need.rt_cores,
+            },
+            "shm_mib": shm,
+            "shm_message": shm_message,
+        }
+    except CapacityError as error:
+        raise AnsibleFilterError(f"stack_fit: {error}") from None
+
+
+def read_machine(given: dict[str, Any]) -> Machine:
+    """Return the machine that is described.
+
+    :raises CapacityError: something is missing, unknown or no number.
+    """
+    unknown = sorted(set(given) - set(NAMES))
+    if unknown:
+        raise CapacityError(f"machine has {', '.join(unknown)}; allowed: {', '.join(NAMES)}")
+    kind = str(given.get("instance_type") or "")
+    known = INSTANCES.get(kind)
+    missing = [name for name in ("gpu", "vram_mib", "ram_mib") if name not in given]
+    if missing and not known:
+        those = (
+            f"instance_type is {kind!r}, and known are {', '.join(INSTANCES)}" if kind else "there is no instance_type"
+        )
+        raise CapacityError(f"machine lacks {', '.join(missing)}: {those}")
+    base = known or Machine("", "", 0, 0)
+    rt_cores = given.get("rt_cores")
+    return Machine(
+        name=str(given.get("name") or kind or "this machine"),
+        gpu=str(given.get("gpu", base.gpu)),
+        vram=_number(given, "vram_mib", base.vram),
+        ram=_number(given, "ram_mib", base.ram),
+        disk=_number(given, "disk_gib", 0) if given.get("disk_gib") is not None else None,
+        rt_cores=None if rt_cores is None else bool(rt_cores),
+    )
+
+
+def _number(given: dict[str, Any], name: str, default: int) -> int:
+    value = given.get(name, default)
+    try:
+        number = int(value)
+    except (TypeError, ValueError):
+        number = -1
+    if isinstance(value, bool) or number < 0:
+        raise CapacityError(f"machine.{name} is {value!r}; needed: a number that is not negative")
+    return number
+
+
+class FilterModule:
+    """The filters of this file."""
+
+    def filters(self) -> dict[str, Any]:
+        """Return them by name."""
+        return {"stack_fit": stack_fit}

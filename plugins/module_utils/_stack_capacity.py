@@ -1,0 +1,244 @@
+# Copyright (c) the digital_twin.robotics_lab maintainers
+# GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""Tells which parts of the stack a machine can run. Pure functions over a table.
+
+This is a private module of the collection: it may change in any release.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+from dataclasses import dataclass
+
+GIB = 1024
+
+
+class CapacityError(ValueError):
+    """What was asked about is unknown; one line that says what is known."""
+
+
+@dataclass(frozen=True)
+class Need:
+    """What a part of the stack takes, at the least and to run well.
+
+    Attributes:
+        vram: memory of the GPU, in MiB.
+        ram: memory of the machine, in MiB.
+        disk: images, models and caches, in GiB.
+        rt_cores: whether it runs only on a GPU that has some.
+    """
+
+    vram: tuple[int, int] = (0, 0)
+    ram: tuple[int, int] = (0, 0)
+    disk: tuple[int, int] = (0, 0)
+    rt_cores: bool = False
+
+
+# Memory of isaac_sim, riva, nim and ros2: "Memory Breakdown" in the AWS deployment guide of the Digital Twin Robotics
+# Lab, its GB read as GiB. Memory of the others: their limits in compose.yaml. Disk: "Storage Requirements" there tells
+# only the totals, 100 and 200; how they are shared out is an estimate. RT cores: the system requirements of Isaac Sim.
+COMPONENTS = {
+    "redis": Need(ram=(256, 256)),
+    "cognitive": Need(ram=(256, 256)),
+    "riva": Need(vram=(2 * GIB, 4 * GIB), ram=(2 * GIB, 2 * GIB), disk=(20, 40)),
+    "nim": Need(vram=(6 * GIB, 8 * GIB), ram=(4 * GIB, 4 * GIB), disk=(25, 50)),
+    "ros2": Need(ram=(2 * GIB, 2 * GIB), disk=(5, 10)),
+    "isaac_sim": Need(vram=(8 * GIB, 12 * GIB), ram=(4 * GIB, 6 * GIB), disk=(40, 80), rt_cores=True),
+    "foxglove": Need(ram=(128, 128)),
+}
+# The system itself, with Docker; also what Linux sees less than the type of the instance promises.
+HOST = Need(ram=(1 * GIB, 1 * GIB), disk=(10, 20))
+
+# The profiles of compose.yaml.
+PROFILES = {
+    "sim": ("redis", "cognitive", "isaac_sim", "ros2", "foxglove"),
+    "nav": ("redis", "cognitive", "ros2", "foxglove"),
+    "voice": ("redis", "cognitive", "riva", "nim"),
+    "full": tuple(COMPONENTS),
+}
+
+# GPUs that the instances of the last ten years have and that have no RT cores: NVIDIA's data sheets.
+WITHOUT_RT_CORES = re.compile(
+    r"(?<![A-Z0-9])(K80|M60|P4|P40|P100|V100S?|A30|A100|A800|H100|H200|GH200|B200|GB200)(?![0-9])"
+)
+
+# The shared memory that the guide gives the containers.
+SHARED_MEMORY = 16 * GIB
+FITS, TIGHT, NO = "fits", "tight", "does not fit"
+
+
+@dataclass(frozen=True)
+class Machine:
+    """A machine, or a type of instance.
+
+    Attributes:
+        name: how a message calls it.
+        gpu: the model of its GPU; empty when there is none.
+        vram: memory of one GPU, in MiB: what runs here does not spread over several.
+        ram: in MiB.
+        disk: size of the disk that holds the images, in GiB; None leaves it out.
+        rt_cores: whether its GPU has some; None for what its model tells.
+    """
+
+    name: str
+    gpu: str
+    vram: int
+    ram: int
+    disk: int | None = None
+    rt_cores: bool | None = None
+
+    @property
+    def traces_rays(self) -> bool:
+        """Whether the GPU has RT cores."""
+        if self.rt_cores is not None:
+            return self.rt_cores
+        return bool(self.gpu) and not WITHOUT_RT_CORES.search(self.gpu.upper())
+
+
+# "Instance Requirements" in the guide, the cheapest first. Memory of GPU and machine as EC2's DescribeInstanceTypes has
+# it, but for the T4, of whose 16384 MiB the driver leaves 15360 (NVML). EC2 does not list p3 any more: as in the guide.
+INSTANCES = {
+    machine.name: machine
+    for machine in (
+        Machine("g4dn.xlarge", "T4", 15360, 16 * GIB),
+        Machine("g4dn.2xlarge", "T4", 15360, 32 * GIB),
+        Machine("g5.xlarge", "A10G", 22888, 16 * GIB),
+        Machine("g5.2xlarge", "A10G", 22888, 32 * GIB),
+        Machine("p3.2xlarge", "V100", 16384, 61 * GIB),
+    )
+}
+
+
+@dataclass(frozen=True)
+class Lack:
+    """One thing of which a machine has less than a profile takes to run well.
+
+    Attributes:
+        kind: ``vram``, ``ram``, ``disk`` or ``rt_cores``.
+        fatal: whether it has less than the least.
+        text: one line without the machine's name.
+    """
+
+    kind: str
+    fatal: bool
+    text: str
+
+
+@dataclass(frozen=True)
+class Fit:
+    """Whether a profile runs on a machine.
+
+    Attributes:
+        answer: FITS, TIGHT or NO.
+        lacks: why it is not FITS.
+        smallest: the cheapest instance on which it does run; empty when it runs here.
+        tight_there: whether it is TIGHT on that one.
+    """
+
+    profile: str
+    machine: Machine
+    need: Need
+    lacks: tuple[Lack, ...]
+    smallest: str = ""
+    tight_there: bool = False
+
+    @property
+    def answer(self) -> str:
+        """How it fits."""
+        if any(lack.fatal for lack in self.lacks):
+            return NO
+        return TIGHT if self.lacks else FITS
+
+    @property
+    def message(self) -> str:
+        """Return one line; empty when it fits."""
+        if not self.lacks:
+            return ""
+        told = [lack.text for lack in self.lacks if lack.fatal or self.answer == TIGHT]
+        how = "is tight" if self.answer == TIGHT else NO
+        line = f"Profile {self.profile} {how} on {self.machine.name}: {'; '.join(told)}."
+        if self.answer == TIGHT:
+            return line
+        return f"{line} The smallest instance that does is {self.smallest}{', tightly' if self.tight_there else ''}."
+
+
+def components(profile: str) -> tuple[str, ...]:
+    """Return the services of a profile.
+
+    :raises CapacityError: there is no such profile.
+    """
+    if profile not in PROFILES:
+        raise CapacityError(f"profile is {profile!r}; allowed: {', '.join(PROFILES)}")
+    return PROFILES[profile]
+
+
+def need(profile: str) -> Need:
+    """Return what a profile takes, the system itself included.
+
+    :raises CapacityError: there is no such profile.
+    """
+    parts = [HOST, *(COMPONENTS[name] for name in components(profile))]
+    return Need(
+        vram=_sum([part.vram for part in parts]),
+        ram=_sum([part.ram for part in parts]),
+        disk=_sum([part.disk for part in parts]),
+        rt_cores=any(part.rt_cores for part in parts),
+    )
+
+
+def _sum(pairs: list[tuple[int, int]]) -> tuple[int, int]:
+    return sum(least for least, _well in pairs), sum(well for _least, well in pairs)
+
+
+def fit(profile: str, machine: Machine) -> Fit:
+    """Say whether a profile runs on a machine, and where it does.
+
+    :raises CapacityError: there is no such profile.
+    """
+    found = _compare(profile, machine)
+    if found.answer != NO:
+        return found
+    # A disk can be had in any size, whatever the instance; and each profile runs on at least one of them.
+    there = next(other for other in (_compare(profile, known) for known in INSTANCES.values()) if other.answer != NO)
+    return dataclasses.replace(found, smallest=there.machine.name, tight_there=there.answer == TIGHT)
+
+
+def _compare(profile: str, machine: Machine) -> Fit:
+    wanted = need(profile)
+    lacks = (
+        _rt_cores(wanted, machine),
+        _amount("vram", "MiB of GPU memory", machine.vram, wanted.vram),
+        _amount("ram", "MiB of memory", machine.ram, wanted.ram),
+        _amount("disk", "GiB of disk", machine.disk, wanted.disk),
+    )
+    return Fit(profile, machine, wanted, tuple(lack for lack in lacks if lack))
+
+
+def _rt_cores(wanted: Need, machine: Machine) -> Lack | None:
+    if not wanted.rt_cores or machine.traces_rays:
+        return None
+    has = f"{machine.gpu} has none" if machine.gpu else "there is no GPU"
+    return Lack("rt_cores", True, f"Isaac Sim renders on RT cores only and {has}")
+
+
+def _amount(kind: str, unit: str, have: int | None, wanted: tuple[int, int]) -> Lack | None:
+    least, well = wanted
+    if have is None or have >= well:
+        return None
+    if have >= least:
+        return Lack(kind, False, f"{well - have} {unit} less than the {well} it takes to run well")
+    return Lack(kind, True, f"{have} {unit}, {least - have} less than the {least} it takes at the least")
+
+
+def shared_memory(ram: int, wanted: int = SHARED_MEMORY) -> tuple[int, str]:
+    """Return how much shared memory containers get, in MiB, and why it is less than wanted; empty when it is not.
+
+    What is written there is memory of the machine. The limit is half of it, as Linux has it for its own.
+    """
+    most = ram // 2
+    if wanted <= most:
+        return wanted, ""
+    return most, f"Shared memory is {most} MiB instead of {wanted}: half of the machine's {ram} MiB of memory."

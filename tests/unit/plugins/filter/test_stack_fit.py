@@ -1,0 +1,146 @@
+# Copyright (c) the digital_twin.robotics_lab maintainers
+# GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Which profile of the stack runs on which machine."""
+
+from __future__ import annotations
+
+import re
+from itertools import product
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from ansible.errors import AnsibleFilterError
+from ansible_collections.digital_twin.robotics_lab.plugins.filter.stack_fit import FilterModule
+from ansible_collections.digital_twin.robotics_lab.plugins.module_utils._stack_capacity import (
+    COMPONENTS,
+    INSTANCES,
+    PROFILES,
+    Machine,
+)
+
+CASES = yaml.safe_load((Path(__file__).parent / "stack_fit.yml").read_text(encoding="utf-8"))
+BIG = {"gpu": "NVIDIA L40S", "vram_mib": 46068, "ram_mib": 131072}
+fit = FilterModule().filters()["stack_fit"]
+
+
+def answer_of(message: str) -> str:
+    """Return which answer a message belongs to."""
+    if not message:
+        return "fits"
+    return "tight" if " is tight on " in message else "does not fit"
+
+
+@pytest.mark.parametrize("case", CASES, ids=[f"{case['profile']} on {case['instance_type']}" for case in CASES])
+def test_table(case: dict[str, Any]) -> None:
+    found = fit(case["profile"], {"instance_type": case["instance_type"], "disk_gib": 200})
+    message = case.get("message", "")
+    assert (found["message"], found["answer"]) == (message, answer_of(message))
+    assert found["smallest"] == (re.search(r"does is ([a-z0-9]+[.][a-z0-9]+)", message) or ["", ""])[1]
+
+
+def test_the_table_is_whole() -> None:
+    pairs = [(case["profile"], case["instance_type"]) for case in CASES]
+    assert sorted(pairs) == sorted(product(PROFILES, INSTANCES))
+
+
+def test_needs_are_the_guides() -> None:
+    needs = fit("full", BIG)["needs"]
+    assert needs["vram_mib"] == [16 * 1024, 24 * 1024]
+    assert needs["disk_gib"] == [100, 200]
+    named = [COMPONENTS[name].ram for name in ("isaac_sim", "riva", "nim", "ros2")]
+    assert [sum(column) for column in zip(*named, strict=True)] == [12 * 1024, 14 * 1024]
+
+
+@pytest.mark.parametrize(("profile", "services"), PROFILES.items(), ids=PROFILES)
+def test_services(profile: str, services: tuple[str, ...]) -> None:
+    assert fit(profile, BIG)["services"] == list(services)
+
+
+LACKING: dict[str, tuple[str, dict[str, Any], str, str]] = {
+    "enough of everything": ("full", {}, "fits", "^$"),
+    "exactly enough": ("full", {"vram_mib": 24576, "ram_mib": 16000, "disk_gib": 200}, "fits", "^$"),
+    "one MiB of memory short": ("full", {"ram_mib": 15999}, "tight", "is tight on this machine: 1 MiB of memory less"),
+    "as Linux sees 16 GiB": ("full", {"ram_mib": 15757}, "tight", "243 MiB of memory less than the 16000 it takes"),
+    "exactly the least": ("full", {"vram_mib": 16384, "ram_mib": 13952, "disk_gib": 100}, "tight", "100 GiB of disk"),
+    "less than the least": ("full", {"ram_mib": 13951}, "does not fit", "13951 MiB of memory, 1 less than the 13952"),
+    "small disk": ("full", {"disk_gib": 99}, "does not fit", "99 GiB of disk, 1 less than the 100"),
+    "what is only tight is left out": ("full", {"disk_gib": 99, "ram_mib": 15999}, "does not fit", "^(?!.*of memory)"),
+    "no GPU": (
+        "sim",
+        {"gpu": "", "vram_mib": 0},
+        "does not fit",
+        "and there is no GPU; 0 MiB of GPU memory, 8192 less",
+    ),
+    "no GPU needed": ("nav", {"gpu": "", "vram_mib": 0, "ram_mib": 4096}, "fits", "^$"),
+    "told to have RT cores": ("sim", {"gpu": "V100", "rt_cores": True}, "fits", "^$"),
+    "told to have none": ("sim", {"rt_cores": False}, "does not fit", "RT cores only and NVIDIA L40S has none"),
+    "its name": ("sim", {"name": "lab-1", "ram_mib": 0}, "does not fit", "does not fit on lab-1: 0 MiB of memory"),
+}
+
+
+@pytest.mark.parametrize(("profile", "machine", "answer", "message"), LACKING.values(), ids=LACKING)
+def test_lacking(profile: str, machine: dict[str, Any], answer: str, message: str) -> None:
+    found = fit(profile, {**BIG, **machine})
+    assert found["answer"] == answer
+    assert re.search(message, found["message"]), found["message"]
+
+
+@pytest.mark.parametrize(
+    ("gpu", "has"),
+    [
+        ("T4", True),
+        ("Tesla T4", True),
+        ("NVIDIA A10G", True),
+        ("NVIDIA A10", True),
+        ("NVIDIA L4", True),
+        ("NVIDIA L40S", True),
+        ("NVIDIA GeForce RTX 4090", True),
+        ("V100", False),
+        ("Tesla V100-SXM2-16GB", False),
+        ("NVIDIA A100-SXM4-40GB", False),
+        ("NVIDIA H100 80GB HBM3", False),
+        ("Tesla P4", False),
+        ("", False),
+    ],
+)
+def test_rt_cores(gpu: str, has: bool) -> None:
+    assert Machine("here", gpu, 1, 1).traces_rays is has
+
+
+@pytest.mark.parametrize(
+    ("ram", "wanted", "gets", "message"),
+    [
+        (32768, 16384, 16384, ""),
+        (65536, 16384, 16384, ""),
+        (16384, 16384, 8192, "Shared memory is 8192 MiB instead of 16384: half of the machine's 16384 MiB of memory."),
+        (15757, 16384, 7878, "Shared memory is 7878 MiB instead of 16384: half of the machine's 15757 MiB of memory."),
+        (16384, 1024, 1024, ""),
+    ],
+)
+def test_shared_memory(ram: int, wanted: int, gets: int, message: str) -> None:
+    found = fit("nav", {**BIG, "ram_mib": ram}, wanted)
+    assert (found["shm_mib"], found["shm_message"]) == (gets, message)
+
+
+REFUSED: dict[str, tuple[str, dict[str, Any], str]] = {
+    "profile": ("all", BIG, "profile is 'all'; allowed: sim, nav, voice, full"),
+    "type": (
+        "nav",
+        {"instance_type": "m5.large"},
+        "machine lacks gpu, vram_mib, ram_mib: instance_type is 'm5.large', and",
+    ),
+    "nothing": ("nav", {"gpu": "T4"}, "machine lacks vram_mib, ram_mib: there is no instance_type"),
+    "unknown name": ("nav", {**BIG, "ram": 1}, "machine has ram; allowed: name, instance_type, gpu"),
+    "no number": ("nav", {**BIG, "ram_mib": "much"}, "machine.ram_mib is 'much'; needed: a number"),
+    "negative": ("nav", {**BIG, "disk_gib": -1}, "machine.disk_gib is -1; needed: a number"),
+    "truth": ("nav", {**BIG, "vram_mib": True}, "machine.vram_mib is True; needed: a number"),
+}
+
+
+@pytest.mark.parametrize(("profile", "machine", "message"), REFUSED.values(), ids=REFUSED)
+def test_refused(profile: str, machine: dict[str, Any], message: str) -> None:
+    with pytest.raises(AnsibleFilterError, match=f"^stack_fit: {re.escape(message)}"):
+        fit(profile, machine)

@@ -1,0 +1,161 @@
+# Copyright (c) the digital_twin.robotics_lab maintainers
+# GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""A real Redis, a robot that does what a test tells it to, and the bridge between them."""
+
+from __future__ import annotations
+
+import json
+import logging
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from redis import Redis
+
+from compose.ros2.bridge.bridge import Bridge
+from compose.ros2.bridge.commands import Point, read_places
+from compose.ros2.bridge.config import Settings, connect
+from compose.ros2.bridge.follower import Limits
+from compose.ros2.bridge.inbox import Inbox
+from tests.unit.cognitive.support import PASSWORD, ROOT, RedisServer
+
+PLACES = read_places(ROOT / "compose" / "places.json")
+# Long, so that a busy machine fails no test.
+SECONDS = 60.0
+
+
+@dataclass
+class Robot:
+    """A navigator that arrives when a test says so.
+
+    Attributes:
+        there: whether it takes goals.
+        obedient: whether it cancels when it is told to.
+        goals: where it was sent, and how fast.
+    """
+
+    there: bool = True
+    obedient: bool = True
+    bridge: Bridge | None = None
+    ticket: int = 0
+    goals: list[tuple[Point, float]] = field(default_factory=list)
+    cancels: int = 0
+
+    def ready(self) -> bool:
+        """Say whether goals are taken."""
+        return self.there
+
+    def go(self, ticket: int, point: Point, speed: float) -> None:
+        """Take a goal."""
+        self.ticket = ticket
+        self.goals.append((point, speed))
+        self.answer.accepted(ticket)
+
+    def cancel(self, ticket: int) -> None:
+        """Cancel the goal."""
+        self.cancels += 1
+        if not self.obedient:
+            return
+        if self.ticket:
+            self.end("cancelled")
+        self.answer.halted(ticket)
+
+    def was_sent(self, times: int) -> bool:
+        """Say whether it was sent somewhere so many times."""
+        return len(self.goals) == times
+
+    def end(self, outcome: str = "done") -> None:
+        """Come to the end of the goal."""
+        self.answer.ended(self.ticket, outcome)
+        self.ticket = 0
+
+    @property
+    def answer(self) -> Bridge:
+        """Whoever set the goals."""
+        assert self.bridge
+        return self.bridge
+
+    @property
+    def places(self) -> list[str]:
+        """The places that it was sent to."""
+        return [next(name for name, where in PLACES.items() if where == point) for point, _speed in self.goals]
+
+
+@dataclass
+class Lab:
+    """One Redis, the bridges that come and go, and what they log."""
+
+    server: RedisServer
+    folder: Path
+
+    def __post_init__(self) -> None:
+        """Connect as whoever gives commands."""
+        # Its types say what no version of it answers.
+        client: Any = Redis(host="127.0.0.1", port=self.server.port, password=PASSWORD, decode_responses=True)
+        self.redis = client
+        self.events = self.redis.pubsub(ignore_subscribe_messages=True)
+        self.events.subscribe("robot_events")
+        self.events.get_message(timeout=SECONDS)
+        self.told: list[dict[str, Any]] = []
+
+    def settings(self, **changes: Any) -> Settings:
+        """Return a bridge's settings."""
+        values: dict[str, Any] = {
+            "places_file": ROOT / "compose" / "places.json",
+            "redis_host": "127.0.0.1",
+            "redis_port": self.server.port,
+            "redis_password": PASSWORD,
+            "redis_timeout": 10.0,
+            "wait": 10,
+            "health_file": self.folder / "healthy",
+            **changes,
+        }
+        return Settings(**values)
+
+    def bridge(self, robot: Robot, **changes: Any) -> Bridge:
+        """Return a bridge as a process has it that was just started."""
+        limits = Limits(**{name: changes.pop(name) for name in ("age", "goal", "patience", "again") if name in changes})
+        settings = self.settings(limits=limits, **changes)
+        robot.bridge = Bridge(Inbox(connect(settings), settings), robot, PLACES, settings)
+        return robot.bridge
+
+    def give(self, target: str = "", identifier: str = "", **fields: Any) -> None:
+        """Give a command by the stream: to a place, or a stop when there is none."""
+        message = {"action": "navigate" if target else "stop", "target": target or None, "speed": "normal", **fields}
+        self.write(json.dumps({**message, **({"id": identifier} if identifier else {})}))
+
+    def write(self, message: str | bytes, entry: str = "*") -> None:
+        """Write a message into the stream."""
+        self.redis.xadd("robot_commands:stream", {"command": message}, id=entry)
+
+    def outcomes(self) -> list[tuple[str, str]]:
+        """Return id and outcome of everything that was told so far."""
+        while (message := self.events.get_message(timeout=0)) is not None:
+            self.told.append(json.loads(message["data"]))
+        return [(event["id"], event["outcome"]) for event in self.told]
+
+    def pending(self) -> int:
+        """Return how many commands were read and have not come to their end."""
+        return int(self.redis.xpending("robot_commands:stream", "robots")["pending"])
+
+
+def until(bridge: Bridge, holds: Callable[[], object], seconds: float = SECONDS) -> None:
+    """Let a bridge work until something holds."""
+    deadline = time.monotonic() + seconds
+    while not holds():
+        assert time.monotonic() < deadline, "it never came to hold"
+        bridge.turn()
+
+
+def turns(bridge: Bridge, number: int = 5) -> None:
+    """Let a bridge work for a while, longer than anything that it has to do takes."""
+    for _turn in range(number):
+        bridge.turn()
+
+
+def fields_of(records: list[logging.LogRecord]) -> list[dict[str, Any]]:
+    """Return what was logged."""
+    return [{"event": record.getMessage(), **getattr(record, "fields", {})} for record in records]

@@ -1,0 +1,298 @@
+# Copyright (c) the digital_twin.robotics_lab maintainers
+# GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The bridge between a real Redis and a robot: what is lost, and what is done twice, when things die. Nothing."""
+
+from __future__ import annotations
+
+import json
+import logging
+import time
+from functools import partial
+
+import pytest
+
+from tests.unit.cognitive.support import PASSWORD
+from tests.unit.ros2.support import Lab, Robot, fields_of, turns, until
+
+
+def test_a_command_is_followed_told_and_settled(lab: Lab) -> None:
+    robot = Robot()
+    bridge = lab.bridge(robot)
+    lab.give("zone_b", "a", speed="slow")
+    until(bridge, lambda: robot.goals)
+    assert robot.goals == [((10.0, 0.0), 40.0)]
+    assert lab.pending() == 1
+    robot.end()
+    until(bridge, lambda: ("a", "done") in lab.outcomes())
+    assert lab.outcomes() == [("a", "done")]
+    assert lab.told[0] == {"id": "a", "action": "navigate", "target": "zone_b", "outcome": "done"}
+    assert lab.pending() == 0
+
+
+def test_commands_given_while_nobody_was_there_are_followed_in_order(lab: Lab) -> None:
+    robot = Robot()
+    for place in ("zone_a", "zone_b", "zone_c"):
+        lab.give(place, place)
+    bridge = lab.bridge(robot)
+    for number in (1, 2, 3):
+        until(bridge, partial(robot.was_sent, number))
+        robot.end()
+    turns(bridge)
+    assert robot.places == ["zone_a", "zone_b", "zone_c"]
+    assert lab.pending() == 0
+
+
+def test_a_crash_on_the_way_is_made_good_once(lab: Lab) -> None:
+    lab.give("zone_b", "a")
+    lab.give("zone_c", "b")
+    crashed = Robot()
+    until(lab.bridge(crashed), lambda: crashed.goals)
+    robot = Robot()
+    bridge = lab.bridge(robot)
+    until(bridge, lambda: robot.goals)
+    assert robot.places == ["zone_b"]
+    robot.end()
+    until(bridge, lambda: len(robot.goals) == 2)
+    robot.end()
+    until(bridge, lambda: lab.pending() == 0)
+    later = Robot()
+    turns(lab.bridge(later))
+    assert (robot.places, later.goals) == (["zone_b", "zone_c"], [])
+
+
+def test_a_crash_before_a_stop_was_carried_out_lets_nothing_start(lab: Lab) -> None:
+    lab.give("zone_b", "a")
+    crashed = Robot(obedient=False)
+    before = lab.bridge(crashed)
+    until(before, lambda: crashed.goals)
+    lab.give(identifier="s")
+    until(before, lambda: crashed.cancels)
+    robot = Robot()
+    bridge = lab.bridge(robot)
+    until(bridge, lambda: ("s", "done") in lab.outcomes())
+    turns(bridge)
+    # The goal of the one that crashed may still be on: cancelled it is.
+    assert (robot.goals, robot.cancels) == ([], 1)
+    assert lab.outcomes() == [("a", "stopped"), ("s", "done")]
+    assert lab.pending() == 0
+
+
+def test_stop_cancels_and_what_comes_after_it_moves_again(lab: Lab) -> None:
+    robot = Robot(obedient=False)
+    bridge = lab.bridge(robot, again=0.05)
+    for place in ("zone_a", "zone_b"):
+        lab.give(place, place)
+    until(bridge, lambda: robot.goals)
+    lab.give(identifier="s")
+    lab.give("zone_c", "zone_c")
+    # Until it is confirmed, it is asked for again, and nothing else starts.
+    until(bridge, lambda: robot.cancels > 2)
+    assert len(robot.goals) == 1
+    robot.obedient = True
+    until(bridge, lambda: len(robot.goals) == 2)
+    assert robot.places == ["zone_a", "zone_c"]
+    assert lab.outcomes() == [("zone_b", "stopped"), ("zone_a", "stopped"), ("s", "done")]
+
+
+def test_the_same_command_written_twice_is_followed_once(lab: Lab) -> None:
+    """A client whose connection breaks at the wrong moment writes a second time."""
+    robot = Robot()
+    bridge = lab.bridge(robot)
+    lab.give("zone_b", "a")
+    lab.give("zone_b", "a")
+    until(bridge, lambda: robot.goals)
+    turns(bridge)
+    assert lab.pending() == 1
+    # The end of the second is not that of the first.
+    again = Robot()
+    bridge = lab.bridge(again)
+    until(bridge, lambda: again.goals)
+    again.end()
+    until(bridge, lambda: lab.pending() == 0)
+    lab.give("zone_b", "a")
+    turns(bridge)
+    assert again.places == ["zone_b"]
+    assert lab.outcomes() == [("a", "duplicate"), ("a", "done"), ("a", "duplicate")]
+
+
+def test_what_is_no_command_is_told_and_survived(lab: Lab, caplog: pytest.LogCaptureFixture) -> None:
+    robot = Robot()
+    bridge = lab.bridge(robot)
+    turns(bridge)
+    bad: list[str | bytes] = [
+        "",
+        "go!",
+        b"\xff\xfe",
+        "[" * 9000,
+        '{"action": "fly"}',
+        '{"action": "navigate", "coordinates": {"a": 1}}',
+    ]
+    for message in bad:
+        lab.write(message)
+    lab.redis.xadd("robot_commands:stream", {"other": "field"})
+    lab.redis.publish("robot_commands", "not JSON either")
+    lab.give("zone_b", "a")
+    until(bridge, lambda: robot.goals)
+    assert lab.outcomes() == [("", "malformed")] * 8
+    assert lab.pending() == 1
+    logged = [line for line in fields_of(caplog.records) if line.get("outcome") == "malformed"]
+    assert "action is 'fly'; allowed: navigate" in str(logged)
+    assert {record.levelno for record in caplog.records if record.getMessage() == "command"} == {logging.WARNING}
+
+
+def test_a_killed_redis_costs_no_command(lab: Lab) -> None:
+    robot = Robot()
+    bridge = lab.bridge(robot)
+    # Without names: that they are the same ones is told by their entries only.
+    lab.give("zone_a")
+    lab.give("zone_b")
+    until(bridge, lambda: robot.goals)
+    lab.server.stop()
+    robot.end()
+    turns(bridge)
+    # Nothing starts while no stop could come.
+    assert robot.places == ["zone_a"]
+    lab.server.start()
+    until(bridge, lambda: len(robot.goals) == 2)
+    robot.end()
+    until(bridge, lambda: lab.pending() == 0)
+    turns(bridge)
+    assert robot.places == ["zone_a", "zone_b"]
+
+
+def test_the_end_of_a_command_counts_before_redis_knows_of_it(lab: Lab) -> None:
+    robot = Robot()
+    bridge = lab.bridge(robot)
+    lab.give("zone_a", "a")
+    until(bridge, lambda: robot.goals)
+    lab.server.stop()
+    robot.end()
+    turns(bridge)
+    lab.server.start()
+    lab.give("zone_a", "a")
+    until(bridge, lambda: lab.redis.zcard("robot_commands:finished"))
+    turns(bridge)
+    assert (robot.places, lab.pending()) == (["zone_a"], 0)
+
+
+def test_a_robot_that_cannot_be_reached_by_a_stop_stands_until_it_can(lab: Lab) -> None:
+    robot = Robot()
+    bridge = lab.bridge(robot, patience=0.2, redis_timeout=0.1)
+    lab.give("zone_a", "a")
+    until(bridge, lambda: robot.goals)
+    lab.server.hang()
+    until(bridge, lambda: robot.cancels)
+    turns(bridge)
+    assert len(robot.goals) == 1
+    lab.server.go_on()
+    until(bridge, lambda: len(robot.goals) == 2)
+    assert robot.places == ["zone_a", "zone_a"]
+    robot.end()
+    until(bridge, lambda: lab.pending() == 0)
+
+
+def test_a_redis_that_lost_everything_is_read_again(lab: Lab) -> None:
+    robot = Robot()
+    bridge = lab.bridge(robot)
+    turns(bridge)
+    lab.redis.flushall()
+    lab.give("zone_b", "a")
+    until(bridge, lambda: robot.goals)
+
+
+def test_commands_wait_for_nav2(lab: Lab) -> None:
+    robot = Robot(there=False)
+    bridge = lab.bridge(robot)
+    lab.give("zone_b", "a")
+    turns(bridge)
+    assert robot.goals == []
+    assert not (lab.folder / "healthy").exists()
+    robot.there = True
+    until(bridge, lambda: robot.goals)
+    assert (lab.folder / "healthy").exists()
+
+
+def test_old_commands_are_not_followed(lab: Lab) -> None:
+    robot = Robot()
+    lab.write('{"action": "navigate", "target": "zone_b", "id": "a"}', entry="1000-1")
+    lab.give("zone_c", "b")
+    bridge = lab.bridge(robot)
+    until(bridge, lambda: robot.goals)
+    assert robot.places == ["zone_c"]
+    assert lab.outcomes() == [("a", "expired")]
+    assert lab.told[0]["reason"] == "was given more than 300 s ago"
+
+
+def test_a_stop_of_any_age_counts(lab: Lab) -> None:
+    robot = Robot()
+    lab.write('{"action": "stop", "id": "s"}', entry="1000-1")
+    until(lab.bridge(robot), lambda: ("s", "done") in lab.outcomes())
+    assert robot.cancels == 1
+
+
+def test_what_was_cut_off_the_stream_is_told(lab: Lab) -> None:
+    crashed = Robot()
+    lab.give("zone_b", "a")
+    until(lab.bridge(crashed), lambda: crashed.goals)
+    lab.redis.xtrim("robot_commands:stream", maxlen=0)
+    robot = Robot()
+    until(lab.bridge(robot), lab.outcomes)
+    assert (robot.goals, lab.outcomes(), lab.pending()) == ([], [("", "malformed")], 0)
+
+
+def test_the_channel_is_heard_as_well(lab: Lab) -> None:
+    robot = Robot()
+    bridge = lab.bridge(robot)
+    turns(bridge)
+    # What others send, who know nothing of the stream.
+    lab.redis.publish("robot_commands", '{"action": "navigate", "target": "zone_b", "coordinates": {"x": 10, "y": 0}}')
+    until(bridge, lambda: robot.goals)
+    robot.end()
+    # What comes by the stream as well is taken from there.
+    lab.redis.publish("robot_commands", '{"action": "navigate", "target": "zone_c", "id": "c"}')
+    turns(bridge)
+    assert robot.places == ["zone_b"]
+    assert lab.outcomes() == [("", "done")]
+
+
+def test_a_stop_on_the_channel_alone_stops(lab: Lab) -> None:
+    robot = Robot()
+    bridge = lab.bridge(robot)
+    lab.give("zone_b", "a")
+    until(bridge, lambda: robot.goals)
+    lab.redis.publish("robot_commands", '{"action": "stop", "id": "s"}')
+    until(bridge, lambda: ("s", "done") in lab.outcomes())
+    assert lab.outcomes() == [("a", "stopped"), ("s", "done")]
+
+
+def test_status_tells_what_the_robot_does(lab: Lab) -> None:
+    robot = Robot()
+    bridge = lab.bridge(robot)
+    lab.give("zone_b", "a")
+    until(bridge, lambda: robot.goals)
+    lab.write('{"action": "status", "id": "q"}')
+    until(bridge, lambda: ("q", "done") in lab.outcomes())
+    assert lab.told[-1]["robot"] == {"state": "driving", "target": "zone_b", "waiting": 0}
+
+
+def test_a_wrong_password_is_no_end_and_shows_nowhere(lab: Lab, caplog: pytest.LogCaptureFixture) -> None:
+    bridge = lab.bridge(Robot(), redis_password="canary-wrong-11")
+    caplog.set_level("DEBUG")
+    turns(bridge)
+    assert "canary" not in caplog.text + json.dumps(fields_of(caplog.records))
+    assert PASSWORD not in caplog.text
+
+
+def test_many_commands_are_read_at_once(lab: Lab) -> None:
+    robot = Robot()
+    bridge = lab.bridge(robot)
+    for number in range(250):
+        lab.give("zone_b", f"a{number}")
+    lab.give(identifier="s")
+    started = time.monotonic()
+    until(bridge, lambda: ("s", "done") in lab.outcomes())
+    assert robot.goals == [], (
+        f"something started although a stop was there to be read ({time.monotonic() - started:g} s)"
+    )
+    assert lab.pending() == 0

@@ -1,0 +1,230 @@
+# Copyright (c) the digital_twin.robotics_lab maintainers
+# GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What the robot does next: pure decisions, the test tells the time."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from compose.ros2.bridge.commands import Command
+from compose.ros2.bridge.follower import Cancel, Effect, End, Follower, Job, Limits, Start
+
+A, B, C = (Job(Command(name, "navigate", name, (1.0, 2.0)), f"{number}-0", 0.0) for number, name in enumerate("ABC"))
+STOP = Job(Command("S", "stop"), "9-0", 0.0)
+SAID = Job(Command("S", "stop"), "", 0.0)
+
+
+class Story:
+    """One robot and its clock."""
+
+    def __init__(self, **limits: Any) -> None:
+        self.follower = Follower(Limits(**limits))
+        self.now = 0.0
+
+    def take(self, *jobs: Job) -> list[Effect]:
+        """Give commands and do what is due."""
+        return [*self.follower.take(jobs, self.now), *self.step()]
+
+    def step(self, seconds: float = 0.0, *, nav: bool = True, link: bool = True) -> list[Effect]:
+        """Let time pass and do what is due."""
+        self.now += seconds
+        return self.follower.step(self.now, nav=nav, link=link)
+
+    def ended(self, ticket: int, outcome: str = "done") -> list[Effect]:
+        """End a goal and do what is due."""
+        return [*self.follower.ended(ticket, outcome), *self.step()]
+
+    def halted(self, ticket: int) -> list[Effect]:
+        """Answer a cancellation and do what is due."""
+        self.follower.halted(ticket)
+        return self.step()
+
+
+def test_one_at_a_time_in_order() -> None:
+    story = Story()
+    assert story.take(A, B) == [Start(A, 1)]
+    assert story.step(5) == []
+    assert story.ended(1) == [End(A, "done"), Start(B, 2)]
+    assert story.follower.state == {"state": "driving", "target": "B", "waiting": 0}
+    assert story.ended(2, "failed") == [End(B, "failed")]
+    assert story.follower.state == {"state": "idle", "target": "", "waiting": 0}
+
+
+def test_stop_ends_what_is_done_and_what_waits_and_holds_the_rest_until_it_is_confirmed() -> None:
+    story = Story()
+    story.take(A, B)
+    assert story.take(STOP) == [End(B, "stopped"), Cancel(1)]
+    assert story.follower.state["state"] == "stopping"
+    assert story.take(C) == []
+    assert story.halted(1) == []
+    assert story.ended(1, "cancelled") == [End(A, "stopped"), End(STOP, "done"), Start(C, 2)]
+
+
+def test_stop_without_a_goal_cancels_all_the_same() -> None:
+    """Another process may have left one, as this one does when it crashes."""
+    story = Story()
+    assert story.take(STOP) == [Cancel(1)]
+    assert story.take(A) == []
+    assert story.halted(1) == [End(STOP, "done"), Start(A, 1)]
+
+
+def test_stop_in_the_same_breath_lets_nothing_start() -> None:
+    assert Story().take(A, B, STOP) == [End(A, "stopped"), End(B, "stopped"), Cancel(1)]
+
+
+def test_what_comes_after_a_stop_in_the_same_breath_starts_after_it() -> None:
+    story = Story()
+    assert story.take(A, STOP, B) == [End(A, "stopped"), Cancel(1)]
+    assert story.halted(1) == [End(STOP, "done"), Start(B, 1)]
+
+
+def test_arriving_just_before_the_cancellation_is_arriving() -> None:
+    story = Story()
+    story.take(A)
+    story.take(STOP)
+    story.follower.halted(1)
+    assert story.ended(1) == [End(A, "done"), End(STOP, "done")]
+
+
+def test_a_cancellation_that_is_not_confirmed_is_asked_for_again_and_again() -> None:
+    story = Story(again=1)
+    story.take(A)
+    assert story.take(STOP) == [Cancel(1)]
+    assert story.step(0.9) == []
+    assert story.step(0.1) == [Cancel(2)]
+    assert story.step(1) == [Cancel(3)]
+    assert story.follower.ended(1, "cancelled") == [End(A, "stopped")]
+    # The answer to any of them will do, as late as it may be.
+    assert story.halted(1) == [End(STOP, "done")]
+
+
+def test_the_answer_to_an_earlier_cancellation_says_nothing_of_a_later_stop() -> None:
+    story = Story(again=1)
+    assert story.take(STOP) == [Cancel(1)]
+    again = Job(Command("T", "stop"), "10-0", 0.0)
+    assert story.take(again) == [Cancel(2)]
+    assert story.halted(1) == []
+    assert story.halted(2) == [End(STOP, "done"), End(again, "done")]
+
+
+def test_a_cancellation_that_overtook_its_goal_is_repeated_when_the_goal_is_taken() -> None:
+    story = Story(again=100)
+    story.take(A)
+    assert story.take(STOP) == [Cancel(1)]
+    story.follower.halted(1)
+    story.follower.accepted(1, story.now)
+    assert story.step() == [Cancel(2)]
+    assert story.ended(1, "cancelled") == [End(A, "stopped"), End(STOP, "done")]
+
+
+def test_a_stop_comes_by_channel_and_stream_and_is_one() -> None:
+    story = Story()
+    story.take(A)
+    assert story.take(SAID) == [Cancel(1)]
+    story.ended(1, "cancelled")
+    # What was given before the stop, and is read after its copy, must not start.
+    assert story.take(B, STOP, C) == [End(B, "stopped"), Cancel(2)]
+    assert story.halted(2) == [End(SAID, "done"), End(STOP, "done"), Start(C, 2)]
+    # A copy that comes late says nothing of what was given since.
+    assert story.take(SAID) == [End(SAID, "duplicate")]
+
+
+def test_the_same_command_twice_is_followed_once() -> None:
+    story = Story()
+    twin = Job(A.command, "5-0", 0.0)
+    assert story.take(A, twin) == [End(twin, "duplicate"), Start(A, 1)]
+    assert story.take(twin) == [End(twin, "duplicate")]
+
+
+def test_commands_without_a_name_are_all_different() -> None:
+    story = Story()
+    first, second = (Job(Command("", "navigate", "A"), entry, 0.0) for entry in ("1-0", "2-0"))
+    assert story.take(first, second) == [Start(first, 1)]
+    assert story.ended(1) == [End(first, "done"), Start(second, 2)]
+
+
+def test_no_more_wait_than_may() -> None:
+    story = Story(waiting=1)
+    story.take(A)
+    assert story.take(B, C) == [End(C, "refused", "1 commands are waiting already")]
+    assert story.take(STOP) == [End(B, "stopped"), Cancel(1)]
+
+
+def test_old_commands_expire_wherever_they_wait() -> None:
+    story = Story(age=10)
+    story.now = 11
+    fresh = Job(C.command, "3-0", 5.0)
+    assert story.take(A, fresh) == [End(A, "expired", "was given more than 10 s ago"), Start(fresh, 1)]
+    late = Job(B.command, "4-0", 11.0)
+    assert story.take(late) == []
+    assert story.step(11) == [End(late, "expired", "was given more than 10 s ago")]
+    assert story.ended(1) == [End(fresh, "done")]
+
+
+def test_nothing_starts_without_nav2_or_redis() -> None:
+    story = Story()
+    story.follower.take([A], 0)
+    assert story.step(nav=False) == []
+    assert story.step(link=False) == []
+    assert story.step() == [Start(A, 1)]
+
+
+def test_a_goal_that_takes_too_long_is_cancelled_and_the_next_one_starts() -> None:
+    story = Story(goal=60)
+    story.take(A, B)
+    assert story.step(59) == []
+    assert story.step(1) == [Cancel(1)]
+    assert story.ended(1, "cancelled") == [End(A, "failed", "did not arrive within 60 s"), Start(B, 2)]
+    assert story.halted(1) == []
+
+
+def test_a_goal_that_somebody_else_cancels_is_over() -> None:
+    story = Story()
+    story.take(A, B)
+    assert story.ended(1, "cancelled") == [End(A, "cancelled", "somebody else cancelled it"), Start(B, 2)]
+
+
+def test_a_goal_dies_with_nav2_and_is_set_again_when_it_is_back() -> None:
+    story = Story(patience=10)
+    story.take(A, B)
+    assert story.step(9, nav=False) == []
+    assert story.step(1, nav=False) == []
+    assert story.follower.state == {"state": "idle", "target": "", "waiting": 2}
+    # What the dead one still had to say is of no interest.
+    assert story.ended(1, "failed") == [Start(A, 3)]
+
+
+def test_a_stop_ends_when_nav2_is_gone() -> None:
+    story = Story(patience=10, again=100)
+    story.take(A)
+    assert story.take(STOP) == [Cancel(1)]
+    story.follower.halted(1)
+    assert story.step(10, nav=False) == [End(A, "stopped"), End(STOP, "done")]
+
+
+def test_a_robot_that_cannot_be_stopped_any_more_stops_and_goes_on_when_it_can() -> None:
+    story = Story(patience=10, again=100)
+    story.take(A, B)
+    assert story.step(9, link=False) == []
+    assert story.step(1, link=False) == [Cancel(1)]
+    assert story.follower.ended(1, "cancelled") == []
+    assert story.step(1, link=False) == []
+    assert story.step() == [Start(A, 2)]
+
+
+def test_a_stop_that_comes_meanwhile_is_a_stop() -> None:
+    story = Story(patience=10, again=100)
+    story.take(A)
+    assert story.step(10, link=False) == [Cancel(1)]
+    assert story.take(STOP) == [Cancel(2)]
+    story.follower.halted(2)
+    assert story.ended(1, "cancelled") == [End(A, "stopped"), End(STOP, "done")]
+
+
+def test_status_and_what_is_in_hand() -> None:
+    story = Story()
+    status = Job(Command("Q", "status"), "7-0", 0.0)
+    assert story.take(A, B, status) == [End(status, "done"), Start(A, 1)]
+    story.take(STOP)
+    assert [story.follower.holds(entry) for entry in ("0-0", "1-0", "9-0", "7-0")] == [True, False, True, False]
