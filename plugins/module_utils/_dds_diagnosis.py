@@ -42,6 +42,7 @@ def diagnose(network: Network, seen: Seen) -> list[Finding]:
         *_find_other_settings(network, seen),
         *_find_ports(network, seen),
         *_find_peers(network, seen),
+        *_find_silence(network, seen),
         *_find_losses(network, seen),
     ]
 
@@ -133,6 +134,18 @@ def _find_peers(network: Network, seen: Seen) -> Iterator[Finding]:
                 f"peer {peer} cannot be reached",
                 f"the network says: {obstacle}",
                 f"look at ip route get {peer}, whether that host runs, and whether {PREFIX}peers has its address",
+            )
+
+
+def _find_silence(network: Network, seen: Seen) -> Iterator[Finding]:
+    """Find peers that nobody hears, though nothing is known to stand in the way."""
+    needed = ports.of_participants(network.domain_id, network.participants)
+    for peer in seen.silent:
+        if not seen.peers.get(peer):
+            yield Finding(
+                f"no participant of peer {peer} answers",
+                f"none runs there, a filter drops UDP {needed}, or its {PREFIX}peers does not have this host",
+                "run one there, let these ports through in both directions, and give all hosts the same list of peers",
             )
 
 

@@ -73,6 +73,7 @@ class Seen:
         receive_limit: The largest receive buffer that a socket may have, in bytes; None where it cannot be read.
         machine_id: By which Fast DDS tells hosts apart.
         peers: What stands in the way to each peer; empty where nothing is known to.
+        silent: Peers none of whose participants answered; empty where nobody listened.
     """
 
     processes: list[Process] = field(default_factory=list)
@@ -80,6 +81,7 @@ class Seen:
     receive_limit: int | None = None
     machine_id: str = ""
     peers: dict[str, str] = field(default_factory=dict)
+    silent: list[str] = field(default_factory=list)
 
 
 def parse_sockets(namespace: str, text: str) -> Iterator[Socket]:
@@ -163,6 +165,16 @@ def ask_peers(addresses: Iterable[str], port: int, seconds: float = 4.0) -> dict
             for probe in select.select(list(waiting), [], [], left)[0]:
                 obstacles[waiting.pop(probe)] = _name(probe.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR))
         return obstacles
+
+
+def is_own(address: str) -> bool:
+    """Tell whether an address is this host's."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+        try:
+            probe.bind((address, 0))
+        except OSError:
+            return False
+    return True
 
 
 def _try(probe: socket.socket, address: str, port: int) -> int:

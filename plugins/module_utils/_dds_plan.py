@@ -87,7 +87,12 @@ def used_ports(network: Network) -> dict[str, Any]:
 
 def environment(network: Network) -> dict[str, str]:
     """Return the environment of every process of ROS 2."""
-    found = {"RMW_IMPLEMENTATION": network.rmw, "ROS_DOMAIN_ID": str(network.domain_id)}
+    found = {
+        "RMW_IMPLEMENTATION": network.rmw,
+        "ROS_DOMAIN_ID": str(network.domain_id),
+        # Else ROS 2 adds what it takes for right, such as multicast, to what the configuration says.
+        "ROS_AUTOMATIC_DISCOVERY_RANGE": "SYSTEM_DEFAULT",
+    }
     if network.rmw == CYCLONE:
         found["CYCLONEDDS_URI"] = f"file://{network.directory}/cyclonedds-{network.cyclonedds_version}.xml"
     if network.rmw == FAST:

@@ -20,7 +20,7 @@ LARGEST_MESSAGE = 65500
 # What the headers of RTPS take before a fragment's data begin, and what may share a message with it.
 RTPS_HEADERS = 128
 
-FAST_PROFILES = "http://www.eprosima.com"
+FAST_PROFILES = "http://www.eprosima.com/XMLSchemas/fastRTPS_Profiles"
 FAST_PROFILE, FAST_TRANSPORT = "ros2_networking", "ros2_networking_udp"
 
 

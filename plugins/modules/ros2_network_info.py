@@ -22,6 +22,13 @@ options:
         P(digital_twin.robotics_lab.ros2_network_plan#filter) takes it.
     type: dict
     default: {}
+  participants:
+    description:
+      - Who answered while somebody listened in the domain, each with an C(address) such as C(udp/10.0.1.10:7410@1), as
+        Cyclone DDS writes it.
+      - Left out, nobody listened, and no peer is told to be silent.
+    type: list
+    elements: dict
 attributes:
   check_mode:
     description: Does the same, as it changes nothing.
@@ -96,7 +103,7 @@ from typing import Any
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.digital_twin.robotics_lab.plugins.module_utils import _dds_ports as ports
 from ansible_collections.digital_twin.robotics_lab.plugins.module_utils._dds_diagnosis import diagnose
-from ansible_collections.digital_twin.robotics_lab.plugins.module_utils._dds_host import Seen, read_host
+from ansible_collections.digital_twin.robotics_lab.plugins.module_utils._dds_host import Seen, is_own, read_host
 from ansible_collections.digital_twin.robotics_lab.plugins.module_utils._dds_request import Network, read
 
 
@@ -125,10 +132,20 @@ def present(network: Network, seen: Seen) -> dict[str, Any]:
     }
 
 
+def find_silent(network: Network, peers: list[str], participants: list[dict[str, Any]]) -> list[str]:
+    """Return the peers of which no participant answered."""
+    answered = " ".join(str(participant.get("address", "")) for participant in participants)
+    others = [peer for peer in peers if peer != network.external_address and not is_own(peer)]
+    return [peer for peer in others if f"/{peer}:" not in answered]
+
+
 def main() -> None:
     """Read and compare."""
     module = AnsibleModule(
-        argument_spec={"description": {"type": "dict", "default": {}}},
+        argument_spec={
+            "description": {"type": "dict", "default": {}},
+            "participants": {"type": "list", "elements": "dict"},
+        },
         supports_check_mode=True,
     )
     network, problems = read(module.params["description"])
@@ -136,6 +153,8 @@ def main() -> None:
         module.fail_json(msg="; ".join(map(str, problems)))
     peers = network.peers if network.discovery == "peers" else []
     seen = read_host(Path("/"), peers, ports.of_participant(network.domain_id, 0).first)
+    if module.params["participants"] is not None:
+        seen.silent = find_silent(network, peers, module.params["participants"])
     module.exit_json(changed=False, **present(network, seen))
 
 

@@ -20,7 +20,7 @@ CYCLONE, FAST, ZENOH = "rmw_cyclonedds_cpp", "rmw_fastrtps_cpp", "rmw_zenoh_cpp"
 PEERS: dict[str, Any] = {"discovery": "peers", "peers": ["10.0.1.10", "10.0.1.11"]}
 SERVER: dict[str, Any] = {"discovery": "discovery_server", "rmw": FAST, "discovery_servers": ["10.0.1.10"]}
 ROUTER: dict[str, Any] = {"discovery": "zenoh", "rmw": ZENOH, "zenoh_routers": ["10.0.1.10"]}
-SPACES = {"c": "https://cdds.io/config", "f": "http://www.eprosima.com"}
+SPACES = {"c": "https://cdds.io/config", "f": "http://www.eprosima.com/XMLSchemas/fastRTPS_Profiles"}
 
 
 def ask(**given: Any) -> dict[str, Any]:
@@ -200,7 +200,7 @@ def test_fast_asks_every_participant_of_a_peer() -> None:
     ],
 )
 def test_environment(given: dict[str, Any], expected: dict[str, str]) -> None:
-    assert plan(**given)["environment"] == expected
+    assert plan(**given)["environment"] == {**expected, "ROS_AUTOMATIC_DISCOVERY_RANGE": "SYSTEM_DEFAULT"}
 
 
 def test_zenoh_needs_one_tcp_port() -> None:

@@ -95,7 +95,16 @@ def test_nothing_is_wrong_where_nothing_is() -> None:
         (Seen(receive_limit=212992), {}, "a socket gets 212992 bytes, and asks for 33554432"),
         (Seen(counters={"RcvbufErrors": 7}), {}, "RcvbufErrors is 7 since this host started"),
         (Seen(counters={"ReasmFails": 5}), {}, "ReasmFails is 5 since this host started.*path_mtu"),
-        (Seen(peers={"10.0.1.11": "No route to host"}), {}, "peer 10.0.1.11 cannot be reached: .* No route to host"),
+        (
+            Seen(silent=["10.0.1.11"]),
+            {},
+            "no participant of peer 10.0.1.11 answers: .* drops UDP 7400",
+        ),
+        (
+            Seen(peers={"10.0.1.11": "No route to host"}, silent=["10.0.1.11"]),
+            {},
+            "peer 10.0.1.11 cannot be reached: .* No route to host",
+        ),
     ],
 )
 def test_what_is_wrong_is_told(seen: Seen, given: dict[str, Any], expected: str) -> None:
