@@ -54,6 +54,8 @@ class Image:
     wheels: tuple[str, ...] = ()
 
 
+# The Pythons of the hosts' releases: what holds a library of C is built for each.
+PYTHONS = ("3.11", "3.13")
 BASES = {"digital-twin/base:debian13": "trixie", "digital-twin/base:debian12": "bookworm"}
 
 
@@ -86,6 +88,8 @@ ARCHIVE = Image(
             {
                 f"nvidia-ml-py=={defaults('gpu_tuning')['gpu_tuning_binding_version']}",
                 *defaults("gpu_metrics")["gpu_metrics_packages"],
+                *defaults("ros2_networking")["ros2_networking_dds_packages"],
+                *defaults("ros2_networking")["ros2_networking_zenoh_packages"],
             }
         )
     ),
@@ -204,12 +208,13 @@ def ensure(client: DockerClient, image: Image) -> None:
         context = Path(scratch) / "context"
         shutil.copytree(image.folder, context)
         for wheel in image.wheels:
-            download(wheel, context / "wheels" / wheel.split("==")[0])
+            for python in PYTHONS:
+                download(wheel, python, context / "wheels" / wheel.split("==")[0])
         run_build(client, context, image.tag, content, arguments)
 
 
-def download(wheel: str, folder: Path) -> None:
-    """Fetch one Python package from wherever this machine's pip takes them.
+def download(wheel: str, python: str, folder: Path) -> None:
+    """Fetch one Python package for one version of Python from wherever this machine's pip takes them.
 
     :raises SandboxError: pip failed.
     """
@@ -222,6 +227,8 @@ def download(wheel: str, folder: Path) -> None:
             "--quiet",
             "--no-deps",
             "--only-binary=:all:",
+            "--python-version",
+            python,
             "--dest",
             str(folder),
             wheel,

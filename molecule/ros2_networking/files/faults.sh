@@ -1,0 +1,15 @@
+#!/bin/sh
+# A program of another domain and RMW at the ports of the participant with index 44, and a peer to which no way leads.
+set -eu
+
+ip route add unreachable 192.0.2.7
+systemd-run --unit=faulty --setenv=ROS_DOMAIN_ID=7 --setenv=RMW_IMPLEMENTATION=rmw_fastrtps_cpp --service-type=notify \
+  python3 -c '
+import os, socket, time
+probe = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+probe.bind(("", 17998))
+told = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+told.sendto(b"READY=1", os.environ["NOTIFY_SOCKET"])
+while True:
+    time.sleep(3600)
+'

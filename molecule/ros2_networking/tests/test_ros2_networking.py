@@ -1,0 +1,58 @@
+# Copyright (c) the digital_twin.robotics_lab maintainers
+# GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What a host has of role ros2_networking after a reboot, by its own tools."""
+
+from __future__ import annotations
+
+from typing import Any
+
+DIRECTORY = "/etc/ros2-networking"
+SYSCTL_FILE = "/etc/sysctl.d/99-zz-ros2-networking.conf"
+
+
+def test_the_kernel_kept_what_it_may(host: Any) -> None:
+    assert host.sysctl("net.ipv4.ipfrag_time") == 3
+    assert host.sysctl("net.ipv4.ipfrag_high_thresh") == 134217728
+
+
+def test_what_it_may_not_is_written_down(host: Any) -> None:
+    text = host.file(SYSCTL_FILE).content_string
+    assert "net.core.rmem_max = 33554432\n" in text
+    assert "net.core.wmem_max = 33554432\n" in text
+    assert "rmem_default" not in text
+
+
+def test_a_login_shell_has_the_environment(host: Any) -> None:
+    shown = dict(line.partition("=")[::2] for line in host.check_output("sh -lc env").splitlines())
+    assert shown["ROS_DOMAIN_ID"] == "42"
+    assert shown["RMW_IMPLEMENTATION"] == "rmw_cyclonedds_cpp"
+    assert shown["CYCLONEDDS_URI"] == f"file://{DIRECTORY}/cyclonedds-11.xml"
+
+
+def test_systemd_reads_the_same_file(host: Any) -> None:
+    command = (
+        f"systemd-run --quiet --pipe --wait --property=EnvironmentFile={DIRECTORY}/ros2.env printenv ROS_DOMAIN_ID"
+    )
+    assert host.check_output(command) == "42"
+
+
+def test_files_are_roots_and_everybodys_to_read(host: Any) -> None:
+    for name in ("ros2.env", "cyclonedds-0.10.xml", "cyclonedds-11.xml", "fastdds.xml"):
+        file = host.file(f"{DIRECTORY}/{name}")
+        assert (file.user, file.group, file.mode) == ("root", "root", 0o644)
+    # Of the mode that was left again.
+    assert not host.file(f"{DIRECTORY}/zenoh-router.json5").exists
+
+
+def test_units_of_modes_that_were_left_are_gone(host: Any) -> None:
+    assert host.check_output("systemctl list-unit-files --no-legend 'ros2-*'") == ""
+
+
+def test_nothing_is_left_to_the_kernel_to_put_together(host: Any) -> None:
+    names, values = [
+        line.split() for line in host.check_output("cat /proc/net/snmp").splitlines() if line.startswith("Ip:")
+    ]
+    counters = dict(zip(names, values, strict=True))
+    # A megabyte came from the other host just before, and no packet of it in pieces.
+    assert counters["ReasmReqds"] == "0"

@@ -1,0 +1,185 @@
+# Copyright (c) the digital_twin.robotics_lab maintainers
+# GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""Filter ros2_network_plan."""
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+name: ros2_network_plan
+short_description: Tell what follows from how ROS 2 hosts are to speak with one another
+version_added: 1.0.0
+author: The digital_twin.robotics_lab maintainers (@digital-twin)
+description:
+  - Tells the UDP ports, the configuration of Cyclone DDS, Fast DDS and Zenoh, the environment and kernel settings,
+    or why nothing can work like that. Asks nothing, changes nothing.
+  - The options are those of the role C(ros2_networking), whose README describes them, without their prefix.
+options:
+  _input:
+    description: How ROS 2 hosts are to speak with one another.
+    type: dict
+    required: true
+    suboptions:
+      domain_id:
+        description: The ROS domain, 0 to 101.
+        type: int
+        default: 0
+      rmw:
+        description: The implementation of RMW, V(rmw_cyclonedds_cpp), V(rmw_fastrtps_cpp) or V(rmw_zenoh_cpp).
+        type: str
+        default: rmw_cyclonedds_cpp
+      discovery:
+        description: How participants find one another, V(host), V(bridge), V(peers), V(discovery_server) or V(zenoh).
+        type: str
+        default: host
+      participants:
+        description: How many participants a host may have.
+        type: int
+        default: 45
+      firewall_ports:
+        description: UDP ports that a filter lets through, such as V(7400-7500); empty where nothing filters.
+        type: str
+        default: ""
+      path_mtu:
+        description: The largest packet in bytes that the path takes; 0 for what the mode implies.
+        type: int
+        default: 0
+      interface:
+        description: Name of the network interface; empty for the library's own choice, with V(host) for C(lo).
+        type: str
+        default: ""
+      multicast:
+        description: Whether discovery uses multicast; left out, only with V(bridge).
+        type: bool
+      peers:
+        description: IPv4 addresses of the hosts, the same list on each.
+        type: list
+        elements: str
+        default: []
+      external_address:
+        description: The IPv4 address by which others reach this host, where a router translates it.
+        type: str
+        default: ""
+      discovery_servers:
+        description: Addresses of Fast DDS discovery servers, each with or without a port.
+        type: list
+        elements: str
+        default: []
+      zenoh_routers:
+        description: Addresses of Zenoh routers, each with or without a port.
+        type: list
+        elements: str
+        default: []
+      receive_buffer:
+        description: What a socket may keep until somebody reads it, in bytes.
+        type: int
+        default: 33554432
+      send_buffer:
+        description: What a socket may keep until it is sent, in bytes.
+        type: int
+        default: 33554432
+      cyclonedds_version:
+        description: Which Cyclone DDS the environment is for, V(0.10) or V(11).
+        type: str
+        default: "0.10"
+      fragment_seconds:
+        description: How many seconds the kernel waits for the rest of a packet.
+        type: int
+        default: 3
+      fragment_memory:
+        description: How many bytes of incomplete packets the kernel keeps.
+        type: int
+        default: 134217728
+      netdev_max_backlog:
+        description: How many packets may wait for a processor; 0 leaves it as it is.
+        type: int
+        default: 0
+      default_receive_buffer:
+        description: What a socket gets that asks for nothing, in bytes; 0 leaves it as it is.
+        type: int
+        default: 0
+      directory:
+        description: Where the rendered files lie.
+        type: str
+        default: /etc/ros2-networking
+"""
+
+EXAMPLES = r"""
+- name: Tell which ports two hosts need between them
+  ansible.builtin.debug:
+    msg: "{{ ({'domain_id': 42, 'participants': 20} | digital_twin.robotics_lab.ros2_network_plan).ports.range }}"
+"""
+
+RETURN = r"""
+_value:
+  description: What follows.
+  type: dict
+  contains:
+    problems:
+      description: Why it cannot work, each one line; the others are empty unless this is.
+      type: list
+      elements: str
+      sample: ["ros2_networking_participants: 0 is too small; allowed: 1 to 120 on each host; do: count the processes"]
+    warnings:
+      description: What a user should know all the same, each one line.
+      type: list
+      elements: str
+      sample: []
+    ports:
+      description: >-
+        UDP ports. C(first) and C(last) are the domain's, C(needed_first), C(needed_last) and C(range) those that its
+        participants use, C(multicast_discovery) and C(multicast_data) those of multicast. C(participants_within) says
+        how many participants a host may have behind the filter, C(most_participants) in the domain.
+      type: dict
+      sample: {first: 7400, last: 7649, range: 7400-7499, participants_within: 45}
+    message:
+      description: In bytes, C(mtu) of the path, C(max_message_size) of a message, C(fragment_size) of its pieces.
+      type: dict
+      sample: {mtu: 1500, max_message_size: 1472, fragment_size: 1344}
+    cyclonedds:
+      description: The configuration of Cyclone DDS, by version.
+      type: dict
+      sample: {"0.10": "<CycloneDDS/>", "11": "<CycloneDDS/>"}
+    fastdds:
+      description: The profile of Fast DDS.
+      type: str
+      sample: <dds/>
+    zenoh:
+      description: The configuration of Zenoh, of a C(session) and of a C(router); empty with another RMW.
+      type: dict
+      sample: {session: "{}", router: "{}"}
+    environment:
+      description: The environment of every process of ROS 2.
+      type: dict
+      sample: {RMW_IMPLEMENTATION: rmw_cyclonedds_cpp, ROS_DOMAIN_ID: "0"}
+    kernel:
+      description: The kernel's settings, those that may be larger in C(at_least), the others in C(exactly).
+      type: dict
+      sample: {at_least: {net.core.rmem_max: 33554432}, exactly: {net.ipv4.ipfrag_time: 3}}
+    compose_sysctls:
+      description: What containers on a bridge network need as C(sysctls), since they take none over from their host.
+      type: dict
+      sample: {net.ipv4.ipfrag_time: "3"}
+    loopback_multicast:
+      description: Whether the loopback interface has to carry multicast.
+      type: bool
+      sample: false
+"""
+
+from typing import Any
+
+from ansible_collections.digital_twin.robotics_lab.plugins.module_utils._dds_plan import plan
+
+
+def ros2_network_plan(description: dict[str, Any]) -> dict[str, Any]:
+    """Return what follows from how ROS 2 hosts are to speak with one another."""
+    return plan(description)
+
+
+class FilterModule:
+    """The filters of this file."""
+
+    def filters(self) -> dict[str, Any]:
+        """Return them by name."""
+        return {"ros2_network_plan": ros2_network_plan}

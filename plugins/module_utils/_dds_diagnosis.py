@@ -1,0 +1,217 @@
+# Copyright (c) the digital_twin.robotics_lab maintainers
+# GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""What is wrong with a host's ROS 2 traffic: each finding as symptom, cause and remedy. Pure functions.
+
+This is a private module of the collection: it may change in any release.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from ansible_collections.digital_twin.robotics_lab.plugins.module_utils import _dds_ports as ports
+from ansible_collections.digital_twin.robotics_lab.plugins.module_utils._dds_host import Process, Seen
+from ansible_collections.digital_twin.robotics_lab.plugins.module_utils._dds_plan import environment
+from ansible_collections.digital_twin.robotics_lab.plugins.module_utils._dds_request import (
+    CYCLONE,
+    FAST,
+    PREFIX,
+    Network,
+)
+
+FIRST_DDS_PORT = ports.BASE
+PREVIOUS = "since this host started"
+
+
+@dataclass(frozen=True)
+class Finding:
+    """Something that is wrong."""
+
+    symptom: str
+    cause: str
+    remedy: str
+
+
+def diagnose(network: Network, seen: Seen) -> list[Finding]:
+    """Return what is wrong, the surest first."""
+    return [
+        *_find_other_settings(network, seen),
+        *_find_ports(network, seen),
+        *_find_peers(network, seen),
+        *_find_silence(network, seen),
+        *_find_losses(network, seen),
+    ]
+
+
+def _domains(process: Process) -> set[int]:
+    """Return the domains in whose ports a process listens."""
+    found = set()
+    for entry in process.sockets:
+        domain = (entry.port - FIRST_DDS_PORT) // ports.PORTS_OF_A_DOMAIN
+        if domain in range(ports.DOMAINS[1] + 1) and entry.port < ports.FIRST_EPHEMERAL:
+            found.add(domain)
+    return found
+
+
+def _find_other_settings(network: Network, seen: Seen) -> Iterator[Finding]:
+    """Find processes whose environment is not the declared one."""
+    declared = environment(network)
+    for process in seen.processes:
+        if not process.is_ros:
+            continue
+        domain = process.environment.get("ROS_DOMAIN_ID") or "0"
+        if domain != declared["ROS_DOMAIN_ID"]:
+            yield Finding(
+                f"{process} hears nobody of domain {network.domain_id}",
+                f"its ROS_DOMAIN_ID is {domain}, and {PREFIX}domain_id is {network.domain_id}",
+                f"start it with {network.directory}/ros2.env, or set {PREFIX}domain_id to {domain}",
+            )
+        rmw = process.environment.get("RMW_IMPLEMENTATION", "")
+        if rmw and rmw != network.rmw:
+            yield Finding(
+                f"{process} may hear others and not understand them",
+                f"its RMW_IMPLEMENTATION is {rmw}, and {PREFIX}rmw is {network.rmw}",
+                f"start it with {network.directory}/ros2.env, or set {PREFIX}rmw to {rmw} on every host",
+            )
+        uri = process.environment.get("CYCLONEDDS_URI", "")
+        if network.rmw == CYCLONE and rmw in ("", network.rmw) and network.directory not in uri:
+            yield Finding(
+                f"{process} loses large messages, or is not found by others",
+                f"its CYCLONEDDS_URI is {uri or 'not set'}, so that buffers, ports and peers are the library's own",
+                f"start it with {network.directory}/ros2.env",
+            )
+
+
+def _find_ports(network: Network, seen: Seen) -> Iterator[Finding]:
+    """Find processes that listen where nobody of their domain looks, or where a filter stands before them."""
+    allowed = ports.read_range(network.firewall_ports) if network.firewall_ports else None
+    for process in seen.processes:
+        domains = _domains(process)
+        elsewhere = bool(domains) and network.domain_id not in domains
+        # What its environment says, unless the program chose another domain by itself.
+        if process.is_ros and elsewhere and (process.environment.get("ROS_DOMAIN_ID") or "0") == str(network.domain_id):
+            yield Finding(
+                f"{process} hears nobody of domain {network.domain_id}",
+                f"it listens in the ports of domain {', '.join(map(str, sorted(domains)))}, which it chose by itself",
+                f"let the program take its domain from ROS_DOMAIN_ID, or set {PREFIX}domain_id",
+            )
+        if process.is_ros and not domains:
+            listening = ", ".join(str(entry.port) for entry in process.sockets)
+            yield Finding(
+                f"{process} is found by nobody who knows its host's address alone",
+                f"it listens at {listening}, random ports: it has no participant index",
+                "set ParticipantIndex to auto, as the rendered configuration does",
+            )
+        indices = {
+            index for entry in process.sockets if (index := ports.index_of(network.domain_id, entry.port)) is not None
+        }
+        for index in sorted(indices):
+            own = ports.of_participant(network.domain_id, index)
+            if allowed is not None and not allowed.first <= own.first <= own.last <= allowed.last:
+                yield Finding(
+                    f"{process} is discovered, and hears nothing from other hosts",
+                    f"its participant index is {index} with UDP {own}, and {PREFIX}firewall_ports is {allowed}",
+                    f"run {ports.participants_within(network.domain_id, allowed)} participants or less here, "
+                    f"or let {ports.of_participants(network.domain_id, index + 1)} through",
+                )
+            elif index >= network.participants:
+                yield Finding(
+                    f"{process} is not discovered by its peers",
+                    f"its participant index is {index}, and its peers ask for {network.participants} from 0 on",
+                    f"run less participants on this host, or raise {PREFIX}participants on every host",
+                )
+
+
+def _find_peers(network: Network, seen: Seen) -> Iterator[Finding]:
+    """Find peers that cannot be reached."""
+    for peer, obstacle in seen.peers.items():
+        if obstacle:
+            yield Finding(
+                f"peer {peer} cannot be reached",
+                f"the network says: {obstacle}",
+                f"look at ip route get {peer}, whether that host runs, and whether {PREFIX}peers has its address",
+            )
+
+
+def _find_silence(network: Network, seen: Seen) -> Iterator[Finding]:
+    """Find peers that nobody hears, though nothing is known to stand in the way."""
+    needed = ports.of_participants(network.domain_id, network.participants)
+    for peer in seen.silent:
+        if not seen.peers.get(peer):
+            yield Finding(
+                f"no participant of peer {peer} answers",
+                f"none runs there, a filter drops UDP {needed}, or its {PREFIX}peers does not have this host",
+                "run one there, let these ports through in both directions, and give all hosts the same list of peers",
+            )
+
+
+def _find_losses(network: Network, seen: Seen) -> Iterator[Finding]:
+    """Find packets that the kernel had to drop."""
+    for process in seen.processes:
+        for entry in process.sockets:
+            if entry.drops and (process.is_ros or ports.index_of(network.domain_id, entry.port) is not None):
+                yield Finding(
+                    f"{process} has lost {entry.drops} packets at UDP {entry.port}",
+                    "its receive buffer was full: it reads too slowly, or the buffer is too small for a burst",
+                    f"raise {PREFIX}receive_buffer, which is {network.receive_buffer}, or send less at once",
+                )
+    if seen.receive_limit is not None and seen.receive_limit < network.receive_buffer:
+        yield Finding(
+            f"a socket gets {seen.receive_limit} bytes, and asks for {network.receive_buffer}",
+            f"net.core.rmem_max is {seen.receive_limit}",
+            "apply the role to the machine whose kernel this is: in a container the setting cannot be changed",
+        )
+    if seen.counters.get("RcvbufErrors", 0):
+        yield Finding(
+            f"RcvbufErrors is {seen.counters['RcvbufErrors']} {PREVIOUS}",
+            "UDP sockets of this host had no room for that many packets",
+            f"see which: the column drops of /proc/net/udp; raise {PREFIX}receive_buffer where they are those of ROS 2",
+        )
+    if seen.counters.get("ReasmFails", 0):
+        yield Finding(
+            f"ReasmFails is {seen.counters['ReasmFails']} {PREVIOUS}",
+            "packets came in pieces, and some pieces did not come, or there was no room for them",
+            f"set {PREFIX}path_mtu to what the path takes, {network.mtu} now, so that no packet is split",
+        )
+
+
+def compare_hosts(hosts: Mapping[str, Mapping[str, Any]]) -> list[Finding]:
+    """Return what differs between hosts that are to hear one another: domain, RMW and mode of discovery.
+
+    Args:
+        hosts: By name, each host's `domain_id`, `rmw`, `discovery` and `machine_id`.
+    """
+    found = []
+    for option in ("domain_id", "rmw", "discovery"):
+        values: dict[str, list[str]] = {}
+        for name, host in hosts.items():
+            values.setdefault(str(host[option]), []).append(name)
+        if len(values) > 1:
+            told = "; ".join(f"{value} on {', '.join(names)}" for value, names in values.items())
+            most = max(values, key=lambda value: len(values[value]))
+            found.append(
+                Finding(
+                    "some hosts do not hear the others",
+                    f"{PREFIX}{option} is {told}",
+                    f"set {PREFIX}{option} to one value on all hosts, such as {most}, and apply the role",
+                )
+            )
+    # Fast DDS 3 takes hosts with one id for one host, and looks for shared memory between them.
+    owners: dict[str, list[str]] = {}
+    for name, host in hosts.items():
+        if host["rmw"] == FAST and host["machine_id"]:
+            owners.setdefault(str(host["machine_id"]), []).append(name)
+    found += [
+        Finding(
+            f"{', '.join(names)} do not hear one another",
+            "they have the same /etc/machine-id, by which Fast DDS tells hosts apart: copies of one disk",
+            "on all but one of them: rm /etc/machine-id, systemd-machine-id-setup, and a reboot",
+        )
+        for names in owners.values()
+        if len(names) > 1
+    ]
+    return found

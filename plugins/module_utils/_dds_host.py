@@ -1,0 +1,204 @@
+# Copyright (c) the digital_twin.robotics_lab maintainers
+# GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""What a host shows of its ROS 2 traffic: sockets, the processes behind them, and what the kernel had to drop.
+
+This is a private module of the collection: it may change in any release.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import select
+import socket
+import time
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+# What makes a process one of ROS 2, wherever it listens.
+MARKS = ("ROS_DOMAIN_ID", "RMW_IMPLEMENTATION", "ROS_DISTRO", "CYCLONEDDS_URI")
+# What of its environment matters here; nothing else of it is kept.
+TOLD = ("ROS_DOMAIN_ID", "RMW_IMPLEMENTATION", "CYCLONEDDS_URI")
+# By protocol, the counters of /proc/net/snmp.
+COUNTERS = {"Udp": ("InErrors", "RcvbufErrors"), "Ip": ("ReasmTimeout", "ReasmFails")}
+UNREACHABLE = (errno.EHOSTUNREACH, errno.ENETUNREACH, errno.EHOSTDOWN, errno.ENETDOWN)
+
+
+@dataclass(frozen=True)
+class Socket:
+    """A UDP socket that is bound to a port.
+
+    Attributes:
+        namespace: The network namespace that it is in.
+        inode: How processes refer to it.
+        drops: How many packets came for it and found no room.
+    """
+
+    namespace: str
+    inode: int
+    port: int
+    drops: int
+
+
+@dataclass(frozen=True)
+class Process:
+    """A process that has UDP sockets."""
+
+    pid: int
+    name: str
+    environment: Mapping[str, str]
+    sockets: tuple[Socket, ...]
+
+    @property
+    def is_ros(self) -> bool:
+        """Whether its environment is one for ROS 2."""
+        return any(name in self.environment for name in MARKS)
+
+    def __str__(self) -> str:
+        """Return how to find it."""
+        return f"{self.name} (process {self.pid})"
+
+
+@dataclass
+class Seen:
+    """What a host shows.
+
+    Attributes:
+        processes: Those with UDP sockets that are bound to a port.
+        counters: Counters of the kernel since it started, by name.
+        receive_limit: The largest receive buffer that a socket may have, in bytes; None where it cannot be read.
+        machine_id: By which Fast DDS tells hosts apart.
+        peers: What stands in the way to each peer; empty where nothing is known to.
+        silent: Peers none of whose participants answered; empty where nobody listened.
+    """
+
+    processes: list[Process] = field(default_factory=list)
+    counters: dict[str, int] = field(default_factory=dict)
+    receive_limit: int | None = None
+    machine_id: str = ""
+    peers: dict[str, str] = field(default_factory=dict)
+    silent: list[str] = field(default_factory=list)
+
+
+def parse_sockets(namespace: str, text: str) -> Iterator[Socket]:
+    """Return the sockets of /proc/net/udp."""
+    for line in text.splitlines()[1:]:
+        words = line.split()
+        if len(words) >= 13:
+            port = int(words[1].rpartition(":")[2], 16)
+            yield Socket(namespace, int(words[9]), port, int(words[12]))
+
+
+def parse_counters(text: str) -> dict[str, int]:
+    """Return the counters of /proc/net/snmp that tell of lost packets."""
+    names: dict[str, list[str]] = {}
+    found = {}
+    for line in text.splitlines():
+        protocol, _colon, rest = line.partition(":")
+        if protocol not in names:
+            names[protocol] = rest.split()
+            continue
+        values = dict(zip(names[protocol], rest.split(), strict=False))
+        found.update({name: int(values[name]) for name in COUNTERS.get(protocol, ()) if name in values})
+    return found
+
+
+def parse_environment(data: bytes) -> dict[str, str]:
+    """Return what of a process' environment matters here, and of the other marks only that they are there."""
+    entries = (entry.partition("=") for entry in data.decode("utf-8", errors="replace").split("\0"))
+    return {name: value if name in TOLD else "" for name, _equals, value in entries if name in MARKS}
+
+
+def read_processes(root: Path) -> list[Process]:
+    """Return the processes that have UDP sockets bound to ports, in every network namespace."""
+    sockets: dict[str, dict[int, Socket]] = {}
+    processes = []
+    for folder in sorted((root / "proc").glob("[0-9]*"), key=lambda path: int(path.name)):
+        # A process may end while it is looked at.
+        try:
+            namespace = str((folder / "ns/net").readlink())
+            if namespace not in sockets:
+                found = [
+                    entry
+                    for name in ("udp", "udp6")
+                    if (folder / "net" / name).exists()
+                    for entry in parse_sockets(namespace, (folder / "net" / name).read_text("ascii"))
+                ]
+                sockets[namespace] = {entry.inode: entry for entry in found}
+            inodes = read_inodes(folder)
+            own = tuple(sockets[namespace][inode] for inode in sorted(inodes & sockets[namespace].keys()))
+            if own:
+                name = (folder / "comm").read_text("utf-8", errors="replace").strip()
+                environment = parse_environment((folder / "environ").read_bytes())
+                processes.append(Process(int(folder.name), name, environment, own))
+        except OSError:
+            continue
+    return processes
+
+
+def read_inodes(folder: Path) -> set[int]:
+    """Return the inodes of a process' sockets."""
+    links: Iterable[str] = (str(path.readlink()) for path in (folder / "fd").iterdir() if path.is_symlink())
+    return {int(link[8:-1]) for link in links if link.startswith("socket:[")}
+
+
+def ask_peers(addresses: Iterable[str], port: int, seconds: float = 4.0) -> dict[str, str]:
+    """Send an empty packet to a port of each peer, and return what stands in the way; empty where nothing is known to.
+
+    A participant does not answer, and neither does a filter; but a network that knows no way says so. The time is what
+    Linux takes to find out that nobody has an address on the own link.
+    """
+    with contextlib.ExitStack() as stack:
+        obstacles, waiting = {}, {}
+        for address in addresses:
+            probe = stack.enter_context(socket.socket(socket.AF_INET, socket.SOCK_DGRAM))
+            probe.setblocking(False)
+            obstacles[address] = _name(_try(probe, address, port))
+            if not obstacles[address]:
+                waiting[probe] = address
+        until = time.monotonic() + seconds
+        while waiting and (left := until - time.monotonic()) > 0:
+            for probe in select.select(list(waiting), [], [], left)[0]:
+                obstacles[waiting.pop(probe)] = _name(probe.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR))
+        return obstacles
+
+
+def is_own(address: str) -> bool:
+    """Tell whether an address is this host's."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+        try:
+            probe.bind((address, 0))
+        except OSError:
+            return False
+    return True
+
+
+def _try(probe: socket.socket, address: str, port: int) -> int:
+    """Send an empty packet, and return the number of the error; 0 for none."""
+    try:
+        probe.connect((address, port))
+        probe.send(b"")
+    except OSError as error:
+        return error.errno or 0
+    return 0
+
+
+def _name(error: int) -> str:
+    """Return an error in words when it says that a host cannot be reached; a port where nobody listens is reached."""
+    return os.strerror(error) if error in UNREACHABLE else ""
+
+
+def read_host(root: Path, peers: Iterable[str], port: int) -> Seen:
+    """Return what the host shows, and what stands between it and its peers."""
+    limit, identity = root / "proc/sys/net/core/rmem_max", root / "etc/machine-id"
+    return Seen(
+        processes=read_processes(root),
+        counters=parse_counters((root / "proc/self/net/snmp").read_text("ascii")),
+        receive_limit=int(limit.read_text("ascii")) if limit.exists() else None,
+        machine_id=identity.read_text("ascii").strip() if identity.exists() else "",
+        peers=ask_peers(peers, port),
+    )

@@ -1,0 +1,37 @@
+# Copyright (c) the digital_twin.robotics_lab maintainers
+# GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""A router of Zenoh, for hosts that have none from ROS 2 or from Zenoh's own packages.
+
+A program of its own, with a configuration file as its only argument. Nothing of Ansible is imported here.
+
+This is a private module of the collection: it may change in any release.
+"""
+
+from __future__ import annotations
+
+import importlib
+import signal
+import sys
+from typing import Any
+
+
+def main() -> int:
+    """Route until told to stop, and return the exit status."""
+    zenoh: Any = importlib.import_module("zenoh")
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM, signal.SIGINT})
+    try:
+        session = zenoh.open(zenoh.Config.from_file(sys.argv[1]))
+    except zenoh.ZError as error:
+        sys.stderr.write(f"{error}\n")
+        return 1
+    sys.stdout.write(f"routing as {session.zid()}\n")
+    sys.stdout.flush()
+    signal.sigwait({signal.SIGTERM, signal.SIGINT})
+    session.close()
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

@@ -1,0 +1,162 @@
+#!/usr/bin/python
+# Copyright (c) the digital_twin.robotics_lab maintainers
+# GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""Ansible module that tells what is wrong with a host's ROS 2 traffic."""
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: ros2_network_info
+version_added: 1.0.0
+short_description: Tell what is wrong with a host's ROS 2 traffic
+description:
+  - Looks at the UDP sockets of all processes, in containers as well, at what the kernel had to drop, and at the way to
+    the peers, and compares it with how ROS 2 hosts are to speak with one another.
+  - Changes nothing, and sends nothing but one empty packet to each peer.
+options:
+  description:
+    description:
+      - How ROS 2 hosts are to speak with one another, as the filter
+        P(digital_twin.robotics_lab.ros2_network_plan#filter) takes it.
+    type: dict
+    default: {}
+  participants:
+    description:
+      - Who answered while somebody listened in the domain, each with an C(address) such as C(udp/10.0.1.10:7410@1), as
+        Cyclone DDS writes it.
+      - Left out, nobody listened, and no peer is told to be silent.
+    type: list
+    elements: dict
+attributes:
+  check_mode:
+    description: Does the same, as it changes nothing.
+    support: full
+  diff_mode:
+    description: Has nothing to show.
+    support: none
+  idempotent:
+    description: Changes nothing.
+    support: full
+notes:
+  - Needs root to see the sockets of other users' processes.
+seealso:
+  - plugin: digital_twin.robotics_lab.ros2_network_plan
+    plugin_type: filter
+author:
+  - The digital_twin.robotics_lab maintainers (@digital-twin)
+"""
+
+EXAMPLES = r"""
+- name: Look at a host of domain 42
+  digital_twin.robotics_lab.ros2_network_info:
+    description: {domain_id: 42, discovery: peers, peers: [10.0.1.10, 10.0.1.11]}
+  register: ros2
+
+- name: Say what is wrong
+  ansible.builtin.debug:
+    msg: "{{ item.symptom }}: {{ item.cause }}; do: {{ item.remedy }}"
+  loop: "{{ ros2.findings }}"
+"""
+
+RETURN = r"""
+findings:
+  description: What is wrong, each with its C(symptom), C(cause) and C(remedy).
+  returned: success
+  type: list
+  elements: dict
+  sample:
+    - symptom: listener (process 812) has lost 17 packets at UDP 7411
+      cause: "its receive buffer was full: it reads too slowly, or the buffer is too small for a burst"
+      remedy: raise ros2_networking_receive_buffer, which is 33554432, or send less at once
+processes:
+  description: >-
+    Processes of ROS 2 and those that listen in the ports of the domain, each with C(pid), C(name), its UDP C(ports),
+    the C(indices) of its participants, and the C(environment) as far as it is ROS 2's.
+  returned: success
+  type: list
+  elements: dict
+  sample: [{pid: 812, name: listener, ports: [7410, 7411], indices: [0], environment: {ROS_DOMAIN_ID: "0"}}]
+counters:
+  description: >-
+    Packets since the host started - C(RcvbufErrors) that a socket had no room for, C(ReasmFails) and C(ReasmTimeout)
+    that came in pieces and not whole, C(InErrors) that UDP dropped for any reason.
+  returned: success
+  type: dict
+  sample: {InErrors: 0, RcvbufErrors: 0, ReasmTimeout: 0, ReasmFails: 0}
+machine_id:
+  description: The host's C(/etc/machine-id), by which Fast DDS tells hosts apart.
+  returned: success
+  type: str
+  sample: 9b2f0c1d4e5f4a6b8c7d9e0f1a2b3c4d
+receive_limit:
+  description: The largest receive buffer in bytes that a socket may have; null where it cannot be read.
+  returned: success
+  type: int
+  sample: 33554432
+"""
+
+from pathlib import Path
+from typing import Any
+
+from ansible.module_utils.basic import AnsibleModule
+from ansible_collections.digital_twin.robotics_lab.plugins.module_utils import _dds_ports as ports
+from ansible_collections.digital_twin.robotics_lab.plugins.module_utils._dds_diagnosis import diagnose
+from ansible_collections.digital_twin.robotics_lab.plugins.module_utils._dds_host import Seen, is_own, read_host
+from ansible_collections.digital_twin.robotics_lab.plugins.module_utils._dds_request import Network, read
+
+
+def present(network: Network, seen: Seen) -> dict[str, Any]:
+    """Return what was seen as the module's result."""
+    processes = []
+    for process in seen.processes:
+        listening = sorted(entry.port for entry in process.sockets)
+        indices = {index for port in listening if (index := ports.index_of(network.domain_id, port)) is not None}
+        if process.is_ros or indices:
+            processes.append(
+                {
+                    "pid": process.pid,
+                    "name": process.name,
+                    "ports": listening,
+                    "indices": sorted(indices),
+                    "environment": dict(process.environment),
+                }
+            )
+    return {
+        "findings": [vars(finding) for finding in diagnose(network, seen)],
+        "processes": processes,
+        "counters": seen.counters,
+        "machine_id": seen.machine_id,
+        "receive_limit": seen.receive_limit,
+    }
+
+
+def find_silent(network: Network, peers: list[str], participants: list[dict[str, Any]]) -> list[str]:
+    """Return the peers of which no participant answered."""
+    answered = " ".join(str(participant.get("address", "")) for participant in participants)
+    others = [peer for peer in peers if peer != network.external_address and not is_own(peer)]
+    return [peer for peer in others if f"/{peer}:" not in answered]
+
+
+def main() -> None:
+    """Read and compare."""
+    module = AnsibleModule(
+        argument_spec={
+            "description": {"type": "dict", "default": {}},
+            "participants": {"type": "list", "elements": "dict"},
+        },
+        supports_check_mode=True,
+    )
+    network, problems = read(module.params["description"])
+    if problems:
+        module.fail_json(msg="; ".join(map(str, problems)))
+    peers = network.peers if network.discovery == "peers" else []
+    seen = read_host(Path("/"), peers, ports.of_participant(network.domain_id, 0).first)
+    if module.params["participants"] is not None:
+        seen.silent = find_silent(network, peers, module.params["participants"])
+    module.exit_json(changed=False, **present(network, seen))
+
+
+if __name__ == "__main__":
+    main()
