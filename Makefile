@@ -91,5 +91,6 @@ docs: setup ## Write docs/reference from the plugins and the roles' argument spe
 	python docs/generate.py
 
 .PHONY: bench
-bench: setup ## Time the lab's phases
+bench: tools ## Measure GPU metrics beside the guide's script, and time the lab's phases
+	python bench/gpu_metrics.py
 	python bench/phases.py

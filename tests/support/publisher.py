@@ -41,6 +41,7 @@ class Publisher:
         settings: fields of the service's settings, besides those that every test wants.
         environment: variables of the process, besides those of the simulated GPUs.
         nursery: what starts it, if that is to take no time.
+        python: what it runs in, without a nursery.
         starts: how often it was started.
     """
 
@@ -50,6 +51,7 @@ class Publisher:
     settings: dict[str, Any] = field(default_factory=dict)
     environment: dict[str, str] = field(default_factory=dict)
     nursery: Nursery | None = None
+    python: Path = Path(sys.executable)
     process: subprocess.Popen[str] | Child | None = None
     starts: int = 0
 
@@ -85,7 +87,7 @@ class Publisher:
             return
         with self.journal.open("ab") as output:
             self.process = subprocess.Popen(
-                [sys.executable, "-m", MODULE, str(file)],
+                [str(self.python), "-m", MODULE, str(file)],
                 env={**base_environment(), **environment},
                 stdout=output,
                 stderr=output,
