@@ -33,27 +33,15 @@ options:
     default: {}
   metrics:
     description:
-      - What to publish.
+      - What to publish, of C(GPUUtilization), C(GPUMemoryUsed), C(GPUMemoryUsedPercent), C(GPUMemoryUtilization),
+        C(GPUPowerDraw), C(GPUTemperature), C(GPUSMClock), C(GPUThrottled), C(GPUEncoderUtilization),
+        C(GPUDecoderUtilization), C(GPUECCErrorsCorrected), C(GPUECCErrorsUncorrected), C(GPURemappedRows) and
+        C(Heartbeat).
       - C(Heartbeat) has no dimension C(GpuIndex). It is 1 when every GPU answered, else 0.
       - With several GPUs C(GPUUtilization) is also published without C(GpuIndex), with the values of all of them, for
         an alarm that stops the instance, which can watch one metric only.
     type: list
     elements: str
-    choices:
-      - GPUUtilization
-      - GPUMemoryUsed
-      - GPUMemoryUsedPercent
-      - GPUMemoryUtilization
-      - GPUPowerDraw
-      - GPUTemperature
-      - GPUSMClock
-      - GPUThrottled
-      - GPUEncoderUtilization
-      - GPUDecoderUtilization
-      - GPUECCErrorsCorrected
-      - GPUECCErrorsUncorrected
-      - GPURemappedRows
-      - Heartbeat
     default:
       - GPUUtilization
       - GPUMemoryUsed
@@ -192,7 +180,7 @@ SPEC: dict[str, dict[str, Any]] = {
     "namespace": {"type": "str", "default": "DigitalTwin"},
     "instance_id": {"type": "str"},
     "dimensions": {"type": "dict", "default": {}},
-    "metrics": {"type": "list", "elements": "str", "choices": list(UNITS), "default": list(DEFAULT_METRICS)},
+    "metrics": {"type": "list", "elements": "str", "default": list(DEFAULT_METRICS)},
     "high_resolution": {"type": "bool", "default": False},
 }
 
@@ -238,6 +226,10 @@ def main() -> None:
     """Sample, and publish."""
     module = AnsibleAWSModule(argument_spec=SPEC, supports_check_mode=True)
     params = module.params
+    if unknown := [name for name in params["metrics"] if name not in UNITS]:
+        module.fail_json(
+            msg=f"metrics: {', '.join(unknown)} is none of them; allowed: {', '.join(UNITS)}; do: correct it"
+        )
     try:
         instance_id = params["instance_id"] or read_identity().instance_id
     except IdentityUnknownError as error:

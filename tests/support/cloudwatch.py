@@ -65,7 +65,7 @@ class CloudWatch:
         self.region = region
         self._front = Front("test", DomainDispatcherApplication(create_backend_app), hosts)
         self._server: BaseWSGIServer | None = None
-        self._thread = threading.Thread()
+        self._thread: threading.Thread | None = None
         self._port = 0
 
     def __enter__(self) -> Self:
@@ -97,7 +97,7 @@ class CloudWatch:
 
     def stop(self) -> None:
         """Refuse connections from now on; what was stored is kept."""
-        if self._server is not None:
+        if self._server is not None and self._thread is not None:
             self._server.shutdown()
             self._thread.join(timeout=10)
             self._server.server_close()

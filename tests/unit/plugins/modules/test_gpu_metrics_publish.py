@@ -84,3 +84,11 @@ def test_a_host_that_nobody_names_is_refused(host: Host, server: CloudWatch, mon
     assert result["failed"] is True
     assert result["msg"].startswith("instance_id: not set, and the metadata service at http://127.0.0.1:9 does not")
     assert server.calls() == []
+
+
+def test_a_metric_that_nobody_knows_is_refused(host: Host, server: CloudWatch) -> None:
+    host.set_up({"gpus": ["A10G"]})
+    result = publish(host, server, metrics=["Heartbeat", "GPUNoise"])
+    assert result["failed"] is True
+    assert result["msg"].startswith("metrics: GPUNoise is none of them; allowed: GPUUtilization, ")
+    assert server.calls() == []
