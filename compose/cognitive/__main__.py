@@ -15,7 +15,7 @@ from aiohttp import web
 from . import config, logs, places
 from .app import make_app
 
-# Long enough for a command whose meaning a language model is still working out.
+# Long enough for what a language model is given then, and for Redis after it.
 SHUTDOWN_SECONDS = 6.0
 
 

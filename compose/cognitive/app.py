@@ -22,6 +22,8 @@ from .intent import Intent, Refused
 from .places import Places
 
 LOG = logging.getLogger("cognitive")
+# How long a command that is being worked out may still take when the service is told to end.
+GRACE_SECONDS = 2.0
 MAX_BODY = 16 * 1024
 USAGE = "Send JSON: curl -H 'Content-Type: application/json' -d '{\"text\": \"move to zone b\"}' .../command"
 ROUTES = {
@@ -84,10 +86,16 @@ class Service:
             yield
         await self.bus.close()
 
+    async def hurry(self, _app: web.Application) -> None:
+        """Have the commands that are being worked out come to their end."""
+        if self._nim:
+            self._nim.hurry(GRACE_SECONDS)
+
     async def understand(self, text: str) -> Understood:
         """Return the command that a text asks for.
 
         :raises Refused: there is none that may be sent.
+        :raises nim.BusyError: too many are being worked out already.
         """
         plain = intent.immediate(text, self.places)
         if plain or self._nim is None:
@@ -171,6 +179,7 @@ def make_app(settings: Settings, places: Places) -> web.Application:
 
     app = web.Application(client_max_size=MAX_BODY, middlewares=[_errors(places)])
     app.cleanup_ctx.append(service.run)
+    app.on_shutdown.append(service.hurry)
     app.add_routes(
         [
             web.get("/", index),
@@ -224,6 +233,10 @@ def _errors(places: Places) -> Middleware:
         except Refused as refused:
             error = refused.code
             response = _failure(422, refused.code, str(refused), places=places.names)
+        except nim.BusyError as busy:
+            error = "busy"
+            response = _failure(503, error, f"The command was NOT sent: {busy}.")
+            response.headers["Retry-After"] = "1"
         except web.HTTPRequestEntityTooLarge:
             error = "body_too_large"
             response = _failure(413, error, f"The body is larger than {MAX_BODY} bytes.")

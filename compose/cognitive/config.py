@@ -24,12 +24,16 @@ class NimSettings:
     """Where and how to ask a NIM language model.
 
     :param url: base of its OpenAI-compatible API, ending in ``/v1``.
-    :param timeout: the longest one question may take, in seconds.
+    :param timeout: the longest one question may take, in seconds, with its waiting and all its tries.
+    :param concurrency: how many questions are asked at once.
+    :param queue: how many more may wait for their turn.
     """
 
     url: str
     model: str
     timeout: float
+    concurrency: int = 4
+    queue: int = 16
     api_key: str = field(default="", repr=False)
 
 
@@ -94,6 +98,8 @@ def _nim(given: Mapping[str, str]) -> NimSettings | None:
         url=url if parts.path.endswith("/v1") else f"{url}/v1",
         model=given.get("NIM_MODEL", "meta/llama-3.1-8b-instruct"),
         timeout=_seconds(given, "NIM_TIMEOUT", 5.0),
+        concurrency=_count(given, "NIM_CONCURRENCY", 4, least=1),
+        queue=_count(given, "NIM_QUEUE", 16, least=0),
         api_key=_secret(given, "NIM_API_KEY_FILE"),
     )
 
@@ -113,6 +119,13 @@ def _port(given: Mapping[str, str], name: str, default: int) -> int:
     value = given.get(name, str(default))
     if not value.isascii() or not value.isdigit() or not 1 <= int(value) <= 65535:
         raise ConfigError(f"{name} is {value!r}; allowed: 1 to 65535")
+    return int(value)
+
+
+def _count(given: Mapping[str, str], name: str, default: int, least: int) -> int:
+    value = given.get(name, str(default))
+    if not value.isascii() or not value.isdigit() or not least <= int(value) <= 1000:
+        raise ConfigError(f"{name} is {value!r}; allowed: {least} to 1000")
     return int(value)
 
 

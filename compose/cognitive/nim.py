@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import math
 import re
@@ -25,43 +26,117 @@ MIN_CONFIDENCE = 0.5
 FENCE = re.compile(r"^```(?:json)?\s*(.*?)\s*```$", re.DOTALL)
 
 
+TRIES = 3
+# What passes: too many requests, and a model that is being loaded or a proxy that does not reach it.
+PASSING = (429, 500, 502, 503, 504)
+# How long to wait before the second try, in seconds; twice as long before the third.
+PAUSE = 0.1
+
+
 class NimError(Exception):
     """The model gave no answer that can be used; the message says why, without secrets."""
 
 
+class BusyError(Exception):
+    """More questions are waiting than may."""
+
+
+class PassingError(NimError):
+    """It may work in a moment.
+
+    :ivar pause: how long the model asks to be left alone, in seconds.
+    """
+
+    def __init__(self, message: str, pause: float = 0.0) -> None:
+        """Remember how long to wait."""
+        super().__init__(message)
+        self.pause = pause
+
+
 class NimClient:
-    """One model behind one URL."""
+    """One model behind one URL, asked a few questions at a time."""
 
     def __init__(self, session: aiohttp.ClientSession, settings: NimSettings) -> None:
         """Keep the session, which the caller closes."""
         self._session = session
         self._settings = settings
+        self._turn = asyncio.Semaphore(settings.concurrency)
+        self._asking: set[asyncio.Timeout] = set()
+        self._ending = False
 
     async def ask(self, text: str, places: Places) -> Intent:
         """Return the command that the model reads from a text.
 
+        Waiting for one's turn, and for the next try, counts as time.
+
+        :raises BusyError: too many are waiting.
         :raises NimError: no answer in time, or none that can be used.
         :raises Refused: the model understood, but this is no command that may be sent.
         """
+        settings = self._settings
+        if len(self._asking) >= settings.concurrency + settings.queue:
+            raise BusyError(f"{len(self._asking)} commands are being worked out already; send it again in a moment")
+        try:
+            async with asyncio.timeout(settings.timeout) as limit:
+                self._asking.add(limit)
+                try:
+                    async with self._turn:
+                        body = await self._persist(question(text, settings.model, places), limit)
+                finally:
+                    self._asking.discard(limit)
+        except TimeoutError:
+            when = "before the service ended" if self._ending else f"within {settings.timeout:g} s"
+            raise NimError(f"NIM did not answer {when}") from None
+        return interpret(content(body), text, places)
+
+    def hurry(self, seconds: float) -> None:
+        """Give all questions that are being asked no more than this time, as the service ends."""
+        self._ending = True
+        latest = asyncio.get_running_loop().time() + seconds
+        for limit in self._asking:
+            if limit.expired():
+                continue
+            limit.reschedule(min(limit.when() or latest, latest))
+
+    async def _persist(self, asked: dict[str, object], limit: asyncio.Timeout) -> bytes:
+        """Try until there is an answer, a failure that does not pass, or no time for another try."""
+        pause = PAUSE
+        for _try in range(TRIES - 1):
+            try:
+                return await self._try(asked)
+            except PassingError as error:
+                pause = max(error.pause, pause)
+                if pause >= (limit.when() or 0.0) - asyncio.get_running_loop().time():
+                    raise
+            await asyncio.sleep(pause)
+            pause *= 2
+        return await self._try(asked)
+
+    async def _try(self, asked: dict[str, object]) -> bytes:
         settings = self._settings
         headers = {"Authorization": f"Bearer {settings.api_key}"} if settings.api_key else {}
         try:
             async with self._session.post(
                 f"{settings.url}/chat/completions",
-                json=question(text, settings.model, places),
+                json=asked,
                 headers=headers,
-                timeout=aiohttp.ClientTimeout(total=settings.timeout),
+                timeout=aiohttp.ClientTimeout(total=None),
                 # The key must not follow a redirection to another host.
                 allow_redirects=False,
             ) as response:
+                if response.status in PASSING:
+                    raise PassingError(f"NIM answered HTTP {response.status}", _pause(response))
                 if response.status != 200:
                     raise NimError(f"NIM answered HTTP {response.status}")
-                body = await _limited(response)
-        except TimeoutError:
-            raise NimError(f"NIM did not answer within {settings.timeout:g} s") from None
+                return await _limited(response)
         except aiohttp.ClientError as error:
-            raise NimError(f"NIM cannot be reached: {type(error).__name__}") from None
-        return interpret(content(body), text, places)
+            raise PassingError(f"NIM cannot be reached: {type(error).__name__}") from None
+
+
+def _pause(response: aiohttp.ClientResponse) -> float:
+    """Return how long an answer asks to be left alone; it may name a date instead, which is for longer than we wait."""
+    value = response.headers.get("Retry-After", "0")
+    return float(value) if value.isascii() and value.isdigit() else math.inf
 
 
 async def _limited(response: aiohttp.ClientResponse) -> bytes:
@@ -150,7 +225,7 @@ def _one_of(kind: type[Choice], value: object, name: str) -> Choice:
 
 
 def _confidence(value: object) -> float:
-    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value) or not 0 <= value <= 1:
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= 1:
         raise NimError(f"NIM's confidence is {value!r:.60}")
     return float(value)
 

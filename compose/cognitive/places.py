@@ -35,6 +35,9 @@ APOSTROPHES = "['\N{RIGHT SINGLE QUOTATION MARK}]"
 # Words that always stop the robot. A place of that name would take the word away from whoever shouts it.
 STOP_WORDS = ("stop", "halt", "freeze", "abort", "cancel", "pause", "wait", "emergency")
 
+# Beyond a thousand kilometres a map's coordinates are a mistake.
+FARTHEST = 1e6
+
 
 class PlacesError(ValueError):
     """The places cannot be used; the message names the place and what is wrong with it."""
@@ -76,7 +79,7 @@ def point(value: object) -> tuple[float, float] | None:
         return None
     x, y = value
     for number in (x, y):
-        if isinstance(number, bool) or not isinstance(number, int | float) or not math.isfinite(number):
+        if isinstance(number, bool) or not isinstance(number, int | float) or not -FARTHEST <= number <= FARTHEST:
             return None
     return float(x), float(y)
 

@@ -21,6 +21,7 @@ from nav2_msgs.action import NavigateToPose
 from nav2_msgs.msg import SpeedLimit
 from rclpy.action import ActionClient
 from rclpy.executors import ExternalShutdownException
+from std_srvs.srv import Trigger
 
 from . import config, logs
 from .bridge import Bridge
@@ -43,10 +44,22 @@ class Nav2:
         self._goals = ActionClient(node, NavigateToPose, ACTION)
         self._cancels = node.create_client(CancelGoal, f"{ACTION}/_action/cancel_goal")
         self._speed = node.create_publisher(SpeedLimit, "speed_limit", 1)
+        self._manager = node.create_client(Trigger, "lifecycle_manager/is_active")
+        self._active = False
+        self._asking = node.create_timer(1.0, self._ask)
 
     def ready(self) -> bool:
-        """Say whether goals are taken."""
-        return bool(self._goals.server_is_ready())
+        """Say whether goals are taken: while Nav2 starts, its action is there and refuses them."""
+        return self._active and bool(self._goals.server_is_ready())
+
+    def _ask(self) -> None:
+        if self._manager.service_is_ready():
+            self._manager.call_async(Trigger.Request()).add_done_callback(self._answered)
+        else:
+            self._active = False
+
+    def _answered(self, future: Any) -> None:
+        self._active = bool(future.result().success)
 
     def go(self, ticket: int, point: Point, speed: float) -> None:
         """Drive there."""

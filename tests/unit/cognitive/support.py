@@ -131,6 +131,16 @@ def once(opened: asyncio.Event, answer: Answer) -> Answer:
     return late
 
 
+def in_turn(*answers: Answer) -> Answer:
+    """Return an answer that is another one each time, and the last one from then on."""
+    left = list(answers)
+
+    async def next_one(request: web.Request) -> web.StreamResponse:
+        return await (left.pop(0) if len(left) > 1 else left[0])(request)
+
+    return next_one
+
+
 def raw(body: str, status: int = 200, headers: dict[str, str] | None = None) -> Answer:
     """Return an answer with this status and body."""
 
@@ -155,18 +165,30 @@ async def fake_nim(answer: Answer) -> AsyncIterator[FakeNim]:
         await server.close()
 
 
-def settings_for(redis: RedisServer, nim: FakeNim | None = None, nim_timeout: float = 30.0, **changes: Any) -> Settings:
+def settings_for(
+    redis: RedisServer,
+    nim: FakeNim | None = None,
+    nim_timeout: float = 30.0,
+    nim_at_once: int = 4,
+    nim_queue: int = 16,
+    **changes: Any,
+) -> Settings:
     """Return the settings of a service between a Redis and a language model; times are in seconds.
 
     They are long, so that a busy machine fails no test; a test of a time-out sets its own.
     """
+    model = (
+        NimSettings(nim.url, "test/model", nim_timeout, concurrency=nim_at_once, queue=nim_queue, api_key=API_KEY)
+        if nim
+        else None
+    )
     values: dict[str, Any] = {
         "places_file": ROOT / "compose" / "places.json",
         "redis_host": "127.0.0.1",
         "redis_port": redis.port,
         "redis_password": PASSWORD,
         "redis_timeout": 10.0,
-        "nim": NimSettings(nim.url, "test/model", timeout=nim_timeout, api_key=API_KEY) if nim else None,
+        "nim": model,
     }
     return Settings(**{**values, **changes})
 

@@ -22,6 +22,11 @@ BAD = {
     "url without scheme": ({"NIM_URL": "nim:8000"}, "NIM_URL must look like"),
     "url of a file": ({"NIM_URL": "file:///etc/passwd"}, "NIM_URL must look like"),
     "url with a bad port": ({"NIM_URL": "http://nim:99999"}, "NIM_URL must look like"),
+    "nim at once": (
+        {"NIM_URL": "http://nim:8000", "NIM_CONCURRENCY": "0"},
+        "NIM_CONCURRENCY is '0'; allowed: 1 to 1000",
+    ),
+    "nim queue": ({"NIM_URL": "http://nim:8000", "NIM_QUEUE": "-1"}, "NIM_QUEUE is '-1'; allowed: 0 to 1000"),
     "nim timeout": ({"NIM_URL": "http://nim:8000", "NIM_TIMEOUT": "3600"}, "NIM_TIMEOUT is '3600'"),
 }
 

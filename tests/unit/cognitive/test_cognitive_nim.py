@@ -16,6 +16,7 @@ from tests.unit.cognitive.support import (
     Answer,
     RedisServer,
     fake_nim,
+    in_turn,
     listening,
     once,
     raw,
@@ -97,6 +98,7 @@ FALLBACKS: dict[str, tuple[Answer, str]] = {
     "confidence is a text": (says({**GOOD, "confidence": "high"}), "confidence is 'high'"),
     "confidence out of range": (says({**GOOD, "confidence": 7}), "confidence is 7"),
     "not sure": (says({**GOOD, "confidence": 0.2}), "was not sure"),
+    "confidence is too large for a float": (says({**GOOD, "confidence": 10**400}), "confidence is 1000"),
     "endless": (raw("x" * 200_000), "more than 65536 bytes"),
 }
 
@@ -113,6 +115,85 @@ def test_keywords_do_when_the_model_does_not(
     logged = [getattr(record, "fields", {}) for record in caplog.records if record.getMessage() == "nim_fallback"]
     assert [why in fields["reason"] for fields in logged] == [True]
     assert API_KEY not in caplog.text + str(logged) + json.dumps(body)
+
+
+PASSING: dict[str, tuple[Answer, int]] = {
+    "once": (in_turn(raw("loading", 503), says(GOOD)), 2),
+    "twice": (in_turn(raw("sorry", 500), raw("", 429, {"Retry-After": "0"}), says(GOOD)), 3),
+    "a proxy": (in_turn(raw("", 502), says(GOOD)), 2),
+}
+
+
+@pytest.mark.parametrize(("answer", "times"), PASSING.values(), ids=PASSING)
+def test_what_passes_is_tried_again(redis: RedisServer, answer: Answer, times: int) -> None:
+    status, body, messages, asked = ask(redis, answer, "off you go")
+    assert (status, body["source"], len(messages), len(asked)) == (200, "nim", 1, times)
+    assert body["health"] == {"state": "ok"}
+
+
+LASTING: dict[str, tuple[Answer, int]] = {
+    "never any better": (raw("loading", 503), 3),
+    "not for a time-out": (raw("", 429, {"Retry-After": "60"}), 1),
+    "not for a date": (raw("", 503, {"Retry-After": "Wed, 25 Nov 2026 12:00:00 GMT"}), 1),
+    "a wrong key": (raw("", 401), 1),
+    "an unknown model": (raw("", 404), 1),
+    "nonsense": (says("zone b, I think"), 1),
+}
+
+
+@pytest.mark.parametrize(("answer", "times"), LASTING.values(), ids=LASTING)
+def test_what_does_not_pass_is_given_up(redis: RedisServer, answer: Answer, times: int) -> None:
+    status, body, messages, asked = ask(redis, answer, "move to zone b")
+    assert (status, body["source"], len(messages), len(asked)) == (200, "keywords", 1, times)
+
+
+def test_more_than_may_wait_are_refused_and_stop_is_not(redis: RedisServer) -> None:
+    async def scenario() -> None:
+        understood = asyncio.Event()
+        async with (
+            fake_nim(once(understood, says(GOOD))) as nim,
+            running(settings_for(redis, nim, nim_at_once=2, nim_queue=1)) as client,
+        ):
+
+            async def post(text: str) -> tuple[int, dict[str, Any], str | None]:
+                async with client.post("/command", json={"text": text}) as response:
+                    return response.status, await response.json(), response.headers.get("Retry-After")
+
+            posts = [asyncio.create_task(post("off you go")) for _number in range(5)]
+            # Two are asked and one waits until the door opens: the others are the first to be answered.
+            while len(refused := [task.result() for task in posts if task.done()]) < 2 or len(nim.asked) < 2:
+                await asyncio.sleep(0.01)
+            for status, body, later in refused:
+                assert (status, body["error"], body["published"], later) == (503, "busy", False, "1")
+                assert body["message"].startswith("The command was NOT sent: 3 commands are being worked out already")
+            assert (await post("where are you"))[0] == 200
+            assert len(nim.asked) == 2
+            understood.set()
+            statuses = [status for status, _body, _later in await asyncio.gather(*posts)]
+            assert sorted(statuses) == [200, 200, 200, 503, 503]
+            assert (await post("off you go"))[0] == 200
+            assert len(nim.asked) == 4
+
+    asyncio.run(scenario())
+
+
+def test_waiting_for_ones_turn_is_part_of_the_time(redis: RedisServer) -> None:
+    async def scenario() -> None:
+        never = asyncio.Event()
+        async with (
+            fake_nim(once(never, says(GOOD))) as nim,
+            running(settings_for(redis, nim, 0.5, nim_at_once=1)) as client,
+        ):
+
+            async def post() -> str:
+                async with client.post("/command", json={"text": "move to zone b"}) as response:
+                    return str((await response.json())["fallback"])
+
+            assert await asyncio.gather(*(post() for _number in range(4))) == ["NIM did not answer within 0.5 s"] * 4
+            assert len(nim.asked) == 1
+            never.set()
+
+    asyncio.run(scenario())
 
 
 def test_keywords_do_when_the_model_is_slow(redis: RedisServer) -> None:
@@ -149,6 +230,7 @@ REFUSED: dict[str, tuple[dict[str, Any], str]] = {
     "invented place": ({"target": "kitchen", "coordinates": [3, 4]}, "unknown_place"),
     "invented coordinates": ({"target": None, "coordinates": [3, 4]}, "unknown_place"),
     "coordinates of another shape": ({"target": None, "coordinates": {"lat": 10, "lon": 0}}, "unknown_place"),
+    "coordinates that are too large for a float": ({"target": None, "coordinates": [10**400, 0]}, "unknown_place"),
     "coordinates that are no numbers": ({"target": None, "coordinates": ["10", None]}, "unknown_place"),
     "nowhere": ({"target": None, "coordinates": None}, "unknown_place"),
     "target is an object": ({"target": {"name": "zone_b"}}, "unknown_place"),

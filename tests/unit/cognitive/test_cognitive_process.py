@@ -112,6 +112,28 @@ def test_command_in_progress_is_finished_before_the_end(redis: RedisServer, tmp_
     asyncio.run(scenario())
 
 
+def test_command_that_the_model_does_not_answer_is_finished_by_keywords_before_the_end(
+    redis: RedisServer, tmp_path: Path
+) -> None:
+    async def scenario() -> None:
+        never = asyncio.Event()
+        async with fake_nim(once(never, says({}))) as nim:
+            settings = {**environment(tmp_path, redis, port := free_port(), nim.url), "NIM_TIMEOUT": "60"}
+            with started(settings) as process:
+                body = {"text": "move to zone b"}
+                asking = asyncio.create_task(asyncio.to_thread(http, port, "POST", "/command", body))
+                while not nim.asked:
+                    await asyncio.sleep(0.01)
+                process.send_signal(signal.SIGTERM)
+                status, reply = await asking
+                assert (status, reply["published"], reply["source"]) == (200, True, "keywords")
+                assert reply["fallback"] == "NIM did not answer before the service ended"
+                assert await asyncio.to_thread(process.wait, 60) == 0
+            never.set()
+
+    asyncio.run(scenario())
+
+
 @pytest.mark.parametrize(
     ("variable", "value", "message"),
     [
