@@ -85,10 +85,10 @@ class Seen:
 
 
 def parse_sockets(namespace: str, text: str) -> Iterator[Socket]:
-    """Return the sockets of /proc/net/udp."""
+    """Return the sockets of /proc/net/udp that listen; those of clients, such as DNS', have an address of another."""
     for line in text.splitlines()[1:]:
         words = line.split()
-        if len(words) >= 13:
+        if len(words) >= 13 and words[2].endswith(":0000"):
             port = int(words[1].rpartition(":")[2], 16)
             yield Socket(namespace, int(words[9]), port, int(words[12]))
 
