@@ -10,7 +10,7 @@ import pytest
 from tests.support.project import ROOT
 
 # Folder below tests/, and the marker that selects it: `pytest -m unit`. The order is the order of cost.
-STAGES = {"gates": "gate", "unit": "unit", "molecule": "molecule", "e2e": "e2e"}
+STAGES = {"gates": "gate", "unit": "unit", "dds": "dds", "molecule": "molecule", "e2e": "e2e"}
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
