@@ -29,7 +29,9 @@ setup: .venv/.ready ## Make .venv from the pinned requirements
 
 .PHONY: lock
 lock: setup ## Pin requirements.in anew, for every Python from 3.11
-	uv pip compile --quiet --universal --python-version 3.11 --no-annotate --no-header --upgrade requirements.in -o requirements.txt
+	for input in requirements.in tests/dds/ros2.in; do
+	  uv pip compile --quiet --universal --python-version 3.11 --no-annotate --no-header --upgrade $$input -o $${input%.in}.txt
+	done
 
 .PHONY: sandbox
 sandbox: setup ## From nothing to a running, verified lab on this machine
@@ -56,7 +58,7 @@ tools: setup
 # An engine that the tests had to start is stopped again; the last line stays pytest's summary.
 TEST := pytest --numprocesses $(WORKERS) --dist loadgroup --no-loadscope-reorder
 .PHONY: test
-test: tools ## Lint, unit, every molecule scenario, end to end
+test: tools ## Lint, unit, real DDS, every molecule scenario, end to end
 	status=0
 	$(TEST) || status=$$?
 	python -m sandbox --state .cache/e2e down
@@ -78,6 +80,10 @@ lint: setup ## The tree itself: formats, types, Ansible's and the collection's o
 test-unit: tools ## Modules, the cognitive service, the sandbox's parts
 	pytest -m unit
 
+.PHONY: test-dds
+test-dds: tools ## Real DDS between network namespaces of this machine; needs root
+	pytest -m dds
+
 .PHONY: test-role
 test-role: tools ## One role's molecule scenario: make test-role ROLE=docker
 	pytest -m molecule -k "$(or $(ROLE),$(error ROLE is empty; one of: $(notdir $(wildcard roles/*))))"
@@ -94,3 +100,7 @@ docs: setup ## Write docs/reference from the plugins and the roles' argument spe
 bench: tools ## Measure GPU metrics beside the guide's script, and time the lab's phases
 	python bench/gpu_metrics.py
 	python bench/phases.py
+
+.PHONY: bench-dds
+bench-dds: tools ## Count the large samples that arrive, with and without role ros2_networking
+	python bench/dds.py

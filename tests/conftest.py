@@ -10,9 +10,9 @@ import pytest
 from tests.support.project import ROOT
 
 # Folder below tests/, and the marker that selects it: `pytest -m unit`. The order is the order of cost.
-STAGES = {"gates": "gate", "unit": "unit", "molecule": "molecule", "e2e": "e2e"}
+STAGES = {"gates": "gate", "unit": "unit", "dds": "dds", "molecule": "molecule", "e2e": "e2e"}
 # Of several workers (pytest-xdist) one runs all tests of such a stage, as they share what only one may use.
-ONE_AFTER_ANOTHER = {"e2e"}
+ONE_AFTER_ANOTHER = {"dds", "e2e"}
 # One runs all tests of a file, so that what they share is made once.
 FILE_AFTER_FILE = {"unit"}
 

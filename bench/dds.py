@@ -1,0 +1,90 @@
+# Copyright (c) the digital_twin.robotics_lab maintainers
+# GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""How many large samples arrive, with and without what role ros2_networking sets.
+
+Two hosts, which are network namespaces of this machine, exchange samples by Cyclone DDS over a path of 1500 bytes. The
+first table stops the subscriber, sends it 20 samples of 1 MB and lets it go on; the second loses 2 % of all packets
+while 300 samples of 64 kB are sent, 100 a second. Needs root, and gives back the kernel settings that it changes.
+"""
+
+from __future__ import annotations
+
+import sys
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+
+sys.path[:0] = [str(Path(__file__).resolve().parents[1]), str(Path(__file__).resolve().parents[1] / ".collections")]
+
+from tests.support.dds import (
+    COMMON_FRAGMENTS,
+    COMMON_RECEIVE_BUFFER,
+    GUIDE_RECEIVE_BUFFER,
+    LARGE_MESSAGES,
+    LOSS_SAMPLES,
+    STALL_SAMPLES,
+    cyclone,
+    file_uri,
+    find,
+    kernel_settings,
+    planned,
+    send_with_loss,
+    stall,
+)
+from tests.support.network import Network, machine_settings, why_impossible
+
+ROUNDS = 5
+
+
+def stalls(uri: str, kernel: Mapping[str, int]) -> str:
+    """Return how many samples of each round a process has got that stood still meanwhile."""
+    with Network(2) as network, machine_settings(kernel):
+        here, there = network.hosts
+        with cyclone(here, uri, reliable=False) as sender, cyclone(there, uri, reliable=False) as receiver:
+            find(sender, receiver)
+            return " ".join(f"{stall(sender, receiver):>3}" for _ in range(ROUNDS))
+
+
+def losses(uri: str, kernel: Mapping[str, int], *, reliable: bool) -> str:
+    """Return how many samples arrive over a path that loses packets, and how many of the second half."""
+    with Network(2) as network:
+        here, there = network.hosts
+        for name, value in kernel.items():
+            there.set_kernel(name, value)
+        with cyclone(here, uri, reliable=reliable) as sender, cyclone(there, uri, reliable=reliable) as receiver:
+            find(sender, receiver)
+            arrived, late = send_with_loss(sender, receiver, there)
+            return f"{arrived:>4} ({late:>3})"
+
+
+def main() -> None:
+    """Print both tables."""
+    reason = why_impossible()
+    if reason:
+        raise SystemExit(reason)
+    plan = planned(discovery="bridge")
+    with tempfile.TemporaryDirectory() as folder:
+        uri = file_uri(Path(folder), plan["cyclonedds"]["11"])
+        buffers = kernel_settings(plan, "net.core.")
+        print(f"a subscriber that stood still: samples of {STALL_SAMPLES}, {ROUNDS} times")
+        for name, configuration, kernel in (
+            ("as installed", "", {"net.core.rmem_max": COMMON_RECEIVE_BUFFER}),
+            ("kernel of the guide", "", {"net.core.rmem_max": GUIDE_RECEIVE_BUFFER}),
+            ("kernel of the role", "", buffers),
+            ("kernel and XML of the role", uri, buffers),
+        ):
+            print(f"  {name:<44}{stalls(configuration, kernel)}", flush=True)
+        print(f"2 % of packets lost: samples of {LOSS_SAMPLES} (of the second half), reliable and best effort")
+        for name, configuration, kernel in (
+            ("as installed", "", COMMON_FRAGMENTS),
+            ("messages of 65500 bytes", LARGE_MESSAGES, COMMON_FRAGMENTS),
+            ("messages of 65500 bytes, kernel of the role", LARGE_MESSAGES, kernel_settings(plan, "net.ipv4.")),
+            ("kernel and XML of the role", uri, kernel_settings(plan, "net.ipv4.")),
+        ):
+            counts = [losses(configuration, kernel, reliable=reliable) for reliable in (True, False)]
+            print(f"  {name:<44}{counts[0]:>12}{counts[1]:>12}", flush=True)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,145 @@
+# Copyright (c) the digital_twin.robotics_lab maintainers
+# GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Mode peers: hosts without multicast find one another through a filter that passes nothing but the computed ports."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import ExitStack
+from pathlib import Path
+from time import monotonic, sleep
+
+import pytest
+
+from tests.support.dds import cyclone, distribution_exchanges, file_uri, find, hears, planned, refused
+from tests.support.network import Host, Network, udp
+from tests.support.worker import Worker
+
+FILTER = "7400-7499"
+# Cyclone DDS 11 calls every 30 s, and forgets a listed peer that has not answered within 30 s unless told otherwise.
+LATE_SECONDS, CALL_SECONDS = 35, 40
+
+
+def at_index(xml: str, index: int) -> str:
+    """Return a configuration that takes the ports of one index, instead of the first ones that are free."""
+    automatic = "<ParticipantIndex>auto</ParticipantIndex>"
+    assert automatic in xml
+    return xml.replace(automatic, f"<ParticipantIndex>{index}</ParticipantIndex>")
+
+
+def test_hosts_exchange_data_through_the_filter(network: Network, tmp_path: Path) -> None:
+    plan = planned(discovery="peers", peers=network.addresses, firewall_ports=FILTER)
+    uri = file_uri(tmp_path, plan["cyclonedds"]["11"])
+    for host in network.hosts:
+        host.pass_only(udp(plan["ports"]["range"]))
+    here, there = network.hosts
+    with cyclone(here, uri) as one, cyclone(there, uri) as other:
+        find(one, other)
+        assert hears(other, one)
+        assert hears(one, other)
+
+
+def test_so_do_those_with_the_distributions_cyclone_dds(network: Network, tmp_path: Path) -> None:
+    plan = planned(discovery="peers", peers=network.addresses, firewall_ports=FILTER)
+    for host in network.hosts:
+        host.pass_only(udp(plan["ports"]["range"]))
+    here, there = network.hosts
+    assert distribution_exchanges(here, there, file_uri(tmp_path, plan["cyclonedds"]["0.10"]))
+
+
+def test_the_last_participant_of_the_filter_works_and_the_next_one_stays_silent(possible: None, tmp_path: Path) -> None:
+    with Network(3) as network:
+        plan = planned(discovery="peers", peers=network.addresses, firewall_ports=FILTER)
+        xml = plan["cyclonedds"]["11"]
+        last = plan["ports"]["participants_within"] - 1
+        assert last == 44
+        here, there, beyond = network.hosts
+        for host in (there, beyond):
+            host.pass_only(udp(plan["ports"]["range"]))
+        with (
+            cyclone(here, file_uri(tmp_path, xml)) as sender,
+            cyclone(there, file_uri(tmp_path, at_index(xml, last))) as inside,
+            cyclone(beyond, file_uri(tmp_path, at_index(xml, last + 1))) as outside,
+        ):
+            find(sender, inside)
+            assert hears(inside, sender)
+            assert not hears(outside, sender)
+            assert beyond.refused() > 0
+            beyond.pass_all()
+            there.pass_all()
+            find(sender, inside, outside)
+            assert hears(outside, sender)
+
+
+def test_more_participants_than_the_filter_passes_are_refused_beforehand() -> None:
+    (problem,) = refused(discovery="peers", peers=["10.77.0.1"], firewall_ports=FILTER, participants=46)
+    assert problem.startswith("ros2_networking_firewall_ports: ")
+    assert "ros2_networking_participants is 46" in problem
+
+
+def test_a_host_has_as_many_participants_as_planned_and_no_more(network: Network, tmp_path: Path) -> None:
+    plan = planned(discovery="peers", peers=network.addresses, participants=2)
+    uri = file_uri(tmp_path, plan["cyclonedds"]["11"])
+    here, _ = network.hosts
+    with cyclone(here, uri) as first, cyclone(here, uri) as second:
+        find(first, second)
+        assert here.udp_ports() == {7410, 7411, 7412, 7413}
+        with pytest.raises(AssertionError, match="Failed to find a free participant index"), cyclone(here, uri):
+            pass
+
+
+def test_domain_42_uses_its_own_ports(network: Network, tmp_path: Path) -> None:
+    plan = planned(discovery="peers", peers=network.addresses, domain_id=42, firewall_ports="17900-17999")
+    uri = file_uri(tmp_path, plan["cyclonedds"]["11"])
+    for host in network.hosts:
+        host.pass_only(udp(plan["ports"]["range"]))
+    here, there = network.hosts
+    with cyclone(here, uri, domain=42) as one, cyclone(there, uri, domain=42) as other:
+        find(one, other)
+        assert hears(other, one)
+        assert here.udp_ports() == {17910, 17911}
+    assert refused(discovery="peers", peers=network.addresses, domain_id=42, firewall_ports=FILTER)
+
+
+@pytest.fixture(scope="module")
+def waiting(possible: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Network, str, Worker, float]]:
+    """Return two hosts of which one has been looking for the other since the first test of this file."""
+    with ExitStack() as stack:
+        network = stack.enter_context(Network(2))
+        plan = planned(discovery="peers", peers=network.addresses, firewall_ports=FILTER)
+        uri = file_uri(tmp_path_factory.mktemp("late"), plan["cyclonedds"]["11"])
+        yield network, uri, stack.enter_context(cyclone(network.hosts[0], uri)), monotonic()
+
+
+@pytest.fixture(scope="module", autouse=True)
+def start_waiting(waiting: object) -> None:
+    """Let the early host wait while the other tests run."""
+
+
+def test_a_host_that_joins_late_is_found(waiting: tuple[Network, str, Worker, float]) -> None:
+    network, uri, early, since = waiting
+    sleep(max(0, since + LATE_SECONDS - monotonic()))
+    with cyclone(network.hosts[1], uri) as late:
+        find(early, late)
+        assert hears(late, early)
+        assert hears(early, late)
+
+
+@pytest.mark.full
+def test_a_late_host_that_lists_nobody_is_found_by_who_never_forgets_it(possible: None, tmp_path: Path) -> None:
+    forever = ' PruneDelay="inf"'
+    with ExitStack() as stack:
+        pairs: list[tuple[Worker, Host, str]] = []
+        for forgets in (False, True):
+            here, there = stack.enter_context(Network(2)).hosts
+            listed = planned(discovery="peers", peers=[here.address, there.address])["cyclonedds"]["11"]
+            alone = planned(discovery="peers", peers=[there.address])["cyclonedds"]["11"]
+            assert forever in listed
+            uri = file_uri(tmp_path, listed.replace(forever, "") if forgets else listed)
+            pairs.append((stack.enter_context(cyclone(here, uri)), there, file_uri(tmp_path, alone)))
+        sleep(LATE_SECONDS)
+        for early, there, uri in pairs:
+            stack.enter_context(cyclone(there, uri))
+            early.tell("find", seconds=CALL_SECONDS, count=1)
+        assert [early.answer()["peers"] for early, _, _ in pairs] == [1, 0]

@@ -1,0 +1,156 @@
+# Copyright (c) the digital_twin.robotics_lab maintainers
+# GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What role ros2_networking renders, put into files, and the nodes that run with it."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Mapping
+from hashlib import sha256
+from pathlib import Path
+from typing import Any
+
+from ansible_collections.digital_twin.robotics_lab.plugins.filter.ros2_network_plan import ros2_network_plan
+
+from tests.support.network import Host
+from tests.support.project import ROOT, clean_environment, run
+from tests.support.worker import Service, Worker
+
+# What every distribution's kernel gives a socket at most, up to Linux 6.17, and what the guide wants instead.
+COMMON_RECEIVE_BUFFER, GUIDE_RECEIVE_BUFFER = 212992, 2147483647
+COMMON_FRAGMENTS = {"net.ipv4.ipfrag_time": 30, "net.ipv4.ipfrag_high_thresh": 4 * 1024 * 1024}
+FIND_SECONDS = 25
+STALL_SAMPLES, STALL_BYTES = 20, 1_000_000
+LOSS_SAMPLES, LOSS_BYTES, LOSS_RATE, LOSS_SHARE = 300, 64_000, 100, 0.02
+# As is often advised for large messages, whatever the path carries.
+LARGE_MESSAGES = "<General><MaxMessageSize>65500B</MaxMessageSize><FragmentSize>65000B</FragmentSize></General>"
+
+ROS2_REQUIREMENTS = ROOT / "tests" / "dds" / "ros2.txt"
+ROS2 = ROOT / ".cache" / "ros2"
+INSTALL_SECONDS = 600
+
+
+def planned(**description: Any) -> dict[str, Any]:
+    """Return what the role makes of its variables, which are given without their prefix and must be good.
+
+    Raises:
+        AssertionError: the role would refuse them.
+    """
+    plan = ros2_network_plan(description)
+    assert not plan["problems"], plan["problems"]
+    return plan
+
+
+def refused(**description: Any) -> list[str]:
+    """Return why the role refuses variables."""
+    return list(ros2_network_plan(description)["problems"])
+
+
+def kernel_settings(plan: Mapping[str, Any], prefix: str) -> dict[str, int]:
+    """Return those of a plan's kernel settings whose names begin like that."""
+    settings = {**plan["kernel"]["at_least"], **plan["kernel"]["exactly"]}
+    return {name: value for name, value in settings.items() if name.startswith(prefix)}
+
+
+def file_uri(folder: Path, text: str) -> str:
+    """Put a configuration of Cyclone DDS into a file and return the URI that leads there."""
+    file = folder / f"{sha256(text.encode()).hexdigest()[:12]}.xml"
+    file.write_text(text, encoding="utf-8")
+    return file.as_uri()
+
+
+def cyclone(host: Host, uri: str, *, domain: int = 0, reliable: bool = True) -> Worker:
+    """Return a participant of Cyclone DDS 11 with this configuration, an empty one for the library's defaults."""
+    quality = "reliable" if reliable else "best_effort"
+    return Worker(host, "cyclone", str(domain), quality, environment={"CYCLONEDDS_URI": uri})
+
+
+def distribution_exchanges(sender: Host, receiver: Host, uri: str) -> bool:
+    """Say whether samples arrive between two hosts that have the distribution's Cyclone DDS, 0.10 in Debian."""
+    environment = {"CYCLONEDDS_URI": uri}
+    with Service(sender, ["ddsperf", "-D", "20", "pub", "20Hz", "size", "1k"], environment):
+        listen = ["ddsperf", "-D", "3", "-Q", "samples:20", "-Q", "minmatch:1", "sub"]
+        done = subprocess.run(
+            receiver.inside(*listen), env=clean_environment(environment), capture_output=True, timeout=30, check=False
+        )
+    return done.returncode == 0
+
+
+def stall(sender: Worker, receiver: Worker) -> int:
+    """Send large best-effort samples to a process that stands still, and return how many it gets once it goes on."""
+    receiver.stop()
+    try:
+        sender.ask("send", seconds=30, count=STALL_SAMPLES, size=STALL_BYTES)
+    finally:
+        receiver.go_on()
+    return len(receiver.ask("collect", seconds=10, count=STALL_SAMPLES)["numbers"])
+
+
+def send_with_loss(sender: Worker, receiver: Worker, host: Host) -> tuple[int, int]:
+    """Send samples at a steady rate while the host of the receiver loses packets.
+
+    Returns:
+        how many have arrived, and how many of the second half.
+    """
+    host.lose(LOSS_SHARE)
+    sender.tell("send", seconds=30, count=LOSS_SAMPLES, size=LOSS_BYTES, rate=LOSS_RATE)
+    numbers = receiver.ask("collect", seconds=30, count=LOSS_SAMPLES)["numbers"]
+    sender.answer()
+    return len(numbers), sum(number >= LOSS_SAMPLES // 2 for number in numbers)
+
+
+def find(*workers: Worker) -> None:
+    """Wait until each of two or more workers has found the others.
+
+    Raises:
+        AssertionError: one has not.
+    """
+    for worker in workers:
+        worker.tell("find", seconds=FIND_SECONDS, count=len(workers) - 1)
+    for worker in workers:
+        found = worker.answer()["peers"]
+        assert found == len(workers) - 1, f"{worker.name} has found {found} others"
+
+
+def hears(receiver: Worker, sender: Worker, count: int = 20) -> bool:
+    """Say whether every sample arrives that one sends to the other."""
+    sender.ask("send", seconds=10, count=count)
+    return len(receiver.ask("collect", seconds=10, count=count)["numbers"]) == count
+
+
+def zenoh_router(configuration: Path) -> list[str]:
+    """Return the command of the router that the role brings along."""
+    return [sys.executable, str(ROOT / "plugins" / "module_utils" / "_zenoh_router.py"), str(configuration)]
+
+
+def install_ros2() -> None:
+    """Make the environment with ROS 2 that the tests of Fast DDS run in, unless it is there."""
+    stamp = ROS2 / ".made-of"
+    wanted = f"{sys.version}\n{ROS2_REQUIREMENTS.read_text(encoding='utf-8')}"
+    if stamp.is_file() and stamp.read_text(encoding="utf-8") == wanted:
+        return
+    run(["uv", "venv", "--quiet", "--clear", "--python", sys.executable, str(ROS2)])
+    install = ["uv", "pip", "install", "--quiet", "--no-deps", "--python", str(ROS2 / "bin" / "python")]
+    run([*install, "-r", str(ROS2_REQUIREMENTS)], timeout=INSTALL_SECONDS)
+    stamp.write_text(wanted, encoding="utf-8")
+
+
+def ros2_environment(plan: Mapping[str, Any], folder: Path) -> dict[str, str]:
+    """Put the profile of Fast DDS where the plan's environment says, and return that environment for a node."""
+    (folder / "fastdds.xml").write_text(plan["fastdds"], encoding="utf-8")
+    return {**plan["environment"], "ROS_HOME": str(folder), "ROS_LOG_DIR": str(folder / "log")}
+
+
+def ros2_node(host: Host, environment: Mapping[str, str]) -> Worker:
+    """Return a node of ROS 2 with Fast DDS."""
+    return Worker(host, "ros2", environment=environment, python=ROS2 / "bin" / "python")
+
+
+def discovery_server(host: Host, port: int) -> tuple[list[str], dict[str, str]]:
+    """Return the command and the environment of Fast DDS's discovery server as ROS 2 brings it."""
+    site = next((ROS2 / "lib").glob("python3*/site-packages"))
+    libraries = [ROS2 / "lib", *sorted(site.glob("*.libs"))]
+    words = [str(ROS2 / "bin" / "fast-discovery-server"), "-i", "0", "-l", host.address, "-p", str(port)]
+    return words, {"LD_LIBRARY_PATH": ":".join(map(str, libraries))}

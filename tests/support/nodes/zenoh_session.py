@@ -1,0 +1,51 @@
+# Copyright (c) the digital_twin.robotics_lab maintainers
+# GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""A session of Zenoh, or a router: ``zenoh_session.py FILE`` with its configuration."""
+
+from __future__ import annotations
+
+import sys
+import threading
+from pathlib import Path
+
+import zenoh
+
+from tests.support.nodes.lines import serve
+
+KEY = "lab/samples"
+
+
+class Session:
+    """One session that sends and hears samples, though not its own."""
+
+    def __init__(self, configuration: Path) -> None:
+        self._lock = threading.Lock()
+        self._found: set[int] = set()
+        self._session = zenoh.open(zenoh.Config.from_json5(configuration.read_text(encoding="utf-8")))
+        self._me = str(self._session.info.zid())
+        self._subscriber = self._session.declare_subscriber(KEY, self._hear)
+
+    def peers(self) -> int:
+        """Return how many routers it is connected with."""
+        return len(list(self._session.info.routers_zid()))
+
+    def write(self, number: int, size: int) -> None:
+        """Send one sample."""
+        self._session.put(KEY, f"{self._me} {number} {'x' * size}")
+
+    def take(self) -> set[int]:
+        """Return the numbers that have arrived."""
+        with self._lock:
+            found, self._found = self._found, set()
+        return found
+
+    def _hear(self, sample: zenoh.Sample) -> None:
+        name, number, _ = sample.payload.to_string().split(" ")
+        if name != self._me:
+            with self._lock:
+                self._found.add(int(number))
+
+
+if __name__ == "__main__":
+    serve(lambda: Session(Path(sys.argv[1])))

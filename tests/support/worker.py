@@ -1,0 +1,169 @@
+# Copyright (c) the digital_twin.robotics_lab maintainers
+# GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""A process on a host that is told what to do line by line, and answers each line with one of JSON."""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import select
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+from tests.support.network import Host
+from tests.support.project import ROOT, clean_environment
+
+NODES = "tests.support.nodes"
+START_SECONDS = 30
+# A node bounds what it does by itself; this is for one that hangs.
+GRACE_SECONDS = 15
+
+
+class Worker:
+    """One process; a context manager, after which it has ended.
+
+    Args:
+        host: where it runs.
+        node: the name of a program in ``tests/support/nodes``.
+        arguments: of the program.
+        environment: variables to add.
+        python: the interpreter; the one that runs the tests unless another is named.
+    """
+
+    def __init__(
+        self,
+        host: Host,
+        node: str,
+        *arguments: str,
+        environment: Mapping[str, str] | None = None,
+        python: Path | None = None,
+    ) -> None:
+        self.name = f"{node} on {host.address}"
+        self._errors = io.FileIO(os.memfd_create("errors"), "r+")
+        self._unread = b""
+        self._process = subprocess.Popen(
+            host.inside(str(python or sys.executable), "-m", f"{NODES}.{node}", *arguments),
+            cwd=ROOT,
+            env=clean_environment(environment),
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=self._errors,
+            bufsize=0,
+        )
+
+    def __enter__(self) -> Worker:
+        """Wait until it has started.
+
+        Raises:
+            AssertionError: it did not.
+        """
+        try:
+            self.started = self._answer(START_SECONDS)
+        except BaseException:
+            self.close()
+            raise
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """End it."""
+        self.close()
+
+    def close(self) -> None:
+        """End it, whatever it does."""
+        self._process.kill()
+        self._process.wait()
+        for stream in (self._process.stdin, self._process.stdout, self._errors):
+            if stream:
+                stream.close()
+
+    def tell(self, do: str, *, seconds: float, **options: Any) -> None:
+        """Tell it what to do, and for how many seconds at most, without waiting for the answer."""
+        assert self._process.stdin
+        self._seconds = seconds
+        self._process.stdin.write(json.dumps({"do": do, "seconds": seconds, **options}).encode() + b"\n")
+
+    def answer(self) -> dict[str, Any]:
+        """Return the answer to what it was told.
+
+        Raises:
+            AssertionError: none came, or it is an error.
+        """
+        return self._answer(self._seconds + GRACE_SECONDS)
+
+    def ask(self, do: str, *, seconds: float, **options: Any) -> dict[str, Any]:
+        """Tell it what to do, for so many seconds at most, and return the answer."""
+        self.tell(do, seconds=seconds, **options)
+        return self.answer()
+
+    def stop(self) -> None:
+        """Take the processor from it; return once it stands."""
+        self._process.send_signal(signal.SIGSTOP)
+        os.waitid(os.P_PID, self._process.pid, os.WSTOPPED)
+
+    def go_on(self) -> None:
+        """Give it the processor back."""
+        self._process.send_signal(signal.SIGCONT)
+
+    def _answer(self, seconds: float) -> dict[str, Any]:
+        line = self._line(time.monotonic() + seconds)
+        assert line is not None, f"Waited {seconds:.0f} s for an answer of {self.name} in vain.\n{self._log()}"
+        answer = json.loads(line) if line else {"error": "ended"}
+        assert "error" not in answer, f"{self.name}: {answer['error']}\n{self._log()}"
+        return dict(answer)
+
+    def _line(self, deadline: float) -> bytes | None:
+        """Return the next line; nothing at the end of all lines, None at the deadline."""
+        assert self._process.stdout
+        while b"\n" not in self._unread:
+            if not select.select([self._process.stdout], [], [], max(0, deadline - time.monotonic()))[0]:
+                return None
+            more = os.read(self._process.stdout.fileno(), 65536)
+            if not more:
+                return b""
+            self._unread += more
+        line, self._unread = self._unread.split(b"\n", 1)
+        return line
+
+    def _log(self) -> str:
+        self._errors.seek(0)
+        return self._errors.read().decode(errors="replace")
+
+
+class Service:
+    """A program that serves on a host until it is closed.
+
+    Args:
+        host: where it runs.
+        words: the command.
+        environment: variables to add.
+    """
+
+    def __init__(self, host: Host, words: Sequence[str], environment: Mapping[str, str] | None = None) -> None:
+        self._process = subprocess.Popen(
+            host.inside(*words),
+            env=clean_environment(environment),
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+        )
+
+    def __enter__(self) -> Service:
+        """Return it; it is started already."""
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """End it."""
+        self._process.terminate()
+        self._process.wait()
