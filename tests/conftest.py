@@ -11,7 +11,7 @@ from tests.support.project import ROOT
 
 # Folder below tests/, and the marker that selects it: `pytest -m unit`. The order is the order of cost.
 STAGES = {"gates": "gate", "unit": "unit", "dds": "dds", "molecule": "molecule", "e2e": "e2e"}
-# Of several workers (pytest-xdist) one runs all tests of such a stage, as they share what only one may use.
+# Of several workers (pytest-xdist) one runs all that share a lab, or the settings of this machine's kernel.
 ONE_AFTER_ANOTHER = {"dds", "e2e"}
 # One runs all tests of a file, so that what they share is made once.
 FILE_AFTER_FILE = {"unit"}
@@ -42,7 +42,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         item.add_marker(STAGES[folder])
         rank[item.nodeid] = order.index(folder)
         if folder in ONE_AFTER_ANOTHER:
-            item.add_marker(pytest.mark.xdist_group(folder))
+            item.add_marker(pytest.mark.xdist_group("machine"))
         elif folder in FILE_AFTER_FILE:
             item.add_marker(pytest.mark.xdist_group(item.path.name))
     if not config.getoption("--full"):

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import sys
+from typing import Any
 
 import pytest
 
@@ -21,7 +22,12 @@ def images() -> None:
     run([sys.executable, "-m", "sandbox", "images"], timeout=SCENARIO_SECONDS)
 
 
-@pytest.mark.parametrize("scenario", [name for name in role_names() if (ROOT / "molecule" / name).is_dir()])
+def row(name: str) -> Any:
+    """Return a scenario as a parameter; one that reads the machine's kernel settings keeps away from what changes them."""
+    return pytest.param(name, marks=[pytest.mark.xdist_group("machine")] if name == "ros2_networking" else [])
+
+
+@pytest.mark.parametrize("scenario", [row(name) for name in role_names() if (ROOT / "molecule" / name).is_dir()])
 def test_scenario(scenario: str) -> None:
     # Scenarios may run side by side: each has a folder, and by it a network and containers, of its own.
     own = {
