@@ -40,28 +40,6 @@ def test_the_inventory_finds_the_hosts(lab: Cloud) -> None:
     assert {found["_meta"]["hostvars"][host]["ansible_host"] for host in HOSTS} == addresses
 
 
-def test_a_second_run_changes_nothing(lab: Cloud) -> None:
-    again = lab.playbook("site.yml").must_succeed()
-    assert set(HOSTS) <= set(again.recap)
-    assert again.changed == {}
-
-
-def test_only_the_drift_is_shown_and_mended(lab: Cloud) -> None:
-    ec2 = lab.client("ec2")
-    group = ec2.describe_security_groups(Filters=[{"Name": "tag:Name", "Values": [f"{NAME}-sg"]}])["SecurityGroups"][0]
-    before = group["IpPermissions"]
-    ec2.authorize_security_group_ingress(
-        GroupId=group["GroupId"], IpProtocol="tcp", FromPort=31337, ToPort=31337, CidrIp="198.51.100.0/24"
-    )
-    shown = lab.playbook("site.yml", "--check", "--diff").must_succeed()
-    assert shown.changed == {"localhost": 1}
-    assert "31337" in shown.output
-    mended = lab.playbook("site.yml").must_succeed()
-    assert mended.changed == {"localhost": 1}
-    after = ec2.describe_security_groups(GroupIds=[group["GroupId"]])["SecurityGroups"][0]["IpPermissions"]
-    assert sorted(map(json.dumps, after)) == sorted(map(json.dumps, before))
-
-
 def test_the_bootstrap_left_its_marks(lab: Cloud) -> None:
     assert on_host(lab, "test -s /var/log/user-data.log && cloud-init status") == "status: done"
     assert on_host(lab, "stat -c %U ~admin/.setup-complete") == "admin"
@@ -108,30 +86,29 @@ def test_the_lab_is_watched_and_each_host_publishes_under_its_own_name(lab: Clou
     assert told == [{"GpuIndex": "0"}] * len(ids)
 
 
-def test_hosts_stopped_by_an_alarm_or_through_the_api_come_back(lab: Cloud) -> None:
+def test_drift_is_shown_in_one_place_refused_in_another_and_all_of_it_is_mended(lab: Cloud) -> None:
     ec2 = lab.client("ec2")
-    ids = [inventory(lab)["_meta"]["hostvars"][host]["lab_instance_id"] for host in HOSTS]
-    idle = {"AlarmName": f"{HOSTS[0]}-gpu-idle", "StateValue": "ALARM", "StateReason": "nothing to do for an hour"}
-    lab.client("cloudwatch").set_alarm_state(**idle)
-    ec2.stop_instances(InstanceIds=ids[1:])
-    ec2.get_waiter("instance_stopped").wait(InstanceIds=ids, WaiterConfig={"Delay": 1, "MaxAttempts": 60})
-    assert not set(HOSTS) & set(inventory(lab)["_meta"]["hostvars"])
-    ec2.start_instances(InstanceIds=ids)
-    ec2.get_waiter("instance_running").wait(InstanceIds=ids, WaiterConfig={"Delay": 1, "MaxAttempts": 60})
-    assert set(HOSTS) <= set(inventory(lab)["_meta"]["hostvars"])
-    lab.playbook("playbooks/provision.yml").must_succeed()
-    lab.playbook("playbooks/verify.yml").must_succeed()
+    group = ec2.describe_security_groups(Filters=[{"Name": "tag:Name", "Values": [f"{NAME}-sg"]}])["SecurityGroups"][0]
+    before = group["IpPermissions"]
+    ec2.authorize_security_group_ingress(
+        GroupId=group["GroupId"], IpProtocol="tcp", FromPort=31337, ToPort=31337, CidrIp="198.51.100.0/24"
+    )
+    shown = lab.playbook("site.yml", "--check", "--diff").must_succeed()
+    assert shown.changed == {"localhost": 1}
+    assert "31337" in shown.output
 
-
-def test_a_broken_stack_fails_verify_loses_the_mark_and_is_repaired(lab: Cloud) -> None:
     on_host(lab, "docker stop $(docker ps -q --filter name=redis)")
     failed = lab.playbook("playbooks/verify.yml")
     assert failed.status == 2
     assert failed.recap[HOSTS[0]]["failed"] == 1
     assert failed.recap[HOSTS[1]]["failed"] == 0
     assert on_host(lab, "test ! -e ~admin/.setup-complete && echo gone") == "gone"
-    repaired = lab.playbook("site.yml").must_succeed()
-    assert set(repaired.changed) == {HOSTS[0]}
+
+    mended = lab.playbook("site.yml").must_succeed()
+    assert set(mended.changed) == {"localhost", HOSTS[0]}
+    assert mended.changed["localhost"] == 1
+    after = ec2.describe_security_groups(GroupIds=[group["GroupId"]])["SecurityGroups"][0]["IpPermissions"]
+    assert sorted(map(json.dumps, after)) == sorted(map(json.dumps, before))
     assert on_host(lab, "stat -c %U ~admin/.setup-complete") == "admin"
 
 
@@ -143,3 +120,19 @@ def test_status_says_what_runs(lab: Cloud) -> None:
         figures = r"\d+ % busy, \d+ MB used, \d+ % of the memory, \d+ W, \d+ °C"
         assert re.search(f"{host} GPU 0: {figures}", " ".join(said.output.split()))
     assert "running" in said.output
+
+
+def test_hosts_stopped_by_an_alarm_or_through_the_api_come_back_and_a_second_run_changes_nothing(lab: Cloud) -> None:
+    ec2 = lab.client("ec2")
+    ids = [inventory(lab)["_meta"]["hostvars"][host]["lab_instance_id"] for host in HOSTS]
+    idle = {"AlarmName": f"{HOSTS[0]}-gpu-idle", "StateValue": "ALARM", "StateReason": "nothing to do for an hour"}
+    lab.client("cloudwatch").set_alarm_state(**idle)
+    ec2.stop_instances(InstanceIds=ids[1:])
+    ec2.get_waiter("instance_stopped").wait(InstanceIds=ids, WaiterConfig={"Delay": 1, "MaxAttempts": 60})
+    assert not set(HOSTS) & set(inventory(lab)["_meta"]["hostvars"])
+    ec2.start_instances(InstanceIds=ids)
+    ec2.get_waiter("instance_running").wait(InstanceIds=ids, WaiterConfig={"Delay": 1, "MaxAttempts": 60})
+    assert set(HOSTS) <= set(inventory(lab)["_meta"]["hostvars"])
+    again = lab.playbook("site.yml").must_succeed()
+    assert set(HOSTS) <= set(again.recap)
+    assert again.changed == {}

@@ -23,7 +23,7 @@ def images() -> None:
 
 
 def row(name: str) -> Any:
-    """Return a scenario as a parameter; one that reads the machine's kernel settings keeps away from what changes them."""
+    """Return a scenario as a parameter; one that reads kernel settings of the machine runs when no test sets them."""
     return pytest.param(name, marks=[pytest.mark.xdist_group("machine")] if name == "ros2_networking" else [])
 
 
