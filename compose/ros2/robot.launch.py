@@ -31,6 +31,7 @@ def generate_launch_description() -> LaunchDescription:
     settings: list[object] = [given.get("NAV2_FILE", f"{FOLDER}/nav2.yaml"), clock]
     foxglove = {
         "port": 8765,
+        "address": given.get("FOXGLOVE_BRIDGE_ADDRESS", "127.0.0.1"),
         # Whoever reaches the port sees all; only with clientPublish and services does it steer as well.
         "capabilities": given.get("FOXGLOVE_CAPABILITIES", "connectionGraph,assets").split(","),
     }

@@ -28,6 +28,7 @@ class Settings:
     """Everything the bridge needs to know.
 
     Attributes:
+        redis_socket: path of Redis' socket, which goes before host and port; empty when there is none.
         redis_timeout: the longest one exchange with Redis may take, in seconds.
         wait: how long to wait for a command before looking at the robot again, in milliseconds.
         initial_pose: x, y (metres) and yaw (radians) at which the robot starts; None leaves that to somebody else.
@@ -37,6 +38,7 @@ class Settings:
     places_file: Path
     redis_host: str = "redis"
     redis_port: int = 6379
+    redis_socket: str = ""
     redis_password: str = field(default="", repr=False)
     redis_timeout: float = 2.0
     channel: str = "robot_commands"
@@ -61,6 +63,7 @@ def load(environment: Mapping[str, str]) -> Settings:
         places_file=Path(given.get("PLACES_FILE", "/etc/robot/places.json")),
         redis_host=given.get("REDIS_HOST", "redis"),
         redis_port=int(_number(given, "REDIS_PORT", 6379, 1, 65535)),
+        redis_socket=given.get("REDIS_SOCKET", ""),
         redis_password=_secret(given, "REDIS_PASSWORD_FILE"),
         redis_timeout=_number(given, "REDIS_TIMEOUT", 2.0, 0.1, 60),
         limits=Limits(
@@ -77,6 +80,7 @@ def connect(settings: Settings) -> Redis:
     return Redis(
         host=settings.redis_host,
         port=settings.redis_port,
+        unix_socket_path=settings.redis_socket or None,
         password=settings.redis_password or None,
         socket_timeout=settings.redis_timeout,
         socket_connect_timeout=settings.redis_timeout,

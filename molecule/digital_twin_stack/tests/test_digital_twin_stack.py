@@ -41,6 +41,15 @@ PLAYBOOK = """
 """
 
 
+PROFILES = {
+    "": {"redis", "cognitive"},
+    "nav": {"redis", "cognitive", "ros2", "foxglove"},
+    "sim": {"redis", "cognitive", "ros2", "foxglove", "isaac_sim"},
+    "voice": {"redis", "cognitive", "riva", "nim"},
+    "full": {"redis", "cognitive", "ros2", "foxglove", "isaac_sim", "riva", "nim"},
+}
+
+
 def container_of(host: Host, service: str) -> dict[str, Any]:
     """Return what Docker knows of a service's container."""
     identifier = host.check_output(f"{COMPOSE} ps --all --quiet {service}")
@@ -102,6 +111,15 @@ def test_a_command_arrives_exactly_as_listeners_expect_it(host: Host) -> None:
     message = json.dumps(json.dumps({**ZONE_B, "id": answer["id"]}))
     assert heard[1:] == [f'"message","robot_commands",{message}']
     assert json.loads(message) in host.check_output(f"{REDIS_CLI} --raw xrevrange robot_commands:stream + - count 1")
+
+
+@pytest.mark.parametrize(("profile", "wanted"), PROFILES.items(), ids=PROFILES)
+def test_compose_accepts_every_profile(host: Host, profile: str, wanted: set[str]) -> None:
+    project = json.loads(host.check_output(f"COMPOSE_PROFILES={profile} {COMPOSE} config --format json"))
+    assert set(project["services"]) == wanted
+    published = {name: service["ports"] for name, service in project["services"].items() if "ports" in service}
+    assert set(published) <= {"cognitive", "foxglove"}
+    assert {port["host_ip"] for ports in published.values() for port in ports} == {"127.0.0.1"}
 
 
 def test_redis_and_cognitive_are_out_of_reach_for_other_machines(host: Host) -> None:

@@ -60,6 +60,8 @@ class RedisServer:
         self._process: subprocess.Popen[bytes] | None = None
         secret = f"requirepass {password}\n" if password else ""
         keep = "appendonly yes\nappendfsync always\n" if kept else ""
+        self.socket = folder / "redis.sock"
+        keep += f"unixsocket {self.socket}\n"
         self._config.write_text(f'bind 127.0.0.1\nport {self.port}\ndir {folder}\nsave ""\n{keep}{secret}')
 
     def start(self) -> None:

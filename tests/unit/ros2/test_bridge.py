@@ -256,6 +256,13 @@ def test_the_channel_is_heard_as_well(lab: Lab) -> None:
     assert lab.outcomes() == [("", "done")]
 
 
+def test_redis_is_reached_by_its_socket(lab: Lab) -> None:
+    robot = Robot()
+    bridge = lab.bridge(robot, redis_host="192.0.2.1", redis_socket=str(lab.server.socket))
+    lab.give("zone_b", "a")
+    until(bridge, lambda: robot.goals)
+
+
 def test_a_stop_on_the_channel_alone_stops(lab: Lab) -> None:
     robot = Robot()
     bridge = lab.bridge(robot)

@@ -54,6 +54,21 @@ def test_needs_are_the_guides() -> None:
     assert [sum(column) for column in zip(*named, strict=True)] == [12 * 1024, 14 * 1024]
 
 
+def test_profiles_and_limits_are_those_of_the_stack() -> None:
+    stack = yaml.safe_load((Path(__file__).parents[4] / "compose" / "compose.yaml").read_text(encoding="utf-8"))[
+        "services"
+    ]
+    assert set(stack) == set(COMPONENTS)
+    for profile, services in PROFILES.items():
+        assert {name for name, service in stack.items() if profile in service.get("profiles", PROFILES)} == set(
+            services
+        )
+    limits = {name: service["mem_limit"] for name, service in stack.items() if "mem_limit" in service}
+    assert limits == {"redis": "256m", "cognitive": "256m", "ros2": "2g", "foxglove": "128m"}
+    for name, limit in limits.items():
+        assert COMPONENTS[name].ram[1] == int(limit[:-1]) * {"m": 1, "g": 1024}[limit[-1]]
+
+
 @pytest.mark.parametrize(("profile", "services"), PROFILES.items(), ids=PROFILES)
 def test_services(profile: str, services: tuple[str, ...]) -> None:
     assert fit(profile, BIG)["services"] == list(services)
