@@ -12,7 +12,9 @@ This is a private module of the collection: it may change in any release.
 from __future__ import annotations
 
 import importlib
+import os
 import signal
+import socket
 import sys
 from typing import Any
 
@@ -28,6 +30,10 @@ def main() -> int:
         return 1
     sys.stdout.write(f"routing as {session.zid()}\n")
     sys.stdout.flush()
+    # Whoever starts after this unit finds it listening.
+    if os.environ.get("NOTIFY_SOCKET"):
+        with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as service_manager:
+            service_manager.sendto(b"READY=1", os.environ["NOTIFY_SOCKET"].replace("@", "\0", 1))
     signal.sigwait({signal.SIGTERM, signal.SIGINT})
     session.close()
     return 0
