@@ -58,7 +58,7 @@ tools: setup
 
 # Side by side, since each of them waits much: for hosts to boot, for packages, for services.
 # An engine that the tests had to start is stopped again; the last line stays pytest's summary.
-TEST := pytest --numprocesses $(WORKERS) --dist loadgroup --no-loadscope-reorder
+TEST := pytest --numprocesses $(WORKERS) --no-loadscope-reorder --durations 20
 .PHONY: test
 test: tools ## Lint, unit, real DDS, every molecule scenario, end to end
 	status=0

@@ -5,16 +5,32 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
+from xdist.scheduler import LoadScopeScheduling
 
 from tests.support.project import ROOT
 
 # Folder below tests/, and the marker that selects it: `pytest -m unit`. The order is the order of cost.
 STAGES = {"gates": "gate", "unit": "unit", "dds": "dds", "molecule": "molecule", "e2e": "e2e"}
-# Of several workers (pytest-xdist) one runs all that share a lab, or the settings of this machine's kernel.
-ONE_AFTER_ANOTHER = {"dds", "e2e"}
-# One runs all tests of a file, so that what they share is made once.
-FILE_AFTER_FILE = {"unit"}
+# What shares a lab, or the settings of this machine's kernel: of several workers (pytest-xdist) one runs all of it.
+ONE_AFTER_ANOTHER = ("tests/dds/", "tests/e2e/", "tests/molecule/test_scenarios.py::test_scenario[ros2_networking]")
+
+
+def shared_by(nodeid: str) -> str:
+    """Return what a test has in common with those that the same worker runs."""
+    if nodeid.startswith(ONE_AFTER_ANOTHER):
+        return "machine"
+    # The tests of a file share what is made once.
+    return nodeid.partition("::")[0] if nodeid.startswith("tests/unit/") else nodeid
+
+
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    """Hand tests to workers, when there are several: one by one, but those together that share something."""
+    scheduler: Any = LoadScopeScheduling(config, log)
+    scheduler._split_scope = shared_by
+    return scheduler
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -22,8 +38,6 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--full", action="store_true", help="also run the tests that are marked full")
 
 
-# Before pytest-xdist reads the groups.
-@pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Mark and sort the tests, and leave out what is for the full run.
 
@@ -43,10 +57,6 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
             raise pytest.UsageError(f"{item.nodeid}: a test belongs into one of tests/{{{','.join(order)}}}/")
         item.add_marker(STAGES[folder])
         rank[item.nodeid] = order.index(folder)
-        if folder in ONE_AFTER_ANOTHER:
-            item.add_marker(pytest.mark.xdist_group("machine"))
-        elif folder in FILE_AFTER_FILE:
-            item.add_marker(pytest.mark.xdist_group(item.path.name))
     if not config.getoption("--full"):
         left_out = [item for item in items if item.get_closest_marker("full")]
         config.hook.pytest_deselected(items=left_out)

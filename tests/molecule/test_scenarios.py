@@ -6,7 +6,6 @@
 from __future__ import annotations
 
 import sys
-from typing import Any
 
 import pytest
 
@@ -22,12 +21,7 @@ def images() -> None:
     run([sys.executable, "-m", "sandbox", "images"], timeout=SCENARIO_SECONDS)
 
 
-def row(name: str) -> Any:
-    """Return a scenario as a parameter; one that reads kernel settings of the machine runs when no test sets them."""
-    return pytest.param(name, marks=[pytest.mark.xdist_group("machine")] if name == "ros2_networking" else [])
-
-
-@pytest.mark.parametrize("scenario", [row(name) for name in role_names() if (ROOT / "molecule" / name).is_dir()])
+@pytest.mark.parametrize("scenario", [name for name in role_names() if (ROOT / "molecule" / name).is_dir()])
 def test_scenario(scenario: str) -> None:
     # Scenarios may run side by side: each has a folder, and by it a network and containers, of its own.
     own = {
