@@ -43,7 +43,7 @@ def stalls(uri: str, kernel: Mapping[str, int]) -> str:
         here, there = network.hosts
         with cyclone(here, uri, reliable=False) as sender, cyclone(there, uri, reliable=False) as receiver:
             find(sender, receiver)
-            return " ".join(f"{stall(sender, receiver):>3}" for _ in range(ROUNDS))
+            return " ".join(f"{stall(sender, receiver):>3}" for _round in range(ROUNDS))
 
 
 def losses(uri: str, kernel: Mapping[str, int], *, reliable: bool) -> str:

@@ -49,7 +49,7 @@ def test_with_the_role_it_loses_nothing(network: Network, tmp_path: Path) -> Non
         cyclone(there, uri, reliable=False) as receiver,
     ):
         find(sender, receiver)
-        assert [stall(sender, receiver) for _ in range(5)] == [STALL_SAMPLES] * 5
+        assert [stall(sender, receiver) for _round in range(5)] == [STALL_SAMPLES] * 5
 
 
 def test_without_the_role_lost_packets_end_a_stream_of_large_messages(network: Network) -> None:
@@ -72,7 +72,7 @@ def test_with_the_roles_message_size_every_message_arrives_and_the_kernel_has_no
     here, there = network.hosts
     with cyclone(here, uri) as sender, cyclone(there, uri) as receiver:
         find(sender, receiver)
-        arrived, _ = send_with_loss(sender, receiver, there)
+        arrived, _lost = send_with_loss(sender, receiver, there)
     assert arrived == LOSS_SAMPLES
     assert here.counters()["Ip.FragCreates"] == 0
 
@@ -83,6 +83,6 @@ def test_with_the_roles_kernel_settings_even_messages_that_are_too_large_arrive(
         there.set_kernel(name, value)
     with cyclone(here, LARGE_MESSAGES) as sender, cyclone(there, LARGE_MESSAGES) as receiver:
         find(sender, receiver)
-        arrived, _ = send_with_loss(sender, receiver, there)
+        arrived, _lost = send_with_loss(sender, receiver, there)
     assert arrived == LOSS_SAMPLES
     assert here.counters()["Ip.FragCreates"] > 0

@@ -81,7 +81,7 @@ def test_more_participants_than_the_filter_passes_are_refused_beforehand() -> No
 def test_a_host_has_as_many_participants_as_planned_and_no_more(network: Network, tmp_path: Path) -> None:
     plan = planned(discovery="peers", peers=network.addresses, participants=2)
     uri = file_uri(tmp_path, plan["cyclonedds"]["11"])
-    here, _ = network.hosts
+    here, _there = network.hosts
     with cyclone(here, uri) as first, cyclone(here, uri) as second:
         find(first, second)
         assert here.udp_ports() == {7410, 7411, 7412, 7413}
@@ -142,4 +142,4 @@ def test_a_late_host_that_lists_nobody_is_found_by_who_never_forgets_it(possible
         for early, there, uri in pairs:
             stack.enter_context(cyclone(there, uri))
             early.tell("find", seconds=CALL_SECONDS, count=1)
-        assert [early.answer()["peers"] for early, _, _ in pairs] == [1, 0]
+        assert [early.answer()["peers"] for early, _late, _host in pairs] == [1, 0]

@@ -142,11 +142,11 @@ class Host:
 
     def udp_ports(self) -> set[int]:
         """Return the UDP ports on which this host listens on every address."""
-        return {port for address, port, _ in self._sockets("udp") if address == "00000000"}
+        return {port for address, port, _state in self._sockets("udp") if address == "00000000"}
 
     def tcp_ports(self) -> set[int]:
         """Return the TCP ports on which this host listens."""
-        return {port for _, port, state in self._sockets("tcp") if state == "0A"}
+        return {port for _address, port, state in self._sockets("tcp") if state == "0A"}
 
     def _sockets(self, protocol: str) -> list[tuple[str, int, str]]:
         """Return address, port and state of each socket, the first and the last as the kernel writes them."""

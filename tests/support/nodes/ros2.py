@@ -41,7 +41,7 @@ class Ros2:
         return found
 
     def _hear(self, message: Any) -> None:
-        name, number, _ = message.data.split(" ")
+        name, number, _padding = message.data.split(" ")
         if name != self._name:
             self._found.add(int(number))
 

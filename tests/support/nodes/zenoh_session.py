@@ -41,7 +41,7 @@ class Session:
         return found
 
     def _hear(self, sample: zenoh.Sample) -> None:
-        name, number, _ = sample.payload.to_string().split(" ")
+        name, number, _padding = sample.payload.to_string().split(" ")
         if name != self._me:
             with self._lock:
                 self._found.add(int(number))
