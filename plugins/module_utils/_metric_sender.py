@@ -105,6 +105,7 @@ class Sender(threading.Thread):
         self._identity: Identity | None = None
         self._failures = 0
         self._failing_since = 0.0
+        self._unreadable = ""
         self.statistics = Statistics()
         self.trouble = ""
 
@@ -157,7 +158,8 @@ class Sender(threading.Thread):
         tidy(keep=self.statistics.requests == 1)
         if self._failing_since:
             LOG.info("publishing again after %.0f s", time.monotonic() - self._failing_since)
-        self._failures, self._failing_since, self.trouble = 0, 0.0, ""
+        # What the disk does not give back is tried again with the next segment: no reason to keep that one waiting.
+        self._failures, self._failing_since, self.trouble = 0, 0.0, self._unreadable
         return True
 
     def _identify(self) -> None:
@@ -188,18 +190,34 @@ class Sender(threading.Thread):
         )
 
     def _next_parcel(self) -> Parcel | None:
-        """Return the newest of what waits, as much as one request may hold; None when nothing waits."""
+        """Return the newest of what can be read, as much as one request may hold; None when there is nothing."""
         parcel: Parcel | None = None
+        unreadable = ""
         for segment in self._spool.waiting():
-            more = self._unpack(segment)
+            try:
+                more = self._unpack(segment)
+            except LaterError as error:
+                unreadable = str(error)
+                continue
             if parcel is not None and not parcel.has_room_for(more):
                 break
             parcel = parcel + more if parcel is not None else more
+        if parcel is None:
+            if unreadable not in ("", self._unreadable):
+                LOG.warning("%s; it is kept until it can be read", unreadable)
+            self._unreadable = unreadable
         return parcel
 
     def _unpack(self, segment: Segment) -> Parcel:
-        """Return what of a segment is still to be sent."""
-        samples = self._spool.read(segment)
+        """Return what of a segment is still to be sent.
+
+        Raises:
+            LaterError: the disk does not give it back now.
+        """
+        try:
+            samples = self._spool.read(segment)
+        except OSError as error:
+            raise LaterError(f"segment {segment.number} cannot be read: {error.strerror or error}") from None
         dimensions = {"InstanceId": segment.instance_id or self.instance_id, **self._settings.dimensions}
         datums = datums_of(samples, self._settings.metrics, dimensions, high_resolution=self._settings.high_resolution)[
             segment.sent :

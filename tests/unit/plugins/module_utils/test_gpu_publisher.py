@@ -318,6 +318,22 @@ def test_a_segment_that_is_refused_takes_no_other_along(publisher: Publisher, se
     assert values(server)[:2] == [-3.0, -1.0]
 
 
+def test_a_segment_that_cannot_be_read_holds_up_no_other(publisher: Publisher, server: CloudWatch) -> None:
+    now = time.time()
+    stored(publisher, now - 300, now - 200, now - 100)
+    path = publisher.segments()[1]
+    away = path.rename(publisher.folder / "away")
+    path.mkdir()
+    publisher.start()
+    publisher.wait_for("segment 2 cannot be read: Is a directory; it is kept until it can be read")
+    assert values(server)[:2] == [-3.0, -1.0]
+    path.rmdir()
+    away.rename(path)
+    wait_until(lambda: -2.0 in values(server), what="the segment to arrive", seconds=SECONDS)
+    assert publisher.stop() == 0
+    assert publisher.segments() == []
+
+
 @pytest.mark.parametrize("seconds", [3600.0, pytest.param(-3600.0, marks=pytest.mark.full)])
 def test_a_clock_that_is_set_stops_nothing(publisher: Publisher, server: CloudWatch, seconds: float) -> None:
     publisher.settings["high_resolution"] = True
