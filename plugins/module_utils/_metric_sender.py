@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import gc
 import importlib
+import json
 import logging
 import random
 import threading
@@ -35,7 +36,10 @@ from ansible_collections.digital_twin.robotics_lab.plugins.module_utils._instanc
     IdentityUnknownError,
     read_identity,
 )
-from ansible_collections.digital_twin.robotics_lab.plugins.module_utils._metric_settings import Settings
+from ansible_collections.digital_twin.robotics_lab.plugins.module_utils._metric_settings import (
+    Settings,
+    SettingsError,
+)
 from ansible_collections.digital_twin.robotics_lab.plugins.module_utils._metric_spool import Segment, Spool
 
 LOG = logging.getLogger("gpu-metrics")
@@ -108,6 +112,8 @@ class Sender(threading.Thread):
         self._unreadable = ""
         self.statistics = Statistics()
         self.trouble = ""
+        # Why it has ended by itself: only other settings would help.
+        self.misled = ""
 
     @property
     def instance_id(self) -> str:
@@ -125,7 +131,18 @@ class Sender(threading.Thread):
         self.join(GOODBYE_SECONDS)
 
     def run(self) -> None:
-        """Send, wait, send again, until told to end."""
+        """Send, wait, send again, until told to end, or until the settings turn out to be none."""
+        try:
+            self._run()
+        except SettingsError as error:
+            self.misled = str(error)
+
+    def _run(self) -> None:
+        """Send, wait, send again, until told to end.
+
+        Raises:
+            SettingsError: botocore takes the region or the endpoint for none.
+        """
         while not self._ending.is_set():
             self._work.wait()
             self._work.clear()
@@ -169,25 +186,37 @@ class Sender(threading.Thread):
             LOG.info("this is %s in %s", self._identity.instance_id, self._identity.region)
 
     def _connect(self) -> Any:
-        """Return a client of CloudWatch that reads credentials as every AWS tool does, and tries each request once."""
+        """Return a client of CloudWatch that reads credentials as every AWS tool does, and tries each request once.
+
+        Raises:
+            SettingsError: botocore takes the region or the endpoint for none.
+        """
         # Of the client before.
         tidy()
         # Half of what the process needs, in memory and at its start: a host that does not know who it is does without.
         session: Any = importlib.import_module("botocore.session").Session()
         config: Any = importlib.import_module("botocore.config").Config
         region = self._settings.region or (self._identity.region if self._identity else "")
-        return session.create_client(
-            "cloudwatch",
-            region_name=region,
-            endpoint_url=self._settings.endpoint_url or None,
-            config=config(
-                connect_timeout=CONNECT_SECONDS,
-                read_timeout=READ_SECONDS,
-                retries={"total_max_attempts": 1},
-                # Below 10 KB botocore does not compress by itself.
-                request_min_compression_size_bytes=1,
-            ),
-        )
+        try:
+            return session.create_client(
+                "cloudwatch",
+                region_name=region,
+                endpoint_url=self._settings.endpoint_url or None,
+                config=config(
+                    connect_timeout=CONNECT_SECONDS,
+                    read_timeout=READ_SECONDS,
+                    retries={"total_max_attempts": 1},
+                    # Below 10 KB botocore does not compress by itself.
+                    request_min_compression_size_bytes=1,
+                ),
+            )
+        except (json.JSONDecodeError, UnicodeError):
+            # Of a document with credentials, which may be another the next time.
+            raise
+        except ValueError as error:
+            raise SettingsError(
+                f"{error}; do: correct region and endpoint_url, and apply the role gpu_metrics again"
+            ) from None
 
     def _next_parcel(self) -> Parcel | None:
         """Return the newest of what can be read, as much as one request may hold; None when there is nothing."""

@@ -561,6 +561,14 @@ def test_an_instance_is_asked_who_it_is(
         ("{", "settings.json cannot be read: "),
         ('{"namespace": "x"}', "settings.json cannot be read: "),
         ('{"namespace": "x", "spool": "/x", "metrics": ["Speed"]}', "settings.json: metrics has Speed; allowed: GPU"),
+        (
+            '{"namespace": "x", "spool": "/x", "endpoint_url": "http://host:99999"}',
+            "settings.json: endpoint_url is 'http://host:99999'; allowed: https://HOST or http://HOST, and :PORT",
+        ),
+        (
+            '{"namespace": "x", "spool": "/x", "endpoint_url": "http://[::1"}',
+            "endpoint_url is 'http://[::1'; allowed: ",
+        ),
     ],
 )
 def test_settings_that_are_none_are_refused(publisher: Publisher, text: str, said: str) -> None:
@@ -568,3 +576,23 @@ def test_settings_that_are_none_are_refused(publisher: Publisher, text: str, sai
     assert publisher.running.wait(timeout=SECONDS) == 78
     assert said in publisher.says()
     assert publisher.says().rstrip().endswith("do: apply the role gpu_metrics again")
+
+
+@pytest.mark.parametrize(
+    ("settings", "said"),
+    [
+        ({"endpoint_url": "http://a_b.invalid"}, "Invalid endpoint: http://a_b.invalid; do: correct region and"),
+        ({"region": "us east 1"}, "'us east 1' doesn't match a supported format.; do: correct region and"),
+    ],
+)
+def test_what_botocore_does_not_take_ends_it_and_keeps_the_samples(
+    publisher: Publisher, server: CloudWatch, settings: dict[str, str], said: str
+) -> None:
+    publisher.settings.update(settings)
+    publisher.start()
+    assert publisher.running.wait(timeout=SECONDS) == 78
+    assert said in publisher.says()
+    publisher.settings.clear()
+    publisher.start()
+    wait_for_values(server, 5)
+    everything_arrived(publisher, server)
