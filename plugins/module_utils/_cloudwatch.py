@@ -20,6 +20,7 @@ from typing import Any
 # Whoever sends says that botocore is missing before anything here is called.
 with contextlib.suppress(ImportError):
     from botocore.exceptions import BotoCoreError, ClientError, ParamValidationError
+    from botocore.parsers import ResponseParserError
 
 from ansible_collections.digital_twin.robotics_lab.plugins.module_utils._aws_errors import (
     CREDENTIALS,
@@ -40,9 +41,27 @@ MAX_BYTES = 800_000
 OLDEST_SECONDS = 14 * 86400
 NEWEST_SECONDS = 2 * 3600
 
-# HTTP's own words for "not now", whatever the code.
-TRANSIENT_STATUS = frozenset({408, 429})
+# With these CloudWatch says that a request is wrong in itself. Whatever else is answered can be mended meanwhile, or is
+# the answer of a proxy or gateway on the way.
+PERMANENT_CODES = frozenset(
+    {
+        "InvalidParameterCombination",
+        "InvalidParameterCombinationException",
+        "InvalidParameterValue",
+        "InvalidParameterValueException",
+        "MissingParameter",
+        "MissingRequiredParameter",
+        "MissingRequiredParameterException",
+        "RequestEntityTooLarge",
+        "RequestEntityTooLargeException",
+        "SerializationException",
+        "ValidationError",
+        "ValidationException",
+    }
+)
+TOO_LARGE_STATUS = 413
 ACTION = "cloudwatch:PutMetricData"
+FOREIGN = "no answer of AWS, as it has no request id: look for a proxy or gateway on the way"
 
 
 class LaterError(Exception):
@@ -160,33 +179,46 @@ class CloudWatch:
         while True:
             reused = self._client is not None
             try:
-                self._put(datums)
-            except (BotoCoreError, ClientError) as error:
+                answer = self._put(datums)
+            # An answer that is not CloudWatch's may be one that botocore cannot read: the last two.
+            except (BotoCoreError, ClientError, ResponseParserError, ValueError) as error:
                 if translate_error(error, ACTION, self._where).kind == CREDENTIALS:
                     self._client = None
                     if reused:
                         continue
                 raise meaning(error, self._where) from None
+            if not is_of_aws(answer):
+                status = answer.get("ResponseMetadata", {}).get("HTTPStatusCode")
+                raise LaterError(f"{ACTION} in {self._where}: {status}: {FOREIGN}")
             return
 
-    def _put(self, datums: list[Datum]) -> None:
-        """Send one request, by a client that is made when there is none."""
+    def _put(self, datums: list[Datum]) -> Mapping[str, Any]:
+        """Send one request, by a client that is made when there is none, and return the answer."""
         if self._client is None:
             self._client = self._connect()
-        self._client.put_metric_data(Namespace=self._namespace, MetricData=[datum.request() for datum in datums])
+        request = [datum.request() for datum in datums]
+        answer: Mapping[str, Any] = self._client.put_metric_data(Namespace=self._namespace, MetricData=request)
+        return answer
 
 
-def meaning(error: BotoCoreError | ClientError, where: str) -> LaterError | RefusedError:
+def is_of_aws(answer: Mapping[str, Any]) -> bool:
+    """Say whether an answer is that of AWS, which names each of its own, or that of something on the way."""
+    return bool(answer.get("ResponseMetadata", {}).get("RequestId"))
+
+
+def meaning(error: Exception, where: str) -> LaterError | RefusedError:
     """Return what an error of botocore means for the request.
 
     A caller that is denied, or has no credentials, is no reason to drop anything: both can be mended meanwhile.
     """
     translated = translate_error(error, ACTION, where)
-    if translated.kind != OTHER:
-        return LaterError(str(translated))
     if isinstance(error, ParamValidationError):
         return RefusedError(str(translated))
-    if not isinstance(error, ClientError):
+    if not isinstance(error, ClientError) or translated.kind != OTHER:
         return LaterError(str(translated))
-    status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 500)
-    return LaterError(str(translated)) if status >= 500 or status in TRANSIENT_STATUS else RefusedError(str(translated))
+    if not is_of_aws(error.response):
+        return LaterError(f"{translated} ({FOREIGN})")
+    too_large = error.response["ResponseMetadata"].get("HTTPStatusCode") == TOO_LARGE_STATUS
+    if translated.code in PERMANENT_CODES or too_large:
+        return RefusedError(str(translated))
+    return LaterError(str(translated))

@@ -9,7 +9,7 @@ a CloudWatch that is slow or gone never holds up a sample. Nothing of Ansible is
 
 Run as ``python -m ..._gpu_publisher SETTINGS``, where the file holds the fields of ``Settings`` in JSON. The exit
 status is that of sysexits.h: 0 after SIGTERM, 70 after a defect of its own, 75 when another process should try, 78 when
-the file is not what it should be.
+the file is not what it should be, as nothing but another file would help.
 
 This is a private module of the collection: it may change in any release.
 """
@@ -111,6 +111,9 @@ class Service:
         self._sender.finish()
         self._sampler.close()
         LOG.info("ended; %d segments wait", len(self._spool.waiting()))
+        if self._sender.misled:
+            LOG.error("%s", self._sender.misled)
+            return EX_CONFIG
         if self._end.is_set():
             return EX_OK
         if self._is_stale():

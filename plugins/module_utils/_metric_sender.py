@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import gc
 import importlib
+import json
 import logging
 import random
 import threading
@@ -35,7 +36,10 @@ from ansible_collections.digital_twin.robotics_lab.plugins.module_utils._instanc
     IdentityUnknownError,
     read_identity,
 )
-from ansible_collections.digital_twin.robotics_lab.plugins.module_utils._metric_settings import Settings
+from ansible_collections.digital_twin.robotics_lab.plugins.module_utils._metric_settings import (
+    Settings,
+    SettingsError,
+)
 from ansible_collections.digital_twin.robotics_lab.plugins.module_utils._metric_spool import Segment, Spool
 
 LOG = logging.getLogger("gpu-metrics")
@@ -105,8 +109,11 @@ class Sender(threading.Thread):
         self._identity: Identity | None = None
         self._failures = 0
         self._failing_since = 0.0
+        self._unreadable = ""
         self.statistics = Statistics()
         self.trouble = ""
+        # Why it has ended by itself: only other settings would help.
+        self.misled = ""
 
     @property
     def instance_id(self) -> str:
@@ -124,7 +131,18 @@ class Sender(threading.Thread):
         self.join(GOODBYE_SECONDS)
 
     def run(self) -> None:
-        """Send, wait, send again, until told to end."""
+        """Send, wait, send again, until told to end, or until the settings turn out to be none."""
+        try:
+            self._run()
+        except SettingsError as error:
+            self.misled = str(error)
+
+    def _run(self) -> None:
+        """Send, wait, send again, until told to end.
+
+        Raises:
+            SettingsError: botocore takes the region or the endpoint for none.
+        """
         while not self._ending.is_set():
             self._work.wait()
             self._work.clear()
@@ -157,7 +175,8 @@ class Sender(threading.Thread):
         tidy(keep=self.statistics.requests == 1)
         if self._failing_since:
             LOG.info("publishing again after %.0f s", time.monotonic() - self._failing_since)
-        self._failures, self._failing_since, self.trouble = 0, 0.0, ""
+        # What the disk does not give back is tried again with the next segment: no reason to keep that one waiting.
+        self._failures, self._failing_since, self.trouble = 0, 0.0, self._unreadable
         return True
 
     def _identify(self) -> None:
@@ -167,39 +186,67 @@ class Sender(threading.Thread):
             LOG.info("this is %s in %s", self._identity.instance_id, self._identity.region)
 
     def _connect(self) -> Any:
-        """Return a client of CloudWatch that reads credentials as every AWS tool does, and tries each request once."""
+        """Return a client of CloudWatch that reads credentials as every AWS tool does, and tries each request once.
+
+        Raises:
+            SettingsError: botocore takes the region or the endpoint for none.
+        """
         # Of the client before.
         tidy()
         # Half of what the process needs, in memory and at its start: a host that does not know who it is does without.
         session: Any = importlib.import_module("botocore.session").Session()
         config: Any = importlib.import_module("botocore.config").Config
         region = self._settings.region or (self._identity.region if self._identity else "")
-        return session.create_client(
-            "cloudwatch",
-            region_name=region,
-            endpoint_url=self._settings.endpoint_url or None,
-            config=config(
-                connect_timeout=CONNECT_SECONDS,
-                read_timeout=READ_SECONDS,
-                retries={"total_max_attempts": 1},
-                # Below 10 KB botocore does not compress by itself.
-                request_min_compression_size_bytes=1,
-            ),
-        )
+        try:
+            return session.create_client(
+                "cloudwatch",
+                region_name=region,
+                endpoint_url=self._settings.endpoint_url or None,
+                config=config(
+                    connect_timeout=CONNECT_SECONDS,
+                    read_timeout=READ_SECONDS,
+                    retries={"total_max_attempts": 1},
+                    # Below 10 KB botocore does not compress by itself.
+                    request_min_compression_size_bytes=1,
+                ),
+            )
+        except (json.JSONDecodeError, UnicodeError):
+            # Of a document with credentials, which may be another the next time.
+            raise
+        except ValueError as error:
+            raise SettingsError(
+                f"{error}; do: correct region and endpoint_url, and apply the role gpu_metrics again"
+            ) from None
 
     def _next_parcel(self) -> Parcel | None:
-        """Return the newest of what waits, as much as one request may hold; None when nothing waits."""
+        """Return the newest of what can be read, as much as one request may hold; None when there is nothing."""
         parcel: Parcel | None = None
+        unreadable = ""
         for segment in self._spool.waiting():
-            more = self._unpack(segment)
+            try:
+                more = self._unpack(segment)
+            except LaterError as error:
+                unreadable = str(error)
+                continue
             if parcel is not None and not parcel.has_room_for(more):
                 break
             parcel = parcel + more if parcel is not None else more
+        if parcel is None:
+            if unreadable not in ("", self._unreadable):
+                LOG.warning("%s; it is kept until it can be read", unreadable)
+            self._unreadable = unreadable
         return parcel
 
     def _unpack(self, segment: Segment) -> Parcel:
-        """Return what of a segment is still to be sent."""
-        samples = self._spool.read(segment)
+        """Return what of a segment is still to be sent.
+
+        Raises:
+            LaterError: the disk does not give it back now.
+        """
+        try:
+            samples = self._spool.read(segment)
+        except OSError as error:
+            raise LaterError(f"segment {segment.number} cannot be read: {error.strerror or error}") from None
         dimensions = {"InstanceId": segment.instance_id or self.instance_id, **self._settings.dimensions}
         datums = datums_of(samples, self._settings.metrics, dimensions, high_resolution=self._settings.high_resolution)[
             segment.sent :

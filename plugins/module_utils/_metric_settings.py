@@ -12,6 +12,7 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass, field
 from pathlib import Path
+from urllib.parse import urlsplit
 
 from ansible_collections.digital_twin.robotics_lab.plugins.module_utils._gpu_metrics import (
     DEFAULT_METRICS,
@@ -75,4 +76,16 @@ def read_settings(path: Path) -> Settings:
         raise SettingsError(f"{path} cannot be read: {error}; {advice}") from None
     if unknown := set(settings.metrics) - UNITS.keys():
         raise SettingsError(f"{path}: metrics has {', '.join(sorted(unknown))}; allowed: {', '.join(UNITS)}; {advice}")
+    if settings.endpoint_url and not is_endpoint(settings.endpoint_url):
+        allowed = "https://HOST or http://HOST, and :PORT of 1 to 65535"
+        raise SettingsError(f"{path}: endpoint_url is {settings.endpoint_url!r}; allowed: {allowed}; {advice}")
     return settings
+
+
+def is_endpoint(url: str) -> bool:
+    """Say whether a URL has a host, and a port that can be one if it has any."""
+    try:
+        parts = urlsplit(url)
+        return parts.scheme in {"http", "https"} and bool(parts.hostname) and parts.port != 0
+    except ValueError:
+        return False

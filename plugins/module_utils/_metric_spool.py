@@ -7,7 +7,8 @@
 A segment is a file to which each sample is appended as soon as it is taken, so that a process that is killed loses
 none that it had finished. A line is a checksum and a JSON document; one that was cut short, or that a disk has spoilt,
 is left out and counted. The folder has a bound: the oldest segments make room, and are counted. Where the disk does not
-take a segment, it is kept in memory for an hour's worth of them, and offered to the disk again.
+take a segment, it is kept in memory for an hour's worth of them, and offered to the disk again. One that the disk does
+not give back now is kept until it does.
 
 What the kernel had not yet written when the power failed is lost: nothing here waits for the disk.
 
@@ -57,15 +58,17 @@ class Segment:
 
 @dataclass
 class Counts:
-    """What was lost since the process started, in samples.
+    """What was lost since the process started, in samples where nothing else is said.
 
     Attributes:
         spoilt: lines that could not be read back.
         crowded: samples that made room for newer ones.
+        missing: segments whose file was gone, or could not be read when they had to make room.
     """
 
     spoilt: int = 0
     crowded: int = 0
+    missing: int = 0
 
 
 @dataclass
@@ -184,7 +187,10 @@ class Spool:
 
     def _crowd_out(self, number: int) -> None:
         segment = self._closed[number]
-        self.counts.crowded += len(self._lines(segment))
+        try:
+            self.counts.crowded += len(self._lines(segment))
+        except OSError:
+            self.counts.missing += 1
         self._remove(segment)
 
     def waiting(self) -> list[Segment]:
@@ -193,9 +199,19 @@ class Spool:
             return [self._closed[number] for number in sorted(self._closed, reverse=True)]
 
     def read(self, segment: Segment) -> list[Sample]:
-        """Return a segment's samples; lines that cannot be read are counted and left out."""
+        """Return a segment's samples; lines that cannot be read are counted and left out.
+
+        Raises:
+            OSError: the disk does not give it back now; it is kept.
+        """
         with self._lock:
-            samples = [decode(line) for line in self._lines(segment)]
+            try:
+                lines = self._lines(segment)
+            except FileNotFoundError:
+                lines = []
+                # Not again for whoever still has it in hand.
+                self.counts.missing += self._closed.pop(segment.number, None) is not None
+        samples = [decode(line) for line in lines]
         good = [sample for sample in samples if sample is not None]
         if segment.spoilt is None:
             segment.spoilt = len(samples) - len(good)
@@ -203,12 +219,14 @@ class Spool:
         return good
 
     def _lines(self, segment: Segment) -> list[bytes]:
+        """Return a segment's lines.
+
+        Raises:
+            OSError: they cannot be read.
+        """
         if segment.lines is not None:
             return segment.lines
-        try:
-            return self._path(segment).read_bytes().splitlines(keepends=True)
-        except OSError:
-            return []
+        return self._path(segment).read_bytes().splitlines(keepends=True)
 
     def remove(self, segment: Segment) -> None:
         """Forget a segment."""

@@ -19,7 +19,7 @@ description:
   - What a GPU or its driver does not have is left out. It is never published as 0.
 options:
   namespace:
-    description: The namespace of the metrics.
+    description: The namespace of the metrics, of 1 to 255 letters, digits and C(._/#-). C(AWS/) is CloudWatch's own.
     type: str
     default: DigitalTwin
   instance_id:
@@ -28,7 +28,7 @@ options:
       - Left out, the metadata service of EC2 is asked.
     type: str
   dimensions:
-    description: More dimensions for every metric, names and values.
+    description: More dimensions for every metric, names and values, but not C(InstanceId) and C(GpuIndex).
     type: dict
     default: {}
   metrics:
@@ -151,6 +151,8 @@ metrics:
 """
 
 import contextlib
+import re
+from collections.abc import Mapping
 from typing import Any
 
 # AnsibleAWSModule says that botocore is missing before anything of it is used.
@@ -175,6 +177,7 @@ from ansible_collections.digital_twin.robotics_lab.plugins.module_utils._instanc
     IdentityUnknownError,
     read_identity,
 )
+from ansible_collections.digital_twin.robotics_lab.plugins.module_utils._lab_problem import Problem, shown
 
 SPEC: dict[str, dict[str, Any]] = {
     "namespace": {"type": "str", "default": "DigitalTwin"},
@@ -183,6 +186,32 @@ SPEC: dict[str, dict[str, Any]] = {
     "metrics": {"type": "list", "elements": "str", "default": list(DEFAULT_METRICS)},
     "high_resolution": {"type": "bool", "default": False},
 }
+
+# Those that every metric of a GPU has.
+OWN_DIMENSIONS = ("InstanceId", "GpuIndex")
+# CloudWatch takes 30.
+MOST_DIMENSIONS = 30 - len(OWN_DIMENSIONS)
+
+
+def find_problem(namespace: str, dimensions: Mapping[str, str]) -> Problem | None:
+    """Return why CloudWatch would not take a namespace or dimensions; None when it does."""
+    if not re.fullmatch(r"[A-Za-z0-9._/#-]{1,255}", namespace) or namespace.startswith("AWS/"):
+        allowed = "1 to 255 letters, digits and ._/#-, not beginning with AWS/, which is CloudWatch's own"
+        return Problem("namespace", shown(namespace), "is none", allowed, "choose one such as DigitalTwin")
+    if len(dimensions) > MOST_DIMENSIONS:
+        return Problem("dimensions", "", f"{len(dimensions)} are too many", f"{MOST_DIMENSIONS}", "leave some out")
+    for name, value in dimensions.items():
+        if name in OWN_DIMENSIONS:
+            allowed = f"any name but {' and '.join(OWN_DIMENSIONS)}, which every metric of a GPU has"
+            return Problem(
+                "dimensions", shown(name), "is the module's own", allowed, "leave it out, or set instance_id"
+            )
+        if not re.fullmatch(r"[!-9;-~][ -~]{0,254}", name) or not re.fullmatch(r"[!-~][ -~]{0,1023}", value):
+            allowed = (
+                "names of 1 to 255 and values of 1 to 1024 printable ASCII characters; no name begins with a colon"
+            )
+            return Problem("dimensions", shown({name: value}), "is none", allowed, "write it so")
+    return None
 
 
 def take_sample(metrics: list[str]) -> Sample:
@@ -230,12 +259,15 @@ def main() -> None:
         module.fail_json(
             msg=f"metrics: {', '.join(unknown)} is none of them; allowed: {', '.join(UNITS)}; do: correct it"
         )
+    more_dimensions = {name: str(value) for name, value in params["dimensions"].items()}
+    if problem := find_problem(params["namespace"], more_dimensions):
+        module.fail_json(msg=str(problem))
     try:
         instance_id = params["instance_id"] or read_identity().instance_id
     except IdentityUnknownError as error:
         module.fail_json(msg=f"instance_id: not set, and {error}; do: set it, to any name outside AWS")
     sample = take_sample(params["metrics"])
-    dimensions = {"InstanceId": instance_id, **{name: str(value) for name, value in params["dimensions"].items()}}
+    dimensions = {"InstanceId": instance_id, **more_dimensions}
     datums = datums_of([sample], params["metrics"], dimensions, high_resolution=params["high_resolution"])
     result = {
         "healthy": sample.healthy,

@@ -100,8 +100,9 @@ def test_it_is_one_small_process(host: Any) -> None:
 
 def test_the_key_is_the_service_s_alone(host: Any) -> None:
     process = host.process.get(comm="python")
-    file = host.file("/opt/digital-twin/gpu-metrics/credentials")
+    file = host.file("/etc/gpu-metrics/credentials")
     assert (file.user, file.mode) == ("root", 0o600)
+    assert host.file("/etc/gpu-metrics").mode == 0o700
     assert KEY in file.content_string
     assert host.run(f"su -s /bin/sh nobody -c 'cat /proc/{process.pid}/environ'").rc != 0
     assert KEY not in host.check_output(f"tr '\\0' ' ' < /proc/{process.pid}/cmdline")

@@ -6,9 +6,11 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Iterator
-from typing import Any
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any, ClassVar
 
 import pytest
 from ansible_collections.digital_twin.robotics_lab.plugins.module_utils._cloudwatch import (
@@ -109,6 +111,12 @@ def test_the_largest_request_is_taken(server: local.CloudWatch) -> None:
         ("expired", {}, LaterError),
         ("lost", {}, LaterError),
         ("invalid", {}, RefusedError),
+        ("invalid", {"code": "InvalidParameterCombination"}, RefusedError),
+        ("invalid", {"code": "MissingParameter"}, RefusedError),
+        ("invalid", {"code": "ValidationError"}, RefusedError),
+        # These can be mended meanwhile, by whoever runs the account or the network.
+        ("invalid", {"code": "UnknownOperationException"}, LaterError),
+        ("invalid", {"code": "RequestTimeout"}, LaterError),
     ],
 )
 def test_each_error_means_later_or_never(
@@ -117,6 +125,59 @@ def test_each_error_means_later_or_never(
     server.fault(kind, **rule)
     with pytest.raises(meaning, match="cloudwatch:PutMetricData in "):
         CloudWatch("DigitalTwin", "here", server.client).put(recent(1))
+
+
+class Stranger(BaseHTTPRequestHandler):
+    """Answers as something between a host and AWS does, or would; ``status``, ``body`` and ``headers`` say how."""
+
+    status: ClassVar[int] = 200
+    body: ClassVar[bytes] = b""
+    extra: ClassVar[dict[str, str]] = {}
+
+    def do_POST(self) -> None:  # the name that http.server asks for
+        self.rfile.read(int(self.headers.get("Content-Length", 0)))
+        self.send_response(self.status)
+        for name, value in {**self.extra, "Content-Length": str(len(self.body))}.items():
+            self.send_header(name, value)
+        self.end_headers()
+        self.wfile.write(self.body)
+
+    def log_message(self, format: str, *arguments: object) -> None:
+        """Say nothing."""
+
+
+@pytest.fixture
+def stranger() -> Iterator[str]:
+    """Serve its answers, and give its URL."""
+    with ThreadingHTTPServer(("127.0.0.1", 0), Stranger) as service:
+        thread = threading.Thread(target=service.serve_forever, kwargs={"poll_interval": 0.02})
+        thread.start()
+        yield f"http://127.0.0.1:{service.server_port}"
+        service.shutdown()
+        thread.join()
+
+
+@pytest.mark.parametrize("status", [200, 302, 400, 403, 404, 407, 413, 502])
+@pytest.mark.parametrize(
+    "body", [b"", b"<!DOCTYPE html>", b"<html>pas trouv\xe9</html>"], ids=["empty", "html", "latin"]
+)
+def test_what_a_proxy_answers_costs_no_sample(
+    server: local.CloudWatch, stranger: str, monkeypatch: pytest.MonkeyPatch, status: int, body: bytes
+) -> None:
+    monkeypatch.setattr(Stranger, "status", status)
+    monkeypatch.setattr(Stranger, "body", body)
+    monkeypatch.setattr(Stranger, "extra", {"Location": "http://portal.invalid/"} if status == 302 else {})
+    with pytest.raises(LaterError, match="cloudwatch:PutMetricData in here: "):
+        CloudWatch("DigitalTwin", "here", lambda: server.client(url=stranger)).put(recent(1))
+
+
+def test_a_request_that_aws_itself_calls_too_large_is_refused(
+    server: local.CloudWatch, stranger: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Stranger, "status", 413)
+    monkeypatch.setattr(Stranger, "extra", {"x-amzn-RequestId": "1"})
+    with pytest.raises(RefusedError, match="413"):
+        CloudWatch("DigitalTwin", "here", lambda: server.client(url=stranger)).put(recent(1))
 
 
 def test_expired_credentials_are_replaced_once_and_only_when_they_were_used_before(server: local.CloudWatch) -> None:

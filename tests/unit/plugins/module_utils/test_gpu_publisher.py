@@ -318,6 +318,22 @@ def test_a_segment_that_is_refused_takes_no_other_along(publisher: Publisher, se
     assert values(server)[:2] == [-3.0, -1.0]
 
 
+def test_a_segment_that_cannot_be_read_holds_up_no_other(publisher: Publisher, server: CloudWatch) -> None:
+    now = time.time()
+    stored(publisher, now - 300, now - 200, now - 100)
+    path = publisher.segments()[1]
+    away = path.rename(publisher.folder / "away")
+    path.mkdir()
+    publisher.start()
+    publisher.wait_for("segment 2 cannot be read: Is a directory; it is kept until it can be read")
+    assert values(server)[:2] == [-3.0, -1.0]
+    path.rmdir()
+    away.rename(path)
+    wait_until(lambda: -2.0 in values(server), what="the segment to arrive", seconds=SECONDS)
+    assert publisher.stop() == 0
+    assert publisher.segments() == []
+
+
 @pytest.mark.parametrize("seconds", [3600.0, pytest.param(-3600.0, marks=pytest.mark.full)])
 def test_a_clock_that_is_set_stops_nothing(publisher: Publisher, server: CloudWatch, seconds: float) -> None:
     publisher.settings["high_resolution"] = True
@@ -545,6 +561,14 @@ def test_an_instance_is_asked_who_it_is(
         ("{", "settings.json cannot be read: "),
         ('{"namespace": "x"}', "settings.json cannot be read: "),
         ('{"namespace": "x", "spool": "/x", "metrics": ["Speed"]}', "settings.json: metrics has Speed; allowed: GPU"),
+        (
+            '{"namespace": "x", "spool": "/x", "endpoint_url": "http://host:99999"}',
+            "settings.json: endpoint_url is 'http://host:99999'; allowed: https://HOST or http://HOST, and :PORT",
+        ),
+        (
+            '{"namespace": "x", "spool": "/x", "endpoint_url": "http://[::1"}',
+            "endpoint_url is 'http://[::1'; allowed: ",
+        ),
     ],
 )
 def test_settings_that_are_none_are_refused(publisher: Publisher, text: str, said: str) -> None:
@@ -552,3 +576,23 @@ def test_settings_that_are_none_are_refused(publisher: Publisher, text: str, sai
     assert publisher.running.wait(timeout=SECONDS) == 78
     assert said in publisher.says()
     assert publisher.says().rstrip().endswith("do: apply the role gpu_metrics again")
+
+
+@pytest.mark.parametrize(
+    ("settings", "said"),
+    [
+        ({"endpoint_url": "http://a_b.invalid"}, "Invalid endpoint: http://a_b.invalid; do: correct region and"),
+        ({"region": "us east 1"}, "'us east 1' doesn't match a supported format.; do: correct region and"),
+    ],
+)
+def test_what_botocore_does_not_take_ends_it_and_keeps_the_samples(
+    publisher: Publisher, server: CloudWatch, settings: dict[str, str], said: str
+) -> None:
+    publisher.settings.update(settings)
+    publisher.start()
+    assert publisher.running.wait(timeout=SECONDS) == 78
+    assert said in publisher.says()
+    publisher.settings.clear()
+    publisher.start()
+    wait_for_values(server, 5)
+    everything_arrived(publisher, server)

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 from ansible_collections.digital_twin.robotics_lab.plugins.module_utils._gpu_metrics import Sample
-from ansible_collections.digital_twin.robotics_lab.plugins.module_utils._metric_spool import Spool
+from ansible_collections.digital_twin.robotics_lab.plugins.module_utils._metric_spool import Counts, Spool
 
 LARGE = 10**9
 
@@ -115,3 +115,38 @@ def test_memory_has_a_bound_as_well(tmp_path: Path) -> None:
     assert len(held(spool)) == 60
     assert held(spool)[0] == [sample(5)]
     assert spool.counts.crowded == 5
+
+
+def test_a_segment_that_the_disk_does_not_give_back_is_kept_until_it_does(tmp_path: Path) -> None:
+    spool = Spool(tmp_path, LARGE)
+    fill(spool, [1])
+    (path,) = tmp_path.iterdir()
+    away = path.rename(tmp_path / "away")
+    path.mkdir()
+    (segment,) = spool.waiting()
+    with pytest.raises(IsADirectoryError):
+        spool.read(segment)
+    path.rmdir()
+    away.rename(path)
+    assert held(spool) == [[sample(1)]]
+    assert spool.counts == Counts()
+
+
+def test_a_segment_that_is_gone_is_counted_once(tmp_path: Path) -> None:
+    spool = Spool(tmp_path, LARGE)
+    fill(spool, [1], [2])
+    gone, _other = spool.waiting()
+    next(tmp_path.glob(f"{gone.number:010d}@*")).unlink()
+    assert held(spool) == [[sample(1)], []]
+    assert spool.read(gone) == []
+    assert spool.counts == Counts(missing=1)
+    assert held(spool) == [[sample(1)]]
+
+
+def test_one_that_cannot_be_read_makes_room_as_well(tmp_path: Path) -> None:
+    (tmp_path / "0000000001@i-1.samples").mkdir()
+    fill(Spool(tmp_path, LARGE), [1])
+    spool = Spool(tmp_path, 1)
+    fill(spool, [2])
+    assert spool.waiting() == []
+    assert spool.counts == Counts(crowded=2, missing=1)

@@ -92,3 +92,31 @@ def test_a_metric_that_nobody_knows_is_refused(host: Host, server: CloudWatch) -
     assert result["failed"] is True
     assert result["msg"].startswith("metrics: GPUNoise is none of them; allowed: GPUUtilization, ")
     assert server.calls() == []
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ({"namespace": "AWS/EC2"}, 'namespace: "AWS/EC2" is none; allowed: 1 to 255 letters, digits and ._/#-, not'),
+        ({"namespace": "Büro"}, 'namespace: "Büro" is none; allowed: '),
+        (
+            {"dimensions": {"InstanceId": "i-2"}},
+            'dimensions: "InstanceId" is the module\'s own; allowed: any name but ',
+        ),
+        ({"dimensions": {"GpuIndex": 1}}, 'dimensions: "GpuIndex" is the module\'s own; allowed: any name but '),
+        ({"dimensions": {"Raum": "Büro"}}, 'dimensions: {"Raum": "Büro"} is none; allowed: names of 1 to 255 and'),
+        ({"dimensions": {"Room": ""}}, 'dimensions: {"Room": ""} is none; allowed: names of 1 to 255 and'),
+        (
+            {"dimensions": {f"D{n}": n for n in range(29)}},
+            "dimensions: 29 are too many; allowed: 28; do: leave some out",
+        ),
+    ],
+)
+def test_what_cloudwatch_does_not_take_is_refused_before_it_is_asked(
+    host: Host, server: CloudWatch, options: dict[str, Any], said: str
+) -> None:
+    host.set_up({"gpus": ["A10G"]})
+    result = publish(host, server, check=True, **options)
+    assert result["failed"] is True
+    assert result["msg"].startswith(said)
+    assert server.calls() == []
