@@ -203,13 +203,35 @@ def test_environment(given: dict[str, Any], expected: dict[str, str]) -> None:
     assert plan(**given)["environment"] == {**expected, "ROS_AUTOMATIC_DISCOVERY_RANGE": "SYSTEM_DEFAULT"}
 
 
-def test_zenoh_needs_one_tcp_port() -> None:
+def test_a_session_of_zenoh_asks_every_router() -> None:
     told = plan(**{**ROUTER, "zenoh_routers": ["10.0.1.10:7500", "10.0.1.11"]})["zenoh"]
-    session, router = json.loads(told["session"]), json.loads(told["router"])
+    session = json.loads(told["session"])
     assert session["connect"]["endpoints"] == ["tcp/10.0.1.10:7500", "tcp/10.0.1.11:7447"]
-    assert router["listen"]["endpoints"] == ["tcp/0.0.0.0:7500"]
-    assert (session["mode"], router["mode"]) == ("client", "router")
+    assert session["mode"] == "client"
     assert plan()["zenoh"] == {}
+
+
+@pytest.mark.parametrize(
+    ("address", "port", "others"),
+    [
+        ("10.0.1.10", 7500, ["tcp/10.0.1.11:7447", "tcp/10.0.1.12:7447"]),
+        ("10.0.1.12", 7447, ["tcp/10.0.1.10:7500", "tcp/10.0.1.11:7447"]),
+    ],
+)
+def test_a_router_of_zenoh_listens_at_its_own_port_and_asks_the_others(
+    address: str, port: int, others: list[str]
+) -> None:
+    routers = ["10.0.1.10:7500", "10.0.1.11", "10.0.1.12"]
+    told = plan(**{**ROUTER, "zenoh_routers": routers, "own_addresses": ["192.168.7.7", address]})
+    router = json.loads(told["zenoh"]["router"])
+    assert router["mode"] == "router"
+    assert router["listen"]["endpoints"] == [f"tcp/0.0.0.0:{port}"]
+    assert router["connect"]["endpoints"] == others
+
+
+@pytest.mark.parametrize("name", ["session", "router"])
+def test_zenoh_stamps_samples_as_the_file_of_ros_2_does(name: str) -> None:
+    assert json.loads(plan(**ROUTER)["zenoh"][name])["timestamping"] == {"enabled": True}
 
 
 def test_the_kernel_is_asked_for_nothing_that_nobody_wants() -> None:
@@ -231,7 +253,15 @@ def test_the_kernel_is_asked_for_nothing_that_nobody_wants() -> None:
     ("given", "expected"),
     [
         ({"receive_buffer": 2147483647}, r"receive_buffer: 2147483647 lets every socket .* hold up to 2047 MiB"),
-        ({**PEERS, "path_mtu": 9001, "external_address": "203.0.113.7"}, "path_mtu: 9001 is more than the internet"),
+        (
+            {"discovery": "peers", "peers": ["203.0.113.7"], "path_mtu": 9001, "external_address": "203.0.113.7"},
+            "path_mtu: 9001 is more than the internet",
+        ),
+        (
+            {**PEERS, "external_address": "203.0.113.7"},
+            "external_address: 203.0.113.7 is what this host tells everybody",
+        ),
+        (ROUTER, "zenoh_routers: a router asks nobody who they are"),
         ({"discovery": "peers", "peers": ["127.0.0.1", "10.0.1.10"]}, "peers: 127.0.0.1 is every host's"),
     ],
 )
