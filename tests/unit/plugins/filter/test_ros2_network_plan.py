@@ -100,10 +100,12 @@ def test_a_message_fits_the_path(given: dict[str, Any], expected: tuple[int, int
 
 
 def test_cyclone_asks_for_what_the_kernel_grants_and_starts_without_it() -> None:
-    told = plan(receive_buffer=16777216)
+    told = plan(receive_buffer=16777216, send_buffer=8388608)
     for document in told["cyclonedds"].values():
         assert attributes(document, "SocketReceiveBufferSize") == [{"max": "16777216B"}]
+        assert attributes(document, "SocketSendBufferSize") == [{"max": "8388608B"}]
     assert told["kernel"]["at_least"]["net.core.rmem_max"] == 16777216
+    assert told["kernel"]["at_least"]["net.core.wmem_max"] == 8388608
 
 
 @pytest.mark.parametrize("version", ["0.10", "11"])
@@ -157,6 +159,20 @@ def test_fast_asks_every_participant_of_a_peer() -> None:
     document = plan(**PEERS, rmw=FAST, participants=20)["fastdds"]
     assert text(document, "profiles/transport_descriptors/transport_descriptor/maxInitialPeersRange") == "20"
     assert re.findall("<address>(.*)</address>", document) == ["127.0.0.1", "10.0.1.10", "10.0.1.11"]
+
+
+@pytest.mark.parametrize(
+    ("given", "expected"),
+    [
+        ({}, ["127.0.0.1"]),
+        ({**PEERS, "interface": "ens5", "interface_address": "10.0.1.10"}, ["10.0.1.10", "127.0.0.1"]),
+        ({**PEERS, "interface": "ens5"}, ["ens5", "127.0.0.1"]),
+        (PEERS, []),
+    ],
+)
+def test_fast_knows_interfaces_by_their_addresses(given: dict[str, Any], expected: list[str]) -> None:
+    # Names are unknown to Fast DDS before 2.13.
+    assert re.findall("<interface>(.*)</interface>", plan(**given)["fastdds"]) == expected
 
 
 @pytest.mark.parametrize(
