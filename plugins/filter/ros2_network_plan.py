@@ -103,6 +103,15 @@ options:
         description: Where the rendered files lie.
         type: str
         default: /etc/ros2-networking
+      own_addresses:
+        description: IPv4 addresses of this host, by which it knows itself among routers; not a variable of the role.
+        type: list
+        elements: str
+        default: []
+      interface_address:
+        description: IPv4 address of the network interface, where it is known; not a variable of the role.
+        type: str
+        default: ""
 """
 
 EXAMPLES = r"""

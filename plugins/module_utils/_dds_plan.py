@@ -139,26 +139,30 @@ def compose_sysctls(network: Network) -> dict[str, str]:
 
 def zenoh_session(network: Network) -> str:
     """Return the configuration of a session of Zenoh, that of every process of ROS 2."""
-    endpoints = [f"tcp/{host}:{port}" for host, port in _zenoh_routers(network)]
-    return _json(
-        {
-            "mode": "client",
-            "connect": {"endpoints": endpoints},
-            "scouting": {"multicast": {"enabled": False}},
-        }
-    )
+    return _zenoh("client", {"connect": {"endpoints": _tcp(_zenoh_routers(network))}})
 
 
 def zenoh_router(network: Network) -> str:
-    """Return the configuration of a router of Zenoh."""
-    port = next((port for _host, port in _zenoh_routers(network)), ZENOH_PORT)
-    return _json(
-        {
-            "mode": "router",
-            "listen": {"endpoints": [f"tcp/0.0.0.0:{port}"]},
-            "scouting": {"multicast": {"enabled": False}},
-        }
+    """Return the configuration of a router of Zenoh: this host's where it is one of them, else the first one's."""
+    routers = _zenoh_routers(network)
+    own = next((router for router in routers if router[0] in network.own_addresses), routers[0])
+    others = [router for router in routers if router[0] not in {own[0], *network.own_addresses}]
+    return _zenoh(
+        "router", {"listen": {"endpoints": [f"tcp/0.0.0.0:{own[1]}"]}, "connect": {"endpoints": _tcp(others)}}
     )
+
+
+def _zenoh(mode: str, endpoints: dict[str, Any]) -> str:
+    """Return a configuration of Zenoh."""
+    # It takes the place of the file of rmw_zenoh_cpp: without time stamps no publisher with a memory starts.
+    timestamping = {"enabled": True}
+    scouting = {"multicast": {"enabled": False}}
+    return _json({"mode": mode, **endpoints, "scouting": scouting, "timestamping": timestamping})
+
+
+def _tcp(endpoints: list[tuple[str, int]]) -> list[str]:
+    """Return endpoints as Zenoh writes them."""
+    return [f"tcp/{host}:{port}" for host, port in endpoints]
 
 
 def _zenoh_routers(network: Network) -> list[tuple[str, int]]:

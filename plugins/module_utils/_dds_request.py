@@ -73,6 +73,8 @@ class Network:
         netdev_max_backlog: How many packets may wait for a processor; 0 leaves it as it is.
         default_receive_buffer: What a socket gets that asks for nothing; 0 leaves it as it is.
         directory: Where the rendered files lie.
+        own_addresses: IPv4 addresses of this host, as it sees itself or as others do.
+        interface_address: IPv4 address of the network interface; empty where it is not known.
     """
 
     domain_id: Any = 0
@@ -95,6 +97,8 @@ class Network:
     netdev_max_backlog: Any = 0
     default_receive_buffer: Any = 0
     directory: Any = "/etc/ros2-networking"
+    own_addresses: Any = field(default_factory=list)
+    interface_address: Any = ""
 
     @property
     def mtu(self) -> int:
@@ -300,7 +304,12 @@ def _check_ports(network: Network) -> Iterator[Problem]:
 
 def warn(network: Network) -> list[str]:
     """Return what a user should know about a network that is otherwise accepted."""
-    return [*_warn_of_memory(network), *_warn_of_fragments(network), *_warn_of_addresses(network)]
+    return [
+        *_warn_of_memory(network),
+        *_warn_of_fragments(network),
+        *_warn_of_addresses(network),
+        *_warn_of_strangers(network),
+    ]
 
 
 def _warn_of_memory(network: Network) -> Iterator[str]:
@@ -333,3 +342,18 @@ def _warn_of_addresses(network: Network) -> Iterator[str]:
     for value in network.peers:
         if ipaddress.IPv4Address(value).is_loopback and len(network.peers) > 1:
             yield f"{PREFIX}peers: {value} is every host's own; the others need this host's address"
+    if network.discovery == "peers" and network.external_address and network.external_address not in network.peers:
+        yield (
+            f"{PREFIX}external_address: {network.external_address} is what this host tells everybody, and "
+            f"{PREFIX}peers does not have it; hosts that reach one another by the addresses of {PREFIX}peers lose this "
+            "one unless they reach that address too; do: leave it empty, or list every host by its external address"
+        )
+
+
+def _warn_of_strangers(network: Network) -> Iterator[str]:
+    """Warn of whoever else may take part."""
+    if network.rmw == ZENOH:
+        yield (
+            f"{PREFIX}zenoh_routers: a router asks nobody who they are, and whoever reaches its port sees and "
+            "steers the robot; let a firewall pass those alone whom you know"
+        )

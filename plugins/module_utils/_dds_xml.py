@@ -78,6 +78,7 @@ def cyclonedds(network: Network, version: str) -> str:
     internal = ET.SubElement(domain, "Internal")
     # Never the minimum: where the kernel grants less, no participant would start.
     ET.SubElement(internal, "SocketReceiveBufferSize", {"max": f"{network.receive_buffer}B"})
+    ET.SubElement(internal, "SocketSendBufferSize", {"max": f"{network.send_buffer}B"})
     return _document(root)
 
 
@@ -106,8 +107,10 @@ def fastdds(network: Network) -> str:
     _text(transport, "maxInitialPeersRange", str(network.participants))
     if network.device:
         allowed = ET.SubElement(transport, "interfaceWhiteList")
-        for name in dict.fromkeys([network.device, "lo"]):
-            _text(allowed, "interface", name)
+        # By address, as Fast DDS before 2.13, which comes with ROS 2 Humble, takes a name for an address of nobody.
+        own = LOOPBACK if network.device == "lo" else network.interface_address or network.device
+        for place in dict.fromkeys([own, LOOPBACK]):
+            _text(allowed, "interface", place)
     participant = ET.SubElement(profiles, "participant", {"profile_name": FAST_PROFILE, "is_default_profile": "true"})
     rtps = ET.SubElement(participant, "rtps")
     _text(ET.SubElement(rtps, "userTransports"), "transport_id", FAST_TRANSPORT)

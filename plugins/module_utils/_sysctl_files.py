@@ -16,7 +16,8 @@ from pathlib import Path
 
 # A file hides those of the same name in the folders after its own. Whatever their folder, names are read in order.
 FOLDERS = ("etc/sysctl.d", "run/sysctl.d", "usr/local/lib/sysctl.d", "usr/lib/sysctl.d")
-# Read by `sysctl --system`, after all others; systemd only reads it where a link in sysctl.d names it.
+# Read by `sysctl --system`, after all others, and never at boot: there systemd only reads it where a link in sysctl.d
+# names it, in that link's place.
 LAST = "etc/sysctl.conf"
 HEADING = "# Written by Ansible: changes here are lost.\n"
 
@@ -67,6 +68,7 @@ class Outcome:
         written: Values that the kernel was given, or would be.
         unmet: Why a setting is not as wanted now, by name.
         overriding: Lines of other files that undo ours at the next boot.
+        undoing: Lines that undo it whenever somebody runs `sysctl --system`, and at no boot.
     """
 
     before: dict[str, int | None]
@@ -77,6 +79,7 @@ class Outcome:
     written: dict[str, int] = field(default_factory=dict)
     unmet: dict[str, str] = field(default_factory=dict)
     overriding: list[Setting] = field(default_factory=list)
+    undoing: list[Setting] = field(default_factory=list)
 
     @property
     def changed(self) -> bool:
@@ -109,7 +112,7 @@ def plain(name: str) -> str:
 
 
 def in_order(files: Mapping[str, str]) -> list[Setting]:
-    """Return the settings of all files, the one that wins last.
+    """Return the settings of all files that are read at boot, the one that wins last.
 
     Args:
         files: Text by path, relative to the root.
@@ -120,16 +123,15 @@ def in_order(files: Mapping[str, str]) -> list[Setting]:
             head, _slash, name = path.rpartition("/")
             if head == folder:
                 seen.setdefault(name, path)
-    paths = [seen[name] for name in sorted(seen)] + [path for path in files if path == LAST]
-    return [setting for path in paths for setting in parse(f"/{path}", files[path])]
+    return [setting for name in sorted(seen) for setting in parse(f"/{seen[name]}", files[seen[name]])]
 
 
-def persist(wanted: Wanted, others: list[Setting]) -> dict[str, int]:
-    """Return what our file is to say: at least what others say, where more is as good."""
+def persist(wanted: Wanted, others: list[Setting], now: Mapping[str, int | None]) -> dict[str, int]:
+    """Return what our file is to say: at least what others say, and what the kernel has now, where more is as good."""
     values = wanted.values
     for name in wanted.at_least:
         said = [int(setting.value) for setting in others if setting.name == name and setting.value.isdigit()]
-        values[name] = max([values[name], *said[-1:]])
+        values[name] = max([values[name], now.get(name) or 0, *said[-1:]])
     return values
 
 
@@ -209,11 +211,12 @@ def compare(host: Host, wanted: Wanted, path: str) -> Outcome:
     files = host.read_files()
     ours = path.lstrip("/")
     text_before = files.pop(ours, "")
-    persisted = persist(wanted, in_order(files))
-    text_after = render(persisted)
     before = {name: host.read(name) for name in wanted.values}
+    persisted = persist(wanted, in_order(files), before)
+    text_after = render(persisted)
     outcome = Outcome(before, dict(before), persisted, text_before, text_after)
     outcome.overriding = find_overriding(wanted, in_order({**files, ours: text_after}), path)
+    outcome.undoing = find_overriding(wanted, parse(f"/{LAST}", files.get(LAST, "")), path)
     for name, value in before.items():
         if wanted.met(name, value):
             continue

@@ -19,7 +19,8 @@ description:
 options:
   at_least:
     description:
-      - Smallest value of each setting. A larger one stays in the kernel, and at the next boot where a file says it.
+      - Smallest value of each setting. A larger one that the kernel has, or that another file says, stays, also at the
+        next boot.
     type: dict
     default: {}
   exactly:
@@ -101,6 +102,13 @@ overriding:
   returned: when O(state=present)
   type: list
   elements: dict
+  sample: [{file: /etc/sysctl.d/99-zzz.conf, name: net.core.rmem_max, value: "212992"}]
+undoing:
+  description: >-
+    Each such line of C(/etc/sysctl.conf), which is read after ours by C(sysctl --system), and at no boot.
+  returned: when O(state=present)
+  type: list
+  elements: dict
   sample: [{file: /etc/sysctl.conf, name: net.core.rmem_max, value: "212992"}]
 """
 
@@ -168,9 +176,10 @@ def present(outcome: Outcome, wanted: Wanted) -> dict[str, Any]:
             {"name": name, "wanted": wanted.values[name], "value": outcome.after[name], "reason": reason}
             for name, reason in outcome.unmet.items()
         ],
-        "overriding": [
-            {"file": setting.file, "name": setting.name, "value": setting.value} for setting in outcome.overriding
-        ],
+        **{
+            name: [{"file": setting.file, "name": setting.name, "value": setting.value} for setting in settings]
+            for name, settings in (("overriding", outcome.overriding), ("undoing", outcome.undoing))
+        },
     }
 
 
@@ -220,6 +229,11 @@ def main() -> None:
         module.warn(
             f"{setting.file} says {setting.name} = {setting.value} after {path}, and undoes it at the next boot; "
             "do: remove that line"
+        )
+    for setting in outcome.undoing:
+        module.warn(
+            f"{setting.file} says {setting.name} = {setting.value}, and undoes {path} whenever somebody runs "
+            "sysctl --system, though not at boot; do: remove that line"
         )
     values = {
         side: "".join(f"{name} = {values[name]}\n" for name in outcome.written)

@@ -8,7 +8,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from tests.support.dds import discovery_server, find, hears, planned, ros2_environment, ros2_node
-from tests.support.network import Network, udp
+from tests.support.network import INTERFACE, Network, udp
 from tests.support.worker import Service
 
 RMW = "rmw_fastrtps_cpp"
@@ -16,16 +16,29 @@ FILTER = "7400-7499"
 
 
 def test_mode_peers(ros2: None, network: Network, tmp_path: Path) -> None:
-    plan = planned(rmw=RMW, discovery="peers", peers=network.addresses, firewall_ports=FILTER, directory=str(tmp_path))
-    environment = ros2_environment(plan, tmp_path)
+    environments = []
     for host in network.hosts:
+        folder = tmp_path / host.name
+        folder.mkdir()
+        plan = planned(
+            rmw=RMW,
+            discovery="peers",
+            peers=network.addresses,
+            interface=INTERFACE,
+            interface_address=host.address,
+            firewall_ports=FILTER,
+            directory=str(folder),
+        )
+        # No name of an interface, which Fast DDS of ROS 2 Humble would not know.
+        assert f"<interface>{host.address}</interface>" in plan["fastdds"]
         host.pass_only(udp(plan["ports"]["range"]))
+        environments.append(ros2_environment(plan, folder))
     here, there = network.hosts
-    with ros2_node(here, environment) as one, ros2_node(there, environment) as other:
+    with ros2_node(here, environments[0]) as one, ros2_node(there, environments[1]) as other:
         find(one, other)
         assert hears(other, one, count=10)
         assert hears(one, other, count=10)
-        assert {7410, 7411} <= here.udp_ports()
+        assert {7410, 7411} <= here.udp_ports(here.address)
 
 
 def test_mode_discovery_server(ros2: None, possible: None, tmp_path: Path) -> None:

@@ -13,11 +13,15 @@ from tests.support.network import Network
 
 def test_mode_host_keeps_to_the_host(network: Network, tmp_path: Path) -> None:
     uri = file_uri(tmp_path, planned(discovery="host")["cyclonedds"]["11"])
+    asking = file_uri(tmp_path, planned(discovery="peers", peers=network.addresses)["cyclonedds"]["11"])
     here, there = network.hosts
-    with cyclone(here, uri) as one, cyclone(here, uri) as other, cyclone(there, uri) as stranger:
+    with cyclone(here, uri) as one, cyclone(here, uri) as other, cyclone(there, asking) as stranger:
         find(one, other)
         assert hears(other, one)
-        assert stranger.ask("find", seconds=3) == {"peers": 0}
+        assert stranger.ask("find", seconds=3, count=1) == {"peers": 0}
+        # It does ask: whoever does not keep to the host is found.
+        with cyclone(here, asking):
+            assert stranger.ask("find", seconds=10, count=1) == {"peers": 1}
 
 
 def test_mode_bridge_reaches_the_network_without_a_list(network: Network, tmp_path: Path) -> None:

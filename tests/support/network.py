@@ -8,7 +8,9 @@ from __future__ import annotations
 import fcntl
 import os
 import shutil
+import socket
 import subprocess
+import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -140,9 +142,10 @@ class Host:
             for name, value in zip(names[1:], values[1:], strict=True)
         }
 
-    def udp_ports(self) -> set[int]:
-        """Return the UDP ports on which this host listens on every address."""
-        return {port for address, port, _state in self._sockets("udp") if address == "00000000"}
+    def udp_ports(self, at: str = "0.0.0.0") -> set[int]:
+        """Return the UDP ports on which this host listens at one address, or else at every one."""
+        written = socket.inet_aton(at)[:: 1 if sys.byteorder == "big" else -1].hex().upper()
+        return {port for address, port, _state in self._sockets("udp") if address == written}
 
     def tcp_ports(self) -> set[int]:
         """Return the TCP ports on which this host listens."""

@@ -10,6 +10,7 @@ import threading
 from pathlib import Path
 
 import zenoh
+import zenoh.ext
 
 from tests.support.nodes.lines import serve
 
@@ -24,6 +25,9 @@ class Session:
         self._found: set[int] = set()
         self._session = zenoh.open(zenoh.Config.from_json5(configuration.read_text(encoding="utf-8")))
         self._me = str(self._session.info.zid())
+        # As every publisher of rmw_zenoh_cpp that keeps its last samples.
+        memory = zenoh.ext.CacheConfig(max_samples=1)
+        self._publisher = zenoh.ext.declare_advanced_publisher(self._session, KEY, cache=memory)
         self._subscriber = self._session.declare_subscriber(KEY, self._hear)
 
     def peers(self) -> int:
@@ -32,7 +36,7 @@ class Session:
 
     def write(self, number: int, size: int) -> None:
         """Send one sample."""
-        self._session.put(KEY, f"{self._me} {number} {'x' * size}")
+        self._publisher.put(f"{self._me} {number} {'x' * size}")
 
     def take(self) -> set[int]:
         """Return the numbers that have arrived."""

@@ -100,10 +100,12 @@ def test_a_message_fits_the_path(given: dict[str, Any], expected: tuple[int, int
 
 
 def test_cyclone_asks_for_what_the_kernel_grants_and_starts_without_it() -> None:
-    told = plan(receive_buffer=16777216)
+    told = plan(receive_buffer=16777216, send_buffer=8388608)
     for document in told["cyclonedds"].values():
         assert attributes(document, "SocketReceiveBufferSize") == [{"max": "16777216B"}]
+        assert attributes(document, "SocketSendBufferSize") == [{"max": "8388608B"}]
     assert told["kernel"]["at_least"]["net.core.rmem_max"] == 16777216
+    assert told["kernel"]["at_least"]["net.core.wmem_max"] == 8388608
 
 
 @pytest.mark.parametrize("version", ["0.10", "11"])
@@ -162,6 +164,20 @@ def test_fast_asks_every_participant_of_a_peer() -> None:
 @pytest.mark.parametrize(
     ("given", "expected"),
     [
+        ({}, ["127.0.0.1"]),
+        ({**PEERS, "interface": "ens5", "interface_address": "10.0.1.10"}, ["10.0.1.10", "127.0.0.1"]),
+        ({**PEERS, "interface": "ens5"}, ["ens5", "127.0.0.1"]),
+        (PEERS, []),
+    ],
+)
+def test_fast_knows_interfaces_by_their_addresses(given: dict[str, Any], expected: list[str]) -> None:
+    # Names are unknown to Fast DDS before 2.13.
+    assert re.findall("<interface>(.*)</interface>", plan(**given)["fastdds"]) == expected
+
+
+@pytest.mark.parametrize(
+    ("given", "expected"),
+    [
         (
             {"domain_id": 7},
             {
@@ -203,13 +219,35 @@ def test_environment(given: dict[str, Any], expected: dict[str, str]) -> None:
     assert plan(**given)["environment"] == {**expected, "ROS_AUTOMATIC_DISCOVERY_RANGE": "SYSTEM_DEFAULT"}
 
 
-def test_zenoh_needs_one_tcp_port() -> None:
+def test_a_session_of_zenoh_asks_every_router() -> None:
     told = plan(**{**ROUTER, "zenoh_routers": ["10.0.1.10:7500", "10.0.1.11"]})["zenoh"]
-    session, router = json.loads(told["session"]), json.loads(told["router"])
+    session = json.loads(told["session"])
     assert session["connect"]["endpoints"] == ["tcp/10.0.1.10:7500", "tcp/10.0.1.11:7447"]
-    assert router["listen"]["endpoints"] == ["tcp/0.0.0.0:7500"]
-    assert (session["mode"], router["mode"]) == ("client", "router")
+    assert session["mode"] == "client"
     assert plan()["zenoh"] == {}
+
+
+@pytest.mark.parametrize(
+    ("address", "port", "others"),
+    [
+        ("10.0.1.10", 7500, ["tcp/10.0.1.11:7447", "tcp/10.0.1.12:7447"]),
+        ("10.0.1.12", 7447, ["tcp/10.0.1.10:7500", "tcp/10.0.1.11:7447"]),
+    ],
+)
+def test_a_router_of_zenoh_listens_at_its_own_port_and_asks_the_others(
+    address: str, port: int, others: list[str]
+) -> None:
+    routers = ["10.0.1.10:7500", "10.0.1.11", "10.0.1.12"]
+    told = plan(**{**ROUTER, "zenoh_routers": routers, "own_addresses": ["192.168.7.7", address]})
+    router = json.loads(told["zenoh"]["router"])
+    assert router["mode"] == "router"
+    assert router["listen"]["endpoints"] == [f"tcp/0.0.0.0:{port}"]
+    assert router["connect"]["endpoints"] == others
+
+
+@pytest.mark.parametrize("name", ["session", "router"])
+def test_zenoh_stamps_samples_as_the_file_of_ros_2_does(name: str) -> None:
+    assert json.loads(plan(**ROUTER)["zenoh"][name])["timestamping"] == {"enabled": True}
 
 
 def test_the_kernel_is_asked_for_nothing_that_nobody_wants() -> None:
@@ -231,7 +269,15 @@ def test_the_kernel_is_asked_for_nothing_that_nobody_wants() -> None:
     ("given", "expected"),
     [
         ({"receive_buffer": 2147483647}, r"receive_buffer: 2147483647 lets every socket .* hold up to 2047 MiB"),
-        ({**PEERS, "path_mtu": 9001, "external_address": "203.0.113.7"}, "path_mtu: 9001 is more than the internet"),
+        (
+            {"discovery": "peers", "peers": ["203.0.113.7"], "path_mtu": 9001, "external_address": "203.0.113.7"},
+            "path_mtu: 9001 is more than the internet",
+        ),
+        (
+            {**PEERS, "external_address": "203.0.113.7"},
+            "external_address: 203.0.113.7 is what this host tells everybody",
+        ),
+        (ROUTER, "zenoh_routers: a router asks nobody who they are"),
         ({"discovery": "peers", "peers": ["127.0.0.1", "10.0.1.10"]}, "peers: 127.0.0.1 is every host's"),
     ],
 )

@@ -76,6 +76,9 @@ def test_what_is_higher_is_left(root: Path) -> None:
     outcome = run(root, Wanted({RMEM: 1000}, {}))
     assert outcome.written == {}
     assert kernel(root, RMEM) == 2147483647
+    # Nothing else may say it, and the next boot is not to lower it.
+    assert outcome.persisted[RMEM] == 2147483647
+    assert not run(root, Wanted({RMEM: 1000}, {})).changed
 
 
 def test_what_another_file_sets_higher_is_not_lowered_at_the_next_boot(root: Path) -> None:
@@ -99,8 +102,8 @@ def test_a_longer_time_is_no_better(root: Path) -> None:
         ("etc/sysctl.d/99-zzz.conf", f"{RMEM} = 10", True),
         ("run/sysctl.d/99-zzz.conf", f"{RMEM} = 10", True),
         ("usr/lib/sysctl.d/99-zzz.conf", "net/core/rmem_max=10", True),
-        ("etc/sysctl.conf", f"{RMEM}=10", True),
-        ("etc/sysctl.conf", f"{TIME}=30", True),
+        # No boot reads it.
+        ("etc/sysctl.conf", f"{RMEM}=10", False),
         ("etc/sysctl.d/10-early.conf", f"{RMEM} = 10", False),
         # A name that begins with a dash may fail, and is set all the same.
         ("etc/sysctl.d/99-zzz.conf", f"-{RMEM} = 10", True),
@@ -128,8 +131,20 @@ def test_a_masked_file_says_nothing(root: Path) -> None:
 def test_only_the_line_that_wins_is_told(root: Path) -> None:
     write(root, "etc/sysctl.d/99-zzz.conf", f"{RMEM} = 10\n{RMEM} = 20\n")
     assert [setting.value for setting in run(root).overriding] == ["20"]
-    write(root, "etc/sysctl.conf", f"{RMEM} = 5000")
+    write(root, "etc/sysctl.d/99-zzzz.conf", f"{RMEM} = 5000")
     assert run(root).overriding == []
+
+
+def test_what_is_undone_by_hand_and_at_no_boot_is_told_apart(root: Path) -> None:
+    write(root, "etc/sysctl.conf", f"{RMEM}=10\n{TIME}=30\n{THRESH}=9999\n")
+    # As on Debian 12: there it is read, and before ours.
+    (root / "etc/sysctl.d/99-sysctl.conf").symlink_to("../sysctl.conf")
+    outcome = run(root)
+    assert outcome.overriding == []
+    assert [(setting.file, setting.name) for setting in outcome.undoing] == [
+        ("/etc/sysctl.conf", RMEM),
+        ("/etc/sysctl.conf", TIME),
+    ]
 
 
 def test_order_is_that_of_names_whatever_the_folder() -> None:
@@ -140,7 +155,7 @@ def test_order_is_that_of_names_whatever_the_folder() -> None:
         "usr/lib/sysctl.d/10-a.conf": "a.a=1",
         "usr/lib/sysctl.d/20-b.conf": "a.a=9",
     }
-    assert [setting.value for setting in in_order(files)] == ["1", "2", "3", "5"]
+    assert [setting.value for setting in in_order(files)] == ["1", "2", "3"]
 
 
 def test_a_dot_in_an_interfaces_name_stays() -> None:

@@ -1,0 +1,58 @@
+# Copyright (c) the digital_twin.robotics_lab maintainers
+# GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""What the variables of the checkout make of an inventory, whichever of its hosts a run is limited to."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+import yaml
+
+from tests.support.project import ROOT, run
+
+NAMES = ("peers", "discovery", "firewall_ports")
+OURS = {
+    "one": {"lab_name": "robotics-lab", "lab_private_ip": "10.0.1.11", "lab_instance_id": "i-1"},
+    "two": {"lab_name": "robotics-lab", "lab_private_ip": "10.0.1.10", "lab_instance_id": "i-2"},
+}
+OTHERS = {"other": {"lab_name": "another-lab", "lab_private_ip": "10.9.9.9", "lab_instance_id": "i-9"}}
+STATIC = {"one": {"lab_private_ip": "10.0.1.10"}, "two": {"lab_private_ip": "10.0.1.11"}, "third": {}}
+BOTH = ["10.0.1.10", "10.0.1.11"]
+
+
+@pytest.mark.parametrize(
+    ("hosts", "extra", "expected"),
+    [
+        pytest.param(
+            OURS | OTHERS, {"ros2_networking_domain_id": 42}, [BOTH, "peers", "17900-18149"], id="a lab beside another"
+        ),
+        pytest.param(
+            {"one": OURS["one"]},
+            {"aws_infrastructure_instance_count": 2},
+            [["10.0.1.11"], "peers", "7400-7649"],
+            id="stopped",
+        ),
+        pytest.param({"one": OURS["one"]} | OTHERS, {}, [["10.0.1.11"], "host", "7400-7649"], id="a lab of one"),
+        pytest.param(STATIC, {}, [BOTH, "peers", ""], id="a static inventory"),
+        pytest.param(
+            {"one": {}, "two": {}}, {"aws_infrastructure_instance_count": 2}, [[], "host", ""], id="no addresses"
+        ),
+    ],
+)
+def test_who_the_peers_are(
+    tmp_path: Path,
+    hosts: dict[str, dict[str, str]],
+    extra: dict[str, int],
+    expected: list[object],
+) -> None:
+    inventory = tmp_path / "inventory.json"
+    inventory.write_text(json.dumps({"lab": {"hosts": hosts}}))
+    asked = f"msg={{{{ [{', '.join(f'ros2_networking_{name}' for name in NAMES)}] }}}}"
+    command = ["ansible", "one", "--inventory", str(inventory), "--limit", "one"]
+    command += ["--extra-vars", f"@{ROOT / 'group_vars' / 'all.yml'}", "--extra-vars", json.dumps(extra)]
+    told = run([*command, "--module-name", "ansible.builtin.debug", "--args", asked])
+    assert yaml.safe_load(told.partition("=>")[2])["msg"] == expected

@@ -1,0 +1,57 @@
+# Copyright (c) the digital_twin.robotics_lab maintainers
+# GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""Role ros2_networking in a folder that others use as well."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.support.project import FQCN, run
+
+
+def apply(directory: Path, tasks: str) -> str:
+    """Run one of the role's files of tasks on this machine, with a folder for its files."""
+    command = [
+        "ansible",
+        "all",
+        "--inventory",
+        "localhost,",
+        "--connection",
+        "local",
+        "--module-name",
+        "ansible.builtin.include_role",
+    ]
+    command += ["--args", f"name={FQCN}.ros2_networking tasks_from={tasks}"]
+    command += ["--extra-vars", f"ros2_networking_directory={directory} ansible_python_interpreter={sys.executable}"]
+    return run([*command, "--extra-vars", f"__ros2_networking_profile_file={directory.parent}/profile.sh"])
+
+
+def test_what_others_keep_in_the_folder_stays(tmp_path: Path) -> None:
+    folder = tmp_path / "shared"
+    folder.mkdir()
+    for name in ("ros2.env", "cyclonedds-11.xml", "zenoh-router.json5", "theirs.xml"):
+        (folder / name).touch()
+    apply(folder, "files_remove")
+    assert [file.name for file in folder.iterdir()] == ["theirs.xml"]
+    (folder / "theirs.xml").unlink()
+    apply(folder, "files_remove")
+    assert not folder.exists()
+    apply(folder, "files_remove")
+
+
+def test_a_folder_that_is_the_systems_is_refused() -> None:
+    with pytest.raises(
+        pytest.fail.Exception, match="ros2_networking_directory is /nowhere; it must be an absolute path"
+    ):
+        apply(Path("/nowhere"), "files_remove")
+
+
+def test_a_folder_that_was_there_keeps_its_mode(tmp_path: Path) -> None:
+    tmp_path.chmod(0o710)
+    apply(tmp_path, "folder")
+    assert tmp_path.stat().st_mode & 0o777 == 0o710
