@@ -135,6 +135,12 @@ COUNTERPARTS = (
         wheels=locked("cyclonedds", "foxglove-sdk"),
         sources=("sandbox/images/ros2", "sandbox/ros.py", "compose/ros2/bridge"),
     ),
+    Image(
+        "digital-twin/nim:debian13",
+        IMAGES / "nim",
+        "digital-twin/base:debian13",
+        sources=("sandbox/images/nim",),
+    ),
 )
 
 
