@@ -141,6 +141,13 @@ COUNTERPARTS = (
         "digital-twin/base:debian13",
         sources=("sandbox/images/nim",),
     ),
+    Image(
+        "digital-twin/riva:debian13",
+        IMAGES / "riva",
+        "digital-twin/base:debian13",
+        wheels=locked("grpcio", "grpcio-health-checking", "nvidia-riva-client", "protobuf"),
+        sources=("sandbox/images/riva",),
+    ),
 )
 
 
