@@ -148,6 +148,7 @@ COUNTERPARTS = (
         wheels=locked("grpcio", "grpcio-health-checking", "nvidia-riva-client", "protobuf"),
         sources=("sandbox/images/riva",),
     ),
+    Image("digital-twin/foxglove:debian13", IMAGES / "foxglove", "digital-twin/base:debian13"),
 )
 
 

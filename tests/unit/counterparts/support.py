@@ -18,7 +18,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from websockets.sync.client import connect
+import quickjs
+from websockets.sync.client import ClientConnection, connect
 from websockets.typing import Subprotocol
 
 from sandbox.ros import TOPICS
@@ -92,19 +93,23 @@ def wait_for_port(port: int, told: Callable[[], str]) -> None:
             return
 
 
+def _connect(port: int) -> ClientConnection:
+    # By the time it is closed nobody reads what would still come before the answer.
+    return connect(
+        f"ws://127.0.0.1:{port}",
+        subprotocols=[Subprotocol("foxglove.sdk.v1")],
+        max_size=None,
+        open_timeout=SECONDS,
+        close_timeout=0,
+    )
+
+
 class Watcher:
     """A client of Foxglove's WebSocket server that looks at every topic."""
 
     def __init__(self, port: int) -> None:
         """Connect, and subscribe to all topics."""
-        # By the time it is closed nobody reads what would still come before the answer.
-        self._socket = connect(
-            f"ws://127.0.0.1:{port}",
-            subprotocols=[Subprotocol("foxglove.sdk.v1")],
-            max_size=None,
-            open_timeout=SECONDS,
-            close_timeout=0,
-        )
+        self._socket = _connect(port)
         self.subprotocol = self._socket.subprotocol
         self.channels: dict[str, dict[str, Any]] = {}
         self._topics: dict[int, str] = {}
@@ -144,6 +149,40 @@ class Watcher:
 
     def close(self) -> None:
         """Look away."""
+        self._socket.close()
+
+
+class Page:
+    """The script of the viewer's page, in a browser's stead on a connection to Foxglove's server."""
+
+    def __init__(self, port: int) -> None:
+        """Load the script and connect."""
+        self._script = quickjs.Context()
+        self._script.eval((ROOT / "sandbox" / "images" / "foxglove" / "site" / "viewer.js").read_text("utf-8"))
+        self._script.eval(
+            "const sent = [], robot = new Robot(), connection = new Connection(robot, (text) => sent.push(text));"
+        )
+        self._socket = _connect(port)
+
+    @property
+    def robot(self) -> Any:
+        """What it knows of the robot."""
+        return json.loads(self._script.eval("JSON.stringify(robot)"))
+
+    def until(self, true: Callable[[Any], bool]) -> Any:
+        """Hand it what arrives until something is true of the robot, which is returned."""
+        deadline = time.monotonic() + SECONDS
+        while not true(robot := self.robot):
+            assert time.monotonic() < deadline, f"the page has not seen it within {SECONDS:g} s: {robot}"
+            data = self._socket.recv(SECONDS)
+            given = json.dumps(data) if isinstance(data, str) else f"new Uint8Array({list(data)}).buffer"
+            self._script.eval(f"connection.receive({given})")
+            for message in json.loads(self._script.eval("JSON.stringify(sent.splice(0))")):
+                self._socket.send(message)
+        return robot
+
+    def close(self) -> None:
+        """Go away."""
         self._socket.close()
 
 

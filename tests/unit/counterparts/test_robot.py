@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 import secrets
 import socket
 import urllib.error
@@ -25,6 +26,7 @@ from tests.unit.cognitive.support import ROOT, RedisServer, free_port
 from tests.unit.counterparts.support import (
     LOOPBACK,
     SECONDS,
+    Page,
     Watcher,
     free_domain,
     process,
@@ -48,6 +50,7 @@ class Lab:
     page: int
     signalling: int
     media: int
+    foxglove: int
 
     def drives_to(self, x: float, y: float) -> None:
         """Wait until the robot is seen there, standing still."""
@@ -94,7 +97,7 @@ def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
             wait_for_port(foxglove, driven)
             watcher = Watcher(foxglove)
             try:
-                yield Lab(redis, watcher, domain, page, signalling, media)
+                yield Lab(redis, watcher, domain, page, signalling, media, foxglove)
             finally:
                 watcher.close()
     finally:
@@ -181,6 +184,28 @@ def test_a_goal_of_another_node_is_driven_to(lab: Lab, monkeypatch: pytest.Monke
 
     lab.watcher.until("odom", obeyed)
     lab.drives_to(*PLACES["zone_c"])
+
+
+def test_the_viewers_page_follows_the_robot(lab: Lab) -> None:
+    """Its own script sees the goal that was set, and the robot getting there."""
+    page = Page(lab.foxglove)
+    try:
+        page.until(lambda robot: robot["time"] and robot["pose"] and robot["scan"])
+        assert len(page.robot["scan"]["ranges"]) == 180
+        say(lab.redis, "go to the north shelf")
+        goal = page.until(lambda robot: robot["goal"])["goal"]
+        assert [goal["x"], goal["y"]] == PLACES["north_shelf"]
+        page.until(lambda robot: math.hypot(robot["pose"]["x"] - goal["x"], robot["pose"]["y"] - goal["y"]) < RADIUS)
+    finally:
+        page.close()
+
+
+def test_the_page_fetches_nothing_from_elsewhere() -> None:
+    site = ROOT / "sandbox" / "images" / "foxglove" / "site"
+    index = (site / "index.html").read_text(encoding="utf-8")
+    assert set(re.findall(r'(?:src|href)="([^"]*)"', index)) == {"viewer.js", "page.js"}
+    for file in site.iterdir():
+        assert set(re.findall(r"\w+://", file.read_text(encoding="utf-8"))) <= {"ws://"}, file.name
 
 
 def fetch(port: int, path: str = "/") -> tuple[int, str]:
