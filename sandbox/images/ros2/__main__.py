@@ -23,7 +23,6 @@ from compose.ros2.bridge.inbox import Inbox
 from sandbox.images.ros2.drive import FASTEST, Driver, Goal
 from sandbox.images.ros2.viewer import Viewer
 from sandbox.ros import (
-    NANO,
     Bus,
     Header,
     Odometry,
@@ -87,7 +86,6 @@ class Robot:
                 self._viewer.show(topic, message)
         for clock in said["clock"][-1:]:
             self._stamp = clock.clock
-            self._viewer.time(clock.clock.sec * NANO + clock.clock.nanosec)
         for goal in said["goal_pose"]:
             self._driver.go(Goal(goal.pose.position.x, goal.pose.position.y))
         for odometry in said["odom"][-1:]:

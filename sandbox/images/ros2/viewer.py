@@ -9,7 +9,7 @@ from typing import Any
 import foxglove
 from cyclonedds.idl import IdlStruct
 from cyclonedds.idl.types import array, sequence
-from foxglove import Capability, Channel, Schema
+from foxglove import Channel, Schema
 
 from sandbox.ros import TOPICS
 
@@ -71,19 +71,13 @@ class Viewer:
             )
             for topic, message in TOPICS.items()
         }
-        self._server = foxglove.start_server(
-            name="digital twin", host=address, port=port, capabilities=[Capability.Time]
-        )
+        self._server = foxglove.start_server(name="digital twin", host=address, port=port)
 
     def show(self, topic: str, message: IdlStruct) -> None:
         """Send a message to whoever looks at its topic."""
         channel = self._channels[topic]
         if channel.has_sinks():
             channel.log(message.serialize())
-
-    def time(self, nanoseconds: int) -> None:
-        """Tell everybody the simulation's time."""
-        self._server.broadcast_time(nanoseconds)
 
     def close(self) -> None:
         """Answer no more."""

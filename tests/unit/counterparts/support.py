@@ -12,7 +12,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -105,39 +105,42 @@ def _connect(port: int) -> ClientConnection:
 
 
 class Watcher:
-    """A client of Foxglove's WebSocket server that looks at every topic."""
+    """A client of Foxglove's WebSocket server that looks at some topics."""
 
-    def __init__(self, port: int) -> None:
-        """Connect, and subscribe to all topics."""
+    def __init__(self, port: int, topics: Iterable[str]) -> None:
+        """Connect, and subscribe to topics.
+
+        What nobody reads piles up on the way, so that a client is to look at what it needs, when it does.
+        """
         self._socket = _connect(port)
         self.subprotocol = self._socket.subprotocol
         self.channels: dict[str, dict[str, Any]] = {}
         self._topics: dict[int, str] = {}
         deadline = time.monotonic() + SECONDS
         while len(self.channels) < len(TOPICS):
-            message = self._receive(deadline, "channels")
+            message = self._receive(deadline, "the list of channels")
             if isinstance(message, str):
                 fields = json.loads(message)
                 found = fields["channels"] if fields["op"] == "advertise" else []
                 self.channels.update({channel["topic"].lstrip("/"): channel for channel in found})
         wanted = []
-        for number, (topic, channel) in enumerate(self.channels.items(), 1):
+        for number, topic in enumerate(topics, 1):
             self._topics[number] = topic
-            wanted.append({"id": number, "channelId": channel["id"]})
+            wanted.append({"id": number, "channelId": self.channels[topic]["id"]})
         self._socket.send(json.dumps({"op": "subscribe", "subscriptions": wanted}))
 
     def _receive(self, deadline: float, what: str) -> str | bytes:
         try:
             return self._socket.recv(max(0.0, deadline - time.monotonic()))
         except TimeoutError:
-            pytest.fail(f"{what} were not seen within {SECONDS:g} s")
+            pytest.fail(f"{what} was not seen within {SECONDS:g} s")
 
     def until(self, topic: str, true: Callable[[Any], bool] = lambda _: True) -> Any:
         """Return the next message of a topic of which something is true."""
         deadline = time.monotonic() + SECONDS
         last = None
         while time.monotonic() < deadline:
-            message = self._receive(deadline, f"messages on {topic}")
+            message = self._receive(deadline, f"what is waited for on {topic}, where the last message was {last},")
             if not isinstance(message, bytes) or message[0] != MESSAGE_DATA:
                 continue
             if self._topics[int.from_bytes(message[1:5], "little")] != topic:

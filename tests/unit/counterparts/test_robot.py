@@ -13,6 +13,7 @@ import socket
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
@@ -45,12 +46,20 @@ class Lab:
     """Both counterparts and what is around them."""
 
     redis: RedisServer
-    watcher: Watcher
     domain: int
     page: int
     signalling: int
     media: int
     foxglove: int
+
+    @contextmanager
+    def watch(self, *topics: str) -> Iterator[Watcher]:
+        """Look at topics through Foxglove's server."""
+        watcher = Watcher(self.foxglove, topics)
+        try:
+            yield watcher
+        finally:
+            watcher.close()
 
     def drives_to(self, x: float, y: float) -> None:
         """Wait until the robot is seen there, standing still."""
@@ -59,7 +68,8 @@ class Lab:
             position, speed = odometry.pose.pose.position, odometry.twist.twist.linear.x
             return math.hypot(position.x - x, position.y - y) < RADIUS and speed == 0
 
-        self.watcher.until("odom", there)
+        with self.watch("odom") as watcher:
+            watcher.until("odom", there)
 
 
 @pytest.fixture(scope="module")
@@ -95,36 +105,33 @@ def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
         ):
             wait_for_port(signalling, simulated)
             wait_for_port(foxglove, driven)
-            watcher = Watcher(foxglove)
-            try:
-                yield Lab(redis, watcher, domain, page, signalling, media, foxglove)
-            finally:
-                watcher.close()
+            yield Lab(redis, domain, page, signalling, media, foxglove)
     finally:
         redis.stop()
 
 
 def test_what_foxglove_sees(lab: Lab) -> None:
     """The topics are those of ROS 2, encoded and described as its bridge does."""
-    assert lab.watcher.subprotocol == "foxglove.sdk.v1"
-    assert {topic: channel["schemaName"] for topic, channel in lab.watcher.channels.items()} == {
-        "clock": "rosgraph_msgs/msg/Clock",
-        "odom": "nav_msgs/msg/Odometry",
-        "tf": "tf2_msgs/msg/TFMessage",
-        "scan": "sensor_msgs/msg/LaserScan",
-        "amcl_pose": "geometry_msgs/msg/PoseWithCovarianceStamped",
-        "goal_pose": "geometry_msgs/msg/PoseStamped",
-        "cmd_vel": "geometry_msgs/msg/Twist",
-    }
-    encodings = {(channel["encoding"], channel["schemaEncoding"]) for channel in lab.watcher.channels.values()}
-    assert encodings == {("cdr", "ros2msg")}
-    assert lab.watcher.channels["amcl_pose"]["schema"].split("\n")[:5] == [
-        "std_msgs/Header header",
-        "geometry_msgs/PoseWithCovariance pose",
-        "=" * 80,
-        "MSG: std_msgs/Header",
-        "builtin_interfaces/Time stamp",
-    ]
+    with lab.watch() as watcher:
+        assert watcher.subprotocol == "foxglove.sdk.v1"
+        assert {topic: channel["schemaName"] for topic, channel in watcher.channels.items()} == {
+            "clock": "rosgraph_msgs/msg/Clock",
+            "odom": "nav_msgs/msg/Odometry",
+            "tf": "tf2_msgs/msg/TFMessage",
+            "scan": "sensor_msgs/msg/LaserScan",
+            "amcl_pose": "geometry_msgs/msg/PoseWithCovarianceStamped",
+            "goal_pose": "geometry_msgs/msg/PoseStamped",
+            "cmd_vel": "geometry_msgs/msg/Twist",
+        }
+        encodings = {(channel["encoding"], channel["schemaEncoding"]) for channel in watcher.channels.values()}
+        assert encodings == {("cdr", "ros2msg")}
+        assert watcher.channels["amcl_pose"]["schema"].split("\n")[:5] == [
+            "std_msgs/Header header",
+            "geometry_msgs/PoseWithCovariance pose",
+            "=" * 80,
+            "MSG: std_msgs/Header",
+            "builtin_interfaces/Time stamp",
+        ]
 
 
 def nanoseconds(time: Time) -> int:
@@ -133,42 +140,48 @@ def nanoseconds(time: Time) -> int:
 
 
 def test_the_clock_ticks_thirty_times_a_second(lab: Lab) -> None:
-    times = [nanoseconds(lab.watcher.until("clock").clock) for _ in range(10)]
-    steps = {round((later - earlier) * RATE / NANO) for earlier, later in pairwise(times)}
-    assert min(steps) == 1, times
+    with lab.watch("clock") as watcher:
+        times = [nanoseconds(watcher.until("clock").clock) for _ in range(10)]
+        steps = {round((later - earlier) * RATE / NANO) for earlier, later in pairwise(times)}
+        assert min(steps) == 1, times
 
 
 def test_the_frames_lead_from_the_map_to_the_robot(lab: Lab) -> None:
-    frames = set()
-    for _ in range(100):
-        transform = lab.watcher.until("tf").transforms[0]
-        frames.add((transform.header.frame_id, transform.child_frame_id))
-    assert frames == {("map", "odom"), ("odom", "base_link")}
+    with lab.watch("tf") as watcher:
+        frames = set()
+        for _ in range(100):
+            transform = watcher.until("tf").transforms[0]
+            frames.add((transform.header.frame_id, transform.child_frame_id))
+        assert frames == {("map", "odom"), ("odom", "base_link")}
 
 
 def test_the_lidar_sees_the_nearest_wall(lab: Lab) -> None:
     """At the start, the left end of the hall is 4.5 metres behind the robot."""
-    scan = lab.watcher.until("scan")
-    assert (len(scan.ranges), scan.header.frame_id) == (180, "base_link")
-    assert scan.ranges[0] == pytest.approx(4.5)
+    with lab.watch("scan") as watcher:
+        scan = watcher.until("scan")
+        assert (len(scan.ranges), scan.header.frame_id) == (180, "base_link")
+        assert scan.ranges[0] == pytest.approx(4.5)
 
 
 def test_a_sentence_moves_the_robot_to_the_loading_dock(lab: Lab) -> None:
-    say(lab.redis, "go to the loading dock")
-    assert lab.watcher.until("goal_pose").pose.position == Point(*PLACES["loading_dock"])
+    with lab.watch("goal_pose") as watcher:
+        say(lab.redis, "go to the loading dock")
+        assert watcher.until("goal_pose").pose.position == Point(*PLACES["loading_dock"])
     lab.drives_to(*PLACES["loading_dock"])
-    pose = lab.watcher.until("amcl_pose").pose.pose.position
+    with lab.watch("amcl_pose") as watcher:
+        pose = watcher.until("amcl_pose").pose.pose.position
     assert math.dist((pose.x, pose.y), PLACES["loading_dock"]) < RADIUS
 
 
 def test_stop_halts_it(lab: Lab) -> None:
-    say(lab.redis, "go home slowly")
-    lab.watcher.until("odom", lambda odometry: odometry.twist.twist.linear.x > 0)
-    say(lab.redis, "stop")
-    stopped = lab.watcher.until("odom", lambda odometry: odometry.twist.twist.linear.x == 0).pose.pose
-    assert math.dist((stopped.position.x, stopped.position.y), PLACES["home"]) > 1
-    for _ in range(2 * RATE):
-        assert lab.watcher.until("odom").pose.pose == stopped
+    with lab.watch("odom") as watcher:
+        say(lab.redis, "go home slowly")
+        watcher.until("odom", lambda odometry: odometry.twist.twist.linear.x > 0)
+        say(lab.redis, "stop")
+        stopped = watcher.until("odom", lambda odometry: odometry.twist.twist.linear.x == 0).pose.pose
+        assert math.dist((stopped.position.x, stopped.position.y), PLACES["home"]) > 1
+        for _ in range(2 * RATE):
+            assert watcher.until("odom").pose.pose == stopped
 
 
 def test_a_goal_of_another_node_is_driven_to(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -182,7 +195,8 @@ def test_a_goal_of_another_node_is_driven_to(lab: Lab, monkeypatch: pytest.Monke
         goals.write(goal)
         return bool(odometry.twist.twist.linear.x > 0)
 
-    lab.watcher.until("odom", obeyed)
+    with lab.watch("odom") as watcher:
+        watcher.until("odom", obeyed)
     lab.drives_to(*PLACES["zone_c"])
 
 
