@@ -175,11 +175,11 @@ def test_a_sentence_moves_the_robot_to_the_loading_dock(lab: Lab) -> None:
 
 def test_stop_halts_it(lab: Lab) -> None:
     with lab.watch("odom") as watcher:
-        say(lab.redis, "go home slowly")
+        say(lab.redis, "go to the south shelf slowly")
         watcher.until("odom", lambda odometry: odometry.twist.twist.linear.x > 0)
         say(lab.redis, "stop")
         stopped = watcher.until("odom", lambda odometry: odometry.twist.twist.linear.x == 0).pose.pose
-        assert math.dist((stopped.position.x, stopped.position.y), PLACES["home"]) > 1
+        assert math.dist((stopped.position.x, stopped.position.y), PLACES["south_shelf"]) > 1
         for _ in range(2 * RATE):
             assert watcher.until("odom").pose.pose == stopped
 
