@@ -44,6 +44,7 @@ class Image:
     :param published: the repository and tag under which the stack expects it in a registry; empty for none.
     :param parts: other images from which it copies, by the build argument that names each.
     :param wheels: Python packages, each pinned, that lie in ``wheels/<name>/`` of its context.
+    :param sources: files and folders of this project that lie below ``project/`` of its context.
     """
 
     tag: str
@@ -52,6 +53,7 @@ class Image:
     published: str = ""
     parts: tuple[tuple[str, Image], ...] = ()
     wheels: tuple[str, ...] = ()
+    sources: tuple[str, ...] = ()
 
 
 # The Pythons of the hosts' releases: what holds a library of C is built for each.
@@ -110,13 +112,54 @@ SERVICES = (
 )
 
 
+def locked(*packages: str) -> tuple[str, ...]:
+    """Return packages with the versions that the project's own lock has."""
+    lines = (PROJECT / "requirements.txt").read_text("utf-8").splitlines()
+    pins = dict(line.split(" ;")[0].split("==") for line in lines if "==" in line)
+    return tuple(f"{package}=={pins[package]}" for package in packages)
+
+
+# What cannot be had without a GPU or its vendor's registry. Not yet part of any stack.
+COUNTERPARTS = (
+    Image(
+        "digital-twin/isaac_sim:debian13",
+        IMAGES / "isaac_sim",
+        "digital-twin/base:debian13",
+        wheels=locked("cyclonedds"),
+        sources=("sandbox/images/isaac_sim", "sandbox/ros.py"),
+    ),
+    Image(
+        "digital-twin/ros2:debian13",
+        IMAGES / "ros2",
+        "digital-twin/base:debian13",
+        wheels=locked("cyclonedds", "foxglove-sdk"),
+        sources=("sandbox/images/ros2", "sandbox/ros.py", "compose/ros2/bridge"),
+    ),
+    Image(
+        "digital-twin/nim:debian13",
+        IMAGES / "nim",
+        "digital-twin/base:debian13",
+        sources=("sandbox/images/nim",),
+    ),
+    Image(
+        "digital-twin/riva:debian13",
+        IMAGES / "riva",
+        "digital-twin/base:debian13",
+        wheels=locked("grpcio", "grpcio-health-checking", "nvidia-riva-client", "protobuf"),
+        sources=("sandbox/images/riva",),
+    ),
+    Image("digital-twin/foxglove:debian13", IMAGES / "foxglove", "digital-twin/base:debian13"),
+)
+
+
 def content_of(image: Image, sources: list[str]) -> str:
     """Return a digest of everything an image is made from: its context, and the ids of its base and its parts."""
     digest = hashlib.sha256(f"{' '.join([*sources, *image.wheels])} ".encode())
-    for path in sorted(image.folder.rglob("*")):
-        if path.is_file() and "__pycache__" not in path.parts:
-            digest.update(f"{path.relative_to(image.folder)} {path.stat().st_mode:o} ".encode())
-            digest.update(path.read_bytes())
+    for folder in (image.folder, *(PROJECT / source for source in image.sources)):
+        for path in [folder] if folder.is_file() else sorted(folder.rglob("*")):
+            if path.is_file() and "__pycache__" not in path.parts:
+                digest.update(f"{path.relative_to(folder)} {path.stat().st_mode:o} ".encode())
+                digest.update(path.read_bytes())
     return digest.hexdigest()
 
 
@@ -201,16 +244,27 @@ def ensure(client: DockerClient, image: Image) -> None:
             return
     except ImageNotFound:
         pass
-    if not image.wheels:
+    if not image.wheels and not image.sources:
         run_build(client, image.folder, image.tag, content, arguments)
         return
     with tempfile.TemporaryDirectory() as scratch:
         context = Path(scratch) / "context"
         shutil.copytree(image.folder, context)
+        for source in image.sources:
+            copy(PROJECT / source, context / "project" / source)
         for wheel in image.wheels:
             for python in PYTHONS:
                 download(wheel, python, context / "wheels" / wheel.split("==")[0])
         run_build(client, context, image.tag, content, arguments)
+
+
+def copy(source: Path, target: Path) -> None:
+    """Copy a file or a folder, without what Python leaves in it."""
+    target.parent.mkdir(parents=True, exist_ok=True)
+    if source.is_file():
+        shutil.copy2(source, target)
+    else:
+        shutil.copytree(source, target, ignore=shutil.ignore_patterns("__pycache__"))
 
 
 def download(wheel: str, python: str, folder: Path) -> None:

@@ -1,0 +1,161 @@
+"""``python3 -m sandbox.images.isaac_sim``: the counterpart of Isaac Sim, with its arguments and variables.
+
+Publishes /clock, /odom and /tf at 30 Hz and /scan at 10 Hz, and drives as /cmd_vel says.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+import re
+import signal
+import sys
+import threading
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from sandbox.images.isaac_sim.ports import serve
+from sandbox.images.isaac_sim.world import FARTHEST, NEAREST, RATE, RAYS, World
+from sandbox.ros import (
+    Bus,
+    Clock,
+    Header,
+    LaserScan,
+    Odometry,
+    Point,
+    Pose,
+    PoseWithCovariance,
+    TFMessage,
+    Transform,
+    TransformStamped,
+    Twist,
+    TwistWithCovariance,
+    Vector3,
+    moment,
+    rotation,
+)
+
+PORT = re.compile(r"--/app/livestream/port=(\d+)")
+TICKS_PER_SCAN = 3
+
+
+class SettingsError(ValueError):
+    """It cannot start like this; the text says why."""
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How it runs.
+
+    Attributes:
+        factor: how much faster than the clock on the wall its time passes.
+    """
+
+    domain: int
+    signalling: int
+    page: int
+    media: int
+    factor: float
+
+
+def read(arguments: Sequence[str], environment: Mapping[str, str]) -> Settings:
+    """Return the settings; of the arguments only the stream's port counts.
+
+    :raises SettingsError: the licence was not accepted, or a number is none.
+    """
+    if environment.get("ACCEPT_EULA") != "Y":
+        raise SettingsError("ACCEPT_EULA is not Y: whoever runs Isaac Sim accepts NVIDIA's licence with it")
+    ports = [int(match[1]) for match in map(PORT.fullmatch, arguments) if match]
+    try:
+        return Settings(
+            domain=int(environment.get("ROS_DOMAIN_ID") or 0),
+            signalling=ports[-1] if ports else 49100,
+            page=int(environment.get("PAGE_PORT") or 8211),
+            media=int(environment.get("MEDIA_PORT") or 47998),
+            factor=float(environment.get("REAL_TIME_FACTOR") or 1),
+        )
+    except ValueError as error:
+        raise SettingsError(f"ROS_DOMAIN_ID, PAGE_PORT, MEDIA_PORT and REAL_TIME_FACTOR are numbers: {error}") from None
+
+
+class Simulator:
+    """The world, and what the lab hears of it."""
+
+    def __init__(self, bus: Bus) -> None:
+        """Make its topics."""
+        self.world = World()
+        self._commands = bus.reader("cmd_vel")
+        self._clock, self._odom = bus.writer("clock"), bus.writer("odom")
+        self._tf, self._scan = bus.writer("tf"), bus.writer("scan")
+
+    def turn(self) -> None:
+        """Let one step pass, and tell."""
+        for twist in self._commands.take():
+            self.world.command(twist.linear.x, twist.angular.z)
+        self.world.step()
+        world = self.world
+        now = moment(world.nanoseconds)
+        turned = rotation(world.yaw)
+        self._clock.write(Clock(now))
+        self._odom.write(
+            Odometry(
+                Header(now, "odom"),
+                "base_link",
+                PoseWithCovariance(Pose(Point(world.x, world.y), turned)),
+                TwistWithCovariance(Twist(Vector3(world.linear), Vector3(z=world.angular))),
+            )
+        )
+        moved = Transform(Vector3(world.x, world.y), turned)
+        self._tf.write(TFMessage([TransformStamped(Header(now, "odom"), "base_link", moved)]))
+        if world.ticks % TICKS_PER_SCAN == 0:
+            self._scan.write(
+                LaserScan(
+                    Header(now, "base_link"),
+                    angle_min=-math.pi,
+                    angle_max=math.pi - math.tau / RAYS,
+                    angle_increment=math.tau / RAYS,
+                    scan_time=TICKS_PER_SCAN / RATE,
+                    range_min=NEAREST,
+                    range_max=FARTHEST,
+                    ranges=world.scan(),
+                )
+            )
+
+    def status(self) -> dict[str, object]:
+        """Return what the page tells."""
+        world = self.world
+        return {
+            "seconds": round(world.nanoseconds / 1e9, 3),
+            "x": round(world.x, 3),
+            "y": round(world.y, 3),
+            "yaw": round(world.yaw, 3),
+        }
+
+
+def main() -> int:
+    """Run until told to end; return 2 when it cannot start like this."""
+    try:
+        settings = read(sys.argv[1:], os.environ)
+    except SettingsError as error:
+        print(f"Isaac Sim's counterpart cannot start: {error}", file=sys.stderr)
+        return 2
+    end = threading.Event()
+    signal.signal(signal.SIGTERM, lambda *_signal: end.set())
+    signal.signal(signal.SIGINT, lambda *_signal: end.set())
+    simulator = Simulator(Bus(settings.domain))
+    # The real one's ports answer once its scene is there.
+    simulator.turn()
+    serve(simulator.status, settings.page, settings.signalling, settings.media)
+    print(f"domain {settings.domain}, {RATE} steps a second, ports {settings}", flush=True)
+    due = time.monotonic()
+    while not end.is_set():
+        # On a machine that is too slow its time passes slower; it skips nothing.
+        due = max(due + 1 / RATE / settings.factor, time.monotonic())
+        end.wait(due - time.monotonic())
+        simulator.turn()
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

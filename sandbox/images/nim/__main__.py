@@ -1,0 +1,167 @@
+"""``python3 -m sandbox.images.nim``: the counterpart of a NIM language model.
+
+It answers as OpenAI's interface does, and the same each time. From the question it takes the places, one a line after a
+dash with the words for each, and it knows a few verbs: that is all it understands.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import re
+import signal
+import sys
+import threading
+from collections.abc import Mapping
+from http import HTTPStatus
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
+
+MODEL = "meta/llama-3.1-8b-instruct"
+PORT = 8000
+IDLE_SECONDS = 30
+LONGEST = 256 * 1024
+PLACE = re.compile(r"^- ([^:\n]+): (.+)$", re.MULTILINE)
+WORD = re.compile(r"[a-z0-9]+")
+ACTIONS = {
+    "stop": {"stop", "halt", "freeze", "wait"},
+    "inspect": {"inspect", "check", "look", "examine"},
+    "pick": {"pick", "grab", "fetch", "collect"},
+    "place": {"place", "put", "drop", "deliver"},
+    "status": {"status", "battery", "report"},
+    "navigate": {"go", "move", "drive", "navigate", "head", "come", "bring", "return"},
+}
+SPEEDS = {"slow": {"slow", "slowly", "careful", "carefully"}, "fast": {"fast", "quick", "quickly", "hurry"}}
+
+
+def words(text: str) -> list[str]:
+    """Return a text's words."""
+    return WORD.findall(text.lower())
+
+
+def chosen(said: set[str], choices: Mapping[str, set[str]], otherwise: str) -> str:
+    """Return the first choice of which a word was said."""
+    return next((name for name, known in choices.items() if said & known), otherwise)
+
+
+def understand(system: str, text: str) -> dict[str, object]:
+    """Return the command that a text is, as the question asks for it."""
+    said = words(text)
+    spoken = f" {' '.join(said)} "
+    action = chosen(set(said), ACTIONS, "unknown")
+    found: dict[str, int] = {}
+    for name, aliases in PLACE.findall(system):
+        known = [" ".join(words(alias)) for alias in aliases.split(",")]
+        found[name] = max((len(alias) for alias in known if alias and f" {alias} " in spoken), default=0)
+    # The longest word for a place is the most exact one.
+    best = max(found, key=lambda name: found[name], default=None)
+    target = best if best is not None and found[best] else None
+    return {
+        "action": action,
+        "target": target if action not in ("stop", "status", "unknown") else None,
+        "speed": chosen(set(said), SPEEDS, "normal"),
+        "confidence": 0.9 if target or action in ("stop", "status") else 0.6,
+    }
+
+
+def completion(asked: Mapping[str, Any]) -> dict[str, object]:
+    """Return the answer to a question.
+
+    :raises LookupError: there is no such model.
+    :raises ValueError: this is no question; the text says why.
+    """
+    if asked.get("model") != MODEL:
+        raise LookupError(f"The model {asked.get('model')!r:.80} does not exist; there is {MODEL}.")
+    messages = asked.get("messages")
+    if not isinstance(messages, list) or not messages or not all(isinstance(message, dict) for message in messages):
+        raise ValueError("messages is to be a list of objects with role and content")
+    by_role = {str(message.get("role")): str(message.get("content")) for message in messages}
+    if asked.get("stream"):
+        raise ValueError("stream is not known here")
+    text = json.dumps(understand(by_role.get("system", ""), by_role.get("user", "")))
+    taken, given = sum(len(words(content)) for content in by_role.values()), len(words(text))
+    return {
+        "id": "chatcmpl-" + hashlib.sha256(json.dumps(messages).encode()).hexdigest()[:24],
+        "object": "chat.completion",
+        # No clock: the same question, the same answer.
+        "created": 0,
+        "model": MODEL,
+        "choices": [{"index": 0, "message": {"role": "assistant", "content": text}, "finish_reason": "stop"}],
+        "usage": {"prompt_tokens": taken, "completion_tokens": given, "total_tokens": taken + given},
+    }
+
+
+class Api(BaseHTTPRequestHandler):
+    """The interface."""
+
+    protocol_version = "HTTP/1.1"
+    timeout = IDLE_SECONDS
+
+    def do_GET(self) -> None:
+        """Tell the state and the models."""
+        if self.path in ("/v1/health/ready", "/v1/health/live"):
+            self.answer(HTTPStatus.OK, {"object": "health.response", "message": f"Service is {self.path[11:]}."})
+        elif self.path == "/v1/models":
+            model = {"id": MODEL, "object": "model", "created": 0, "owned_by": "sandbox"}
+            self.answer(HTTPStatus.OK, {"object": "list", "data": [model]})
+        else:
+            self.refuse(HTTPStatus.NOT_FOUND, f"There is no {self.path:.80}.")
+
+    def do_POST(self) -> None:
+        """Answer a question."""
+        length = self.headers.get("Content-Length", "")
+        if not length.isascii() or not length.isdigit() or int(length) > LONGEST:
+            # What is not read would be taken for the next request.
+            self.close_connection = True
+            self.refuse(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, f"A question has a length, of {LONGEST} bytes at most.")
+            return
+        body = self.rfile.read(int(length))
+        if self.path != "/v1/chat/completions":
+            self.refuse(HTTPStatus.NOT_FOUND, f"There is no {self.path:.80}.")
+            return
+        try:
+            asked = json.loads(body)
+            if not isinstance(asked, dict):
+                raise ValueError("the question is no JSON object")
+            answer = completion(asked)
+        except LookupError as error:
+            self.refuse(HTTPStatus.NOT_FOUND, str(error.args[0]))
+        except (ValueError, RecursionError) as error:
+            self.refuse(HTTPStatus.BAD_REQUEST, str(error))
+        else:
+            self.answer(HTTPStatus.OK, answer)
+
+    def refuse(self, code: HTTPStatus, why: str) -> None:
+        """Send a refusal as OpenAI's interface words it."""
+        self.answer(code, {"object": "error", "message": why, "type": code.phrase, "code": code.value})
+
+    def answer(self, code: HTTPStatus, fields: Mapping[str, object]) -> None:
+        """Send it."""
+        body = json.dumps(fields).encode()
+        self.send_response(code)
+        self.send_header("Content-Type", "application/json")
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, format: str, *args: object) -> None:
+        """Keep quiet: what was said to a robot is nobody's affair."""
+
+
+def main() -> int:
+    """Run until told to end; return 2 when it cannot start like this."""
+    if not os.environ.get("NGC_API_KEY"):
+        print("NIM's counterpart cannot start: NGC_API_KEY is missing", file=sys.stderr)
+        return 2
+    server = ThreadingHTTPServer(("", int(os.environ.get("NIM_SERVER_PORT") or PORT)), Api)
+    # shutdown() waits for the loop that this thread is in.
+    signal.signal(signal.SIGTERM, lambda *_signal: threading.Thread(target=server.shutdown).start())
+    signal.signal(signal.SIGINT, lambda *_signal: threading.Thread(target=server.shutdown).start())
+    server.serve_forever()
+    server.server_close()
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,154 @@
+"""``python3 -m sandbox.images.riva``: the counterpart of Riva's speech recognition.
+
+It speaks Riva's own protocol, by NVIDIA's own definitions, and hears the same phrase in whatever is said to it: a word
+for each piece of sound, and the whole phrase when the sound ends.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import sys
+import threading
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from http import HTTPStatus
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
+
+import grpc
+from grpc_health.v1 import health, health_pb2, health_pb2_grpc
+from riva.client.proto import riva_asr_pb2 as asr
+
+SERVICE = "nvidia.riva.asr.RivaSpeechRecognition"
+PHRASE = "go to the loading dock"
+LANGUAGE = "en-US"
+CONFIDENCE = 0.9
+# A sample of LINEAR_PCM, which is what clients send.
+SAMPLE_BYTES = 2
+CALLS = 8
+IDLE_SECONDS = 30
+GRACE_SECONDS = 2
+
+
+@dataclass(frozen=True)
+class Heard:
+    """What was understood so far.
+
+    Attributes:
+        seconds: how much sound there was.
+        final: whether no more of it comes.
+    """
+
+    text: str
+    seconds: float
+    final: bool
+
+    def answer(self) -> Any:
+        """Return it as Riva's clients expect it."""
+        alternative = asr.SpeechRecognitionAlternative(
+            transcript=self.text, confidence=CONFIDENCE if self.final else 0.0, language_code=[LANGUAGE]
+        )
+        result = asr.StreamingRecognitionResult(
+            alternatives=[alternative],
+            is_final=self.final,
+            stability=1.0 if self.final else 0.5,
+            channel_tag=1,
+            audio_processed=self.seconds,
+        )
+        return asr.StreamingRecognizeResponse(results=[result])
+
+
+def hear(pieces: Iterator[int], rate: int, phrase: str) -> Iterator[Heard]:
+    """Yield what is understood of sound that comes piece by piece; nothing when there is none.
+
+    :param pieces: how many bytes each has.
+    :param rate: samples a second.
+    """
+    words = phrase.split()
+    number = length = 0
+    for number, piece in enumerate(pieces, 1):
+        length += piece
+        yield Heard(" ".join(words[:number]), length / SAMPLE_BYTES / rate, final=False)
+    if number:
+        yield Heard(phrase, length / SAMPLE_BYTES / rate, final=True)
+
+
+class Recognition:
+    """The service; it does nothing but streaming recognition."""
+
+    def __init__(self, phrase: str) -> None:
+        """Keep what is always said."""
+        self._phrase = phrase
+
+    def handler(self) -> Any:
+        """Return what the server calls."""
+        streaming = grpc.stream_stream_rpc_method_handler(
+            self.recognise,
+            request_deserializer=asr.StreamingRecognizeRequest.FromString,
+            response_serializer=asr.StreamingRecognizeResponse.SerializeToString,
+        )
+        return grpc.method_handlers_generic_handler(SERVICE, {"StreamingRecognize": streaming})
+
+    def recognise(self, requests: Iterator[Any], context: Any) -> Iterator[Any]:
+        """Answer sound with the phrase."""
+        first = next(requests, asr.StreamingRecognizeRequest())
+        if first.WhichOneof("streaming_request") != "streaming_config":
+            context.abort(grpc.StatusCode.INVALID_ARGUMENT, "the first message is to be a streaming_config")
+        config = first.streaming_config.config
+        if config.sample_rate_hertz <= 0:
+            context.abort(grpc.StatusCode.INVALID_ARGUMENT, f"sample_rate_hertz is {config.sample_rate_hertz}")
+        if config.language_code not in ("", LANGUAGE):
+            context.abort(grpc.StatusCode.INVALID_ARGUMENT, f"language_code is {config.language_code!r}: {LANGUAGE}")
+        pieces = (len(request.audio_content) for request in requests if request.audio_content)
+        for heard in hear(pieces, config.sample_rate_hertz, self._phrase):
+            if heard.final or first.streaming_config.interim_results:
+                yield heard.answer()
+
+
+class Health(BaseHTTPRequestHandler):
+    """NIM's way to ask after the service's health."""
+
+    timeout = IDLE_SECONDS
+
+    def do_GET(self) -> None:
+        """Answer."""
+        known = self.path in ("/v1/health/ready", "/v1/health/live")
+        body = json.dumps({"status": self.path[11:]} if known else {"message": "not found"}).encode()
+        self.send_response(HTTPStatus.OK if known else HTTPStatus.NOT_FOUND)
+        self.send_header("Content-Type", "application/json")
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, format: str, *args: object) -> None:
+        """Keep quiet."""
+
+
+def main() -> int:
+    """Run until told to end; return 2 when it cannot start like this."""
+    if not os.environ.get("NGC_API_KEY"):
+        print("Riva's counterpart cannot start: NGC_API_KEY is missing", file=sys.stderr)
+        return 2
+    server = grpc.server(ThreadPoolExecutor(max_workers=CALLS))
+    server.add_generic_rpc_handlers([Recognition(os.environ.get("PHRASE") or PHRASE).handler()])
+    state = health.HealthServicer()
+    health_pb2_grpc.add_HealthServicer_to_server(state, server)
+    for service in ("", SERVICE):
+        state.set(service, health_pb2.HealthCheckResponse.SERVING)
+    server.add_insecure_port(f"[::]:{os.environ.get('NIM_GRPC_API_PORT') or 50051}")
+    server.start()
+    web = ThreadingHTTPServer(("", int(os.environ.get("NIM_HTTP_API_PORT") or 9000)), Health)
+    # shutdown() waits for the loop that this thread is in.
+    signal.signal(signal.SIGTERM, lambda *_signal: threading.Thread(target=web.shutdown).start())
+    signal.signal(signal.SIGINT, lambda *_signal: threading.Thread(target=web.shutdown).start())
+    web.serve_forever()
+    web.server_close()
+    server.stop(GRACE_SECONDS).wait()
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

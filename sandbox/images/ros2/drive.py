@@ -1,0 +1,86 @@
+"""Drives to a goal in place of Nav2: turns towards it and goes straight there. It knows no way round anything."""
+
+from __future__ import annotations
+
+import math
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass
+
+# Metres and radians a second; the first is that of compose/ros2/nav2.yaml.
+FASTEST, FASTEST_TURN = 1.0, 1.5
+# So near, in metres, a goal is reached.
+NEAR = 0.2
+# A goal further to the side than this is turned to first, in radians.
+ASIDE = 0.3
+SLOWEST = 0.1
+TURN_GAIN = 2.0
+
+
+@dataclass(frozen=True)
+class Goal:
+    """Where to go.
+
+    Attributes:
+        x: in metres, as is y.
+        fastest: metres a second.
+        ticket: what whoever set it calls it; None for a stranger, who is told nothing.
+    """
+
+    x: float
+    y: float
+    fastest: float = FASTEST
+    ticket: int | None = None
+
+
+def steer(goal: Goal, x: float, y: float, yaw: float) -> tuple[float, float]:
+    """Return how fast to go and to turn; not at all when the goal is reached."""
+    distance = math.hypot(goal.x - x, goal.y - y)
+    if distance <= NEAR:
+        return 0.0, 0.0
+    aside = math.remainder(math.atan2(goal.y - y, goal.x - x) - yaw, math.tau)
+    turn = min(FASTEST_TURN, max(-FASTEST_TURN, TURN_GAIN * aside))
+    return (0.0 if abs(aside) > ASIDE else min(goal.fastest, max(SLOWEST, distance))), turn
+
+
+class Driver:
+    """Has at most one goal; a new one takes the place of the old."""
+
+    def __init__(self, send: Callable[[float, float], None], ended: Callable[[int, str], None]) -> None:
+        """Keep whom to tell.
+
+        :param send: sends the speeds to the robot.
+        :param ended: is told of the ticket of a goal that is done or cancelled.
+        """
+        self._send = send
+        self._ended = ended
+        self._goal: Goal | None = None
+        # Nothing may be sent behind a stop.
+        self._alone = threading.Lock()
+
+    def go(self, goal: Goal) -> None:
+        """Go there from now on."""
+        with self._alone:
+            self._end("cancelled")
+            self._goal = goal
+
+    def stop(self) -> None:
+        """Stand still and have no goal."""
+        with self._alone:
+            self._end("cancelled")
+            self._send(0.0, 0.0)
+
+    def at(self, x: float, y: float, yaw: float) -> None:
+        """Take note of where the robot is, and send it on."""
+        with self._alone:
+            if self._goal is None:
+                return
+            linear, angular = steer(self._goal, x, y, yaw)
+            self._send(linear, angular)
+            if not linear and not angular:
+                self._end("done")
+
+    def _end(self, outcome: str) -> None:
+        goal, self._goal = self._goal, None
+        if goal is not None and goal.ticket is not None:
+            self._ended(goal.ticket, outcome)
