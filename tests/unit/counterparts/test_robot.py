@@ -286,7 +286,7 @@ def test_a_wall_stops_the_robot() -> None:
 
 def test_a_robot_that_is_told_nothing_stops() -> None:
     world = drive((1.0, 0.0))
-    for _ in range(RATE):
+    for _tick in range(RATE):
         world.step()
     assert world.x == pytest.approx(0.5, abs=0.1)
 
