@@ -59,6 +59,10 @@ options:
             description: How many GPUs it has.
             type: int
             default: 1
+          recover:
+            description: Whether AWS can recover instances of its type.
+            type: bool
+            default: false
       alarm_topics:
         description: ARNs of the SNS topics that are told.
         type: list
@@ -89,7 +93,7 @@ options:
         type: int
         default: 95
       recover:
-        description: Whether AWS moves an instance to other hardware when its own fails.
+        description: Whether AWS moves an instance that can be recovered to other hardware when its own fails.
         type: bool
         default: true
       log_retention_days:
@@ -175,6 +179,7 @@ _value:
 
 from typing import Any
 
+from ansible.module_utils.parsing.convert_bool import boolean
 from ansible_collections.digital_twin.robotics_lab.plugins.module_utils._monitoring import Host, Lab, check
 from ansible_collections.digital_twin.robotics_lab.plugins.module_utils._monitoring_alarms import alarms, sort_alarms
 from ansible_collections.digital_twin.robotics_lab.plugins.module_utils._monitoring_dashboard import dashboard
@@ -201,7 +206,10 @@ DEFAULTS: dict[str, Any] = {
 def lab_monitoring(description: dict[str, Any], found: list[dict[str, Any]] | None = None) -> dict[str, Any]:
     """Return what watches a lab, or why it cannot be watched like that."""
     values = {**DEFAULTS, **description}
-    hosts = tuple(Host(host["name"], host["instance_id"], int(host.get("gpus", 1))) for host in values.pop("instances"))
+    hosts = tuple(
+        Host(host["name"], host["instance_id"], int(host.get("gpus", 1)), boolean(host.get("recover", False)))
+        for host in values.pop("instances")
+    )
     values |= {name: tuple(values[name]) for name in ("alarm_topics", "log_groups")}
     lab = Lab(hosts=hosts, **values)
     problems = [str(problem) for problem in check(lab)]

@@ -45,11 +45,12 @@ RANGES = {
 
 @dataclass(frozen=True)
 class Host:
-    """A host of a lab, and how many GPUs it has."""
+    """A host of a lab, how many GPUs it has, and whether its instance type can be recovered."""
 
     name: str
     instance_id: str
     gpus: int
+    recover: bool
 
 
 @dataclass(frozen=True)
@@ -67,7 +68,7 @@ class Lab:
         heartbeat_minutes: After how many minutes without a heartbeat somebody is told.
         temperature: Degrees Celsius from which a GPU is hot.
         memory_percent: Percentage from which its memory is nearly full.
-        recover: Whether AWS moves an instance to other hardware when its own fails.
+        recover: Whether AWS moves an instance that can be recovered to other hardware when its own fails.
         log_retention_days: How long log groups keep their events.
     """
 

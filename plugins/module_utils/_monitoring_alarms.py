@@ -98,7 +98,10 @@ def _heartbeat(lab: Lab, host: Host) -> dict[str, Any]:
 
 
 def _status(lab: Lab, host: Host) -> dict[str, Any]:
-    """Return the alarm that tells of broken hardware, and may have AWS move the instance away from it."""
+    """Return the alarm that tells of broken hardware, and may have AWS move the instance away from it.
+
+    CloudWatch takes no alarm that recovers an instance whose type cannot be recovered.
+    """
     return _alarm(
         lab,
         host,
@@ -112,7 +115,7 @@ def _status(lab: Lab, host: Host) -> dict[str, Any]:
         comparison="GreaterThanOrEqualToThreshold",
         threshold=1.0,
         treat_missing_data="missing",
-        alarm_actions=sorted([*lab.alarm_topics, *([_action(lab, "recover")] if lab.recover else [])]),
+        alarm_actions=sorted([*lab.alarm_topics, *([_action(lab, "recover")] if lab.recover and host.recover else [])]),
     )
 
 

@@ -73,6 +73,8 @@ def test_what_was_changed_by_hand_is_taken_back(alarms: dict[str, Any]) -> None:
 def test_broken_hardware_moves_the_instance(alarms: dict[str, Any]) -> None:
     assert alarms["lab-a-1-status-check"]["AlarmActions"] == [RECOVER, TOPIC]
     assert dimensions_of(alarms["lab-a-1-status-check"]) == {"InstanceId": FIRST}
+    # CloudWatch refuses an alarm that would recover an instance of a type that cannot be.
+    assert alarms["lab-a-2-status-check"]["AlarmActions"] == [TOPIC]
 
 
 def test_the_neighbours_alarms_are_the_neighbours(alarms: dict[str, Any]) -> None:

@@ -18,7 +18,10 @@ LAB: dict[str, Any] = {
     "name": "robo",
     "region": "eu-central-1",
     "account_id": "123456789012",
-    "instances": [{"name": "robo-1", "instance_id": FIRST}, {"name": "crane", "instance_id": SECOND, "gpus": 2}],
+    "instances": [
+        {"name": "robo-1", "instance_id": FIRST, "recover": True},
+        {"name": "crane", "instance_id": SECOND, "gpus": 2},
+    ],
     "alarm_topics": [TOPIC],
     "log_groups": ["/digital-twin/robo/bootstrap"],
 }
@@ -98,7 +101,13 @@ def test_hot_and_full_gpus_are_told_each() -> None:
 def test_broken_hardware() -> None:
     alarm = alarms()["robo-1-status-check"]
     assert (alarm["namespace"], alarm["metric_name"]) == ("AWS/EC2", "StatusCheckFailed_System")
+    assert alarm["alarm_actions"] == ["arn:aws:automate:eu-central-1:ec2:recover", TOPIC]
     assert alarms(recover=False)["robo-1-status-check"]["alarm_actions"] == [TOPIC]
+
+
+def test_an_instance_that_cannot_be_recovered_is_only_told() -> None:
+    """CloudWatch refuses such an alarm when it is put."""
+    assert alarms()["robo-crane-status-check"]["alarm_actions"] == [TOPIC]
 
 
 def test_what_the_publisher_adds_is_asked_for() -> None:
