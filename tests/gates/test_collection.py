@@ -221,7 +221,7 @@ def test_sanity(tmp_path: Path) -> None:
         ["ansible-test", "sanity", "--color", "no", "--python", version],
         cwd=stage(tmp_path, NOT_FOR_ANSIBLE_TEST),
         env={"HOME": str(home)},
-        timeout=1200,
+        timeout=1800,
     )
 
 

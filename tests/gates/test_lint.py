@@ -49,7 +49,7 @@ FLOATING = re.compile(r"(?:[:=@]|:-)\s*[\"']?\b[l]atest(?=[\s\"'`},;)]|$)", re.M
 )
 def test_linter(command: list[str]) -> None:
     # The inventory of the checkout would ask AWS.
-    run(command, env={"ANSIBLE_INVENTORY": "localhost,"}, timeout=1200)
+    run(command, env={"ANSIBLE_INVENTORY": "localhost,"}, timeout=1800)
 
 
 @pytest.mark.parametrize("playbook", playbooks())

@@ -12,7 +12,7 @@ import pytest
 from sandbox.cloud.process import free_port
 from tests.support.project import ROOT, role_names, run
 
-SCENARIO_SECONDS = 1200
+SCENARIO_SECONDS = 1800
 
 
 @pytest.fixture(scope="session", autouse=True)
