@@ -5,7 +5,7 @@ SHELL := /bin/bash
 .DEFAULT_GOAL := help
 
 PYTHON ?= python3
-WORKERS ?= 3
+WORKERS ?= 2
 UV_VERSION := 0.13.9
 SANDBOX_DIR ?= $(CURDIR)/.sandbox
 LAB ?= $(shell sed -n 's/^aws_infrastructure_name: *//p' group_vars/all.yml)
