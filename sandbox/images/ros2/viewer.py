@@ -42,11 +42,12 @@ def fields_of(message: type[IdlStruct]) -> Iterator[tuple[str, str, type[IdlStru
 
 def definition(message: type[IdlStruct]) -> str:
     """Return a type's definition, followed by those of the types it is made of."""
-    parts = [message]
-    for part in parts:
-        for _name, _kind, inner in fields_of(part):
+    parts, waiting = [message], [message]
+    while waiting:
+        for _name, _kind, inner in fields_of(waiting.pop(0)):
             if inner and inner not in parts:
                 parts.append(inner)
+                waiting.append(inner)
     lines = []
     for part in parts:
         if part is not message:
