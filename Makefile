@@ -60,7 +60,7 @@ tools: setup
 # An engine that the tests had to start is stopped again; the last line stays pytest's summary.
 TEST := pytest --numprocesses $(WORKERS) --no-loadscope-reorder --durations 20
 .PHONY: test
-test: tools ## Lint, unit, real DDS, every molecule scenario, end to end
+test: tools ## Lint, unit, real DDS, molecule, end to end; test-full leaves nothing out
 	status=0
 	$(TEST) || status=$$?
 	python -m sandbox --state .cache/e2e down
@@ -88,7 +88,7 @@ test-dds: tools ## Real DDS between network namespaces of this machine; needs ro
 
 .PHONY: test-role
 test-role: tools ## One role's molecule scenario: make test-role ROLE=docker
-	pytest -m molecule -k "$(or $(ROLE),$(error ROLE is empty; one of: $(notdir $(wildcard roles/*))))"
+	pytest --full -m molecule -k "$(or $(ROLE),$(error ROLE is empty; one of: $(notdir $(wildcard roles/*))))"
 
 .PHONY: test-e2e
 test-e2e: tools ## The whole lab's life in a sandbox of its own

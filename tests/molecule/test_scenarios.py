@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import sys
+from typing import Any
 
 import pytest
 
@@ -13,6 +14,8 @@ from sandbox.cloud.process import free_port
 from tests.support.project import ROOT, role_names, run
 
 SCENARIO_SECONDS = 1800
+# Long ones of roles that the end-to-end tests and other scenarios apply and verify as well.
+FULL = {"container_toolkit", "nvidia_driver", "python_environment"}
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -21,7 +24,12 @@ def images() -> None:
     run([sys.executable, "-m", "sandbox", "images"], timeout=SCENARIO_SECONDS)
 
 
-@pytest.mark.parametrize("scenario", [name for name in role_names() if (ROOT / "molecule" / name).is_dir()])
+def row(name: str) -> Any:
+    """Return a scenario as a parameter."""
+    return pytest.param(name, marks=[pytest.mark.full] if name in FULL else [])
+
+
+@pytest.mark.parametrize("scenario", [row(name) for name in role_names() if (ROOT / "molecule" / name).is_dir()])
 def test_scenario(scenario: str) -> None:
     # Scenarios may run side by side: each has a folder, and by it a network and containers, of its own.
     own = {
