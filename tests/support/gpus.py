@@ -79,7 +79,8 @@ class Host:
             with patch_module_args({**request, "_ansible_check_mode": check}):
                 main()
 
-        result = dict(json.loads(self.in_child(work)))
+        # Before it stand the warnings, where another test of this process has loaded what shows them.
+        result = dict(json.loads(self.in_child(work).splitlines()[-1]))
         result.pop("invocation", None)
         return result
 

@@ -414,7 +414,8 @@ def test_killed_at_any_moment_it_starts_again_and_sends_the_rest(publisher: Publ
     assert len(lost) <= KILLS, "each kill takes at most the sample that was being taken"
     first = {value: min(datum.request for datum in group) for value, group in by_value(datums)}
     twice = {value for value, count in counts.items() if count > 1}
-    assert {first[value] for value in twice} <= set(before_kill), (
+    # What was on its way at the kill may be taken a moment after the server was asked.
+    assert {first[value] for value in twice} <= {number + late for number in before_kill for late in (0, 1)}, (
         "only a request whose reply was never read is repeated"
     )
     assert max(counts.values()) <= 2
