@@ -103,6 +103,10 @@ class CloudWatch:
             self._server.server_close()
             self._server = None
 
+    def is_idle(self) -> bool:
+        """Say whether no connection is being served."""
+        return not any("process_request_thread" in thread.name for thread in threading.enumerate())
+
     def for_hosts(self, path: Path) -> AbstractContextManager[None]:
         """Serve on a Unix socket besides, as the sandbox's cloud does for the endpoint of a VPC."""
         return serving_hosts(path, self._front)
