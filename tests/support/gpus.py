@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from ansible.module_utils import _internal
 from ansible.module_utils.testing import patch_module_args
 from ansible_collections.digital_twin.robotics_lab.plugins.module_utils import _gpu_apply, _gpu_boot
 
@@ -76,11 +77,12 @@ class Host:
         main = importlib.import_module(f"{MODULES}.{module}").main
 
         def work() -> None:
+            # Where another test of this process has loaded what shows warnings, a module's would be shown and not returned.
+            _internal.is_controller = False
             with patch_module_args({**request, "_ansible_check_mode": check}):
                 main()
 
-        # Before it stand the warnings, where another test of this process has loaded what shows them.
-        result = dict(json.loads(self.in_child(work).splitlines()[-1]))
+        result = dict(json.loads(self.in_child(work)))
         result.pop("invocation", None)
         return result
 
