@@ -16,7 +16,7 @@ ANYTHING = {"Version": "2012-10-17", "Statement": [{"Effect": "Allow", "Action":
 def drift() -> None:
     """Do by hand what the next run has to take back: open a port, stop an instance, lose the other's address.
 
-    Also let the instances do what they like with CloudWatch.
+    Also protect an instance from termination, and let the instances do what they like with CloudWatch.
 
     A policy for somebody's own application is not to be taken back.
     """
@@ -29,6 +29,7 @@ def drift() -> None:
     first = [{"Name": "tag:Name", "Values": ["lab-a-1"]}]
     instance = ec2.describe_instances(Filters=mine + first)["Reservations"][0]["Instances"][0]["InstanceId"]
     ec2.stop_instances(InstanceIds=[instance])
+    ec2.modify_instance_attribute(InstanceId=instance, DisableApiTermination={"Value": True})
     second = [{"Name": "tag:Name", "Values": ["lab-a-2"]}]
     address = ec2.describe_addresses(Filters=mine + second)["Addresses"][0]
     ec2.disassociate_address(AssociationId=address["AssociationId"])

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import json
 import sys
 from typing import Any
 
@@ -33,6 +34,8 @@ def past() -> None:
     """Make what bears names like the lab's and is not the lab's."""
     put_alarm("lab-a-budget", 1.0)
     put_alarm("lab-a-old", 1.0, AlarmDescription="(digital_twin_lab: lab-a, by hand)")
+    cloudwatch: Any = boto3.client("cloudwatch")
+    cloudwatch.put_dashboard(DashboardName="digital-twin-lab-d", DashboardBody='{"widgets": []}')
     logs: Any = boto3.client("logs")
     logs.create_log_group(logGroupName="/digital-twin/lab-a-old/application")
 
@@ -43,7 +46,9 @@ def drift() -> None:
     (hot,) = cloudwatch.describe_alarms(AlarmNames=["lab-a-1-gpu-0-hot"])["MetricAlarms"]
     put_alarm("lab-a-1-gpu-0-hot", 20.0, AlarmDescription=hot["AlarmDescription"])
     cloudwatch.delete_alarms(AlarmNames=["lab-a-1-heartbeat"])
-    cloudwatch.put_dashboard(DashboardName="digital-twin-lab-a", DashboardBody='{"widgets": []}')
+    body = json.loads(cloudwatch.get_dashboard(DashboardName="digital-twin-lab-a")["DashboardBody"])
+    heading = json.dumps({"widgets": body["widgets"][:1]})
+    cloudwatch.put_dashboard(DashboardName="digital-twin-lab-a", DashboardBody=heading)
     logs: Any = boto3.client("logs")
     logs.put_retention_policy(logGroupName="/digital-twin/lab-a/application", retentionInDays=1)
     logs.delete_log_group(logGroupName="/digital-twin/lab-a/bootstrap")

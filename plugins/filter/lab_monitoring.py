@@ -171,6 +171,10 @@ _value:
       description: How the description of the lab's alarms ends, and of no other's.
       type: str
       sample: "(digital_twin_lab: warehouse, managed_by: digital_twin.robotics_lab)"
+    dashboard_marker:
+      description: What each heading on the lab's dashboard says, and on no other's.
+      type: str
+      sample: "(digital_twin_lab: warehouse, region: eu-central-1, managed_by: digital_twin.robotics_lab)"
     log_prefix:
       description: What the names of the lab's log groups begin with, and of no other's.
       type: str
@@ -219,6 +223,7 @@ def lab_monitoring(description: dict[str, Any], found: list[dict[str, Any]] | No
         **sort_alarms(lab, found or []),
         "dashboard": {} if problems else dashboard(lab),
         "marker": lab.marker,
+        "dashboard_marker": lab.dashboard_marker,
         "log_prefix": lab.log_prefix,
     }
 

@@ -115,6 +115,36 @@ def read(client: Any, name: str, region: str) -> Dashboard | None:
     return Dashboard(answer.get("DashboardArn", ""), body)
 
 
+def has_marker(body: object, marker: str) -> bool:
+    """Tell whether a text widget of a body holds a text."""
+    widgets = body.get("widgets") if isinstance(body, dict) else None
+    texts = [widget for widget in widgets or [] if isinstance(widget, dict) and widget.get("type") == "text"]
+    return any(
+        marker in str(widget["properties"].get("markdown", ""))
+        for widget in texts
+        if isinstance(widget.get("properties"), dict)
+    )
+
+
+def check_marker(body: dict[str, Any], marker: str) -> None:
+    """Make sure that a body can be told from others by a text once it is stored.
+
+    Raises:
+        DashboardError: it holds no such text.
+    """
+    if not has_marker(body, marker):
+        allowed = "a body of which a text widget has the marker in its markdown"
+        reason = "is not in the body, where the next run would look for it"
+        raise DashboardError(str(Problem("marker", shown(marker), reason, allowed, "write it there")))
+
+
+def foreign(name: str, marker: str) -> str:
+    """Return why a dashboard that is there is not replaced."""
+    reason = f"is a dashboard that is there without {marker} in a text widget"
+    allowed = "a name that no other dashboard of the account has, whatever its region"
+    return str(Problem("name", shown(name), reason, allowed, "choose another, or delete this dashboard"))
+
+
 def write(client: Any, name: str, body: dict[str, Any], region: str) -> list[Message]:
     """Store a dashboard and return what CloudWatch warns about.
 

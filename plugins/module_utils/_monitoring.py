@@ -108,6 +108,11 @@ class Lab:
         """How the description of this lab's alarms ends: names alone do not tell a lab from another."""
         return f"(digital_twin_lab: {self.name}, managed_by: digital_twin.robotics_lab)"
 
+    @property
+    def dashboard_marker(self) -> str:
+        """What the headings on this lab's dashboard say: an account has one of a name, whatever the region."""
+        return f"(digital_twin_lab: {self.name}, region: {self.region}, managed_by: digital_twin.robotics_lab)"
+
     def title(self, host: Host) -> str:
         """Return how the names of a host's alarms begin; the lab's name does not stand there twice."""
         return host.name if host.name.startswith(f"{self.name}-") else f"{self.name}-{host.name}"

@@ -30,7 +30,7 @@ def dashboard(lab: Lab) -> dict[str, Any]:
 def _section(lab: Lab, host: Host, top: int) -> list[dict[str, Any]]:
     """Return the widgets of one host: a heading, its alarms, and below them three columns of graphs."""
     gpus = range(host.gpus)
-    heading = {"markdown": f"## {host.name}\n`{host.instance_id}`, lab {lab.name}, {lab.region}"}
+    heading = {"markdown": f"## {host.name}\n`{host.instance_id}`\n\n{lab.dashboard_marker}"}
     arn = f"arn:{lab.partition}:cloudwatch:{lab.region}:{lab.account_id}:alarm:"
     told = {"title": f"{host.name}: alarms", "alarms": [arn + alarm["name"] for alarm in alarms_of(lab, host)]}
     percent = {"min": 0, "max": 100, "label": "%", "showUnits": False}

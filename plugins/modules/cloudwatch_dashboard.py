@@ -31,6 +31,14 @@ options:
       - What the dashboard shows, as a mapping or as JSON text, in the structure that CloudWatch documents.
       - Required with O(state=present).
     type: raw
+  marker:
+    description:
+      - A text by which your dashboards are known. O(body) has to have it in the markdown of a text widget.
+      - A dashboard that is there without it is somebody else's. With O(state=present) it is then refused, with
+        O(state=absent) it stays, as RV(foreign) tells.
+      - When empty, any dashboard of that name is yours.
+    type: str
+    default: ''
 extends_documentation_fragment:
   - amazon.aws.common.modules
   - amazon.aws.region.modules
@@ -98,6 +106,11 @@ dashboard_arn:
   returned: success
   type: str
   sample: arn:aws:cloudwatch::123456789012:dashboard/warehouse
+foreign:
+  description: Whether there is a dashboard of that name that does not have O(marker), and was left as it is.
+  returned: success
+  type: bool
+  sample: false
 validation_messages:
   description:
     - What CloudWatch warns about in a body that it has taken all the same. These are warnings of the module as well.
@@ -133,6 +146,7 @@ SPEC: dict[str, dict[str, Any]] = {
     "name": {"type": "str", "required": True},
     "state": {"type": "str", "choices": ["present", "absent"], "default": "present"},
     "body": {"type": "raw"},
+    "marker": {"type": "str", "default": ""},
 }
 
 
@@ -143,16 +157,19 @@ def keep(module: AnsibleAWSModule) -> dict[str, Any]:
         DashboardError: the options or CloudWatch's opinion of the body forbid it.
         ReadError: CloudWatch did not answer.
     """
-    name, region = _dashboard.check_name(module.params["name"]), region_of(module)
+    name, region, marker = _dashboard.check_name(module.params["name"]), region_of(module), module.params["marker"]
     wanted = _dashboard.parse_body(module.params["body"]) if module.params["state"] == "present" else None
+    if wanted is not None and marker:
+        _dashboard.check_marker(wanted, marker)
     with translated("cloudwatch:GetDashboard", region):
         client = connector(module)("cloudwatch", region)
 
     found = _dashboard.read(client, name, region)
-    texts = {
-        "before": _dashboard.pretty(found.body) if found else "",
-        "after": _dashboard.pretty(wanted) if wanted is not None else "",
-    }
+    foreign = found is not None and bool(marker) and not _dashboard.has_marker(found.body, marker)
+    if foreign and wanted is not None:
+        raise _dashboard.DashboardError(_dashboard.foreign(name, marker))
+    before = _dashboard.pretty(found.body) if found else ""
+    texts = {"before": before, "after": before if foreign else _dashboard.pretty(wanted) if wanted is not None else ""}
     changed = texts["before"] != texts["after"]
     messages: list[_dashboard.Message] = []
     if changed and not module.check_mode:
@@ -167,6 +184,7 @@ def keep(module: AnsibleAWSModule) -> dict[str, Any]:
         "diff": {**texts, "before_header": header, "after_header": header},
         "name": name,
         "dashboard_arn": found.arn if found and wanted is not None else "",
+        "foreign": foreign,
         "validation_messages": [{"data_path": item.data_path, "message": item.text} for item in messages],
     }
 

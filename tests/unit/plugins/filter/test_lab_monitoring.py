@@ -212,6 +212,16 @@ def test_the_dashboard_shows_every_host_and_every_gpu() -> None:
     assert {arn.rpartition(":")[2] for arn in arns} == set(alarms())
 
 
+def test_every_heading_says_whose_dashboard_it_is() -> None:
+    """An account has one dashboard of a name, so that the region has to be told as well."""
+    told = plan()
+    headings = [widget["properties"]["markdown"] for widget in told["dashboard"]["widgets"] if widget["type"] == "text"]
+    assert len(headings) == len(LAB["instances"])
+    assert all(told["dashboard_marker"] in heading for heading in headings)
+    for other in ({"name": "robo-2", "log_groups": []}, {"region": "us-east-1", "alarm_topics": []}):
+        assert plan(**other)["dashboard_marker"] not in headings[0]
+
+
 def test_no_widget_covers_another() -> None:
     covered = [
         (x, y)

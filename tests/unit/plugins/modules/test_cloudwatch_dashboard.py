@@ -80,6 +80,46 @@ def test_life_of_a_dashboard(run: Run, cloud: Cloud) -> None:
     assert cloud.asked == [GET]
 
 
+@pytest.mark.parametrize(
+    "there",
+    [
+        '{"widgets": []}',
+        '{"widgets": [{"type": "text", "properties": {"markdown": "lab: north"}}]}',
+        '{"widgets": [{"type": "metric", "properties": {"title": "lab: south"}}, {"type": "text"}]}',
+        '{"widgets": ["lab: south"]}',
+    ],
+)
+@pytest.mark.parametrize("check_mode", [False, True])
+def test_a_dashboard_without_the_marker_is_somebody_elses(
+    run: Run, cloud: Cloud, there: str, *, check_mode: bool
+) -> None:
+    mine = {"widgets": [{"type": "text", "properties": {"markdown": "## Hall\nlab: south"}}]}
+    given = {"marker": "lab: south", "_ansible_check_mode": check_mode}
+    cloud.client("cloudwatch").put_dashboard(DashboardName="lab", DashboardBody=there)
+    refused = run(body=mine, **given)
+    assert refused["msg"] == (
+        'name: "lab" is a dashboard that is there without lab: south in a text widget; allowed: a name that no other '
+        "dashboard of the account has, whatever its region; do: choose another, or delete this dashboard"
+    )
+    kept = run(state="absent", **given)
+    assert (kept["changed"], kept["foreign"]) == (False, True)
+    assert cloud.asked == [GET]
+    assert stored(cloud) == json.loads(there)
+
+
+def test_a_dashboard_with_the_marker_is_replaced_and_deleted(run: Run, cloud: Cloud) -> None:
+    widget = {"type": "text", "properties": {"markdown": "## Hall\nlab: south"}}
+    run(body={"widgets": [widget]}, marker="lab: south")
+    changed = run(body={"widgets": [widget, widget]}, marker="lab: south")
+    assert (changed["changed"], changed["foreign"]) == (True, False)
+    assert stored(cloud) == {"widgets": [widget, widget]}
+    refused = run(body=BODY, marker="lab: south")["msg"]
+    assert refused.startswith('marker: "lab: south" is not in the body, where the next run would look for it; ')
+    assert cloud.asked == []
+    assert run(state="absent", marker="lab: south")["changed"]
+    assert names(cloud) == []
+
+
 @pytest.mark.parametrize("given", [{"body": BODY}, {"body": {"widgets": []}}, {"state": "absent"}])
 def test_a_check_writes_nothing(run: Run, cloud: Cloud, given: dict[str, Any]) -> None:
     assert run(**given, _ansible_check_mode=True)["changed"] == ("body" in given)
