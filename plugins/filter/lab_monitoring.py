@@ -41,6 +41,15 @@ options:
         description: What the hosts add to the dimensions C(InstanceId) and C(GpuIndex).
         type: dict
         default: {}
+      metrics:
+        description: Which metrics the hosts write. There are no alarms on others.
+        type: list
+        elements: str
+        default: [GPUUtilization, GPUMemoryUsedPercent, GPUTemperature, Heartbeat]
+      flush_interval:
+        description: Every how many seconds they write them.
+        type: int
+        default: 60
       instances:
         description: The hosts.
         type: list
@@ -192,6 +201,8 @@ DEFAULTS: dict[str, Any] = {
     "account_id": "",
     "namespace": "DigitalTwin",
     "dimensions": {},
+    "metrics": ["GPUUtilization", "GPUMemoryUsedPercent", "GPUTemperature", "Heartbeat"],
+    "flush_interval": 60,
     "instances": [],
     "alarm_topics": [],
     "idle_stop": True,
@@ -214,7 +225,7 @@ def lab_monitoring(description: dict[str, Any], found: list[dict[str, Any]] | No
         Host(host["name"], host["instance_id"], int(host.get("gpus", 1)), boolean(host.get("recover", False)))
         for host in values.pop("instances")
     )
-    values |= {name: tuple(values[name]) for name in ("alarm_topics", "log_groups")}
+    values |= {name: tuple(values[name]) for name in ("alarm_topics", "log_groups", "metrics")}
     lab = Lab(hosts=hosts, **values)
     problems = [str(problem) for problem in check(lab)]
     return {

@@ -40,6 +40,7 @@ RANGES = {
     "heartbeat_minutes": (2, 1440, "minutes"),
     "temperature": (40, 120, "degrees Celsius"),
     "memory_percent": (1, 100, "percent"),
+    "flush_interval": (1, 3600, "seconds"),
 }
 
 
@@ -61,6 +62,8 @@ class Lab:
         account_id: The AWS account, for the ARNs of alarms.
         namespace: Where the publisher on the hosts writes its metrics.
         dimensions: What it adds to InstanceId and GpuIndex.
+        metrics: Which it writes; there are no alarms on others.
+        flush_interval: Every how many seconds it writes them.
         alarm_topics: ARNs of the SNS topics that are told.
         idle_stop: Whether an idle instance is stopped.
         idle_minutes: After how long; a multiple of five.
@@ -77,6 +80,8 @@ class Lab:
     account_id: str
     namespace: str
     dimensions: dict[str, str]
+    metrics: tuple[str, ...]
+    flush_interval: int
     hosts: tuple[Host, ...]
     alarm_topics: tuple[str, ...]
     idle_stop: bool
@@ -205,6 +210,18 @@ def _check_numbers(lab: Lab) -> list[Problem]:
             allowed = f"{least} to {most} {unit}"
             remedy = f"choose {least} or more" if value < least else f"choose {most} or less"
             problems.append(_problem(option, value, "is out of range", allowed, remedy))
+    # The samples of an interval arrive at its end, and CloudWatch shows them a while later.
+    least = -(-(2 * lab.flush_interval + 60) // 60)
+    if "Heartbeat" in lab.metrics and lab.heartbeat_minutes < least:
+        reason = f"is too short for a publisher that writes every {lab.flush_interval} s"
+        remedy = f"choose {least} or more, or write more often"
+        problems.append(_problem("heartbeat_minutes", lab.heartbeat_minutes, reason, f"{least} or more", remedy))
+    if lab.idle_stop and "GPUUtilization" not in lab.metrics:
+        reason = "needs the metric GPUUtilization, which is not published"
+        remedy = "publish GPUUtilization, or set aws_monitoring_idle_stop=false"
+        problems.append(
+            _problem("idle_stop", lab.idle_stop, reason, "true where aws_monitoring_metrics has it", remedy)
+        )
     if lab.idle_minutes % 5:
         least, most, _unit = RANGES["idle_minutes"]
         remedy = f"choose {max(least, lab.idle_minutes // 5 * 5 + 5)}"

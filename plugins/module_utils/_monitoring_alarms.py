@@ -25,11 +25,11 @@ def alarms(lab: Lab) -> list[dict[str, Any]]:
 
 
 def alarms_of(lab: Lab, host: Host) -> list[dict[str, Any]]:
-    """Return the alarms of one host."""
+    """Return the alarms of one host, on metrics that there are."""
     found = [_idle(lab, host), _heartbeat(lab, host), _status(lab, host)]
     for index in range(host.gpus):
         found += [_hot(lab, host, index), _full(lab, host, index)]
-    return found
+    return [alarm for alarm in found if alarm["namespace"] != lab.namespace or alarm["metric_name"] in lab.metrics]
 
 
 def _action(lab: Lab, verb: str) -> str:

@@ -110,6 +110,13 @@ def test_an_instance_that_cannot_be_recovered_is_only_told() -> None:
     assert alarms()["robo-crane-status-check"]["alarm_actions"] == [TOPIC]
 
 
+def test_there_are_alarms_on_what_is_published_only() -> None:
+    told = alarms(metrics=["GPUTemperature"], idle_stop=False, heartbeat_minutes=2, flush_interval=60)
+    ends = ("robo-1-status-check", "robo-1-gpu-0-hot")
+    assert [name for name in told if name.startswith("robo-1-")] == list(ends)
+    assert alarms(heartbeat_minutes=5, flush_interval=120).keys() == alarms().keys()
+
+
 def test_what_the_publisher_adds_is_asked_for() -> None:
     told = alarms(dimensions={"Lab": "robo", "Cell": 7}, namespace="Fleet")
     assert told["robo-1-gpu-0-hot"]["dimensions"] == {
@@ -269,6 +276,12 @@ def test_no_widget_covers_another() -> None:
         ({"idle_minutes": 1445}, "idle_minutes: 1445 is out of range; "),
         ({"idle_utilization": 0}, "idle_utilization: 0 is out of range; allowed: 1 to 100 percent; "),
         ({"heartbeat_minutes": 1}, "heartbeat_minutes: 1 is out of range; "),
+        (
+            {"heartbeat_minutes": 5, "flush_interval": 121},
+            "heartbeat_minutes: 5 is too short for a publisher that writes every 121 s; allowed: 6 or more; ",
+        ),
+        ({"flush_interval": 0}, "flush_interval: 0 is out of range; allowed: 1 to 3600 seconds; "),
+        ({"metrics": ["Heartbeat"]}, "idle_stop: true needs the metric GPUUtilization, which is not published; "),
         ({"temperature": 200}, "temperature: 200 is out of range; allowed: 40 to 120 degrees Celsius; "),
         ({"memory_percent": 101}, "memory_percent: 101 is out of range; "),
         ({"log_retention_days": 31}, "log_retention_days: 31 is not a number of days that CloudWatch Logs takes; "),
