@@ -77,7 +77,7 @@ class Host:
         main = importlib.import_module(f"{MODULES}.{module}").main
 
         def work() -> None:
-            # Where another test of this process has loaded what shows warnings, a module's would be shown and not returned.
+            # Where another test has loaded what shows warnings, a module's would be shown and not returned.
             _internal.is_controller = False
             with patch_module_args({**request, "_ansible_check_mode": check}):
                 main()
