@@ -8,9 +8,11 @@ import shutil
 import subprocess
 import sys
 import tempfile
+import threading
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -44,6 +46,7 @@ class Image:
     :param published: the repository and tag under which the stack expects it in a registry; empty for none.
     :param parts: other images from which it copies, by the build argument that names each.
     :param wheels: Python packages, each pinned, that lie in ``wheels/<name>/`` of its context.
+    :param packages: Python packages, each pinned, that lie in ``packages/`` of its context, ready to be imported.
     :param sources: files and folders of this project that lie below ``project/`` of its context.
     """
 
@@ -53,11 +56,14 @@ class Image:
     published: str = ""
     parts: tuple[tuple[str, Image], ...] = ()
     wheels: tuple[str, ...] = ()
+    packages: tuple[str, ...] = ()
     sources: tuple[str, ...] = ()
 
 
 # The Pythons of the hosts' releases: what holds a library of C is built for each.
 PYTHONS = ("3.11", "3.13")
+# That of the images on Debian 13.
+PYTHON = "3.13"
 BASES = {"digital-twin/base:debian13": "trixie", "digital-twin/base:debian12": "bookworm"}
 
 
@@ -119,42 +125,43 @@ def locked(*packages: str) -> tuple[str, ...]:
     return tuple(f"{package}=={pins[package]}" for package in packages)
 
 
-# What cannot be had without a GPU or its vendor's registry. Not yet part of any stack.
+def counterpart(name: str, *, packages: tuple[str, ...] = (), sources: tuple[str, ...] = ()) -> Image:
+    """Return the image of what stands in for one of the stack's services that cannot be had here.
+
+    :param packages: names of Python packages, which the project's own lock pins.
+    :param sources: what it runs beside its own folder.
+    """
+    own = f"sandbox/images/{name}"
+    return Image(
+        f"digital-twin/{name}:debian13",
+        IMAGES / name,
+        "digital-twin/base:debian13",
+        STACK[f"digital_twin_stack_{name}_image"],
+        parts=(("PYTHON_IMAGE", PYTHON_IMAGE),),
+        packages=locked(*packages),
+        sources=(own, *sources),
+    )
+
+
+# What cannot be had without a GPU, its vendor's registry or ROS; the slowest to build come first.
+PYTHON_IMAGE = Image("digital-twin/python:debian13", IMAGES / "python", "digital-twin/base:debian13")
 COUNTERPARTS = (
     Image(
-        "digital-twin/isaac_sim:debian13",
-        IMAGES / "isaac_sim",
+        "digital-twin/foxglove:debian13",
+        IMAGES / "foxglove",
         "digital-twin/base:debian13",
-        wheels=locked("cyclonedds"),
-        sources=("sandbox/images/isaac_sim", "sandbox/ros.py"),
+        STACK["digital_twin_stack_foxglove_image"],
     ),
-    Image(
-        "digital-twin/ros2:debian13",
-        IMAGES / "ros2",
-        "digital-twin/base:debian13",
-        wheels=locked("cyclonedds", "foxglove-sdk"),
-        sources=("sandbox/images/ros2", "sandbox/ros.py", "compose/ros2/bridge"),
-    ),
-    Image(
-        "digital-twin/nim:debian13",
-        IMAGES / "nim",
-        "digital-twin/base:debian13",
-        sources=("sandbox/images/nim",),
-    ),
-    Image(
-        "digital-twin/riva:debian13",
-        IMAGES / "riva",
-        "digital-twin/base:debian13",
-        wheels=locked("grpcio", "grpcio-health-checking", "nvidia-riva-client", "protobuf"),
-        sources=("sandbox/images/riva",),
-    ),
-    Image("digital-twin/foxglove:debian13", IMAGES / "foxglove", "digital-twin/base:debian13"),
+    counterpart("ros2", packages=("cyclonedds", "foxglove-sdk"), sources=("sandbox/ros.py", "compose/ros2/bridge")),
+    counterpart("riva", packages=("grpcio", "grpcio-health-checking", "nvidia-riva-client", "protobuf")),
+    counterpart("isaac_sim", packages=("cyclonedds",), sources=("sandbox/ros.py",)),
+    counterpart("nim"),
 )
 
 
 def content_of(image: Image, sources: list[str]) -> str:
     """Return a digest of everything an image is made from: its context, and the ids of its base and its parts."""
-    digest = hashlib.sha256(f"{' '.join([*sources, *image.wheels])} ".encode())
+    digest = hashlib.sha256(f"{' '.join([*sources, *image.wheels, *image.packages])} ".encode())
     for folder in (image.folder, *(PROJECT / source for source in image.sources)):
         for path in [folder] if folder.is_file() else sorted(folder.rglob("*")):
             if path.is_file() and "__pycache__" not in path.parts:
@@ -233,10 +240,17 @@ def run_build(client: DockerClient, folder: Path, tag: str, content: str, argume
         raise SandboxError(f"The image {tag} could not be built: {error}\n{lines[-1500:]}") from error
 
 
+@cache
+def turn(tag: str) -> threading.Lock:
+    """Return what is held while an image is built: two that have a part in common want it at the same time."""
+    return threading.Lock()
+
+
 def ensure(client: DockerClient, image: Image) -> None:
     """Make sure that one image is here and made from what its folder holds now; its parts as well."""
     for _argument, part in image.parts:
-        ensure(client, part)
+        with turn(part.tag):
+            ensure(client, part)
     arguments = {"BASE_IMAGE": image.base} | {argument: part.tag for argument, part in image.parts}
     content = content_of(image, [str(client.images.get(name).id) for name in arguments.values()])
     try:
@@ -244,7 +258,7 @@ def ensure(client: DockerClient, image: Image) -> None:
             return
     except ImageNotFound:
         pass
-    if not image.wheels and not image.sources:
+    if not image.wheels and not image.packages and not image.sources:
         run_build(client, image.folder, image.tag, content, arguments)
         return
     with tempfile.TemporaryDirectory() as scratch:
@@ -254,7 +268,9 @@ def ensure(client: DockerClient, image: Image) -> None:
             copy(PROJECT / source, context / "project" / source)
         for wheel in image.wheels:
             for python in PYTHONS:
-                download(wheel, python, context / "wheels" / wheel.split("==")[0])
+                pip("download", python, "--dest", context / "wheels" / wheel.split("==")[0], wheel)
+        if image.packages:
+            pip("install", PYTHON, "--no-compile", "--target", context / "packages", *image.packages)
         run_build(client, context, image.tag, content, arguments)
 
 
@@ -267,33 +283,32 @@ def copy(source: Path, target: Path) -> None:
         shutil.copytree(source, target, ignore=shutil.ignore_patterns("__pycache__"))
 
 
-def download(wheel: str, python: str, folder: Path) -> None:
-    """Fetch one Python package for one version of Python from wherever this machine's pip takes them.
+def pip(verb: str, python: str, *arguments: str | Path) -> None:
+    """Fetch or unpack Python packages for one version of Python from wherever this machine's pip takes them.
 
     :raises SandboxError: pip failed.
     """
+    words = [
+        sys.executable,
+        "-m",
+        "pip",
+        verb,
+        "--quiet",
+        "--no-deps",
+        "--only-binary=:all:",
+        "--python-version",
+        python,
+    ]
     done = subprocess.run(
-        [
-            sys.executable,
-            "-m",
-            "pip",
-            "download",
-            "--quiet",
-            "--no-deps",
-            "--only-binary=:all:",
-            "--python-version",
-            python,
-            "--dest",
-            str(folder),
-            wheel,
-        ],
+        [*words, "--python-version", python, *map(str, arguments)],
         capture_output=True,
         text=True,
         timeout=PULL_SECONDS,
         check=False,
     )
     if done.returncode != 0:
-        raise SandboxError(f"{wheel} could not be downloaded: {done.stderr.strip()[-800:]}")
+        what = " ".join(map(str, arguments))
+        raise SandboxError(f"pip {verb} {what} failed: {done.stderr.strip()[-800:]}")
 
 
 def ensure_all(client: DockerClient, images: Iterable[Image]) -> None:

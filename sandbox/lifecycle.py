@@ -35,7 +35,10 @@ def up(sandbox: Sandbox) -> str:
     client = docker.from_env(timeout=ENGINE_ANSWER_SECONDS)
     try:
         # The other distribution's host is built when an instance first wants it.
-        builds.ensure_all(client, [builds.HOSTS["debian13"], builds.REGISTRY, builds.ARCHIVE, *builds.SERVICES])
+        builds.ensure_all(
+            client,
+            [builds.HOSTS["debian13"], builds.REGISTRY, builds.ARCHIVE, *builds.SERVICES, *builds.COUNTERPARTS],
+        )
         url = process.endpoint(sandbox)
         if url is None:
             # Hosts of a cloud that died have no state behind them any more.
@@ -134,7 +137,7 @@ def publish(sandbox: Sandbox, client: DockerClient, address: str) -> None:
     """Push what the stack expects to find in a registry, when it changed since it was last pushed."""
     record = sandbox.state / PUSHED
     pushed = set(record.read_text(encoding="utf-8").splitlines()) if record.exists() else set()
-    wanted = {image.published: image.tag for image in builds.SERVICES}
+    wanted = {image.published: image.tag for image in (*builds.SERVICES, *builds.COUNTERPARTS)}
     wanted |= {name: tag for tag, name in builds.PUBLISHED_BASE.items()}
     lines = {f"{address} {name} {client.images.get(tag).id}": (name, tag) for name, tag in wanted.items()}
     for line in lines.keys() - pushed:

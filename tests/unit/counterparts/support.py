@@ -1,7 +1,7 @@
 # Copyright (c) the digital_twin.robotics_lab maintainers
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The counterparts as processes, and somebody who looks at the robot as Foxglove does."""
+"""The counterparts as processes, and the script of the viewer's page."""
 
 from __future__ import annotations
 
@@ -12,29 +12,23 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
 import quickjs
-from websockets.sync.client import ClientConnection, connect
-from websockets.typing import Subprotocol
 
-from sandbox.ros import TOPICS
+from tests.support.foxglove import SECONDS, connect
 from tests.unit.cognitive.support import PASSWORD, ROOT, RedisServer, running, settings_for
 
-# Long, so that a busy machine fails no test.
-SECONDS = 60.0
 # DDS on the loopback address alone, which carries no multicast.
 LOOPBACK = (
     '<CycloneDDS><Domain Id="any"><General><Interfaces><NetworkInterface name="lo"/></Interfaces>'
     "<AllowMulticast>false</AllowMulticast></General><Discovery><ParticipantIndex>auto</ParticipantIndex>"
     '<Peers><Peer address="127.0.0.1"/></Peers></Discovery></Domain></CycloneDDS>'
 )
-MESSAGE_DATA = 1
-HEADER = 1 + 4 + 8
 
 
 def free_domain() -> int:
@@ -93,68 +87,6 @@ def wait_for_port(port: int, told: Callable[[], str]) -> None:
             return
 
 
-def _connect(port: int) -> ClientConnection:
-    # By the time it is closed nobody reads what would still come before the answer.
-    return connect(
-        f"ws://127.0.0.1:{port}",
-        subprotocols=[Subprotocol("foxglove.sdk.v1")],
-        max_size=None,
-        open_timeout=SECONDS,
-        close_timeout=0,
-    )
-
-
-class Watcher:
-    """A client of Foxglove's WebSocket server that looks at some topics."""
-
-    def __init__(self, port: int, topics: Iterable[str]) -> None:
-        """Connect, and subscribe to topics.
-
-        What nobody reads piles up on the way, so that a client is to look at what it needs, when it does.
-        """
-        self._socket = _connect(port)
-        self.subprotocol = self._socket.subprotocol
-        self.channels: dict[str, dict[str, Any]] = {}
-        self._topics: dict[int, str] = {}
-        deadline = time.monotonic() + SECONDS
-        while len(self.channels) < len(TOPICS):
-            message = self._receive(deadline, "the list of channels")
-            if isinstance(message, str):
-                fields = json.loads(message)
-                found = fields["channels"] if fields["op"] == "advertise" else []
-                self.channels.update({channel["topic"].lstrip("/"): channel for channel in found})
-        wanted = []
-        for number, topic in enumerate(topics, 1):
-            self._topics[number] = topic
-            wanted.append({"id": number, "channelId": self.channels[topic]["id"]})
-        self._socket.send(json.dumps({"op": "subscribe", "subscriptions": wanted}))
-
-    def _receive(self, deadline: float, what: str) -> str | bytes:
-        try:
-            return self._socket.recv(max(0.0, deadline - time.monotonic()))
-        except TimeoutError:
-            pytest.fail(f"{what} was not seen within {SECONDS:g} s")
-
-    def until(self, topic: str, true: Callable[[Any], bool] = lambda _: True) -> Any:
-        """Return the next message of a topic of which something is true."""
-        deadline = time.monotonic() + SECONDS
-        last = None
-        while time.monotonic() < deadline:
-            message = self._receive(deadline, f"what is waited for on {topic}, where the last message was {last},")
-            if not isinstance(message, bytes) or message[0] != MESSAGE_DATA:
-                continue
-            if self._topics[int.from_bytes(message[1:5], "little")] != topic:
-                continue
-            last = TOPICS[topic].deserialize(message[HEADER:])
-            if true(last):
-                return last
-        pytest.fail(f"not within {SECONDS:g} s; the last message on {topic} was {last}")
-
-    def close(self) -> None:
-        """Look away."""
-        self._socket.close()
-
-
 class Page:
     """The script of the viewer's page, in a browser's stead on a connection to Foxglove's server."""
 
@@ -165,7 +97,7 @@ class Page:
         self._script.eval(
             "const sent = [], robot = new Robot(), connection = new Connection(robot, (text) => sent.push(text));"
         )
-        self._socket = _connect(port)
+        self._socket = connect(f"127.0.0.1:{port}")
 
     @property
     def robot(self) -> Any:

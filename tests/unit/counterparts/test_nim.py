@@ -22,8 +22,9 @@ from compose.cognitive.config import NimSettings
 from compose.cognitive.intent import Intent, Refused
 from compose.cognitive.nim import NimClient
 from sandbox.images.nim.__main__ import MODEL
+from tests.support.foxglove import SECONDS
 from tests.unit.cognitive.support import PLACES, ROOT, free_port
-from tests.unit.counterparts.support import SECONDS, process, wait_for_port
+from tests.unit.counterparts.support import process, wait_for_port
 
 
 @pytest.fixture(scope="module")

@@ -18,8 +18,9 @@ import pytest
 import riva.client
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
+from tests.support.foxglove import SECONDS
 from tests.unit.cognitive.support import ROOT, free_port
-from tests.unit.counterparts.support import SECONDS, process, wait_for_port
+from tests.unit.counterparts.support import process, wait_for_port
 
 RATE = 16000
 # A tenth of a second of silence.

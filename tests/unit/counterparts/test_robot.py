@@ -13,7 +13,7 @@ import socket
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
@@ -23,12 +23,11 @@ import pytest
 from sandbox.images.isaac_sim.__main__ import SettingsError, read
 from sandbox.images.isaac_sim.world import RADIUS, RATE, WALLS, World, distance_to
 from sandbox.ros import NANO, Bus, Header, Point, Pose, PoseStamped, Time
+from tests.support.foxglove import SECONDS, Watcher, watch
 from tests.unit.cognitive.support import ROOT, RedisServer, free_port
 from tests.unit.counterparts.support import (
     LOOPBACK,
-    SECONDS,
     Page,
-    Watcher,
     free_domain,
     process,
     say,
@@ -52,14 +51,9 @@ class Lab:
     media: int
     foxglove: int
 
-    @contextmanager
-    def watch(self, *topics: str) -> Iterator[Watcher]:
+    def watch(self, *topics: str) -> AbstractContextManager[Watcher]:
         """Look at topics through Foxglove's server."""
-        watcher = Watcher(self.foxglove, topics)
-        try:
-            yield watcher
-        finally:
-            watcher.close()
+        return watch(f"127.0.0.1:{self.foxglove}", *topics)
 
     def drives_to(self, x: float, y: float) -> None:
         """Wait until the robot is seen there, standing still."""

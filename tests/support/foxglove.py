@@ -1,0 +1,96 @@
+# Copyright (c) the digital_twin.robotics_lab maintainers
+# GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Somebody who looks at the robot as Foxglove does."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import pytest
+from websockets.sync import client
+from websockets.typing import Subprotocol
+
+from sandbox.ros import TOPICS
+
+# Long, so that a busy machine fails no test.
+SECONDS = 60.0
+MESSAGE_DATA = 1
+HEADER = 1 + 4 + 8
+
+
+def connect(address: str) -> client.ClientConnection:
+    """Connect to Foxglove's server, at an address with a port."""
+    # By the time it is closed nobody reads what would still come before the answer.
+    return client.connect(
+        f"ws://{address}",
+        subprotocols=[Subprotocol("foxglove.sdk.v1")],
+        max_size=None,
+        open_timeout=SECONDS,
+        close_timeout=0,
+    )
+
+
+class Watcher:
+    """A client of Foxglove's WebSocket server that looks at some topics."""
+
+    def __init__(self, address: str, topics: Iterable[str]) -> None:
+        """Connect, and subscribe to topics.
+
+        What nobody reads piles up on the way, so that a client is to look at what it needs, when it does.
+        """
+        self._socket = connect(address)
+        self.subprotocol = self._socket.subprotocol
+        self.channels: dict[str, dict[str, Any]] = {}
+        self._topics: dict[int, str] = {}
+        deadline = time.monotonic() + SECONDS
+        while len(self.channels) < len(TOPICS):
+            message = self._receive(deadline, "the list of channels")
+            if isinstance(message, str):
+                fields = json.loads(message)
+                found = fields["channels"] if fields["op"] == "advertise" else []
+                self.channels.update({channel["topic"].lstrip("/"): channel for channel in found})
+        wanted = []
+        for number, topic in enumerate(topics, 1):
+            self._topics[number] = topic
+            wanted.append({"id": number, "channelId": self.channels[topic]["id"]})
+        self._socket.send(json.dumps({"op": "subscribe", "subscriptions": wanted}))
+
+    def _receive(self, deadline: float, what: str) -> str | bytes:
+        try:
+            return self._socket.recv(max(0.0, deadline - time.monotonic()))
+        except TimeoutError:
+            pytest.fail(f"{what} was not seen within {SECONDS:g} s")
+
+    def until(self, topic: str, true: Callable[[Any], bool] = lambda _: True) -> Any:
+        """Return the next message of a topic of which something is true."""
+        deadline = time.monotonic() + SECONDS
+        last = None
+        while time.monotonic() < deadline:
+            message = self._receive(deadline, f"what is waited for on {topic}, where the last message was {last},")
+            if not isinstance(message, bytes) or message[0] != MESSAGE_DATA:
+                continue
+            if self._topics[int.from_bytes(message[1:5], "little")] != topic:
+                continue
+            last = TOPICS[topic].deserialize(message[HEADER:])
+            if true(last):
+                return last
+        pytest.fail(f"not within {SECONDS:g} s; the last message on {topic} was {last}")
+
+    def close(self) -> None:
+        """Look away."""
+        self._socket.close()
+
+
+@contextmanager
+def watch(address: str, *topics: str) -> Iterator[Watcher]:
+    """Look at topics for a while."""
+    watcher = Watcher(address, topics)
+    try:
+        yield watcher
+    finally:
+        watcher.close()
