@@ -7,28 +7,12 @@ from __future__ import annotations
 
 import json
 import re
-from typing import Any
 
 from tests.support.account import counts, holdings
-from tests.support.lab import Cloud, capture
+from tests.support.lab import Cloud, inventory, on_host
 
 NAME = "robotics-lab"
 HOSTS = [f"{NAME}-1", f"{NAME}-2"]
-
-
-def inventory(cloud: Cloud) -> dict[str, Any]:
-    """Return what ansible-inventory lists, with the texts that it marks as not to be templated as plain texts."""
-
-    def plain(row: dict[str, Any]) -> Any:
-        return row["__ansible_unsafe"] if row.keys() == {"__ansible_unsafe"} else row
-
-    return dict(json.loads(capture(["ansible-inventory", "--list"], cloud.environment), object_hook=plain))
-
-
-def on_host(cloud: Cloud, command: str, host: str = HOSTS[0]) -> str:
-    """Run a shell command on a lab host over SSH and return its standard output."""
-    words = ["ansible", host, "-b", "-m", "ansible.builtin.shell", "-a", command]
-    return capture(words, cloud.environment).split(">>\n", 1)[-1].strip()
 
 
 def test_the_inventory_finds_the_hosts(lab: Cloud) -> None:

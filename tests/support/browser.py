@@ -73,9 +73,10 @@ class Browser:
         pytest.fail(f"Chromium {what}:\n{self._log.read_text(encoding='utf-8')[-3000:]}")
 
     def open(self, url: str) -> None:
-        """Go to a page."""
+        """Go to a page, whose URL has a path, and wait until all of it is there."""
         answer = self.call("Page.navigate", url=url)
         assert "errorText" not in answer, f"{url}: {answer['errorText']}"
+        self.until(f"location.href === {json.dumps(url)} && document.readyState === 'complete'", url)
 
     def value(self, expression: str) -> Any:
         """Return the value of an expression of the page's own language, as JSON would carry it."""

@@ -26,6 +26,7 @@ from tests.support.project import ROOT, clean_environment
 RECAP = re.compile(r"^(\S+)\s+: ok=(\d+)\s+changed=(\d+)\s+unreachable=(\d+)\s+failed=(\d+)", re.MULTILINE)
 COMMAND_SECONDS = 1500
 KILL_SECONDS = 300
+FIRST_HOST = "robotics-lab-1"
 
 
 @dataclass(frozen=True)
@@ -141,6 +142,21 @@ def capture(words: list[str], environment: Mapping[str, str], timeout: float = C
     )
     assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
     return done.stdout
+
+
+def inventory(cloud: Cloud) -> dict[str, Any]:
+    """Return what ansible-inventory lists, with the texts that it marks as not to be templated as plain texts."""
+
+    def plain(row: dict[str, Any]) -> Any:
+        return row["__ansible_unsafe"] if row.keys() == {"__ansible_unsafe"} else row
+
+    return dict(json.loads(capture(["ansible-inventory", "--list"], cloud.environment), object_hook=plain))
+
+
+def on_host(cloud: Cloud, command: str, host: str = FIRST_HOST) -> str:
+    """Run a shell command on a lab host over SSH and return its standard output."""
+    words = ["ansible", host, "-b", "-m", "ansible.builtin.shell", "-a", command]
+    return capture(words, cloud.environment).split(">>\n", 1)[-1].strip()
 
 
 def kill_when(
