@@ -37,7 +37,7 @@ options:
         description: The model of its GPU, such as V(A10G) or V(Tesla V100-SXM2-16GB); empty when there is none.
         type: str
       vram_mib:
-        description: Memory of one GPU, in MiB.
+        description: Memory of one GPU, in MiB; of a known type no more than its driver leaves.
         type: int
       ram_mib:
         description: Memory of the machine, in MiB.
@@ -112,6 +112,10 @@ _value:
       type: list
       elements: str
       sample: [redis, cognitive, ros2, foxglove]
+    services_disk_gib:
+      description: What the image, the models and the caches of each of them take at the least, in GiB.
+      type: dict
+      sample: {redis: 0, cognitive: 0, ros2: 5, foxglove: 0}
     needs:
       description: What the profile takes, the system itself included, each at the least and to run well.
       type: dict
@@ -130,6 +134,7 @@ from typing import Any
 
 from ansible.errors import AnsibleFilterError
 from ansible_collections.digital_twin.robotics_lab.plugins.module_utils._stack_capacity import (
+    COMPONENTS,
     INSTANCES,
     SHARED_MEMORY,
     CapacityError,
@@ -154,6 +159,7 @@ def stack_fit(profile: str, machine: dict[str, Any], shm_mib: int = SHARED_MEMOR
             "lacks": [{"kind": lack.kind, "fatal": lack.fatal, "text": lack.text} for lack in found.lacks],
             "smallest": found.smallest,
             "services": list(components(profile)),
+            "services_disk_gib": {name: COMPONENTS[name].disk[0] for name in components(profile)},
             "needs": {
                 "vram_mib": list(found.need.vram),
                 "ram_mib": list(found.need.ram),
@@ -188,7 +194,8 @@ def read_machine(given: dict[str, Any]) -> Machine:
     return Machine(
         name=str(given.get("name") or kind or "this machine"),
         gpu=str(given.get("gpu", base.gpu)),
-        vram=_number(given, "vram_mib", base.vram),
+        # EC2 tells a GPU's nominal memory; of a known type it is known what the driver leaves of it.
+        vram=min(_number(given, "vram_mib", base.vram), base.vram) if known else _number(given, "vram_mib", 0),
         ram=_number(given, "ram_mib", base.ram),
         disk=_number(given, "disk_gib", 0) if given.get("disk_gib") is not None else None,
         rt_cores=None if rt_cores is None else bool(rt_cores),

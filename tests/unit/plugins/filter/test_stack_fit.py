@@ -46,10 +46,19 @@ def test_the_table_is_whole() -> None:
     assert sorted(pairs) == sorted(product(PROFILES, INSTANCES))
 
 
+def test_a_known_type_has_no_more_memory_than_its_driver_leaves() -> None:
+    told = {"instance_type": "g5.xlarge", "vram_mib": 24 * 1024}
+    assert fit("full", told)["message"] == fit("full", {"instance_type": "g5.xlarge"})["message"] != ""
+    assert fit("full", {**told, "vram_mib": 16 * 1024 - 1})["answer"] == "does not fit"
+
+
 def test_needs_are_the_guides() -> None:
-    needs = fit("full", BIG)["needs"]
+    found = fit("full", BIG)
+    needs = found["needs"]
     assert needs["vram_mib"] == [16 * 1024, 24 * 1024]
     assert needs["disk_gib"] == [100, 200]
+    # Of the 100 the system takes 10.
+    assert sum(found["services_disk_gib"].values()) == 90
     named = [COMPONENTS[name].ram for name in ("isaac_sim", "riva", "nim", "ros2")]
     assert [sum(column) for column in zip(*named, strict=True)] == [12 * 1024, 14 * 1024]
 
