@@ -1,0 +1,467 @@
+# Copyright (c) the digital_twin.robotics_lab maintainers
+# GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""image_pull against an engine whose pulls go as planned, and once against the machine's own."""
+
+from __future__ import annotations
+
+import base64
+import json
+import os
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import docker
+import pytest
+from ansible.module_utils.testing import patch_module_args
+from ansible_collections.digital_twin.robotics_lab.plugins.module_utils import _image_pull
+from ansible_collections.digital_twin.robotics_lab.plugins.modules import image_pull
+
+import sandbox.engine
+from tests.support import images
+from tests.support.images import FakeEngine, Step, layer
+
+Run = Callable[..., dict[str, Any]]
+ISAAC, NIM, REDIS = "nvcr.io/nvidia/isaac-sim:5.1.0", "nvcr.io/nim/meta/llama:1.0", "redis:7.4"
+DIGEST = f"sha256:{'ab' * 32}"
+PASSWORD = "s3cret-of-ngc"
+
+
+@pytest.fixture
+def engine(tmp_path: Path) -> Iterator[FakeEngine]:
+    running = FakeEngine(tmp_path / "docker.sock")
+    yield running
+    running.close()
+
+
+@pytest.fixture
+def run(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Run:
+    """Run the module without the pauses that a real registry deserves, and return its result."""
+    for name in ("PAUSE_SECONDS", "ASK_AGAIN_SECONDS", "REPORT_SECONDS"):
+        monkeypatch.setattr(_image_pull, name, 0.01)
+
+    def run_module(*names: str, check: bool = False, **options: object) -> dict[str, Any]:
+        defaults = {
+            "progress_file": str(tmp_path / "progress.json"),
+            "docker_socket": str(tmp_path / "docker.sock"),
+            "docker_config": str(tmp_path / "config.json"),
+        }
+        arguments = {"images": list(names), **defaults, **options, "_ansible_check_mode": check}
+        capsys.readouterr()
+        with patch_module_args(arguments), pytest.raises(SystemExit):
+            image_pull.main()
+        result = dict(json.loads(capsys.readouterr().out))
+        result.pop("invocation")
+        return result
+
+    return run_module
+
+
+def progress(tmp_path: Path) -> dict[str, Any]:
+    """Return what the file says."""
+    return dict(json.loads((tmp_path / "progress.json").read_text("utf-8")))
+
+
+def told_of(tmp_path: Path, wanted: Callable[[dict[str, Any]], bool], kept: list[dict[str, Any]]) -> Step:
+    """Return the step that waits until the file says something of its only image, and keeps what it says."""
+
+    def step(handler: images.Handler) -> None:
+        for _round in range(images.WAIT_SECONDS * 100):
+            report = progress(tmp_path)
+            if wanted(report["images"][0]):
+                kept.append(report)
+                return
+            if handler.closed(0.01):
+                return
+
+    return step
+
+
+def test_what_is_there_is_not_pulled(run: Run, engine: FakeEngine, tmp_path: Path) -> None:
+    pinned = f"nvcr.io/nim/meta/llama:1.0@{DIGEST}"
+    engine.images = {ISAAC: "sha256:1", f"nvcr.io/nim/meta/llama@{DIGEST}": "sha256:2"}
+    # Whoever has all images needs no credentials.
+    (tmp_path / "config.json").write_text("none")
+    result = run(ISAAC, pinned, ISAAC)
+    nothing = {"pulled": False, "bytes": 0, "seconds": 0.0, "attempts": 0}
+    assert result == {
+        "changed": False,
+        "images": [{"name": ISAAC, "id": "sha256:1", **nothing}, {"name": pinned, "id": "sha256:2", **nothing}],
+        "problems": [],
+        "diff": {"before": f"{ISAAC}\n{pinned}\n", "after": f"{ISAAC}\n{pinned}\n"},
+    }
+    assert engine.pulls == []
+    assert progress(tmp_path)["finished"] is True
+
+
+def test_it_tells_how_far_it_is_and_has_the_image_then(run: Run, engine: FakeEngine, tmp_path: Path) -> None:
+    kept: list[dict[str, Any]] = []
+    engine.plans[ISAAC] = [
+        [
+            images.says(
+                {"status": "Pulling from nvidia/isaac-sim", "id": "5.1.0"},
+                layer("aaa", "Already exists"),
+                layer("bbb", "Pulling fs layer"),
+                layer("ccc", "Pulling fs layer"),
+                layer("bbb", "Downloading", 3_200_000_000, 9_000_000_000),
+            ),
+            told_of(tmp_path, lambda image: image["bytes_done"] > 0, kept),
+            images.says(
+                layer("ccc", "Download complete"),
+                layer("bbb", "Download complete"),
+                layer("bbb", "Extracting", 5_400_000_000, 9_000_000_000),
+            ),
+            told_of(tmp_path, lambda image: image["state"] == "extracting", kept),
+            images.says(layer("bbb", "Pull complete")),
+        ]
+    ]
+    result = run(ISAAC)
+    assert result["changed"] is True
+    (image,) = result["images"]
+    assert image["seconds"] >= 0
+    assert {**image, "seconds": 0} == {
+        "name": ISAAC,
+        "id": engine.images[ISAAC],
+        "pulled": True,
+        "bytes": 9_000_000_000,
+        "seconds": 0,
+        "attempts": 1,
+    }
+    assert kept[0]["text"].startswith("nvidia/isaac-sim:5.1.0: 3.2 of at least 9.0 GB, ")
+    assert kept[0]["images"][0]["bytes_total_known"] is False
+    assert kept[1]["text"] == "nvidia/isaac-sim:5.1.0: 9.0 of 9.0 GB, unpacking 60 %; 0 of 1 done"
+    assert progress(tmp_path)["text"] == "1 of 1 done"
+    assert (tmp_path / "progress.json").stat().st_mode & 0o777 == 0o644
+    assert {file.name for file in tmp_path.iterdir()} == {"progress.json", "docker.sock"}
+    assert run(ISAAC)["changed"] is False
+
+
+@pytest.mark.parametrize(
+    "steps",
+    [
+        pytest.param(
+            [images.refuses(500, "Get https://nvcr.io/v2/: net/http: TLS handshake timeout")], id="status-500"
+        ),
+        pytest.param([images.refuses(429, "toomanyrequests: You have reached your pull rate limit")], id="rate-limit"),
+        pytest.param([images.goes_away(0)], id="reset-at-once"),
+        pytest.param([images.says(layer("aaa", "Downloading", 1, 9)), images.goes_away(3)], id="engine-starts-anew"),
+        pytest.param([images.says(layer("aaa", "Downloading", 1, 9)), images.fails("unexpected EOF")], id="error"),
+        pytest.param([images.says({"error": "context canceled"}), images.forgets], id="error-of-old-engines"),
+        pytest.param([images.forgets], id="not-there-after-all"),
+        pytest.param([lambda handler: handler.answer(200, ["no"])], id="no-json-objects"),
+    ],
+)
+def test_what_may_pass_is_tried_again(run: Run, engine: FakeEngine, steps: list[Step]) -> None:
+    engine.plans[ISAAC] = [steps]
+    result = run(ISAAC)
+    assert result["changed"] is True
+    assert result["images"][0]["attempts"] == engine.attempts(ISAAC) == 2
+    assert engine.away == 0
+
+
+def test_attempts_end(run: Run, engine: FakeEngine, tmp_path: Path) -> None:
+    engine.plans[ISAAC] = [[images.fails("unexpected EOF")]] * 4
+    result = run(ISAAC, REDIS, retries=1)
+    assert result["failed"] is True
+    assert result["changed"] is True
+    problem = f"{ISAAC}: unexpected EOF, at the last of 2 attempts; do: run it again"
+    assert result["problems"] == [problem]
+    assert result["msg"] == f"1 of 2 images are not there: {problem}"
+    assert [image["pulled"] for image in result["images"]] == [False, True]
+    assert engine.attempts(ISAAC) == 2
+    assert progress(tmp_path)["finished"] is True
+    assert "nvidia/isaac-sim:5.1.0: unexpected EOF, at the last of 2" in progress(tmp_path)["text"]
+
+
+@pytest.mark.parametrize(
+    ("step", "said"),
+    [
+        (
+            images.refuses(404, "manifest for nvcr.io/nvidia/isaac-sim:5.1.0 not found: manifest unknown"),
+            "manifest unknown; do: correct the name",
+        ),
+        (
+            images.refuses(404, "pull access denied for x, repository does not exist: denied: requested access"),
+            "without credentials from {config}; do: docker login nvcr.io as who may pull it, or correct the name",
+        ),
+        (
+            images.refuses(500, "error parsing HTTP 403 response body: invalid character '<'"),
+            "do: docker login nvcr.io as",
+        ),
+        (images.refuses(401, "no"), "no, without credentials from {config}; do: docker login nvcr.io as"),
+        (images.refuses(403, "no"), "no, without credentials from {config}; do: docker login nvcr.io as"),
+        (images.refuses(500, "Get x: unauthorized: authentication required"), "do: docker login nvcr.io as"),
+        (images.refuses(400, "invalid reference format"), "invalid reference format; do: correct the name"),
+        (images.refuses(500, "x509: certificate signed by unknown authority"), "do: have the engine trust nvcr.io"),
+        (images.fails("no matching manifest for linux/arm64/v8 in the manifest list entries"), "do: correct the name"),
+        (images.fails("it is not for you", code=403), "do: docker login nvcr.io as"),
+        (
+            images.fails("failed to register layer: write /a: no space left on device"),
+            "no space left on device; do: make room where the engine keeps images",
+        ),
+    ],
+)
+def test_what_will_not_pass_is_not_tried_again(
+    run: Run, engine: FakeEngine, tmp_path: Path, step: Step, said: str
+) -> None:
+    engine.plans[ISAAC] = [[step]]
+    result = run(ISAAC)
+    assert result["failed"] is True
+    assert result["changed"] is False
+    (problem,) = result["problems"]
+    assert said.format(config=tmp_path / "config.json") in problem
+    assert "\n" not in problem
+    assert engine.attempts(ISAAC) == 1
+
+
+def test_an_engine_that_stays_away_is_told(run: Run, engine: FakeEngine, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(_image_pull, "RETURN_SECONDS", 0.05)
+    engine.plans[ISAAC] = [[images.says(layer("aaa", "Downloading", 1, 9)), images.closes]]
+    (problem,) = run(ISAAC)["problems"]
+    assert problem.startswith(
+        f"{ISAAC}: the engine at {engine.path} closed the connection, and it did not answer again"
+    )
+    assert problem.endswith("do: see journalctl -u docker")
+
+
+def test_an_attempt_in_which_nothing_happens_ends(run: Run, engine: FakeEngine) -> None:
+    both = threading.Barrier(3)
+    stalled = [layer("aaa", "Downloading", 1, 9), layer("bbb", "Download complete")]
+    engine.plans = {
+        # One says nothing, one repeats itself, and one unpacks without a word, for as long as that takes the others.
+        ISAAC: [[images.says(*stalled), images.hangs()], [images.waits_for(both)]],
+        NIM: [[images.hangs(*stalled)], [images.waits_for(both)]],
+        REDIS: [[images.says(layer("aaa", "Download complete")), images.waits_for(both)]],
+    }
+    result = run(ISAAC, NIM, REDIS, stall_timeout=1)
+    assert result["problems"] == []
+    assert [image["attempts"] for image in result["images"]] == [2, 2, 1]
+
+
+def test_a_stall_is_told(run: Run, engine: FakeEngine) -> None:
+    engine.plans[ISAAC] = [[images.says(layer("aaa", "Downloading", 10**6, 9 * 10**6)), images.hangs()]]
+    assert run(ISAAC, stall_timeout=1, retries=0)["problems"] == [
+        f"{ISAAC}: no progress for 1 s, 1.0 of 9.0 MB have come, at the last of 1 attempts; do: run it again"
+    ]
+
+
+def test_time_ends_for_all_of_them(run: Run, engine: FakeEngine) -> None:
+    engine.plans = {
+        ISAAC: [[images.loads_for_ever]],
+        NIM: [[images.says(layer("aaa", "Download complete")), images.hangs()]],
+    }
+    result = run(ISAAC, NIM, REDIS, timeout=1, parallel=2)
+    remedy = "do: raise timeout, or run it again"
+    isaac, nim, redis = result["problems"]
+    assert isaac.startswith(f"{ISAAC}: not there within 1 s, 0.0 of 1.0 GB have come; {remedy}")
+    assert nim == f"{NIM}: not there within 1 s; {remedy}"
+    assert redis == f"{REDIS}: not begun within 1 s; {remedy}"
+    assert [image["attempts"] for image in result["images"]] == [1, 1, 0]
+
+
+def test_images_come_side_by_side(run: Run, engine: FakeEngine) -> None:
+    # Nobody goes on before two are there.
+    meeting = images.waits_for(threading.Barrier(2))
+    engine.plans = {ISAAC: [[meeting]], NIM: [[meeting]]}
+    assert len(run(ISAAC, NIM, REDIS, parallel=2)["images"]) == 3
+    assert engine.most == 2
+
+
+def test_a_check_only_says_what_it_would_do(run: Run, engine: FakeEngine, tmp_path: Path) -> None:
+    engine.images[REDIS] = "sha256:1"
+    result = run(REDIS, ISAAC, check=True)
+    assert result["changed"] is True
+    assert [(image["name"], image["pulled"]) for image in result["images"]] == [(REDIS, False), (ISAAC, True)]
+    assert result["diff"] == {"before": f"{REDIS}\n", "after": f"{REDIS}\n{ISAAC}\n"}
+    assert engine.pulls == []
+    assert not (tmp_path / "progress.json").exists()
+    assert run(REDIS, check=True)["changed"] is False
+
+
+def test_without_an_engine_a_check_pulls_all(run: Run, tmp_path: Path) -> None:
+    assert run(ISAAC, check=True)["images"][0]["pulled"] is True
+    refused = run(ISAAC)
+    assert refused["failed"] is True
+    assert refused["msg"] == (
+        f"docker_socket: no engine answers at {tmp_path / 'docker.sock'}: No such file or directory; "
+        "do: start Docker, or name the socket of a running engine"
+    )
+
+
+def encoded(text: str) -> str:
+    return base64.b64encode(text.encode()).decode()
+
+
+NGC = {"username": "$oauthtoken", "password": PASSWORD, "serveraddress": "nvcr.io"}
+HUB = {"username": "me", "password": PASSWORD, "serveraddress": "https://index.docker.io/v1/"}
+GOOD_HELPER = f"""#!/bin/sh
+read -r server
+case "$server" in
+  nvcr.io) echo '{{"ServerURL": "nvcr.io", "Username": "$oauthtoken", "Secret": "{PASSWORD}"}}' ;;
+  *index.docker.io*) echo '{{"ServerURL": "x", "Username": "<token>", "Secret": "{PASSWORD}"}}' ;;
+  *) echo "credentials not found in native keychain"; exit 1 ;;
+esac
+"""
+BROKEN_HELPER = f"#!/bin/sh\necho {PASSWORD}\nexit 3\n"
+
+
+@pytest.fixture
+def helpers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Put two credential helpers on PATH."""
+    for name, text in (("good", GOOD_HELPER), ("broken", BROKEN_HELPER)):
+        helper = tmp_path / f"docker-credential-{name}"
+        helper.write_text(text)
+        helper.chmod(0o700)
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+
+
+@pytest.mark.usefixtures("helpers")
+@pytest.mark.parametrize(
+    "case",
+    [
+        (ISAAC, None, None),
+        (ISAAC, {}, None),
+        (ISAAC, {"auths": {"nvcr.io": {}, "quay.io": {"auth": encoded("you:there")}}}, None),
+        (ISAAC, {"auths": {"nvcr.io": {"auth": encoded(f"$oauthtoken:{PASSWORD}")}}}, NGC),
+        (ISAAC, {"auths": {"https://nvcr.io/v2/": {"auth": encoded(f"$oauthtoken:{PASSWORD}")}}}, NGC),
+        (ISAAC, {"auths": {"nvcr.io": {"username": "$oauthtoken", "password": PASSWORD}}}, NGC),
+        (REDIS, {"auths": {"https://index.docker.io/v1/": {"auth": encoded(f"me:{PASSWORD}")}}}, HUB),
+        (f"docker.io/library/{REDIS}", {"auths": {"docker.io": {"auth": encoded(f"me:{PASSWORD}")}}}, HUB),
+        (
+            "lab.azurecr.io:5000/a:1",
+            {"auths": {"lab.azurecr.io:5000": {"auth": encoded("0000:"), "identitytoken": PASSWORD}}},
+            {"username": "0000", "identitytoken": PASSWORD, "serveraddress": "lab.azurecr.io:5000"},
+        ),
+        (ISAAC, {"credsStore": "good"}, NGC),
+        (ISAAC, {"credHelpers": {"nvcr.io": "good"}, "credsStore": "none"}, NGC),
+        (REDIS, {"credsStore": "good"}, {"identitytoken": PASSWORD, "serveraddress": "https://index.docker.io/v1/"}),
+        ("quay.io/a/b:1", {"credsStore": "good"}, None),
+    ],
+)
+def test_the_engine_gets_the_credentials_of_the_registry(
+    run: Run, engine: FakeEngine, tmp_path: Path, case: tuple[str, dict[str, Any] | None, dict[str, str] | None]
+) -> None:
+    image, config, wanted = case
+    if config is not None:
+        (tmp_path / "config.json").write_text(json.dumps(config))
+    result = run(image)
+    assert result["problems"] == []
+    ((_name, authorization),) = engine.pulls
+    assert (json.loads(base64.urlsafe_b64decode(authorization)) if authorization else None) == wanted
+    assert PASSWORD not in json.dumps(result)
+
+
+@pytest.mark.usefixtures("helpers")
+@pytest.mark.parametrize(
+    ("config", "said"),
+    [
+        ("[]", "docker_config: {config} is no object of JSON; do: write it anew with docker login"),
+        ('{"auths": []}', None),
+        ('{"auths": [1]}', "docker_config: auths of {config} is no object; do: write it anew with docker login"),
+        (
+            '{"auths": {"nvcr.io": {"auth": "?"}}}',
+            "docker_config: auth of nvcr.io in {config} is not user:password in base64; do: docker login nvcr.io",
+        ),
+        (
+            '{"credsStore": "missing"}',
+            "docker_config: {config} names docker-credential-missing for nvcr.io, which is not on PATH; do: install it",
+        ),
+        (
+            '{"credsStore": "../../tmp/evil"}',
+            "docker_config: {config} names docker-credential-../../tmp/evil for nvcr.io, which is not on PATH; "
+            "do: install it",
+        ),
+        (
+            '{"credsStore": "broken"}',
+            "docker-credential-broken gave no credentials for nvcr.io and ended with status 3; "
+            "do: echo nvcr.io | docker-credential-broken get",
+        ),
+    ],
+)
+def test_credentials_that_cannot_be_had_are_told(
+    run: Run, engine: FakeEngine, tmp_path: Path, config: str, said: str | None
+) -> None:
+    (tmp_path / "config.json").write_text(config)
+    result = run(ISAAC)
+    assert result.get("msg") == (said and said.format(config=tmp_path / "config.json"))
+    assert len(engine.pulls) == (0 if said else 1)
+    assert PASSWORD not in json.dumps(result)
+
+
+def test_what_an_engine_says_is_told_without_secrets(run: Run, engine: FakeEngine, tmp_path: Path) -> None:
+    (tmp_path / "config.json").write_text(json.dumps({"auths": {"nvcr.io": {"auth": encoded(f"me:{PASSWORD}")}}}))
+    said = f'Get "https://cdn.nvcr.io/blob?Signature=abc&Key=def":\n {PASSWORD} is wrong: unauthorized'
+    engine.plans[ISAAC] = [[images.fails(said)]]
+    result = run(ISAAC)
+    assert result["problems"] == [
+        f'{ISAAC}: Get "https://cdn.nvcr.io/blob?...": ******** is wrong: unauthorized, '
+        f"with credentials from {tmp_path / 'config.json'}; "
+        "do: docker login nvcr.io as who may pull it, or correct the name"
+    ]
+    assert PASSWORD not in json.dumps([result, progress(tmp_path)])
+
+
+@pytest.mark.parametrize(
+    ("names", "options", "said"),
+    [
+        (["nvcr.io/nvidia/isaac-sim"], {}, 'images: "nvcr.io/nvidia/isaac-sim" is no full reference; allowed: a name'),
+        (["redis:"], {}, 'images: "redis:" is no full reference; allowed: '),
+        (["redis:7 --all"], {}, 'images: "redis:7 --all" is no full reference; allowed: '),
+        (["Redis:7"], {}, 'images: "Redis:7" is no full reference; allowed: '),
+        (["redis@sha256:12"], {}, 'images: "redis@sha256:12" is no full reference; allowed: '),
+        ([REDIS], {"parallel": 0}, "parallel: 0 is too small; allowed: a whole number from 1 on; do: raise it"),
+        ([REDIS], {"retries": -1}, "retries: -1 is too small; allowed: a whole number from 0 on; do: raise it"),
+        ([REDIS], {"timeout": 0}, "timeout: 0 is too small; allowed: "),
+        ([REDIS], {"stall_timeout": 0}, "stall_timeout: 0 is too small; allowed: "),
+        ([REDIS], {"progress_file": "/none/p.json"}, "progress_file: /none/p.json cannot be written; allowed: a file"),
+        ([REDIS], {"progress_file": "/etc"}, "progress_file: /etc cannot be written; allowed: a file in a folder"),
+    ],
+)
+def test_what_makes_no_sense_is_refused(
+    run: Run, engine: FakeEngine, names: list[str], options: dict[str, Any], said: str
+) -> None:
+    result = run(*names, **options)
+    assert result["failed"] is True
+    assert result["msg"].startswith(said)
+    assert engine.pulls == []
+
+
+def test_an_image_is_worth_more_than_the_file(run: Run, engine: FakeEngine, tmp_path: Path) -> None:
+    folder = tmp_path / "gone"
+    folder.mkdir()
+
+    def remove(_handler: images.Handler) -> None:
+        for file in folder.iterdir():
+            file.unlink()
+        folder.rename(tmp_path / "elsewhere")
+
+    engine.plans[ISAAC] = [[remove]]
+    result = run(ISAAC, progress_file=str(folder / "progress.json"))
+    assert result["images"][0]["pulled"] is True
+    assert f"progress_file: {folder / 'progress.json'} cannot be written: No such file" in str(result["warnings"])
+
+
+def test_the_machines_engine_pulls_from_a_registry_that_wants_a_password(run: Run, tmp_path: Path) -> None:
+    sandbox.engine.ensure()
+    client = docker.from_env()
+    options = {"docker_socket": "/var/run/docker.sock", "retries": 0}
+    # Of a size that is told while it comes, and nowhere in the engine's store.
+    with images.registry("$oauthtoken", PASSWORD, os.urandom(2 * 10**6)) as address:
+        name = f"{address}/image-pull/test:1"
+        try:
+            refused = run(name, **options)
+            assert f"do: docker login {address} as who may pull it" in refused["msg"]
+            config = {"auths": {address: {"auth": encoded(f"$oauthtoken:{PASSWORD}")}}}
+            (tmp_path / "config.json").write_text(json.dumps(config))
+            assert "manifest unknown; do: correct the name" in run(f"{address}/image-pull/test:2", **options)["msg"]
+            (image,) = run(name, **options)["images"]
+            assert image["id"] == client.images.get(name).id
+            assert image["bytes"] > 2 * 10**6
+            assert run(name, **options)["changed"] is False
+        finally:
+            if client.images.list(name):
+                client.images.remove(name)
+            client.close()
