@@ -39,7 +39,7 @@ ASK_SECONDS = 30
 STOP_SECONDS = 150
 # For what comes before the wait: stopping what is unhealthy, creating containers.
 CREATE_SECONDS = 90
-METADATA = "169.254.169.254"
+METADATA = "http://169.254.169.254"
 METADATA_SECONDS = 1.0
 BRIDGE_PORT, STREAM_PORT = 8765, 49100
 
@@ -370,7 +370,8 @@ def ask_metadata(method: str, path: str, headers: dict[str, str]) -> str:
         OSError: it does not answer.
         ValueError: it refuses.
     """
-    connection = http.client.HTTPConnection(METADATA, timeout=METADATA_SECONDS)
+    endpoint = os.environ.get("AWS_EC2_METADATA_SERVICE_ENDPOINT", METADATA).rstrip("/")
+    connection = http.client.HTTPConnection(endpoint.partition("://")[2], timeout=METADATA_SECONDS)
     try:
         connection.request(method, f"/latest/{path}", headers=headers)
         answer = connection.getresponse()

@@ -32,6 +32,9 @@ class Record:
         self.path = path
         self.last = last_stamp(path)
         self.stream = path.open("ab")
+        # A line that was cut short ends here; it comes again as a whole.
+        if path.stat().st_size and not path.read_bytes().endswith(b"\n"):
+            self.stream.write(b"\n")
 
     def write(self, stamp: bytes, text: bytes) -> None:
         """Add a line, unless it is there already."""
