@@ -1,0 +1,479 @@
+# Copyright (c) the digital_twin.robotics_lab maintainers
+# GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The command ``digital-twin``: starts and stops the services of one Compose project, and tells how they are.
+
+Where the project has a systemd unit, systemd does the starting and stopping, so that its state and the services' agree
+and nothing is started twice at a time. The unit calls the verbs ``up`` and ``down``. Nothing is ever built or pulled.
+"""
+
+from __future__ import annotations
+
+import grp
+import http.client
+import ipaddress
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+USAGE = """\
+usage: digital-twin VERB
+
+  start           start the services and wait until they are healthy; repairs those that are not
+  stop            stop them, until the next start or boot; what they have stored stays
+  restart         stop, then start
+  status          show each service; exit status 0: all are healthy, 1: not all, 3: none runs, 4: not known
+  logs [ARGS...]  show what they wrote: a service's name, --follow, --tail 50, --since 10m
+  url             show the addresses at which they are used"""
+
+DONE, FAILED, USED_WRONGLY, NOT_RUNNING, UNKNOWN, INTERRUPTED = 0, 1, 2, 3, 4, 130
+ASK_SECONDS = 30
+STOP_SECONDS = 150
+# For what comes before the wait: stopping what is unhealthy, creating containers.
+CREATE_SECONDS = 90
+METADATA = "http://169.254.169.254"
+METADATA_SECONDS = 1.0
+BRIDGE_PORT, STREAM_PORT = 8765, 49100
+
+
+class Trouble(Exception):
+    """Something that the user has to be told, in one line."""
+
+    def __init__(self, message: str, status: int = FAILED) -> None:
+        """Keep the exit status beside the message."""
+        super().__init__(message)
+        self.status = status
+
+
+@dataclass(frozen=True)
+class Project:
+    """A Compose project on this host."""
+
+    name: str
+    directory: Path
+    wait_seconds: int
+
+    @property
+    def unit(self) -> str:
+        """Name of its systemd unit."""
+        return f"{self.name}.service"
+
+    @property
+    def has_unit(self) -> bool:
+        """Whether systemd knows it."""
+        return Path("/run/systemd/system").is_dir() and Path("/etc/systemd/system", self.unit).is_file()
+
+
+@dataclass(frozen=True)
+class Container:
+    """What Docker knows of a service's container."""
+
+    service: str
+    identity: tuple[str, str]
+    state: str
+    health: str
+    exit_code: int
+    # Port in the container, and address and port on the host.
+    ports: dict[str, tuple[str, int]]
+    bridge_address: str
+
+    @property
+    def runs(self) -> bool:
+        """Whether its process is there."""
+        return self.state == "running"
+
+    @property
+    def is_well(self) -> bool:
+        """Whether it runs and is healthy, as far as that is looked at."""
+        return self.runs and self.health in {"healthy", ""}
+
+    @property
+    def condition(self) -> str:
+        """What is to be said of it in a word or two."""
+        if self.runs:
+            return self.health or "running"
+        return f"{self.state} ({self.exit_code})" if self.state == "exited" else self.state
+
+
+def execute(command: Sequence[str], seconds: int, directory: Path = Path("/")) -> subprocess.CompletedProcess[str]:
+    """Run a command and return how it went.
+
+    Raises:
+        Trouble: the program is missing, or did not end in time.
+    """
+    try:
+        return subprocess.run(command, capture_output=True, text=True, timeout=seconds, cwd=directory, check=False)
+    except FileNotFoundError:
+        raise Trouble(f"{command[0]} is not installed.", UNKNOWN) from None
+    except subprocess.TimeoutExpired:
+        raise Trouble(f"{' '.join(command[:3])} has not ended within {seconds} s.", UNKNOWN) from None
+
+
+def answer_of(command: Sequence[str]) -> str:
+    """Return what a question to Docker is answered with.
+
+    Raises:
+        Trouble: it has no answer.
+    """
+    done = execute(command, ASK_SECONDS)
+    if done.returncode:
+        raise Trouble(f"Docker does not answer: {last_line(done.stderr) or 'no reason given'}", UNKNOWN)
+    return done.stdout
+
+
+def last_line(text: str) -> str:
+    """Return the last line that says something."""
+    return next((line.strip() for line in reversed(text.splitlines()) if line.strip()), "")
+
+
+def compose(project: Project, *arguments: str) -> list[str]:
+    """Return a command of Compose that reads the project's files, which only root can."""
+    return [
+        *("docker", "compose", "--ansi=never"),
+        *(f"--project-directory={project.directory}", f"--project-name={project.name}"),
+        *arguments,
+    ]
+
+
+def compose_by_name(project: Project, *arguments: str) -> list[str]:
+    """Return a command of Compose that takes the containers as they are, of whichever profile."""
+    return ["docker", "compose", f"--project-name={project.name}", *arguments]
+
+
+def read_containers(project: Project) -> dict[str, Container]:
+    """Return the project's containers by service.
+
+    Raises:
+        Trouble: Docker does not answer.
+    """
+    labels = [f"label=com.docker.compose.project={project.name}", "label=com.docker.compose.oneoff=False"]
+    listing = ["docker", "ps", "--all", "--quiet", *(word for label in labels for word in ("--filter", label))]
+    identifiers = answer_of(listing).split()
+    if not identifiers:
+        return {}
+    found = [container_from(raw) for raw in json.loads(answer_of(["docker", "inspect", *identifiers]))]
+    return {container.service: container for container in found}
+
+
+def container_from(raw: dict[str, Any]) -> Container:
+    """Return what matters of ``docker inspect``."""
+    environment = dict(entry.partition("=")[::2] for entry in raw["Config"]["Env"] or [])
+    bindings = raw["HostConfig"]["PortBindings"] or {}
+    return Container(
+        service=raw["Config"]["Labels"]["com.docker.compose.service"],
+        identity=(raw["Id"], raw["State"]["StartedAt"]),
+        state=raw["State"]["Status"],
+        health=raw["State"].get("Health", {}).get("Status", ""),
+        exit_code=raw["State"]["ExitCode"],
+        ports={port: (hosts[0]["HostIp"], int(hosts[0]["HostPort"])) for port, hosts in bindings.items() if hosts},
+        bridge_address=environment.get("FOXGLOVE_BRIDGE_ADDRESS", ""),
+    )
+
+
+def read_wanted(project: Project) -> list[str] | None:
+    """Return the services of the profile in .env, or nothing when only root may know.
+
+    Raises:
+        Trouble: Compose does not accept the project's files.
+    """
+    if not os.access(project.directory / ".env", os.R_OK):
+        return None
+    done = execute(compose(project, "config", "--services"), ASK_SECONDS)
+    if done.returncode:
+        raise Trouble(f"Compose does not accept {project.directory}: {last_line(done.stderr)}", UNKNOWN)
+    return sorted(done.stdout.split())
+
+
+def ailing(wanted: Sequence[str], containers: dict[str, Container]) -> list[str]:
+    """Return which services are not well, and what they are instead."""
+    return [
+        f"{service} ({containers[service].condition if service in containers else 'no container'})"
+        for service in wanted
+        if service not in containers or not containers[service].is_well
+    ]
+
+
+def table(rows: Sequence[Sequence[str]]) -> str:
+    """Return rows as lines with aligned columns."""
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    return "\n".join("  ".join(map(str.ljust, row, widths)).rstrip() for row in rows)
+
+
+def show_status(project: Project) -> int:
+    """Print a line for each service, and return the exit status that stands for all."""
+    wanted, containers = read_wanted(project), read_containers(project)
+    rows = [("SERVICE", "STATE", "HEALTH")]
+    for service in sorted({*(wanted or []), *containers}):
+        container = containers.get(service)
+        state = "no container" if container is None else container.state
+        if container is not None and container.state == "exited":
+            state = container.condition
+        health = (container.health or "not checked") if container is not None and container.runs else "-"
+        rows.append(
+            (service, state, health if wanted is None or service in wanted else f"{health}, not in this profile")
+        )
+    print(table(rows))
+    if wanted is None:
+        print("Only root can read which others belong to the profile: sudo digital-twin status")
+    judged = sorted(containers) if wanted is None else wanted
+    if not any(service in containers and containers[service].runs for service in judged):
+        return NOT_RUNNING
+    return FAILED if ailing(judged, containers) else DONE
+
+
+def bring_up(project: Project) -> int:
+    """Start what does not run, repair what is unhealthy, and wait until all of it is healthy.
+
+    Raises:
+        Trouble: not all of it is.
+    """
+    unhealthy = [service for service, container in read_containers(project).items() if container.health == "unhealthy"]
+    # Compose gives up at once on what is unhealthy already, be it only for want of a service that it is about to start.
+    if unhealthy:
+        execute(compose_by_name(project, "stop", *unhealthy), STOP_SECONDS)
+    up = ["up", "--detach", "--no-build", "--pull=never", "--wait", f"--wait-timeout={project.wait_seconds}"]
+    done = execute(compose(project, *up), project.wait_seconds + CREATE_SECONDS, project.directory)
+    wanted = read_wanted(project) or []
+    troubled = ailing(wanted, read_containers(project))
+    if not done.returncode and not troubled:
+        return DONE
+    said = last_line(done.stderr) if done.returncode else "Compose has no complaint"
+    names = " ".join(sorted({*wanted} & {name.partition(" ")[0] for name in troubled}))
+    hint = f"sudo digital-twin logs --tail 20 {names} tells more."
+    if "No such image" in said:
+        hint = "Images are fetched and built by the role digital_twin_stack, not by this command: apply it again."
+    raise Trouble(f"The services did not come up: {said}. Not healthy: {', '.join(troubled) or 'none'}. {hint}")
+
+
+def take_down(project: Project) -> int:
+    """Stop every container of the project.
+
+    Raises:
+        Trouble: one still runs.
+    """
+    done = execute(compose_by_name(project, "stop"), STOP_SECONDS)
+    # Compose refuses to stop a service while another that it needs has no container.
+    if left := [container.identity[0] for container in read_containers(project).values() if container.runs]:
+        done = execute(["docker", "stop", *left], STOP_SECONDS)
+    if running := [service for service, container in read_containers(project).items() if container.runs]:
+        raise Trouble(f"These still run: {', '.join(sorted(running))}. {last_line(done.stderr)}".strip())
+    return DONE
+
+
+def systemctl(project: Project, verb: str) -> bool:
+    """Have systemd do something with the unit, and return whether that went well."""
+    # Systemd's own limits apply, of which there are several in a row; this is for a systemd that is stuck.
+    limit = 2 * (project.wait_seconds + CREATE_SECONDS + STOP_SECONDS)
+    return execute(["systemctl", "--quiet", verb, project.unit], limit).returncode == 0
+
+
+def start(project: Project) -> int:
+    """Bring the services up, and say so.
+
+    Raises:
+        Trouble: not all of them came up.
+    """
+    before, began = read_containers(project), int(time.time())
+    if not project.has_unit:
+        bring_up(project)
+    # A unit that is active reloads, which repairs what is not healthy and leaves the rest alone.
+    elif not systemctl(project, "reload-or-restart"):
+        journal = [
+            "journalctl",
+            "--quiet",
+            f"--since=@{began}",
+            f"--identifier={project.name}",
+            "--output=cat",
+            "--lines=1",
+        ]
+        said = last_line(execute(journal, ASK_SECONDS).stdout).removeprefix("digital-twin: ")
+        raise Trouble(said or f"{project.unit} did not start: systemctl status {project.unit} tells why.")
+    after = read_containers(project)
+    wanted = read_wanted(project) or []
+    if troubled := ailing(wanted, after):
+        raise Trouble(f"Started, and no longer healthy: {', '.join(troubled)}.")
+    same = {c.identity for c in before.values()} == {c.identity for c in after.values()}
+    print(f"{', '.join(wanted)}: {'healthy already' if same else 'started and healthy'}. digital-twin url tells where.")
+    return DONE
+
+
+def stop(project: Project) -> int:
+    """Take the services down, and say so.
+
+    Raises:
+        Trouble: one still runs.
+    """
+    before = read_containers(project)
+    if project.has_unit:
+        systemctl(project, "stop")
+    # The unit knows nothing of what runs when its own start has failed, or when Docker alone has started it.
+    take_down(project)
+    if project.has_unit:
+        systemctl(project, "reset-failed")
+    running = sorted(service for service, container in before.items() if container.runs)
+    print(f"{', '.join(running)}: stopped." if running else "None ran already.")
+    return DONE
+
+
+def restart(project: Project) -> int:
+    """Stop and start the services."""
+    stop(project)
+    return start(project)
+
+
+def show_logs(project: Project, arguments: Sequence[str]) -> int:
+    """Let ``docker compose logs`` speak, without its control sequences where nobody looks at a terminal."""
+    if sys.stdout.isatty():
+        return subprocess.run(compose_by_name(project, "logs", *arguments), cwd="/", check=False).returncode
+    # Whoever reads no further has seen enough.
+    signal.signal(signal.SIGPIPE, signal.SIG_DFL)
+    command = compose_by_name(project, "logs", "--no-color", *arguments)
+    with subprocess.Popen(command, cwd="/", stdout=subprocess.PIPE) as process:
+        for line in process.stdout or ():
+            sys.stdout.buffer.write(line.replace(b"\x1b[2K", b""))
+            sys.stdout.buffer.flush()
+    return process.returncode
+
+
+def primary_address() -> str:
+    """Return the address from which packets leave this host, without sending any."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+        try:
+            probe.connect(("192.0.2.1", 9))
+        except OSError:
+            return "127.0.0.1"
+        return str(probe.getsockname()[0])
+
+
+def public_address() -> str:
+    """Return what an EC2 instance is called from outside, empty where there is no such service, or no such address."""
+    try:
+        token = ask_metadata("PUT", "api/token", {"X-aws-ec2-metadata-token-ttl-seconds": "60"})
+        answer = ask_metadata("GET", "meta-data/public-ipv4", {"X-aws-ec2-metadata-token": token})
+        return str(ipaddress.IPv4Address(answer))
+    except (OSError, ValueError, http.client.HTTPException):
+        return ""
+
+
+def ask_metadata(method: str, path: str, headers: dict[str, str]) -> str:
+    """Return one answer of the instance's metadata service.
+
+    Raises:
+        OSError: it does not answer.
+        ValueError: it refuses.
+    """
+    endpoint = os.environ.get("AWS_EC2_METADATA_SERVICE_ENDPOINT", METADATA).rstrip("/")
+    connection = http.client.HTTPConnection(endpoint.partition("://")[2], timeout=METADATA_SECONDS)
+    try:
+        connection.request(method, f"/latest/{path}", headers=headers)
+        answer = connection.getresponse()
+        if answer.status != 200:
+            raise ValueError(answer.reason)
+        return answer.read().decode()
+    finally:
+        connection.close()
+
+
+def endpoints_of(containers: dict[str, Container]) -> list[tuple[str, str, str, int]]:
+    """Return what users open: what it is, a pattern of its address, and the address and port where it listens."""
+    found = []
+    bridge = containers.get("ros2")
+    if "foxglove" in containers and (listens := containers["foxglove"].ports.get("8080/tcp")):
+        query = f"?ds=foxglove-websocket&ds.url=ws://{{host}}:{BRIDGE_PORT}" if bridge else ""
+        found.append(("viewer", f"http://{{host}}:{{port}}/{query}", *listens))
+    if bridge:
+        found.append(("Foxglove bridge", "ws://{host}:{port}", bridge.bridge_address, BRIDGE_PORT))
+    if "isaac_sim" in containers:
+        what = "{host}, in the Isaac Sim WebRTC Streaming Client (ports {port}/tcp and 47998/udp)"
+        found.append(("Isaac Sim stream", what, "", STREAM_PORT))
+    if "cognitive" in containers and (listens := containers["cognitive"].ports.get("8001/tcp")):
+        found.append(("commands", "http://{host}:{port}/command", *listens))
+    return found
+
+
+def show_urls(project: Project) -> int:
+    """Print the addresses at which users open what runs, and how to get there.
+
+    Raises:
+        Trouble: there are no containers that could tell.
+    """
+    containers = read_containers(project)
+    endpoints = endpoints_of(containers)
+    if not endpoints:
+        raise Trouble("There are no services yet: sudo digital-twin start", NOT_RUNNING)
+    private = primary_address()
+    outside = public_address() or private
+    rows, hidden = [], []
+    for what, pattern, address, port in endpoints:
+        listens = ipaddress.ip_address(address or "::")
+        if listens.is_loopback:
+            hidden.append(port)
+        host = str(listens)
+        if listens.is_unspecified or host == private:
+            host = outside
+        rows.append((what, pattern.format(host=host, port=port) + (" (*)" if listens.is_loopback else "")))
+    print(table(rows))
+    if hidden:
+        user = os.environ.get("SUDO_USER") or os.environ.get("USER") or "USER"
+        ways = " ".join(f"-L {port}:127.0.0.1:{port}" for port in sorted(hidden))
+        print(f"(*) listens on 127.0.0.1 only; from your computer, open it there after: ssh {ways} {user}@{outside}")
+    if not any(container.runs for container in containers.values()):
+        print("None of them runs now: sudo digital-twin start")
+    return DONE
+
+
+def refuse_without_rights(verb: str) -> None:
+    """Make sure that the user may do what they ask for.
+
+    Raises:
+        Trouble: they may not.
+    """
+    if os.geteuid() == 0:
+        return
+    if verb not in {"status", "logs", "url"}:
+        raise Trouble(f"This needs root: sudo digital-twin {verb}", UNKNOWN)
+    try:
+        allowed = grp.getgrnam("docker").gr_gid in {os.getegid(), *os.getgroups()}
+    except KeyError:
+        allowed = False
+    if not allowed:
+        raise Trouble(f"This needs root, or the group docker: sudo digital-twin {verb}", UNKNOWN)
+
+
+VERBS = {
+    **{"start": start, "stop": stop, "restart": restart, "status": show_status, "url": show_urls},
+    **{"up": bring_up, "down": take_down},
+}
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Do what the arguments ask for: the project's name and time to wait, then what the user typed."""
+    name, seconds, *typed = arguments
+    project = Project(name, Path(__file__).resolve().parent, int(seconds))
+    verb, rest = (typed[0], typed[1:]) if typed else ("", [])
+    if verb in {"help", "--help", "-h"}:
+        print(USAGE)
+        return DONE
+    if (verb not in VERBS or rest) and verb != "logs":
+        print(USAGE, file=sys.stderr)
+        return USED_WRONGLY
+    try:
+        refuse_without_rights(verb)
+        return show_logs(project, rest) if verb == "logs" else VERBS[verb](project)
+    except Trouble as trouble:
+        print(f"digital-twin: {trouble}", file=sys.stderr)
+        return trouble.status
+    except KeyboardInterrupt:
+        return INTERRUPTED
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
