@@ -13,6 +13,7 @@ import pytest
 from testinfra.host import Host
 
 UNIT = "digital-twin.service"
+SERVICES = ["cognitive", "foxglove", "isaac_sim", "nim", "redis", "riva", "ros2"]
 NOBODY = "setpriv --reuid nobody --regid nogroup"
 
 
@@ -45,7 +46,7 @@ def healthy(host: Host) -> Iterator[None]:
 
 
 def test_status_is_that_of_the_services(host: Host) -> None:
-    assert states(host) == {"cognitive": ("running", "healthy"), "redis": ("running", "healthy")}
+    assert states(host) == dict.fromkeys(SERVICES, ("running", "healthy"))
     assert host.run("digital-twin status").rc == 0
     assert is_active(host) == "active"
     host.check_output("docker kill digital-twin-cognitive-1")
@@ -55,7 +56,7 @@ def test_status_is_that_of_the_services(host: Host) -> None:
 
 def test_start_leaves_alone_what_is_healthy(host: Host) -> None:
     done = host.run("digital-twin start")
-    assert "cognitive, redis: healthy already." in done.stdout
+    assert f"{', '.join(SERVICES)}: healthy already." in done.stdout
 
 
 def test_start_repairs_what_is_unhealthy(host: Host) -> None:
@@ -71,7 +72,7 @@ def test_start_repairs_what_is_unhealthy(host: Host) -> None:
 @pytest.mark.parametrize("way", ["digital-twin stop", f"systemctl stop {UNIT}"])
 def test_command_and_unit_agree_on_a_stop(host: Host, way: str) -> None:
     host.run_expect([0], way)
-    assert {state for state, _health in states(host).values()} == {"exited (0)"}
+    assert all(state.startswith("exited") for state, _health in states(host).values())
     assert host.run("digital-twin status").rc == 3
     assert is_active(host) == "inactive"
     host.run_expect([0], f"systemctl start {UNIT}")

@@ -50,6 +50,22 @@ PROFILES = {
 }
 
 
+# NVIDIA's programs take their key from their own environment and from nowhere else.
+KEY_INSIDE = ("riva", "nim")
+SECRETS = ("redis_password", "redis_auth", "nim_api_key", "robot_redis_password", "ngc_api_key")
+SERVICES = sorted(PROFILES["full"])
+# Those that do as they are told, and need no rights for it: user, and whether nothing can be written.
+OURS = {
+    "redis": ("999:999", True),
+    "cognitive": ("10001:10001", True),
+    "ros2": ("10002:10002", True),
+    "foxglove": ("", False),
+    "isaac_sim": ("1234:1234", False),
+    "riva": ("", False),
+    "nim": ("", False),
+}
+
+
 def container_of(host: Host, service: str) -> dict[str, Any]:
     """Return what Docker knows of a service's container."""
     identifier = host.check_output(f"{COMPOSE} ps --all --quiet {service}")
@@ -147,25 +163,54 @@ def test_redis_has_no_way_out(host: Host) -> None:
     assert host.check_output("docker network inspect digital-twin_bus --format '{{.Internal}}'") == "true"
 
 
-def test_services_have_no_privileges(host: Host) -> None:
-    for service, user in (("redis", "999:999"), ("cognitive", "10001:10001")):
-        container = container_of(host, service)
-        settings = container["HostConfig"]
-        assert container["Config"]["User"] == user
-        assert settings["ReadonlyRootfs"] is True
-        assert settings["CapDrop"] == ["ALL"]
-        assert settings["SecurityOpt"] == ["no-new-privileges:true"]
-        assert settings["LogConfig"]["Config"] == {"max-file": "3", "max-size": "10m"}
-        status = host.check_output(f"cat /proc/{container['State']['Pid']}/status")
-        assert re.search(r"^CapEff:\s+0+$", status, re.MULTILINE)
-        assert re.search(r"^NoNewPrivs:\s+1$", status, re.MULTILINE)
+@pytest.mark.parametrize("service", SERVICES)
+def test_services_have_no_privileges(host: Host, service: str) -> None:
+    container = container_of(host, service)
+    settings = container["HostConfig"]
+    user, read_only = OURS[service]
+    assert user in ("", container["Config"]["User"])
+    assert settings["ReadonlyRootfs"] is read_only
+    assert settings["CapDrop"] == ["ALL"]
+    assert settings["SecurityOpt"] == ["no-new-privileges:true"]
+    assert settings["LogConfig"]["Config"] == {"max-file": "3", "max-size": "10m"}
+    status = host.check_output(f"cat /proc/{container['State']['Pid']}/status")
+    assert re.search(r"^CapEff:\s+0+$", status, re.MULTILINE)
+    assert re.search(r"^NoNewPrivs:\s+1$", status, re.MULTILINE)
 
 
-def test_a_killed_service_comes_back(host: Host) -> None:
-    before = kill(host, "cognitive")
-    wait_until_healthy(host, "cognitive")
-    assert container_of(host, "cognitive")["Id"] == before["Id"]
-    assert post(host, "stop")["published"] is True
+@pytest.mark.parametrize("service", [name for name in SERVICES if name != "redis"])
+def test_a_killed_service_comes_back(host: Host, service: str) -> None:
+    before = kill(host, service)
+    wait_until_healthy(host, service)
+    assert container_of(host, service)["Id"] == before["Id"]
+
+
+def test_a_command_given_while_the_robot_is_away_is_followed_once(host: Host) -> None:
+    listen = f"timeout 60 {REDIS_CLI} --csv subscribe robot_events > /tmp/events 2>&1 & sleep 2"
+    host.check_output("sh -c %s", listen)
+    host.check_output(f"{COMPOSE} kill ros2")
+    answer = post(host, "go home")
+    assert (answer["published"], answer["receivers"]) == (True, 0)
+    # Killed by hand it stays down until somebody starts it.
+    host.check_output(f"{COMPOSE} up --detach --no-build --pull never ros2")
+
+    def ends() -> list[str]:
+        told = [
+            line.split(",", 2)[2] for line in host.check_output("cat /tmp/events").splitlines() if "message" in line
+        ]
+        events = [json.loads(json.loads(text)) for text in told]
+        return [event["outcome"] for event in events if event["id"] == answer["id"]]
+
+    deadline = time.monotonic() + 60
+    while not ends():
+        assert time.monotonic() < deadline, "nobody followed the command"
+        time.sleep(0.5)
+    # The next command's end shows that nothing of the first was left to do.
+    last = post(host, "go home")["id"]
+    while last not in host.check_output("cat /tmp/events"):
+        assert time.monotonic() < deadline, "nobody followed the next command"
+        time.sleep(0.5)
+    assert ends() == ["done"]
 
 
 def test_a_killed_redis_comes_back_with_its_data(host: Host) -> None:
@@ -179,9 +224,20 @@ def test_a_killed_redis_comes_back_with_its_data(host: Host) -> None:
 
 
 def test_secrets_are_for_root_only(host: Host) -> None:
-    for name in (".env", "secrets/redis_password", "secrets/redis_auth", "secrets/nim_api_key"):
+    for name in (".env", *(f"secrets/{secret}" for secret in SECRETS)):
         assert host.file(f"{DIRECTORY}/{name}").exists
         assert host.run(f"setpriv --reuid nobody --regid nogroup --clear-groups cat {DIRECTORY}/{name}").rc != 0
+
+
+def test_a_killed_engine_comes_back_with_all_services(host: Host) -> None:
+    host.check_output("systemctl kill --signal=KILL docker")
+    deadline = time.monotonic() + 60
+    while host.run("docker info").rc != 0:
+        assert time.monotonic() < deadline, "Docker did not come back"
+        time.sleep(1)
+    for service in SERVICES:
+        wait_until_healthy(host, service, 60)
+    assert post(host, "stop")["published"] is True
 
 
 def test_setup_is_marked_as_complete(host: Host) -> None:
@@ -195,14 +251,22 @@ def canaries(host: Host, tmp_path_factory: pytest.TempPathFactory) -> dict[str, 
     secrets = {
         "digital_twin_stack_redis_password": "canary-redis-4d1f-password",
         "digital_twin_stack_nim_api_key": "nvapi-canary-77ac",
+        "digital_twin_stack_ngc_api_key": "nvapi-canary-5b02",
+    }
+    others = {
+        "digital_twin_stack_redis_image": "library/redis:8.0",
+        "digital_twin_stack_build_ros2": False,
+        "digital_twin_stack_profile": "full",
+        "digital_twin_stack_accept_eula": True,
+        "digital_twin_stack_application": True,
+        "digital_twin_stack_application_url": "file:///srv/application.git",
+        "digital_twin_stack_application_revision": "v1.1.0",
     }
     (folder / "play.yml").write_text(PLAYBOOK, encoding="utf-8")
-    (folder / "vars.json").write_text(
-        json.dumps({**secrets, "digital_twin_stack_redis_image": "library/redis:8.0"}), encoding="utf-8"
-    )
+    (folder / "vars.json").write_text(json.dumps({**secrets, **others}), encoding="utf-8")
     outputs = {}
     for turn in ("first", "second"):
-        before = {service: container_of(host, service)["Id"] for service in ("redis", "cognitive")}
+        before = {service: container_of(host, service)["Id"] for service in SERVICES}
         done = subprocess.run(
             [
                 "ansible-playbook",
@@ -222,13 +286,14 @@ def canaries(host: Host, tmp_path_factory: pytest.TempPathFactory) -> dict[str, 
         )
         assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-2000:]
         outputs[turn] = done.stdout + done.stderr
-        after = {service: container_of(host, service)["Id"] for service in ("redis", "cognitive")}
+        after = {service: container_of(host, service)["Id"] for service in SERVICES}
         outputs[f"{turn}_recreated"] = ",".join(service for service in after if after[service] != before[service])
     return {**secrets, **outputs}
 
 
 def test_a_new_password_is_in_force_and_old_data_still_there(host: Host, canaries: dict[str, str]) -> None:
-    assert canaries["first_recreated"] == "redis,cognitive"
+    # Those that read the password, and those that read NVIDIA's key.
+    assert canaries["first_recreated"] == "cognitive,nim,redis,riva,ros2"
     assert host.check_output(f"{REDIS_CLI} get kept") == "through-a-crash"
     assert post(host, "stop")["published"] is True
 
@@ -238,12 +303,15 @@ def test_a_second_run_touches_nothing(canaries: dict[str, str]) -> None:
     assert re.search(r"changed=0\s+unreachable=0\s+failed=0", canaries["second"])
 
 
-@pytest.mark.parametrize("name", ["digital_twin_stack_redis_password", "digital_twin_stack_nim_api_key"])
+@pytest.mark.parametrize(
+    "name",
+    ["digital_twin_stack_redis_password", "digital_twin_stack_nim_api_key", "digital_twin_stack_ngc_api_key"],
+)
 def test_secrets_show_nowhere(host: Host, canaries: dict[str, str], name: str) -> None:
     secret = canaries[name]
     places = {
         "ansible's output": canaries["first"] + canaries["second"],
-        "docker inspect": json.dumps([container_of(host, service) for service in ("redis", "cognitive")]),
+        "docker inspect": json.dumps([container_of(host, service) for service in SERVICES]),
         "the processes": host.check_output("ps -eww -o args"),
         "the journal": host.check_output("journalctl --no-pager"),
         "the services' logs": host.check_output(f"{COMPOSE} logs --no-color"),
@@ -251,7 +319,9 @@ def test_secrets_show_nowhere(host: Host, canaries: dict[str, str], name: str) -
         "the environment of docker and its children": host.check_output(
             "cat /proc/$(pidof dockerd)/environ "
             + " ".join(
-                f"/proc/{container_of(host, service)['State']['Pid']}/environ" for service in ("redis", "cognitive")
+                f"/proc/{container_of(host, service)['State']['Pid']}/environ"
+                for service in SERVICES
+                if service not in KEY_INSIDE or name != "digital_twin_stack_ngc_api_key"
             )
             + " | tr '\\0' '\\n'"
         ),
@@ -259,11 +329,7 @@ def test_secrets_show_nowhere(host: Host, canaries: dict[str, str], name: str) -
             f"grep -rl {secret} /etc /opt /var/log /tmp /root /home || true"
         ),
     }
-    readable = {
-        f"{DIRECTORY}/secrets/redis_password",
-        f"{DIRECTORY}/secrets/redis_auth",
-        f"{DIRECTORY}/secrets/nim_api_key",
-    }
+    readable = {f"{DIRECTORY}/secrets/{secret}" for secret in SECRETS}
     assert secret in host.check_output(f"cat {DIRECTORY}/secrets/*"), "without the secret this test proves nothing"
     places["files that others can read"] = "\n".join(set(places["files that others can read"].split()) - readable)
     if places["files that others can read"]:
