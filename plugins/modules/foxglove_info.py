@@ -153,7 +153,7 @@ seen:
         - C(geometry_msgs/msg/PoseStamped) and C(geometry_msgs/msg/PoseWithCovarianceStamped) have C(stamp), the time in
           seconds, C(position), x, y and z in metres, and C(yaw), the angle about the vertical in radians.
         - C(nav_msgs/msg/Odometry) has these, and C(speed) in metres and C(turn) in radians a second.
-        - A number that is infinite or none is null.
+        - A number that is infinite, or not a number, is null.
       type: dict
       sample: {stamp: 12.5, position: [1.0, 2.0, 0.0], yaw: 0.0, speed: 0.5, turn: 0.0}
     last:
