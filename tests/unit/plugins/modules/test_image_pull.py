@@ -283,12 +283,15 @@ def test_a_check_only_says_what_it_would_do(run: Run, engine: FakeEngine, tmp_pa
 
 def test_without_an_engine_a_check_pulls_all(run: Run, tmp_path: Path) -> None:
     assert run(ISAAC, check=True)["images"][0]["pulled"] is True
+    # Of a run before, which was killed.
+    (tmp_path / "progress.json").write_text('{"text": "9.8 of 9.8 GB"}')
     refused = run(ISAAC)
     assert refused["failed"] is True
     assert refused["msg"] == (
         f"docker_socket: no engine answers at {tmp_path / 'docker.sock'}: No such file or directory; "
         "do: start Docker, or name the socket of a running engine"
     )
+    assert progress(tmp_path)["text"] == f"nvidia/isaac-sim:5.1.0: {refused['msg']}; 0 of 1 done"
 
 
 def encoded(text: str) -> str:
