@@ -234,7 +234,7 @@ class Pull:
 
     def _waits_until(self) -> float:
         """Return when it is no longer waited for what comes next."""
-        if self.progress.unpacks_unseen:
+        if self.progress.may_be_silent:
             return self._ends
         return min(self._ends, self.progress.moved + self._limits.stall_timeout)
 

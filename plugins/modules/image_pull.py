@@ -38,7 +38,9 @@ options:
       - C(bytes_total) grows as the sizes of the layers become known, until C(bytes_total_known) is true.
     type: path
   parallel:
-    description: How many images to pull at a time. The engine itself loads no more than three layers at a time of each.
+    description:
+      - How many images to pull at a time. An engine has a limit of its own for the layers that it loads at a time,
+        C(max-concurrent-downloads) in its configuration.
     type: int
     default: 3
   retries:
@@ -52,8 +54,9 @@ options:
   stall_timeout:
     description:
       - How long nothing may happen to an image that is pulled, in seconds. The attempt has failed then.
-      - It does not count once everything is downloaded and the engine does not tell how it unpacks, as some versions
-        with the image store of containerd do not. O(timeout) ends that.
+      - It does not count while all that is missing waits for its turn in the engine, nor once everything is downloaded
+        and the engine does not tell how it unpacks, as some versions with the image store of containerd do not.
+        O(timeout) ends that.
     type: int
     default: 300
   docker_socket:
