@@ -161,7 +161,7 @@ def failures_told(path: str) -> Iterator[None]:
     """
     try:
         yield
-    except (ConnectionError, http.client.HTTPException):
+    except (ConnectionResetError, BrokenPipeError, http.client.HTTPException):
         raise EngineGoneError(f"the engine at {path} closed the connection") from None
     except OSError as error:
         # Silence has a class of its own in Python 3.9, and in none a number.

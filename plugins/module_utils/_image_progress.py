@@ -24,10 +24,11 @@ from typing import Any
 
 PULLING, EXTRACTING, DONE, FAILED, WAITING = "pulling", "extracting", "done", "failed", "waiting"
 # What the engine says of a layer, and how far it is then.
-LAYER_WAITS, LAYER_LOADS, LAYER_IS_LOADED, LAYER_UNPACKS, LAYER_IS_DONE, LAYER_WAS_THERE = range(6)
+LAYER_WAITS, LAYER_QUEUES, LAYER_LOADS, LAYER_IS_LOADED, LAYER_UNPACKS, LAYER_IS_DONE, LAYER_WAS_THERE = range(7)
 LAYER_STATES = {
     "Pulling fs layer": LAYER_WAITS,
-    "Waiting": LAYER_WAITS,
+    # For its turn: an engine loads few layers at a time, of all images together.
+    "Waiting": LAYER_QUEUES,
     "Downloading": LAYER_LOADS,
     "Verifying Checksum": LAYER_IS_LOADED,
     "Download complete": LAYER_IS_LOADED,
@@ -84,6 +85,7 @@ class Snapshot:
         total: bytes that are to come, as far as the layers are known.
         total_known: whether all of them are.
         unpacked: what of that is unpacked, in percent; -1 where the engine does not say.
+        queued: whether all that is missing waits for its turn.
         quiet: for how many seconds nothing has happened.
         note: what happens, or happened, in words; may be empty.
     """
@@ -95,6 +97,7 @@ class Snapshot:
     total: int
     total_known: bool
     unpacked: int
+    queued: bool
     quiet: float
     note: str
 
@@ -156,11 +159,16 @@ class Progress:
             return self._moved
 
     @property
-    def unpacks_unseen(self) -> bool:
-        """Whether everything has come, and the engine may unpack it without a word."""
+    def may_be_silent(self) -> bool:
+        """Whether the engine has reason to say nothing: other images have their turn, or it unpacks without a word."""
         with self._lock:
             states = {layer.state for layer in self._layers.values()}
-            return self._loaded() and not states & {LAYER_UNPACKS, LAYER_IS_DONE}
+            return self._queued() or (self._loaded() and not states & {LAYER_UNPACKS, LAYER_IS_DONE})
+
+    def _queued(self) -> bool:
+        """Say whether all that is missing waits for its turn."""
+        missing = {layer.state for layer in self._layers.values()} - {LAYER_IS_LOADED, LAYER_IS_DONE, LAYER_WAS_THERE}
+        return missing == {LAYER_QUEUES}
 
     def _loaded(self) -> bool:
         """Say whether all layers have come, or some are there anyhow."""
@@ -180,6 +188,7 @@ class Progress:
                 total=total,
                 total_known=bool(layers) and all(layer.total >= 0 for layer in layers),
                 unpacked=unpacked * 100 // total if unpacked else -1,
+                queued=self._queued(),
                 quiet=now - self._moved,
                 note=self._note,
             )
@@ -239,6 +248,8 @@ def described(image: Snapshot, rate: int) -> str:
     if image.state == EXTRACTING:
         percent = f" {image.unpacked} %" if image.unpacked >= 0 else ""
         return f"{amount(image)}, unpacking{percent}" if image.total else "unpacking"
+    if image.queued:
+        return f"{amount(image)}, waiting for its turn" if image.total else "waiting for its turn"
     if not image.total:
         phrase = "asking the registry"
     else:

@@ -67,7 +67,7 @@ NO_IMAGE = re.compile(
     r"manifest unknown|not found|no matching manifest|name unknown|invalid reference|HTTP 404\b", re.IGNORECASE
 )
 NO_SPACE = re.compile(r"no space left|disk quota exceeded", re.IGNORECASE)
-NO_TRUST = re.compile(r"x509:|server gave HTTP response to HTTPS client", re.IGNORECASE)
+NO_TRUST = re.compile(r"x509:|gave HTTP response to HTTPS client|not look like a TLS handshake", re.IGNORECASE)
 
 
 class PullError(Exception):
@@ -199,9 +199,10 @@ class Pull:
                 reason = str(error)
                 if attempt == attempts:
                     raise PullError(f"{reason}, at the last of {attempts} attempts; do: run it again") from None
-                self.progress.say(f"{reason}; attempt {attempt + 1} of {attempts} follows")
                 if isinstance(error, EngineGoneError):
+                    self.progress.say(f"{reason}; waiting until it answers again")
                     self._wait_for_engine(reason)
+                self.progress.say(f"{reason}; attempt {attempt + 1} of {attempts} follows")
                 self._pause(attempt, reason)
             else:
                 return
@@ -233,7 +234,7 @@ class Pull:
 
     def _waits_until(self) -> float:
         """Return when it is no longer waited for what comes next."""
-        if self.progress.unpacks_unseen:
+        if self.progress.may_be_silent:
             return self._ends
         return min(self._ends, self.progress.moved + self._limits.stall_timeout)
 
@@ -330,25 +331,26 @@ class ProgressFile:
     """The file that tells how far all images are.
 
     Attributes:
+        path: where it is; empty for none.
         problem: why it could not be written the last time; empty when it could.
     """
 
     def __init__(self, path: str) -> None:
-        self._path = path
+        self.path = path
         self._rates = Rates()
         self.problem = ""
 
     def write(self, images: Sequence[Progress]) -> None:
         """Write it anew, whole or not at all; images are worth more than it is."""
-        if not self._path:
+        if not self.path:
             return
         now = time.monotonic()
         snapshots = [image.snapshot(now) for image in images]
         report = reported([(snapshot, self._rates.rate(snapshot, now)) for snapshot in snapshots])
         try:
-            replace(self._path, json.dumps(report, indent=1) + "\n")
+            replace(self.path, json.dumps(report, indent=1) + "\n")
         except OSError as error:
-            self.problem = f"progress_file: {self._path} cannot be written: {error.strerror}"
+            self.problem = f"progress_file: {self.path} cannot be written: {error.strerror}"
         else:
             self.problem = ""
 
@@ -374,7 +376,7 @@ def replace(path: str, text: str) -> None:
 def pull_all(
     engine: Engine,
     missing: Sequence[Reference],
-    there: Mapping[str, str],
+    present: Sequence[Progress],
     *,
     credentials: Mapping[str, Credentials],
     config: str,
@@ -384,7 +386,7 @@ def pull_all(
     """Pull the images that are missing.
 
     Args:
-        there: the ids of the images that are there, by name.
+        present: the images that are there, for the file.
         credentials: by registry.
         config: where they come from.
         file: is written while images come.
@@ -393,9 +395,6 @@ def pull_all(
     pulls = [
         Pull(engine, image, credentials[image.registry], config=config, limits=limits, ends=ends) for image in missing
     ]
-    present = [Progress(name) for name in there]
-    for progress in present:
-        progress.end(DONE)
     everything = [*present, *(pull.progress for pull in pulls)]
     file.write(everything)
     with concurrent.futures.ThreadPoolExecutor(limits.parallel) as pool:

@@ -14,7 +14,8 @@ short_description: Pull images side by side, with progress that people can read
 description:
   - Pulls images into a Docker engine, several at a time, and writes once a second to a file how far each is. A pull of
     20 GB then does not look dead.
-  - Meant to be run with C(async) and C(poll=0), while other tasks show what the file says.
+  - Meant to be run with C(async) and C(poll=0), while other tasks show what the file says. Give C(async) some more
+    seconds than O(timeout), as Ansible kills the module after those, and nobody learns which image did not come.
   - What fails for a reason that may pass is tried again, after a pause that grows. What nobody has, nobody may read, or
     finds no space is not.
   - An image that is there already is not pulled, also when its tag means another image by now.
@@ -37,7 +38,9 @@ options:
       - C(bytes_total) grows as the sizes of the layers become known, until C(bytes_total_known) is true.
     type: path
   parallel:
-    description: How many images to pull at a time. The engine itself loads no more than three layers at a time of each.
+    description:
+      - How many images to pull at a time. An engine has a limit of its own for the layers that it loads at a time,
+        C(max-concurrent-downloads) in its configuration.
     type: int
     default: 3
   retries:
@@ -51,8 +54,9 @@ options:
   stall_timeout:
     description:
       - How long nothing may happen to an image that is pulled, in seconds. The attempt has failed then.
-      - It does not count once everything is downloaded and the engine does not tell how it unpacks, as some versions
-        with the image store of containerd do not. O(timeout) ends that.
+      - It does not count while all that is missing waits for its turn in the engine, nor once everything is downloaded
+        and the engine does not tell how it unpacks, as some versions with the image store of containerd do not.
+        O(timeout) ends that.
     type: int
     default: 300
   docker_socket:
@@ -155,6 +159,7 @@ problems:
 """
 
 import stat
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -170,6 +175,11 @@ from ansible_collections.digital_twin.robotics_lab.plugins.module_utils._docker_
     CredentialsError,
     credentials_for,
     read_config,
+)
+from ansible_collections.digital_twin.robotics_lab.plugins.module_utils._image_progress import (
+    DONE,
+    FAILED,
+    Progress,
 )
 from ansible_collections.digital_twin.robotics_lab.plugins.module_utils._image_pull import (
     Limits,
@@ -249,6 +259,14 @@ def is_socket(path: str) -> bool:
         return False
 
 
+def ended(names: Iterable[str], state: str, note: str = "") -> list[Progress]:
+    """Return images that are there, or will not come."""
+    images = [Progress(name) for name in names]
+    for image in images:
+        image.end(state, note)
+    return images
+
+
 def read_credentials(images: list[Reference], path: str) -> dict[str, Credentials]:
     """Return the credentials of the registries of images, by registry.
 
@@ -287,23 +305,30 @@ def main() -> None:
         supports_check_mode=True,
     )
     params = module.params
-    engine, file = Engine(params["docker_socket"]), ProgressFile(params["progress_file"] or "")
+    engine = Engine(params["docker_socket"])
+    file = ProgressFile("" if module.check_mode else params["progress_file"] or "")
+
+    def refuse(problem: str) -> None:
+        file.write(ended(params["images"], FAILED, problem))
+        module.fail_json(msg=problem)
+
     try:
+        check_progress_file(file.path)
+        # What a run before has left there would be taken for this one's.
+        file.write([Progress(name) for name in params["images"]])
         images, limits = read_images(params["images"]), read_limits(params)
-        if not module.check_mode:
-            check_progress_file(params["progress_file"] or "")
         there = there_already(engine, images, check=module.check_mode)
         missing = [image for image in images if image.name not in there]
         credentials = read_credentials(missing, params["docker_config"])
     except (ValueError, CredentialsError) as error:
-        module.fail_json(msg=str(error))
+        refuse(str(error))
     except (EngineGoneError, SilenceError, AnsweredError) as error:
-        module.fail_json(msg=f"docker_socket: {error}; do: start Docker, or name the socket of a running engine")
+        refuse(f"docker_socket: {error}; do: start Docker, or name the socket of a running engine")
     if module.check_mode:
         came = [Outcome(image.name, pulled=True) for image in missing]
     else:
-        config = params["docker_config"]
-        came = pull_all(engine, missing, there, credentials=credentials, config=config, limits=limits, file=file)
+        present, config = ended(there, DONE), params["docker_config"]
+        came = pull_all(engine, missing, present, credentials=credentials, config=config, limits=limits, file=file)
     outcomes = {outcome.name: outcome for outcome in came}
     outcomes |= {name: Outcome(name, identity) for name, identity in there.items()}
     if file.problem:

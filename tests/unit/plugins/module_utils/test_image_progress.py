@@ -28,6 +28,7 @@ GRAPH_DRIVER: list[tuple[dict[str, Any], str]] = [
     (layer("b", "Pulling fs layer"), "asking the registry"),
     (layer("c", "Pulling fs layer"), "asking the registry"),
     (layer("c", "Waiting"), "asking the registry"),
+    (layer("b", "Waiting"), "waiting for its turn"),
     (layer("b", "Downloading", 0, 4 * GB), "0.0 of at least 4.0 GB, 0.0 kB/s"),
     (layer("b", "Downloading", 3 * GB, 4 * GB), "3.0 of at least 4.0 GB, 0.0 kB/s"),
     (layer("c", "Downloading", 1 * GB, 6 * GB), "4.0 of 10.0 GB, 0.0 kB/s"),

@@ -228,17 +228,19 @@ def test_an_engine_that_stays_away_is_told(run: Run, engine: FakeEngine, monkeyp
 
 
 def test_an_attempt_in_which_nothing_happens_ends(run: Run, engine: FakeEngine) -> None:
-    both = threading.Barrier(3)
+    queued = "quay.io/a/b:1"
+    all_of_them = threading.Barrier(4)
     stalled = [layer("aaa", "Downloading", 1, 9), layer("bbb", "Download complete")]
     engine.plans = {
-        # One says nothing, one repeats itself, and one unpacks without a word, for as long as that takes the others.
-        ISAAC: [[images.says(*stalled), images.hangs()], [images.waits_for(both)]],
-        NIM: [[images.hangs(*stalled)], [images.waits_for(both)]],
-        REDIS: [[images.says(layer("aaa", "Download complete")), images.waits_for(both)]],
+        # One says nothing and one repeats itself. As long as that takes, one unpacks without a word, and one queues.
+        ISAAC: [[images.says(*stalled), images.hangs()], [images.waits_for(all_of_them)]],
+        NIM: [[images.hangs(*stalled)], [images.waits_for(all_of_them)]],
+        REDIS: [[images.says(layer("aaa", "Download complete")), images.waits_for(all_of_them)]],
+        queued: [[images.says(layer("aaa", "Already exists"), layer("bbb", "Waiting")), images.waits_for(all_of_them)]],
     }
-    result = run(ISAAC, NIM, REDIS, stall_timeout=1)
+    result = run(ISAAC, NIM, REDIS, queued, stall_timeout=1, parallel=4)
     assert result["problems"] == []
-    assert [image["attempts"] for image in result["images"]] == [2, 2, 1]
+    assert [image["attempts"] for image in result["images"]] == [2, 2, 1, 1]
 
 
 def test_a_stall_is_told(run: Run, engine: FakeEngine) -> None:
@@ -283,12 +285,15 @@ def test_a_check_only_says_what_it_would_do(run: Run, engine: FakeEngine, tmp_pa
 
 def test_without_an_engine_a_check_pulls_all(run: Run, tmp_path: Path) -> None:
     assert run(ISAAC, check=True)["images"][0]["pulled"] is True
+    # Of a run before, which was killed.
+    (tmp_path / "progress.json").write_text('{"text": "9.8 of 9.8 GB"}')
     refused = run(ISAAC)
     assert refused["failed"] is True
     assert refused["msg"] == (
         f"docker_socket: no engine answers at {tmp_path / 'docker.sock'}: No such file or directory; "
         "do: start Docker, or name the socket of a running engine"
     )
+    assert progress(tmp_path)["text"] == f"nvidia/isaac-sim:5.1.0: {refused['msg']}; 0 of 1 done"
 
 
 def encoded(text: str) -> str:
