@@ -68,7 +68,7 @@ def run(arguments: argparse.Namespace) -> None:
         case "images":
             engine.ensure()
             client = docker.from_env(timeout=lifecycle.ENGINE_ANSWER_SECONDS)
-            builds.ensure_all(client, [*builds.HOSTS.values(), builds.ARCHIVE, *builds.SERVICES])
+            builds.ensure_all(client, [*builds.HOSTS.values(), builds.ARCHIVE, *builds.SERVICES, *builds.COUNTERPARTS])
         case "tools":
             engine.install_command("redis-server", ["redis-server"])
             engine.install_command("ssh", ["openssh-client"])
@@ -76,6 +76,7 @@ def run(arguments: argparse.Namespace) -> None:
             engine.install_command("ip", ["iproute2"])
             engine.install_command("iptables", ["iptables"])
             engine.install_command("ddsperf", ["cyclonedds-tools"])
+            engine.install_command("chromium", ["chromium"])
         case "serve":
             process.serve(sandbox, arguments.port)
         case "fault":

@@ -153,9 +153,13 @@ COUNTERPARTS = (
         STACK["digital_twin_stack_foxglove_image"],
     ),
     counterpart("ros2", packages=("cyclonedds", "foxglove-sdk"), sources=("sandbox/ros.py", "compose/ros2/bridge")),
-    counterpart("riva", packages=("grpcio", "grpcio-health-checking", "nvidia-riva-client", "protobuf")),
+    counterpart(
+        "riva",
+        packages=("grpcio", "grpcio-health-checking", "nvidia-riva-client", "protobuf"),
+        sources=("sandbox/nim.py",),
+    ),
     counterpart("isaac_sim", packages=("cyclonedds",), sources=("sandbox/ros.py",)),
-    counterpart("nim"),
+    counterpart("nim", sources=("sandbox/nim.py",)),
 )
 
 

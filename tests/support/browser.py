@@ -114,7 +114,7 @@ def browser(folder: Path) -> Iterator[Browser]:
     log = folder / "chromium.log"
     mine, theirs = socket.socketpair()
     words = [program, "--headless", "--remote-debugging-pipe", f"--user-data-dir={folder / 'profile'}"]
-    words += ["--disable-gpu", "--no-first-run", "--disable-background-networking", "--window-size=720,800"]
+    words += ["--disable-gpu", "--no-first-run", "--disable-background-networking", "--window-size=680,900"]
     # Its own sandbox does not start for root; it sees no page but ours.
     words += ["--no-sandbox"] if os.geteuid() == 0 else []
     with mine, log.open("wb") as output:

@@ -2,7 +2,10 @@
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Settings, read once at start from environment variables and a secret file."""
+"""Settings, read once at start from environment variables and a secret file.
+
+Without Redis' client, which the health check would load every few seconds for nothing.
+"""
 
 from __future__ import annotations
 
@@ -10,10 +13,6 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-
-from redis import Redis
-from redis.backoff import NoBackoff
-from redis.retry import Retry
 
 from .commands import pose
 from .follower import Limits
@@ -72,20 +71,6 @@ def load(environment: Mapping[str, str]) -> Settings:
         ),
         initial_pose=_pose(given),
         health_file=Path(given.get("HEALTH_FILE", "/run/robot/healthy")),
-    )
-
-
-def connect(settings: Settings) -> Redis:
-    """Return a client that connects on first use and gives up in time."""
-    return Redis(
-        host=settings.redis_host,
-        port=settings.redis_port,
-        unix_socket_path=settings.redis_socket or None,
-        password=settings.redis_password or None,
-        socket_timeout=settings.redis_timeout,
-        socket_connect_timeout=settings.redis_timeout,
-        # The bridge tries again itself, and looks after the robot meanwhile.
-        retry=Retry(NoBackoff(), 0),
     )
 
 

@@ -11,7 +11,10 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from redis import Redis
+from redis.backoff import NoBackoff
 from redis.exceptions import ResponseError
+from redis.retry import Retry
 
 from .config import Settings
 
@@ -48,6 +51,20 @@ class Receipt:
     entry: str
     id: str
     event: Mapping[str, object]
+
+
+def connect(settings: Settings) -> Redis:
+    """Return a client that connects on first use and gives up in time."""
+    return Redis(
+        host=settings.redis_host,
+        port=settings.redis_port,
+        unix_socket_path=settings.redis_socket or None,
+        password=settings.redis_password or None,
+        socket_timeout=settings.redis_timeout,
+        socket_connect_timeout=settings.redis_timeout,
+        # The bridge tries again itself, and looks after the robot meanwhile.
+        retry=Retry(NoBackoff(), 0),
+    )
 
 
 class Inbox:

@@ -26,7 +26,7 @@ from std_srvs.srv import Trigger
 from . import config, logs
 from .bridge import Bridge
 from .commands import PlacesError, Point, read_places
-from .inbox import Inbox
+from .inbox import Inbox, connect
 
 LOG = logging.getLogger("bridge")
 ACTION = "navigate_to_pose"
@@ -129,7 +129,7 @@ def main() -> int:
     rclpy.init()
     node = rclpy.create_node("command_bridge")
     nav2 = Nav2(node)
-    nav2.bridge = Bridge(Inbox(config.connect(settings), settings), nav2, places, settings)
+    nav2.bridge = Bridge(Inbox(connect(settings), settings), nav2, places, settings)
     initial_pose = InitialPose(node, *settings.initial_pose) if settings.initial_pose else None
     LOG.info("starting", extra={"fields": {"places": list(places), "initial_pose": initial_pose is not None}})
     end = threading.Event()

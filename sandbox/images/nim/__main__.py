@@ -10,17 +10,15 @@ import hashlib
 import json
 import os
 import re
-import signal
 import sys
-import threading
 from collections.abc import Mapping
 from http import HTTPStatus
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
+
+from sandbox.nim import Api, has_key, serve
 
 MODEL = "meta/llama-3.1-8b-instruct"
 PORT = 8000
-IDLE_SECONDS = 30
 LONGEST = 256 * 1024
 PLACE = re.compile(r"^- ([^:\n]+): (.+)$", re.MULTILINE)
 WORD = re.compile(r"[a-z0-9]+")
@@ -92,21 +90,16 @@ def completion(asked: Mapping[str, Any]) -> dict[str, object]:
     }
 
 
-class Api(BaseHTTPRequestHandler):
+class Model(Api):
     """The interface."""
 
-    protocol_version = "HTTP/1.1"
-    timeout = IDLE_SECONDS
-
     def do_GET(self) -> None:
-        """Tell the state and the models."""
-        if self.path in ("/v1/health/ready", "/v1/health/live"):
-            self.answer(HTTPStatus.OK, {"object": "health.response", "message": f"Service is {self.path[11:]}."})
-        elif self.path == "/v1/models":
+        """Tell how it is, and the models."""
+        if self.path == "/v1/models":
             model = {"id": MODEL, "object": "model", "created": 0, "owned_by": "sandbox"}
             self.answer(HTTPStatus.OK, {"object": "list", "data": [model]})
         else:
-            self.refuse(HTTPStatus.NOT_FOUND, f"There is no {self.path:.80}.")
+            super().do_GET()
 
     def do_POST(self) -> None:
         """Answer a question."""
@@ -132,34 +125,12 @@ class Api(BaseHTTPRequestHandler):
         else:
             self.answer(HTTPStatus.OK, answer)
 
-    def refuse(self, code: HTTPStatus, why: str) -> None:
-        """Send a refusal as OpenAI's interface words it."""
-        self.answer(code, {"object": "error", "message": why, "type": code.phrase, "code": code.value})
-
-    def answer(self, code: HTTPStatus, fields: Mapping[str, object]) -> None:
-        """Send it."""
-        body = json.dumps(fields).encode()
-        self.send_response(code)
-        self.send_header("Content-Type", "application/json")
-        self.send_header("Content-Length", str(len(body)))
-        self.end_headers()
-        self.wfile.write(body)
-
-    def log_message(self, format: str, *args: object) -> None:
-        """Keep quiet: what was said to a robot is nobody's affair."""
-
 
 def main() -> int:
     """Run until told to end; return 2 when it cannot start like this."""
-    if not os.environ.get("NGC_API_KEY"):
-        print("NIM's counterpart cannot start: NGC_API_KEY is missing", file=sys.stderr)
+    if not has_key("NIM"):
         return 2
-    server = ThreadingHTTPServer(("", int(os.environ.get("NIM_SERVER_PORT") or PORT)), Api)
-    # shutdown() waits for the loop that this thread is in.
-    signal.signal(signal.SIGTERM, lambda *_signal: threading.Thread(target=server.shutdown).start())
-    signal.signal(signal.SIGINT, lambda *_signal: threading.Thread(target=server.shutdown).start())
-    server.serve_forever()
-    server.server_close()
+    serve(int(os.environ.get("NIM_SERVER_PORT") or PORT), Model)
     return 0
 
 

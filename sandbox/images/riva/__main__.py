@@ -6,21 +6,18 @@ for each piece of sound, and the whole phrase when the sound ends.
 
 from __future__ import annotations
 
-import json
 import os
-import signal
 import sys
-import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from http import HTTPStatus
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
 import grpc
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from riva.client.proto import riva_asr_pb2 as asr
+
+from sandbox.nim import Api, has_key, serve
 
 SERVICE = "nvidia.riva.asr.RivaSpeechRecognition"
 PHRASE = "go to the loading dock"
@@ -29,7 +26,6 @@ CONFIDENCE = 0.9
 # A sample of LINEAR_PCM, which is what clients send.
 SAMPLE_BYTES = 2
 CALLS = 8
-IDLE_SECONDS = 30
 GRACE_SECONDS = 2
 
 
@@ -108,29 +104,9 @@ class Recognition:
                 yield heard.answer()
 
 
-class Health(BaseHTTPRequestHandler):
-    """NIM's way to ask after the service's health."""
-
-    timeout = IDLE_SECONDS
-
-    def do_GET(self) -> None:
-        """Answer."""
-        known = self.path in ("/v1/health/ready", "/v1/health/live")
-        body = json.dumps({"status": self.path[11:]} if known else {"message": "not found"}).encode()
-        self.send_response(HTTPStatus.OK if known else HTTPStatus.NOT_FOUND)
-        self.send_header("Content-Type", "application/json")
-        self.send_header("Content-Length", str(len(body)))
-        self.end_headers()
-        self.wfile.write(body)
-
-    def log_message(self, format: str, *args: object) -> None:
-        """Keep quiet."""
-
-
 def main() -> int:
     """Run until told to end; return 2 when it cannot start like this."""
-    if not os.environ.get("NGC_API_KEY"):
-        print("Riva's counterpart cannot start: NGC_API_KEY is missing", file=sys.stderr)
+    if not has_key("Riva"):
         return 2
     server = grpc.server(ThreadPoolExecutor(max_workers=CALLS))
     server.add_generic_rpc_handlers([Recognition(os.environ.get("PHRASE") or PHRASE).handler()])
@@ -140,12 +116,8 @@ def main() -> int:
         state.set(service, health_pb2.HealthCheckResponse.SERVING)
     server.add_insecure_port(f"[::]:{os.environ.get('NIM_GRPC_API_PORT') or 50051}")
     server.start()
-    web = ThreadingHTTPServer(("", int(os.environ.get("NIM_HTTP_API_PORT") or 9000)), Health)
-    # shutdown() waits for the loop that this thread is in.
-    signal.signal(signal.SIGTERM, lambda *_signal: threading.Thread(target=web.shutdown).start())
-    signal.signal(signal.SIGINT, lambda *_signal: threading.Thread(target=web.shutdown).start())
-    web.serve_forever()
-    web.server_close()
+    # NIM's own way to ask after its health.
+    serve(int(os.environ.get("NIM_HTTP_API_PORT") or 9000), Api)
     server.stop(GRACE_SECONDS).wait()
     return 0
 

@@ -18,8 +18,8 @@ from cyclonedds.idl import IdlStruct
 from compose.ros2.bridge import logs
 from compose.ros2.bridge.bridge import Bridge
 from compose.ros2.bridge.commands import PlacesError, read_places
-from compose.ros2.bridge.config import ConfigError, connect, load
-from compose.ros2.bridge.inbox import Inbox
+from compose.ros2.bridge.config import ConfigError, load
+from compose.ros2.bridge.inbox import Inbox, connect
 from sandbox.images.ros2.drive import FASTEST, Driver, Goal
 from sandbox.images.ros2.viewer import Viewer
 from sandbox.ros import (

@@ -12,8 +12,8 @@ from pathlib import Path
 
 from compose.ros2.bridge.bridge import Bridge
 from compose.ros2.bridge.commands import Point
-from compose.ros2.bridge.config import connect, load
-from compose.ros2.bridge.inbox import Inbox
+from compose.ros2.bridge.config import load
+from compose.ros2.bridge.inbox import Inbox, connect
 
 
 class Writer:

@@ -17,9 +17,9 @@ from redis import Redis
 
 from compose.ros2.bridge.bridge import Bridge
 from compose.ros2.bridge.commands import Point, read_places
-from compose.ros2.bridge.config import Settings, connect
+from compose.ros2.bridge.config import Settings
 from compose.ros2.bridge.follower import Limits
-from compose.ros2.bridge.inbox import Inbox
+from compose.ros2.bridge.inbox import Inbox, connect
 from tests.unit.cognitive.support import PASSWORD, ROOT, RedisServer
 
 PLACES = read_places(ROOT / "compose" / "places.json")

@@ -36,6 +36,14 @@ function dot(x, y, metres, colour) {
   pen.fill();
 }
 
+function line(points, metres, colour) {
+  pen.strokeStyle = colour;
+  pen.lineWidth = metres;
+  pen.beginPath();
+  points.forEach(({ x, y }) => pen.lineTo(x, y));
+  pen.stroke();
+}
+
 function draw() {
   pen.setTransform(1, 0, 0, 1, 0, 0);
   pen.clearRect(0, 0, canvas.width, canvas.height);
@@ -56,13 +64,9 @@ function draw() {
         dot(x + range * Math.cos(angle), y + range * Math.sin(angle), 0.08, "#d0021b");
       }
     });
+    line([...robot.trail, robot.pose], 0.04, "#4a90e2");
     dot(x, y, 0.25, "#4a90e2");
-    pen.strokeStyle = "#4a90e2";
-    pen.lineWidth = 0.1;
-    pen.beginPath();
-    pen.moveTo(x, y);
-    pen.lineTo(x + 0.7 * Math.cos(yaw), y + 0.7 * Math.sin(yaw));
-    pen.stroke();
+    line([robot.pose, { x: x + 0.7 * Math.cos(yaw), y: y + 0.7 * Math.sin(yaw) }], 0.1, "#4a90e2");
   }
   text.textContent = robot.text;
   requestAnimationFrame(draw);

@@ -6,6 +6,9 @@ const TOPICS = ["/clock", "/amcl_pose", "/goal_pose", "/scan"];
 const MESSAGE_DATA = 1;
 const MESSAGE_HEADER = 1 + 4 + 8;
 const CDR_HEADER = 4;
+// Of the robot's way so much is remembered, a point every so many metres.
+const TRAIL_POINTS = 500;
+const TRAIL_STEP = 0.1;
 
 // Takes one value after the other, each aligned to its own size from the end of the header.
 class Cdr {
@@ -69,6 +72,7 @@ class Robot {
     this.pose = null;
     this.goal = null;
     this.scan = null;
+    this.trail = [];
   }
 
   hear(topic, cdr) {
@@ -79,6 +83,7 @@ class Robot {
     cdr.header();
     if (topic === "/amcl_pose") {
       this.pose = cdr.pose();
+      this.remember(this.pose);
     } else if (topic === "/goal_pose") {
       this.goal = cdr.pose();
     } else if (topic === "/scan") {
@@ -88,6 +93,13 @@ class Robot {
         cdr.float32();
       }
       this.scan = { least, step, ranges: cdr.floats() };
+    }
+  }
+
+  remember({ x, y }) {
+    const last = this.trail.at(-1);
+    if (!last || Math.hypot(x - last.x, y - last.y) > TRAIL_STEP) {
+      this.trail = [...this.trail, { x, y }].slice(-TRAIL_POINTS);
     }
   }
 

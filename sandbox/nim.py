@@ -1,0 +1,62 @@
+"""What the counterparts of NVIDIA's NIM containers have in common; Riva's is one of them."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import sys
+import threading
+from collections.abc import Mapping
+from http import HTTPStatus
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+IDLE_SECONDS = 30
+HEALTH = ("/v1/health/ready", "/v1/health/live")
+
+
+class Api(BaseHTTPRequestHandler):
+    """Answers in JSON, and tells how it is."""
+
+    protocol_version = "HTTP/1.1"
+    timeout = IDLE_SECONDS
+
+    def do_GET(self) -> None:
+        """Tell how it is."""
+        if self.path in HEALTH:
+            self.answer(HTTPStatus.OK, {"object": "health.response", "message": f"Service is {self.path[11:]}."})
+        else:
+            self.refuse(HTTPStatus.NOT_FOUND, f"There is no {self.path:.80}.")
+
+    def refuse(self, code: HTTPStatus, why: str) -> None:
+        """Send a refusal as OpenAI's interface words it."""
+        self.answer(code, {"object": "error", "message": why, "type": code.phrase, "code": code.value})
+
+    def answer(self, code: HTTPStatus, fields: Mapping[str, object]) -> None:
+        """Send it."""
+        body = json.dumps(fields).encode()
+        self.send_response(code)
+        self.send_header("Content-Type", "application/json")
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, format: str, *args: object) -> None:
+        """Keep quiet: what was said to a robot is nobody's affair."""
+
+
+def has_key(name: str) -> bool:
+    """Say whether there is a key with which the real one would fetch its model; print it when there is none."""
+    if os.environ.get("NGC_API_KEY"):
+        return True
+    print(f"{name}'s counterpart cannot start: NGC_API_KEY is missing", file=sys.stderr)
+    return False
+
+
+def serve(port: int, api: type[Api]) -> None:
+    """Answer until told to end."""
+    with ThreadingHTTPServer(("", port), api) as server:
+        # shutdown() waits for the loop that this thread is in.
+        signal.signal(signal.SIGTERM, lambda *_signal: threading.Thread(target=server.shutdown).start())
+        signal.signal(signal.SIGINT, lambda *_signal: threading.Thread(target=server.shutdown).start())
+        server.serve_forever()
