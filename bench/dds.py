@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import sys
 import tempfile
-from collections.abc import Mapping
 from pathlib import Path
 
 sys.path[:0] = [str(Path(__file__).resolve().parents[1]), str(Path(__file__).resolve().parents[1] / ".collections")]
@@ -24,38 +23,15 @@ from tests.support.dds import (
     LARGE_MESSAGES,
     LOSS_SAMPLES,
     STALL_SAMPLES,
-    cyclone,
     file_uri,
-    find,
     kernel_settings,
+    losses,
     planned,
-    send_with_loss,
-    stall,
+    stalls,
 )
-from tests.support.network import Network, machine_settings, why_impossible
+from tests.support.network import Network, why_impossible
 
 ROUNDS = 5
-
-
-def stalls(uri: str, kernel: Mapping[str, int]) -> str:
-    """Return how many samples of each round a process has got that stood still meanwhile."""
-    with Network(2) as network, machine_settings(kernel):
-        here, there = network.hosts
-        with cyclone(here, uri, reliable=False) as sender, cyclone(there, uri, reliable=False) as receiver:
-            find(sender, receiver)
-            return " ".join(f"{stall(sender, receiver):>3}" for _round in range(ROUNDS))
-
-
-def losses(uri: str, kernel: Mapping[str, int], *, reliable: bool) -> str:
-    """Return how many samples arrive over a path that loses packets, and how many of the second half."""
-    with Network(2) as network:
-        here, there = network.hosts
-        for name, value in kernel.items():
-            there.set_kernel(name, value)
-        with cyclone(here, uri, reliable=reliable) as sender, cyclone(there, uri, reliable=reliable) as receiver:
-            find(sender, receiver)
-            arrived, late = send_with_loss(sender, receiver, there)
-            return f"{arrived:>4} ({late:>3})"
 
 
 def main() -> None:
@@ -74,7 +50,9 @@ def main() -> None:
             ("kernel of the role", "", buffers),
             ("kernel and XML of the role", uri, buffers),
         ):
-            print(f"  {name:<44}{stalls(configuration, kernel)}", flush=True)
+            with Network(2) as network:
+                counts = stalls(network, configuration, kernel, ROUNDS)
+            print(f"  {name:<44}{' '.join(f'{count:>3}' for count in counts)}", flush=True)
         print(f"2 % of packets lost: samples of {LOSS_SAMPLES} (of the second half), reliable and best effort")
         for name, configuration, kernel in (
             ("as installed", "", COMMON_FRAGMENTS),
@@ -82,8 +60,12 @@ def main() -> None:
             ("messages of 65500 bytes, kernel of the role", LARGE_MESSAGES, kernel_settings(plan, "net.ipv4.")),
             ("kernel and XML of the role", uri, kernel_settings(plan, "net.ipv4.")),
         ):
-            counts = [losses(configuration, kernel, reliable=reliable) for reliable in (True, False)]
-            print(f"  {name:<44}{counts[0]:>12}{counts[1]:>12}", flush=True)
+            told = ""
+            for reliable in (True, False):
+                with Network(2) as network:
+                    arrived, late = losses(network, configuration, kernel, reliable=reliable)
+                told += f"{f'{arrived} ({late})':>12}"
+            print(f"  {name:<44}{told}", flush=True)
 
 
 if __name__ == "__main__":

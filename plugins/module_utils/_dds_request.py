@@ -272,6 +272,11 @@ def _check_mode(network: Network) -> Iterator[Problem]:
         remedy = "choose peers, or leave it empty"
         reason = "is of no use to participants that stay on one host"
         yield problem("external_address", network.external_address, reason, "empty with discovery host", remedy)
+    elif network.external_address and network.rmw == FAST:
+        # Its profile wants a port with it, and every participant of a host has ports of its own.
+        reason = f"is nothing that {FAST} can tell for all participants of a host"
+        remedy = f"set {PREFIX}rmw to {CYCLONE}, or list addresses that need no translation"
+        yield problem("external_address", network.external_address, reason, f"empty with {FAST}", remedy)
 
 
 def _check_ports(network: Network) -> Iterator[Problem]:

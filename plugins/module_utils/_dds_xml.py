@@ -118,8 +118,6 @@ def fastdds(network: Network) -> str:
     _text(rtps, "useBuiltinTransports", "false")
     if network.discovery != "discovery_server" and not network.uses_multicast and asked_peers(network):
         _add_initial_peers(ET.SubElement(rtps, "builtin"), network)
-    if network.external_address:
-        _add_external_locators(rtps, network)
     return _document(root)
 
 
@@ -129,20 +127,6 @@ def _add_initial_peers(builtin: ET.Element, network: Network) -> None:
     for address in asked_peers(network):
         locator = ET.SubElement(ET.SubElement(peers, "locator"), "udpv4")
         _text(locator, "address", address)
-
-
-def _add_external_locators(rtps: ET.Element, network: Network) -> None:
-    """Tell others the address by which they reach this host."""
-    for name in ("default_external_unicast_locators", "metatraffic_external_unicast_locators"):
-        locators = ET.SubElement(rtps if name.startswith("default") else _builtin(rtps), name)
-        locator = ET.SubElement(locators, "udpv4", {"externality": "1", "cost": "0", "mask": "32"})
-        _text(locator, "address", network.external_address)
-
-
-def _builtin(rtps: ET.Element) -> ET.Element:
-    """Return the part on discovery, which may be there already."""
-    found = rtps.find("builtin")
-    return ET.SubElement(rtps, "builtin") if found is None else found
 
 
 def _text(parent: ET.Element, name: str, text: str) -> None:

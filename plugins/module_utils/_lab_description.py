@@ -45,6 +45,7 @@ class Inputs:
     admin_cidrs: object
     viewer_cidrs: object
     ports: object
+    internal_ports: object
     image: object
     image_id: object
     ros_domain_id: object

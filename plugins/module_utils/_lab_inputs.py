@@ -27,6 +27,7 @@ from ansible_collections.digital_twin.robotics_lab.plugins.module_utils._lab_des
 )
 from ansible_collections.digital_twin.robotics_lab.plugins.module_utils._lab_problem import Problem, listed
 from ansible_collections.digital_twin.robotics_lab.plugins.module_utils._network_inputs import (
+    check_internal_ports,
     check_network,
     check_ports,
     check_sources,
@@ -229,6 +230,7 @@ CHECKS = (
     check_key,
     check_sources,
     check_ports,
+    check_internal_ports,
     check_image,
     check_ros_domain_id,
     check_tags,

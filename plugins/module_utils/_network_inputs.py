@@ -46,6 +46,7 @@ RULE_PUNCTUATION = "._-:/()#,@[]+=&;{}!$*"
 RULE_CHARACTERS = frozenset(string.ascii_letters + string.digits + " " + RULE_PUNCTUATION)
 # Whom a port is for, and the option that says where they are.
 AUDIENCES = {"admin": "admin_cidrs", "viewer": "viewer_cidrs"}
+PORT_FORM = "from_port and to_port from 1 to 65535, protocol tcp or udp"
 
 
 def read_network(value: object) -> tuple[ipaddress.IPv4Network | None, str, str]:
@@ -153,16 +154,38 @@ def _check_cidrs(inputs: Inputs, option: str, widest: int, opens: str) -> list[P
 
 def check_ports(inputs: Inputs) -> list[Problem]:
     """Check the table of ports, each of which becomes rules of the security group."""
-    allowed = "from_port and to_port from 1 to 65535, protocol tcp or udp, audience admin or viewer"
-    if not isinstance(inputs.ports, list):
-        return [inputs.problem("ports", "is not a list", f"a list of ports, each with {allowed}", "write a list")]
+    allowed = f"{PORT_FORM}, audience admin or viewer"
+    problems = _check_port_list(inputs, "ports", allowed)
+    for port in entries(inputs.ports):
+        if not _wrong_with_port(port) and port.get("audience") not in AUDIENCES:
+            problems.append(inputs.problem_with("ports", port, "has no audience", allowed, "correct this entry"))
+    return problems
+
+
+def check_internal_ports(inputs: Inputs) -> list[Problem]:
+    """Check what is open between the hosts of the lab beside DDS."""
+    problems = _check_port_list(inputs, "internal_ports", PORT_FORM)
+    good = [port for port in entries(inputs.internal_ports) if not _wrong_with_port(port)]
+    rules = [(port["protocol"], whole_number(port["from_port"]), whole_number(port["to_port"])) for port in good]
+    for number, port in enumerate(good):
+        if rules[number] in rules[:number]:
+            reason, allowed = "is there twice", "each range of ports once"
+            problems.append(inputs.problem_with("internal_ports", port, reason, allowed, "leave one of them out"))
+    return problems
+
+
+def _check_port_list(inputs: Inputs, option: str, allowed: str) -> list[Problem]:
+    """Check what every list of ports has in common."""
+    ports = getattr(inputs, option)
+    if not isinstance(ports, list):
+        return [inputs.problem(option, "is not a list", f"a list of ports, each with {allowed}", "write a list")]
     problems = []
-    for port in inputs.ports:
+    for port in ports:
         reason = _wrong_with_port(port)
         if reason:
-            problems.append(inputs.problem_with("ports", port, reason, allowed, "correct this entry"))
+            problems.append(inputs.problem_with(option, port, reason, allowed, "correct this entry"))
         if isinstance(port, dict) and "description" in port:
-            problems += _check_rule_description(inputs, port["description"])
+            problems += _check_rule_description(inputs, option, port["description"])
     return problems
 
 
@@ -173,30 +196,30 @@ def _wrong_with_port(port: object) -> str:
     first, last = whole_number(port.get("from_port")), whole_number(port.get("to_port"))
     if first is None or last is None or not PORTS[0] <= first <= last <= PORTS[1]:
         return "has no range of ports"
-    if port.get("protocol") not in PROTOCOLS:
-        return "has no protocol that can be opened"
-    return "" if port.get("audience") in AUDIENCES else "has no audience"
+    return "" if port.get("protocol") in PROTOCOLS else "has no protocol that can be opened"
 
 
-def _check_rule_description(inputs: Inputs, value: object) -> list[Problem]:
+def _check_rule_description(inputs: Inputs, option: str, value: object) -> list[Problem]:
     """Check a port's description, which AWS shows with its rules."""
     allowed = f"up to {LONGEST_RULE_DESCRIPTION} letters without accents, digits, spaces and {RULE_PUNCTUATION}"
     which = "(the description of a port)"
     if not isinstance(value, str):
-        return [inputs.problem_with("ports", value, f"{which} is not text", allowed, "write text, in quotes")]
+        return [inputs.problem_with(option, value, f"{which} is not text", allowed, "write text, in quotes")]
     if len(value) > LONGEST_RULE_DESCRIPTION:
         reason = f"{which} has {len(value)} characters"
-        return [inputs.problem_with("ports", value, reason, allowed, "shorten it")]
+        return [inputs.problem_with(option, value, reason, allowed, "shorten it")]
     forbidden = "".join(dict.fromkeys(char for char in value if char not in RULE_CHARACTERS))
     if forbidden:
         reason = f"{which} has {shown(forbidden)} in it"
-        return [inputs.problem_with("ports", value, reason, allowed, "leave these characters out")]
+        return [inputs.problem_with(option, value, reason, allowed, "leave these characters out")]
     return []
 
 
 def count_rules(inputs: Inputs) -> int:
-    """Return how many rules a description without problems makes: one for each port and source, one among hosts."""
-    return 1 + sum(len(entries(getattr(inputs, AUDIENCES[port["audience"]]))) for port in entries(inputs.ports))
+    """Return how many rules a good description makes: those among hosts, and one for each port and source."""
+    among_hosts = 1 + len(entries(inputs.internal_ports))
+    sources = (entries(getattr(inputs, AUDIENCES[port["audience"]])) for port in entries(inputs.ports))
+    return among_hosts + sum(map(len, sources))
 
 
 def find_network_warnings(inputs: Inputs) -> list[str]:

@@ -102,7 +102,13 @@ options:
       - C(description), if there is one, becomes the description of its rules. EC2 takes up to 255 letters without
         accents, digits, spaces and V(._-:/(\)#,@[]+=&;{}!$*) there.
       - Other keys are ignored.
-      - Ports times sources must fit into one security group.
+      - Ports times sources must fit into one security group, with O(internal_ports).
+    type: raw
+    default: []
+  internal_ports:
+    description:
+      - What is open between the hosts of the lab beside the ports of DDS, each a mapping as in O(ports), without an
+        audience.
     type: raw
     default: []
   image:
@@ -410,6 +416,7 @@ DESCRIPTION: dict[str, dict[str, Any]] = {
     "admin_cidrs": {"type": "raw", "required": True},
     "viewer_cidrs": {"type": "raw", "required": True},
     "ports": {"type": "raw", "default": []},
+    "internal_ports": {"type": "raw", "default": []},
     "image": {"type": "raw", "default": "ubuntu-24.04"},
     "image_id": {"type": "raw", "default": ""},
     "images": {"type": "dict", "default": IMAGES},

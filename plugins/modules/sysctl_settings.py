@@ -112,6 +112,7 @@ undoing:
   sample: [{file: /etc/sysctl.conf, name: net.core.rmem_max, value: "212992"}]
 """
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -127,17 +128,23 @@ from ansible_collections.digital_twin.robotics_lab.plugins.module_utils._sysctl_
     compare,
 )
 
+# With dots between the parts; a slash stands for a dot within one, as in the name of a VLAN's interface. A dash in
+# front would be a word of sysctl.d.
+NAME_FORM = re.compile(r"\w[\w-]*(\.[\w-]+(/[\w-]+)*)+", re.ASCII)
+
 
 def read_wanted(params: dict[str, Any]) -> Wanted:
     """Return what is wanted.
 
     Raises:
-        SettingsError: a value is no whole number, or a setting is wanted twice.
+        SettingsError: a name is none of a setting, a value is no whole number, or a setting is wanted twice.
     """
     sides: dict[str, dict[str, int]] = {}
     for side in ("at_least", "exactly"):
         sides[side] = {}
         for name, value in params[side].items():
+            if not NAME_FORM.fullmatch(name):
+                raise SettingsError(f"{side}: {name!r} is no setting; allowed: names such as net.core.rmem_max")
             number = whole_number(value)
             if number is None or number < 0:
                 raise SettingsError(f"{side}: {name} is {value!r}; allowed: a whole number from 0 on")

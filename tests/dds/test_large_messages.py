@@ -16,73 +16,43 @@ from tests.support.dds import (
     LARGE_MESSAGES,
     LOSS_SAMPLES,
     STALL_SAMPLES,
-    cyclone,
     file_uri,
-    find,
     kernel_settings,
+    losses,
     planned,
-    send_with_loss,
-    stall,
+    stalls,
 )
-from tests.support.network import Network, machine_settings
+from tests.support.network import Network
 
 
 @pytest.mark.parametrize("limit", [COMMON_RECEIVE_BUFFER, GUIDE_RECEIVE_BUFFER], ids=["as installed", "of the guide"])
 def test_without_the_role_a_process_that_stood_still_has_lost_nearly_everything(network: Network, limit: int) -> None:
-    here, there = network.hosts
-    with (
-        machine_settings({"net.core.rmem_max": limit}),
-        cyclone(here, "", reliable=False) as sender,
-        cyclone(there, "", reliable=False) as receiver,
-    ):
-        find(sender, receiver)
-        assert stall(sender, receiver) <= 2
+    assert stalls(network, "", {"net.core.rmem_max": limit})[0] <= 2
 
 
 def test_with_the_role_it_loses_nothing(network: Network, tmp_path: Path) -> None:
     plan = planned(discovery="peers", peers=network.addresses)
     uri = file_uri(tmp_path, plan["cyclonedds"]["11"])
-    here, there = network.hosts
-    with (
-        machine_settings(kernel_settings(plan, "net.core.")),
-        cyclone(here, uri, reliable=False) as sender,
-        cyclone(there, uri, reliable=False) as receiver,
-    ):
-        find(sender, receiver)
-        assert [stall(sender, receiver) for _round in range(5)] == [STALL_SAMPLES] * 5
+    assert stalls(network, uri, kernel_settings(plan, "net.core."), rounds=5) == [STALL_SAMPLES] * 5
 
 
 def test_without_the_role_lost_packets_end_a_stream_of_large_messages(network: Network) -> None:
-    here, there = network.hosts
-    for name, value in COMMON_FRAGMENTS.items():
-        there.set_kernel(name, value)
-    with cyclone(here, LARGE_MESSAGES) as sender, cyclone(there, LARGE_MESSAGES) as receiver:
-        find(sender, receiver)
-        arrived, late = send_with_loss(sender, receiver, there)
+    arrived, late = losses(network, LARGE_MESSAGES, COMMON_FRAGMENTS)
     assert arrived < LOSS_SAMPLES // 2
     assert late == 0
-    assert there.counters()["Ip.ReasmFails"] > 0
+    assert network.hosts[1].counters()["Ip.ReasmFails"] > 0
 
 
 def test_with_the_roles_message_size_every_message_arrives_and_the_kernel_has_nothing_to_put_together(
     network: Network, tmp_path: Path
 ) -> None:
     plan = planned(discovery="peers", peers=network.addresses)
-    uri = file_uri(tmp_path, plan["cyclonedds"]["11"])
-    here, there = network.hosts
-    with cyclone(here, uri) as sender, cyclone(there, uri) as receiver:
-        find(sender, receiver)
-        arrived, _lost = send_with_loss(sender, receiver, there)
+    arrived, _late = losses(network, file_uri(tmp_path, plan["cyclonedds"]["11"]), {})
     assert arrived == LOSS_SAMPLES
-    assert here.counters()["Ip.FragCreates"] == 0
+    assert network.hosts[0].counters()["Ip.FragCreates"] == 0
 
 
 def test_with_the_roles_kernel_settings_even_messages_that_are_too_large_arrive(network: Network) -> None:
-    here, there = network.hosts
-    for name, value in kernel_settings(planned(), "net.ipv4.").items():
-        there.set_kernel(name, value)
-    with cyclone(here, LARGE_MESSAGES) as sender, cyclone(there, LARGE_MESSAGES) as receiver:
-        find(sender, receiver)
-        arrived, _lost = send_with_loss(sender, receiver, there)
+    arrived, _late = losses(network, LARGE_MESSAGES, kernel_settings(planned(), "net.ipv4."))
     assert arrived == LOSS_SAMPLES
-    assert here.counters()["Ip.FragCreates"] > 0
+    assert network.hosts[0].counters()["Ip.FragCreates"] > 0

@@ -40,6 +40,16 @@ def test_hosts_exchange_data_through_the_filter(network: Network, tmp_path: Path
         assert hears(one, other)
 
 
+def test_a_host_that_others_leave_out_finds_those_that_it_lists(network: Network, tmp_path: Path) -> None:
+    here, there = network.hosts
+    complete = planned(discovery="peers", peers=network.addresses)["cyclonedds"]["11"]
+    alone = planned(discovery="peers", peers=[there.address])["cyclonedds"]["11"]
+    with cyclone(there, file_uri(tmp_path, alone)) as other, cyclone(here, file_uri(tmp_path, complete)) as one:
+        find(one, other)
+        assert hears(other, one)
+        assert hears(one, other)
+
+
 def test_so_do_those_with_the_distributions_cyclone_dds(network: Network, tmp_path: Path) -> None:
     plan = planned(discovery="peers", peers=network.addresses, firewall_ports=FILTER)
     for host in network.hosts:

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from collections.abc import Mapping
@@ -14,7 +15,7 @@ from typing import Any
 
 from ansible_collections.digital_twin.robotics_lab.plugins.filter.ros2_network_plan import ros2_network_plan
 
-from tests.support.network import Host
+from tests.support.network import Host, Network, machine_settings
 from tests.support.project import ROOT, clean_environment, run
 from tests.support.worker import Service, Worker
 
@@ -78,7 +79,55 @@ def distribution_exchanges(sender: Host, receiver: Host, uri: str) -> bool:
     return done.returncode == 0
 
 
-def stall(sender: Worker, receiver: Worker) -> int:
+def complaints_of_cyclone(host: Host, uri: str) -> str:
+    """Return what the distribution's Cyclone DDS holds against a configuration; nothing when it starts with it."""
+    done = subprocess.run(
+        host.inside("ddsperf", "-D", "0.1", "sanity"),
+        env=clean_environment({"CYCLONEDDS_URI": uri}),
+        capture_output=True,
+        text=True,
+        timeout=30,
+        check=False,
+    )
+    return (done.stderr or f"it exited {done.returncode}") if done.returncode else ""
+
+
+def complaints_of_fast(folder: Path, profile: str) -> str:
+    """Return what the Fast DDS of ROS 2 holds against a profile, as the role's own program for that tells it."""
+    file = folder / "profile.xml"
+    file.write_text(profile, encoding="utf-8")
+    path = {**fast_libraries(), "PATH": f"{ROS2 / 'bin'}:{os.environ['PATH']}"}
+    done = subprocess.run(
+        [sys.executable, str(ROOT / "plugins" / "module_utils" / "_fast_profile.py"), str(file)],
+        env=clean_environment(path),
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    return (done.stderr or f"it exited {done.returncode}") if done.returncode else ""
+
+
+def stalls(network: Network, uri: str, kernel: Mapping[str, int], rounds: int = 1) -> list[int]:
+    """Return how many large samples a process gets that stood still while they were sent, round by round.
+
+    Args:
+        network: two hosts.
+        uri: the configuration of both processes.
+        kernel: settings of the whole machine meanwhile.
+        rounds: how often.
+    """
+    here, there = network.hosts
+    with (
+        machine_settings(kernel),
+        cyclone(here, uri, reliable=False) as sender,
+        cyclone(there, uri, reliable=False) as receiver,
+    ):
+        find(sender, receiver)
+        return [_stall(sender, receiver) for _round in range(rounds)]
+
+
+def _stall(sender: Worker, receiver: Worker) -> int:
     """Send large best-effort samples to a process that stands still, and return how many it gets once it goes on."""
     receiver.stop()
     try:
@@ -88,16 +137,27 @@ def stall(sender: Worker, receiver: Worker) -> int:
     return len(receiver.ask("collect", seconds=10, count=STALL_SAMPLES)["numbers"])
 
 
-def send_with_loss(sender: Worker, receiver: Worker, host: Host) -> tuple[int, int]:
+def losses(network: Network, uri: str, kernel: Mapping[str, int], *, reliable: bool = True) -> tuple[int, int]:
     """Send samples at a steady rate while the host of the receiver loses packets.
+
+    Args:
+        network: two hosts.
+        uri: the configuration of both processes.
+        kernel: settings of the host of the receiver.
+        reliable: whether what is lost is sent again.
 
     Returns:
         how many have arrived, and how many of the second half.
     """
-    host.lose(LOSS_SHARE)
-    sender.tell("send", seconds=30, count=LOSS_SAMPLES, size=LOSS_BYTES, rate=LOSS_RATE)
-    numbers = receiver.ask("collect", seconds=30, count=LOSS_SAMPLES)["numbers"]
-    sender.answer()
+    here, there = network.hosts
+    for name, value in kernel.items():
+        there.set_kernel(name, value)
+    with cyclone(here, uri, reliable=reliable) as sender, cyclone(there, uri, reliable=reliable) as receiver:
+        find(sender, receiver)
+        there.lose(LOSS_SHARE)
+        sender.tell("send", seconds=30, count=LOSS_SAMPLES, size=LOSS_BYTES, rate=LOSS_RATE)
+        numbers = receiver.ask("collect", seconds=30, count=LOSS_SAMPLES)["numbers"]
+        sender.answer()
     return len(numbers), sum(number >= LOSS_SAMPLES // 2 for number in numbers)
 
 
@@ -150,7 +210,11 @@ def ros2_node(host: Host, environment: Mapping[str, str]) -> Worker:
 
 def discovery_server(host: Host, port: int) -> tuple[list[str], dict[str, str]]:
     """Return the command and the environment of Fast DDS's discovery server as ROS 2 brings it."""
-    site = next((ROS2 / "lib").glob("python3*/site-packages"))
-    libraries = [ROS2 / "lib", *sorted(site.glob("*.libs"))]
     words = [str(ROS2 / "bin" / "fast-discovery-server"), "-i", "0", "-l", host.address, "-p", str(port)]
-    return words, {"LD_LIBRARY_PATH": ":".join(map(str, libraries))}
+    return words, fast_libraries()
+
+
+def fast_libraries() -> dict[str, str]:
+    """Return the environment in which the programs of Fast DDS find their libraries."""
+    site = next((ROS2 / "lib").glob("python3*/site-packages"))
+    return {"LD_LIBRARY_PATH": ":".join(map(str, [ROS2 / "lib", *sorted(site.glob("*.libs"))]))}

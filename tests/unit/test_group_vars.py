@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
@@ -15,6 +16,8 @@ import yaml
 from tests.support.project import ROOT, run
 
 NAMES = ("peers", "discovery", "firewall_ports")
+ZENOH = [{"protocol": "tcp", "from_port": 7447, "to_port": 7447, "description": "Zenoh"}]
+SERVER = [{"protocol": "udp", "from_port": 11811, "to_port": 11811, "description": "Fast DDS discovery"}]
 OURS = {
     "one": {"lab_name": "robotics-lab", "lab_private_ip": "10.0.1.11", "lab_instance_id": "i-1"},
     "two": {"lab_name": "robotics-lab", "lab_private_ip": "10.0.1.10", "lab_instance_id": "i-2"},
@@ -49,10 +52,23 @@ def test_who_the_peers_are(
     extra: dict[str, int],
     expected: list[object],
 ) -> None:
-    inventory = tmp_path / "inventory.json"
+    names = [f"ros2_networking_{name}" for name in NAMES]
+    assert ask(tmp_path, hosts, extra, names) == expected
+
+
+@pytest.mark.parametrize(("mode", "expected"), [("peers", []), ("zenoh", ZENOH), ("discovery_server", SERVER)])
+def test_the_security_group_passes_what_the_mode_needs(tmp_path: Path, mode: str, expected: list[object]) -> None:
+    given = {"ros2_networking_discovery": mode}
+    assert ask(tmp_path, {"one": {}}, given, ["aws_infrastructure_internal_ports"]) == [expected]
+
+
+def ask(
+    folder: Path, hosts: Mapping[str, Mapping[str, str]], extra: Mapping[str, object], names: list[str]
+) -> list[object]:
+    """Return what variables are on the host `one` of an inventory."""
+    inventory = folder / "inventory.json"
     inventory.write_text(json.dumps({"lab": {"hosts": hosts}}))
-    asked = f"msg={{{{ [{', '.join(f'ros2_networking_{name}' for name in NAMES)}] }}}}"
     command = ["ansible", "one", "--inventory", str(inventory), "--limit", "one"]
     command += ["--extra-vars", f"@{ROOT / 'group_vars' / 'all.yml'}", "--extra-vars", json.dumps(extra)]
-    told = run([*command, "--module-name", "ansible.builtin.debug", "--args", asked])
-    assert yaml.safe_load(told.partition("=>")[2])["msg"] == expected
+    told = run([*command, "--module-name", "ansible.builtin.debug", "--args", f"msg={{{{ [{', '.join(names)}] }}}}"])
+    return list(yaml.safe_load(told.partition("=>")[2])["msg"])

@@ -116,6 +116,7 @@ def test_rules_are_exactly_these(group: dict[str, Any]) -> None:
         ("tcp", 49100, 49100): VIEWERS,
         ("udp", 47998, 47998): VIEWERS,
         ("udp", 9150, 9399): {group["GroupId"]},
+        ("tcp", 7447, 7447): {group["GroupId"]},
     }
     (out,) = group["IpPermissionsEgress"]
     assert (out["IpProtocol"], [row["CidrIp"] for row in out["IpRanges"]]) == ("-1", ["0.0.0.0/0"])

@@ -45,6 +45,7 @@ GOOD_DESCRIPTION: dict[str, Any] = {
         {"from_port": 22, "to_port": 22, "protocol": "tcp", "audience": "admin"},
         {"from_port": 8765, "to_port": 8765, "protocol": "tcp", "audience": "viewer"},
     ],
+    "internal_ports": [],
     "image": "ubuntu-24.04",
     "image_id": "",
     "ros_domain_id": 0,

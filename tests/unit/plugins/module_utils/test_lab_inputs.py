@@ -130,7 +130,10 @@ def test_private_key_of_a_user_need_not_be_here(describe: Describe, key_files: P
 def test_rules_are_ports_times_sources(describe: Describe) -> None:
     admins = ["203.0.113.7/32"] * 2
     viewers = ["203.0.113.7/32"] * 5
-    assert count_rules(describe({"admin_cidrs": admins, "viewer_cidrs": viewers})) == 1 + 2 + 5
+    internal = [{"from_port": 7447, "to_port": 7447, "protocol": "tcp"}]
+    given = {"admin_cidrs": admins, "viewer_cidrs": viewers}
+    assert count_rules(describe(given)) == 1 + 2 + 5
+    assert count_rules(describe({**given, "internal_ports": internal})) == 2 + 2 + 5
 
 
 @pytest.mark.parametrize(
