@@ -176,6 +176,8 @@ def write_environment(sandbox: Sandbox, url: str) -> None:
         "AWS_REGION": REGION,
         "AWS_DEFAULT_REGION": REGION,
         "AWS_EC2_METADATA_DISABLED": "true",
+        # Nobody here asks what it is.
+        "NGC_API_KEY": "nvapi-sandbox",
         "SANDBOX_DIR": str(sandbox.state),
         "ANSIBLE_CONFIG": str(PROJECT / "ansible.cfg"),
         "ANSIBLE_INVENTORY": f"{inventory / 'aws_ec2.yml'},{inventory / 'sandbox'}",
