@@ -1,0 +1,41 @@
+# Copyright (c) the digital_twin.robotics_lab maintainers
+# GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What the sandbox builds, and under which names the stack finds it."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+
+import pytest
+
+from sandbox import builds
+from sandbox.settings import PROJECT
+
+
+def test_every_image_that_the_stack_pulls_is_published() -> None:
+    """All that the role names, but for what ROS 2 would be built on."""
+    wanted = {value for name, value in builds.STACK.items() if name.endswith("_image")}
+    published = {image.published for image in (*builds.SERVICES, *builds.COUNTERPARTS)}
+    assert published | set(builds.PUBLISHED_BASE.values()) == wanted - {
+        builds.STACK["digital_twin_stack_ros2_base_image"]
+    }
+
+
+@pytest.mark.parametrize("image", builds.COUNTERPARTS, ids=lambda image: image.tag)
+def test_a_counterpart_has_all_that_it_is_made_from(image: builds.Image) -> None:
+    assert (image.folder / "Dockerfile").is_file()
+    assert [source for source in image.sources if not (PROJECT / source).exists()] == []
+
+
+def test_the_content_is_the_folder_the_sources_and_the_packages(tmp_path: Path) -> None:
+    (tmp_path / "Dockerfile").write_text("FROM scratch\n")
+    image = builds.Image("image", tmp_path, "base")
+    seen = {builds.content_of(image, ["base"])}
+    seen.add(builds.content_of(image, ["another base"]))
+    seen.add(builds.content_of(dataclasses.replace(image, packages=("a==1",)), ["base"]))
+    seen.add(builds.content_of(dataclasses.replace(image, sources=("sandbox/ros.py",)), ["base"]))
+    (tmp_path / "Dockerfile").write_text("FROM scratch\nUSER 1\n")
+    seen.add(builds.content_of(image, ["base"]))
+    assert len(seen) == 5
