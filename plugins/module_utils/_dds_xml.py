@@ -107,10 +107,12 @@ def fastdds(network: Network) -> str:
     _text(transport, "maxInitialPeersRange", str(network.participants))
     if network.device:
         allowed = ET.SubElement(transport, "interfaceWhiteList")
-        # By address, as Fast DDS before 2.13, which comes with ROS 2 Humble, takes a name for an address of nobody.
-        own = LOOPBACK if network.device == "lo" else network.interface_address or network.device
-        for place in dict.fromkeys([own, LOOPBACK]):
-            _text(allowed, "interface", place)
+        # By address: Fast DDS before 2.13, which comes with ROS 2 Humble and Debian 12, knows no names.
+        if network.device != "lo" and network.interface_address:
+            _text(allowed, "address", network.interface_address)
+        elif network.device != "lo":
+            _text(allowed, "interface", network.device)
+        _text(allowed, "address", LOOPBACK)
     participant = ET.SubElement(profiles, "participant", {"profile_name": FAST_PROFILE, "is_default_profile": "true"})
     rtps = ET.SubElement(participant, "rtps")
     _text(ET.SubElement(rtps, "userTransports"), "transport_id", FAST_TRANSPORT)

@@ -30,7 +30,8 @@ def test_mode_peers(ros2: None, network: Network, tmp_path: Path) -> None:
             directory=str(folder),
         )
         # No name of an interface, which Fast DDS of ROS 2 Humble would not know.
-        assert f"<interface>{host.address}</interface>" in plan["fastdds"]
+        assert f"<address>{host.address}</address>" in plan["fastdds"]
+        assert "<interface>" not in plan["fastdds"]
         host.pass_only(udp(plan["ports"]["range"]))
         environments.append(ros2_environment(plan, folder))
     here, there = network.hosts

@@ -165,15 +165,19 @@ def test_fast_asks_every_participant_of_a_peer() -> None:
 @pytest.mark.parametrize(
     ("given", "expected"),
     [
-        ({}, ["127.0.0.1"]),
-        ({**PEERS, "interface": "ens5", "interface_address": "10.0.1.10"}, ["10.0.1.10", "127.0.0.1"]),
-        ({**PEERS, "interface": "ens5"}, ["ens5", "127.0.0.1"]),
+        ({}, [("address", "127.0.0.1")]),
+        (
+            {**PEERS, "interface": "ens5", "interface_address": "10.0.1.10"},
+            [("address", "10.0.1.10"), ("address", "127.0.0.1")],
+        ),
+        ({**PEERS, "interface": "ens5"}, [("interface", "ens5"), ("address", "127.0.0.1")]),
         (PEERS, []),
     ],
 )
-def test_fast_knows_interfaces_by_their_addresses(given: dict[str, Any], expected: list[str]) -> None:
-    # Names are unknown to Fast DDS before 2.13.
-    assert re.findall("<interface>(.*)</interface>", plan(**given)["fastdds"]) == expected
+def test_fast_knows_interfaces_by_their_addresses(given: dict[str, Any], expected: list[tuple[str, str]]) -> None:
+    # Names, and the element for them, are unknown to Fast DDS before 2.13.
+    allowed = re.search("<interfaceWhiteList>.*</interfaceWhiteList>", plan(**given)["fastdds"], re.DOTALL)
+    assert (re.findall(r"<(\w+)>(.+)</", allowed[0]) if allowed else []) == expected
 
 
 @pytest.mark.parametrize(
