@@ -39,6 +39,7 @@ class Finding:
 def diagnose(network: Network, seen: Seen) -> list[Finding]:
     """Return what is wrong, the surest first."""
     return [
+        *_find_other_file(network, seen),
         *_find_other_settings(network, seen),
         *_find_ports(network, seen),
         *_find_peers(network, seen),
@@ -55,6 +56,21 @@ def _domains(process: Process) -> set[int]:
         if domain in range(ports.DOMAINS[1] + 1) and entry.port < ports.FIRST_EPHEMERAL:
             found.add(domain)
     return found
+
+
+def _find_other_file(network: Network, seen: Seen) -> Iterator[Finding]:
+    """Find an environment file that is missing, or of another time."""
+    file, declared = f"{network.directory}/ros2.env", environment(network)
+    if seen.written == {}:
+        yield Finding(f"programs start with nothing that {PREFIX}* says", f"{file} is not there", "apply the role")
+        return
+    for name, option in (("ROS_DOMAIN_ID", "domain_id"), ("RMW_IMPLEMENTATION", "rmw")):
+        if seen.written and seen.written.get(name) != declared[name]:
+            yield Finding(
+                "programs that start now do not hear those of hosts that are as declared",
+                f"{file} says {name}={seen.written.get(name, '')}, and {PREFIX}{option} is {declared[name]}",
+                "apply the role to this host",
+            )
 
 
 def _find_other_settings(network: Network, seen: Seen) -> Iterator[Finding]:
@@ -144,8 +160,8 @@ def _find_silence(network: Network, seen: Seen) -> Iterator[Finding]:
         if not seen.peers.get(peer):
             yield Finding(
                 f"no participant of peer {peer} answers",
-                f"none runs there, a filter drops UDP {needed}, or its {PREFIX}peers does not have this host",
-                "run one there, let these ports through in both directions, and give all hosts the same list of peers",
+                f"none runs there, or a filter drops UDP {needed}",
+                "run one there, and let these ports through in both directions",
             )
 
 
@@ -185,6 +201,9 @@ def compare_hosts(hosts: Mapping[str, Mapping[str, Any]]) -> list[Finding]:
     Args:
         hosts: By name, each host's `domain_id`, `rmw`, `discovery` and `machine_id`.
     """
+    # Nobody who keeps to a host is heard by another, whatever both say.
+    if all(host["discovery"] in ("host", "bridge") for host in hosts.values()):
+        return []
     found = []
     for option in ("domain_id", "rmw", "discovery"):
         values: dict[str, list[str]] = {}

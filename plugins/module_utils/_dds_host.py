@@ -74,6 +74,8 @@ class Seen:
         machine_id: By which Fast DDS tells hosts apart.
         peers: What stands in the way to each peer; empty where nothing is known to.
         silent: Peers none of whose participants answered; empty where nobody listened.
+        written: What the environment file says to programs that start now; empty where there is none, None where nobody
+            looked.
     """
 
     processes: list[Process] = field(default_factory=list)
@@ -82,6 +84,7 @@ class Seen:
     machine_id: str = ""
     peers: dict[str, str] = field(default_factory=dict)
     silent: list[str] = field(default_factory=list)
+    written: dict[str, str] | None = None
 
 
 def parse_sockets(namespace: str, text: str) -> Iterator[Socket]:
@@ -111,6 +114,13 @@ def parse_environment(data: bytes) -> dict[str, str]:
     """Return what of a process' environment matters here, and of the other marks only that they are there."""
     entries = (entry.partition("=") for entry in data.decode("utf-8", errors="replace").split("\0"))
     return {name: value if name in TOLD else "" for name, _equals, value in entries if name in MARKS}
+
+
+def read_written(file: Path) -> dict[str, str]:
+    """Return what of an environment file matters here; nothing of one that is not there."""
+    lines = file.read_text("utf-8", errors="replace").splitlines() if file.is_file() else []
+    entries = (line.partition("=") for line in lines)
+    return {name: value.strip('"') for name, _equals, value in entries if name in TOLD}
 
 
 def read_processes(root: Path) -> list[Process]:
@@ -192,8 +202,8 @@ def _name(error: int) -> str:
     return os.strerror(error) if error in UNREACHABLE else ""
 
 
-def read_host(root: Path, peers: Iterable[str], port: int) -> Seen:
-    """Return what the host shows, and what stands between it and its peers."""
+def read_host(root: Path, directory: str, peers: Iterable[str], port: int) -> Seen:
+    """Return what the host shows, what is in its directory, and what stands between it and its peers."""
     limit, identity = root / "proc/sys/net/core/rmem_max", root / "etc/machine-id"
     return Seen(
         processes=read_processes(root),
@@ -201,4 +211,5 @@ def read_host(root: Path, peers: Iterable[str], port: int) -> Seen:
         receive_limit=int(limit.read_text("ascii")) if limit.exists() else None,
         machine_id=identity.read_text("ascii").strip() if identity.exists() else "",
         peers=ask_peers(peers, port),
+        written=read_written(root / directory.lstrip("/") / "ros2.env"),
     )

@@ -78,6 +78,11 @@ processes:
   type: list
   elements: dict
   sample: [{pid: 812, name: listener, ports: [7410, 7411], indices: [0], environment: {ROS_DOMAIN_ID: "0"}}]
+environment:
+  description: What the environment file says to programs that start now, as far as it matters; empty without a file.
+  returned: success
+  type: dict
+  sample: {ROS_DOMAIN_ID: "0", RMW_IMPLEMENTATION: rmw_cyclonedds_cpp}
 counters:
   description: >-
     Packets since the host started - C(RcvbufErrors) that a socket had no room for, C(ReasmFails) and C(ReasmTimeout)
@@ -126,6 +131,7 @@ def present(network: Network, seen: Seen) -> dict[str, Any]:
     return {
         "findings": [vars(finding) for finding in diagnose(network, seen)],
         "processes": processes,
+        "environment": seen.written or {},
         "counters": seen.counters,
         "machine_id": seen.machine_id,
         "receive_limit": seen.receive_limit,
@@ -152,7 +158,7 @@ def main() -> None:
     if problems:
         module.fail_json(msg="; ".join(map(str, problems)))
     peers = network.peers if network.discovery == "peers" else []
-    seen = read_host(Path("/"), peers, ports.of_participant(network.domain_id, 0).first)
+    seen = read_host(Path("/"), network.directory, peers, ports.of_participant(network.domain_id, 0).first)
     if module.params["participants"] is not None:
         seen.silent = find_silent(network, peers, module.params["participants"])
     module.exit_json(changed=False, **present(network, seen))

@@ -6,8 +6,11 @@
 
 from __future__ import annotations
 
+import json
+import re
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -29,6 +32,27 @@ def apply(directory: Path, tasks: str) -> str:
     command += ["--args", f"name={FQCN}.ros2_networking tasks_from={tasks}"]
     command += ["--extra-vars", f"ros2_networking_directory={directory} ansible_python_interpreter={sys.executable}"]
     return run([*command, "--extra-vars", f"__ros2_networking_profile_file={directory.parent}/profile.sh"])
+
+
+def test_the_revision_follows_what_the_files_say(tmp_path: Path) -> None:
+    """In check mode, for a host that has nothing yet."""
+    given: list[dict[str, Any]] = [{}, {"domain_id": 1}, {}, {"shells": False}, {"receive_buffer": 65536}]
+    tasks = [
+        {
+            "ansible.builtin.include_role": {"name": f"{FQCN}.ros2_networking", "tasks_from": "report"},
+            "vars": {f"ros2_networking_{name}": value for name, value in variables.items()},
+        }
+        for variables in given
+    ]
+    kernel: dict[str, Any] = {"__ros2_networking_kernel": {"unmet": []}}
+    play = {"hosts": "localhost", "connection": "local", "gather_facts": False, "vars": kernel, "tasks": tasks}
+    playbook = tmp_path / "revision.yml"
+    playbook.write_text(json.dumps([play]))
+    told = run(["ansible-playbook", "--verbose", "--check", "--inventory", "localhost,", str(playbook)])
+    first, domain, again, shells, buffer = re.findall(r"ros2_networking_revision\W+(\w+)", told)
+    assert re.fullmatch("[0-9a-f]{12}", first)
+    assert first == again == shells
+    assert len({first, domain, buffer}) == 3
 
 
 def test_what_others_keep_in_the_folder_stays(tmp_path: Path) -> None:

@@ -24,6 +24,7 @@ from ansible_collections.digital_twin.robotics_lab.plugins.module_utils._dds_hos
     parse_environment,
     parse_sockets,
     read_processes,
+    read_written,
 )
 from ansible_collections.digital_twin.robotics_lab.plugins.module_utils._dds_request import read
 
@@ -68,7 +69,12 @@ def test_nothing_is_wrong_where_nothing_is() -> None:
     others = Process(1, "resolved", {}, (Socket("net:[1]", 1, 53, 99), Socket("net:[1]", 2, 18000, 0)))
     counters = {"RcvbufErrors": 0, "ReasmFails": 0}
     seen = Seen(
-        [process(7400, 7410, 7411), process(7498, 7499), others], counters, 33554432, "a1", dict.fromkeys(PEERS, "")
+        [process(7400, 7410, 7411), process(7498, 7499), others],
+        counters,
+        33554432,
+        "a1",
+        dict.fromkeys(PEERS, ""),
+        written=ENVIRONMENT,
     )
     assert find(seen) == []
 
@@ -93,6 +99,17 @@ def test_nothing_is_wrong_where_nothing_is() -> None:
         ),
         (Seen([process(7410, CYCLONEDDS_URI="")]), {}, "CYCLONEDDS_URI is not set"),
         (Seen([process(7410, drops=17)]), {}, "has lost 17 packets at UDP 7410"),
+        (Seen(written={}), {}, "/etc/ros2-networking/ros2.env is not there: apply the role"),
+        (
+            Seen(written=ENVIRONMENT),
+            {"domain_id": 42, "firewall_ports": ""},
+            "ros2.env says ROS_DOMAIN_ID=0, and ros2_networking_domain_id is 42: apply the role",
+        ),
+        (
+            Seen(written={**ENVIRONMENT, "RMW_IMPLEMENTATION": "rmw_fastrtps_cpp"}),
+            {},
+            "ros2.env says RMW_IMPLEMENTATION=rmw_fastrtps_cpp, and ros2_networking_rmw is rmw_cyclonedds_cpp",
+        ),
         (Seen(receive_limit=212992), {}, "a socket gets 212992 bytes, and asks for 33554432"),
         (Seen(counters={"RcvbufErrors": 7}), {}, "RcvbufErrors is 7 since this host started"),
         (Seen(counters={"ReasmFails": 5}), {}, "ReasmFails is 5 since this host started.*path_mtu"),
@@ -127,6 +144,13 @@ def test_nothing_else_of_an_environment_is_kept() -> None:
     assert parse_environment(data) == {"ROS_DISTRO": "", "ROS_DOMAIN_ID": "7"}
 
 
+def test_the_environment_file_is_read_as_shells_do(tmp_path: Path) -> None:
+    file = tmp_path / "ros2.env"
+    assert read_written(file) == {}
+    file.write_text('# ROS_DOMAIN_ID=1\nROS_DOMAIN_ID=42\nCYCLONEDDS_URI="file:///a;b"\nPATH=/bin\n')
+    assert read_written(file) == {"ROS_DOMAIN_ID": "42", "CYCLONEDDS_URI": "file:///a;b"}
+
+
 def test_a_socket_of_this_process_is_seen() -> None:
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
         probe.bind(("127.0.0.1", 0))
@@ -157,3 +181,4 @@ def test_hosts_that_differ_are_named() -> None:
     assert (
         mismatches({name: {**host, "rmw": "rmw_cyclonedds_cpp", "domain_id": 0} for name, host in hosts.items()}) == []
     )
+    assert mismatches({name: {**host, "discovery": "host"} for name, host in hosts.items()}) == []
