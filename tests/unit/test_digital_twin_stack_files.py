@@ -11,13 +11,13 @@ import sys
 import threading
 from collections.abc import Callable, Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from types import ModuleType
 from typing import Any
 
 import pytest
 
-from tests.support.project import ROOT
+from tests.support.project import ROOT, load_yaml
 
 PUBLIC = "203.0.113.7"
 FAKE_DOCKER = """#!/bin/sh
@@ -174,3 +174,20 @@ def test_a_record_has_a_limit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     assert sizes.keys() == {"redis.log", "redis.log.1"}
     assert max(sizes.values()) <= 100
     assert logs.last_stamp(tmp_path / "redis.log") == b"2026-01-01T00:00:09.000000000Z"
+
+
+@pytest.mark.parametrize("image", ["cognitive", "ros2"])
+def test_all_that_an_image_is_built_from_goes_to_the_host(image: str) -> None:
+    folder = ROOT / "compose" / image
+    patterns = load_yaml(PurePosixPath("roles/digital_twin_stack/vars/main.yml"))["__digital_twin_stack_patterns"][
+        image
+    ]
+    sent = {path for pattern in patterns for path in folder.glob(pattern)}
+    copied = set()
+    for line in (folder / "Dockerfile").read_text("utf-8").splitlines():
+        if line.startswith("COPY "):
+            for source in line.split()[1:-1]:
+                for path in folder.glob(source):
+                    copied |= {path} if path.is_file() else {file for file in path.rglob("*") if file.is_file()}
+    assert copied
+    assert {path for path in copied if "__pycache__" not in path.parts} <= sent
