@@ -81,7 +81,7 @@ class Bridge:
         for effect in effects:
             self._carry_out(effect)
         self._settle()
-        if nav and self._linked:
+        if self._linked and (nav or not self._settings.expects_robot):
             self._settings.health_file.touch()
         return self._linked
 

@@ -31,7 +31,8 @@ class Settings:
         redis_timeout: the longest one exchange with Redis may take, in seconds.
         wait: how long to wait for a command before looking at the robot again, in milliseconds.
         initial_pose: x, y (metres) and yaw (radians) at which the robot starts; None leaves that to somebody else.
-        health_file: touched as long as commands can be followed.
+        expects_robot: whether there is something wrong when Nav2 takes no goals, or the robot may just be switched off.
+        health_file: touched as long as commands can be followed, or could be once the robot is there.
     """
 
     places_file: Path
@@ -49,6 +50,7 @@ class Settings:
     wait: int = 100
     limits: Limits = field(default_factory=Limits)
     initial_pose: tuple[float, float, float] | None = (0.0, 0.0, 0.0)
+    expects_robot: bool = True
     health_file: Path = Path("/run/robot/healthy")
 
 
@@ -70,6 +72,7 @@ def load(environment: Mapping[str, str]) -> Settings:
             goal=_number(given, "GOAL_TIMEOUT", Limits.goal, 1, 86400),
         ),
         initial_pose=_pose(given),
+        expects_robot=_flag(given, "EXPECTS_ROBOT"),
         health_file=Path(given.get("HEALTH_FILE", "/run/robot/healthy")),
     )
 
@@ -83,6 +86,13 @@ def _number(given: Mapping[str, str], name: str, default: float, least: float, m
     if not least <= number <= most:
         raise ConfigError(f"{name} is {value!r}; allowed: {least:g} to {most:g}")
     return number
+
+
+def _flag(given: Mapping[str, str], name: str) -> bool:
+    value = given.get(name, "true")
+    if value not in ("true", "false"):
+        raise ConfigError(f"{name} is {value!r}; allowed: true, false")
+    return value == "true"
 
 
 def _secret(given: Mapping[str, str], name: str) -> str:

@@ -12,7 +12,7 @@ import time
 
 from .config import ConfigError, load
 
-# The bridge says several times a second that commands can be followed.
+# The bridge says several times a second that commands can be followed, or wait for a robot that is not expected.
 OLDEST = 10.0
 
 

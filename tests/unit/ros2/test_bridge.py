@@ -213,6 +213,17 @@ def test_commands_wait_for_nav2(lab: Lab) -> None:
     assert (lab.folder / "healthy").exists()
 
 
+def test_a_robot_that_may_be_switched_off_is_no_fault(lab: Lab) -> None:
+    robot = Robot(there=False)
+    bridge = lab.bridge(robot, expects_robot=False)
+    lab.give("zone_b", "a")
+    turns(bridge)
+    assert robot.goals == []
+    assert (lab.folder / "healthy").exists()
+    robot.there = True
+    until(bridge, lambda: robot.goals)
+
+
 def test_old_commands_are_not_followed(lab: Lab) -> None:
     robot = Robot()
     lab.write('{"action": "navigate", "target": "zone_b", "id": "a"}', entry="1000-1")
