@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import math
 import shlex
@@ -86,3 +87,21 @@ def test_a_browser_sees_a_sentence_move_the_robot_to_the_loading_dock(stack: Sta
     SCREENSHOT.parent.mkdir(exist_ok=True)
     page.screenshot(SCREENSHOT)
     assert SCREENSHOT.read_bytes().startswith(b"\x89PNG")
+
+
+def test_nvidias_key_is_nowhere_but_in_its_file(lab: Cloud) -> None:
+    key = lab.environment["NGC_API_KEY"]
+    ec2 = lab.client("ec2")
+    assert key in on_host(lab, "cat /opt/digital-twin/secrets/ngc_api_key"), "without the key this test proves nothing"
+    given = [ec2.describe_tags(), ec2.describe_instances()]
+    for host in inventory(lab)["_meta"]["hostvars"].values():
+        given.append(ec2.describe_instance_attribute(InstanceId=host["lab_instance_id"], Attribute="userData"))
+    texts = [base64.b64decode(row["UserData"]["Value"]).decode() for row in given[2:]]
+    assert all("python3" in text for text in texts)
+    places = {
+        "AWS": json.dumps(given, default=str) + "".join(texts),
+        "other containers": on_host(lab, "docker inspect $(docker ps -q)"),
+        "processes": on_host(lab, "ps -eww -o args"),
+        "journal": on_host(lab, "journalctl --no-pager"),
+    }
+    assert [place for place, text in places.items() if key in text] == []
