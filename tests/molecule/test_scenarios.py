@@ -13,7 +13,7 @@ import pytest
 from sandbox.cloud.process import free_port
 from tests.support.project import ROOT, role_names, run
 
-SCENARIO_SECONDS = 1800
+SCENARIO_SECONDS = 2300
 # Long ones of roles that the end-to-end tests and other scenarios apply and verify as well.
 FULL = {"aws_monitoring", "container_toolkit", "docker", "gpu_tuning", "nvidia_driver", "python_environment"}
 
