@@ -86,7 +86,8 @@ def test_a_failure_is_told_by_both(host: Host) -> None:
     try:
         done = host.run("digital-twin start")
         assert done.rc == 1
-        assert re.search(rf"^digital-twin: The services did not come up: .*No such image: .*{image}", done.stderr)
+        # By its short name, where Docker has one.
+        assert re.search(r"^digital-twin: The services did not come up: .*No such image: \S*redis:8\.0", done.stderr)
         assert "redis (no container)" in done.stderr
         assert is_active(host) == "failed"
         # What came up all the same is stopped, although Compose finds no Redis to stop.
@@ -112,7 +113,7 @@ def test_logs_are_those_of_docker(host: Host) -> None:
 def test_url_tells_where_and_how_to_get_there(host: Host) -> None:
     told = host.check_output("digital-twin url")
     assert re.search(r"^commands +http://127\.0\.0\.1:8001/command \(\*\)$", told, re.MULTILINE)
-    assert re.search(r"ssh -L 8001:127\.0\.0\.1:8001 \S+@[0-9.]+$", told, re.MULTILINE)
+    assert re.search(r"ssh -L 8001:127\.0\.0\.1:8001 .*\S+@[0-9.]+$", told, re.MULTILINE)
 
 
 @pytest.mark.parametrize("words", ["", "begin", "start now", "down up"])
