@@ -285,7 +285,7 @@ def canaries(host: Host, tmp_path_factory: pytest.TempPathFactory) -> dict[str, 
             env={**os.environ, "ANSIBLE_CONFIG": str(PROJECT / "ansible.cfg"), "ANSIBLE_PIPELINING": "true"},
             capture_output=True,
             text=True,
-            timeout=300,
+            timeout=900,
             check=False,
         )
         assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-2000:]
