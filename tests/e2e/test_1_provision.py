@@ -14,7 +14,7 @@ import pytest
 import yaml
 
 from tests.support.account import counts, holdings
-from tests.support.lab import Cloud, kill_when
+from tests.support.lab import Cloud, execute, kill_when
 
 BAD_INPUTS: list[dict[str, Any]] = yaml.safe_load((Path(__file__).parent / "bad_inputs.yml").read_text("utf-8"))
 # Moments of provisioning, each as the call that AWS has just been sent: it is carried out, and nobody hears the answer.
@@ -34,6 +34,22 @@ def test_check_mode_in_an_empty_account(cloud: Cloud, empty_account: set[tuple[s
         assert word in planned.output
     assert cloud.mutating_calls() == []
     assert holdings(cloud.client) == empty_account
+
+
+def test_nvidias_key_comes_from_the_parameter_store(cloud: Cloud) -> None:
+    """Of a lab that names it there, and has it nowhere else."""
+    without = {name: value for name, value in cloud.environment.items() if name != "NGC_API_KEY"}
+    words = ["ansible-playbook", "playbooks/preflight.yml", "-vvv"]
+    refused = execute(words, without)
+    assert refused.status == 2
+    assert "digital_twin_stack_ngc_api_key is missing" in " ".join(refused.output.split())
+    store = cloud.client("ssm")
+    store.put_parameter(Name="/robots/ngc", Value="nvapi-of-the-store", Type="SecureString")
+    try:
+        accepted = execute([*words, "--extra-vars", "lab_ngc_api_key_parameter=/robots/ngc"], without).must_succeed()
+    finally:
+        store.delete_parameter(Name="/robots/ngc")
+    assert "nvapi-of-the-store" not in accepted.output
 
 
 def row(case: dict[str, Any]) -> Any:

@@ -13,9 +13,9 @@ import pytest
 from sandbox.cloud.process import free_port
 from tests.support.project import ROOT, role_names, run
 
-SCENARIO_SECONDS = 2300
+SCENARIO_SECONDS = 1800
 # Long ones of roles that the end-to-end tests and other scenarios apply and verify as well.
-FULL = {"aws_monitoring", "container_toolkit", "docker", "gpu_tuning", "nvidia_driver", "python_environment"}
+FULL = {"container_toolkit", "docker", "gpu_tuning", "nvidia_driver", "python_environment"}
 
 
 @pytest.fixture(scope="session", autouse=True)

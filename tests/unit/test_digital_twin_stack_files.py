@@ -179,9 +179,9 @@ def test_a_record_has_a_limit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
 @pytest.mark.parametrize("image", ["cognitive", "ros2"])
 def test_all_that_an_image_is_built_from_goes_to_the_host(image: str) -> None:
     folder = ROOT / "compose" / image
-    patterns = load_yaml(PurePosixPath("roles/digital_twin_stack/vars/main.yml"))["__digital_twin_stack_patterns"][
-        image
-    ]
+    patterns = load_yaml(PurePosixPath("roles/digital_twin_stack/vars/main/images.yml"))[
+        "__digital_twin_stack_patterns"
+    ][image]
     sent = {path for pattern in patterns for path in folder.glob(pattern)}
     copied = set()
     for line in (folder / "Dockerfile").read_text("utf-8").splitlines():
