@@ -103,6 +103,10 @@ bench: tools ## Measure GPU metrics beside the guide's script, and time the lab'
 	python bench/gpu_metrics.py
 	python bench/phases.py
 
+.PHONY: bench-gpu
+bench-gpu: setup ## Show what is published of a real GPU beside what nvidia-smi says of it; changes nothing
+	python bench/gpu_figures.py $(LOAD)
+
 .PHONY: bench-dds
 bench-dds: tools ## Count the large samples that arrive, with and without role ros2_networking
 	python bench/dds.py

@@ -25,6 +25,7 @@ from ansible_collections.digital_twin.robotics_lab.plugins.module_utils._nvml im
     NvmlUnavailable,
     Session,
     nvml_session,
+    read_memory_info,
     read_throttle_reasons,
 )
 
@@ -124,18 +125,23 @@ class GpuReader:
         return self._session.ask(function, self._handle, *arguments)
 
     def utilization(self) -> dict[str, float | None]:
-        """Return the share of time in which kernels ran, and in which memory was read or written, in percent.
+        """Return the share of time in which kernels ran, in percent."""
+        return {"GPUUtilization": self._busy(GPU_UTILIZATION_SAMPLES, "gpu")}
 
-        The mean of what the driver's buffer gained since the last reading; without a buffer, or anything new in it, the
-        driver's latest rate.
+    def memory_utilization(self) -> dict[str, float | None]:
+        """Return the share of time in which memory was read or written, in percent."""
+        return {"GPUMemoryUtilization": self._busy(MEMORY_UTILIZATION_SAMPLES, "memory")}
+
+    def _busy(self, kind: int, rate: str) -> float | None:
+        """Return the mean of what the driver's buffer of this kind gained since the last reading, in percent.
+
+        Without a buffer, or anything new in it, the driver's latest rate.
         """
-        kernels = self._mean_since(GPU_UTILIZATION_SAMPLES)
-        memory = self._mean_since(MEMORY_UTILIZATION_SAMPLES)
-        rates = self.ask("nvmlDeviceGetUtilizationRates") if kernels is None or memory is None else None
-        return {
-            "GPUUtilization": kernels if rates is None or kernels is not None else float(rates.gpu),
-            "GPUMemoryUtilization": memory if rates is None or memory is not None else float(rates.memory),
-        }
+        mean = self._mean_since(kind)
+        if mean is not None:
+            return mean
+        rates = self.ask("nvmlDeviceGetUtilizationRates")
+        return None if rates is None else float(getattr(rates, rate))
 
     def _mean_since(self, kind: int) -> float | None:
         """Return the mean of a buffer's samples since the last reading; None for the first, or without any."""
@@ -157,13 +163,16 @@ class GpuReader:
         return round(float(sum(getattr(entry.sampleValue, member) for entry in samples) / len(samples)), 2)
 
     def memory(self) -> dict[str, float | None]:
-        """Return the frame buffer in use, in megabytes of 10^6 bytes and in percent of what there is."""
-        memory = self.ask("nvmlDeviceGetMemoryInfo")
+        """Return the frame buffer in use, in megabytes of 10^6 bytes, and the share that is not free, in percent.
+
+        The share includes what the driver keeps for itself, so that a full GPU has 100.
+        """
+        memory = read_memory_info(self._session, self._handle)
         if memory is None or memory.total == 0:
             return {}
         return {
             "GPUMemoryUsed": memory.used / 1e6,
-            "GPUMemoryUsedPercent": round(100 * memory.used / memory.total, 2),
+            "GPUMemoryUsedPercent": round(100 * (memory.total - memory.free) / memory.total, 2),
         }
 
     def power(self) -> dict[str, float | None]:
@@ -214,7 +223,8 @@ class GpuReader:
 
 # What one call to NVML answers together.
 GROUPS: Mapping[tuple[str, ...], Callable[[GpuReader], dict[str, float | None]]] = {
-    ("GPUUtilization", "GPUMemoryUtilization"): GpuReader.utilization,
+    ("GPUUtilization",): GpuReader.utilization,
+    ("GPUMemoryUtilization",): GpuReader.memory_utilization,
     ("GPUMemoryUsed", "GPUMemoryUsedPercent"): GpuReader.memory,
     ("GPUPowerDraw",): GpuReader.power,
     ("GPUTemperature",): GpuReader.temperature,

@@ -33,6 +33,8 @@ DEPRECATED = 26
 ABSENT = frozenset({NOT_SUPPORTED, FUNCTION_NOT_FOUND, DEPRECATED})
 
 GRAPHICS, SM, MEMORY = 0, 1, 2
+# nvmlMemory_v2: the second version of the structure, of 40 bytes.
+MEMORY_INFO_2 = 0x02000028
 
 COMPUTE_MODES = {0: "default", 2: "prohibited", 3: "exclusive_process"}
 VIRTUALIZATION_MODES = {0: "none", 1: "passthrough", 2: "vgpu", 3: "host_vgpu", 4: "host_vsga"}
@@ -242,12 +244,21 @@ def read_identity(session: Session, handle: Any) -> dict[str, Any]:
 
 def read_memory(session: Session, handle: Any) -> dict[str, Any]:
     """Return the frame buffer's size and use in MiB, and the GPU's temperature in degrees Celsius."""
-    memory = session.ask("nvmlDeviceGetMemoryInfo", handle)
+    memory = read_memory_info(session, handle)
     amounts = {name: None if memory is None else getattr(memory, name) // 2**20 for name in ("total", "used", "free")}
     return {
         **{f"memory_{name}_mib": amount for name, amount in amounts.items()},
         "temperature_celsius": session.ask("nvmlDeviceGetTemperature", handle, 0),
     }
+
+
+def read_memory_info(session: Session, handle: Any) -> Any:
+    """Return the frame buffer's ``total``, ``used`` and ``free`` bytes as nvidia-smi has them.
+
+    What the driver keeps for itself is neither used nor free. Drivers before 510 cannot tell it from what is used.
+    """
+    memory = session.ask("nvmlDeviceGetMemoryInfo", handle, MEMORY_INFO_2)
+    return session.ask("nvmlDeviceGetMemoryInfo", handle) if memory is None else memory
 
 
 def read_power(session: Session, handle: Any) -> dict[str, Any]:

@@ -138,9 +138,9 @@ gpus:
       type: int
       sample: 23028
     memory_used_mib:
-      description: Frame buffer in use in MiB, with what the driver keeps for itself.
+      description: Frame buffer in use in MiB, without what the driver keeps for itself; with it for drivers before 510.
       type: int
-      sample: 512
+      sample: 0
     memory_free_mib:
       description: Frame buffer that is free in MiB.
       type: int

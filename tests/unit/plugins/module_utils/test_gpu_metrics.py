@@ -57,7 +57,7 @@ def test_all_that_a_gpu_has_is_read(host: Host) -> None:
     assert sample["gpus"]["0"] == {
         "GPUUtilization": 42,
         "GPUMemoryUtilization": 18,
-        "GPUMemoryUsed": pytest.approx(6000 + reserved),
+        "GPUMemoryUsed": 6000,
         "GPUMemoryUsedPercent": pytest.approx(100 * (6000 + reserved) / (23028 * 2**20 / 10**6), abs=0.01),
         "GPUPowerDraw": 132.5,
         "GPUTemperature": 47,
@@ -69,6 +69,13 @@ def test_all_that_a_gpu_has_is_read(host: Host) -> None:
         "GPUECCErrorsUncorrected": 1,
         "GPURemappedRows": 0,
     }
+
+
+def test_an_old_driver_counts_what_it_reserves_as_used(host: Host) -> None:
+    host.set_up({"gpus": ["A10G"], "faults": ["nvmlDeviceGetMemoryInfo_v2 13"]})
+    host.gpus.busy(0, memory_used=6000 * 10**6)
+    (sample,) = sampled(host, metrics=["GPUMemoryUsed"])
+    assert sample["gpus"]["0"] == {"GPUMemoryUsed": pytest.approx(6000 + 513 * 2**20 / 10**6)}
 
 
 def test_only_what_is_wanted_is_read(host: Host) -> None:
