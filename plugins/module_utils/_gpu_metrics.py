@@ -82,12 +82,14 @@ class Sample:
         healthy: whether NVML worked and every GPU answered.
         gpus: what each GPU read, by its NVML index as text.
         problems: why it is not healthy, one sentence each.
+        reason: why NVML cannot be used, in one word of ``NvmlUnavailable``; empty where it can.
     """
 
     time: float
     healthy: bool
     gpus: dict[str, Readings] = field(default_factory=dict)
     problems: tuple[str, ...] = ()
+    reason: str = ""
 
 
 class GpuReader:
@@ -259,7 +261,8 @@ class Sampler:
             self._count = max(self._count, session.call("nvmlDeviceGetCount"))
         except (NvmlUnavailable, NvmlError) as error:
             self.close()
-            return Sample(now, healthy=False, problems=(f"NVML cannot be used: {error}",))
+            reason = error.reason if isinstance(error, NvmlUnavailable) else "other"
+            return Sample(now, healthy=False, problems=(f"NVML cannot be used: {error}",), reason=reason)
         gpus, problems = {}, []
         for index in range(self._count):
             try:

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import re
 
+from ansible_collections.digital_twin.robotics_lab.plugins.module_utils._aws_names import REGION
 from ansible_collections.digital_twin.robotics_lab.plugins.module_utils._key_inputs import (
     check_key,
     private_key_is_missing,
@@ -38,7 +39,6 @@ from ansible_collections.digital_twin.robotics_lab.plugins.module_utils._tag_inp
 
 NAME_FORM = re.compile(r"[a-z](?:[a-z0-9-]*[a-z0-9])?")
 NAME_LENGTHS = (3, 32)
-REGION_FORM = re.compile(r"[a-z]{2}(?:-[a-z]+)+-[0-9]+")
 ZONE_SUFFIX_FORM = re.compile(r"(?:-[a-z]+-[0-9]+)?[a-z]")
 INSTANCE_TYPE_FORM = re.compile(r"[a-z][a-z0-9-]*\.[a-z0-9-]+")
 IMAGE_ID_FORM = re.compile(r"ami-(?:[0-9a-f]{17}|[0-9a-f]{8})")
@@ -83,9 +83,9 @@ def check_region(inputs: Inputs) -> list[Problem]:
         return [inputs.problem("region", "names no region", allowed, f"set {inputs.variable('region')}")]
     if not isinstance(region, str):
         return [inputs.problem("region", "is not text", allowed, "name one region")]
-    if REGION_FORM.fullmatch(region):
+    if REGION.fullmatch(region):
         return []
-    if REGION_FORM.fullmatch(region[:-1]):
+    if REGION.fullmatch(region[:-1]):
         remedy = f'use "{region[:-1]}", and name the zone in {inputs.variable("availability_zone")} if it matters'
         return [inputs.problem("region", "is an availability zone", allowed, remedy)]
     return [inputs.problem("region", "does not look like a region", allowed, "correct the name")]

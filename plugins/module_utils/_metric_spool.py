@@ -6,9 +6,9 @@
 
 A segment is a file to which each sample is appended as soon as it is taken, so that a process that is killed loses
 none that it had finished. A line is a checksum and a JSON document; one that was cut short, or that a disk has spoilt,
-is left out and counted. The folder has a bound: the oldest segments make room, and are counted. Where the disk does not
-take a segment, it is kept in memory for an hour's worth of them, and offered to the disk again. One that the disk does
-not give back now is kept until it does.
+is left out and counted. The folder has a bound: the oldest segments make room, and are counted. A segment that the disk
+does not take is kept in memory, which has a bound of its own, and offered to the disk again. One that the disk does not
+give back now is kept until it does.
 
 What the kernel had not yet written when the power failed is lost: nothing here waits for the disk.
 
@@ -23,7 +23,7 @@ import json
 import os
 import threading
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO
@@ -31,8 +31,11 @@ from typing import IO
 from ansible_collections.digital_twin.robotics_lab.plugins.module_utils._gpu_metrics import Sample
 
 SUFFIX = ".samples"
-# Of segments that the disk did not take.
-MAX_IN_MEMORY = 60
+# Bytes of lines: those that the disk did not take, the segment that is being written among them. About five days of one
+# GPU's default set, and in Python's hands a quarter more: the unit may have 128 MiB in all.
+MAX_IN_MEMORY = 16 * 2**20
+# Of one segment, which is kept in memory as long as it is written, in case that the disk does not take all of it.
+MAX_SEGMENT = 2**20
 
 
 @dataclass(slots=True)
@@ -73,10 +76,11 @@ class Counts:
 
 @dataclass
 class Writing:
-    """The segment to which samples are appended now."""
+    """The segment to which samples are appended now, and the bytes of its lines."""
 
     segment: Segment
     lines: list[bytes] = field(default_factory=list)
+    size: int = 0
     stream: IO[bytes] | None = None
 
 
@@ -113,16 +117,19 @@ class Spool:
         return self._folder / f"{segment.number:010d}@{segment.instance_id}{SUFFIX}"
 
     def append(self, sample: Sample, instance_id: str) -> None:
-        """Add a sample to the open segment; one is opened when there is none, or it is another instance's."""
+        """Add a sample to the open segment; one is opened when there is none, or it is full or another instance's."""
         line = encode(sample)
         with self._lock:
-            if self._writing is not None and self._writing.segment.instance_id != instance_id:
+            if self._writing is not None and (
+                self._writing.segment.instance_id != instance_id or self._writing.size + len(line) > MAX_SEGMENT
+            ):
                 self._close()
             if self._writing is None:
                 self._writing = Writing(Segment(self._next, instance_id))
                 self._next += 1
             writing = self._writing
             writing.lines.append(line)
+            writing.size += len(line)
             if writing.segment.lines is None:
                 self._write(writing, line)
 
@@ -174,15 +181,23 @@ class Spool:
         self.trouble = ""
 
     def _make_room(self) -> None:
-        """Let the oldest go until the rest is within the bounds of disk and memory."""
-        in_memory = sorted(number for number, segment in self._closed.items() if segment.lines is not None)
-        for number in in_memory[:-MAX_IN_MEMORY]:
-            self._crowd_out(number)
-        excess = sum(segment.size for segment in self._closed.values()) - self._max_bytes
-        for number in sorted(self._closed):
+        """Let the oldest go until the rest is within the bounds of memory and disk."""
+        in_memory = {
+            number: sum(map(len, segment.lines))
+            for number, segment in self._closed.items()
+            if segment.lines is not None
+        }
+        # The rest is for the segment that is written next.
+        self._crowd_out_beyond(MAX_IN_MEMORY - MAX_SEGMENT, in_memory)
+        self._crowd_out_beyond(self._max_bytes, {number: segment.size for number, segment in self._closed.items()})
+
+    def _crowd_out_beyond(self, bound: int, sizes: Mapping[int, int]) -> None:
+        """Let the oldest of some segments go until the rest has no more bytes than a bound."""
+        excess = sum(sizes.values()) - bound
+        for number in sorted(sizes):
             if excess <= 0:
                 return
-            excess -= self._closed[number].size
+            excess -= sizes[number]
             self._crowd_out(number)
 
     def _crowd_out(self, number: int) -> None:

@@ -13,22 +13,25 @@ import re
 from dataclasses import dataclass
 from typing import Any
 
+from ansible_collections.digital_twin.robotics_lab.plugins.module_utils._aws_names import (
+    DIMENSION_NAME,
+    DIMENSION_VALUE,
+    MOST_DIMENSIONS,
+    NAMESPACE,
+    OWN_DIMENSIONS,
+    REGION,
+    partition_of,
+)
 from ansible_collections.digital_twin.robotics_lab.plugins.module_utils._lab_problem import Problem, listed, shown
 
 LAB_NAME = re.compile(r"(?=.{3,32}$)[a-z][a-z0-9-]+[a-z0-9]")
-REGION = re.compile(r"[a-z]{2}(-[a-z]+)+-[0-9]+")
-NAMESPACE = re.compile(r"(?!AWS/)[A-Za-z0-9._/#-][A-Za-z0-9._/#:-]{0,254}")
-DIMENSION = re.compile(r"(?!:)[\x20-\x7e]{1,255}")
 HOST_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 INSTANCE_ID = re.compile(r"i-[0-9a-f]{8,17}")
 TOPIC = re.compile(r"arn:(aws[a-z-]*):sns:([a-z0-9-]+):[0-9]{12}:[A-Za-z0-9_.-]{1,256}")
 LOG_GROUP = re.compile(r"[A-Za-z0-9_/.#-]{1,512}")
 
-# The publisher's own, and a lab's own: nobody may give them another meaning.
-OWN_DIMENSIONS = ("InstanceId", "GpuIndex")
+# A lab's own: nobody may give them another meaning.
 OWN_TAGS = ("digital_twin_lab", "managed_by")
-# 30 a metric, of which two are the publisher's own.
-MOST_DIMENSIONS = 28
 # An alarm has five actions, and one of them may be to stop or to recover the instance.
 MOST_TOPICS = 4
 MOST_GPUS = 16
@@ -98,10 +101,7 @@ class Lab:
     @property
     def partition(self) -> str:
         """The partition that the region belongs to, as ARNs name it."""
-        for prefix, partition in (("cn-", "aws-cn"), ("us-gov-", "aws-us-gov")):
-            if self.region.startswith(prefix):
-                return partition
-        return "aws"
+        return partition_of(self.region)
 
     @property
     def log_prefix(self) -> str:
@@ -159,8 +159,11 @@ def _check_names(lab: Lab) -> list[Problem]:
         if name in OWN_DIMENSIONS:
             allowed = f"any name but {listed(list(OWN_DIMENSIONS))}"
             problems.append(_problem("dimensions", name, "is a dimension of the publisher's own", allowed, "rename it"))
-        elif not DIMENSION.fullmatch(name) or not DIMENSION.fullmatch(str(value)):
-            allowed = "names and values of 1 to 255 ASCII characters, not beginning with a colon"
+        elif not DIMENSION_NAME.fullmatch(name) or not DIMENSION_VALUE.fullmatch(str(value)):
+            allowed = (
+                "names of 1 to 255 and values of 1 to 1024 printable ASCII characters, not of blanks alone; "
+                "no name begins with a colon"
+            )
             problems.append(_problem("dimensions", {name: value}, "is not a dimension", allowed, "correct it"))
     if len(lab.dimensions) > MOST_DIMENSIONS:
         reason = "are too many dimensions"

@@ -17,9 +17,14 @@ description:
   - For hosts on which no service shall run, for a cron job, or to look at what the role
     P(digital_twin.robotics_lab.gpu_metrics#role) would publish. The same code does both.
   - What a GPU or its driver does not have is left out. It is never published as 0.
+  - Where the driver does not work C(Heartbeat) is published as 0. Without the Python package C(nvidia-ml-py), and for a
+    user who may not open the driver's devices, nothing can be told of the GPUs, which may be well. The module fails
+    then, in check mode too, and publishes nothing.
 options:
   namespace:
-    description: The namespace of the metrics, of 1 to 255 letters, digits and C(._/#-). C(AWS/) is CloudWatch's own.
+    description:
+      - The namespace of the metrics, of 1 to 255 letters, digits and C(._-/#:).
+      - It does not begin with a colon, nor with C(AWS/), which is CloudWatch's own.
     type: str
     default: DigitalTwin
   instance_id:
@@ -28,7 +33,9 @@ options:
       - Left out, the metadata service of EC2 is asked.
     type: str
   dimensions:
-    description: More dimensions for every metric, names and values, but not C(InstanceId) and C(GpuIndex).
+    description:
+      - More dimensions for every metric, names of 1 to 255 and values of 1 to 1024 printable ASCII characters, but not
+        C(InstanceId) and C(GpuIndex). No name begins with a colon.
     type: dict
     default: {}
   metrics:
@@ -151,7 +158,6 @@ metrics:
 """
 
 import contextlib
-import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -160,6 +166,13 @@ with contextlib.suppress(ImportError):
     from botocore.exceptions import BotoCoreError, ClientError
 
 from ansible_collections.amazon.aws.plugins.module_utils.modules import AnsibleAWSModule
+from ansible_collections.digital_twin.robotics_lab.plugins.module_utils._aws_names import (
+    DIMENSION_NAME,
+    DIMENSION_VALUE,
+    MOST_DIMENSIONS,
+    NAMESPACE,
+    OWN_DIMENSIONS,
+)
 from ansible_collections.digital_twin.robotics_lab.plugins.module_utils._cloudwatch import (
     CloudWatch,
     Datum,
@@ -187,16 +200,14 @@ SPEC: dict[str, dict[str, Any]] = {
     "high_resolution": {"type": "bool", "default": False},
 }
 
-# Those that every metric of a GPU has.
-OWN_DIMENSIONS = ("InstanceId", "GpuIndex")
-# CloudWatch takes 30.
-MOST_DIMENSIONS = 30 - len(OWN_DIMENSIONS)
+# Why NVML cannot be used where that says nothing of the GPUs: a heartbeat of 0 might be a lie.
+OF_THE_CALLER = ("binding_missing", "no_permission")
 
 
 def find_problem(namespace: str, dimensions: Mapping[str, str]) -> Problem | None:
     """Return why CloudWatch would not take a namespace or dimensions; None when it does."""
-    if not re.fullmatch(r"[A-Za-z0-9._/#-]{1,255}", namespace) or namespace.startswith("AWS/"):
-        allowed = "1 to 255 letters, digits and ._/#-, not beginning with AWS/, which is CloudWatch's own"
+    if not NAMESPACE.fullmatch(namespace):
+        allowed = "1 to 255 letters, digits and ._-/#:, not beginning with a colon or AWS/, which is CloudWatch's own"
         return Problem("namespace", shown(namespace), "is none", allowed, "choose one such as DigitalTwin")
     if len(dimensions) > MOST_DIMENSIONS:
         return Problem("dimensions", "", f"{len(dimensions)} are too many", f"{MOST_DIMENSIONS}", "leave some out")
@@ -206,9 +217,10 @@ def find_problem(namespace: str, dimensions: Mapping[str, str]) -> Problem | Non
             return Problem(
                 "dimensions", shown(name), "is the module's own", allowed, "leave it out, or set instance_id"
             )
-        if not re.fullmatch(r"[!-9;-~][ -~]{0,254}", name) or not re.fullmatch(r"[!-~][ -~]{0,1023}", value):
+        if not DIMENSION_NAME.fullmatch(name) or not DIMENSION_VALUE.fullmatch(value):
             allowed = (
-                "names of 1 to 255 and values of 1 to 1024 printable ASCII characters; no name begins with a colon"
+                "names of 1 to 255 and values of 1 to 1024 printable ASCII characters, not of blanks alone; "
+                "no name begins with a colon"
             )
             return Problem("dimensions", shown({name: value}), "is none", allowed, "write it so")
     return None
@@ -267,6 +279,8 @@ def main() -> None:
     except IdentityUnknownError as error:
         module.fail_json(msg=f"instance_id: not set, and {error}; do: set it, to any name outside AWS")
     sample = take_sample(params["metrics"])
+    if sample.reason in OF_THE_CALLER:
+        module.fail_json(msg=f"The sample was not taken: {sample.problems[0]}")
     dimensions = {"InstanceId": instance_id, **more_dimensions}
     datums = datums_of([sample], params["metrics"], dimensions, high_resolution=params["high_resolution"])
     result = {

@@ -69,7 +69,7 @@ def test_several_gpus_are_idle_together_or_not_at_all() -> None:
 
 @pytest.mark.parametrize(
     ("region", "partition"),
-    [("us-east-1", "aws"), ("cn-north-1", "aws-cn"), ("us-gov-west-1", "aws-us-gov")],
+    [("us-east-1", "aws"), ("cn-north-1", "aws-cn"), ("us-gov-west-1", "aws-us-gov"), ("eusc-de-east-1", "aws-eusc")],
 )
 def test_actions_are_of_the_regions_partition(region: str, partition: str) -> None:
     topic = f"arn:{partition}:sns:{region}:123456789012:operators"

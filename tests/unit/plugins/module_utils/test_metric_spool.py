@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 from ansible_collections.digital_twin.robotics_lab.plugins.module_utils._gpu_metrics import Sample
-from ansible_collections.digital_twin.robotics_lab.plugins.module_utils._metric_spool import Counts, Spool
+from ansible_collections.digital_twin.robotics_lab.plugins.module_utils._metric_spool import Counts, Spool, encode
 
 LARGE = 10**9
 
@@ -25,6 +25,17 @@ def fill(spool: Spool, *segments: list[int], instance_id: str = "i-1") -> None:
         for number in numbers:
             spool.append(sample(number), instance_id)
         spool.close()
+
+
+def large(number: int) -> Sample:
+    """Return a sample whose line has about a tenth of what a segment may take."""
+    return Sample(1_796_000_000.25 + number, True, {"0": {f"Reading{index:04}": index for index in range(5200)}})
+
+
+def in_memory(spool: Spool) -> int:
+    """Return the bytes of all lines that a spool keeps from the disk's part."""
+    writing = [spool._writing.size] if spool._writing else []
+    return sum([*writing, *(len(line) for segment in spool.waiting() for line in segment.lines or [])])
 
 
 def held(spool: Spool) -> list[list[Sample]]:
@@ -107,14 +118,35 @@ def test_what_the_disk_does_not_take_is_written_as_soon_as_it_does(tmp_path: Pat
     assert held(Spool(folder, LARGE)) == [[sample(1)], [sample(2), sample(3)], [sample(4)]]
 
 
-def test_memory_has_a_bound_as_well(tmp_path: Path) -> None:
+@pytest.mark.parametrize("samples", [1, 7, 1000], ids=["sent each", "sent by sevens", "never sent"])
+def test_memory_has_a_bound_as_well(tmp_path: Path, samples: int) -> None:
+    """Of bytes: segments are small or large, as the interval and the GPUs are few or many."""
     folder = tmp_path / "spool"
     folder.write_text("in the way")
     spool = Spool(folder, LARGE)
-    fill(spool, *([number] for number in range(65)))
-    assert len(held(spool)) == 60
-    assert held(spool)[0] == [sample(5)]
-    assert spool.counts.crowded == 5
+    rows = [large(number) for number in range(230)]
+    assert sum(map(len, map(encode, rows))) > 20 * 2**20
+    for number, row in enumerate(rows, start=1):
+        spool.append(row, "i-1")
+        if number % samples == 0:
+            spool.close()
+        assert in_memory(spool) <= 16 * 2**20
+    spool.close()
+    # What one segment may take is left free for the next.
+    assert 14 * 2**20 < in_memory(spool) <= 15 * 2**20
+    kept = [row for segment in held(spool) for row in segment]
+    assert kept == rows[-len(kept) :]
+    assert spool.counts == Counts(crowded=len(rows) - len(kept))
+
+
+def test_a_segment_that_the_disk_takes_has_a_bound_as_well(tmp_path: Path) -> None:
+    """Its lines are in memory while it is written."""
+    spool = Spool(tmp_path, LARGE)
+    for number in range(12):
+        spool.append(large(number), "i-1")
+    spool.close()
+    assert [len(segment) for segment in held(spool)] == [10, 2]
+    assert spool.counts == Counts()
 
 
 def test_a_segment_that_the_disk_does_not_give_back_is_kept_until_it_does(tmp_path: Path) -> None:

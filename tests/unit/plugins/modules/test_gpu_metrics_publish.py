@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator
 from typing import Any
 
@@ -69,6 +70,60 @@ def test_a_host_whose_driver_is_gone_publishes_that(host: Host, server: CloudWat
     ]
 
 
+@pytest.mark.parametrize(
+    ("case", "text"),
+    [
+        ({"faults": ["nvmlInit 9"]}, "modprobe nvidia or reboot"),
+        ({"faults": ["nvmlInit 18"]}, "of another version: reboot"),
+        ({"faults": ["nvmlInit 999"]}, "see dmesg"),
+        ({"faults": ["nvmlDeviceGetCount 999"]}, "nvmlDeviceGetCount, NVML error 999"),
+    ],
+)
+def test_a_driver_that_does_not_work_is_published(
+    host: Host, server: CloudWatch, case: dict[str, Any], text: str
+) -> None:
+    host.set_up({"gpus": ["A10G"], **case})
+    result = publish(host, server)
+    assert result["changed"] is True
+    assert text in result["problems"][0]
+    assert [(datum.metric, datum.value) for datum in server.datums()] == [("Heartbeat", 0.0)]
+
+
+def test_without_the_driver_it_does_not_matter_that_the_binding_is_missing(
+    host: Host, server: CloudWatch, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "pynvml", None)
+    host.set_up({"gpus": ["A10G"], "driver": "none"})
+    assert publish(host, server)["changed"] is True
+    assert [(datum.metric, datum.value) for datum in server.datums()] == [("Heartbeat", 0.0)]
+
+
+@pytest.mark.parametrize("check", [False, True])
+def test_without_the_binding_healthy_gpus_are_not_published_as_dead(
+    host: Host, server: CloudWatch, monkeypatch: pytest.MonkeyPatch, *, check: bool
+) -> None:
+    monkeypatch.setitem(sys.modules, "pynvml", None)
+    host.set_up({"gpus": ["A10G"]})
+    result = publish(host, server, check=check)
+    assert result["failed"] is True
+    assert result["msg"].startswith(
+        "The sample was not taken: NVML cannot be used: the Python package nvidia-ml-py is not installed for "
+        f"{sys.executable}: install it there, or "
+    )
+    assert server.calls() == []
+
+
+@pytest.mark.parametrize("check", [False, True])
+def test_gpus_that_this_user_may_not_open_are_not_published_as_dead(
+    host: Host, server: CloudWatch, *, check: bool
+) -> None:
+    host.set_up({"gpus": ["A10G"], "faults": ["nvmlInit 4"]})
+    result = publish(host, server, check=check)
+    assert result["failed"] is True
+    assert result["msg"].endswith("(NVML error 4): this user may not open /dev/nvidiactl: use become")
+    assert server.calls() == []
+
+
 def test_a_refusal_is_told(host: Host, server: CloudWatch) -> None:
     host.set_up({"gpus": ["A10G"]})
     server.fault("denied")
@@ -97,7 +152,7 @@ def test_a_metric_that_nobody_knows_is_refused(host: Host, server: CloudWatch) -
 @pytest.mark.parametrize(
     ("options", "said"),
     [
-        ({"namespace": "AWS/EC2"}, 'namespace: "AWS/EC2" is none; allowed: 1 to 255 letters, digits and ._/#-, not'),
+        ({"namespace": "AWS/EC2"}, 'namespace: "AWS/EC2" is none; allowed: 1 to 255 letters, digits and ._-/#:, not'),
         ({"namespace": "Büro"}, 'namespace: "Büro" is none; allowed: '),
         (
             {"dimensions": {"InstanceId": "i-2"}},

@@ -1,0 +1,44 @@
+# Copyright (c) the digital_twin.robotics_lab maintainers
+# GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""What AWS takes for the name of a region, of a namespace of metrics, and of a dimension and its value.
+
+The patterns are for the whole of a text. The roles gpu_metrics and aws_infrastructure refuse by the same ones, written
+in YAML; a unit test compares them.
+
+This is a private module of the collection: it may change in any release.
+"""
+
+from __future__ import annotations
+
+import re
+
+# Whether there is such a region is AWS's to say.
+REGION = re.compile(r"[a-z]{2,4}(-[a-z]+)+-[0-9]+")
+# What begins with AWS/ is CloudWatch's own.
+NAMESPACE = re.compile(r"(?!:|AWS/)[A-Za-z0-9._/#:-]{1,255}")
+# Of what can be printed in ASCII, and not of blanks alone.
+DIMENSION_NAME = re.compile(r"(?!:)(?= *[!-~])[ -~]{1,255}")
+DIMENSION_VALUE = re.compile(r"(?= *[!-~])[ -~]{1,1024}")
+
+# Those that every metric of a GPU has: nobody may give them another meaning.
+OWN_DIMENSIONS = ("InstanceId", "GpuIndex")
+# CloudWatch takes 30.
+MOST_DIMENSIONS = 30 - len(OWN_DIMENSIONS)
+
+# What the names of regions begin with that are not in the partition aws.
+PARTITIONS = {
+    "cn-": "aws-cn",
+    "eu-isoe-": "aws-iso-e",
+    "eusc-": "aws-eusc",
+    "us-gov-": "aws-us-gov",
+    "us-iso-": "aws-iso",
+    "us-isob-": "aws-iso-b",
+    "us-isof-": "aws-iso-f",
+}
+
+
+def partition_of(region: str) -> str:
+    """Return the partition that a region belongs to, as ARNs name it."""
+    return next((partition for prefix, partition in PARTITIONS.items() if region.startswith(prefix)), "aws")

@@ -1,0 +1,56 @@
+# Copyright (c) the digital_twin.robotics_lab maintainers
+# GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What playbooks/verify.yml asks CloudWatch for, so that no host passes without having been looked at."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from tests.support.project import ROOT, load_yaml, run
+
+HOSTS: dict[str, dict[str, Any]] = {
+    "defaults": {"nvidia_driver_gpu_count": 2},
+    "heartbeat": {"gpu_metrics_metrics": ["GPUTemperature", "Heartbeat"]},
+    "utilization": {"gpu_metrics_metrics": ["GPUTemperature", "GPUUtilization"]},
+    "neither": {"gpu_metrics_metrics": ["GPUPowerDraw", "GPUTemperature"], "nvidia_driver_gpu_count": 2},
+    "declared": {
+        "gpu_metrics_metrics": ["Heartbeat"],
+        "gpu_metrics_namespace": "Lab",
+        "gpu_metrics_dimensions": {"Room": "1.07"},
+        "gpu_metrics_instance_id": "workstation-7",
+    },
+}
+
+
+def test_something_is_asked_for_whatever_is_published(tmp_path: Path) -> None:
+    of_host = {"InstanceId": "i-1"}
+    first, second = ({**of_host, "GpuIndex": index} for index in "01")
+    assert asked(tmp_path) == {
+        "defaults": [
+            ["DigitalTwin", "Heartbeat", of_host],
+            ["DigitalTwin", "GPUUtilization", first],
+            ["DigitalTwin", "GPUUtilization", second],
+        ],
+        "heartbeat": [["DigitalTwin", "Heartbeat", of_host]],
+        "utilization": [["DigitalTwin", "GPUUtilization", first]],
+        "neither": [["DigitalTwin", "GPUPowerDraw", first], ["DigitalTwin", "GPUPowerDraw", second]],
+        "declared": [["Lab", "Heartbeat", {"InstanceId": "workstation-7", "Room": "1.07"}]],
+    }
+
+
+def asked(folder: Path) -> dict[str, list[list[Any]]]:
+    """Return namespace, name and dimensions of each metric that each host is asked for."""
+    (block,) = load_yaml(ROOT / "playbooks/tasks/published.yml")
+    common = {"lab_instance_id": "i-1", "nvidia_driver_gpu_count": 1}
+    hosts = {name: {**common, **given} for name, given in HOSTS.items()}
+    inventory = folder / "inventory.json"
+    inventory.write_text(json.dumps({"all": {"hosts": hosts}}))
+    command = ["ansible", "all", "--one-line", "--inventory", str(inventory), "--extra-vars", json.dumps(block["vars"])]
+    told = run([*command, "--module-name", "ansible.builtin.debug", "--args", "msg={{ published_metrics }}"])
+    answers = {line.split(" ", 1)[0]: json.loads(line.partition("=>")[2])["msg"] for line in told.splitlines()}
+    return {
+        host: [[row["namespace"], row["name"], row["dimensions"]] for row in rows] for host, rows in answers.items()
+    }
