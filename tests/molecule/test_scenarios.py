@@ -15,7 +15,15 @@ from tests.support.project import ROOT, role_names, run
 
 SCENARIO_SECONDS = 1800
 # Long ones of roles that the end-to-end tests and other scenarios apply and verify as well.
-FULL = {"container_toolkit", "docker", "gpu_tuning", "nvidia_driver", "python_environment"}
+FULL = {
+    "container_toolkit",
+    "digital_twin_stack",
+    "docker",
+    "gpu_tuning",
+    "nvidia_driver",
+    "python_environment",
+    "ros2_networking",
+}
 
 
 @pytest.fixture(scope="session", autouse=True)
