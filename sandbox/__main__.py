@@ -76,6 +76,7 @@ def run(arguments: argparse.Namespace) -> None:
             engine.install_command("ip", ["iproute2"])
             engine.install_command("iptables", ["iptables"])
             engine.install_command("ddsperf", ["cyclonedds-tools"])
+            engine.install_command("fast-discovery-server", ["fastdds-tools"])
             engine.install_command("chromium", ["chromium"])
         case "serve":
             process.serve(sandbox, arguments.port)

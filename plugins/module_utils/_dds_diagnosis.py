@@ -24,7 +24,7 @@ from ansible_collections.digital_twin.robotics_lab.plugins.module_utils._dds_req
 )
 
 FIRST_DDS_PORT = ports.BASE
-PREVIOUS = "since this host started"
+MEANWHILE = "while this host was looked at"
 
 
 @dataclass(frozen=True)
@@ -166,14 +166,19 @@ def _find_silence(network: Network, seen: Seen) -> Iterator[Finding]:
 
 
 def _find_losses(network: Network, seen: Seen) -> Iterator[Finding]:
-    """Find packets that the kernel had to drop."""
+    """Find packets that the kernel has to drop.
+
+    Of what it counts for the whole host only what came meanwhile: the rest may be of a time before it was mended, and
+    stays until the next boot. A socket's own counter goes with the process, which what is advised starts anew.
+    """
     for process in seen.processes:
         for entry in process.sockets:
             if entry.drops and (process.is_ros or ports.index_of(network.domain_id, entry.port) is not None):
                 yield Finding(
-                    f"{process} has lost {entry.drops} packets at UDP {entry.port}",
+                    f"{process} has lost {entry.drops} packets at UDP {entry.port} since it began to listen",
                     "its receive buffer was full: it reads too slowly, or the buffer is too small for a burst",
-                    f"raise {PREFIX}receive_buffer, which is {network.receive_buffer}, or send less at once",
+                    f"raise {PREFIX}receive_buffer, which is {network.receive_buffer}, or send less at once, "
+                    "and start it anew",
                 )
     if seen.receive_limit is not None and seen.receive_limit < network.receive_buffer:
         yield Finding(
@@ -181,15 +186,16 @@ def _find_losses(network: Network, seen: Seen) -> Iterator[Finding]:
             f"net.core.rmem_max is {seen.receive_limit}",
             "apply the role to the machine whose kernel this is: in a container the setting cannot be changed",
         )
-    if seen.counters.get("RcvbufErrors", 0):
+    if seen.growth.get("RcvbufErrors", 0) > 0:
         yield Finding(
-            f"RcvbufErrors is {seen.counters['RcvbufErrors']} {PREVIOUS}",
+            f"RcvbufErrors grew by {seen.growth['RcvbufErrors']} {MEANWHILE}",
             "UDP sockets of this host had no room for that many packets",
-            f"see which: the column drops of /proc/net/udp; raise {PREFIX}receive_buffer where they are those of ROS 2",
+            "see which: the column drops of /proc/net/udp grows with them; "
+            f"raise {PREFIX}receive_buffer where they are those of ROS 2",
         )
-    if seen.counters.get("ReasmFails", 0):
+    if seen.growth.get("ReasmFails", 0) > 0:
         yield Finding(
-            f"ReasmFails is {seen.counters['ReasmFails']} {PREVIOUS}",
+            f"ReasmFails grew by {seen.growth['ReasmFails']} {MEANWHILE}",
             "packets came in pieces, and some pieces did not come, or there was no room for them",
             f"set {PREFIX}path_mtu to what the path takes, {network.mtu} now, so that no packet is split",
         )

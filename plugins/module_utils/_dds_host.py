@@ -25,6 +25,9 @@ MARKS = ("ROS_DOMAIN_ID", "RMW_IMPLEMENTATION", "ROS_DISTRO", "CYCLONEDDS_URI")
 TOLD = ("ROS_DOMAIN_ID", "RMW_IMPLEMENTATION", "CYCLONEDDS_URI")
 # By protocol, the counters of /proc/net/snmp.
 COUNTERS = {"Udp": ("InErrors", "RcvbufErrors"), "Ip": ("ReasmTimeout", "ReasmFails")}
+# For how long the kernel's counters are watched, and for how long it may say that a peer is out of reach: what Linux
+# takes to find out that nobody has an address on the own link.
+WATCH_SECONDS = 4.0
 UNREACHABLE = (errno.EHOSTUNREACH, errno.ENETUNREACH, errno.EHOSTDOWN, errno.ENETDOWN)
 
 
@@ -35,7 +38,7 @@ class Socket:
     Attributes:
         namespace: The network namespace that it is in.
         inode: How processes refer to it.
-        drops: How many packets came for it and found no room.
+        drops: How many packets came for it and found no room, since it was opened.
     """
 
     namespace: str
@@ -70,6 +73,7 @@ class Seen:
     Attributes:
         processes: Those with UDP sockets that are bound to a port.
         counters: Counters of the kernel since it started, by name.
+        growth: What of it came while the host was looked at.
         receive_limit: The largest receive buffer that a socket may have, in bytes; None where it cannot be read.
         machine_id: By which Fast DDS tells hosts apart.
         peers: What stands in the way to each peer; empty where nothing is known to.
@@ -80,6 +84,7 @@ class Seen:
 
     processes: list[Process] = field(default_factory=list)
     counters: dict[str, int] = field(default_factory=dict)
+    growth: dict[str, int] = field(default_factory=dict)
     receive_limit: int | None = None
     machine_id: str = ""
     peers: dict[str, str] = field(default_factory=dict)
@@ -108,6 +113,11 @@ def parse_counters(text: str) -> dict[str, int]:
         values = dict(zip(names[protocol], rest.split(), strict=False))
         found.update({name: int(values[name]) for name in COUNTERS.get(protocol, ()) if name in values})
     return found
+
+
+def read_counters(root: Path) -> dict[str, int]:
+    """Return the counters that tell of lost packets, as they are now."""
+    return parse_counters((root / "proc/self/net/snmp").read_text("ascii"))
 
 
 def parse_environment(data: bytes) -> dict[str, str]:
@@ -156,11 +166,10 @@ def read_inodes(folder: Path) -> set[int]:
     return {int(link[8:-1]) for link in links if link.startswith("socket:[")}
 
 
-def ask_peers(addresses: Iterable[str], port: int, seconds: float = 4.0) -> dict[str, str]:
+def ask_peers(addresses: Iterable[str], port: int, seconds: float = WATCH_SECONDS) -> dict[str, str]:
     """Send an empty packet to a port of each peer, and return what stands in the way; empty where nothing is known to.
 
-    A participant does not answer, and neither does a filter; but a network that knows no way says so. The time is what
-    Linux takes to find out that nobody has an address on the own link.
+    A participant does not answer, and neither does a filter; but a network that knows no way says so.
     """
     with contextlib.ExitStack() as stack:
         obstacles, waiting = {}, {}
@@ -203,13 +212,22 @@ def _name(error: int) -> str:
 
 
 def read_host(root: Path, directory: str, peers: Iterable[str], port: int) -> Seen:
-    """Return what the host shows, what is in its directory, and what stands between it and its peers."""
+    """Return what the host shows, what is in its directory, and what stands between it and its peers.
+
+    It takes the time for which the counters are watched.
+    """
     limit, identity = root / "proc/sys/net/core/rmem_max", root / "etc/machine-id"
+    before, until = read_counters(root), time.monotonic() + WATCH_SECONDS
+    obstacles = ask_peers(peers, port)
+    # Sooner where there are no peers, or all have answered.
+    time.sleep(max(0, until - time.monotonic()))
+    counters = read_counters(root)
     return Seen(
         processes=read_processes(root),
-        counters=parse_counters((root / "proc/self/net/snmp").read_text("ascii")),
+        counters=counters,
+        growth={name: value - before.get(name, 0) for name, value in counters.items()},
         receive_limit=int(limit.read_text("ascii")) if limit.exists() else None,
         machine_id=identity.read_text("ascii").strip() if identity.exists() else "",
-        peers=ask_peers(peers, port),
+        peers=obstacles,
         written=read_written(root / directory.lstrip("/") / "ros2.env"),
     )

@@ -27,7 +27,8 @@ class Wanted:
     """What settings are wanted.
 
     Attributes:
-        at_least: Smallest value by name; a larger one is left alone.
+        at_least: Smallest value by name; a larger one that the kernel has is left alone, and one that another file says
+            stays.
         exactly: Value by name.
     """
 
@@ -67,6 +68,7 @@ class Outcome:
         text_after: What it holds from now on.
         written: Values that the kernel was given, or would be.
         unmet: Why a setting is not as wanted now, by name.
+        lowering: What the kernel has beyond all files, by name: it is left alone, and the next boot lowers it.
         overriding: Lines of other files that undo ours at the next boot.
         undoing: Lines that undo it whenever somebody runs `sysctl --system`, and at no boot.
     """
@@ -78,6 +80,7 @@ class Outcome:
     text_after: str
     written: dict[str, int] = field(default_factory=dict)
     unmet: dict[str, str] = field(default_factory=dict)
+    lowering: dict[str, int] = field(default_factory=dict)
     overriding: list[Setting] = field(default_factory=list)
     undoing: list[Setting] = field(default_factory=list)
 
@@ -126,12 +129,15 @@ def in_order(files: Mapping[str, str]) -> list[Setting]:
     return [setting for name in sorted(seen) for setting in parse(f"/{seen[name]}", files[seen[name]])]
 
 
-def persist(wanted: Wanted, others: list[Setting], now: Mapping[str, int | None]) -> dict[str, int]:
-    """Return what our file is to say: at least what others say, and what the kernel has now, where more is as good."""
+def persist(wanted: Wanted, others: list[Setting]) -> dict[str, int]:
+    """Return what our file is to say: at least what others say, where more is as good.
+
+    Not what the kernel has: that may be what our file said at the last boot, and could never be lowered again.
+    """
     values = wanted.values
     for name in wanted.at_least:
         said = [int(setting.value) for setting in others if setting.name == name and setting.value.isdigit()]
-        values[name] = max([values[name], now.get(name) or 0, *said[-1:]])
+        values[name] = max([values[name], *said[-1:]])
     return values
 
 
@@ -212,13 +218,16 @@ def compare(host: Host, wanted: Wanted, path: str) -> Outcome:
     ours = path.lstrip("/")
     text_before = files.pop(ours, "")
     before = {name: host.read(name) for name in wanted.values}
-    persisted = persist(wanted, in_order(files), before)
+    persisted = persist(wanted, in_order(files))
     text_after = render(persisted)
     outcome = Outcome(before, dict(before), persisted, text_before, text_after)
     outcome.overriding = find_overriding(wanted, in_order({**files, ours: text_after}), path)
     outcome.undoing = find_overriding(wanted, parse(f"/{LAST}", files.get(LAST, "")), path)
     for name, value in before.items():
         if wanted.met(name, value):
+            # What cannot be set from here is no boot of this host's to lower.
+            if value is not None and value > persisted[name] and host.writable(name):
+                outcome.lowering[name] = value
             continue
         if value is None:
             outcome.unmet[name] = "this kernel, or this network namespace, does not have it"

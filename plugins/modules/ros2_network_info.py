@@ -12,8 +12,10 @@ module: ros2_network_info
 version_added: 1.0.0
 short_description: Tell what is wrong with a host's ROS 2 traffic
 description:
-  - Looks at the UDP sockets of all processes, in containers as well, at what the kernel had to drop, and at the way to
-    the peers, and compares it with how ROS 2 hosts are to speak with one another.
+  - Looks at the UDP sockets of all processes, in containers as well, at what the kernel drops meanwhile, and at the way
+    to the peers, and compares it with how ROS 2 hosts are to speak with one another.
+  - Takes four seconds, for which it watches the kernel's counters. What they had counted before is told in
+    RV(counters), and is no finding.
   - Changes nothing, and sends nothing but one empty packet to each peer.
 options:
   description:
@@ -67,9 +69,9 @@ findings:
   type: list
   elements: dict
   sample:
-    - symptom: listener (process 812) has lost 17 packets at UDP 7411
+    - symptom: listener (process 812) has lost 17 packets at UDP 7411 since it began to listen
       cause: "its receive buffer was full: it reads too slowly, or the buffer is too small for a burst"
-      remedy: raise ros2_networking_receive_buffer, which is 33554432, or send less at once
+      remedy: raise ros2_networking_receive_buffer, which is 33554432, or send less at once, and start it anew
 processes:
   description: >-
     Processes of ROS 2 and those that listen in the ports of the domain, each with C(pid), C(name), its UDP C(ports),
@@ -89,7 +91,12 @@ counters:
     that came in pieces and not whole, C(InErrors) that UDP dropped for any reason.
   returned: success
   type: dict
-  sample: {InErrors: 0, RcvbufErrors: 0, ReasmTimeout: 0, ReasmFails: 0}
+  sample: {InErrors: 9, RcvbufErrors: 9, ReasmTimeout: 0, ReasmFails: 0}
+growth:
+  description: What of RV(counters) came while the module looked.
+  returned: success
+  type: dict
+  sample: {InErrors: 2, RcvbufErrors: 2, ReasmTimeout: 0, ReasmFails: 0}
 machine_id:
   description: The host's C(/etc/machine-id), by which Fast DDS tells hosts apart.
   returned: success
@@ -133,6 +140,7 @@ def present(network: Network, seen: Seen) -> dict[str, Any]:
         "processes": processes,
         "environment": seen.written or {},
         "counters": seen.counters,
+        "growth": seen.growth,
         "machine_id": seen.machine_id,
         "receive_limit": seen.receive_limit,
     }

@@ -10,7 +10,7 @@ from __future__ import annotations
 DOCUMENTATION = r"""
 module: sysctl_settings
 version_added: 1.0.0
-short_description: Set kernel settings, now and at every boot, without ever lowering what may be higher
+short_description: Set kernel settings, now and at every boot, and never lower what may be higher in a running kernel
 description:
   - Sets whole-number settings below C(/proc/sys), writes them to one file of C(/etc/sysctl.d), and reads back what came
     of it.
@@ -19,8 +19,9 @@ description:
 options:
   at_least:
     description:
-      - Smallest value of each setting. A larger one that the kernel has, or that another file says, stays, also at the
-        next boot.
+      - Smallest value of each setting. A larger one that another file says stays, also at the next boot.
+      - A larger one that only the kernel has stays until then, whether it is what O(path) said before, what somebody
+        set by hand, or the kernel's own default. RV(lowering) tells it.
     type: dict
     default: {}
   exactly:
@@ -97,6 +98,14 @@ unmet:
   type: list
   elements: dict
   sample: [{name: net.core.rmem_max, wanted: 33554432, value: 212992, reason: it is read-only here}]
+lowering:
+  description: >-
+    Each setting of O(at_least) of which the kernel has more than any file says, with its C(name), the C(value) that it
+    has, and what is C(persisted), to which the next boot lowers it.
+  returned: when O(state=present)
+  type: list
+  elements: dict
+  sample: [{name: net.core.rmem_max, value: 2147483647, persisted: 33554432}]
 overriding:
   description: Each line of another file that undoes ours at the next boot, with its C(file), C(name) and C(value).
   returned: when O(state=present)
@@ -182,6 +191,10 @@ def present(outcome: Outcome, wanted: Wanted) -> dict[str, Any]:
         "unmet": [
             {"name": name, "wanted": wanted.values[name], "value": outcome.after[name], "reason": reason}
             for name, reason in outcome.unmet.items()
+        ],
+        "lowering": [
+            {"name": name, "value": value, "persisted": outcome.persisted[name]}
+            for name, value in outcome.lowering.items()
         ],
         **{
             name: [{"file": setting.file, "name": setting.name, "value": setting.value} for setting in settings]

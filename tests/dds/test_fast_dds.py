@@ -7,58 +7,72 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from tests.support.dds import discovery_server, find, hears, planned, ros2_environment, ros2_node
-from tests.support.network import INTERFACE, Network, udp
+import pytest
+
+from tests.support.dds import find, hears, planned, ros2_environment, ros2_node, unit_command
+from tests.support.network import INTERFACE, Host, Network, udp
 from tests.support.worker import Service
 
 RMW = "rmw_fastrtps_cpp"
 FILTER = "7400-7499"
 
 
-def test_mode_peers(ros2: None, network: Network, tmp_path: Path) -> None:
-    environments = []
-    for host in network.hosts:
-        folder = tmp_path / host.name
-        folder.mkdir()
-        plan = planned(
-            rmw=RMW,
-            discovery="peers",
-            peers=network.addresses,
-            interface=INTERFACE,
-            interface_address=host.address,
-            firewall_ports=FILTER,
-            directory=str(folder),
-        )
-        # No name of an interface, which Fast DDS of ROS 2 Humble would not know.
-        assert f"<address>{host.address}</address>" in plan["fastdds"]
-        assert "<interface>" not in plan["fastdds"]
-        host.pass_only(udp(plan["ports"]["range"]))
-        environments.append(ros2_environment(plan, folder))
-    here, there = network.hosts
-    with ros2_node(here, environments[0]) as one, ros2_node(there, environments[1]) as other:
+def peer_environment(folder: Path, host: Host, peers: list[str]) -> dict[str, str]:
+    """Return the environment of a node that lists these peers, on a host with a filter."""
+    own = folder / host.name
+    own.mkdir()
+    plan = planned(
+        rmw=RMW,
+        discovery="peers",
+        peers=peers,
+        interface=INTERFACE,
+        interface_address=host.address,
+        firewall_ports=FILTER,
+        directory=str(own),
+    )
+    # No name of an interface, which Fast DDS of ROS 2 Humble would not know.
+    assert f"<address>{host.address}</address>" in plan["fastdds"]
+    assert "<interface>" not in plan["fastdds"]
+    host.pass_only(udp(plan["ports"]["range"]))
+    return ros2_environment(plan, own)
+
+
+@pytest.mark.parametrize("listing", ["both", "the first", "the second"])
+def test_mode_peers(ros2: None, network: Network, tmp_path: Path, listing: str) -> None:
+    """It is enough that one of two lists the other, whichever starts first."""
+    first, second = network.hosts
+    environments = [
+        peer_environment(tmp_path, host, network.addresses if listing in ("both", which) else [host.address])
+        for host, which in ((first, "the first"), (second, "the second"))
+    ]
+    with ros2_node(first, environments[0]) as one, ros2_node(second, environments[1]) as other:
         find(one, other)
         assert hears(other, one, count=10)
         assert hears(one, other, count=10)
-        assert {7410, 7411} <= here.udp_ports(here.address)
+        assert {7410, 7411} <= first.udp_ports(first.address)
 
 
 def test_mode_discovery_server(ros2: None, possible: None, tmp_path: Path) -> None:
     with Network(3) as network:
         here, there, server = network.hosts
-        plan = planned(
-            rmw=RMW,
-            discovery="discovery_server",
-            discovery_servers=[server.address],
-            firewall_ports=FILTER,
-            directory=str(tmp_path),
-        )
+        # The first one does not run. Clients know the second by its place.
+        description = {
+            "rmw": RMW,
+            "discovery": "discovery_server",
+            "discovery_servers": ["10.77.0.250", server.address],
+            "firewall_ports": FILTER,
+        }
+        # The distribution's server.
+        serve = unit_command(server, "ros2-discovery-server.service", tmp_path, **description, serve=True)
+        assert serve[:3] == ["/usr/bin/fast-discovery-server", "-i", "1"]
+        plan = planned(**description, directory=str(tmp_path))
         environment = ros2_environment(plan, tmp_path)
         for host in (here, there):
             host.pass_only(udp(plan["ports"]["range"]))
         server.pass_only(udp("11811"))
         with ros2_node(here, environment) as one, ros2_node(there, environment) as other:
             assert one.ask("find", seconds=3, count=1) == {"peers": 0}
-            with Service(server, *discovery_server(server, 11811)):
+            with Service(server, serve):
                 find(one, other)
                 assert hears(other, one, count=10)
                 assert hears(one, other, count=10)

@@ -13,7 +13,7 @@ from time import monotonic, sleep
 import pytest
 
 from tests.support.dds import cyclone, distribution_exchanges, file_uri, find, hears, planned, refused
-from tests.support.network import Host, Network, udp
+from tests.support.network import INTERFACE, Host, Network, translated, udp
 from tests.support.worker import Worker
 
 FILTER = "7400-7499"
@@ -41,6 +41,7 @@ def test_hosts_exchange_data_through_the_filter(network: Network, tmp_path: Path
 
 
 def test_a_host_that_others_leave_out_finds_those_that_it_lists(network: Network, tmp_path: Path) -> None:
+    """The other way round, where who is listed starts last, is the last test of this file: it takes half a minute."""
     here, there = network.hosts
     complete = planned(discovery="peers", peers=network.addresses)["cyclonedds"]["11"]
     alone = planned(discovery="peers", peers=[there.address])["cyclonedds"]["11"]
@@ -50,12 +51,19 @@ def test_a_host_that_others_leave_out_finds_those_that_it_lists(network: Network
         assert hears(one, other)
 
 
-def test_so_do_those_with_the_distributions_cyclone_dds(network: Network, tmp_path: Path) -> None:
+@pytest.mark.parametrize("first_lists", [True, False])
+def test_so_does_one_with_the_distributions_cyclone_dds(network: Network, tmp_path: Path, first_lists: bool) -> None:
+    lists = [[address] for address in network.addresses]
+    lists[0 if first_lists else 1] = network.addresses
+    uris = [file_uri(tmp_path, planned(discovery="peers", peers=peers)["cyclonedds"]["0.10"]) for peers in lists]
+    assert distribution_exchanges(network.hosts, uris)
+
+
+def test_those_with_the_distributions_cyclone_dds_do_so_too(network: Network, tmp_path: Path) -> None:
     plan = planned(discovery="peers", peers=network.addresses, firewall_ports=FILTER)
     for host in network.hosts:
         host.pass_only(udp(plan["ports"]["range"]))
-    here, there = network.hosts
-    assert distribution_exchanges(here, there, file_uri(tmp_path, plan["cyclonedds"]["0.10"]))
+    assert distribution_exchanges(network.hosts, [file_uri(tmp_path, plan["cyclonedds"]["0.10"])] * 2)
 
 
 def test_the_last_participant_of_the_filter_works_and_the_next_one_stays_silent(possible: None, tmp_path: Path) -> None:
@@ -97,6 +105,44 @@ def test_a_host_has_as_many_participants_as_planned_and_no_more(network: Network
         assert here.udp_ports() == {7410, 7411, 7412, 7413}
         with pytest.raises(AssertionError, match="Failed to find a free participant index"), cyclone(here, uri):
             pass
+
+
+@pytest.fixture
+def behind_routers(network: Network) -> Iterator[list[Host]]:
+    """Return a host behind each of those of the network."""
+    with ExitStack() as stack:
+        yield [
+            stack.enter_context(translated(router, f"192.168.{number}.2"))
+            for number, router in enumerate(network.hosts, 1)
+        ]
+
+
+def translated_uris(folder: Path, routers: Network, version: str, *, told: bool = True) -> list[str]:
+    """Return the configurations of hosts behind routers, which list one another by their external addresses."""
+    given = {"discovery": "peers", "peers": routers.addresses, "interface": INTERFACE}
+    plans = [planned(**given, external_address=address if told else "") for address in routers.addresses]
+    return [file_uri(folder, plan["cyclonedds"][version]) for plan in plans]
+
+
+@pytest.mark.parametrize("told", [True, False], ids=["told", "not told"])
+def test_hosts_behind_routers_hear_one_another_where_their_external_addresses_are_told(
+    network: Network, behind_routers: list[Host], tmp_path: Path, told: bool
+) -> None:
+    here, there = behind_routers
+    uris = translated_uris(tmp_path, network, "11", told=told)
+    with cyclone(here, uris[0]) as one, cyclone(there, uris[1]) as other:
+        if told:
+            find(one, other)
+            assert hears(other, one)
+            assert hears(one, other)
+        else:
+            assert one.ask("find", seconds=5, count=1) == {"peers": 0}
+
+
+def test_so_do_those_with_the_distributions_cyclone_dds(
+    network: Network, behind_routers: list[Host], tmp_path: Path
+) -> None:
+    assert distribution_exchanges(behind_routers, translated_uris(tmp_path, network, "0.10"))
 
 
 def test_domain_42_uses_its_own_ports(network: Network, tmp_path: Path) -> None:

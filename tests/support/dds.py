@@ -5,10 +5,12 @@
 
 from __future__ import annotations
 
+import json
 import os
+import shlex
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
@@ -16,7 +18,7 @@ from typing import Any
 from ansible_collections.digital_twin.robotics_lab.plugins.filter.ros2_network_plan import ros2_network_plan
 
 from tests.support.network import Host, Network, machine_settings
-from tests.support.project import ROOT, clean_environment, run
+from tests.support.project import FQCN, ROOT, clean_environment, run
 from tests.support.worker import Service, Worker
 
 # What every distribution's kernel gives a socket at most, up to Linux 6.17, and what the guide wants instead.
@@ -68,14 +70,18 @@ def cyclone(host: Host, uri: str, *, domain: int = 0, reliable: bool = True) -> 
     return Worker(host, "cyclone", str(domain), quality, environment={"CYCLONEDDS_URI": uri})
 
 
-def distribution_exchanges(sender: Host, receiver: Host, uri: str) -> bool:
-    """Say whether samples arrive between two hosts that have the distribution's Cyclone DDS, 0.10 in Debian."""
-    environment = {"CYCLONEDDS_URI": uri}
-    with Service(sender, ["ddsperf", "-D", "20", "pub", "20Hz", "size", "1k"], environment):
+def distribution_exchanges(hosts: Sequence[Host], uris: Sequence[str]) -> bool:
+    """Say whether samples arrive at the second of two hosts with the distribution's Cyclone DDS, 0.10 in Debian.
+
+    Args:
+        hosts: the sender, which starts first, and the receiver.
+        uris: the configuration of each.
+    """
+    sender, receiver = hosts
+    there = clean_environment({"CYCLONEDDS_URI": uris[1]})
+    with Service(sender, ["ddsperf", "-D", "20", "pub", "20Hz", "size", "1k"], {"CYCLONEDDS_URI": uris[0]}):
         listen = ["ddsperf", "-D", "3", "-Q", "samples:20", "-Q", "minmatch:1", "sub"]
-        done = subprocess.run(
-            receiver.inside(*listen), env=clean_environment(environment), capture_output=True, timeout=30, check=False
-        )
+        done = subprocess.run(receiver.inside(*listen), env=there, capture_output=True, timeout=30, check=False)
     return done.returncode == 0
 
 
@@ -208,10 +214,34 @@ def ros2_node(host: Host, environment: Mapping[str, str]) -> Worker:
     return Worker(host, "ros2", environment=environment, python=ROS2 / "bin" / "python")
 
 
-def discovery_server(host: Host, port: int) -> tuple[list[str], dict[str, str]]:
-    """Return the command and the environment of Fast DDS's discovery server as ROS 2 brings it."""
-    words = [str(ROS2 / "bin" / "fast-discovery-server"), "-i", "0", "-l", host.address, "-p", str(port)]
-    return words, fast_libraries()
+def unit_command(host: Host, unit: str, folder: Path, **variables: Any) -> list[str]:
+    """Return what a unit of the role starts on a host, which Ansible looks at for it.
+
+    Args:
+        host: the host.
+        unit: the name of one of the role's units.
+        folder: where the unit is written.
+        variables: of the role, without their prefix.
+    """
+    role, written = ROOT / "roles" / "ros2_networking", folder / unit
+    template = {"src": str(role / "templates" / f"{unit}.j2"), "dest": str(written), "mode": "0644"}
+    play = {
+        "hosts": "localhost",
+        "connection": "local",
+        "gather_facts": False,
+        "vars": {f"ros2_networking_{name}": value for name, value in variables.items()},
+        "tasks": [
+            {"ansible.builtin.include_role": {"name": f"{FQCN}.{role.name}", "tasks_from": "facts", "public": True}},
+            {"ansible.builtin.template": template},
+        ],
+    }
+    playbook = folder / "unit.yml"
+    playbook.write_text(json.dumps([play]), encoding="utf-8")
+    python = f"ansible_python_interpreter={sys.executable}"
+    run(host.inside("ansible-playbook", "--inventory", "localhost,", "--extra-vars", python, str(playbook)))
+    lines = written.read_text(encoding="utf-8").splitlines()
+    (command,) = [line.removeprefix("ExecStart=") for line in lines if line.startswith("ExecStart=")]
+    return shlex.split(command)
 
 
 def fast_libraries() -> dict[str, str]:

@@ -27,7 +27,8 @@ def why_impossible() -> str | None:
     """Return the sentence that says why no such network can be made here; None when one can."""
     if os.geteuid() != 0:
         return "These tests make network namespaces, which only root may: run them as root."
-    missing = [command for command in ("ip", "iptables", "ddsperf") if not shutil.which(command)]
+    needed = ("ip", "iptables", "ddsperf", "fast-discovery-server")
+    missing = [command for command in needed if not shutil.which(command)]
     if missing:
         return f"These tests need {' and '.join(missing)}: run `make tools`."
     name = f"dt{os.getpid()}-probe"
@@ -157,6 +158,39 @@ class Host:
         return [(address, int(port, 16), row[3]) for row in rows for address, port in [row[1].split(":")]]
 
 
+def make_namespace(stack: ExitStack, host: Host) -> None:
+    """Make the namespace of a host, and remove it when the stack is left."""
+    command("ip", "netns", "add", host.name)
+    stack.callback(command, "ip", "netns", "delete", host.name)
+    command("ip", "-n", host.name, "link", "set", "lo", "up")
+
+
+@contextmanager
+def translated(router: Host, address: str) -> Iterator[Host]:
+    """Return a host behind another one that translates its address to its own one, as an Elastic IP is.
+
+    Nobody else knows a way to the host's own address.
+
+    Args:
+        router: a host of a network, whose address is the external one.
+        address: the host's own, in a network in which the router has the first address.
+    """
+    host, gateway = Host(f"{router.name}-inside", address), f"{address.rpartition('.')[0]}.1"
+    with ExitStack() as stack:
+        make_namespace(stack, host)
+        peer = ("peer", "name", "inside", "netns", router.name)
+        command("ip", "link", "add", INTERFACE, "netns", host.name, "type", "veth", *peer)
+        for end, device, own in ((host, INTERFACE, address), (router, "inside", gateway)):
+            command("ip", "-n", end.name, "address", "add", f"{own}/24", "dev", device)
+            command("ip", "-n", end.name, "link", "set", device, "up")
+        command("ip", "-n", host.name, "route", "add", "default", "via", gateway)
+        router.set_kernel("net.ipv4.ip_forward", 1)
+        nat = ("iptables", "-t", "nat", "-A")
+        router.run(*nat, "PREROUTING", "-d", router.address, "-j", "DNAT", "--to-destination", address)
+        router.run(*nat, "POSTROUTING", "-s", address, "-j", "SNAT", "--to-source", router.address)
+        yield host
+
+
 class Network:
     """Some hosts on one switch; a context manager, after which nothing of it is left.
 
@@ -179,11 +213,11 @@ class Network:
         """Make it."""
         with ExitStack() as stack:
             switch = Host(f"{self._prefix}-switch", "")
-            self._namespace(stack, switch)
+            make_namespace(stack, switch)
             command("ip", "-n", switch.name, "link", "add", "switch", "mtu", str(self._mtu), "type", "bridge")
             command("ip", "-n", switch.name, "link", "set", "switch", "up")
             for number, host in enumerate(self.hosts, 1):
-                self._namespace(stack, host)
+                make_namespace(stack, host)
                 self._plug(host, switch, f"port{number}")
             self._stack = stack.pop_all()
         return self
@@ -193,12 +227,6 @@ class Network:
     ) -> None:
         """Remove it."""
         self._stack.close()
-
-    @staticmethod
-    def _namespace(stack: ExitStack, host: Host) -> None:
-        command("ip", "netns", "add", host.name)
-        stack.callback(command, "ip", "netns", "delete", host.name)
-        command("ip", "-n", host.name, "link", "set", "lo", "up")
 
     def _plug(self, host: Host, switch: Host, port: str) -> None:
         mtu = ("mtu", str(self._mtu))

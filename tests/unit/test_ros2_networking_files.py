@@ -2,7 +2,7 @@
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Role ros2_networking in a folder that others use as well."""
+"""Role ros2_networking without a host: what it makes of its variables, and a folder that others use as well."""
 
 from __future__ import annotations
 
@@ -15,6 +15,8 @@ from typing import Any
 import pytest
 
 from tests.support.project import FQCN, run
+
+OWN = "10.0.1.10"
 
 
 def apply(directory: Path, tasks: str) -> str:
@@ -44,7 +46,7 @@ def test_the_revision_follows_what_the_files_say(tmp_path: Path) -> None:
         }
         for variables in given
     ]
-    kernel: dict[str, Any] = {"__ros2_networking_kernel": {"unmet": []}}
+    kernel: dict[str, Any] = {"__ros2_networking_kernel": {"unmet": [], "lowering": []}}
     play = {"hosts": "localhost", "connection": "local", "gather_facts": False, "vars": kernel, "tasks": tasks}
     playbook = tmp_path / "revision.yml"
     playbook.write_text(json.dumps([play]))
@@ -53,6 +55,58 @@ def test_the_revision_follows_what_the_files_say(tmp_path: Path) -> None:
     assert re.fullmatch("[0-9a-f]{12}", first)
     assert first == again == shells
     assert len({first, domain, buffer}) == 3
+
+
+@pytest.mark.parametrize(("answer", "given", "mtu"), [("true", "0", 1400), ("false", "1300", 1300)])
+def test_text_means_what_it_says(tmp_path: Path, answer: str, given: str, mtu: int) -> None:
+    """The command line gives text, which the role's specification takes and leaves as it is."""
+    file = tmp_path / "told.json"
+    facts = {
+        "all_ipv4_addresses": [OWN],
+        "default_ipv4": {"interface": "eth0"},
+        "distribution": "Debian",
+        "distribution_release": "bookworm",
+        "distribution_version": "12",
+        "eth0": {"mtu": 1400},
+        "service_mgr": "systemd",
+    }
+    told = {
+        "serves": "{{ 'ros2-discovery-server.service' in __ros2_networking_wanted_units }}",
+        "tried": "{{ __ros2_networking_checks['fastdds.xml'] | length > 0 }}",
+        "multicast": "{{ 'spdp' in __ros2_networking_plan.cyclonedds['11'] }}",
+        "mtu": "{{ __ros2_networking_plan.message.mtu }}",
+    }
+    tasks = [
+        {"ansible.builtin.set_fact": {**facts, "cacheable": True}},
+        {
+            "ansible.builtin.include_role": {
+                "name": f"{FQCN}.ros2_networking",
+                "tasks_from": "preflight",
+                "public": True,
+            }
+        },
+        {"ansible.builtin.copy": {"dest": str(file), "content": "{{ told | to_json }}", "mode": "0644"}},
+    ]
+    variables = {
+        "told": told,
+        "ros2_networking_rmw": "rmw_fastrtps_cpp",
+        "ros2_networking_discovery": "discovery_server",
+        # Who is to serve, and does not, would be refused: this host is none of them.
+        "ros2_networking_discovery_servers": [OWN if answer == "true" else "192.0.2.7"],
+    }
+    playbook = tmp_path / "text.yml"
+    playbook.write_text(
+        json.dumps(
+            [{"hosts": "localhost", "connection": "local", "gather_facts": False, "vars": variables, "tasks": tasks}]
+        )
+    )
+    text = [f"ros2_networking_{name}={answer}" for name in ("serve", "tools", "multicast")]
+    extra = " ".join([*text, f"ros2_networking_path_mtu={given}", f"ansible_python_interpreter={sys.executable}"])
+    run(["ansible-playbook", "--inventory", "localhost,", "--extra-vars", extra, str(playbook)])
+    assert json.loads(file.read_text()) == {
+        **dict.fromkeys(("serves", "tried", "multicast"), answer == "true"),
+        "mtu": mtu,
+    }
 
 
 def test_what_others_keep_in_the_folder_stays(tmp_path: Path) -> None:

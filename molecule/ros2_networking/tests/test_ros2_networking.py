@@ -45,6 +45,10 @@ def test_files_are_roots_and_everybodys_to_read(host: Any) -> None:
     assert not host.file(f"{DIRECTORY}/zenoh-router.json5").exists
 
 
+def test_messages_fit_the_path_that_was_given_as_text(host: Any) -> None:
+    assert "<MaxMessageSize>1252B</MaxMessageSize>" in host.file(f"{DIRECTORY}/cyclonedds-11.xml").content_string
+
+
 def test_units_of_modes_that_were_left_are_gone(host: Any) -> None:
     assert host.check_output("find /etc/systemd/system -name 'ros2-*'") == ""
 

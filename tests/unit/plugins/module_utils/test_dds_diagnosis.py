@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 from ansible_collections.digital_twin.robotics_lab.plugins.filter.ros2_network_mismatches import FilterModule
+from ansible_collections.digital_twin.robotics_lab.plugins.module_utils import _dds_host
 from ansible_collections.digital_twin.robotics_lab.plugins.module_utils._dds_diagnosis import diagnose
 from ansible_collections.digital_twin.robotics_lab.plugins.module_utils._dds_host import (
     Process,
@@ -23,6 +24,7 @@ from ansible_collections.digital_twin.robotics_lab.plugins.module_utils._dds_hos
     parse_counters,
     parse_environment,
     parse_sockets,
+    read_host,
     read_processes,
     read_written,
 )
@@ -67,13 +69,15 @@ def find(seen: Seen, **given: Any) -> list[str]:
 
 def test_nothing_is_wrong_where_nothing_is() -> None:
     others = Process(1, "resolved", {}, (Socket("net:[1]", 1, 53, 99), Socket("net:[1]", 2, 18000, 0)))
-    counters = {"RcvbufErrors": 0, "ReasmFails": 0}
+    # Counted before, and not any more: what was wrong may be mended, and the counters stay until the next boot.
+    counters = {"RcvbufErrors": 17, "ReasmFails": 5}
     seen = Seen(
-        [process(7400, 7410, 7411), process(7498, 7499), others],
-        counters,
-        33554432,
-        "a1",
-        dict.fromkeys(PEERS, ""),
+        processes=[process(7400, 7410, 7411), process(7498, 7499), others],
+        counters=counters,
+        growth=dict.fromkeys(counters, 0),
+        receive_limit=33554432,
+        machine_id="a1",
+        peers=dict.fromkeys(PEERS, ""),
         written=ENVIRONMENT,
     )
     assert find(seen) == []
@@ -98,7 +102,7 @@ def test_nothing_is_wrong_where_nothing_is() -> None:
             "RMW_IMPLEMENTATION is rmw_fastrtps_cpp, and",
         ),
         (Seen([process(7410, CYCLONEDDS_URI="")]), {}, "CYCLONEDDS_URI is not set"),
-        (Seen([process(7410, drops=17)]), {}, "has lost 17 packets at UDP 7410"),
+        (Seen([process(7410, drops=17)]), {}, "has lost 17 packets at UDP 7410 since .*receive_buffer.* start it anew"),
         (Seen(written={}), {}, "/etc/ros2-networking/ros2.env is not there: apply the role"),
         (
             Seen(written=ENVIRONMENT),
@@ -111,8 +115,16 @@ def test_nothing_is_wrong_where_nothing_is() -> None:
             "ros2.env says RMW_IMPLEMENTATION=rmw_fastrtps_cpp, and ros2_networking_rmw is rmw_cyclonedds_cpp",
         ),
         (Seen(receive_limit=212992), {}, "a socket gets 212992 bytes, and asks for 33554432"),
-        (Seen(counters={"RcvbufErrors": 7}), {}, "RcvbufErrors is 7 since this host started"),
-        (Seen(counters={"ReasmFails": 5}), {}, "ReasmFails is 5 since this host started.*path_mtu"),
+        (
+            Seen(counters={"RcvbufErrors": 24}, growth={"RcvbufErrors": 7}),
+            {},
+            "RcvbufErrors grew by 7 while this host was looked at: .*: see which: .*; raise .*receive_buffer where",
+        ),
+        (
+            Seen(counters={"ReasmFails": 10}, growth={"ReasmFails": 5}),
+            {},
+            "ReasmFails grew by 5 while this host was looked at: .*: set .*path_mtu to what the path takes",
+        ),
         (
             Seen(silent=["10.0.1.11"]),
             {},
@@ -137,6 +149,23 @@ def test_sockets_are_read_with_what_they_lost() -> None:
 
 def test_counters_are_those_of_udp_and_ip() -> None:
     assert parse_counters(SNMP) == {"ReasmTimeout": 2, "ReasmFails": 5, "InErrors": 8, "RcvbufErrors": 7}
+
+
+def test_a_counter_is_watched_while_the_host_is_looked_at(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    counted = tmp_path / "proc/self/net/snmp"
+    counted.parent.mkdir(parents=True)
+    counted.write_text(SNMP)
+    waited = []
+
+    def sleep(seconds: float) -> None:
+        waited.append(seconds)
+        counted.write_text(SNMP.replace("900 7 0", "900 9 0"))
+
+    monkeypatch.setattr("time.sleep", sleep)
+    seen = read_host(tmp_path, "/etc/ros2-networking", [], 7410)
+    assert waited == [pytest.approx(_dds_host.WATCH_SECONDS, abs=1)]
+    assert seen.counters == {"ReasmTimeout": 2, "ReasmFails": 5, "InErrors": 8, "RcvbufErrors": 9}
+    assert seen.growth == {"ReasmTimeout": 0, "ReasmFails": 0, "InErrors": 0, "RcvbufErrors": 2}
 
 
 def test_nothing_else_of_an_environment_is_kept() -> None:

@@ -71,14 +71,59 @@ def test_what_is_too_low_is_raised_and_survives_a_boot(root: Path) -> None:
     assert again.overriding == []
 
 
-def test_what_is_higher_is_left(root: Path) -> None:
+def boot(root: Path) -> None:
+    """Give the kernel what the files say, as systemd does."""
+    for setting in in_order(Host(root).read_files()):
+        write(root, f"proc/sys/{setting.name.replace('.', '/')}", f"{setting.value}\n")
+
+
+def test_what_is_higher_is_left_until_the_next_boot(root: Path) -> None:
+    # Its own default, or set by hand: nobody can tell.
     write(root, "proc/sys/net/core/rmem_max", "2147483647\n")
+    wanted = Wanted({RMEM: 1000}, {})
+    for changed in (True, False):
+        outcome = run(root, wanted)
+        assert outcome.changed == changed
+        assert (outcome.written, outcome.unmet) == ({}, {})
+        assert kernel(root, RMEM) == 2147483647
+        assert outcome.lowering == {RMEM: 2147483647}
+        assert outcome.persisted == {RMEM: 1000}
+    boot(root)
+    outcome = run(root, wanted)
+    assert (kernel(root, RMEM), outcome.changed, outcome.lowering) == (1000, False, {})
+
+
+def test_what_was_declared_higher_before_comes_down_with_the_next_boot(root: Path) -> None:
+    run(root, Wanted({RMEM: 2147483647}, {}))
+    boot(root)
     outcome = run(root, Wanted({RMEM: 1000}, {}))
-    assert outcome.written == {}
-    assert kernel(root, RMEM) == 2147483647
-    # Nothing else may say it, and the next boot is not to lower it.
-    assert outcome.persisted[RMEM] == 2147483647
-    assert not run(root, Wanted({RMEM: 1000}, {})).changed
+    assert outcome.changed
+    assert outcome.text_after.endswith(f"{RMEM} = 1000\n")
+    assert (kernel(root, RMEM), outcome.lowering) == (2147483647, {RMEM: 2147483647})
+    boot(root)
+    outcome = run(root, Wanted({RMEM: 1000}, {}))
+    assert (kernel(root, RMEM), outcome.changed, outcome.lowering) == (1000, False, {})
+
+
+def test_what_another_file_says_is_not_told_to_be_lowered_and_what_is_beyond_it_is(root: Path) -> None:
+    write(root, "etc/sysctl.d/60-buffers.conf", f"{RMEM}=9000\n")
+    boot(root)
+    wanted = Wanted({RMEM: 1000}, {})
+    outcome = run(root, wanted)
+    assert (outcome.persisted, outcome.lowering) == ({RMEM: 9000}, {})
+    write(root, "proc/sys/net/core/rmem_max", "9001\n")
+    outcome = run(root, wanted)
+    assert (outcome.persisted, outcome.lowering, outcome.changed) == ({RMEM: 9000}, {RMEM: 9001}, False)
+    boot(root)
+    assert kernel(root, RMEM) == 9000
+
+
+def test_what_only_the_machine_around_may_set_is_no_boot_of_this_host_to_lower(
+    root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write(root, "proc/sys/net/core/rmem_max", "2147483647\n")
+    monkeypatch.setattr(Host, "writable", lambda _host, _name: False)
+    assert run(root, Wanted({RMEM: 1000}, {})).lowering == {}
 
 
 def test_what_another_file_sets_higher_is_not_lowered_at_the_next_boot(root: Path) -> None:
