@@ -15,6 +15,8 @@ description:
   - Compares what the services of a profile take with what a machine has. Asks nothing, changes nothing.
   - What they take is what the AWS deployment guide of the Digital Twin Robotics Lab says; it was not measured. A
     machine that has the least but not what it takes to run well is tight.
+  - The guide's figure for NIM holds for a small or quantised model. The stack's default model takes more; where it has
+    no room, RV(_value.nim_message) says so, and the answer stays the guide's.
   - Isaac Sim is refused on a GPU without RT cores.
 positional: machine
 options:
@@ -120,6 +122,19 @@ _value:
       description: What the profile takes, the system itself included, each at the least and to run well.
       type: dict
       sample: {vram_mib: [16384, 24576], ram_mib: [13952, 16000], disk_gib: [100, 200], rt_cores: true}
+    nim_message:
+      description: That the default language model has no room, in one line; empty where it has, or is not part of it.
+      type: str
+      sample: >-
+        NIM is counted with the guide's 6144 to 8192 MiB of GPU memory, enough for a small or quantised model. The
+        default one, llama-3.1-8b-instruct, takes about 17408 at 16 bits a weight and does not start on g5.xlarge, where
+        6504 are left for it.
+    nim_gpu_fraction:
+      description:
+        - How much of this machine's GPU is left for NIM, between 0 and 1, when the others have what they take to run
+          well; V(0) without NIM or GPU.
+      type: float
+      sample: 0.28
     shm_mib:
       description: Shared memory of the containers, in MiB - as asked for, but at most half of the machine's memory.
       type: int
@@ -141,6 +156,7 @@ from ansible_collections.digital_twin.robotics_lab.plugins.module_utils._stack_c
     Machine,
     components,
     fit,
+    nim_fraction,
     shared_memory,
 )
 
@@ -166,6 +182,8 @@ def stack_fit(profile: str, machine: dict[str, Any], shm_mib: int = SHARED_MEMOR
                 "disk_gib": list(found.need.disk),
                 "rt_cores": found.need.rt_cores,
             },
+            "nim_message": found.nim_message,
+            "nim_gpu_fraction": nim_fraction(profile, there.vram),
             "shm_mib": shm,
             "shm_message": shm_message,
         }

@@ -49,6 +49,12 @@ COMPONENTS = {
     "isaac_sim": Need(vram=(8 * GIB, 12 * GIB), ram=(4 * GIB, 6 * GIB), disk=(40, 80), rt_cores=True),
     "foxglove": Need(ram=(128, 128)),
 }
+# What the default image of `nim` takes on the GPU, more than the guide's figure: by NVIDIA's own estimate 16 GB for
+# 8 billion weights of 16 bits, and about 2 GiB to work with. The guide's holds for a small or quantised model.
+DEFAULT_MODEL = 17 * GIB
+# More of a GPU than this NIM is not given: its own default.
+LARGEST_SHARE = 0.9
+
 # The system itself, with Docker; also what Linux sees less than the type of the instance promises.
 HOST = Need(ram=(1 * GIB, 1 * GIB), disk=(10, 20))
 
@@ -136,6 +142,7 @@ class Fit:
         lacks: why it is not FITS.
         smallest: the cheapest instance on which it does run; empty when it runs here.
         tight_there: whether it is TIGHT on that one.
+        nim_share: memory of the GPU that is left for NIM where it runs, in MiB; 0 when there is none, or no NIM.
     """
 
     profile: str
@@ -144,6 +151,7 @@ class Fit:
     lacks: tuple[Lack, ...]
     smallest: str = ""
     tight_there: bool = False
+    nim_share: int = 0
 
     @property
     def answer(self) -> str:
@@ -163,6 +171,18 @@ class Fit:
         if self.answer == TIGHT:
             return line
         return f"{line} The smallest instance that does is {self.smallest}{', tightly' if self.tight_there else ''}."
+
+    @property
+    def nim_message(self) -> str:
+        """Return one line; empty when the default model has room, or is not part of it."""
+        if not self.nim_share or self.nim_share >= DEFAULT_MODEL:
+            return ""
+        least, well = COMPONENTS["nim"].vram
+        return (
+            f"NIM is counted with the guide's {least} to {well} MiB of GPU memory, enough for a small or quantised "
+            f"model. The default one, llama-3.1-8b-instruct, takes about {DEFAULT_MODEL} at 16 bits a weight and does "
+            f"not start on {self.smallest or self.machine.name}, where {self.nim_share} are left for it."
+        )
 
 
 def components(profile: str) -> tuple[str, ...]:
@@ -203,7 +223,31 @@ def fit(profile: str, machine: Machine) -> Fit:
         return found
     # A disk can be had in any size, whatever the instance; and each profile runs on at least one of them.
     there = next(other for other in (_compare(profile, known) for known in INSTANCES.values()) if other.answer != NO)
-    return dataclasses.replace(found, smallest=there.machine.name, tight_there=there.answer == TIGHT)
+    return dataclasses.replace(
+        found, smallest=there.machine.name, tight_there=there.answer == TIGHT, nim_share=there.nim_share
+    )
+
+
+def nim_share(profile: str, vram: int) -> int:
+    """Return how much of a GPU is left for NIM when the others have what they take to run well, in MiB.
+
+    It is no less than NIM's own least; without NIM, or without a GPU, it is 0.
+
+    :raises CapacityError: there is no such profile.
+    """
+    names = components(profile)
+    if "nim" not in names:
+        return 0
+    others = sum(COMPONENTS[name].vram[1] for name in names if name != "nim")
+    return min(max(vram - others, COMPONENTS["nim"].vram[0]), int(vram * LARGEST_SHARE))
+
+
+def nim_fraction(profile: str, vram: int) -> float:
+    """Return that as a fraction of the GPU, in steps, so that a driver that keeps a little more changes nothing.
+
+    :raises CapacityError: there is no such profile.
+    """
+    return nim_share(profile, vram) * 100 // vram / 100 if vram else 0.0
 
 
 def _compare(profile: str, machine: Machine) -> Fit:
@@ -214,7 +258,8 @@ def _compare(profile: str, machine: Machine) -> Fit:
         _amount("ram", "MiB of memory", machine.ram, wanted.ram),
         _amount("disk", "GiB of disk", machine.disk, wanted.disk),
     )
-    return Fit(profile, machine, wanted, tuple(lack for lack in lacks if lack))
+    found = tuple(lack for lack in lacks if lack)
+    return Fit(profile, machine, wanted, found, nim_share=nim_share(profile, machine.vram))
 
 
 def _rt_cores(wanted: Need, machine: Machine) -> Lack | None:

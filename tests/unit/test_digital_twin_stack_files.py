@@ -176,6 +176,13 @@ def test_a_record_has_a_limit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     assert logs.last_stamp(tmp_path / "redis.log") == b"2026-01-01T00:00:09.000000000Z"
 
 
+@pytest.mark.parametrize("name", ["digital-twin.j2", "digital-twin.service.j2", "digital-twin-logs.service.j2"])
+def test_what_lies_among_the_files_of_others_has_the_roles_mark(name: str) -> None:
+    template = (ROOT / "roles/digital_twin_stack/templates" / name).read_text("utf-8")
+    variables = load_yaml(PurePosixPath("roles/digital_twin_stack/vars/main/command.yml"))
+    assert any(line.startswith(variables["__digital_twin_stack_mark"]) for line in template.splitlines()[:2])
+
+
 @pytest.mark.parametrize("image", ["cognitive", "ros2"])
 def test_all_that_an_image_is_built_from_goes_to_the_host(image: str) -> None:
     folder = ROOT / "compose" / image

@@ -198,6 +198,21 @@ def test_services_have_no_privileges(host: Host, service: str) -> None:
     assert re.search(r"^NoNewPrivs:\s+1$", status, re.MULTILINE)
 
 
+def test_isaac_sim_can_write_what_it_keeps(host: Host) -> None:
+    mounts = [mount for mount in container_of(host, "isaac_sim")["Mounts"] if mount["Type"] == "volume"]
+    assert len(mounts) == 7
+    for mount in mounts:
+        inside = f"{COMPOSE} exec -T --user 1234:1234 isaac_sim sh -c"
+        host.run_test(f"""{inside} 'touch "$1/probe" && rm "$1/probe"' sh %s""", mount["Destination"])
+
+
+def test_compose_takes_the_volumes_of_isaac_sim_for_its_own(host: Host) -> None:
+    before = container_of(host, "isaac_sim")["Id"]
+    done = host.run(f"{COMPOSE} up --detach --no-build --pull never isaac_sim")
+    assert (done.rc, container_of(host, "isaac_sim")["Id"]) == (0, before)
+    assert "already exists" not in done.stderr
+
+
 @pytest.mark.parametrize("service", [name for name in SERVICES if name != "redis"])
 def test_a_killed_service_comes_back(host: Host, service: str) -> None:
     before = kill(host, service)
@@ -275,6 +290,7 @@ def canaries(host: Host, tmp_path_factory: pytest.TempPathFactory) -> dict[str, 
         "digital_twin_stack_build_ros2": False,
         "digital_twin_stack_profile": "full",
         "digital_twin_stack_accept_eula": True,
+        "digital_twin_stack_isaac_sim_scene": "/isaac-sim/workspace/assets/environment.usd",
         "digital_twin_stack_application": True,
         "digital_twin_stack_application_url": "file:///srv/application.git",
         "digital_twin_stack_application_revision": "v1.1.0",

@@ -235,10 +235,11 @@ def bring_up(project: Project) -> int:
     Raises:
         Trouble: not all of it is.
     """
-    unhealthy = [service for service, container in read_containers(project).items() if container.health == "unhealthy"]
+    unhealthy = [each.identity[0] for each in read_containers(project).values() if each.health == "unhealthy"]
     # Compose gives up at once on what is unhealthy already, be it only for want of a service that it is about to start.
+    # It refuses to stop a service while another that it needs has no container; Docker does not.
     if unhealthy:
-        execute(compose_by_name(project, "stop", *unhealthy), STOP_SECONDS)
+        execute(["docker", "stop", *unhealthy], STOP_SECONDS)
     up = ["up", "--detach", "--no-build", "--pull=never", "--wait", f"--wait-timeout={project.wait_seconds}"]
     done = execute(compose(project, *up), project.wait_seconds + CREATE_SECONDS, project.directory)
     wanted = read_wanted(project) or []

@@ -1,6 +1,7 @@
 """``python3 -m sandbox.images.isaac_sim``: the counterpart of Isaac Sim, with its arguments and variables.
 
-Publishes /clock, /odom and /tf at 30 Hz and /scan at 10 Hz, and drives as /cmd_vel says.
+With a scene it publishes /clock, /odom and /tf at 30 Hz and /scan at 10 Hz, and drives as /cmd_vel says. Without one it
+shows an empty stage, as the real one does, and says nothing.
 """
 
 from __future__ import annotations
@@ -14,6 +15,8 @@ import threading
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
+from pathlib import Path
 
 from sandbox.images.isaac_sim.ports import serve
 from sandbox.images.isaac_sim.world import FARTHEST, NEAREST, RATE, RAYS, World
@@ -49,10 +52,12 @@ class Settings:
     """How it runs.
 
     Attributes:
+        scene: what it is to open and play; empty for an empty stage.
         factor: how much faster than the clock on the wall its time passes.
     """
 
     domain: int
+    scene: str
     signalling: int
     page: int
     media: int
@@ -60,7 +65,7 @@ class Settings:
 
 
 def read(arguments: Sequence[str], environment: Mapping[str, str]) -> Settings:
-    """Return the settings; of the arguments only the stream's port counts.
+    """Return the settings; of the arguments the stream's port and the scene count.
 
     :raises SettingsError: the licence was not accepted, or a number is none.
     """
@@ -70,6 +75,7 @@ def read(arguments: Sequence[str], environment: Mapping[str, str]) -> Settings:
     try:
         return Settings(
             domain=int(environment.get("ROS_DOMAIN_ID") or 0),
+            scene=scene_of(arguments),
             signalling=ports[-1] if ports else 49100,
             page=int(environment.get("PAGE_PORT") or 8211),
             media=int(environment.get("MEDIA_PORT") or 47998),
@@ -77,6 +83,16 @@ def read(arguments: Sequence[str], environment: Mapping[str, str]) -> Settings:
         )
     except ValueError as error:
         raise SettingsError(f"ROS_DOMAIN_ID, PAGE_PORT, MEDIA_PORT and REAL_TIME_FACTOR are numbers: {error}") from None
+
+
+def scene_of(arguments: Sequence[str]) -> str:
+    """Return what a script is to open, given as ``--exec`` and one string of both; empty where either is missing."""
+    for option, value in pairwise(arguments):
+        script, _blank, scene = value.partition(" ")
+        files = [script, scene] if scene.startswith("/") else [script]
+        if option == "--exec" and all(Path(file).is_file() for file in files):
+            return scene
+    return ""
 
 
 class Simulator:
@@ -126,6 +142,7 @@ class Simulator:
         """Return what the page tells."""
         world = self.world
         return {
+            "stage": "plays",
             "seconds": round(world.nanoseconds / 1e9, 3),
             "x": round(world.x, 3),
             "y": round(world.y, 3),
@@ -143,11 +160,15 @@ def main() -> int:
     end = threading.Event()
     signal.signal(signal.SIGTERM, lambda *_signal: end.set())
     signal.signal(signal.SIGINT, lambda *_signal: end.set())
+    if not settings.scene:
+        serve(lambda: {"stage": "empty"}, settings.page, settings.signalling, settings.media)
+        print(f"an empty stage, {settings}", flush=True)
+        end.wait()
+        return 0
     simulator = Simulator(Bus(settings.domain))
-    # The real one's ports answer once its scene is there.
     simulator.turn()
     serve(simulator.status, settings.page, settings.signalling, settings.media)
-    print(f"domain {settings.domain}, {RATE} steps a second, ports {settings}", flush=True)
+    print(f"scene {settings.scene} is open and plays, {RATE} steps a second, {settings}", flush=True)
     due = time.monotonic()
     while not end.is_set():
         # On a machine that is too slow its time passes slower; it skips nothing.

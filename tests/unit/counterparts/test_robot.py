@@ -10,12 +10,14 @@ import math
 import re
 import secrets
 import socket
+import time
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from itertools import pairwise
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -36,6 +38,8 @@ from tests.unit.counterparts.support import (
 )
 
 PLACES = {place["name"]: place["coordinates"] for place in json.loads((ROOT / "compose" / "places.json").read_text())}
+# What Isaac Sim is told to run.
+SCRIPT = ROOT / "compose" / "isaac_sim" / "open_scene.py"
 # How much faster than here time passes there.
 FACTOR = 5
 
@@ -90,11 +94,14 @@ def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
         "HEALTH_FILE": str(folder / "healthy"),
         "FOXGLOVE_BRIDGE_PORT": str(foxglove),
     }
+    scene = folder / "hall.usd"
+    scene.touch()
+    opens = ("--exec", f"{SCRIPT} {scene}")
     port = f"--/app/livestream/port={signalling}"
     address = "--/app/livestream/publicEndpointAddress=127.0.0.1"
     try:
         with (
-            process(folder, "sandbox.images.isaac_sim", simulator, address, port) as simulated,
+            process(folder, "sandbox.images.isaac_sim", simulator, address, port, *opens) as simulated,
             process(folder, "sandbox.images.ros2", robot) as driven,
         ):
             wait_for_port(signalling, simulated)
@@ -228,7 +235,7 @@ def fetch(port: int, path: str = "/") -> tuple[int, str]:
 def test_the_page_tells_where_the_robot_is(lab: Lab) -> None:
     status, text = fetch(lab.page, "/status")
     assert status == 200
-    assert json.loads(text).keys() == {"seconds", "x", "y", "yaw"}
+    assert json.loads(text).keys() == {"stage", "seconds", "x", "y", "yaw"}
     assert fetch(lab.page)[1].startswith("This is the sandbox's counterpart of Isaac Sim.")
 
 
@@ -250,6 +257,37 @@ def test_the_media_port_answers_stun_alone(lab: Lab) -> None:
     assert answer[8:20] == transaction
     assert int.from_bytes(answer[26:28], "big") ^ 0x2112 == port
     assert bytes(one ^ other for one, other in zip(answer[28:32], b"\x21\x12\xa4\x42", strict=True)) == b"\x7f\0\0\1"
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [(), ("--exec", "/nothing/open_scene.py http://host/hall.usd"), ("--exec", f"{SCRIPT} /nothing/hall.usd")],
+    ids=["no scene", "no script", "a scene that is not there"],
+)
+def test_an_empty_stage_has_no_robot(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, arguments: tuple[str, ...]
+) -> None:
+    """Its ports and pages answer all the same."""
+    monkeypatch.setenv("CYCLONEDDS_URI", LOOPBACK)
+    domain = free_domain()
+    page, signalling, media = (free_port() for _port in range(3))
+    simulator = {
+        "ROS_DOMAIN_ID": str(domain),
+        "CYCLONEDDS_URI": LOOPBACK,
+        "ACCEPT_EULA": "Y",
+        "PAGE_PORT": str(page),
+        "MEDIA_PORT": str(media),
+    }
+    port = f"--/app/livestream/port={signalling}"
+    bus = Bus(domain)
+    readers = [bus.reader(topic) for topic in ("clock", "odom", "tf", "scan")]
+    with process(tmp_path, "sandbox.images.isaac_sim", simulator, port, *arguments) as simulated:
+        wait_for_port(signalling, simulated)
+        # Where there is a robot, the first step is taken before a port answers, and thirty follow within a second.
+        time.sleep(1)
+        assert [reader.take() for reader in readers] == [[], [], [], []]
+        assert json.loads(fetch(page, "/status")[1]) == {"stage": "empty"}
+        assert fetch(signalling)[0] == 501
 
 
 def test_without_the_licence_it_does_not_start() -> None:

@@ -39,6 +39,8 @@ def test_table(case: dict[str, Any]) -> None:
     message = case.get("message", "")
     assert (found["message"], found["answer"]) == (message, answer_of(message))
     assert found["smallest"] == (re.search(r"does is ([a-z0-9]+[.][a-z0-9]+)", message) or ["", ""])[1]
+    left = re.sub(".* does not start (on .*), where ([0-9]+) are left for it[.]$", r"\2 \1", found["nim_message"])
+    assert left == case.get("left_for_nim", "")
 
 
 def test_the_table_is_whole() -> None:
@@ -81,6 +83,32 @@ def test_profiles_and_limits_are_those_of_the_stack() -> None:
 @pytest.mark.parametrize(("profile", "services"), PROFILES.items(), ids=PROFILES)
 def test_services(profile: str, services: tuple[str, ...]) -> None:
     assert fit(profile, BIG)["services"] == list(services)
+
+
+@pytest.mark.parametrize(
+    ("profile", "vram", "fraction"),
+    [
+        ("full", 22888, 0.28),
+        ("full", 46068, 0.64),
+        ("voice", 15360, 0.73),
+        ("voice", 22888, 0.82),
+        # Never more than NIM takes by itself, and never less than its least.
+        ("voice", 81559, 0.89),
+        ("full", 15360, 0.4),
+        ("full", 0, 0.0),
+        ("sim", 22888, 0.0),
+    ],
+)
+def test_nim_leaves_the_others_their_share(profile: str, vram: int, fraction: float) -> None:
+    assert fit(profile, {**BIG, "vram_mib": vram})["nim_gpu_fraction"] == fraction
+
+
+def test_the_default_model_is_told_to_have_no_room() -> None:
+    message = "NIM is counted with the guide's 6144 to 8192 MiB of GPU memory, enough for a small or quantised model."
+    assert fit("voice", {"instance_type": "g4dn.xlarge"})["nim_message"].startswith(message)
+    assert fit("voice", {**BIG, "vram_mib": 17408 + 4096})["nim_message"] == ""
+    assert "where 17407 are left for it." in fit("voice", {**BIG, "vram_mib": 17407 + 4096})["nim_message"]
+    assert fit("full", BIG)["nim_message"] == ""
 
 
 LACKING: dict[str, tuple[str, dict[str, Any], str, str]] = {
