@@ -13,7 +13,7 @@ from xdist.scheduler import LoadScopeScheduling
 from tests.support.project import ROOT
 
 # Folder below tests/, and the marker that selects it: `pytest -m unit`. The order is the order of cost.
-STAGES = {"gates": "gate", "unit": "unit", "dds": "dds", "molecule": "molecule", "e2e": "e2e"}
+STAGES = {"unit": "unit", "gates": "gate", "dds": "dds", "molecule": "molecule", "e2e": "e2e"}
 # What shares a lab, or the settings of this machine's kernel: of several workers (pytest-xdist) one runs all of it.
 ONE_AFTER_ANOTHER = ("tests/dds/", "tests/e2e/", "tests/molecule/test_scenarios.py::test_scenario[ros2_networking]")
 
