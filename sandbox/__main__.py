@@ -68,7 +68,10 @@ def run(arguments: argparse.Namespace) -> None:
         case "images":
             engine.ensure()
             client = docker.from_env(timeout=lifecycle.ENGINE_ANSWER_SECONDS)
-            builds.ensure_all(client, [*builds.HOSTS.values(), builds.ARCHIVE, *builds.SERVICES, *builds.COUNTERPARTS])
+            builds.ensure_all(
+                client,
+                [*builds.HOSTS.values(), builds.REGISTRY, builds.ARCHIVE, *builds.SERVICES, *builds.COUNTERPARTS],
+            )
         case "tools":
             engine.install_command("redis-server", ["redis-server"])
             engine.install_command("ssh", ["openssh-client"])
