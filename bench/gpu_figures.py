@@ -41,9 +41,9 @@ SAME = {
 
 
 @contextlib.contextmanager
-def running(*command: str) -> Iterator[subprocess.Popen[str]]:
+def running(*command: str, stdout: int = subprocess.DEVNULL) -> Iterator[subprocess.Popen[str]]:
     """Run a program until the block ends."""
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+    with subprocess.Popen(command, stdout=stdout, text=True) as process:
         try:
             yield process
         finally:
@@ -54,7 +54,7 @@ def nvidia_smi(seconds: float) -> list[dict[str, float]]:
     """Return what nvidia-smi printed of GPU 0 in this time, by its own names; what it has no number for is left out."""
     names = [name for name, _factor in SAME.values()]
     query = [f"--query-gpu={','.join(names)}", "--format=csv,noheader,nounits", "--id=0"]
-    with running("nvidia-smi", *query, f"--loop-ms={SMI_MILLISECONDS}") as process:
+    with running("nvidia-smi", *query, f"--loop-ms={SMI_MILLISECONDS}", stdout=subprocess.PIPE) as process:
         time.sleep(seconds)
         process.terminate()
         lines = process.communicate()[0].splitlines()
@@ -90,10 +90,14 @@ def main() -> None:
         raise SystemExit(f"There is no GPU to compare: {'; '.join(sample.problems)}")
     compare(sampler)
     if sys.argv[1:]:
-        with running(*sys.argv[1:]):
+        with running(*sys.argv[1:]) as load:
             time.sleep(INTERVAL)
             for _round in range(ROUNDS):
                 compare(sampler)
+            if load.poll() is not None:
+                raise SystemExit(
+                    f"The program ended by itself, with {load.returncode}; give one that runs for half a minute."
+                )
     sampler.close()
 
 

@@ -130,6 +130,9 @@ class Session:
             return getattr(self._api, function)(*arguments)
         except self._api.NVMLError as error:
             raise NvmlError(function, error.value, str(error)) from None
+        except TypeError:
+            # An older binding, whose function of that name takes less.
+            raise NvmlError(function, FUNCTION_NOT_FOUND, "Function Not Found") from None
 
     def ask(self, function: str, *arguments: Any) -> Any:
         """Call a function of NVML; return None where the GPU or the driver has no such thing.

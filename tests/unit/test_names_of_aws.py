@@ -12,7 +12,11 @@ from typing import Any
 import botocore.session
 import pytest
 from ansible_collections.digital_twin.robotics_lab.plugins.filter.lab_monitoring import FilterModule
-from ansible_collections.digital_twin.robotics_lab.plugins.module_utils._aws_names import REGION, partition_of
+from ansible_collections.digital_twin.robotics_lab.plugins.module_utils._aws_names import (
+    PARTITIONS,
+    REGION,
+    partition_of,
+)
 from ansible_collections.digital_twin.robotics_lab.plugins.module_utils._lab_description import Inputs
 from ansible_collections.digital_twin.robotics_lab.plugins.module_utils._lab_inputs import check_region
 from ansible_collections.digital_twin.robotics_lab.plugins.modules.gpu_metrics_publish import find_problem
@@ -118,3 +122,4 @@ def test_regions_are_in_the_partitions_that_botocore_knows() -> None:
     assert len(known) > 30
     assert [region for region in known if not REGION.fullmatch(region)] == []
     assert {region: partition_of(region) for region in known} == known
+    assert load_yaml(ROOT / "roles/aws_infrastructure/vars/main.yml")["__aws_infrastructure_partitions"] == PARTITIONS

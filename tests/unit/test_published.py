@@ -16,6 +16,8 @@ HOSTS: dict[str, dict[str, Any]] = {
     "heartbeat": {"gpu_metrics_metrics": ["GPUTemperature", "Heartbeat"]},
     "utilization": {"gpu_metrics_metrics": ["GPUTemperature", "GPUUtilization"]},
     "neither": {"gpu_metrics_metrics": ["GPUPowerDraw", "GPUTemperature"], "nvidia_driver_gpu_count": 2},
+    "optional": {"gpu_metrics_metrics": ["GPURemappedRows", "GPUTemperature"]},
+    "only-optional": {"gpu_metrics_metrics": ["GPURemappedRows", "GPUEncoderUtilization"]},
     "declared": {
         "gpu_metrics_metrics": ["Heartbeat"],
         "gpu_metrics_namespace": "Lab",
@@ -37,6 +39,8 @@ def test_something_is_asked_for_whatever_is_published(tmp_path: Path) -> None:
         "heartbeat": [["DigitalTwin", "Heartbeat", of_host]],
         "utilization": [["DigitalTwin", "GPUUtilization", first]],
         "neither": [["DigitalTwin", "GPUPowerDraw", first], ["DigitalTwin", "GPUPowerDraw", second]],
+        "optional": [["DigitalTwin", "GPUTemperature", first]],
+        "only-optional": [["DigitalTwin", "GPURemappedRows", first]],
         "declared": [["Lab", "Heartbeat", {"InstanceId": "workstation-7", "Room": "1.07"}]],
     }
 

@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 import dataclasses
+import importlib
 import json
 import sys
 import time
@@ -74,6 +75,16 @@ def test_all_that_a_gpu_has_is_read(host: Host) -> None:
 def test_an_old_driver_counts_what_it_reserves_as_used(host: Host) -> None:
     host.set_up({"gpus": ["A10G"], "faults": ["nvmlDeviceGetMemoryInfo_v2 13"]})
     host.gpus.busy(0, memory_used=6000 * 10**6)
+    (sample,) = sampled(host, metrics=["GPUMemoryUsed"])
+    assert sample["gpus"]["0"] == {"GPUMemoryUsed": pytest.approx(6000 + 513 * 2**20 / 10**6)}
+
+
+def test_an_old_binding_does_likewise(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
+    host.set_up({"gpus": ["A10G"]})
+    host.gpus.busy(0, memory_used=6000 * 10**6)
+    pynvml = importlib.import_module("pynvml")
+    newer = pynvml.nvmlDeviceGetMemoryInfo
+    monkeypatch.setattr(pynvml, "nvmlDeviceGetMemoryInfo", lambda handle: newer(handle, None))
     (sample,) = sampled(host, metrics=["GPUMemoryUsed"])
     assert sample["gpus"]["0"] == {"GPUMemoryUsed": pytest.approx(6000 + 513 * 2**20 / 10**6)}
 
