@@ -262,17 +262,6 @@ def test_secrets_are_for_root_only(host: Host) -> None:
         assert host.run(f"setpriv --reuid nobody --regid nogroup --clear-groups cat {DIRECTORY}/{name}").rc != 0
 
 
-def test_a_killed_engine_comes_back_with_all_services(host: Host) -> None:
-    host.check_output("systemctl kill --signal=KILL docker")
-    deadline = time.monotonic() + 60
-    while host.run("docker info").rc != 0:
-        assert time.monotonic() < deadline, "Docker did not come back"
-        time.sleep(1)
-    for service in SERVICES:
-        wait_until_healthy(host, service, 60)
-    assert post(host, "stop")["published"] is True
-
-
 def test_setup_is_marked_as_complete(host: Host) -> None:
     assert "verified" in host.file("/root/.setup-complete").content_string
 
@@ -369,3 +358,15 @@ def test_secrets_show_nowhere(host: Host, canaries: dict[str, str], name: str) -
     if places["files that others can read"]:
         places["files that others can read"] += secret
     assert [place for place, text in places.items() if secret in text] == []
+
+
+# The last one: for up to a minute after it, Docker 26 lets a container that is recreated share its address with what it replaced.
+def test_a_killed_engine_comes_back_with_all_services(host: Host) -> None:
+    host.check_output("systemctl kill --signal=KILL docker")
+    deadline = time.monotonic() + 60
+    while host.run("docker info").rc != 0:
+        assert time.monotonic() < deadline, "Docker did not come back"
+        time.sleep(1)
+    for service in SERVICES:
+        wait_until_healthy(host, service, 60)
+    assert post(host, "stop")["published"] is True
