@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import tomllib
 from pathlib import PurePosixPath
@@ -48,8 +49,8 @@ FLOATING = re.compile(r"(?:[:=@]|:-)\s*[\"']?\b[l]atest(?=[\s\"'`},;)]|$)", re.M
     ],
 )
 def test_linter(command: list[str]) -> None:
-    # The inventory of the checkout would ask AWS.
-    run(command, env={"ANSIBLE_INVENTORY": "localhost,"}, timeout=1800)
+    # The inventory of the checkout would ask AWS; from the environment, a list with a comma is not taken for hosts.
+    run(command, env={"ANSIBLE_INVENTORY": os.devnull}, timeout=1800)
 
 
 @pytest.mark.parametrize("playbook", playbooks())
