@@ -88,7 +88,8 @@ def test_drift_is_shown_in_one_place_refused_in_another_and_all_of_it_is_mended(
     assert failed.recap[HOSTS[1]]["failed"] == 0
     assert on_host(lab, "test ! -e ~admin/.setup-complete && echo gone") == "gone"
 
-    mended = lab.playbook("site.yml").must_succeed()
+    # One host of two: what the other says of itself stays as it is.
+    mended = lab.playbook("site.yml", "--limit", f"localhost,{HOSTS[0]}").must_succeed()
     assert set(mended.changed) == {"localhost", HOSTS[0]}
     assert mended.changed["localhost"] == 1
     after = ec2.describe_security_groups(GroupIds=[group["GroupId"]])["SecurityGroups"][0]["IpPermissions"]

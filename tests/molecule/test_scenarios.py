@@ -16,6 +16,7 @@ from tests.support.project import ROOT, role_names, run
 SCENARIO_SECONDS = 1800
 # Long ones of roles that the end-to-end tests and other scenarios apply and verify as well.
 FULL = {
+    "aws_infrastructure",
     "container_toolkit",
     "digital_twin_stack",
     "docker",
