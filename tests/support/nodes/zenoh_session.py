@@ -8,6 +8,7 @@ from __future__ import annotations
 import sys
 import threading
 from pathlib import Path
+from typing import Any
 
 import zenoh
 import zenoh.ext
@@ -34,7 +35,9 @@ class Session:
 
     def peers(self) -> int:
         """Return whether another session's subscriber is known: 1, or 0."""
-        return int(self._seeker.matching_status.matching)
+        # Zenoh's own types call it a bool, which it is not.
+        status: Any = self._seeker.matching_status
+        return int(status.matching)
 
     def write(self, number: int, size: int) -> None:
         """Send one sample."""
