@@ -360,7 +360,7 @@ def test_secrets_show_nowhere(host: Host, canaries: dict[str, str], name: str) -
     assert [place for place, text in places.items() if secret in text] == []
 
 
-# The last one: containers that are recreated after it reach each other on Docker 26's bridge only after about a minute.
+# The last one: Docker 26 leaves the interfaces of containers that are recreated after it behind for about a minute.
 def test_a_killed_engine_comes_back_with_all_services(host: Host) -> None:
     host.check_output("systemctl kill --signal=KILL docker")
     deadline = time.monotonic() + 60
