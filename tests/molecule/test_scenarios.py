@@ -13,8 +13,7 @@ import pytest
 from sandbox.cloud.process import free_port
 from tests.support.project import ROOT, role_names, run
 
-# The longest, that of the stack, takes half of it on two quiet cores.
-SCENARIO_SECONDS = 3300
+SCENARIO_SECONDS = 1800
 # Long ones of roles that the end-to-end tests and other scenarios apply and verify as well.
 FULL = {
     "aws_infrastructure",

@@ -24,7 +24,7 @@ from sandbox.settings import REGION, Sandbox
 from tests.support.project import ROOT, clean_environment
 
 RECAP = re.compile(r"^(\S+)\s+: ok=(\d+)\s+changed=(\d+)\s+unreachable=(\d+)\s+failed=(\d+)", re.MULTILINE)
-COMMAND_SECONDS = 2100
+COMMAND_SECONDS = 1500
 KILL_SECONDS = 300
 FIRST_HOST = "robotics-lab-1"
 
