@@ -104,7 +104,7 @@ def test_a_version_that_cannot_be_read_hides_no_gpu(host: Host) -> None:
     assert told["gpus"][0]["name"] == "NVIDIA A10G"
 
 
-@pytest.mark.parametrize("code", [1, 9, 12, 15, 18, 28])
+@pytest.mark.parametrize("code", [12, 15])
 def test_a_gpu_that_is_gone_has_no_readings(host: Host, code: int) -> None:
     host.set_up({"gpus": ["A10G"], "faults": [f"nvmlDeviceGetPowerUsage {code}"]})
     (gpu,) = host.run("gpu_info", {})["gpus"]

@@ -123,7 +123,7 @@ def test_what_was_refused_is_forgotten_with_the_driver_and_never_strict(host: Ho
     assert "power_limit_watts" in settings_of(host.run("gpu_tuning", request, check=True))[0]
 
 
-@pytest.mark.parametrize("code", [2, 3, 4, 5, 6, 7, 8, 10, 11, 13, 14, 16, 17, 19, 20, 21, 22, 23, 24, 25, 26, 27, 999])
+@pytest.mark.parametrize("code", [3, 4, 16, 25, 999])
 def test_a_reading_that_no_setting_needs_keeps_none_from_being_set(host: Host, code: int) -> None:
     host.set_up({"gpus": ["A10G", "T4"], "faults": [f"nvmlDeviceGetPowerUsage {code} @gpu=1"]})
     result = host.run("gpu_tuning", {"persistence_mode": True})
@@ -132,7 +132,7 @@ def test_a_reading_that_no_setting_needs_keeps_none_from_being_set(host: Host, c
     assert told == (code not in {3, 13, 25, 26}), "what the GPU does not have is no failure"
 
 
-@pytest.mark.parametrize("code", [1, 9, 12, 15, 18, 28])
+@pytest.mark.parametrize("code", [9, 15])
 def test_a_gpu_that_is_gone_is_refused(host: Host, code: int) -> None:
     host.set_up({"gpus": ["A10G", "T4"], "faults": [f"nvmlDeviceGetPowerUsage {code} @gpu=1"]})
     result = host.run("gpu_tuning", {"persistence_mode": True})
