@@ -54,7 +54,7 @@ def run(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.
         with patch_module_args(arguments), pytest.raises(SystemExit):
             image_pull.main()
         result = dict(json.loads(capsys.readouterr().out))
-        result.pop("invocation")
+        result.pop("invocation", None)
         return result
 
     return run_module
