@@ -5,6 +5,9 @@ SHELL := /bin/bash
 .DEFAULT_GOAL := help
 
 PYTHON ?= python3
+# For the oldest line of Ansible; empty where there is none, and then its tests are reported as not run.
+OLDEST_PYTHON ?= $(shell for python in python3.11 "$$HOME"/.pyenv/versions/3.11.*/bin/python; do \
+  "$$python" -c 'import sys, venv, ensurepip; sys.exit(sys.version_info[:2] != (3, 11))' 2>/dev/null && echo "$$python" && break; done)
 WORKERS ?= 2
 UV_VERSION := 0.13.9
 SANDBOX_DIR ?= $(CURDIR)/.sandbox
@@ -22,11 +25,30 @@ help: ## Print this
 .PHONY: setup
 setup: .venv/.ready ## Make .venv from the pinned requirements
 
+# Ansible starts its own Python by an unquoted path: where the checkout's path holds a blank, the environment is made in the
+# user's cache, and its folder here is a link.
+define make_environment
+	folder="$$PWD/$(1)"
+	if [[ $$folder == *[[:space:]]* ]]; then
+	  folder="$${XDG_CACHE_HOME:-$$HOME/.cache}/digital-twin/$$(sha1sum <<< "$$folder" | cut -c 1-12)"
+	  if [ ! -L $(1) ]; then rm -rf $(1); fi
+	  mkdir -p "$$folder"
+	  ln -sfn "$$folder" $(1)
+	fi
+	"$(2)" -m venv --clear "$$folder"
+endef
+
 .venv/.ready: requirements.txt
 	@$(PYTHON) -c 'import sys; assert sys.version_info >= (3, 11), f"Python 3.11 or newer is needed, not {sys.version.split()[0]}: make setup PYTHON=python3.12"'
-	$(PYTHON) -m venv --clear .venv
-	$(BIN)/pip install --quiet --disable-pip-version-check uv==$(UV_VERSION)
-	$(BIN)/uv pip install --quiet --python $(BIN)/python -r requirements.txt
+	$(call make_environment,.venv,$(PYTHON))
+	"$(BIN)/pip" install --quiet --disable-pip-version-check uv==$(UV_VERSION)
+	"$(BIN)/uv" pip install --quiet --python "$(BIN)/python" -r requirements.txt
+	touch $@
+
+# The oldest line of Ansible, which the tests run as well: what requirements.txt has for Python 3.11.
+.venv-oldest/.ready: requirements.txt .venv/.ready
+	$(call make_environment,.venv-oldest,$(OLDEST_PYTHON))
+	"$(BIN)/uv" pip install --quiet --python .venv-oldest/bin/python -r requirements.txt
 	touch $@
 
 .PHONY: lock
@@ -38,7 +60,7 @@ lock: setup ## Pin requirements.in anew, for every Python from 3.11
 .PHONY: sandbox
 sandbox: setup ## From nothing to a running, verified lab on this machine
 	python -m sandbox up
-	. $(SANDBOX_DIR)/env
+	. "$(SANDBOX_DIR)/env"
 	ansible-playbook site.yml
 
 .PHONY: sandbox-down
@@ -51,10 +73,14 @@ sandbox-down: setup ## Destroy the lab, stop what the sandbox started, and only 
 	python -m sandbox down
 	exit $$status
 
-# What the tests run beside Python and Docker; on a machine that has it nothing is installed.
+# What the tests run besides the environment of `setup`; on a machine that has it nothing is installed.
 .PHONY: tools
 tools: setup
-	@python -m sandbox tools
+	@oldest="$(OLDEST_PYTHON)"
+	if [ -n "$$oldest" ] && python -c 'import sys; sys.exit(sys.version_info < (3, 12))'; then
+	  $(MAKE) --no-print-directory --silent .venv-oldest/.ready OLDEST_PYTHON="$$oldest"
+	fi
+	python -m sandbox tools
 
 # Side by side, since each of them waits much: for hosts to boot, for packages, for services.
 # An engine that the tests had to start is stopped again; the last line stays pytest's summary.
@@ -63,7 +89,7 @@ TEST := pytest --numprocesses $(WORKERS) --no-loadscope-reorder --durations 20
 test: tools ## Lint, unit, real DDS, molecule, end to end; test-full leaves nothing out
 	status=0
 	$(TEST) || status=$$?
-	python -m sandbox --state .cache/e2e down
+	for state in e2e e2e-other; do python -m sandbox --state .cache/$$state down; done
 	exit $$status
 
 # Several minutes of faults and bad inputs more.
@@ -71,7 +97,7 @@ test: tools ## Lint, unit, real DDS, molecule, end to end; test-full leaves noth
 test-full: tools ## All of test, and what differs little from it and takes long
 	status=0
 	$(TEST) --full || status=$$?
-	python -m sandbox --state .cache/e2e down
+	for state in e2e e2e-other; do python -m sandbox --state .cache/$$state down; done
 	exit $$status
 
 .PHONY: lint
