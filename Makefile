@@ -4,17 +4,19 @@ SHELL := /bin/bash
 .ONESHELL:
 .DEFAULT_GOAL := help
 
-PYTHON ?= python3
-# For the oldest line of Ansible; empty where there is none, and then its tests are reported as not run.
-OLDEST_PYTHON ?= $(shell for python in python3.11 "$$HOME"/.pyenv/versions/3.11.*/bin/python; do \
-  "$$python" -c 'import sys, venv, ensurepip; sys.exit(sys.version_info[:2] != (3, 11))' 2>/dev/null && echo "$$python" && break; done)
+# Empty: the newest Python from 3.11 to 3.13 that can make a virtual environment.
+PYTHON ?=
+# For the oldest line of Ansible, which the tests run as well: Python 3.11, where there is one.
+OLDEST_PYTHON ?= 3.11
 WORKERS ?= 2
-UV_VERSION := 0.13.9
 SANDBOX_DIR ?= $(CURDIR)/.sandbox
 LAB ?= $(shell sed -n 's/^aws_infrastructure_name: *//p' group_vars/all.yml)
 BIN := $(CURDIR)/.venv/bin
 export SANDBOX_DIR
 export PATH := $(BIN):$(PATH)
+# Ansible refuses to start with another encoding, and ignores ansible.cfg in a directory that every user may write to.
+export LC_ALL := C.UTF-8
+export ANSIBLE_CONFIG := $(CURDIR)/ansible.cfg
 # Without the bytecode of what it imports each start of Ansible, and of each of its modules, takes a second more.
 unexport PYTHONDONTWRITEBYTECODE
 
@@ -23,33 +25,8 @@ help: ## Print this
 	@sed -n 's/^\([a-z0-9-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 16
 
 .PHONY: setup
-setup: .venv/.ready ## Make .venv from the pinned requirements
-
-# Ansible starts its own Python by an unquoted path: where the checkout's path holds a blank, the environment is made in the
-# user's cache, and its folder here is a link.
-define make_environment
-	folder="$$PWD/$(1)"
-	if [[ $$folder == *[[:space:]]* ]]; then
-	  folder="$${XDG_CACHE_HOME:-$$HOME/.cache}/digital-twin/$$(sha1sum <<< "$$folder" | cut -c 1-12)"
-	  if [ ! -L $(1) ]; then rm -rf $(1); fi
-	  mkdir -p "$$folder"
-	  ln -sfn "$$folder" $(1)
-	fi
-	"$(2)" -m venv --clear "$$folder"
-endef
-
-.venv/.ready: requirements.txt
-	@$(PYTHON) -c 'import sys; assert sys.version_info >= (3, 11), f"Python 3.11 or newer is needed, not {sys.version.split()[0]}: make setup PYTHON=python3.12"'
-	$(call make_environment,.venv,$(PYTHON))
-	"$(BIN)/pip" install --quiet --disable-pip-version-check uv==$(UV_VERSION)
-	"$(BIN)/uv" pip install --quiet --python "$(BIN)/python" -r requirements.txt
-	touch $@
-
-# The oldest line of Ansible, which the tests run as well: what requirements.txt has for Python 3.11.
-.venv-oldest/.ready: requirements.txt .venv/.ready
-	$(call make_environment,.venv-oldest,$(OLDEST_PYTHON))
-	"$(BIN)/uv" pip install --quiet --python .venv-oldest/bin/python -r requirements.txt
-	touch $@
+setup: ## Create .venv from the pinned requirements, with the newest suitable Python or PYTHON=...
+	@./.ci/environment .venv "$(PYTHON)"
 
 .PHONY: lock
 lock: setup ## Pin requirements.in anew, for every Python from 3.11
@@ -73,12 +50,12 @@ sandbox-down: setup ## Destroy the lab, stop what the sandbox started, and only 
 	python -m sandbox down
 	exit $$status
 
-# What the tests run besides the environment of `setup`; on a machine that has it nothing is installed.
+# What the tests run besides the environment of `setup`; on a machine that has it nothing is installed. Without a Python for
+# the oldest line of Ansible its tests are reported as not run.
 .PHONY: tools
 tools: setup
-	@oldest="$(OLDEST_PYTHON)"
-	if [ -n "$$oldest" ] && python -c 'import sys; sys.exit(sys.version_info < (3, 12))'; then
-	  $(MAKE) --no-print-directory --silent .venv-oldest/.ready OLDEST_PYTHON="$$oldest"
+	@if python -c 'import sys; sys.exit(sys.version_info < (3, 12))'; then
+	  ./.ci/environment .venv-oldest "$(OLDEST_PYTHON)" || test $$? = 3
 	fi
 	python -m sandbox tools
 
