@@ -135,8 +135,8 @@ class Cloud:
             service,
             region_name=region,
             endpoint_url=self.endpoint,
-            aws_access_key_id="testing",
-            aws_secret_access_key="testing",
+            aws_access_key_id="AKIATESTS",
+            aws_secret_access_key="canary-aws-6f15",
         )
 
     def refuse(self, operation: str, code: str, message: str = "") -> None:

@@ -47,7 +47,7 @@ def client(service: str, url: str) -> Any:
         endpoint_url=url,
         region_name="us-east-1",
         aws_access_key_id="a",
-        aws_secret_access_key="b",
+        aws_secret_access_key="canary-aws-09a7",
         config=config,
     )
 

@@ -27,7 +27,7 @@ from tests.support.images import FakeEngine, Step, layer
 Run = Callable[..., dict[str, Any]]
 ISAAC, NIM, REDIS = "nvcr.io/nvidia/isaac-sim:5.1.0", "nvcr.io/nim/meta/llama:1.0", "redis:7.4"
 DIGEST = f"sha256:{'ab' * 32}"
-PASSWORD = "s3cret-of-ngc"
+PASSWORD = "canary-ngc-1f6e"
 
 
 @pytest.fixture
