@@ -10,30 +10,21 @@ This is a private module of the collection: it may change in any release.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from typing import Any
 
 from ansible_collections.digital_twin.robotics_lab.plugins.module_utils import _dds_ports as ports
+from ansible_collections.digital_twin.robotics_lab.plugins.module_utils._dds_environment import Finding, find_overrides
 from ansible_collections.digital_twin.robotics_lab.plugins.module_utils._dds_host import Process, Seen
 from ansible_collections.digital_twin.robotics_lab.plugins.module_utils._dds_plan import environment
 from ansible_collections.digital_twin.robotics_lab.plugins.module_utils._dds_request import (
-    CYCLONE,
     FAST,
     PREFIX,
+    ZENOH,
     Network,
 )
 
 FIRST_DDS_PORT = ports.BASE
 MEANWHILE = "while this host was looked at"
-
-
-@dataclass(frozen=True)
-class Finding:
-    """Something that is wrong."""
-
-    symptom: str
-    cause: str
-    remedy: str
 
 
 def diagnose(network: Network, seen: Seen) -> list[Finding]:
@@ -74,32 +65,10 @@ def _find_other_file(network: Network, seen: Seen) -> Iterator[Finding]:
 
 
 def _find_other_settings(network: Network, seen: Seen) -> Iterator[Finding]:
-    """Find processes whose environment is not the declared one."""
-    declared = environment(network)
+    """Find processes whose environment contradicts what is declared."""
     for process in seen.processes:
-        if not process.is_ros:
-            continue
-        domain = process.environment.get("ROS_DOMAIN_ID") or "0"
-        if domain != declared["ROS_DOMAIN_ID"]:
-            yield Finding(
-                f"{process} hears nobody of domain {network.domain_id}",
-                f"its ROS_DOMAIN_ID is {domain}, and {PREFIX}domain_id is {network.domain_id}",
-                f"start it with {network.directory}/ros2.env, or set {PREFIX}domain_id to {domain}",
-            )
-        rmw = process.environment.get("RMW_IMPLEMENTATION", "")
-        if rmw and rmw != network.rmw:
-            yield Finding(
-                f"{process} may hear others and not understand them",
-                f"its RMW_IMPLEMENTATION is {rmw}, and {PREFIX}rmw is {network.rmw}",
-                f"start it with {network.directory}/ros2.env, or set {PREFIX}rmw to {rmw} on every host",
-            )
-        uri = process.environment.get("CYCLONEDDS_URI", "")
-        if network.rmw == CYCLONE and rmw in ("", network.rmw) and network.directory not in uri:
-            yield Finding(
-                f"{process} loses large messages, or is not found by others",
-                f"its CYCLONEDDS_URI is {uri or 'not set'}, so that buffers, ports and peers are the library's own",
-                f"start it with {network.directory}/ros2.env",
-            )
+        if process.is_ros:
+            yield from find_overrides(network, process)
 
 
 def _find_ports(network: Network, seen: Seen) -> Iterator[Finding]:
@@ -115,7 +84,9 @@ def _find_ports(network: Network, seen: Seen) -> Iterator[Finding]:
                 f"it listens in the ports of domain {', '.join(map(str, sorted(domains)))}, which it chose by itself",
                 f"let the program take its domain from ROS_DOMAIN_ID, or set {PREFIX}domain_id",
             )
-        if process.is_ros and not domains:
+        # A program that only inherits the environment has sockets of its own.
+        is_participant = process.is_ros and process.middleware is not False and network.rmw != ZENOH
+        if is_participant and process.sockets and not domains:
             listening = ", ".join(str(entry.port) for entry in process.sockets)
             yield Finding(
                 f"{process} is found by nobody who knows its host's address alone",

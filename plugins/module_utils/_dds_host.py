@@ -12,6 +12,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
+import re
 import select
 import socket
 import time
@@ -19,10 +20,31 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-# What makes a process one of ROS 2, wherever it listens.
-MARKS = ("ROS_DOMAIN_ID", "RMW_IMPLEMENTATION", "ROS_DISTRO", "CYCLONEDDS_URI")
-# What of its environment matters here; nothing else of it is kept.
-TOLD = ("ROS_DOMAIN_ID", "RMW_IMPLEMENTATION", "CYCLONEDDS_URI")
+# What of a process' environment matters here, and makes the process one of ROS 2; nothing else of it is kept.
+TOLD = (
+    "ROS_DOMAIN_ID",
+    "RMW_IMPLEMENTATION",
+    "ROS_LOCALHOST_ONLY",
+    "ROS_AUTOMATIC_DISCOVERY_RANGE",
+    "ROS_STATIC_PEERS",
+    "CYCLONEDDS_URI",
+    "FASTDDS_DEFAULT_PROFILES_FILE",
+    "FASTRTPS_DEFAULT_PROFILES_FILE",
+    "FASTDDS_BUILTIN_TRANSPORTS",
+    "FASTDDS_ENVIRONMENT_FILE",
+    "ROS_DISCOVERY_SERVER",
+    "ROS_SUPER_CLIENT",
+    "ROS2_EASY_MODE",
+    "ZENOH_SESSION_CONFIG_URI",
+    "ZENOH_ROUTER_CONFIG_URI",
+    "ZENOH_CONFIG_OVERRIDE",
+)
+# Of the last, only that it is there.
+MARKS = (*TOLD, "ROS_DISTRO")
+LONGEST_VALUE = 120
+# The library of a participant that has no UDP socket, as one of Zenoh or of shared memory alone.
+MIDDLEWARE = re.compile(r"/lib(rmw_|ddsc|fastrtps|fastdds|zenoh)[^/]*\.so|/zenoh[^/]*\.so")
+CONTAINER = re.compile(r"(?:docker|libpod|cri-containerd)[-/]([0-9a-f]{12})[0-9a-f]{52}")
 # By protocol, the counters of /proc/net/snmp.
 COUNTERS = {"Udp": ("InErrors", "RcvbufErrors"), "Ip": ("ReasmTimeout", "ReasmFails")}
 # For how long the kernel's counters are watched, and for how long it may say that a peer is out of reach: what Linux
@@ -49,12 +71,21 @@ class Socket:
 
 @dataclass(frozen=True)
 class Process:
-    """A process that has UDP sockets."""
+    """A process that has UDP sockets, or a library of ROS 2's middleware.
+
+    Attributes:
+        pid: Its id, as the host counts it.
+        sockets: Its UDP sockets that are bound to a port.
+        container: The beginning of the id of its container; empty outside of one.
+        middleware: Whether it has loaded such a library; None where that is not known.
+    """
 
     pid: int
     name: str
     environment: Mapping[str, str]
     sockets: tuple[Socket, ...]
+    container: str = ""
+    middleware: bool | None = None
 
     @property
     def is_ros(self) -> bool:
@@ -63,7 +94,8 @@ class Process:
 
     def __str__(self) -> str:
         """Return how to find it."""
-        return f"{self.name} (process {self.pid})"
+        place = f" in container {self.container}" if self.container else ""
+        return f"{self.name} (process {self.pid}{place})"
 
 
 @dataclass
@@ -126,6 +158,18 @@ def parse_environment(data: bytes) -> dict[str, str]:
     return {name: value if name in TOLD else "" for name, _equals, value in entries if name in MARKS}
 
 
+def printable(name: str, value: str) -> str:
+    """Return the value of a variable on one line, without the inline text that may hold keys and passwords."""
+    if name == "ZENOH_CONFIG_OVERRIDE":
+        keys = re.findall(r"(?:^|;)\s*([\w/.-]+)\s*=", re.sub(r"\"[^\"]*\"|'[^']*'", "", value))
+        text = f"an override of {', '.join(keys) or 'unknown settings'}"
+    else:
+        text = re.sub(r"<.*", "<inline XML>", value, flags=re.DOTALL)
+        text = re.sub(r"//[^/@\s]*@", "//...@", text)
+    text = "".join(char if char.isprintable() else " " for char in text)
+    return text if len(text) <= LONGEST_VALUE else f"{text[: LONGEST_VALUE - 3]}..."
+
+
 def read_written(file: Path) -> dict[str, str]:
     """Return what of an environment file matters here; nothing of one that is not there."""
     lines = file.read_text("utf-8", errors="replace").splitlines() if file.is_file() else []
@@ -134,8 +178,9 @@ def read_written(file: Path) -> dict[str, str]:
 
 
 def read_processes(root: Path) -> list[Process]:
-    """Return the processes that have UDP sockets bound to ports, in every network namespace."""
+    """Return the processes of every network namespace that have bound UDP sockets or loaded ROS 2's middleware."""
     sockets: dict[str, dict[int, Socket]] = {}
+    outer = set(read_containers(root / "proc/self"))
     processes = []
     for folder in sorted((root / "proc").glob("[0-9]*"), key=lambda path: int(path.name)):
         # A process may end while it is looked at.
@@ -151,13 +196,29 @@ def read_processes(root: Path) -> list[Process]:
                 sockets[namespace] = {entry.inode: entry for entry in found}
             inodes = read_inodes(folder)
             own = tuple(sockets[namespace][inode] for inode in sorted(inodes & sockets[namespace].keys()))
-            if own:
+            environment = parse_environment((folder / "environ").read_bytes())
+            middleware = has_middleware(folder) if environment else None
+            if own or middleware:
                 name = (folder / "comm").read_text("utf-8", errors="replace").strip()
-                environment = parse_environment((folder / "environ").read_bytes())
-                processes.append(Process(int(folder.name), name, environment, own))
+                container = next((found for found in reversed(read_containers(folder)) if found not in outer), "")
+                processes.append(Process(int(folder.name), name, environment, own, container, middleware))
         except OSError:
             continue
     return processes
+
+
+def has_middleware(folder: Path) -> bool | None:
+    """Tell whether a process has loaded a library of ROS 2's middleware; None where that cannot be read."""
+    try:
+        return MIDDLEWARE.search((folder / "maps").read_text("utf-8", errors="replace")) is not None
+    except OSError:
+        return None
+
+
+def read_containers(folder: Path) -> list[str]:
+    """Return the ids of the containers that a process is in, the innermost last."""
+    file = folder / "cgroup"
+    return CONTAINER.findall(file.read_text("utf-8", errors="replace")) if file.exists() else []
 
 
 def read_inodes(folder: Path) -> set[int]:

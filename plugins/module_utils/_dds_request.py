@@ -55,6 +55,7 @@ class Network:
     Attributes:
         domain_id: The ROS domain.
         rmw: The implementation of RMW.
+        other_rmws: Those that some processes have all the same, such as a vendor's simulator.
         discovery: How participants find one another.
         participants: How many a host may have.
         firewall_ports: Which ports a filter between the hosts lets through; empty where there is none.
@@ -79,6 +80,7 @@ class Network:
 
     domain_id: Any = 0
     rmw: Any = CYCLONE
+    other_rmws: Any = field(default_factory=list)
     discovery: Any = "host"
     participants: Any = 45
     firewall_ports: Any = ""
@@ -177,6 +179,13 @@ def _check_words(network: Network) -> Iterator[Problem]:
     if network.multicast not in (None, "") and truth(network.multicast) is None:
         allowed = "true, false, or null for what the mode implies"
         yield problem("multicast", network.multicast, "is neither true nor false", allowed, "write one of these")
+    known = f"a list of {listed(list(RMWS))}"
+    if not isinstance(network.other_rmws, list):
+        yield problem("other_rmws", network.other_rmws, "is not a list", known, "write a list")
+        return
+    for value in network.other_rmws:
+        if value not in RMWS:
+            yield problem("other_rmws", value, "is unknown", known, "choose among them")
 
 
 def _check_numbers(network: Network) -> Iterator[Problem]:
@@ -256,6 +265,11 @@ def check_together(network: Network) -> list[Problem]:
 def _check_mode(network: Network) -> Iterator[Problem]:
     """Check that a mode of discovery has what it needs."""
     mode, able = network.discovery, MODES[network.discovery]
+    foreign = [rmw for rmw in network.other_rmws if (rmw == ZENOH) != (network.rmw == ZENOH)]
+    if foreign:
+        reason = f"does not understand {network.rmw}"
+        allowed = f"{listed([rmw for rmw in RMWS if (rmw == ZENOH) == (network.rmw == ZENOH)])}"
+        yield problem("other_rmws", foreign[0], reason, allowed, "leave it out")
     if network.rmw not in able:
         remedy = f"set {PREFIX}rmw to {able[0]}, or choose another mode"
         yield problem("discovery", mode, f"is nothing that {network.rmw} has", f"{listed(list(able))} with it", remedy)
