@@ -12,12 +12,13 @@ from __future__ import annotations
 import ipaddress
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from typing import Any
 
 from ansible_collections.digital_twin.robotics_lab.plugins.module_utils import _dds_ports as ports
 from ansible_collections.digital_twin.robotics_lab.plugins.module_utils._lab_description import truth, whole_number
 from ansible_collections.digital_twin.robotics_lab.plugins.module_utils._lab_problem import Problem, listed, shown
+from ansible_collections.digital_twin.robotics_lab.plugins.module_utils._versions import unquoted
 
 PREFIX = "ros2_networking_"
 CYCLONE, FAST, ZENOH = "rmw_cyclonedds_cpp", "rmw_fastrtps_cpp", "rmw_zenoh_cpp"
@@ -174,7 +175,11 @@ def _check_words(network: Network) -> Iterator[Problem]:
     """Check what is one of a few words."""
     for option, words in WORDS.items():
         value = getattr(network, option)
-        if str(value) not in words:
+        unquoted_value = unquoted(f"{PREFIX}{option}", value, whole=True) if option == "cyclonedds_version" else None
+        if unquoted_value:
+            allowed = ", ".join(f'"{word}"' for word in words)
+            yield replace(unquoted_value, allowed=allowed)
+        elif str(value) not in words:
             yield problem(option, value, "is unknown", listed(list(words)), "choose one of them")
     if network.multicast not in (None, "") and truth(network.multicast) is None:
         allowed = "true, false, or null for what the mode implies"

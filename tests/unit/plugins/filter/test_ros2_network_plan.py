@@ -311,6 +311,12 @@ REFUSED: list[tuple[dict[str, Any], str]] = [
     ({"other_rmws": ["rmw_none"]}, 'other_rmws: "rmw_none" is unknown; allowed: a list of rmw_cyclonedds_cpp,'),
     ({"other_rmws": ZENOH}, 'other_rmws: "rmw_zenoh_cpp" is not a list'),
     ({"other_rmws": [ZENOH]}, 'other_rmws: "rmw_zenoh_cpp" does not understand rmw_cyclonedds_cpp; allowed: rmw_cycl'),
+    (
+        {"cyclonedds_version": 0.10},
+        'cyclonedds_version: 0.1 is a number, as the quotes are missing, .* 0.10: .* allowed: "0.10", "11"; do: write',
+    ),
+    ({"cyclonedds_version": 11.0}, "cyclonedds_version: 11.0 is a number, as the quotes are missing"),
+    ({"cyclonedds_version": "0.1"}, 'cyclonedds_version: "0.1" is unknown; allowed: 0.10, 11'),
     ({"cyclonedds_version": "9"}, 'cyclonedds_version: "9" is unknown; allowed: 0.10, 11'),
     ({**PEERS, "peers": ["robot-1"]}, 'peers: "robot-1" is no address of a host'),
     ({**PEERS, "peers": ["10.0.1.300"]}, 'peers: "10.0.1.300" is no address of a host'),
