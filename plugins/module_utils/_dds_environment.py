@@ -35,8 +35,8 @@ class Finding:
     """Something that is wrong.
 
     Attributes:
-        about: What it is about: a `process`, a `peer`, the `interface`, the `kernel`, the `files`, the `units`, the
-            `exchange` of samples, or `hosts` that differ.
+        about: What it is about: a `process`, a `peer` with its address, an `interface` with its name, lost `packets`,
+            the `kernel`, the `files`, the `units`, the `exchange` of samples, or `hosts` that differ.
     """
 
     symptom: str

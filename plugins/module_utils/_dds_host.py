@@ -11,13 +11,14 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import json
 import os
 import re
 import select
 import socket
 import time
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 # What of a process' environment matters here, and makes the process one of ROS 2; nothing else of it is kept.
@@ -61,12 +62,14 @@ class Socket:
         namespace: The network namespace that it is in.
         inode: How processes refer to it.
         drops: How many packets came for it and found no room, since it was opened.
+        growth: How many of these came while the host was looked at; None where it was not watched.
     """
 
     namespace: str
     inode: int
     port: int
     drops: int
+    growth: int | None = None
 
 
 @dataclass(frozen=True)
@@ -98,6 +101,23 @@ class Process:
         return f"{self.name} (process {self.pid}{place})"
 
 
+@dataclass(frozen=True)
+class Interface:
+    """A network interface.
+
+    Attributes:
+        addresses: Its IPv4 addresses.
+    """
+
+    name: str
+    up: bool
+    addresses: tuple[str, ...]
+
+    def __str__(self) -> str:
+        """Return it with its addresses."""
+        return f"{self.name} ({', '.join(self.addresses) or 'no IPv4 address'}{'' if self.up else ', down'})"
+
+
 @dataclass
 class Seen:
     """What a host shows.
@@ -107,6 +127,9 @@ class Seen:
         counters: Counters of the kernel since it started, by name.
         growth: What of it came while the host was looked at.
         receive_limit: The largest receive buffer that a socket may have, in bytes; None where it cannot be read.
+        limit_is_fixed: Whether that limit cannot be changed from here, as in a container.
+        interfaces: The network interfaces; None where nobody looked.
+        configured: Files that name an interface or one of its addresses, each with what it names.
         machine_id: By which Fast DDS tells hosts apart.
         peers: What stands in the way to each peer; empty where nothing is known to.
         silent: Peers none of whose participants answered; empty where nobody listened.
@@ -118,6 +141,9 @@ class Seen:
     counters: dict[str, int] = field(default_factory=dict)
     growth: dict[str, int] = field(default_factory=dict)
     receive_limit: int | None = None
+    limit_is_fixed: bool = False
+    interfaces: list[Interface] | None = None
+    configured: list[tuple[str, str]] = field(default_factory=list)
     machine_id: str = ""
     peers: dict[str, str] = field(default_factory=dict)
     silent: list[str] = field(default_factory=list)
@@ -175,6 +201,35 @@ def read_written(file: Path) -> dict[str, str]:
     lines = file.read_text("utf-8", errors="replace").splitlines() if file.is_file() else []
     entries = (line.partition("=") for line in lines)
     return {name: value.strip('"') for name, _equals, value in entries if name in TOLD}
+
+
+def parse_interfaces(text: str) -> list[Interface]:
+    """Return the interfaces of `ip -json address show`."""
+    found = []
+    for entry in json.loads(text or "[]"):
+        if not entry.get("ifname"):
+            continue
+        up = "UP" in entry.get("flags", []) and entry.get("operstate") not in ("DOWN", "LOWERLAYERDOWN")
+        addresses = [address["local"] for address in entry.get("addr_info", []) if address.get("family") == "inet"]
+        found.append(Interface(entry["ifname"], up, tuple(addresses)))
+    return found
+
+
+def parse_configured(text: str) -> list[str]:
+    """Return the names and addresses of interfaces in a configuration of Cyclone DDS or a profile of Fast DDS."""
+    found = re.findall(r'<NetworkInterface\b[^>]*?\b(?:name|address)="([^"]+)"', text)
+    for whitelist in re.findall(r"<interfaceWhiteList>(.*?)</interfaceWhiteList>", text, re.DOTALL):
+        found += re.findall(r"<(?:address|interface)>([^<]+)<", whitelist)
+    return found
+
+
+def read_configured(folder: Path) -> list[tuple[str, str]]:
+    """Return which file of a folder names which interface or address."""
+    return [
+        (str(file.name), name)
+        for file in sorted(folder.glob("*.xml"))
+        for name in parse_configured(file.read_text("utf-8", errors="replace"))
+    ]
 
 
 def read_processes(root: Path) -> list[Process]:
@@ -278,17 +333,31 @@ def read_host(root: Path, directory: str, peers: Iterable[str], port: int) -> Se
     It takes the time for which the counters are watched.
     """
     limit, identity = root / "proc/sys/net/core/rmem_max", root / "etc/machine-id"
+    folder = root / directory.lstrip("/")
     before, until = read_counters(root), time.monotonic() + WATCH_SECONDS
+    drops = {
+        (entry.namespace, entry.inode): entry.drops for process in read_processes(root) for entry in process.sockets
+    }
     obstacles = ask_peers(peers, port)
     # Sooner where there are no peers, or all have answered.
     time.sleep(max(0, until - time.monotonic()))
     counters = read_counters(root)
     return Seen(
-        processes=read_processes(root),
+        processes=[watched(process, drops) for process in read_processes(root)],
         counters=counters,
         growth={name: value - before.get(name, 0) for name, value in counters.items()},
         receive_limit=int(limit.read_text("ascii")) if limit.exists() else None,
+        limit_is_fixed=not os.access(limit, os.W_OK),
+        configured=read_configured(folder),
         machine_id=identity.read_text("ascii").strip() if identity.exists() else "",
         peers=obstacles,
-        written=read_written(root / directory.lstrip("/") / "ros2.env"),
+        written=read_written(folder / "ros2.env"),
     )
+
+
+def watched(process: Process, before: Mapping[tuple[str, int], int]) -> Process:
+    """Return a process whose sockets say how much they have lost since; all of it for one that was opened meanwhile."""
+    sockets = (
+        replace(entry, growth=entry.drops - before.get((entry.namespace, entry.inode), 0)) for entry in process.sockets
+    )
+    return replace(process, sockets=tuple(sockets))

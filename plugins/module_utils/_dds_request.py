@@ -114,6 +114,12 @@ class Network:
         return self.discovery == "bridge" if self.multicast is None else bool(self.multicast)
 
     @property
+    def device_address(self) -> str:
+        """The address of the interface to use, which stays when its name changes; empty where it is not known."""
+        # Containers on a bridge have interfaces of their own.
+        return self.interface_address if self.device != "lo" and self.discovery != "bridge" else ""
+
+    @property
     def device(self) -> str:
         """The interface to use; empty for the library's own choice."""
         return self.interface or ("lo" if self.discovery == "host" else "")

@@ -121,6 +121,23 @@ def test_peers_of_cyclone_are_asked_for_as_long_as_it_takes(version: str) -> Non
     assert attributes(document, "NetworkInterface") == [{"name": "ens5", "multicast": "false"}]
 
 
+@pytest.mark.parametrize(
+    ("given", "expected"),
+    [
+        # The name changes with the type of an instance, as from ens5 to enp39s0; the address stays.
+        ({**PEERS, "interface": "ens5", "interface_address": "10.0.1.10"}, {"address": "10.0.1.10"}),
+        ({**PEERS, "interface": "ens5"}, {"name": "ens5"}),
+        # The address is the host's, and the interface that of a container.
+        ({"discovery": "bridge", "interface": "eth0", "interface_address": "10.0.1.10"}, {"name": "eth0"}),
+        ({"interface_address": "127.0.0.1"}, {"name": "lo"}),
+    ],
+)
+def test_cyclone_knows_an_interface_by_its_address(given: dict[str, Any], expected: dict[str, str]) -> None:
+    for document in plan(**given)["cyclonedds"].values():
+        (interface,) = attributes(document, "NetworkInterface")
+        assert {name: interface[name] for name in ("name", "address") if name in interface} == expected
+
+
 def test_on_one_host_nothing_leaves_the_loopback_interface() -> None:
     for document in plan()["cyclonedds"].values():
         assert attributes(document, "NetworkInterface") == [{"name": "lo", "multicast": "false"}]

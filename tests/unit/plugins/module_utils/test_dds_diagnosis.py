@@ -11,20 +11,25 @@ import re
 import socket
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 from ansible_collections.digital_twin.robotics_lab.plugins.filter.ros2_network_mismatches import FilterModule
 from ansible_collections.digital_twin.robotics_lab.plugins.module_utils import _dds_host
-from ansible_collections.digital_twin.robotics_lab.plugins.module_utils._dds_diagnosis import diagnose
+from ansible_collections.digital_twin.robotics_lab.plugins.module_utils._dds_diagnosis import diagnose, judge_traffic
+from ansible_collections.digital_twin.robotics_lab.plugins.module_utils._dds_environment import Finding
 from ansible_collections.digital_twin.robotics_lab.plugins.module_utils._dds_host import (
+    Interface,
     Process,
     Seen,
     Socket,
     ask_peers,
+    parse_configured,
     parse_counters,
     parse_environment,
+    parse_interfaces,
     parse_sockets,
     printable,
     read_containers,
@@ -36,6 +41,7 @@ from ansible_collections.digital_twin.robotics_lab.plugins.module_utils._dds_pla
     environment as declared_environment,
 )
 from ansible_collections.digital_twin.robotics_lab.plugins.module_utils._dds_request import read
+from ansible_collections.digital_twin.robotics_lab.plugins.module_utils._dds_xml import cyclonedds, fastdds
 
 PEERS = ["10.0.1.10", "10.0.1.11"]
 DESCRIPTION: dict[str, Any] = {"discovery": "peers", "peers": PEERS, "firewall_ports": "7400-7500"}
@@ -71,7 +77,19 @@ def find(seen: Seen, **given: Any) -> list[str]:
     """Return the findings, each as one line."""
     network, problems = read({**DESCRIPTION, **given})
     assert problems == []
-    return [f"{finding.symptom}: {finding.cause}: {finding.remedy}" for finding in diagnose(network, seen)]
+    return lines(diagnose(network, seen))
+
+
+def notice(seen: Seen, **given: Any) -> list[str]:
+    """Return the notices, each as one line."""
+    network, problems = read({**DESCRIPTION, **given})
+    assert problems == []
+    return lines(judge_traffic(network, seen).notices)
+
+
+def lines(findings: list[Finding]) -> list[str]:
+    """Return findings, each as one line."""
+    return [f"{finding.symptom}: {finding.cause}: {finding.remedy}" for finding in findings]
 
 
 def test_nothing_is_wrong_where_nothing_is() -> None:
@@ -278,6 +296,129 @@ def test_a_value_is_shown_on_one_line_and_without_its_secrets(name: str, value: 
     assert printable(name, value) == told
 
 
+SMALL = 4194304
+
+
+@pytest.mark.parametrize("limit", [212992, SMALL])
+def test_a_limit_that_a_container_cannot_change_is_a_notice(limit: int) -> None:
+    # With all that it leads to.
+    lossy = replace(process(7410), sockets=(Socket("net:[1]", 1, 7410, 9, growth=4),))
+    seen = Seen([lossy], receive_limit=limit, limit_is_fixed=True, growth={"RcvbufErrors": 4})
+    assert find(seen) == []
+    lost, grew, asks = notice(seen)
+    assert "has lost 4 packets at UDP 7410 while this host was looked at" in lost
+    assert "RcvbufErrors grew by 4" in grew
+    assert f"net.core.rmem_max is {limit}" in asks
+    # Where it can be changed, and where the declared buffer is as small, it is what it was.
+    assert len(find(replace(seen, limit_is_fixed=False))) == 3
+    assert len(find(replace(seen, receive_limit=33554432))) == 2
+    assert notice(Seen(receive_limit=limit, limit_is_fixed=True), receive_buffer=65536) == []
+
+
+@pytest.mark.parametrize("limit", [33554432, 2147483647, None])
+def test_a_limit_that_is_enough_is_not_mentioned(limit: int | None) -> None:
+    seen = Seen(receive_limit=limit, limit_is_fixed=True)
+    assert find(seen) == notice(seen) == []
+
+
+def test_what_a_socket_lost_before_it_was_watched_is_a_notice() -> None:
+    old = Seen([replace(process(7410), sockets=(Socket("net:[1]", 1, 7410, 9, growth=0),))])
+    assert find(old) == []
+    assert re.search("has lost 9 packets at UDP 7410 since .*, and none while", *notice(old))
+    new = Seen([replace(process(7410), sockets=(Socket("net:[1]", 1, 7410, 9, growth=2),))])
+    assert re.search("has lost 2 packets at UDP 7410 while", *find(new))
+    assert notice(new) == []
+
+
+LOOPBACK = Interface("lo", up=True, addresses=("127.0.0.1",))
+OLD = Interface("ens5", up=True, addresses=("10.0.1.10",))
+# After the instance has got another type.
+NEW = Interface("enp39s0", up=True, addresses=("10.0.1.10",))
+BRIDGE = Interface("docker0", up=False, addresses=("172.17.0.1",))
+
+
+@pytest.mark.parametrize(
+    ("interfaces", "configured", "given", "expected"),
+    [
+        ([LOOPBACK, OLD], [("cyclonedds-11.xml", "ens5")], {"interface": "ens5"}, ""),
+        ([LOOPBACK, NEW, BRIDGE], [("cyclonedds-11.xml", "10.0.1.10")], {"interface": "enp39s0"}, ""),
+        (
+            [LOOPBACK, NEW],
+            [("cyclonedds-0.10.xml", "ens5"), ("cyclonedds-11.xml", "ens5")],
+            {"interface": "enp39s0"},
+            "no participant starts .*/cyclonedds-0.10.xml names the network interface ens5, and this host has "
+            r"lo \(127.0.0.1\), enp39s0 \(10.0.1.10\): apply the role, with ros2_networking_interface empty",
+        ),
+        ([LOOPBACK, NEW], [], {"interface": "ens5"}, "ros2_networking_interface names the network interface ens5, and"),
+        (
+            [LOOPBACK, replace(OLD, addresses=("10.0.1.99",))],
+            [("cyclonedds-11.xml", "10.0.1.10")],
+            {"interface": "ens5"},
+            r"names the address 10.0.1.10, and this host has .*ens5 \(10.0.1.99\).*; correct ros2_networking_peers",
+        ),
+        (
+            [LOOPBACK, replace(OLD, addresses=("10.0.1.99",))],
+            [("fastdds.xml", "10.0.1.10"), ("fastdds.xml", "127.0.0.1"), ("cyclonedds-11.xml", "eth7")],
+            {"interface": "ens5", "rmw": FAST},
+            "fastdds.xml names the address 10.0.1.10",
+        ),
+        (
+            [LOOPBACK, replace(OLD, up=False)],
+            [("cyclonedds-11.xml", "10.0.1.10")],
+            {"interface": "ens5"},
+            r"no participant reaches another host: interface ens5 \(10.0.1.10, down\) is down: ip link set dev ens5 up",
+        ),
+        (
+            [LOOPBACK, replace(OLD, addresses=())],
+            [],
+            {"interface": "ens5"},
+            r"no participant starts on this host: interface ens5 \(no IPv4 address\) has none",
+        ),
+        ([replace(LOOPBACK, up=False)], [], HOST, r"interface lo \(127.0.0.1, down\) is down"),
+        # Containers on a bridge have interfaces of their own.
+        ([LOOPBACK], [("cyclonedds-11.xml", "eth0")], {**HOST, "discovery": "bridge", "interface": "eth0"}, ""),
+        ([LOOPBACK], [("cyclonedds-11.xml", "ens5")], ROUTER, ""),
+        ([LOOPBACK, NEW], [("cyclonedds-11.xml", "lo")], HOST, ""),
+    ],
+)
+def test_an_interface_that_is_gone_or_down_is_named_with_what_there_is(
+    interfaces: list[Interface], configured: list[tuple[str, str]], given: dict[str, Any], expected: str
+) -> None:
+    found = find(Seen(interfaces=interfaces, configured=configured), **given)
+    assert [bool(re.search(expected, line)) for line in found] == ([True] if expected else [])
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        {},
+        {"interface": "ens5"},
+        {"interface": "ens5", "interface_address": "10.0.1.10"},
+        {"rmw": FAST, "interface": "ens5", "interface_address": "10.0.1.10"},
+        {"rmw": FAST, "interface": "ens5"},
+        HOST,
+    ],
+)
+def test_what_the_rendered_files_name_is_found_in_them(given: dict[str, Any]) -> None:
+    network, _problems = read({**DESCRIPTION, **given})
+    wanted = {network.device_address or network.device} - {""}
+    assert set(parse_configured(cyclonedds(network, "11"))) == wanted
+    # The profile for Fast DDS names its loopback interface as well.
+    assert set(parse_configured(fastdds(network))) == (wanted | {"127.0.0.1"} if wanted else set()) - {"lo"}
+
+
+def test_interfaces_are_read_with_their_state_and_addresses() -> None:
+    text = """[{"ifname": "lo", "flags": ["LOOPBACK", "UP", "LOWER_UP"], "operstate": "UNKNOWN",
+                "addr_info": [{"family": "inet", "local": "127.0.0.1"}, {"family": "inet6", "local": "::1"}]},
+               {}, {"ifname": "ens5", "flags": ["BROADCAST", "UP"], "operstate": "DOWN", "addr_info": []},
+               {"ifname": "ens6", "flags": ["BROADCAST"], "operstate": "UNKNOWN"}]"""
+    assert parse_interfaces(text) == [
+        LOOPBACK,
+        Interface("ens5", up=False, addresses=()),
+        Interface("ens6", up=False, addresses=()),
+    ]
+
+
 def test_sockets_are_read_with_what_they_lost() -> None:
     assert list(parse_sockets("net:[1]", UDP)) == [Socket("net:[1]", 4711, 7411, 17), Socket("net:[1]", 4712, 53, 0)]
 
@@ -385,7 +526,7 @@ def test_a_program_that_only_inherits_the_environment_is_no_participant() -> Non
 def test_a_process_in_a_container_is_told_with_it(tmp_path: Path, text: str, expected: list[str]) -> None:
     (tmp_path / "cgroup").write_text(text)
     assert read_containers(tmp_path) == expected
-    assert str(Process(812, "listener", {}, (), *expected[-1:])).endswith(
+    assert str(Process(812, "listener", {}, (), container=(expected or [""])[-1])).endswith(
         f" in container {expected[-1]})" if expected else "(process 812)"
     )
 
