@@ -324,9 +324,9 @@ def test_a_limit_that_is_enough_is_not_mentioned(limit: int | None) -> None:
 def test_what_a_socket_lost_before_it_was_watched_is_a_notice() -> None:
     old = Seen([replace(process(7410), sockets=(Socket("net:[1]", 1, 7410, 9, growth=0),))])
     assert find(old) == []
-    assert re.search("has lost 9 packets at UDP 7410 since .*, and none while", *notice(old))
+    assert re.search("has lost 9 packets at UDP 7410 since .*, and none while", notice(old)[0])
     new = Seen([replace(process(7410), sockets=(Socket("net:[1]", 1, 7410, 9, growth=2),))])
-    assert re.search("has lost 2 packets at UDP 7410 while", *find(new))
+    assert re.search("has lost 2 packets at UDP 7410 while", find(new)[0])
     assert notice(new) == []
 
 
