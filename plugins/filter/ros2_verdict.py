@@ -87,7 +87,7 @@ _value:
       elements: dict
       sample:
         - symptom: the kernel does not hold what DDS sends
-          cause: net.core.rmem_max is 212992, and should be 33554432
+          cause: net.core.rmem_max is 212992 and should be 33554432
           remedy: apply the role
           about: kernel
     lines:
@@ -96,7 +96,7 @@ _value:
       elements: str
       sample:
         - >-
-          the kernel does not hold what DDS sends. Cause: net.core.rmem_max is 212992, and should be 33554432. Do: apply
+          the kernel does not hold what DDS sends. Cause: net.core.rmem_max is 212992 and should be 33554432. Do: apply
           the role.
     notices:
       description: What a user should know all the same, such as a setting that a container cannot change.

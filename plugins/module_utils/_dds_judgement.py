@@ -67,10 +67,13 @@ def _add_traffic(judgement: Judgement, state: Mapping[str, Any], *, samples_arri
 def _find_kernel(kernel: Mapping[str, Any], file: str) -> Iterator[Finding]:
     """Find kernel settings that are not as declared, now or after the next boot."""
     unmet = {row["name"] for row in kernel.get("unmet", [])}
-    for row in kernel.get("settings", []):
-        if row["name"] not in unmet and row["before"] != row["after"]:
-            cause = f"{row['name']} is {row['before']}, and should be {row['wanted']}"
-            yield Finding("the kernel does not hold what DDS sends", cause, "apply the role", "kernel")
+    others = [
+        f"{row['name']} is {row['before']} and should be {row['wanted']}"
+        for row in kernel.get("settings", [])
+        if row["name"] not in unmet and row["before"] != row["after"]
+    ]
+    if others:
+        yield Finding("the kernel does not hold what DDS sends", "; ".join(others), "apply the role", "kernel")
     if kernel.get("file_changed"):
         cause = f"{file} is not what is declared"
         yield Finding("the kernel's settings are others after the next boot", cause, "apply the role", "kernel")
