@@ -10,14 +10,14 @@ from __future__ import annotations
 DOCUMENTATION = r"""
 module: ros2_network_info
 version_added: 1.0.0
-short_description: Tell what is wrong with a host's ROS 2 traffic
+short_description: Diagnose the ROS 2 traffic of a host
 description:
-  - Looks at the UDP sockets of all processes, in containers as well, at the variables of ROS 2 and its middleware that
-    they were started with, at the network interfaces that the configuration names, at what the kernel drops meanwhile,
-    and at the way to the peers, and compares it with how ROS 2 hosts are to speak with one another.
-  - Takes four seconds, for which it watches the kernel's counters. What they had counted before is told in
-    RV(counters), and is no finding.
-  - Changes nothing, and sends nothing but one empty packet to each peer.
+  - Checks the UDP sockets of all processes, also in containers, the variables of ROS 2 and its middleware that they were
+    started with, the network interfaces that the configuration names, packets that the kernel drops, and the path to
+    the peers, and compares them with the declared ROS 2 networking.
+  - Takes four seconds, during which it watches the counters of the kernel and of sockets. Earlier counts of the kernel
+    are returned in RV(counters), those of sockets in RV(notices), and neither are findings.
+  - Changes nothing, and sends one empty packet to each peer.
   - Of a process' environment only the variables of ROS 2 and its middleware are read, and inline configuration, which
     may hold passwords and keys, is not shown.
 options:
