@@ -128,6 +128,12 @@ def test_status_says_what_runs(lab: Cloud, line: Line) -> None:
     assert "running" in said.output
 
 
+def test_diagnose_finds_nothing_on_a_lab_that_verify_has_passed(lab: Cloud) -> None:
+    said = lab.playbook("playbooks/diagnose.yml").must_succeed()
+    assert said.changed == {}
+    assert sorted(re.findall(r"Nothing is wrong on ([\w-]+)", said.output)) == HOSTS
+
+
 def test_hosts_stopped_by_an_alarm_or_through_the_api_come_back_and_a_second_run_changes_nothing(lab: Cloud) -> None:
     ec2 = lab.client("ec2")
     instances = [ids(lab)[host] for host in HOSTS]
