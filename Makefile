@@ -4,14 +4,17 @@ SHELL := /bin/bash
 .ONESHELL:
 .DEFAULT_GOAL := help
 
-PYTHON ?= python3
+# Empty: the newest Python from 3.11 to 3.13 that can make a virtual environment.
+PYTHON ?=
 WORKERS ?= 2
-UV_VERSION := 0.13.9
 SANDBOX_DIR ?= $(CURDIR)/.sandbox
 LAB ?= $(shell sed -n 's/^aws_infrastructure_name: *//p' group_vars/all.yml)
 BIN := $(CURDIR)/.venv/bin
 export SANDBOX_DIR
 export PATH := $(BIN):$(PATH)
+# Ansible refuses to start with another encoding, and ignores ansible.cfg in a directory that every user may write to.
+export LC_ALL := C.UTF-8
+export ANSIBLE_CONFIG := $(CURDIR)/ansible.cfg
 # Without the bytecode of what it imports each start of Ansible, and of each of its modules, takes a second more.
 unexport PYTHONDONTWRITEBYTECODE
 
@@ -20,14 +23,8 @@ help: ## Print this
 	@sed -n 's/^\([a-z0-9-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 16
 
 .PHONY: setup
-setup: .venv/.ready ## Make .venv from the pinned requirements
-
-.venv/.ready: requirements.txt
-	@$(PYTHON) -c 'import sys; assert sys.version_info >= (3, 11), f"Python 3.11 or newer is needed, not {sys.version.split()[0]}: make setup PYTHON=python3.12"'
-	$(PYTHON) -m venv --clear .venv
-	$(BIN)/pip install --quiet --disable-pip-version-check uv==$(UV_VERSION)
-	$(BIN)/uv pip install --quiet --python $(BIN)/python -r requirements.txt
-	touch $@
+setup: ## Create .venv from the pinned requirements, with the newest suitable Python or PYTHON=...
+	@./.ci/environment .venv $(PYTHON)
 
 .PHONY: lock
 lock: setup ## Pin requirements.in anew, for every Python from 3.11

@@ -8,11 +8,11 @@ from __future__ import annotations
 
 DOCUMENTATION = r"""
 name: lab_monitoring
-short_description: Tell what watches a lab
+short_description: Compute the CloudWatch alarms and dashboard of a lab
 version_added: 1.0.0
 author: The digital_twin.robotics_lab maintainers (@digital-twin)
 description:
-  - Tells the CloudWatch alarms of a lab and what its dashboard shows. Asks AWS nothing, changes nothing.
+  - Returns the CloudWatch alarms of a lab and the content of its dashboard. Does not contact AWS, changes nothing.
   - The options are those of the role C(aws_monitoring), whose README describes them, without their prefix.
 positional: found
 options:

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import re
 
-from ansible_collections.digital_twin.robotics_lab.plugins.module_utils._aws_names import REGION
+from ansible_collections.digital_twin.robotics_lab.plugins.module_utils._aws_names import REGIONS_ALLOWED, region_fault
 from ansible_collections.digital_twin.robotics_lab.plugins.module_utils._key_inputs import (
     check_key,
     private_key_is_missing,
@@ -76,19 +76,15 @@ def check_name(inputs: Inputs) -> list[Problem]:
 
 
 def check_region(inputs: Inputs) -> list[Problem]:
-    """Check the form of the region's name; whether it exists is AWS's to say."""
-    allowed = 'the name of one AWS region, such as "us-east-1"'
+    """Check the form of the region's name; AWS decides whether the region exists."""
     region = inputs.region
     if region is None or region == "":
-        return [inputs.problem("region", "names no region", allowed, f"set {inputs.variable('region')}")]
+        remedy = f"set {inputs.variable('region')}, or AWS_REGION, or the region of the AWS profile"
+        return [inputs.problem("region", "names no region", REGIONS_ALLOWED, remedy)]
     if not isinstance(region, str):
-        return [inputs.problem("region", "is not text", allowed, "name one region")]
-    if REGION.fullmatch(region):
-        return []
-    if REGION.fullmatch(region[:-1]):
-        remedy = f'use "{region[:-1]}", and name the zone in {inputs.variable("availability_zone")} if it matters'
-        return [inputs.problem("region", "is an availability zone", allowed, remedy)]
-    return [inputs.problem("region", "does not look like a region", allowed, "correct the name")]
+        return [inputs.problem("region", "is not text", REGIONS_ALLOWED, "name one region")]
+    fault = region_fault(region, inputs.variable("availability_zone"))
+    return [inputs.problem("region", fault[0], REGIONS_ALLOWED, fault[1])] if fault else []
 
 
 def check_zone(inputs: Inputs) -> list[Problem]:

@@ -10,10 +10,10 @@ from __future__ import annotations
 DOCUMENTATION = r"""
 module: lab_preflight
 version_added: 1.0.0
-short_description: Refuse a lab that an AWS account cannot take, before anything is created
+short_description: Check an AWS account before creating a lab
 description:
   - Checks the description of a lab, and then the AWS account and region it is meant for.
-  - The description is checked first. While anything is wrong with it, AWS is not asked at all.
+  - The description is checked first. AWS is contacted only when it is valid.
   - The account is then read, never written to - credentials, region, instance type and zone, quotas, key pair, image,
     and what there is of this lab already.
   - "Every refusal is one line of the form C(variable: value what is wrong; allowed: what is; do: what helps). All

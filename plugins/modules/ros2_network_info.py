@@ -10,13 +10,13 @@ from __future__ import annotations
 DOCUMENTATION = r"""
 module: ros2_network_info
 version_added: 1.0.0
-short_description: Tell what is wrong with a host's ROS 2 traffic
+short_description: Diagnose the ROS 2 traffic of a host
 description:
-  - Looks at the UDP sockets of all processes, in containers as well, at what the kernel drops meanwhile, and at the way
-    to the peers, and compares it with how ROS 2 hosts are to speak with one another.
-  - Takes four seconds, for which it watches the kernel's counters. What they had counted before is told in
-    RV(counters), and is no finding.
-  - Changes nothing, and sends nothing but one empty packet to each peer.
+  - Checks the UDP sockets of all processes, also in containers, packets that the kernel drops, and the path to the
+    peers, and compares them with the declared ROS 2 networking.
+  - Takes four seconds, during which it watches the kernel's counters. Earlier counts are returned in RV(counters) and
+    are not findings.
+  - Changes nothing, and sends one empty packet to each peer.
 options:
   description:
     description:

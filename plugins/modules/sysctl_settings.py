@@ -10,7 +10,7 @@ from __future__ import annotations
 DOCUMENTATION = r"""
 module: sysctl_settings
 version_added: 1.0.0
-short_description: Set kernel settings, now and at every boot, and never lower what may be higher in a running kernel
+short_description: Set sysctl values persistently and report conflicting files
 description:
   - Sets whole-number settings below C(/proc/sys), writes them to one file of C(/etc/sysctl.d), and reads back what came
     of it.

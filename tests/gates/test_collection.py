@@ -35,8 +35,16 @@ from tests.support.project import (
     run,
 )
 
-SHIPPED_FOLDERS = {"changelogs", "compose", "docs", "meta", "playbooks", "plugins", "roles"}
-SHIPPED_FILES = {"CHANGELOG.md", "LICENSE", "README.md", "requirements.yml"}
+SHIPPED_FOLDERS = {"changelogs", "compose", "docs", "group_vars", "meta", "playbooks", "plugins", "roles"}
+SHIPPED_FILES = {
+    "CHANGELOG.md",
+    "LICENSE",
+    "README.md",
+    "ansible.cfg",
+    "inventory/aws_ec2.yml",
+    "inventory/static.example.yml",
+    "requirements.yml",
+}
 # What working in the checkout leaves behind, or a careless moment: none of it may reach a user.
 LITTER = [
     ".cache/state",
