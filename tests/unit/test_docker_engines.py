@@ -95,6 +95,12 @@ def test_programs_have_the_package_that_brought_them(machine: Machine) -> None:
     ]
 
 
+def test_a_wrapper_around_a_package_is_not_an_engine(machine: Machine) -> None:
+    machine.put("/usr/bin/docker", "docker-ce-cli")
+    machine.put("/usr/local/bin/docker")
+    assert machine.found() == [("program", "/usr/bin/docker", "docker-ce-cli")]
+
+
 @pytest.mark.parametrize(
     "path", ["/usr/local/bin/dockerd", "/usr/bin/dockerd", "/usr/local/sbin/docker", "/opt/bin/dockerd"]
 )

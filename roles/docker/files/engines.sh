@@ -18,10 +18,17 @@ done
 
 if [ -e "$root/opt/docker-desktop" ]; then printf 'desktop\t/opt/docker-desktop\t\n'; fi
 
+# A command line of its own before that of a package is a wrapper around that one.
+packaged=$(owner /usr/bin/docker)
 for folder in /usr/local/sbin /usr/local/bin /usr/sbin /usr/bin /opt/bin; do
   for program in dockerd docker; do
     path="$folder/$program"
-    if [ -f "$root$path" ]; then printf 'program\t%s\t%s\n' "$path" "$(owner "$path")"; fi
+    if [ -f "$root$path" ]; then
+      brought=$(owner "$path")
+      if [ "$program" = dockerd ] || [ -n "$brought" ] || [ -z "$packaged" ]; then
+        printf 'program\t%s\t%s\n' "$path" "$brought"
+      fi
+    fi
   done
 done
 
