@@ -196,9 +196,8 @@ def check_host(apt: Apt, entries: Sequence[Entry], foreign: Sequence[Entry]) -> 
     except AptProblem as problem:
         # Replacing our own file ends its conflict with an entry that came later.
         if not conflicts(entries):
-            words = str(problem).rstrip(".")
             raise Refusal(
-                f"apt cannot read its sources: {words}. {UNCHANGED} Correct that entry, then run again."
+                f"apt cannot read its sources: {problem}. {UNCHANGED} Correct that entry, then run again."
             ) from None
 
 

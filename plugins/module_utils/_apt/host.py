@@ -47,8 +47,8 @@ class AptProblem(Exception):
 
 
 def words_of(output: str) -> str:
-    """Return what apt complains of, in one line."""
-    lines = [line[2:].strip() for line in output.splitlines() if line.startswith(("E:", "W:"))]
+    """Return what apt complains of, in one line without a full stop."""
+    lines = [line[2:].strip().rstrip(".;") for line in output.splitlines() if line.startswith(("E:", "W:"))]
     specific = [line for line in lines if not any(phrase in line for phrase in UNSPECIFIC)]
     return "; ".join(dict.fromkeys(specific or lines)) or output.strip() or "nothing"
 
