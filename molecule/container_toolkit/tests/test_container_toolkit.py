@@ -145,6 +145,13 @@ def test_the_toolkit_does_not_rise_by_itself(host: Host) -> None:
     assert sorted(host.check_output("apt-mark showhold").split()) == PACKAGES
 
 
+def test_apt_has_the_repository_once(host: Host) -> None:
+    ours = host.file("/etc/apt/sources.list.d/digital-twin-container-toolkit.sources")
+    assert ours.exists == is_debian12(host), "the other host has a source of its own"
+    update = host.run("apt-get update")
+    assert (update.rc, update.stderr) == (0, "")
+
+
 def test_verify_left_nothing_behind(host: Host) -> None:
     assert host.check_output("docker ps --all --format '{{.Names}}'") == "survivor"
     assert host.check_output("docker images --format '{{.Repository}}:{{.Tag}}'") == "bare:bones"
