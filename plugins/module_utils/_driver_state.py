@@ -38,7 +38,10 @@ REJECTED = (
     "Secure Boot refuses the module (Key was rejected by service). Install a signed one (Ubuntu's linux-modules-nvidia "
     "packages), or enrol the key of DKMS with `mokutil --import` and reboot, or turn Secure Boot off."
 )
-SECURE_BOOT = "Secure Boot is on. If `modprobe nvidia` reports a rejected key, run `mokutil --import` with that of DKMS."
+SECURE_BOOT = (
+    "Secure Boot is on. Run `modprobe nvidia`: where it reports a rejected key, enrol the key of DKMS with "
+    "`mokutil --import` and reboot."
+)
 NOUVEAU = "nouveau drives the GPU until it is blacklisted below /etc/modprobe.d and the host is rebooted."
 OF_DISTRIBUTION = re.compile(r"[@.](debian|ubuntu|canonical)\.")
 
