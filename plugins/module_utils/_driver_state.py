@@ -28,7 +28,15 @@ INFOROM_CORRUPT = 14
 NO_DEVICES, NOT_LOADED, MISMATCH, NO_PROGRAM = 6, 9, 18, 127
 NUMBER = re.compile(r"\d{3}\.\d+(\.\d+)?")
 # The packages that a report names first: those which people install.
-LEADING = ("nvidia-driver", "cuda-drivers", "nvidia-open", "nvidia-headless", "nvidia-linux-grid", "nvidia-vgpu")
+LEADING = (
+    "nvidia-driver",
+    "cuda-drivers",
+    "nvidia-open",
+    "nvidia-headless",
+    "nvidia-linux-grid",
+    "nvidia-vgpu",
+    "libcuda1",
+)
 MODULES = re.compile(r"linux-(modules|objects|signatures)-nvidia-")
 UNKNOWN_GPU = (
     "The driver does not know this GPU, or it is a part of one (vGPU), which needs NVIDIA's GRID driver. Run "
@@ -226,10 +234,10 @@ def explain(host: Host, request: Request) -> str:
     module = host.module if request.kernel else ""
     loadable = bool(request.kernel) and not host.module
     reasons = (
-        (host.smi_status == NO_DEVICES, UNKNOWN_GPU),
         (module and host.smi_status in {MISMATCH, NO_PROGRAM}, f"The loaded module is {module}."),
         (loadable and rejected(host), REJECTED),
-        (loadable and host.nouveau, NOUVEAU),
+        (request.kernel and host.nouveau, NOUVEAU),
+        (host.smi_status == NO_DEVICES or "No devices were found" in host.smi, UNKNOWN_GPU),
         (loadable and host.kernel not in host.built, missing_module(host)),
         (loadable and host.modprobe, f"modprobe reports: {host.modprobe.removesuffix('.')}."),
         (loadable and host.secure_boot, SECURE_BOOT),
@@ -260,7 +268,10 @@ def reboot_helps(host: Host, request: Request) -> bool:
 def bringing(host: Host, version: str) -> list[Package]:
     """Return the packages that bring a driver: they have its version, and the signed modules have their kernel's."""
     found = [package for package in host.packages if package.driver_version == version]
-    return [*found, *(package for package in host.packages if MODULES.match(package.name))] if found else []
+    # Others have its version as well, such as nvidia-fabricmanager beside a driver of NVIDIA's installer.
+    if not any(NVML.match(package.name) or package.name.startswith(LEADING) for package in found):
+        return []
+    return [*found, *(package for package in host.packages if MODULES.match(package.name))]
 
 
 def leading(packages: list[Package]) -> Package:
@@ -335,6 +346,8 @@ def kept_notices(host: Host, request: Request, version: str, packages: list[Pack
         yield "It is not of nvidia_driver_flavour=server; nvidia_driver_replace=true replaces it."
     if "libcuda.so.1" not in host.libraries and not host.root and not host.wsl:
         yield "It has no libcuda.so.1, so programs cannot compute with it."
+    if len(answers(host)) < len(request.gpus):
+        yield f"nvidia-smi lists {len(answers(host))} of the {len(request.gpus)} GPUs on the PCI bus."
     missing = missing_graphics(host)
     if missing and "graphics" in request.capabilities and not host.root and not host.wsl:
         yield f"It lacks {', '.join(missing)}, so Isaac Sim cannot draw with it: install its graphics libraries."
