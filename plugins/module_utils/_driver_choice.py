@@ -209,7 +209,10 @@ def user_land(driver: Driver, request: Request) -> list[str]:
     """Return the names of the packages that programs need."""
     rows = table(driver, request)
     wanted = [*CAPABILITIES[:2], *[name for name in request.capabilities if name not in CAPABILITIES[:2]]]
-    wanted += ["display"] if request.flavour == "desktop" else []
+    if request.flavour == "desktop":
+        wanted.append("display")
+        # Ubuntu's nvidia-driver brings what nvidia-headless-no-dkms does, and never installs that.
+        rows = {**rows, "compute": []} if request.distribution == "Ubuntu" else rows
     return sorted({name for purpose in wanted for name in rows[purpose]})
 
 
