@@ -5,7 +5,9 @@
 
 from __future__ import annotations
 
+import os
 import re
+import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +16,7 @@ import yaml
 from ansible_collections.digital_twin.robotics_lab.plugins.filter.nvidia_driver_state import FilterModule
 
 HERE = Path(__file__).parent
+PROBE = HERE.parents[3] / "roles" / "nvidia_driver" / "files" / "probe.sh"
 CASES = yaml.safe_load((HERE / "driver_state.yml").read_text(encoding="utf-8"))
 # The defaults of the role, on a host with an A10G.
 WANTED: dict[str, Any] = {"distribution": "Ubuntu", "kernel": "6.17.0", "minimum": "535.129", "below": "590"}
@@ -80,3 +83,50 @@ def test_state(case: dict[str, Any]) -> None:
     assert re.search(case.get("says", ""), state["message"]), state["message"]
     assert re.search(case.get("problem", ""), state["problem"]), state["problem"]
     assert "\n" not in state["message"] + state["problem"]
+
+
+def probed(folder: Path, programs: dict[str, str], pin: str = "/nonexistent") -> str:
+    """Return what the role's probe prints on this machine, with some programs in place of its own."""
+    for name, body in programs.items():
+        program = folder / name
+        program.write_text(f"#!/bin/sh\n{body}\n", encoding="utf-8")
+        program.chmod(0o755)
+    path = f"{folder}:{os.environ['PATH']}"
+    done = subprocess.run(
+        ["/bin/sh", "-c", PROBE.read_text(encoding="utf-8"), "probe", pin],
+        env={"PATH": path},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert not done.stderr
+    return done.stdout
+
+
+def test_the_probe_and_the_filter_understand_one_another(tmp_path: Path) -> None:
+    listed = """cat <<END
+2 libs found in cache
+\tlibcuda.so.1 (libc6,x86-64) => /usr/lib/x86_64-linux-gnu/libcuda.so.580.95.05
+\tlibGLX_nvidia.so.0 (libc6,x86-64) => /usr/lib/x86_64-linux-gnu/libGLX_nvidia.so.580.95.05
+END"""
+    warns = "echo 580.95.05; echo 'WARNING: infoROM is corrupted at gpu 0000:00:1E.0'; exit 14"
+    pin = tmp_path / "pin"
+    pin.write_text("Explanation: x\nPackage: src:a src:b\nPin: version 580.95.05-*\n", encoding="utf-8")
+    text = probed(tmp_path, {"nvidia-smi": warns, "ldconfig": listed}, str(pin))
+    rows = text.splitlines()
+    assert {"smi 580.95.05", "smi-status 14", f"kernel {os.uname().release}", "pinned src:a src:b"} <= set(rows)
+    assert "library libcuda.so.1 /usr/lib/x86_64-linux-gnu/libcuda.so.580.95.05" in rows
+    # A container's kernel is its machine's, of which this test knows nothing.
+    wanted = {**WANTED, "kernel": "", "gpus": [0x2237]}
+    state = FilterModule().filters()["nvidia_driver_state"](wanted, text, dpkg([]))
+    assert (state["verdict"], state["version"], state["gpus"], state["problem"]) == ("kept", "580.95.05", 1, "")
+    assert "nvidia-smi warns: WARNING: infoROM is corrupted" in state["message"]
+    other = FilterModule().filters()["nvidia_driver_state"]({**wanted, "branch": "570"}, text, dpkg([]))
+    assert other["verdict"] == "refused"
+
+
+def test_the_probe_prints_why_nvidia_smi_does_not_answer(tmp_path: Path) -> None:
+    fails = "echo 'Failed to initialize NVML: Driver/library version mismatch' >&2; exit 18"
+    rows = probed(tmp_path, {"nvidia-smi": fails, "ldconfig": ""}).splitlines()
+    assert rows[:2] == ["smi Failed to initialize NVML: Driver/library version mismatch", "smi-status 18"]
+    assert not [row for row in rows if row.startswith("pinned")]
