@@ -12,7 +12,6 @@ This is a private module of the collection: it may change in any release.
 from __future__ import annotations
 
 from ansible_collections.digital_twin.robotics_lab.plugins.module_utils._account_snapshot import (
-    INDEX_TAG,
     VCPU_QUOTAS,
     Snapshot,
     host_indexes,
@@ -21,6 +20,7 @@ from ansible_collections.digital_twin.robotics_lab.plugins.module_utils._account
     list_demands,
     list_zones,
     missing_hosts,
+    own_vpcs,
     region_is_usable,
     vcpu_quota,
 )
@@ -32,6 +32,7 @@ from ansible_collections.digital_twin.robotics_lab.plugins.module_utils._aws_acc
 )
 from ansible_collections.digital_twin.robotics_lab.plugins.module_utils._aws_errors import describe_error
 from ansible_collections.digital_twin.robotics_lab.plugins.module_utils._lab_description import Lab
+from ansible_collections.digital_twin.robotics_lab.plugins.module_utils._lab_ownership import INDEX_TAG
 from ansible_collections.digital_twin.robotics_lab.plugins.module_utils._lab_problem import Problem, listed, shown
 
 # Isaac Sim renders with RT cores, which these GPUs lack.
@@ -120,9 +121,8 @@ def _check_existing_zone(lab: Lab, snapshot: Snapshot, subnet: Subnet, zones: li
 
 def check_network(lab: Lab, snapshot: Snapshot) -> list[Problem]:
     """Check that the existing lab has one network and that it is the one described."""
-    own = [vpc for vpc in snapshot.vpcs or [] if is_own(lab, vpc.tags)]
     things = [
-        ("vpc_cidr", [(vpc.vpc_id, vpc.cidr) for vpc in own]),
+        ("vpc_cidr", [(vpc.vpc_id, vpc.cidr) for vpc in own_vpcs(lab, snapshot)]),
         ("subnet_cidr", [(subnet.subnet_id, subnet.cidr) for subnet in snapshot.subnets or []]),
     ]
     problems = []
@@ -137,6 +137,21 @@ def check_network(lab: Lab, snapshot: Snapshot) -> list[Problem]:
                 remedy = "restore it, or destroy the lab first"
                 problems.append(lab.problem(option, reason, shown(cidr), remedy))
     return problems
+
+
+def check_foreign(lab: Lab, snapshot: Snapshot) -> list[Problem]:
+    """Check that no instance carries the lab's tags without belonging to it: it would be taken for a host."""
+    allowed = "instances in the lab's VPC, with its key pair and its instance profile"
+    return [
+        lab.problem(
+            "name",
+            f"is in the tags of {thing}, which does not belong to the lab",
+            allowed,
+            f"Remove the tag digital_twin_lab from {thing.identifier}, or choose another name.",
+        )
+        for thing in snapshot.foreign
+        if thing.kind == "instance"
+    ]
 
 
 def check_instances(lab: Lab, snapshot: Snapshot) -> list[Problem]:
@@ -261,6 +276,7 @@ CHECKS = (
     check_instance_type,
     check_zone,
     check_network,
+    check_foreign,
     check_instances,
     check_key,
     check_role,
@@ -289,6 +305,12 @@ def find_account_warnings(lab: Lab, snapshot: Snapshot) -> list[str]:
                 f"{lab.prefix}instance_type: {shown(lab.instance_type)} has the GPU {gpu.name}, which lacks the RT "
                 "cores that Isaac Sim renders with; do: choose a type with a T4, A10G, L4 or L40S"
             )
+    warnings += [
+        f"{lab.prefix}name: {thing} carries the lab's tags without belonging to the lab, and is left alone; "
+        f"do: Remove the tag digital_twin_lab from {thing.identifier}."
+        for thing in snapshot.foreign
+        if thing.kind != "instance"
+    ]
     for instance in snapshot.instances or []:
         who = f"{_names([instance])[0]} ({instance.instance_id})"
         if is_surplus(lab, instance):

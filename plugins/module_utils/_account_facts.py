@@ -15,12 +15,15 @@ from typing import Any
 from ansible_collections.digital_twin.robotics_lab.plugins.module_utils._account_snapshot import (
     Snapshot,
     choose_zone,
-    is_own,
+    host_indexes,
     list_demands,
     list_zones,
     missing_hosts,
+    own_addresses,
+    own_vpcs,
 )
 from ansible_collections.digital_twin.robotics_lab.plugins.module_utils._lab_description import Lab
+from ansible_collections.digital_twin.robotics_lab.plugins.module_utils._lab_ownership import INDEX_TAG
 
 
 def describe_account(lab: Lab, snapshot: Snapshot) -> dict[str, Any]:
@@ -69,7 +72,7 @@ def read_gbps(phrase: str) -> float | None:
 
 def describe_existing(lab: Lab, snapshot: Snapshot) -> dict[str, Any]:
     """Return what of the lab is there already, in the form that the module documents."""
-    own = [vpc for vpc in snapshot.vpcs or [] if is_own(lab, vpc.tags)]
+    own = own_vpcs(lab, snapshot)
     subnets = snapshot.subnets or []
     return {
         "vpc_id": own[0].vpc_id if own else "",
@@ -89,8 +92,12 @@ def describe_existing(lab: Lab, snapshot: Snapshot) -> dict[str, Any]:
                 "allocation_id": address.allocation_id,
                 "public_ip": address.public_ip,
             }
-            for address in snapshot.addresses or []
-            if is_own(lab, address.tags)
+            for address in own_addresses(lab, snapshot)
+        ],
+        "root_volumes": [
+            instance.root_volume
+            for instance in snapshot.instances or []
+            if instance.root_volume and instance.tags.get(INDEX_TAG) in host_indexes(lab)
         ],
         "missing_hosts": missing_hosts(lab, snapshot),
     }

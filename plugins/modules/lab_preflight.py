@@ -303,7 +303,7 @@ image:
       type: int
       sample: 8
 existing:
-  description: What there is of the lab already.
+  description: What there is of the lab already. What only carries its tags is left out, and told as a notice.
   returned: success
   type: dict
   contains:
@@ -325,6 +325,11 @@ existing:
       type: list
       elements: dict
       sample: [{name: lab-1, allocation_id: eipalloc-0123456789abcdef0, public_ip: 203.0.113.9}]
+    root_volumes:
+      description: Ids of the root volumes of those instances that are its hosts.
+      type: list
+      elements: str
+      sample: [vol-0123456789abcdef0]
     missing_hosts:
       description: Names of the hosts that are still to be launched.
       type: list

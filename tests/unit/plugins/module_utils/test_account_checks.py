@@ -30,6 +30,7 @@ from ansible_collections.digital_twin.robotics_lab.plugins.module_utils._aws_acc
 from ansible_collections.digital_twin.robotics_lab.plugins.module_utils._aws_errors import DENIED, ReadError
 from ansible_collections.digital_twin.robotics_lab.plugins.module_utils._lab_description import Inputs, Lab
 from ansible_collections.digital_twin.robotics_lab.plugins.module_utils._lab_inputs import read_lab
+from ansible_collections.digital_twin.robotics_lab.plugins.module_utils._lab_ownership import Foreign
 
 Describe = Callable[[dict[str, Any]], Inputs]
 
@@ -102,6 +103,7 @@ def snapshot_of(read: dict[str, Any]) -> Snapshot:
     profile = values["instance_profile"]
     values["instance_profile"] = profile and InstanceProfile(**profile)
     values["image"] = None if values["image"] is None else Image(**{**GOOD_IMAGE, **values["image"]})
+    values["foreign"] = [Foreign(**thing) for thing in values.get("foreign", [])]
     values["failures"] = [ReadError(**failure) for failure in values.get("failures", [])]
     return Snapshot(**values)
 
@@ -165,6 +167,7 @@ def test_what_is_told_about_an_empty_account(describe: Describe) -> None:
             "subnet_id": "",
             "instances": [],
             "addresses": [],
+            "root_volumes": [],
             "missing_hosts": ["lab-1", "lab-2"],
         },
         "quotas": [
@@ -205,9 +208,25 @@ def test_what_is_told_about_an_existing_lab(describe: Describe) -> None:
     read = {
         "vpcs": [{"vpc_id": "vpc-0", "cidr": "172.31.0.0/16"}, {"vpc_id": "vpc-1", "cidr": "10.0.0.0/16", "tags": own}],
         "subnets": [{"subnet_id": "subnet-1", "cidr": "10.0.1.0/24", "zone": "us-east-1b", "tags": own}],
-        "instances": [{"instance_id": "i-1", "instance_type": "g5.xlarge", "state": "running", "tags": host}],
+        "instances": [
+            {
+                "instance_id": "i-1",
+                "instance_type": "g5.xlarge",
+                "state": "running",
+                "tags": host,
+                "root_volume": "vol-1",
+            },
+            # Surplus.
+            {
+                "instance_id": "i-2",
+                "instance_type": "g5.xlarge",
+                "state": "running",
+                "tags": {**host, "Name": "lab-2", "digital_twin_index": "2"},
+                "root_volume": "vol-2",
+            },
+        ],
         "addresses": [
-            {"allocation_id": "eipalloc-1", "public_ip": "203.0.113.1", "tags": host},
+            {"allocation_id": "eipalloc-1", "public_ip": "203.0.113.1", "tags": host, "holder": "i-1"},
             {"allocation_id": "eipalloc-2", "public_ip": "203.0.113.2"},
         ],
         "image_id": None,
@@ -218,8 +237,12 @@ def test_what_is_told_about_an_existing_lab(describe: Describe) -> None:
     assert facts["existing"] == {
         "vpc_id": "vpc-1",
         "subnet_id": "subnet-1",
-        "instances": [{"name": "lab-1", "instance_id": "i-1", "instance_type": "g5.xlarge", "state": "running"}],
+        "instances": [
+            {"name": f"lab-{number}", "instance_id": f"i-{number}", "instance_type": "g5.xlarge", "state": "running"}
+            for number in (1, 2)
+        ],
         "addresses": [{"name": "lab-1", "allocation_id": "eipalloc-1", "public_ip": "203.0.113.1"}],
+        "root_volumes": ["vol-1"],
         "missing_hosts": [],
     }
     assert "image" not in facts
