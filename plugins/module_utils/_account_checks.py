@@ -11,6 +11,7 @@ This is a private module of the collection: it may change in any release.
 
 from __future__ import annotations
 
+from ansible_collections.digital_twin.robotics_lab.plugins.module_utils._account_facts import describe_instance_type
 from ansible_collections.digital_twin.robotics_lab.plugins.module_utils._account_snapshot import (
     VCPU_QUOTAS,
     Snapshot,
@@ -35,6 +36,8 @@ from ansible_collections.digital_twin.robotics_lab.plugins.module_utils._lab_des
 from ansible_collections.digital_twin.robotics_lab.plugins.module_utils._lab_ownership import INDEX_TAG
 from ansible_collections.digital_twin.robotics_lab.plugins.module_utils._lab_problem import Problem, listed, shown
 
+# A key that is being updated encrypts meanwhile.
+USABLE_KEY_STATES = ("Enabled", "Updating")
 # Isaac Sim renders with RT cores, which these GPUs lack.
 GPUS_WITHOUT_RT_CORES = ("A100", "H100", "H200", "V100")
 
@@ -56,8 +59,10 @@ def check_region(lab: Lab, snapshot: Snapshot) -> list[Problem]:
 def check_instance_type(lab: Lab, snapshot: Snapshot) -> list[Problem]:
     """Check that the region offers the instance type and that it is an x86_64 machine with an NVIDIA GPU."""
     zones = list_zones(lab, snapshot)
-    # What runs already keeps its type, even if AWS sells it no more.
-    if snapshot.type_info is None or zones is None or not missing_hosts(lab, snapshot):
+    if snapshot.type_info is None or zones is None:
+        return []
+    # What runs already keeps its type, even if AWS sells it no more. Another type is judged as for a new host.
+    if not missing_hosts(lab, snapshot) and _types_of_hosts(lab, snapshot) == {lab.instance_type}:
         return []
     examples = _offered_types(lab, snapshot)
     allowed = f"an x86_64 type with an NVIDIA GPU that {lab.region} offers"
@@ -78,14 +83,59 @@ def check_instance_type(lab: Lab, snapshot: Snapshot) -> list[Problem]:
     if info.usage_classes and "on-demand" not in info.usage_classes:
         reason = f"is sold as {listed(info.usage_classes)} only, not on demand"
         problems.append(lab.problem("instance_type", reason, allowed, remedy))
-    return problems
+    return problems or _check_what_is_known(lab, snapshot, allowed)
+
+
+def _types_of_hosts(lab: Lab, snapshot: Snapshot) -> set[str]:
+    """Return the instance types of the lab's hosts that are there."""
+    return {instance.instance_type for instance in snapshot.instances or [] if not is_surplus(lab, instance)}
+
+
+def _check_what_is_known(lab: Lab, snapshot: Snapshot, allowed: str) -> list[Problem]:
+    """Check that a type has a whole GPU and that its memory is known: the stack is fitted to them."""
+    known = describe_instance_type(lab, snapshot)
+    if known["gpu_count"] < 1:
+        reason = "has only a part of a GPU, which neither the driver's packages nor the stack are made for"
+        return [lab.problem("instance_type", reason, allowed, "choose such a type")]
+    unknown = [name for name in ("gpu_memory_gib", "memory_gib") if not known[name]]
+    if unknown:
+        reason = f"is a type of which EC2 does not tell {listed(unknown)}"
+        remedy = f"Choose another type, or add it with {listed(unknown)} to {lab.prefix}instance_catalogue."
+        return [lab.problem("instance_type", reason, allowed, remedy)]
+    return []
+
+
+def check_default_key(lab: Lab, snapshot: Snapshot) -> list[Problem]:
+    """Check that new volumes can be encrypted: with a key that cannot be used an instance ends as soon as it starts."""
+    if not snapshot.default_key:
+        return []
+    faults = {"": "does not exist", "asymmetric": "is not symmetric"}
+    state = snapshot.key.state if snapshot.key else ""
+    if snapshot.key and not snapshot.key.symmetric:
+        state = "asymmetric"
+    if state in USABLE_KEY_STATES:
+        return []
+    return [
+        Problem(
+            f"default EBS key of {lab.region}",
+            shown(snapshot.default_key),
+            f"{faults.get(state, f'is in the state {state}')}, so that no encrypted volume can be made with it",
+            "a symmetric KMS key in the state Enabled",
+            "Enable the key (aws kms enable-key, or aws kms cancel-key-deletion before it), or name another: "
+            f"aws ec2 reset-ebs-default-kms-key-id --region {lab.region}",
+        )
+    ]
 
 
 def _offered_types(lab: Lab, snapshot: Snapshot) -> list[str]:
     """Return the catalogue's types that the region offers."""
     zones = snapshot.zones or []
     offered = [name for name, places in (snapshot.offerings or {}).items() if set(places) & set(zones)]
-    return [str(entry["type"]) for entry in lab.instance_catalogue if entry["type"] in offered]
+    return [
+        str(entry["type"])
+        for entry in lab.instance_catalogue
+        if entry["type"] in offered and entry["type"] != lab.instance_type
+    ]
 
 
 def check_zone(lab: Lab, snapshot: Snapshot) -> list[Problem]:
@@ -282,6 +332,7 @@ CHECKS = (
     check_role,
     check_instance_profile,
     check_image,
+    check_default_key,
     check_quotas,
 )
 

@@ -17,6 +17,7 @@ from ansible_collections.digital_twin.robotics_lab.plugins.module_utils._account
     choose_zone,
     host_indexes,
     list_demands,
+    list_sources,
     list_zones,
     missing_hosts,
     own_addresses,
@@ -34,6 +35,7 @@ def describe_account(lab: Lab, snapshot: Snapshot) -> dict[str, Any]:
         "availability_zones": list_zones(lab, snapshot) or [],
         "instance": describe_instance_type(lab, snapshot),
         "existing": describe_existing(lab, snapshot),
+        "sources": list_sources(lab, snapshot),
         "quotas": describe_quotas(lab, snapshot),
     }
     if snapshot.caller:
@@ -46,7 +48,16 @@ def describe_account(lab: Lab, snapshot: Snapshot) -> dict[str, Any]:
 
 def describe_instance_type(lab: Lab, snapshot: Snapshot) -> dict[str, Any]:
     """Return what is known of the lab's instance type: the catalogue's entry, and what EC2 says for the rest."""
-    known: dict[str, Any] = {"type": lab.instance_type, "in_catalogue": False}
+    known: dict[str, Any] = {
+        "type": lab.instance_type,
+        "in_catalogue": False,
+        "gpu": "",
+        "gpu_count": 0,
+        "gpu_memory_gib": 0.0,
+        "vcpus": 0,
+        "memory_gib": 0.0,
+        "network_gbps": None,
+    }
     info = (snapshot.type_info or {}).get(lab.instance_type)
     if info:
         nvidia = [gpu for gpu in info.gpus if gpu.manufacturer == "NVIDIA"]
@@ -60,7 +71,10 @@ def describe_instance_type(lab: Lab, snapshot: Snapshot) -> dict[str, Any]:
         )
     for entry in lab.instance_catalogue:
         if entry["type"] == lab.instance_type:
-            known.update(entry, in_catalogue=True)
+            known.update({key: value for key, value in entry.items() if value is not None}, in_catalogue=True)
+    # Of a type that EC2 describes no more the catalogue says which GPU it has, and seldom how many.
+    if not info and known["gpu"]:
+        known["gpu_count"] = known["gpu_count"] or 1
     return known
 
 

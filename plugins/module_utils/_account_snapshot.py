@@ -22,6 +22,7 @@ from ansible_collections.digital_twin.robotics_lab.plugins.module_utils._aws_acc
     Instance,
     InstanceProfile,
     InstanceType,
+    Key,
     KeyPair,
     Role,
     SecurityGroup,
@@ -46,10 +47,15 @@ from ansible_collections.digital_twin.robotics_lab.plugins.module_utils._lab_own
     wrong_with_vpc,
 )
 
+# How the description of a rule ends that admits the address of a caller.
+CALLER_MARK = " (address of a caller)"
 MANAGED_BY = "digital_twin.robotics_lab"
 LIVE_STATES = ["pending", "running", "stopping", "stopped"]
 # Stopped instances use no vCPUs of a quota.
 COUNTED_STATES = ["pending", "running"]
+
+# The alias of the key that AWS keeps for EBS in every account.
+AWS_KEY = "alias/aws/ebs"
 
 Answer = TypeVar("Answer")
 
@@ -83,7 +89,11 @@ ADDRESS_QUOTA = Quota(
 )
 VPC_QUOTA = Quota("vpc", "L-F678F1CE", "VPCs per Region", "VPCs", "delete a VPC that nobody uses")
 RULE_QUOTA = Quota(
-    "vpc", "L-0EA8095F", "Inbound or outbound rules per security group", "rules", "name fewer and wider networks"
+    "vpc",
+    "L-0EA8095F",
+    "Inbound or outbound rules per security group",
+    "rules",
+    "name fewer and wider networks, or remove addresses of earlier callers",
 )
 # Every account has at least this many rules: only beyond them is the quota worth a call.
 RULES_OF_EVERY_ACCOUNT = 60
@@ -125,6 +135,8 @@ class Snapshot:
         image_id: From the image's SSM parameter or the user; empty when there is no such parameter.
         image: None also when there is no such image.
         foreign: What carries the lab's tags and does not belong to it.
+        default_key: The key with which EBS would encrypt new volumes; empty for AWS's own, which always works.
+        key: That key, where it is not AWS's own. None also when it does not exist.
         limits: Values of those quotas of which the lab needs more, by code.
         skipped: What could not be checked, and why, where the lab may well work all the same.
         failures: Reads that failed and without which nobody can tell.
@@ -146,6 +158,8 @@ class Snapshot:
     instance_profile: InstanceProfile | None = None
     image_id: str | None = None
     image: Image | None = None
+    default_key: str = ""
+    key: Key | None = None
     foreign: list[Foreign] = field(default_factory=list)
     limits: dict[str, float] = field(default_factory=dict)
     skipped: dict[str, str] = field(default_factory=dict)
@@ -286,6 +300,7 @@ def _read_region(account: Account, lab: Lab, snapshot: Snapshot) -> None:
         if snapshot.image_id:
             image_id = snapshot.image_id
             snapshot.image = attempt(lambda: account.image(image_id))
+        _read_default_key(account, snapshot)
     counted = {
         instance.instance_type
         for instance in [*(snapshot.running or []), *(snapshot.instances or [])]
@@ -294,6 +309,20 @@ def _read_region(account: Account, lab: Lab, snapshot: Snapshot) -> None:
     unknown = sorted(counted - (snapshot.type_info or {}).keys())
     if snapshot.type_info and unknown:
         snapshot.type_info.update(attempt(lambda: account.instance_types(unknown)) or {})
+
+
+def _read_default_key(account: Account, snapshot: Snapshot) -> None:
+    """Read the key that would encrypt new volumes. Whoever may launch need not be allowed to look at it."""
+    try:
+        key_id = account.default_key()
+        if not key_id.endswith(AWS_KEY):
+            snapshot.key = account.key(key_id)
+            snapshot.default_key = key_id
+    except ReadError as error:
+        if error.kind in (CREDENTIALS, THROTTLED, UNREACHABLE):
+            raise
+        reason = f"{error.action} in {error.where}: {error.code}"
+        snapshot.skipped["whether the key with which EBS encrypts new volumes can be used"] = reason
 
 
 def _read_limits(account: Account, lab: Lab, snapshot: Snapshot) -> None:
@@ -340,9 +369,43 @@ def list_demands(lab: Lab, snapshot: Snapshot) -> list[Demand]:
     if snapshot.vpcs is not None:
         needed = 0 if own_vpcs(lab, snapshot) else 1
         demands.append(Demand("name", VPC_QUOTA, len(snapshot.vpcs), needed))
-    if lab.ingress_rules > RULES_OF_EVERY_ACCOUNT:
-        demands.append(Demand("viewer_cidrs", RULE_QUOTA, 0, lab.ingress_rules))
+    rules = lab.ingress_rules + _count_rules_of_callers(lab, snapshot)
+    if rules > RULES_OF_EVERY_ACCOUNT:
+        demands.append(Demand("viewer_cidrs", RULE_QUOTA, 0, rules))
     return demands
+
+
+def list_sources(lab: Lab, snapshot: Snapshot) -> dict[str, list[str]]:
+    """Return from where each audience may reach the lab.
+
+    Where that is the caller's address, the addresses of earlier callers stay: a colleague's run locks nobody out. They
+    are those of the lab's own rules that say so, since AWS keeps them and tags can be given by anybody.
+    """
+    vpc_ids = {vpc.vpc_id for vpc in own_vpcs(lab, snapshot)}
+    rules = [
+        rule
+        for group in snapshot.groups or []
+        if group.vpc_id in vpc_ids and group.name == f"{lab.name}-sg"
+        for rule in group.rules
+        if rule.description.endswith(CALLER_MARK)
+    ]
+    sources = {"admin": lab.admin_cidrs, "viewer": lab.viewer_cidrs}
+    for audience in lab.caller_audiences:
+        ports = {(port.protocol, port.from_port, port.to_port) for port in lab.ports if port.audience == audience}
+        earlier = {rule.cidr for rule in rules if (rule.protocol, rule.from_port, rule.to_port) in ports}
+        stay = earlier - set(lab.remove_sources) - set(sources[audience])
+        sources[audience] = [*sources[audience], *sorted(cidr for cidr in stay if cidr.endswith("/32"))]
+    return sources
+
+
+def _count_rules_of_callers(lab: Lab, snapshot: Snapshot) -> int:
+    """Return how many rules the addresses of earlier callers take."""
+    sources = list_sources(lab, snapshot)
+    more = {
+        "admin": len(sources["admin"]) - len(lab.admin_cidrs),
+        "viewer": len(sources["viewer"]) - len(lab.viewer_cidrs),
+    }
+    return sum(more[port.audience] for port in lab.ports)
 
 
 def _sum_vcpus(instances: list[Instance], type_info: dict[str, InstanceType]) -> int:

@@ -145,6 +145,15 @@ class Image:
 
 
 @dataclass(frozen=True)
+class Key:
+    """A key of KMS; only a symmetric one can encrypt volumes."""
+
+    arn: str
+    state: str
+    symmetric: bool
+
+
+@dataclass(frozen=True)
 class Role:
     """An IAM role."""
 
@@ -387,6 +396,22 @@ class Account:
                 root_size=max(root, default=0),
             )
         return None
+
+    def default_key(self) -> str:
+        """Return the key with which EBS encrypts volumes when no other is named."""
+        return str(self._read("ec2", "get_ebs_default_kms_key_id")["KmsKeyId"])
+
+    def key(self, key_id: str) -> Key | None:
+        """Return a KMS key, or None when it does not exist."""
+        answer = self._find(("NotFoundException",), "kms", "describe_key", KeyId=key_id)
+        if not answer:
+            return None
+        found = answer["KeyMetadata"]
+        return Key(
+            found.get("Arn", key_id),
+            found.get("KeyState", "Enabled"),
+            found.get("KeySpec", "SYMMETRIC_DEFAULT") == "SYMMETRIC_DEFAULT",
+        )
 
     def role(self, name: str) -> Role | None:
         """Return an IAM role, or None when it does not exist."""

@@ -41,6 +41,8 @@ GOOD_DESCRIPTION: dict[str, Any] = {
     "private_key_file": "",
     "admin_cidrs": ["203.0.113.7/32"],
     "viewer_cidrs": ["203.0.113.7/32"],
+    "caller_audiences": [],
+    "remove_sources": [],
     "ports": [
         {"from_port": 22, "to_port": 22, "protocol": "tcp", "audience": "admin"},
         {"from_port": 8765, "to_port": 8765, "protocol": "tcp", "audience": "viewer"},
