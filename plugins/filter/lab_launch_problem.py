@@ -16,23 +16,28 @@ description:
     Asks nothing, changes nothing.
 options:
   _input:
-    description: The results, each with its C(item), the name of a host.
+    description: The results, each with its C(item), a host's name or a mapping with C(name).
     type: list
     elements: dict
     required: true
-  zone:
-    description: The zone of the lab.
-    type: str
+  launch:
+    description: What was to start.
+    type: dict
     required: true
-  instance_type:
-    description: The type of those hosts that are not in O(existing).
-    type: str
-    required: true
-  zones:
-    description: The zones that offer the type.
-    type: list
-    elements: str
-    default: []
+    suboptions:
+      zone:
+        description: The zone of the lab.
+        type: str
+        required: true
+      instance_type:
+        description: The type of those hosts that are not in O(existing).
+        type: str
+        required: true
+      zones:
+        description: The zones that offer the type.
+        type: list
+        elements: str
+        default: []
   existing:
     description: Instances that were there before, each with its C(name), C(instance_id) and C(instance_type).
     type: list
@@ -48,7 +53,9 @@ options:
 EXAMPLES = r"""
 - name: Show why there is no host
   ansible.builtin.debug:
-    msg: "{{ launched.results | digital_twin.robotics_lab.lab_launch_problem('eu-central-1a', 'g5.xlarge') }}"
+    msg: "{{ launched.results | digital_twin.robotics_lab.lab_launch_problem(launch) }}"
+  vars:
+    launch: {zone: eu-central-1a, instance_type: g5.xlarge}
 """
 
 RETURN = r"""
@@ -58,8 +65,9 @@ _value:
   elements: str
   sample:
     - "aws_infrastructure_instance_type: AWS has no g5.xlarge for warehouse-1 in eu-central-1a at the moment
-      (InsufficientInstanceCapacity). AWS names zones that have some: eu-central-1b. Run this again later, choose another
-      type, or destroy the lab, which has no hosts yet, and set aws_infrastructure_availability_zone to eu-central-1b."
+      (InsufficientInstanceCapacity). AWS names zones that have some: eu-central-1b. Run this again later, choose
+      another type, or destroy the lab, which has no hosts yet, and set aws_infrastructure_availability_zone to
+      eu-central-1b."
 """
 
 from typing import Any
@@ -75,9 +83,7 @@ ENDED = ("shutting-down", "terminated", "stopping", "stopped")
 
 def lab_launch_problem(
     results: list[dict[str, Any]],
-    zone: str,
-    instance_type: str,
-    zones: list[str] | None = None,
+    launch: dict[str, Any],
     existing: list[dict[str, Any]] | None = None,
     ended: list[dict[str, Any]] | None = None,
 ) -> list[str]:
@@ -88,20 +94,21 @@ def lab_launch_problem(
     for result in results:
         if result.get("skipped"):
             continue
-        host = str(result.get("item", ""))
-        launch = Launch(
+        item = result.get("item", "")
+        host = str(item["name"] if isinstance(item, dict) else item)
+        asked = Launch(
             host=host,
-            instance_type=str(before.get(host, {}).get("instance_type", instance_type)),
-            zone=zone,
-            zones=tuple(zones or ()),
+            instance_type=str(before.get(host, {}).get("instance_type", launch["instance_type"])),
+            zone=str(launch["zone"]),
+            zones=tuple(launch.get("zones") or ()),
             exists=host in before,
             others=tuple(name for name in before if name != host),
         )
         if not result.get("instance_ids") and "spec" not in result:
             message = str(result.get("msg", "no answer"))
-            lines.append(describe_refusal(message, launch) or f"{host}: {' '.join(message.split())}")
+            lines.append(describe_refusal(message, asked) or f"{host}: {' '.join(message.split())}")
         lines += [
-            _describe_state(now[identifier], launch)
+            _describe_state(now[identifier], asked)
             for identifier in result.get("instance_ids") or []
             if identifier in now
         ]

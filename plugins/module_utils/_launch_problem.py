@@ -50,8 +50,26 @@ LATER_CODES = {
     "ServiceUnavailable",
     "Unavailable",
 }
-SUBNET_CODES = {"InsufficientFreeAddressesInSubnet"}
-IMAGE_CODES = {"InvalidSnapshot.NotFound", "InvalidAMIID.NotFound", "InvalidAMIID.Unavailable"}
+IMAGE_CODES = {"InvalidAMIID.NotFound", "InvalidAMIID.Unavailable", "InvalidSnapshot.NotFound"}
+# The variable to change, what is wrong with what was to start, and the remedy, by error code.
+SENTENCES = {
+    **dict.fromkeys(
+        QUOTA_CODES,
+        (
+            "aws_infrastructure_instance_type",
+            "is beyond a quota of the account, in every zone",
+            "Use fewer or smaller instances, stop others, or ask for more in Service Quotas.",
+        ),
+    ),
+    **dict.fromkeys(IMAGE_CODES, ("aws_infrastructure_image", "cannot boot from the image", "Choose another image.")),
+    **dict.fromkeys(LATER_CODES, ("AWS", "cannot be started at the moment", "Run this again in a few minutes.")),
+    **{code: ("AWS account", "may not be started by it", remedy) for code, remedy in ACCOUNT_CODES.items()},
+    "InsufficientFreeAddressesInSubnet": (
+        "aws_infrastructure_subnet_cidr",
+        "finds no free address in the subnet",
+        "Remove what else is in it, or destroy the lab and choose a larger subnet.",
+    ),
+}
 
 
 @dataclass(frozen=True)
@@ -125,23 +143,10 @@ def _describe(code: str, text: str, launch: Launch) -> str:
     what = f"{launch.instance_type} for {launch.host} in {launch.zone}"
     if code in ZONE_CODES:
         return f"aws_infrastructure_instance_type: AWS has no {what} at the moment ({code}). {_elsewhere(text, launch)}"
-    if code in SUBNET_CODES:
-        return (
-            f"aws_infrastructure_subnet_cidr: the subnet has no free address for {launch.host} ({code}). Remove what "
-            "else is in it, or destroy the lab and choose a larger subnet."
-        )
-    if code in QUOTA_CODES:
-        return (
-            f"aws_infrastructure_instance_type: {what} is beyond a quota of the account ({code}: {text}). Every zone "
-            "answers the same. Use fewer or smaller instances, stop others, or ask for more in Service Quotas."
-        )
-    if code in ACCOUNT_CODES:
-        return f"AWS account: it may not start {what} ({code}: {text}). {ACCOUNT_CODES[code]}"
-    if code in IMAGE_CODES:
-        return f"aws_infrastructure_image: {what} cannot boot from the image ({code}: {text}). Choose another image."
-    if code in LATER_CODES:
-        return f"AWS could not start {what} at the moment ({code}: {text}). Run this again in a few minutes."
-    return ""
+    if code not in SENTENCES:
+        return ""
+    subject, wrong, remedy = SENTENCES[code]
+    return f"{subject}: {what} {wrong} ({code}: {text}). {remedy}"
 
 
 def _elsewhere(text: str, launch: Launch) -> str:
@@ -152,8 +157,8 @@ def _elsewhere(text: str, launch: Launch) -> str:
     told = f"{source}: {', '.join(zones)}. " if zones else ""
     if launch.exists:
         return (
-            f"{told}Its disk is in {launch.zone}, so it can start only there. Run this again later, or destroy the lab, "
-            f"with all that is on its disks, and {_move(zones)}."
+            f"{told}Its disk is in {launch.zone}, so that it can start only there. Run this again later, or destroy "
+            f"the lab, with all that is on its disks, and {_move(zones)}."
         )
     if launch.others:
         return (
