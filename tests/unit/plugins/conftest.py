@@ -168,7 +168,9 @@ def cloud(moto_endpoint: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[Cloud
     monkeypatch.setenv("AWS_CONFIG_FILE", "/dev/null")
     monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", "/dev/null")
     monkeypatch.setattr("botocore.session.create_loader", lambda _path: LOADER)
-    local = Cloud(moto_endpoint, answers={"DescribeRegions": {"Regions": REGIONS}})
+    # moto has no answer to the second.
+    answers = {"DescribeRegions": {"Regions": REGIONS}, "GetEbsDefaultKmsKeyId": {"KmsKeyId": "alias/aws/ebs"}}
+    local = Cloud(moto_endpoint, answers=answers)
     really_call = getattr(BaseClient, MAKE_CALL)
 
     def call(client: BaseClient, operation: str, parameters: dict[str, Any]) -> Any:

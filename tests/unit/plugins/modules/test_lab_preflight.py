@@ -37,7 +37,7 @@ UNSET = object()
 IMAGE_ID = "ami-1e749f67"
 OWN = [{"Key": "digital_twin_lab", "Value": "lab"}, {"Key": "managed_by", "Value": "digital_twin.robotics_lab"}]
 READS = re.compile(
-    r"(sts:GetCallerIdentity|ec2:Describe\w+|iam:GetRole|iam:GetInstanceProfile|ssm:GetParameter|service-quotas:GetServiceQuota)"
+    r"(sts:GetCallerIdentity|ec2:Describe\w+|ec2:GetEbsDefaultKmsKeyId|kms:DescribeKey|iam:GetRole|iam:GetInstanceProfile|ssm:GetParameter|service-quotas:GetServiceQuota)"
 )
 
 
@@ -209,6 +209,7 @@ def test_new_account_without_quotas(run: Run, cloud: Cloud, quotas: dict[str, fl
         ({"region": "ap-east-1"}, 'lab_region: "ap-east-1" is not enabled for account 123456789012'),
         ({"instance_type": "g9.xlarge"}, 'lab_instance_type: "g9.xlarge" is not offered in us-east-1'),
         ({"instance_type": "m5.large"}, 'lab_instance_type: "m5.large" has no NVIDIA GPU'),
+        ({"instance_type": "g6f.xlarge"}, 'lab_instance_type: "g6f.xlarge" has only a part of a GPU'),
         ({"instance_type": "g5g.xlarge"}, 'lab_instance_type: "g5g.xlarge" is a machine of arm64, not of x86_64'),
         (
             {"availability_zone": "us-east-1z"},
@@ -230,6 +231,44 @@ def test_refusals_of_the_account(run: Run, cloud: Cloud, given: dict[str, Any], 
     assert "; allowed: " in problem
     assert "; do: " in problem
     assert all(READS.match(call) for call in cloud.asked)
+
+
+@pytest.mark.usefixtures("quotas")
+@pytest.mark.parametrize(
+    ("kind", "reason"),
+    [
+        ("t3.micro", "has no NVIDIA GPU"),
+        ("g6f.xlarge", "has only a part of a GPU"),
+        ("g99.xlarge", "is not offered in"),
+    ],
+)
+def test_a_type_that_no_host_could_have_is_refused_for_a_running_lab_as_well(
+    run: Run, cloud: Cloud, kind: str, reason: str
+) -> None:
+    launch(cloud, 1, make_network(cloud)[1])
+    (problem,) = run(instance_type=kind)["problems"]
+    assert problem.startswith(f'lab_instance_type: "{kind}" {reason}')
+    assert "which stays g5.xlarge" in run(instance_type="g4dn.xlarge")["notices"][0]
+
+
+@pytest.mark.usefixtures("quotas")
+def test_a_colleague_is_added_and_nobody_is_locked_out(run: Run, cloud: Cloud) -> None:
+    ec2 = cloud.client("ec2")
+    vpc, _subnet = make_network(cloud)
+    group = ec2.create_security_group(
+        GroupName="lab-sg", Description="hosts", VpcId=vpc, TagSpecifications=named("security-group", "lab-sg")
+    )["GroupId"]
+    colleague = {"CidrIp": "198.51.100.4/32", "Description": "SSH (address of a caller)"}
+    stranger = {"CidrIp": "198.51.100.0/24", "Description": "by hand"}
+    ranges = [colleague, stranger]
+    ec2.authorize_security_group_ingress(
+        GroupId=group, IpPermissions=[{"IpProtocol": "tcp", "FromPort": 22, "ToPort": 22, "IpRanges": ranges}]
+    )
+    caller = ["203.0.113.7/32"]
+    both = {"caller_audiences": ["admin", "viewer"]}
+    assert run(**both)["sources"] == {"admin": [*caller, "198.51.100.4/32"], "viewer": caller}
+    assert run(**both, remove_sources=["198.51.100.4"])["sources"] == {"admin": caller, "viewer": caller}
+    assert run()["sources"] == {"admin": caller, "viewer": caller}
 
 
 @pytest.mark.usefixtures("quotas")
@@ -278,6 +317,42 @@ def test_names_that_others_have_taken(run: Run, cloud: Cloud) -> None:
         'lab_name: "lab" is also the name of a key pair in us-east-1 that is not this lab\'s',
         'lab_name: "lab" would share the IAM role lab-instance, which is not this lab\'s',
         'lab_name: "lab" would share the IAM instance profile lab-instance, which is not this lab\'s',
+    ]
+
+
+@pytest.mark.usefixtures("quotas")
+def test_a_default_key_that_cannot_be_used_is_refused_while_there_is_a_host_to_launch(run: Run, cloud: Cloud) -> None:
+    kms = cloud.client("kms")
+    key = kms.create_key()["KeyMetadata"]
+    cloud.answers["GetEbsDefaultKmsKeyId"] = {"KmsKeyId": key["Arn"]}
+    assert run()["notices"] == []
+    kms.disable_key(KeyId=key["KeyId"])
+    (problem,) = run()["problems"]
+    assert problem.startswith(f'default EBS key of us-east-1: "{key["Arn"]}" is in the state Disabled, so that no ')
+    kms.schedule_key_deletion(KeyId=key["KeyId"])
+    assert "is in the state PendingDeletion" in run()["problems"][0]
+    cloud.answers["GetEbsDefaultKmsKeyId"] = {"KmsKeyId": "arn:aws:kms:us-east-1:123456789012:key/gone"}
+    assert "does not exist" in run()["problems"][0]
+    cloud.answers["GetEbsDefaultKmsKeyId"] = {"KmsKeyId": key["Arn"]}
+    launch(cloud, 1, make_network(cloud)[1])
+    assert run()["existing"]["missing_hosts"] == []
+
+
+@pytest.mark.usefixtures("quotas")
+@pytest.mark.parametrize(
+    ("operation", "action"),
+    [("GetEbsDefaultKmsKeyId", "ec2:GetEbsDefaultKmsKeyId"), ("DescribeKey", "kms:DescribeKey")],
+)
+def test_who_may_not_look_at_the_default_key_is_told_and_goes_on(
+    run: Run, cloud: Cloud, operation: str, action: str
+) -> None:
+    cloud.answers["GetEbsDefaultKmsKeyId"] = {"KmsKeyId": "arn:aws:kms:us-east-1:123456789012:key/k"}
+    cloud.refuse(operation, "AccessDeniedException")
+    result = run()
+    assert "failed" not in result
+    assert result["notices"] == [
+        "not checked: whether the key with which EBS encrypts new volumes can be used "
+        f"({action} in us-east-1: AccessDeniedException)"
     ]
 
 
