@@ -50,7 +50,7 @@ def tagged(kind: str, name: str) -> list[dict[str, Any]]:
 
 
 def strangers() -> None:
-    """Make what is not the lab's and carries its tags: a network with a server in it, two disks, an address, a key pair.
+    """Make what is not the lab's and carries its tags: a network with a server, two disks, an address, a key pair.
 
     One of the disks is attached to a host of the lab.
     """
