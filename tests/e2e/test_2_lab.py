@@ -70,7 +70,8 @@ def test_the_gpu_is_tuned_and_only_those_containers_have_it_that_ask(lab: Cloud)
 def test_the_lab_is_watched_and_each_host_publishes_under_its_own_name(lab: Cloud) -> None:
     made = counts(holdings(lab.client))
     assert {kind: made[kind] for kind in ("alarm", "dashboard", "log group")} == {
-        "alarm": 5 * len(HOSTS),
+        # The second host runs nothing that keeps its GPU busy, and has no alarm that would stop it.
+        "alarm": 5 * len(HOSTS) - 1,
         "dashboard": 1,
         "log group": 2,
     }
