@@ -38,6 +38,7 @@ def machine(bare: ControlMachine, lab: Cloud) -> ControlMachine:
         bare.run(clone).must_succeed()
         bare.run(setup, CLONE).must_succeed()
         bare.write(f"{CLONE}/group_vars/all.yml", settings())
+        bare.run("mkdir -m 700 ~/.ssh").must_succeed()
     return bare
 
 
@@ -57,17 +58,17 @@ def documented(heading: str, command: str) -> str:
 def test_readme_on_a_clean_machine(machine: ControlMachine, lab: Cloud) -> None:
     """From nothing to `status`, with the lab's private key and nothing else of the machine that created the lab."""
     preflight = documented("On AWS", "ansible-playbook playbooks/preflight.yml")
-    machine.run(f"mkdir -m 700 -p ~/.ssh && ssh-keygen -q -t ed25519 -N '' -f {KEY} && rm {KEY}.pub").must_succeed()
+    machine.run(f"rm -f {KEY}; ssh-keygen -q -t ed25519 -N '' -f {KEY} && rm {KEY}.pub").must_succeed()
     refused = machine.run(preflight, CLONE)
     assert refused.status == 2, refused.output
-    assert f"{KEY} is not the key with which {', '.join(HOSTS)} was made" in " ".join(refused.output.split())
+    assert f"{KEY} is not the key with which {', '.join(HOSTS)} was created" in " ".join(refused.output.split())
 
     machine.write(KEY, (lab.sandbox.keys / LAB).read_text("utf-8"))
     quiet(machine.run(preflight, CLONE))
     again = quiet(machine.run(documented("On AWS", "ansible-playbook site.yml"), CLONE))
     assert {"localhost", *HOSTS} <= set(again.recap)
     assert again.changed == {}
-    status = quiet(machine.run("ansible-playbook playbooks/status.yml", CLONE))
+    status = quiet(machine.run(documented("On AWS", "ansible-playbook playbooks/status.yml"), CLONE))
     assert status.changed == {}
     assert all(f"{host} GPU 0" in status.output for host in HOSTS)
 
@@ -81,20 +82,15 @@ def test_readme_from_an_installed_collection(machine: ControlMachine, lab: Cloud
     machine.run(f"ansible-galaxy collection build --output-path {HOME}", CLONE).must_succeed()
     machine.run(f"mv {CLONE} {HOME}/elsewhere && cp {HOME}/elsewhere/requirements.txt pins").must_succeed()
     try:
-        environment, install = (
-            shown[0],
-            documented("From an installed collection", f"ansible-galaxy collection install {artifact}"),
-        )
         # The newest versions that the tests know, not those of the day.
-        machine.run(f"PIP_CONSTRAINT={HOME}/pins; export PIP_CONSTRAINT; {environment}").must_succeed()
+        machine.run(f"export PIP_CONSTRAINT={HOME}/pins; {shown[0]}").must_succeed()
+        install = documented("From an installed collection", f"ansible-galaxy collection install {artifact}")
         quiet(machine.run(install, environment="venv"))
         copied = [command for command in shown if command.startswith(("mkdir ", "collection=", "cp "))]
         machine.run(" && ".join(copied)).must_succeed()
         machine.write(f"{HOME}/lab/inventory/group_vars/all.yml", settings())
         for name in ("preflight", "site", "status"):
-            command = f"ansible-playbook {FQCN}.{name}"
-            if name != "status":
-                documented("From an installed collection", command)
+            command = documented("From an installed collection", f"ansible-playbook {FQCN}.{name}")
             result = quiet(machine.run(command, f"{HOME}/lab", environment="../venv"))
             assert result.changed == {}
             if name != "preflight":
