@@ -93,7 +93,9 @@ class ControlMachine:
             workdir=folder,
             environment=self.environment,
         )
-        result = Result(int(done.exit_code), done.output.decode(errors="replace"))
+        assert isinstance(done.exit_code, int)
+        assert isinstance(done.output, bytes)
+        result = Result(done.exit_code, done.output.decode(errors="replace"))
         now = time.monotonic()
         with self.log.open("a", encoding="utf-8") as stream:
             stream.write(f"{now - self._began:.0f} s ({now - started:.1f} s): $ {command}\n{result.output}\n")
