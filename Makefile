@@ -4,14 +4,19 @@ SHELL := /bin/bash
 .ONESHELL:
 .DEFAULT_GOAL := help
 
-PYTHON ?= python3
+# Empty: the newest Python from 3.11 to 3.13 that can make a virtual environment.
+PYTHON ?=
+# For the oldest line of Ansible, which the tests run as well: Python 3.11, where there is one.
+OLDEST_PYTHON ?= 3.11
 WORKERS ?= 2
-UV_VERSION := 0.13.9
 SANDBOX_DIR ?= $(CURDIR)/.sandbox
 LAB ?= $(shell sed -n 's/^aws_infrastructure_name: *//p' group_vars/all.yml)
 BIN := $(CURDIR)/.venv/bin
 export SANDBOX_DIR
 export PATH := $(BIN):$(PATH)
+# Ansible refuses to start with another encoding, and ignores ansible.cfg in a directory that every user may write to.
+export LC_ALL := C.UTF-8
+export ANSIBLE_CONFIG := $(CURDIR)/ansible.cfg
 # Without the bytecode of what it imports each start of Ansible, and of each of its modules, takes a second more.
 unexport PYTHONDONTWRITEBYTECODE
 
@@ -20,14 +25,8 @@ help: ## Print this
 	@sed -n 's/^\([a-z0-9-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 16
 
 .PHONY: setup
-setup: .venv/.ready ## Make .venv from the pinned requirements
-
-.venv/.ready: requirements.txt
-	@$(PYTHON) -c 'import sys; assert sys.version_info >= (3, 11), f"Python 3.11 or newer is needed, not {sys.version.split()[0]}: make setup PYTHON=python3.12"'
-	$(PYTHON) -m venv --clear .venv
-	$(BIN)/pip install --quiet --disable-pip-version-check uv==$(UV_VERSION)
-	$(BIN)/uv pip install --quiet --python $(BIN)/python -r requirements.txt
-	touch $@
+setup: ## Create .venv from the pinned requirements, with the newest suitable Python or PYTHON=...
+	@./.ci/environment .venv "$(PYTHON)"
 
 .PHONY: lock
 lock: setup ## Pin requirements.in anew, for every Python from 3.11
@@ -38,7 +37,7 @@ lock: setup ## Pin requirements.in anew, for every Python from 3.11
 .PHONY: sandbox
 sandbox: setup ## From nothing to a running, verified lab on this machine
 	python -m sandbox up
-	. $(SANDBOX_DIR)/env
+	. "$(SANDBOX_DIR)/env"
 	ansible-playbook site.yml
 
 .PHONY: sandbox-down
@@ -51,10 +50,14 @@ sandbox-down: setup ## Destroy the lab, stop what the sandbox started, and only 
 	python -m sandbox down
 	exit $$status
 
-# What the tests run beside Python and Docker; on a machine that has it nothing is installed.
+# What the tests run besides the environment of `setup`; on a machine that has it nothing is installed. Without a Python for
+# the oldest line of Ansible its tests are reported as not run.
 .PHONY: tools
 tools: setup
-	@python -m sandbox tools
+	@if python -c 'import sys; sys.exit(sys.version_info < (3, 12))'; then
+	  ./.ci/environment .venv-oldest "$(OLDEST_PYTHON)" || test $$? = 3
+	fi
+	python -m sandbox tools
 
 # Side by side, since each of them waits much: for hosts to boot, for packages, for services.
 # An engine that the tests had to start is stopped again; the last line stays pytest's summary.
@@ -63,7 +66,7 @@ TEST := pytest --numprocesses $(WORKERS) --no-loadscope-reorder --durations 20
 test: tools ## Lint, unit, real DDS, molecule, end to end; test-full leaves nothing out
 	status=0
 	$(TEST) || status=$$?
-	python -m sandbox --state .cache/e2e down
+	for state in e2e e2e-other; do python -m sandbox --state .cache/$$state down; done
 	exit $$status
 
 # Several minutes of faults and bad inputs more.
@@ -71,7 +74,7 @@ test: tools ## Lint, unit, real DDS, molecule, end to end; test-full leaves noth
 test-full: tools ## All of test, and what differs little from it and takes long
 	status=0
 	$(TEST) --full || status=$$?
-	python -m sandbox --state .cache/e2e down
+	for state in e2e e2e-other; do python -m sandbox --state .cache/$$state down; done
 	exit $$status
 
 .PHONY: lint

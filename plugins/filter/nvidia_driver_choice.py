@@ -12,10 +12,9 @@ short_description: Choose the packages of an NVIDIA driver
 version_added: 1.0.0
 author: The digital_twin.robotics_lab maintainers (@digital-twin)
 description:
-  - Chooses the packages of a driver among those that a Debian or Ubuntu archive offers. Asks nothing, changes nothing.
-  - What is installed and fits is kept. Otherwise branch 580 goes first, then the archive's own driver, then its newest.
-  - On Ubuntu, Canonical's prebuilt and signed kernel modules go before building with DKMS; packages that only stand for
-    those of a newer branch are no drivers.
+  - Chooses the packages of a driver from those that a Debian or Ubuntu archive offers. Changes nothing.
+  - Keeps an installed driver that fits. Otherwise prefers branch 580, then the archive's own driver, then its newest.
+  - On Ubuntu, prefers Canonical's prebuilt and signed kernel modules to DKMS, and rejects transitional packages.
 positional: search, madison, dpkg
 options:
   _input:
@@ -36,9 +35,9 @@ options:
         type: str
         default: ""
       flavour:
-        description: V(server) or V(desktop).
+        description: V(server) or V(desktop); empty for the installed one, else V(server).
         type: str
-        default: server
+        default: ""
       module:
         description: The kernel module, V(proprietary) or V(open).
         type: str
@@ -65,6 +64,10 @@ options:
         type: list
         elements: int
         default: []
+      replace:
+        description: Read by P(digital_twin.robotics_lab.nvidia_driver_state#filter) only.
+        type: bool
+        default: false
   search:
     description: What C(apt-cache search --names-only) says of packages that may belong to a driver or a kernel.
     type: str

@@ -8,11 +8,11 @@ from __future__ import annotations
 
 DOCUMENTATION = r"""
 name: ros2_network_mismatches
-short_description: Tell in what ROS 2 hosts differ that are to hear one another
+short_description: List settings in which ROS 2 hosts differ
 version_added: 1.0.0
 author: The digital_twin.robotics_lab maintainers (@digital-twin)
 description:
-  - Compares what several hosts say of themselves. Asks nothing, changes nothing.
+  - Compares what several hosts report about themselves. Contacts nothing, changes nothing.
 options:
   _input:
     description: >-

@@ -8,12 +8,12 @@ from __future__ import annotations
 
 DOCUMENTATION = r"""
 name: ros2_network_plan
-short_description: Tell what follows from how ROS 2 hosts are to speak with one another
+short_description: Compute ports and configuration of ROS 2 networking
 version_added: 1.0.0
 author: The digital_twin.robotics_lab maintainers (@digital-twin)
 description:
-  - Tells the UDP ports, the configuration of Cyclone DDS, Fast DDS and Zenoh, the environment and kernel settings,
-    or why nothing can work like that. Asks nothing, changes nothing.
+  - Returns the UDP ports, the configuration of Cyclone DDS, Fast DDS and Zenoh, the environment and kernel settings,
+    or the reasons why the settings cannot work. Contacts nothing, changes nothing.
   - The options are those of the role C(ros2_networking), whose README describes them, without their prefix.
 options:
   _input:
@@ -29,6 +29,11 @@ options:
         description: The implementation of RMW, V(rmw_cyclonedds_cpp), V(rmw_fastrtps_cpp) or V(rmw_zenoh_cpp).
         type: str
         default: rmw_cyclonedds_cpp
+      other_rmws:
+        description: RMW implementations that some processes have all the same; they must speak the same protocol.
+        type: list
+        elements: str
+        default: []
       discovery:
         description: How participants find one another, V(host), V(bridge), V(peers), V(discovery_server) or V(zenoh).
         type: str

@@ -8,15 +8,15 @@ from __future__ import annotations
 
 DOCUMENTATION = r"""
 name: stack_fit
-short_description: Tell whether a profile of the stack runs on a machine
+short_description: Check whether a profile of the stack fits a machine
 version_added: 1.0.0
 author: The digital_twin.robotics_lab maintainers (@digital-twin)
 description:
-  - Compares what the services of a profile take with what a machine has. Asks nothing, changes nothing.
-  - What they take is what the AWS deployment guide of the Digital Twin Robotics Lab says; it was not measured. A
-    machine that has the least but not what it takes to run well is tight.
-  - The guide's figure for NIM holds for a small or quantised model. The stack's default model takes more; where it has
-    no room, RV(_value.nim_message) says so, and the answer stays the guide's.
+  - Compares the needs of a profile's services with a machine. Contacts nothing, changes nothing.
+  - The needs are those in the AWS deployment guide of the Digital Twin Robotics Lab; they were not measured. A machine
+    that has the minimum but not enough to run well is tight.
+  - The guide's figure for NIM is for a small or quantised model. The stack's default model needs more. Where it does
+    not start, RV(_value.nim_message) says so, and the answer does not change. Read both.
   - Isaac Sim is refused on a GPU without RT cores.
 positional: machine
 options:

@@ -39,6 +39,23 @@ PARTITIONS = {
 }
 
 
+REGIONS_ALLOWED = 'the name of one AWS region, such as "us-east-1"'
+
+
+def region_fault(region: str, zone_variable: str) -> tuple[str, str] | None:
+    """Return what is wrong with the form of a region's name and what to do about it; nothing for a well-formed name.
+
+    Args:
+        region: The name as it was given.
+        zone_variable: The variable that takes an availability zone.
+    """
+    if REGION.fullmatch(region):
+        return None
+    if REGION.fullmatch(region[:-1]):
+        return "is an availability zone", f'use "{region[:-1]}", and name the zone in {zone_variable} if it matters'
+    return "does not look like a region", "correct the name"
+
+
 def partition_of(region: str) -> str:
     """Return the partition that a region belongs to, as ARNs name it."""
     return next((partition for prefix, partition in PARTITIONS.items() if region.startswith(prefix)), "aws")

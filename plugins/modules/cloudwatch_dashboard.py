@@ -10,10 +10,10 @@ from __future__ import annotations
 DOCUMENTATION = r"""
 module: cloudwatch_dashboard
 version_added: 1.0.0
-short_description: Keep a CloudWatch dashboard
+short_description: Create, update or delete a CloudWatch dashboard
 description:
   - Creates, changes or deletes a dashboard of Amazon CloudWatch.
-  - What is there is compared by what it says. Neither the order of keys nor white space makes a difference.
+  - Compares content. Neither the order of keys nor white space makes a difference.
 options:
   name:
     description:

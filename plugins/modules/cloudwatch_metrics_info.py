@@ -10,10 +10,10 @@ from __future__ import annotations
 DOCUMENTATION = r"""
 module: cloudwatch_metrics_info
 version_added: 1.0.0
-short_description: Tell the last datapoints of CloudWatch metrics
+short_description: Get the latest datapoints of CloudWatch metrics
 description:
-  - Tells the newest datapoint of each of some metrics of Amazon CloudWatch, with its time.
-  - A metric without a datapoint in the time that is looked at is no error. Its value is null then.
+  - Returns the newest datapoint of each metric, with its time.
+  - A metric without a datapoint in the given period is not an error. Its value is null.
 options:
   metrics:
     description: The metrics. Each is told in the order in which it is asked for.

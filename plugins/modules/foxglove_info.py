@@ -10,11 +10,11 @@ from __future__ import annotations
 DOCUMENTATION = r"""
 module: foxglove_info
 version_added: 1.0.0
-short_description: Tell what a Foxglove WebSocket server shows of a robot
+short_description: Get topics, clock and pose of a robot from a Foxglove WebSocket server
 description:
-  - Connects to a Foxglove WebSocket server, such as C(foxglove_bridge) of ROS 2, as Foxglove itself does, and tells
-    which topics there are and what is said on some of them.
-  - So it tells whether a robot can be seen from where the module runs, whether its clock runs, and where it is.
+  - Connects to a Foxglove WebSocket server, such as C(foxglove_bridge) of ROS 2, as Foxglove itself does, and returns
+    the topics and the latest messages of some of them.
+  - Shows whether a robot is visible from where the module runs, whether its clock runs, and where it is.
   - Changes nothing. It subscribes, and publishes nothing.
 options:
   host:

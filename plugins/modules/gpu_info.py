@@ -10,13 +10,13 @@ from __future__ import annotations
 DOCUMENTATION = r"""
 module: gpu_info
 version_added: 1.0.0
-short_description: Tell what NVML says of the NVIDIA GPUs of a host
+short_description: Get information about NVIDIA GPUs
 description:
   - Reads identity, driver, memory, power, clocks and modes of every NVIDIA GPU through NVML, the library that
     C(nvidia-smi) uses as well.
-  - Where NVML cannot be used, that is an answer and no failure. RV(available) is then false, and RV(reason) says why.
+  - Does not fail when NVML cannot be used. RV(available) is then false, and RV(reason) says why.
   - A reading that fails on a GPU that answers others is null, and RV(gpus[].failed_readings) has the error.
-  - Lists no processes, as that would hold up a GPU that renders.
+  - Does not list processes, because that would delay a rendering GPU.
 requirements:
   - The Python package C(nvidia-ml-py), for the Python that the module runs in.
 attributes:

@@ -10,7 +10,7 @@ from __future__ import annotations
 DOCUMENTATION = r"""
 module: sysctl_settings
 version_added: 1.0.0
-short_description: Set kernel settings, now and at every boot, and never lower what may be higher in a running kernel
+short_description: Set sysctl values persistently and report conflicting files
 description:
   - Sets whole-number settings below C(/proc/sys), writes them to one file of C(/etc/sysctl.d), and reads back what came
     of it.
@@ -92,6 +92,11 @@ settings:
   type: list
   elements: dict
   sample: [{name: net.core.rmem_max, wanted: 33554432, before: 212992, after: 33554432, persisted: 33554432}]
+file_changed:
+  description: Whether the file is written, or would be in check mode; a setting may be changed without it.
+  returned: when O(state=present)
+  type: bool
+  sample: true
 unmet:
   description: Each setting that is not as wanted, with C(name), C(value), the value C(wanted), and the C(reason).
   returned: when O(state=present)
@@ -178,6 +183,7 @@ def present(outcome: Outcome, wanted: Wanted) -> dict[str, Any]:
     """Return an outcome as the module's result."""
     return {
         "changed": outcome.changed,
+        "file_changed": outcome.text_before != outcome.text_after,
         "settings": [
             {
                 "name": name,

@@ -29,8 +29,8 @@ def publish(host: Host, server: CloudWatch, *, check: bool = False, **options: A
     connection = {
         "endpoint_url": server.url,
         "region": "us-east-1",
-        "access_key": "test",
-        "secret_key": "test",
+        "access_key": "AKIATESTS",
+        "secret_key": "canary-aws-c3e9",
         "instance_id": "workstation-7",
     }
     return host.run("gpu_metrics_publish", {**connection, **options}, check=check)

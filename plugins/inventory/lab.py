@@ -1,0 +1,201 @@
+# Copyright (c) the digital_twin.robotics_lab maintainers
+# GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""Inventory lab."""
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+name: lab
+short_description: Find the running hosts of robotics labs in EC2
+version_added: 1.0.0
+author: The digital_twin.robotics_lab maintainers (@digital-twin)
+description:
+  - Finds the running EC2 instances that this collection created, by their tags. A lab that does not exist, or is
+    stopped, has no hosts.
+  - The region is O(regions), else the variable C(aws_infrastructure_region) of C(--extra-vars) or of the
+    C(group_vars/all) next to the inventory file, else E(AWS_REGION), E(AWS_DEFAULT_REGION), or the region of the
+    AWS profile.
+  - The credentials are those that every AWS client finds, such as E(AWS_PROFILE). Missing or expired credentials, a
+    profile that asks for an MFA code, and a missing region end the run with one line when
+    C(any_unparsed_is_failed) is set in the C([inventory]) section of C(ansible.cfg). Without it Ansible prints
+    its own warnings and goes on without these hosts.
+  - The groups that the playbooks of this collection fill exist from the start, so that Ansible does not warn about
+    them in an empty account.
+  - Each host is in the groups C(lab), C(lab_<name of the lab>) and C(aws_ec2). It is called as its tag C(Name), or as
+    its instance id where another host has that name already.
+  - Each host has the variables C(ansible_host), C(ansible_user), C(lab_name), C(lab_region),
+    C(lab_availability_zone), C(lab_instance_id), C(lab_instance_type), C(lab_private_ip), C(lab_public_ip) and
+    C(lab_public_dns), and what EC2 returns of the instance as C(ec2_<snake_case name>), with the tags as
+    C(ec2_tags).
+  - C(amazon.aws.aws_ec2) is not used, because its variable for the tags has another name in each of the supported
+    versions of amazon.aws, and because version 11 prints a deprecation for it in every run.
+extends_documentation_fragment:
+  - constructed
+requirements:
+  - boto3
+options:
+  plugin:
+    description: The name of this plugin.
+    type: str
+    required: true
+    choices: [digital_twin.robotics_lab.lab]
+  regions:
+    description: Names of the AWS regions to search. When empty, the region of the lab.
+    type: list
+    elements: str
+    default: []
+notes:
+  - The name of the inventory file ends in C(aws_ec2.yml) or C(aws_ec2.yaml).
+  - Needs the permission C(ec2:DescribeInstances).
+"""
+
+EXAMPLES = r"""
+# inventory/aws_ec2.yml
+plugin: digital_twin.robotics_lab.lab
+
+---
+# Groups and variables of your own
+plugin: digital_twin.robotics_lab.lab
+regions: [eu-central-1, us-east-1]
+strict: true
+keyed_groups:
+  - key: lab_instance_type | split('.') | first
+    prefix: family
+compose:
+  team: ec2_tags.team | default('robotics')
+"""
+
+import re
+from typing import Any, NoReturn
+
+from ansible import constants
+from ansible.errors import AnsibleParserError, ExitCode
+from ansible.inventory.data import InventoryData
+from ansible.inventory.group import Group
+from ansible.module_utils.common.dict_transformations import camel_dict_to_snake_dict
+from ansible.parsing.dataloader import DataLoader
+from ansible.plugins.inventory import BaseInventoryPlugin, Constructable
+from ansible.utils.vars import combine_vars, load_extra_vars
+from ansible.vars.plugins import get_vars_from_inventory_sources
+from ansible_collections.digital_twin.robotics_lab.plugins.module_utils._account_snapshot import MANAGED_BY
+from ansible_collections.digital_twin.robotics_lab.plugins.module_utils._aws_errors import (
+    ReadError,
+    describe_error,
+    translated,
+)
+from ansible_collections.digital_twin.robotics_lab.plugins.plugin_utils import _aws_login as login
+
+# The playbooks name these in `hosts`, and fill all but the first.
+GROUPS = ("lab", "lab_selected", "lab_provisioned", "lab_running")
+SUFFIXES = ("aws_ec2.yml", "aws_ec2.yaml")
+FILTERS = [
+    {"Name": "tag:managed_by", "Values": [MANAGED_BY]},
+    {"Name": "instance-state-name", "Values": ["running"]},
+]
+
+
+def host_variables(instance: dict[str, Any], region: str) -> dict[str, Any]:
+    """Return the variables of a host.
+
+    Args:
+        instance: What ec2:DescribeInstances returns of it.
+        region: Its region.
+    """
+    tags = {tag["Key"]: tag["Value"] for tag in instance.get("Tags", [])}
+    described = camel_dict_to_snake_dict({key: value for key, value in instance.items() if key != "Tags"})
+    address = instance.get("PublicIpAddress", "")
+    return {
+        **{f"ec2_{key}": value for key, value in described.items()},
+        "ec2_tags": tags,
+        "ansible_host": address or instance.get("PrivateIpAddress", ""),
+        "ansible_user": tags.get("digital_twin_ssh_user", ""),
+        "lab_name": tags.get("digital_twin_lab", ""),
+        "lab_region": region,
+        "lab_availability_zone": instance["Placement"]["AvailabilityZone"],
+        "lab_instance_id": instance["InstanceId"],
+        "lab_instance_type": instance["InstanceType"],
+        "lab_private_ip": instance.get("PrivateIpAddress", ""),
+        "lab_public_ip": address,
+        "lab_public_dns": instance.get("PublicDnsName", ""),
+    }
+
+
+class InventoryModule(BaseInventoryPlugin, Constructable):
+    """Finds the running hosts of labs by their tags."""
+
+    NAME = "digital_twin.robotics_lab.lab"
+
+    def verify_file(self, path: str) -> bool:
+        """Return whether a file is for this plugin."""
+        return bool(super().verify_file(path)) and path.endswith(SUFFIXES)
+
+    def parse(self, inventory: InventoryData, loader: DataLoader, path: str, cache: bool = True) -> None:
+        """Add the running hosts to the inventory.
+
+        Raises:
+            AnsibleParserError: AWS cannot be asked, or refuses.
+            SystemExit: the same, where an inventory that fails ends the run.
+        """
+        super().parse(inventory, loader, path, cache)
+        self._read_config_data(path)
+        for group in GROUPS:
+            inventory.add_group(group)
+        for region in self.get_option("regions") or [self._region_of_the_lab(path)]:
+            try:
+                login.check(region)
+                found = self._instances(region)
+            except login.LoginError as error:
+                self._refuse(str(error))
+            except ReadError as error:
+                self._refuse(login.region_problem(region, error) or str(describe_error(error)))
+            for instance in found:
+                self._add(inventory, host_variables(instance, region))
+
+    def _refuse(self, message: str) -> NoReturn:
+        """End the run with one line.
+
+        Ansible buries the cause of a failed inventory under the failures of all other inventory plugins, and then
+        prints that nothing was parsed. Where that ends the run anyway, it ends here.
+        """
+        if not constants.config.get_config_value("INVENTORY_ANY_UNPARSED_IS_FAILED"):
+            raise AnsibleParserError(message)
+        self.display.error(message, wrap_text=False)
+        raise SystemExit(ExitCode.PARSER_ERROR)
+
+    def _region_of_the_lab(self, path: str) -> str:
+        """Return the region in which the lab is, or is to be; empty where none is named.
+
+        Args:
+            path: The inventory file.
+        """
+        beside = get_vars_from_inventory_sources(self.loader, [path], [Group("all")], "task")
+        variables = combine_vars(beside, load_extra_vars(self.loader))
+        self.templar.available_variables = variables
+        return str(self.templar.template(variables.get("aws_infrastructure_region")) or login.region_by_default())
+
+    def _instances(self, region: str) -> list[dict[str, Any]]:
+        """Return the running instances of all labs in a region, the oldest first.
+
+        Raises:
+            ReadError: EC2 cannot be asked, or refuses.
+        """
+        with translated("ec2:DescribeInstances", region):
+            pages = login.client("ec2", region).get_paginator("describe_instances").paginate(Filters=FILTERS)
+            found = [instance for page in pages for part in page["Reservations"] for instance in part["Instances"]]
+        return sorted(found, key=lambda instance: (instance["LaunchTime"], instance["InstanceId"]))
+
+    def _add(self, inventory: InventoryData, variables: dict[str, Any]) -> None:
+        """Add a host to the inventory, with its groups and variables."""
+        name = variables["ec2_tags"].get("Name") or variables["lab_instance_id"]
+        host = variables["lab_instance_id"] if name in inventory.hosts else name
+        for group in ("aws_ec2", "lab", "lab_" + re.sub(r"\W", "_", variables["lab_name"], flags=re.ASCII)):
+            inventory.add_group(group)
+            inventory.add_host(host, group=group)
+        for key, value in variables.items():
+            inventory.set_variable(host, key, value)
+        strict = self.get_option("strict")
+        self._set_composite_vars(self.get_option("compose"), variables, host, strict=strict)
+        self._add_host_to_composed_groups(self.get_option("groups"), variables, host, strict=strict)
+        self._add_host_to_keyed_groups(self.get_option("keyed_groups"), variables, host, strict=strict)

@@ -1,0 +1,174 @@
+#!/usr/bin/python
+# Copyright (c) the digital_twin.robotics_lab maintainers
+# GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""Ansible module that manages an IAM role which an AWS service assumes."""
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: iam_service_role
+version_added: 1.0.0
+short_description: Manage an IAM role that an AWS service assumes
+description:
+  - Creates, updates or deletes an IAM role, such as that of EC2 instances.
+  - Managed policies and tags that are not named in the options stay as they are.
+  - M(amazon.aws.iam_role) prints a deprecation in every run, which none of its options avoids, and needs a list of all
+    attached policies to detach one.
+options:
+  name:
+    description: The name of the role.
+    type: str
+    required: true
+  state:
+    description:
+      - Whether the role exists.
+      - With V(absent) its policies are detached or deleted, and it leaves its instance profiles, which stay.
+    type: str
+    choices: [present, absent]
+    default: present
+  description:
+    description: The description of the role.
+    type: str
+    default: ''
+  service:
+    description: The AWS service that may assume the role.
+    type: str
+    default: ec2.amazonaws.com
+  managed_policies:
+    description: ARNs of managed policies that are attached.
+    type: list
+    elements: str
+    default: []
+  detached_policies:
+    description: ARNs of managed policies that are not attached. They are detached where they are.
+    type: list
+    elements: str
+    default: []
+  tags:
+    description: Tags of the role.
+    type: dict
+    default: {}
+extends_documentation_fragment:
+  - amazon.aws.common.modules
+  - amazon.aws.region.modules
+  - amazon.aws.boto3
+attributes:
+  check_mode:
+    description: Can run in check mode and returns the calls that it would make.
+    support: full
+  diff_mode:
+    description: Returns the names of the calls that it makes.
+    support: full
+  idempotent:
+    description: Can be repeated without any effect.
+    support: full
+notes:
+  - Needs the permissions C(iam:GetRole) and C(iam:ListAttachedRolePolicies), and those in RV(actions).
+  - With O(state=absent) also C(iam:ListRolePolicies) and C(iam:ListInstanceProfilesForRole).
+seealso:
+  - module: amazon.aws.iam_role
+  - module: amazon.aws.iam_instance_profile
+  - module: digital_twin.robotics_lab.iam_service_role_info
+author:
+  - The digital_twin.robotics_lab maintainers (@digital-twin)
+"""
+
+EXAMPLES = r"""
+- name: Create the role of the instances
+  digital_twin.robotics_lab.iam_service_role:
+    name: warehouse-instance
+    description: Instances of the warehouse
+    managed_policies: [arn:aws:iam::aws:policy/AmazonSSMManagedInstanceCore]
+    tags: {team: robotics}
+
+- name: Delete it
+  digital_twin.robotics_lab.iam_service_role:
+    name: warehouse-instance
+    state: absent
+"""
+
+RETURN = r"""
+actions:
+  description: The actions of IAM that were called to change the role, in their order, or would be in check mode.
+  returned: success
+  type: list
+  elements: str
+  sample: [iam:CreateRole, iam:AttachRolePolicy]
+"""
+
+from typing import Any
+
+from ansible_collections.amazon.aws.plugins.module_utils.modules import AnsibleAWSModule
+from ansible_collections.digital_twin.robotics_lab.plugins.module_utils import _iam_role
+from ansible_collections.digital_twin.robotics_lab.plugins.module_utils._aws_connection import connector, region_of
+from ansible_collections.digital_twin.robotics_lab.plugins.module_utils._aws_errors import (
+    ReadError,
+    describe_error,
+    translated,
+)
+
+SPEC: dict[str, dict[str, Any]] = {
+    "name": {"type": "str", "required": True},
+    "state": {"type": "str", "choices": ["present", "absent"], "default": "present"},
+    "description": {"type": "str", "default": ""},
+    "service": {"type": "str", "default": "ec2.amazonaws.com"},
+    "managed_policies": {"type": "list", "elements": "str", "default": []},
+    "detached_policies": {"type": "list", "elements": "str", "default": []},
+    "tags": {"type": "dict", "default": {}},
+}
+
+
+def wanted(parameters: dict[str, Any]) -> _iam_role.Wanted:
+    """Return the role that a module's options describe."""
+    statement = {"Effect": "Allow", "Principal": {"Service": parameters["service"]}, "Action": "sts:AssumeRole"}
+    return _iam_role.Wanted(
+        name=parameters["name"],
+        description=parameters["description"],
+        trust={"Version": "2012-10-17", "Statement": [statement]},
+        tags={str(key): str(value) for key, value in parameters["tags"].items()},
+        attach=parameters["managed_policies"],
+        detach=parameters["detached_policies"],
+    )
+
+
+def manage(module: AnsibleAWSModule) -> dict[str, Any]:
+    """Read, compare, write; return the module's result.
+
+    Raises:
+        ReadError: IAM did not answer, or refused.
+    """
+    name, region = module.params["name"], region_of(module)
+    with translated("iam:GetRole", region):
+        client = connector(module)("iam", region)
+    found = _iam_role.read(client, name, region)
+    calls: list[_iam_role.Call] = []
+    if module.params["state"] == "present":
+        calls = _iam_role.plan(found, wanted(module.params))
+    elif found is not None:
+        calls = _iam_role.plan_removal(found, *_iam_role.read_dependants(client, found, region))
+    if not module.check_mode:
+        _iam_role.apply(client, calls, region)
+    actions = [call.action for call in calls]
+    diff = {
+        "before_header": f"role {name}",
+        "after_header": f"role {name}",
+        "before": "",
+        "after": "".join(f"{action}\n" for action in actions),
+    }
+    return {"changed": bool(calls), "actions": actions, "diff": diff}
+
+
+def main() -> None:
+    """Manage the role, and report in one line what stands in the way."""
+    module = AnsibleAWSModule(argument_spec=SPEC, supports_check_mode=True)
+    try:
+        result = manage(module)
+    except ReadError as error:
+        module.fail_json(msg=str(describe_error(error)))
+    module.exit_json(**result)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,111 @@
+#!/usr/bin/python
+# Copyright (c) the digital_twin.robotics_lab maintainers
+# GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""Ansible module that gets an IAM role."""
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: iam_service_role_info
+version_added: 1.0.0
+short_description: Get an IAM role
+description:
+  - Gets an IAM role with its tags. A role that does not exist is an empty list.
+  - M(amazon.aws.iam_role_info) prints a deprecation in every run, which none of its options avoids.
+options:
+  name:
+    description: The name of the role.
+    type: str
+    required: true
+extends_documentation_fragment:
+  - amazon.aws.common.modules
+  - amazon.aws.region.modules
+  - amazon.aws.boto3
+attributes:
+  check_mode:
+    description: Changes nothing.
+    support: full
+  diff_mode:
+    description: Changes nothing.
+    support: N/A
+  idempotent:
+    description: Changes nothing.
+    support: full
+notes:
+  - Needs the permissions C(iam:GetRole) and C(iam:ListAttachedRolePolicies).
+seealso:
+  - module: amazon.aws.iam_role_info
+  - module: digital_twin.robotics_lab.iam_service_role
+author:
+  - The digital_twin.robotics_lab maintainers (@digital-twin)
+"""
+
+EXAMPLES = r"""
+- name: Get the role of the instances
+  digital_twin.robotics_lab.iam_service_role_info:
+    name: warehouse-instance
+  register: role
+"""
+
+RETURN = r"""
+roles:
+  description: The role, or nothing.
+  returned: success
+  type: list
+  elements: dict
+  contains:
+    role_name:
+      description: Its name.
+      type: str
+      sample: warehouse-instance
+    arn:
+      description: Its ARN.
+      type: str
+      sample: arn:aws:iam::123456789012:role/warehouse-instance
+    tags:
+      description: Its tags.
+      type: dict
+      sample: {team: robotics}
+    managed_policies:
+      description: ARNs of the managed policies that are attached.
+      type: list
+      elements: str
+      sample: [arn:aws:iam::aws:policy/AmazonSSMManagedInstanceCore]
+"""
+
+from typing import Any
+
+from ansible_collections.amazon.aws.plugins.module_utils.modules import AnsibleAWSModule
+from ansible_collections.digital_twin.robotics_lab.plugins.module_utils import _iam_role
+from ansible_collections.digital_twin.robotics_lab.plugins.module_utils._aws_connection import connector, region_of
+from ansible_collections.digital_twin.robotics_lab.plugins.module_utils._aws_errors import (
+    ReadError,
+    describe_error,
+    translated,
+)
+
+SPEC: dict[str, dict[str, Any]] = {"name": {"type": "str", "required": True}}
+
+
+def main() -> None:
+    """Return the role, and report in one line what stands in the way."""
+    module = AnsibleAWSModule(argument_spec=SPEC, supports_check_mode=True)
+    region = region_of(module)
+    try:
+        with translated("iam:GetRole", region):
+            client = connector(module)("iam", region)
+        role = _iam_role.read(client, module.params["name"], region)
+    except ReadError as error:
+        module.fail_json(msg=str(describe_error(error)))
+    roles = (
+        [{"role_name": role.name, "arn": role.arn, "tags": role.tags, "managed_policies": sorted(role.managed)}]
+        if role
+        else []
+    )
+    module.exit_json(changed=False, roles=roles)
+
+
+if __name__ == "__main__":
+    main()

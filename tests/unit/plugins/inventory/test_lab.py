@@ -1,0 +1,196 @@
+# Copyright (c) the digital_twin.robotics_lab maintainers
+# GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Which hosts the inventory finds, in which region, and the one line that a user reads when AWS cannot be asked."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import boto3
+import pytest
+from moto.server import ThreadedMotoServer
+
+from tests.support.project import ROOT, clean_environment, playbooks
+
+CONFIG = """
+[default]
+region = eu-central-1
+[profile no-region]
+output = json
+[profile mfa]
+role_arn = arn:aws:iam::123456789012:role/operators
+source_profile = default
+mfa_serial = arn:aws:iam::123456789012:mfa/user
+region = eu-central-1
+[profile behind-mfa]
+role_arn = arn:aws:iam::123456789012:role/deployers
+source_profile = mfa
+region = eu-central-1
+[profile sso]
+sso_session = company
+sso_account_id = 123456789012
+sso_role_name = operators
+region = eu-central-1
+[sso-session company]
+sso_region = eu-central-1
+sso_start_url = https://company.awsapps.com/start
+"""
+KEYS = {"AWS_ACCESS_KEY_ID": "sandbox", "AWS_SECRET_ACCESS_KEY": "sandbox"}
+OURS = {"managed_by": "digital_twin.robotics_lab", "digital_twin_lab": "my-lab", "digital_twin_ssh_user": "{{ 6 * 7 }}"}
+SECONDS = 120
+
+
+@pytest.fixture(scope="module")
+def endpoint() -> Iterator[str]:
+    """Serve an AWS account with hosts of a lab in two regions, and one instance of another owner."""
+    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0)
+    server.start()
+    host, port = server.get_host_and_port()
+    url = f"http://{host}:{port}"
+    try:
+        launch(url, "eu-central-1", {"Name": "my-lab-1", **OURS})
+        launch(url, "eu-central-1", {"Name": "my-lab-1", **OURS})
+        launch(url, "eu-central-1", {"Name": "another"})
+        launch(url, "us-west-2", {"Name": "my-lab-west", **OURS})
+        launch(url, "sa-east-1", {"Name": "my-lab-south", **OURS})
+        yield url
+    finally:
+        server.stop()
+
+
+def launch(url: str, region: str, tags: dict[str, str]) -> None:
+    connect: Any = boto3.client
+    ec2 = connect(
+        "ec2", endpoint_url=url, region_name=region, aws_access_key_id="sandbox", aws_secret_access_key="sandbox"
+    )
+    ec2.run_instances(
+        ImageId=ec2.describe_images()["Images"][0]["ImageId"],
+        InstanceType="g5.xlarge",
+        MinCount=1,
+        MaxCount=1,
+        TagSpecifications=[
+            {"ResourceType": "instance", "Tags": [{"Key": key, "Value": value} for key, value in tags.items()]}
+        ],
+    )
+
+
+@pytest.fixture
+def environment(endpoint: str, tmp_path: Path) -> dict[str, str]:
+    """Return the environment of a user with a configuration of the AWS clients, and no credentials."""
+    (tmp_path / "config").write_text(CONFIG, "utf-8")
+    return clean_environment(
+        {"HOME": str(tmp_path), "AWS_CONFIG_FILE": str(tmp_path / "config"), "AWS_ENDPOINT_URL": endpoint}
+    )
+
+
+def execute(words: list[str], environment: dict[str, str], folder: Path = ROOT) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        words, cwd=folder, env=environment, capture_output=True, text=True, timeout=SECONDS, check=False
+    )
+
+
+def hosts(environment: dict[str, str], *words: str, folder: Path = ROOT) -> dict[str, Any]:
+    """Return the inventory's hosts with their variables, and check that nothing was printed besides."""
+    listed = execute(["ansible-inventory", "--list", *words], environment, folder)
+    assert (listed.returncode, listed.stderr) == (0, "")
+
+    def plain(row: dict[str, Any]) -> Any:
+        return row["__ansible_unsafe"] if row.keys() == {"__ansible_unsafe"} else row
+
+    return dict(json.loads(listed.stdout, object_hook=plain)["_meta"]["hostvars"])
+
+
+def test_hosts_have_the_variables_that_the_playbooks_read(environment: dict[str, str]) -> None:
+    found = hosts(environment | KEYS)
+    first = found.pop("my-lab-1")
+    assert first["lab_name"] == "my-lab"
+    assert first["lab_region"] == "eu-central-1"
+    assert first["lab_availability_zone"].startswith("eu-central-1")
+    assert first["lab_instance_type"] == first["ec2_instance_type"] == "g5.xlarge"
+    assert first["ansible_host"] == first["lab_public_ip"] == first["ec2_public_ip_address"]
+    assert first["ec2_tags"]["managed_by"] == "digital_twin.robotics_lab"
+    # A second host of that name is called as its instance.
+    assert [host["lab_instance_id"] for host in found.values()] == list(found)
+    assert len(found) == 1
+    assert first["lab_instance_id"] not in found
+
+
+def test_a_tag_is_never_evaluated_as_a_template(environment: dict[str, str]) -> None:
+    shown = execute(["ansible", "my-lab-1", "-m", "debug", "-a", "var=ansible_user"], environment | KEYS).stdout
+    assert "{{ 6 * 7 }}" in shown
+
+
+def test_hosts_are_in_the_groups_that_the_playbooks_name(environment: dict[str, str]) -> None:
+    shown = execute(["ansible-inventory", "--graph"], environment | KEYS).stdout
+    for group in ("lab", "lab_my_lab", "aws_ec2", "gpu_a10g"):
+        assert f"@{group}:\n  |  |--my-lab-1\n" in shown
+    assert "another" not in shown
+
+
+@pytest.mark.parametrize(
+    ("settings", "words", "expected"),
+    [
+        pytest.param({}, (), "eu-central-1", id="profile"),
+        pytest.param({"AWS_DEFAULT_REGION": "sa-east-1"}, (), "sa-east-1", id="default-region"),
+        pytest.param({"AWS_REGION": "us-west-2", "AWS_DEFAULT_REGION": "sa-east-1"}, (), "us-west-2", id="region"),
+        pytest.param(
+            {"AWS_REGION": "sa-east-1"}, ("-e", "aws_infrastructure_region=us-west-2"), "us-west-2", id="extra-vars"
+        ),
+    ],
+)
+def test_region_as_every_aws_client_finds_it(
+    environment: dict[str, str], settings: dict[str, str], words: tuple[str, ...], expected: str
+) -> None:
+    assert {host["lab_region"] for host in hosts(environment | KEYS | settings, *words).values()} == {expected}
+
+
+def test_region_of_group_vars_next_to_an_inventory_anywhere(environment: dict[str, str], tmp_path: Path) -> None:
+    (tmp_path / "mine.aws_ec2.yml").write_text("plugin: digital_twin.robotics_lab.lab\n", "utf-8")
+    (tmp_path / "group_vars" / "all").mkdir(parents=True)
+    (tmp_path / "group_vars" / "all" / "lab.yml").write_text(
+        "aws_infrastructure_region: \"{{ 'us-west' ~ '-2' }}\"\n", "utf-8"
+    )
+    here = environment | KEYS | {"ANSIBLE_COLLECTIONS_PATH": str(ROOT / ".collections")}
+    assert list(hosts(here, "-i", "mine.aws_ec2.yml", folder=tmp_path)) == ["my-lab-west"]
+
+
+@pytest.mark.parametrize(
+    ("settings", "words", "expected"),
+    [
+        pytest.param({}, (), ["AWS credentials: none were found", "AWS_PROFILE"], id="none"),
+        pytest.param({"AWS_PROFILE": "sso"}, (), ["AWS credentials", "aws sso login"], id="sso"),
+        pytest.param({"AWS_PROFILE": "mfa"}, (), ['"mfa" asks for an MFA code', "export-credentials"], id="mfa"),
+        pytest.param({"AWS_PROFILE": "behind-mfa"}, (), ['"behind-mfa" asks for an MFA code'], id="behind-mfa"),
+        pytest.param({"AWS_PROFILE": "mistyped"}, (), ['"mistyped" does not exist', "behind-mfa"], id="profile"),
+        pytest.param(KEYS | {"AWS_PROFILE": "no-region"}, (), ["AWS region: none is set", "AWS_REGION"], id="region"),
+        pytest.param({"AWS_ACCESS_KEY_ID": "half"}, (), ["AWS credentials: are incomplete"], id="half"),
+        pytest.param(KEYS, ("-e", "aws_infrastructure_region=eu-central-1b"), ["is an availability zone"], id="zone"),
+        pytest.param(
+            KEYS, ("-e", "aws_infrastructure_region=xx-east-7"), ['"xx-east-7" is not an AWS region'], id="unknown"
+        ),
+    ],
+)
+def test_one_line_and_nothing_else(
+    environment: dict[str, str], settings: dict[str, str], words: tuple[str, ...], expected: list[str]
+) -> None:
+    refused = execute(["ansible-playbook", "playbooks/status.yml", *words], environment | settings)
+    assert refused.returncode != 0
+    assert refused.stdout == ""
+    assert refused.stderr.startswith("[ERROR]: ")
+    assert len(refused.stderr.splitlines()) == 1
+    for part in expected:
+        assert part in refused.stderr
+
+
+@pytest.mark.parametrize("playbook", playbooks())
+def test_every_playbook_begins_with_that_line(environment: dict[str, str], playbook: str) -> None:
+    refused = execute(["ansible-playbook", playbook], environment)
+    assert refused.returncode != 0
+    assert refused.stdout == ""
+    assert len(refused.stderr.splitlines()) == 1
+    assert "AWS credentials: none were found" in refused.stderr
