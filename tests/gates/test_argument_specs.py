@@ -102,6 +102,7 @@ def test_defaults_and_specification_agree(role: str) -> None:
     expect_none(sorted(found))
 
 
+@pytest.mark.each_line
 @pytest.mark.parametrize("role", ROLES)
 def test_defaults_are_valid(role: str) -> None:
     """A default that its own specification refuses would stop the role before its first task."""

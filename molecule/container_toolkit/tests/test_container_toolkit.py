@@ -73,6 +73,13 @@ def test_the_specification_names_them_since_the_boot(host: Host) -> None:
     assert started_by_unit(host, "nvidia-cdi-refresh") > 0
 
 
+def test_the_specification_has_the_nodes_of_cuda_and_vulkan_since_the_boot(host: Host) -> None:
+    """The role has not run since, and nothing else makes them."""
+    nodes = [node["path"] for node in specification(host)["containerEdits"]["deviceNodes"]]
+    assert {"/dev/nvidia-modeset", "/dev/nvidia-uvm", "/dev/nvidia-uvm-tools", "/dev/nvidiactl"} <= set(nodes)
+    assert host.run("docker exec survivor sh -c ': < /dev/nvidia-uvm'").rc == 0
+
+
 def test_the_specification_is_made_of_the_driver_that_is_installed_now(host: Host) -> None:
     driver = host.check_output("nvidia-smi --query-gpu=driver_version --format=csv,noheader").splitlines()[0]
     paths = [mount["hostPath"] for mount in specification(host)["containerEdits"]["mounts"]]
