@@ -286,9 +286,12 @@ class Files:
             path.parent.chmod(0o755)
         # apt ignores names that begin with a dot.
         descriptor, scratch = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
-        with os.fdopen(descriptor, "w", encoding="utf-8", errors="surrogateescape") as stream:
-            stream.write(text)
-        self.module.atomic_move(scratch, str(path))
+        try:
+            with os.fdopen(descriptor, "w", encoding="utf-8", errors="surrogateescape") as stream:
+                stream.write(text)
+            self.module.atomic_move(scratch, str(path))
+        finally:
+            Path(scratch).unlink(missing_ok=True)
         path.chmod(0o644)
 
     def put(self, wanted: dict[Path, str | None], apt: Apt) -> None:
