@@ -38,7 +38,7 @@ def row(phase: str, first: float, again: float) -> None:
 
 def main() -> None:
     """Measure every phase, then leave nothing behind."""
-    cloud = Cloud(Sandbox.at(ROOT / ".cache" / "bench"))
+    cloud = Cloud(sandbox=Sandbox.at(ROOT / ".cache" / "bench"))
     cloud.command("down").must_succeed()
     print(f"{'phase':<12}{'first':>10}{'again':>10}{'ratio':>10}")
     try:

@@ -10,18 +10,25 @@ from typing import Any
 import pytest
 from xdist.scheduler import LoadScopeScheduling
 
+from tests.support.lines import why_not_both
 from tests.support.project import ROOT
 
 # Folder below tests/, and the marker that selects it: `pytest -m unit`. The order is the order of cost.
-STAGES = {"unit": "unit", "gates": "gate", "dds": "dds", "molecule": "molecule", "e2e": "e2e"}
-# What shares a lab, or the settings of this machine's kernel: of several workers (pytest-xdist) one runs all of it.
-ONE_AFTER_ANOTHER = ("tests/dds/", "tests/e2e/", "tests/molecule/test_scenarios.py::test_scenario[ros2_networking]")
+STAGES = {"unit": "unit", "gates": "gate", "oldest": "oldest", "dds": "dds", "molecule": "molecule", "e2e": "e2e"}
+# What shares a lab, an account with hosts, or the settings of this machine's kernel: of several workers (pytest-xdist)
+# one runs all of it. In this order it is handed out, before all other tests.
+TOGETHER = {
+    "the lab": ("tests/e2e/test_2_", "tests/e2e/test_3_", "tests/e2e/test_4_"),
+    "the neighbours": ("tests/e2e/test_5_",),
+    "the kernel": ("tests/dds/", "tests/molecule/test_scenarios.py::test_scenario[ros2_networking]"),
+}
 
 
 def shared_by(nodeid: str) -> str:
     """Return what a test has in common with those that the same worker runs."""
-    if nodeid.startswith(ONE_AFTER_ANOTHER):
-        return "machine"
+    for shared, prefixes in TOGETHER.items():
+        if nodeid.startswith(prefixes):
+            return shared
     # The tests of a file share what is made once.
     return nodeid.partition("::")[0] if nodeid.startswith("tests/unit/") else nodeid
 
@@ -39,13 +46,13 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Mark and sort the tests, and leave out what is for the full run.
+    """Mark and sort the tests, and leave out what is for the full run, or for a line of Ansible that is not here.
 
     Within a stage they keep the order in which they were found. The cheap stages come first; with several workers
     last, as they fill the time in which the long ones wait.
 
     Raises:
-        pytest.UsageError: a test of tests/ lies outside the folders of the stages.
+        pytest.UsageError: a test of tests/ is not in one of the folders of the stages.
     """
     order = list(STAGES)
     rank: dict[str, int] = {}
@@ -57,9 +64,44 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
             raise pytest.UsageError(f"{item.nodeid}: a test belongs into one of tests/{{{','.join(order)}}}/")
         item.add_marker(STAGES[folder])
         rank[item.nodeid] = order.index(folder)
-    if not config.getoption("--full"):
-        left_out = [item for item in items if item.get_closest_marker("full")]
-        config.hook.pytest_deselected(items=left_out)
-        items[:] = [item for item in items if item not in left_out]
+    left_out = [item for item in items if is_left_out(item)]
+    config.hook.pytest_deselected(items=left_out)
+    items[:] = [item for item in items if item not in left_out]
     several = hasattr(config, "workerinput")
     items.sort(key=lambda item: rank.get(item.nodeid, len(order)), reverse=several)
+    if several:
+        items.sort(key=lambda item: handed_out(item.nodeid))
+
+
+def is_left_out(item: pytest.Item) -> bool:
+    """Return whether a test is for the full run alone, or for a line of Ansible that is not here."""
+    if item.get_closest_marker("full") and not item.config.getoption("--full"):
+        return True
+    return item.get_closest_marker("oldest") is not None and bool(why_not_both())
+
+
+def handed_out(nodeid: str) -> int:
+    """Return the place of what a test belongs to among those that are handed out first."""
+    together = list(TOGETHER)
+    shared = shared_by(nodeid)
+    return together.index(shared) if shared in together else len(together)
+
+
+def pytest_terminal_summary(terminalreporter: Any) -> None:
+    """Report how the oldest line of Ansible did, or that one line was not tested."""
+    done = [
+        f"{report.nodeid.partition('[')[2].rstrip(']')}: {value}"
+        for reports in (terminalreporter.getreports("passed"),)
+        for report in reports
+        for name, value in report.user_properties
+        if name == "summary"
+    ]
+    reason = why_not_both()
+    if done:
+        terminalreporter.section("the oldest line of Ansible")
+        terminalreporter.write_line("\n".join(done))
+    if reason:
+        terminalreporter.section("not run")
+        terminalreporter.write_line(reason)
+        # Into the last line as well.
+        terminalreporter._add_stats("line of Ansible not run", [reason])

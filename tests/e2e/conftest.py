@@ -1,7 +1,7 @@
 # Copyright (c) the digital_twin.robotics_lab maintainers
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""One sandbox for all end-to-end tests, apart from the user's own; one lab in it that tests may expect to run."""
+"""An account without hosts for what is refused, a sandbox with the lab, and one with labs that only exist."""
 
 from __future__ import annotations
 
@@ -11,14 +11,13 @@ import pytest
 
 from sandbox.settings import Sandbox
 from tests.support.account import holdings
-from tests.support.lab import Cloud
+from tests.support.lab import Account, Cloud, account
 from tests.support.project import ROOT
 
 
-@pytest.fixture(scope="session")
-def cloud() -> Iterator[Cloud]:
+def running(name: str) -> Iterator[Cloud]:
     """Run a sandbox; whatever an aborted run left of it is removed first."""
-    cloud = Cloud(Sandbox.at(ROOT / ".cache" / "e2e"))
+    cloud = Cloud(sandbox=Sandbox.at(ROOT / ".cache" / name))
     # The engine stays: role tests may need it at the same time.
     cloud.command("down", "--keep-engine").must_succeed()
     cloud.up()
@@ -27,25 +26,59 @@ def cloud() -> Iterator[Cloud]:
 
 
 @pytest.fixture(scope="session")
-def empty_account(cloud: Cloud) -> set[tuple[str, str]]:
-    """Return what AWS itself has put into the account before any lab."""
-    return holdings(cloud.client)
+def cloud() -> Iterator[Cloud]:
+    """Run the sandbox of the lab."""
+    yield from running("e2e")
+
+
+@pytest.fixture(scope="session")
+def other_cloud() -> Iterator[Cloud]:
+    """Run a sandbox for labs whose hosts nobody configures, or that are made to fail."""
+    yield from running("e2e-other")
+
+
+@pytest.fixture(scope="session")
+def one_account(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Account]:
+    """Serve an account for all tests of this process that need no host."""
+    with account(tmp_path_factory.mktemp("account")) as served:
+        yield served
 
 
 @pytest.fixture
-def lab(cloud: Cloud, empty_account: set[tuple[str, str]]) -> Cloud:
+def no_hosts(one_account: Account) -> Iterator[Account]:
+    """Return an account without hosts, without injected faults, and with an empty journal."""
+    one_account.forget()
+    yield one_account
+    one_account.forget()
+
+
+@pytest.fixture
+def other(other_cloud: Cloud) -> Iterator[Cloud]:
+    """Return the sandbox without the lab, without injected faults, and with an empty journal."""
+    other_cloud.forget()
+    yield other_cloud
+    other_cloud.forget()
+
+
+@pytest.fixture(scope="session")
+def empty_account(cloud: Cloud) -> set[tuple[str, str]]:
+    """Return what AWS itself has put into the lab's account before any lab."""
+    return holdings(cloud.client)
+
+
+@pytest.fixture(scope="session")
+def other_empty_account(other_cloud: Cloud) -> set[tuple[str, str]]:
+    """Return what AWS itself has put into the other account before any lab."""
+    return holdings(other_cloud.client)
+
+
+@pytest.fixture
+def lab(cloud: Cloud, empty_account: set[tuple[str, str]]) -> Iterator[Cloud]:
     """Return the cloud with the lab of group_vars in it, running and verified."""
+    cloud.forget()
     if not cloud.lab_runs:
         cloud.playbook("site.yml").must_succeed()
         cloud.lab_runs = True
         cloud.control("DELETE", "calls")
-    return cloud
-
-
-@pytest.fixture(autouse=True)
-def no_faults(cloud: Cloud) -> Iterator[None]:
-    """Let each test start and end without injected faults, and with an empty journal."""
-    cloud.control("DELETE", "faults")
-    cloud.control("DELETE", "calls")
-    yield
+    yield cloud
     cloud.control("DELETE", "faults")

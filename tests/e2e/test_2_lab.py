@@ -8,11 +8,20 @@ from __future__ import annotations
 import json
 import re
 
+import pytest
+
 from tests.support.account import counts, holdings
-from tests.support.lab import Cloud, inventory, on_host
+from tests.support.lab import Cloud, execute, inventory, on_host
+from tests.support.lines import MAIN, OLDEST, Line
 
 NAME = "robotics-lab"
 HOSTS = [f"{NAME}-1", f"{NAME}-2"]
+BOTH_LINES = [pytest.param(MAIN, id="main"), pytest.param(OLDEST, id="oldest", marks=pytest.mark.oldest)]
+
+
+def ids(lab: Cloud) -> dict[str, str]:
+    """Return the ids of the running instances by their names."""
+    return {name: host.id for name, host in lab.hosts().items()}
 
 
 def test_the_inventory_finds_the_hosts(lab: Cloud) -> None:
@@ -21,7 +30,9 @@ def test_the_inventory_finds_the_hosts(lab: Cloud) -> None:
     assert sorted(found["lab"]["hosts"]) == HOSTS
     assert sorted(found["gpu_a10g"]["hosts"]) == HOSTS
     addresses = {row["PublicIp"] for row in lab.client("ec2").describe_addresses()["Addresses"]}
-    assert {found["_meta"]["hostvars"][host]["ansible_host"] for host in HOSTS} == addresses
+    variables = found["_meta"]["hostvars"]
+    assert {variables[host]["ansible_host"] for host in HOSTS} == addresses
+    assert {host: variables[host]["lab_instance_id"] for host in HOSTS} == ids(lab)
 
 
 def test_the_bootstrap_left_its_marks(lab: Cloud) -> None:
@@ -34,13 +45,13 @@ def test_metadata_needs_a_token_and_stays_on_the_host(lab: Cloud) -> None:
     assert on_host(lab, f"curl -s -m 5 -o /dev/null -w '%{{http_code}}' {address}/meta-data/instance-id") == "401"
     token = f"curl -s -m 5 -X PUT -H 'X-aws-ec2-metadata-token-ttl-seconds: 60' {address}/api/token"
     asked = on_host(lab, f'curl -s -m 5 -H "X-aws-ec2-metadata-token: $({token})" {address}/meta-data/instance-id')
-    assert asked == inventory(lab)["_meta"]["hostvars"][HOSTS[0]]["lab_instance_id"]
+    assert asked == ids(lab)[HOSTS[0]]
     # One hop further, in a container behind the host's own bridge, the token never arrives.
     ask = (
         f"import urllib.request as u; q = u.Request('{address}/api/token', method='PUT'); "
         "q.add_header('X-aws-ec2-metadata-token-ttl-seconds', '60'); u.urlopen(q, timeout=3)"
     )
-    image = "$(docker inspect -f {% raw %}{{.Config.Image}}{% endraw %} $(docker ps -q --filter name=cognitive))"
+    image = "$(docker inspect -f {{.Config.Image}} $(docker ps -q --filter name=cognitive))"
     inside = on_host(lab, f'docker run --rm --entrypoint python3 {image} -c "{ask}" 2>&1 || true')
     assert "timed out" in inside
 
@@ -48,7 +59,7 @@ def test_metadata_needs_a_token_and_stays_on_the_host(lab: Cloud) -> None:
 def test_the_gpu_is_tuned_and_only_those_containers_have_it_that_ask(lab: Cloud) -> None:
     query = "nvidia-smi --query-gpu=name,persistence_mode,power.limit --format=csv,noheader"
     assert on_host(lab, query) == "NVIDIA A10G, Enabled, 300.00 W"
-    image = "$(docker inspect -f {% raw %}{{.Config.Image}}{% endraw %} $(docker ps -q --filter name=cognitive))"
+    image = "$(docker inspect -f {{.Config.Image}} $(docker ps -q --filter name=cognitive))"
     seen = on_host(lab, f"docker run --rm --device nvidia.com/gpu=all --entrypoint nvidia-smi {image} -L")
     assert seen == on_host(lab, "nvidia-smi -L")
     assert seen.startswith("GPU 0: NVIDIA A10G")
@@ -59,15 +70,25 @@ def test_the_gpu_is_tuned_and_only_those_containers_have_it_that_ask(lab: Cloud)
 def test_the_lab_is_watched_and_each_host_publishes_under_its_own_name(lab: Cloud) -> None:
     made = counts(holdings(lab.client))
     assert {kind: made[kind] for kind in ("alarm", "dashboard", "log group")} == {
-        "alarm": 5 * len(HOSTS),
+        # The second host runs nothing that keeps its GPU busy, and has no alarm that would stop it.
+        "alarm": 5 * len(HOSTS) - 1,
         "dashboard": 1,
         "log group": 2,
     }
-    ids = {inventory(lab)["_meta"]["hostvars"][host]["lab_instance_id"] for host in HOSTS}
     busy = lab.client("cloudwatch").list_metrics(Namespace="DigitalTwin", MetricName="GPUUtilization")["Metrics"]
     told = [{part["Name"]: part["Value"] for part in metric["Dimensions"]} for metric in busy]
-    assert {row.pop("InstanceId") for row in told} == ids
-    assert told == [{"GpuIndex": "0"}] * len(ids)
+    assert {row.pop("InstanceId") for row in told} == set(ids(lab).values())
+    assert told == [{"GpuIndex": "0"}] * len(HOSTS)
+
+
+@pytest.mark.oldest
+def test_the_oldest_line_of_ansible_changes_nothing_and_verifies(lab: Cloud) -> None:
+    """A lab that the newest line has made."""
+    version = execute(["ansible", "--version"], OLDEST.first_on_path(lab.environment)).must_succeed()
+    assert version.output.startswith("ansible [core 2.19.")
+    again = lab.playbook("site.yml", line=OLDEST).must_succeed()
+    assert set(HOSTS) <= set(again.recap)
+    assert again.changed == {}
 
 
 def test_drift_is_shown_in_one_place_refused_in_another_and_all_of_it_is_mended(lab: Cloud) -> None:
@@ -97,8 +118,9 @@ def test_drift_is_shown_in_one_place_refused_in_another_and_all_of_it_is_mended(
     assert on_host(lab, "stat -c %U ~admin/.setup-complete") == "admin"
 
 
-def test_status_says_what_runs(lab: Cloud) -> None:
-    said = lab.playbook("playbooks/status.yml").must_succeed()
+@pytest.mark.parametrize("line", BOTH_LINES)
+def test_status_says_what_runs(lab: Cloud, line: Line) -> None:
+    said = lab.playbook("playbooks/status.yml", line=line).must_succeed()
     assert said.changed == {}
     for host in HOSTS:
         assert host in said.output
@@ -115,14 +137,14 @@ def test_diagnose_finds_nothing_on_a_lab_that_verify_has_passed(lab: Cloud) -> N
 
 def test_hosts_stopped_by_an_alarm_or_through_the_api_come_back_and_a_second_run_changes_nothing(lab: Cloud) -> None:
     ec2 = lab.client("ec2")
-    ids = [inventory(lab)["_meta"]["hostvars"][host]["lab_instance_id"] for host in HOSTS]
+    instances = [ids(lab)[host] for host in HOSTS]
     idle = {"AlarmName": f"{HOSTS[0]}-gpu-idle", "StateValue": "ALARM", "StateReason": "nothing to do for an hour"}
     lab.client("cloudwatch").set_alarm_state(**idle)
-    ec2.stop_instances(InstanceIds=ids[1:])
-    ec2.get_waiter("instance_stopped").wait(InstanceIds=ids, WaiterConfig={"Delay": 1, "MaxAttempts": 60})
+    ec2.stop_instances(InstanceIds=instances[1:])
+    ec2.get_waiter("instance_stopped").wait(InstanceIds=instances, WaiterConfig={"Delay": 1, "MaxAttempts": 60})
     assert not set(HOSTS) & set(inventory(lab)["_meta"]["hostvars"])
-    ec2.start_instances(InstanceIds=ids)
-    ec2.get_waiter("instance_running").wait(InstanceIds=ids, WaiterConfig={"Delay": 1, "MaxAttempts": 60})
+    ec2.start_instances(InstanceIds=instances)
+    ec2.get_waiter("instance_running").wait(InstanceIds=instances, WaiterConfig={"Delay": 1, "MaxAttempts": 60})
     assert set(HOSTS) <= set(inventory(lab)["_meta"]["hostvars"])
     again = lab.playbook("site.yml").must_succeed()
     assert set(HOSTS) <= set(again.recap)

@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 
 from tests.support.browser import Browser, browser
-from tests.support.lab import FIRST_HOST, Cloud, inventory, on_host
+from tests.support.lab import FIRST_HOST, Cloud, on_host
 from tests.support.project import ROOT
 from tests.support.stack import NEAR, PLACES, Stack, position, stands
 
@@ -33,7 +33,7 @@ def stack(lab: Cloud) -> Stack:
         words += ["-d", json.dumps({"text": text}), "http://127.0.0.1:8001/command"]
         return dict(json.loads(on_host(lab, shlex.join(words))))
 
-    return Stack(inventory(lab)["_meta"]["hostvars"][FIRST_HOST]["ansible_host"], say)
+    return Stack(lab.hosts()[FIRST_HOST].address, say)
 
 
 @pytest.fixture
@@ -94,8 +94,8 @@ def test_nvidias_key_is_nowhere_but_in_its_file(lab: Cloud) -> None:
     ec2 = lab.client("ec2")
     assert key in on_host(lab, "cat /opt/digital-twin/secrets/ngc_api_key"), "without the key this test proves nothing"
     given = [ec2.describe_tags(), ec2.describe_instances()]
-    for host in inventory(lab)["_meta"]["hostvars"].values():
-        given.append(ec2.describe_instance_attribute(InstanceId=host["lab_instance_id"], Attribute="userData"))
+    for host in lab.hosts().values():
+        given.append(ec2.describe_instance_attribute(InstanceId=host.id, Attribute="userData"))
     texts = [base64.b64decode(row["UserData"]["Value"]).decode() for row in given[2:]]
     assert all("python3" in text for text in texts)
     places = {

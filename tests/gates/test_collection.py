@@ -49,6 +49,7 @@ SHIPPED_FILES = {
 LITTER = [
     ".cache/state",
     ".sandbox/env",
+    ".venv-oldest/pyvenv.cfg",
     ".venv/pyvenv.cfg",
     "changelogs/.plugin-cache.yaml",
     "compose/.env",
@@ -120,6 +121,7 @@ def run_installed(installed: Path, *command: str) -> str:
     return run(command, cwd=installed, env=settings)
 
 
+@pytest.mark.each_line
 def test_artifact_holds_what_ships_and_nothing_else(artifact: Path) -> None:
     with tarfile.open(artifact) as tar:
         shipped = {member.name for member in tar if member.isfile()} - {"FILES.json", "MANIFEST.json"}
@@ -146,6 +148,7 @@ def test_no_link_is_lost_on_the_way() -> None:
     expect_none(links, "a shipped folder holds plain files only:")
 
 
+@pytest.mark.each_line
 @pytest.mark.parametrize("kind", ["module", "role"])
 def test_installed_documentation_is_readable(installed: Path, kind: str) -> None:
     names = [f"{FQCN}.{name}" for name in (module_names() if kind == "module" else role_names())]
@@ -157,6 +160,7 @@ def test_installed_documentation_is_readable(installed: Path, kind: str) -> None
         assert source.startswith(str(installed)), f"{name} was read from {source}, not from the artifact"
 
 
+@pytest.mark.each_line
 def test_installed_playbooks_parse(installed: Path) -> None:
     names = [f"{FQCN}.{PurePosixPath(name).stem}" for name in playbooks() if name.startswith("playbooks/")]
     assert f"{FQCN}.site" in names
@@ -169,6 +173,7 @@ def test_dependencies_agree_with_requirements() -> None:
     assert {entry["name"]: entry["version"] for entry in listed} == wanted
 
 
+@pytest.mark.each_line
 def test_tested_versions_satisfy_the_dependencies() -> None:
     for name, wanted in load_yaml(PurePosixPath("galaxy.yml"))["dependencies"].items():
         manifest = json.loads((installed_collection(name) / "MANIFEST.json").read_text())
@@ -212,6 +217,7 @@ def keep_pip_settings(home: Path) -> None:
         settings.write(stream)
 
 
+@pytest.mark.each_line
 def test_sanity(tmp_path: Path) -> None:
     """ansible-test, with no ignore file, for the Python that runs this.
 
@@ -219,12 +225,12 @@ def test_sanity(tmp_path: Path) -> None:
     home stays as it is. Its bootstrap script for pip would come from a server of its own; the pip that every Python
     carries does as well.
     """
-    home = ROOT / ".cache" / "ansible-test"
+    version = f"{sys.version_info.major}.{sys.version_info.minor}"
+    home = ROOT / ".cache" / "ansible-test" / version
     cache = home / ".ansible" / "test" / "cache"
     cache.mkdir(parents=True, exist_ok=True)
     (cache / get_pip_name()).write_text("import ensurepip\n\nensurepip.bootstrap()\n")
     keep_pip_settings(home)
-    version = f"{sys.version_info.major}.{sys.version_info.minor}"
     run(
         ["ansible-test", "sanity", "--color", "no", "--python", version],
         cwd=stage(tmp_path, NOT_FOR_ANSIBLE_TEST),
@@ -233,6 +239,7 @@ def test_sanity(tmp_path: Path) -> None:
     )
 
 
+@pytest.mark.each_line
 def test_documentation_markup(tmp_path: Path) -> None:
     run(
         ["antsibull-docs", "lint-collection-docs", "--plugin-docs", "--validate-collection-refs", "dependent", "."],

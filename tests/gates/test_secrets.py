@@ -26,6 +26,12 @@ SECRETS = {
     "a GitHub token": r"\b(?:gh[pousr]_[A-Za-z0-9]{36}|github_pat_\w{60,})",
     "an Ansible vault": r"^\s*\$ANSIBLE_[V]AULT;",
 }
+# A secret in the tests, by the name of the variable or option that takes it; only YAML writes one without quotes.
+NAMED_SECRET = r"(?i:secret_(?:access_)?key|password|api_key)[\"']?\s*[:=]\s*"
+TEST_SECRETS = {
+    ".py": re.compile(NAMED_SECRET + r"[\"']([\w-]+)[\"']"),
+    ".yml": re.compile(NAMED_SECRET + r"[\"']?([\w-]+)"),
+}
 SECRET_FILES = re.compile(r"(?:^|/)(?:\.env|\.vault_pass.*|id_(?:rsa|ecdsa|ed25519)|.+\.(?:pem|p12|key|tfvars))$")
 
 
@@ -45,3 +51,15 @@ def test_no_secret_is_in_the_tree(what: str) -> None:
 def test_no_file_of_secrets_is_in_the_tree() -> None:
     found = [str(path) for path in project_files() if SECRET_FILES.search(str(path))]
     expect_none(found, "such files hold keys or passwords and are not committed:")
+
+
+def test_secrets_of_tests_occur_nowhere_else() -> None:
+    """Ansible masks a secret in every message, paths included: `test` would be masked in the name of a checkout."""
+    found = [
+        f"{path}: {match[1]}"
+        for path, text in text_files("tests", "molecule", "sandbox", "inventory").items()
+        if path.suffix in TEST_SECRETS
+        for match in TEST_SECRETS[path.suffix].finditer(text)
+        if "canary" not in match[1]
+    ]
+    expect_none(found, "a secret that holds the word canary occurs in no path and in no message:")

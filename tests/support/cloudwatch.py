@@ -25,7 +25,7 @@ from sandbox.cloud.front import Front, Hosts
 from sandbox.cloud.process import serving_hosts
 from sandbox.settings import REGION
 
-CREDENTIALS = {"aws_access_key_id": "test", "aws_secret_access_key": "test"}
+CREDENTIALS = {"aws_access_key_id": "AKIATESTS", "aws_secret_access_key": "canary-aws-84d0"}
 
 
 class Datum(NamedTuple):

@@ -8,25 +8,34 @@ from __future__ import annotations
 import json
 import os
 import re
+import shlex
 import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import boto3
+import docker
 
+from sandbox import lifecycle
 from sandbox.cloud import process
 from sandbox.settings import REGION, Sandbox
-from tests.support.project import ROOT, clean_environment
+from tests.support.lines import MAIN, Line
+from tests.support.project import ROOT, clean_environment, run
 
 RECAP = re.compile(r"^(\S+)\s+: ok=(\d+)\s+changed=(\d+)\s+unreachable=(\d+)\s+failed=(\d+)", re.MULTILINE)
 COMMAND_SECONDS = 1500
 KILL_SECONDS = 300
 FIRST_HOST = "robotics-lab-1"
+RUNNING = [{"Name": "instance-state-name", "Values": ["running"]}]
+# Each lab's addresses are used again by the next one's hosts.
+SSH_OPTIONS = ["-o", "BatchMode=yes", "-o", "StrictHostKeyChecking=no", "-o", "UserKnownHostsFile=/dev/null"]
+SSH_OPTIONS += ["-o", "LogLevel=ERROR", "-o", "ConnectTimeout=30"]
 
 
 @dataclass(frozen=True)
@@ -56,21 +65,85 @@ class Result:
 
 
 @dataclass
-class Cloud:
-    """A running sandbox and what a user's shell would hold after ``. .sandbox/env``."""
+class Account:
+    """An AWS account, and what a user's shell would hold to work with it."""
 
-    sandbox: Sandbox
     environment: dict[str, str] = field(default_factory=dict)
-    lab_runs: bool = False
+    _clients: dict[tuple[str, str], Any] = field(default_factory=dict, repr=False)
 
     @property
     def url(self) -> str:
         return self.environment["AWS_ENDPOINT_URL"]
 
+    def playbook(
+        self, name: str, *arguments: str, line: Line = MAIN, timeout: float = COMMAND_SECONDS, **variables: Any
+    ) -> Result:
+        """Run a playbook with extra variables, by one of the lines of Ansible."""
+        words = ["ansible-playbook", name, *arguments]
+        if variables:
+            words += ["--extra-vars", json.dumps(variables)]
+        return execute(words, line.first_on_path(self.environment), timeout)
+
+    def client(self, service: str) -> Any:
+        """Return a boto3 client of the account; each is made once, as that takes a while."""
+        if (service, self.url) not in self._clients:
+            connect: Any = boto3.client
+            self._clients[service, self.url] = connect(
+                service,
+                endpoint_url=self.url,
+                region_name=REGION,
+                aws_access_key_id=lifecycle.CREDENTIALS["AWS_ACCESS_KEY_ID"],
+                aws_secret_access_key=lifecycle.CREDENTIALS["AWS_SECRET_ACCESS_KEY"],
+            )
+        return self._clients[service, self.url]
+
+    def control(self, method: str, path: str, data: Any = None) -> Any:
+        """Send a request to the sandbox itself."""
+        return process.control(self.url, method, path, data)
+
+    def was_asked(self, action: str) -> bool:
+        """Return whether AWS was sent a call since the journal was last emptied."""
+        return any(call["action"] == action for call in self.control("GET", "calls"))
+
+    def mutating_calls(self) -> list[str]:
+        """Return the calls since the journal was last emptied that would have changed something."""
+        return [f"{call['service']}:{call['action']}" for call in self.control("GET", "calls") if call["mutating"]]
+
+    def forget(self) -> None:
+        """Remove all injected faults, and empty the journal."""
+        self.control("DELETE", "faults")
+        self.control("DELETE", "calls")
+
+
+@contextmanager
+def account(folder: Path) -> Iterator[Account]:
+    """Serve an empty account without hosts, for what is over before an instance would start.
+
+    Args:
+        folder: for the server's log and process id, and for keys.
+    """
+    port = process.free_port(None)
+    cloud = [sys.executable, str(ROOT / "molecule" / "shared" / "aws" / "cloud.py")]
+    python_path = {"PYTHONPATH": str(ROOT)}
+    run([*cloud, "start", str(folder), "127.0.0.1", str(port)], env=python_path)
+    try:
+        url = f"http://127.0.0.1:{port}"
+        yield Account(clean_environment(lifecycle.environment(Sandbox.at(folder), url)))
+    finally:
+        run([*cloud, "stop", str(folder)], env=python_path)
+
+
+@dataclass
+class Cloud(Account):
+    """A running sandbox, whose instances are hosts, and what a user's shell would hold after ``. .sandbox/env``."""
+
+    sandbox: Sandbox = field(default_factory=Sandbox.at)
+    lab_runs: bool = False
+
     def up(self) -> None:
         """Start or reuse it, and read its environment file as a shell does."""
         self.command("up").must_succeed()
-        script = f"set -a; . '{self.sandbox.environment_file}'; env -0"
+        script = f"set -a; . {shlex.quote(str(self.sandbox.environment_file))}; env -0"
         shell = subprocess.run(
             ["bash", "-c", script], env=clean_environment(), capture_output=True, text=True, check=True, timeout=60
         )
@@ -81,35 +154,63 @@ class Cloud:
         arguments = [sys.executable, "-m", "sandbox", "--state", str(self.sandbox.state), *words]
         return execute(arguments, clean_environment())
 
-    def playbook(self, name: str, *arguments: str, timeout: float = COMMAND_SECONDS, **variables: Any) -> Result:
-        """Run a playbook with extra variables."""
-        words = ["ansible-playbook", name, *arguments]
-        if variables:
-            words += ["--extra-vars", json.dumps(variables)]
-        return execute(words, self.environment, timeout)
+    def hosts(self) -> dict[str, LabHost]:
+        """Return the running instances by their names, as AWS lists them."""
+        found = self.client("ec2").describe_instances(Filters=RUNNING)["Reservations"]
+        return {
+            tag["Value"]: LabHost(row["InstanceId"], row["PublicIpAddress"], self.sandbox.keys / lab_of(row))
+            for reservation in found
+            for row in reservation["Instances"]
+            for tag in row["Tags"]
+            if tag["Key"] == "Name"
+        }
 
-    def client(self, service: str) -> Any:
-        """Return a boto3 client of the sandbox's account."""
-        connect: Any = boto3.client
-        return connect(
-            service,
-            endpoint_url=self.url,
-            region_name=REGION,
-            aws_access_key_id="sandbox",
-            aws_secret_access_key="sandbox",
-        )
 
-    def control(self, method: str, path: str, data: Any = None) -> Any:
-        """Ask the sandbox itself."""
-        return process.control(self.url, method, path, data)
+def lab_of(instance: dict[str, Any]) -> str:
+    """Return the name of the lab that an instance belongs to."""
+    return next(str(tag["Value"]) for tag in instance["Tags"] if tag["Key"] == "digital_twin_lab")
 
-    def was_asked(self, action: str) -> bool:
-        """Say whether AWS was sent a call since the journal was last emptied."""
-        return any(call["action"] == action for call in self.control("GET", "calls"))
 
-    def mutating_calls(self) -> list[str]:
-        """Return the calls since the journal was last emptied that would have changed something."""
-        return [f"{call['service']}:{call['action']}" for call in self.control("GET", "calls") if call["mutating"]]
+@dataclass(frozen=True)
+class LabHost:
+    """One host of a lab, as its user reaches it.
+
+    Attributes:
+        id: of its instance.
+        address: from outside.
+        key: the file with the private key of its lab.
+    """
+
+    id: str
+    address: str
+    key: Path
+
+    def shell(self, command: str) -> str:
+        """Run a shell command as root over SSH and return its standard output."""
+        words = ["ssh", "-i", str(self.key), *SSH_OPTIONS, f"admin@{self.address}"]
+        return capture([*words, shlex.join(["sudo", "-n", "sh", "-c", command])], clean_environment()).strip()
+
+
+NOTHING: dict[str, list[str]] = {"containers": [], "networks": [], "volumes": []}
+
+
+def pieces(cloud: Cloud) -> dict[str, list[str]]:
+    """Return the names of what the engine holds for this sandbox's labs, by kind.
+
+    The registry and the internet gateway are the sandbox's own: they stay, on the engine's networks and with no volume.
+    """
+    mine: dict[str, str | list[str] | bool] = {"label": cloud.sandbox.label_filter}
+    own = {cloud.sandbox.name(part) for part in ("registry", "packages", "edge")}
+    client = docker.from_env()
+    try:
+        containers = {str(entry.name) for entry in client.containers.list(all=True, filters=mine)} - own
+        return {
+            "containers": sorted(containers),
+            "networks": sorted(str(entry.name) for entry in client.networks.list(filters=mine)),
+            "volumes": sorted(str(entry.name) for entry in client.volumes.list(filters=mine)),
+        }
+    finally:
+        client.close()
 
 
 def execute(words: list[str], environment: Mapping[str, str], timeout: float = COMMAND_SECONDS) -> Result:
@@ -154,9 +255,8 @@ def inventory(cloud: Cloud) -> dict[str, Any]:
 
 
 def on_host(cloud: Cloud, command: str, host: str = FIRST_HOST) -> str:
-    """Run a shell command on a lab host over SSH and return its standard output."""
-    words = ["ansible", host, "-b", "-m", "ansible.builtin.shell", "-a", command]
-    return capture(words, cloud.environment).split(">>\n", 1)[-1].strip()
+    """Run a shell command as root on a lab host over SSH and return its standard output."""
+    return cloud.hosts()[host].shell(command)
 
 
 def kill_when(

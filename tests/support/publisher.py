@@ -27,7 +27,7 @@ SECONDS = 40
 
 def base_environment() -> dict[str, str]:
     """Return what every publisher's environment has."""
-    environment = clean_environment({"AWS_ACCESS_KEY_ID": "test", "AWS_SECRET_ACCESS_KEY": "test"})
+    environment = clean_environment({"AWS_ACCESS_KEY_ID": "AKIATESTS", "AWS_SECRET_ACCESS_KEY": "canary-aws-2b7f"})
     path = [environment.get("PYTHONPATH", ""), str(ROOT / ".collections")]
     return {**environment, "PYTHONPATH": os.pathsep.join(filter(None, path))}
 

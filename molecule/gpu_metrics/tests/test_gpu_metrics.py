@@ -14,7 +14,7 @@ import boto3
 import pytest
 
 UNIT = "gpu-metrics.service"
-KEY = "only-for-these-hosts"
+KEY = "canary-only-for-these-hosts"
 
 
 @pytest.fixture(scope="module")

@@ -31,7 +31,7 @@ from tests.unit.counterparts.support import process, wait_for_port
 def port(tmp_path_factory: pytest.TempPathFactory) -> Iterator[int]:
     """Run the model."""
     port = free_port()
-    environment = {"NGC_API_KEY": "some-key", "NIM_SERVER_PORT": str(port)}
+    environment = {"NGC_API_KEY": "canary-nim-7d31", "NIM_SERVER_PORT": str(port)}
     with process(tmp_path_factory.mktemp("nim"), "sandbox.images.nim", environment) as told:
         wait_for_port(port, told)
         yield port

@@ -63,7 +63,7 @@ def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Riva]:
     """Run the service."""
     found = Riva(free_port(), free_port())
     environment = {
-        "NGC_API_KEY": "some-key",
+        "NGC_API_KEY": "canary-nim-7d31",
         "NIM_GRPC_API_PORT": str(found.grpc),
         "NIM_HTTP_API_PORT": str(found.http),
     }

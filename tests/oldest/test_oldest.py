@@ -1,0 +1,43 @@
+# Copyright (c) the digital_twin.robotics_lab maintainers
+# GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The oldest supported line of Ansible passes the unit tests, and the gates whose result depends on the line.
+
+The lab itself meets it in tests/e2e/test_2_lab.py.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+
+from tests.support.lines import OLDEST
+from tests.support.project import clean_environment, run
+
+SECONDS = 2000
+# The folders of unit tests, so that several workers can share them.
+UNIT = {
+    "modules": ["tests/unit/plugins/modules"],
+    "plugins": ["tests/unit/plugins", "--ignore=tests/unit/plugins/modules"],
+    "rest": ["tests/unit", "--ignore=tests/unit/plugins"],
+}
+
+
+@pytest.mark.oldest
+@pytest.mark.parametrize(
+    "selection",
+    [
+        pytest.param(["-m", "gate and each_line", "-k", "sanity"], id="sanity"),
+        pytest.param(["-m", "gate and each_line", "-k", "not sanity"], id="gates"),
+        *(pytest.param(["-m", "unit", *words], id=f"unit-{name}") for name, words in UNIT.items()),
+    ],
+)
+def test_oldest_line(selection: list[str], record_property: Callable[[str, object], None]) -> None:
+    # What pytest tells its own children is about this run, not about theirs.
+    environment = {
+        name: value for name, value in clean_environment().items() if not name.startswith(("PYTEST_", "PY_COLORS"))
+    }
+    command = [str(OLDEST.programs / "pytest"), "-p", "no:cacheprovider", "-q", *selection]
+    output = run(command, env=OLDEST.first_on_path(environment), timeout=SECONDS)
+    record_property("summary", output.splitlines()[-1].strip("= "))

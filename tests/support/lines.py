@@ -1,0 +1,60 @@
+# Copyright (c) the digital_twin.robotics_lab maintainers
+# GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The lines of Ansible that are supported, each in an environment of its own: the newest, and the oldest.
+
+Which Ansible requirements.txt installs depends on Python: below 3.12 the oldest line, from 3.12 on the newest.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from tests.support.project import ROOT
+
+FIRST_OF_THE_NEWEST = (3, 12)
+
+
+@dataclass(frozen=True)
+class Line:
+    """One line.
+
+    Attributes:
+        name: as reports show it.
+        programs: the folder with its programs.
+    """
+
+    name: str
+    programs: Path
+
+    def first_on_path(self, environment: Mapping[str, str]) -> dict[str, str]:
+        """Return an environment in which the line's programs are found before all others."""
+        path = os.pathsep.join([str(self.programs), environment.get("PATH", os.defpath)])
+        return {**environment, "PATH": path}
+
+
+# What runs the tests: the environment of `make setup`.
+MAIN = Line("the line that runs the tests", Path(sys.executable).parent)
+# What `make tools` makes where it finds a Python for it.
+OLDEST = Line("the oldest line", ROOT / ".venv-oldest" / "bin")
+
+
+def why_not_both() -> str:
+    """Return why the tests of a second line cannot run, and what to do; empty when they can, or when this is it."""
+    if MAIN.programs == OLDEST.programs:
+        return ""
+    if sys.version_info < FIRST_OF_THE_NEWEST:
+        return (
+            "The newest line of Ansible was not tested: it needs Python 3.12 or newer. "
+            "Install one, run `rm -r .venv`, then run `make test` again."
+        )
+    if not (OLDEST.programs.parent / ".ready").exists():
+        return (
+            "The oldest line of Ansible was not tested: it needs Python 3.11, and this machine has none. "
+            "Install it, then run `make test OLDEST_PYTHON=/path/to/python3.11`."
+        )
+    return ""
