@@ -131,8 +131,9 @@ def _is_super_client(network: Network, value: str) -> bool:
     return value.upper() in ("TRUE", "1") and network.discovery != "discovery_server"
 
 
-ALONE = "hears no other host, and is heard by none"
-# Measured: Cyclone DDS starts no participant when ROS_LOCALHOST_ONLY chooses an interface that the configuration names.
+# Measured: RMW puts ROS_LOCALHOST_ONLY before the configuration, and Cyclone DDS starts no participant when that names
+# the same interface, or when RMW writes the old form of an address; otherwise both apply, as with Fast DDS.
+ALONE = "may start no participant, or hear no other host"
 STOPPED = "may start no participant, or not find the others on this host"
 LOSES = "loses large messages, or is not found by others"
 OVERRIDES = (
