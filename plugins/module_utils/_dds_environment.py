@@ -147,7 +147,14 @@ OVERRIDES = (
         f"unset it and list all hosts in {PREFIX}peers",
     ),
     Override("CYCLONEDDS_URI", (CYCLONE,), _leads_elsewhere, LOSES, needed=True),
-    Override("FASTDDS_BUILTIN_TRANSPORTS", (FAST,), _chooses_transports, LOSES, "set it to UDPv4 or unset it"),
+    # Measured: without effect where the profile is read. Not every program reads it.
+    Override(
+        "FASTDDS_BUILTIN_TRANSPORTS",
+        (FAST,),
+        _chooses_transports,
+        "may use transports that do not reach the others",
+        "set it to UDPv4 or unset it",
+    ),
     Override(
         "ROS_DISCOVERY_SERVER",
         (FAST,),
