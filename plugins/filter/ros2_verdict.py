@@ -115,7 +115,7 @@ def ros2_verdict(state: dict[str, Any]) -> dict[str, list[Any]]:
     judgement = judge_host(state)
     return {
         "findings": [vars(finding) for finding in judgement.findings],
-        "lines": [f"{told.symptom}. Cause: {told.cause}. Do: {told.remedy}." for told in judgement.findings],
+        "lines": [f"{entry.symptom}. Cause: {entry.cause}. Do: {entry.remedy}." for entry in judgement.findings],
         "notices": [vars(notice) for notice in judgement.notices],
     }
 

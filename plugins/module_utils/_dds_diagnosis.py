@@ -204,7 +204,7 @@ def _find_silence(network: Network, seen: Seen) -> Iterator[Finding]:
 def _find_losses(network: Network, seen: Seen) -> Iterator[Finding]:
     """Find packets for which a socket has no room.
 
-    Only what came while the host was watched: the rest may be of a time before it was mended. The kernel's own counter
+    Only what came while the host was watched: the rest may be older than the repair. The kernel's own counter
     stays until the next boot, and a socket's as long as its process.
     """
     for process, entry in _losing_sockets(network, seen):

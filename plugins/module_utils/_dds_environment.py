@@ -66,23 +66,23 @@ class Override:
 
 
 def _is_localhost_only(_network: Network, value: str) -> bool:
-    """Tell whether ROS 2 keeps a process to its host: it takes 1 alone for yes."""
+    """Return whether ROS 2 keeps a process to its host: it takes 1 alone for yes."""
     return value == "1"
 
 
 def _limits_range(network: Network, value: str) -> bool:
-    """Tell whether a range of discovery keeps out the others that are declared."""
+    """Return whether a range of discovery keeps out the others that are declared."""
     return value not in OPEN_RANGES and not (network.discovery == "host" and value == "LOCALHOST")
 
 
 def _asks_others(network: Network, value: str) -> bool:
-    """Tell whether static peers name hosts beyond the declared ones."""
+    """Return whether static peers name hosts beyond the declared ones."""
     declared = {*network.own_addresses, *(network.peers if network.discovery == "peers" else [])}
     return any(name not in declared and not _is_loopback(name) for name in _listed(value))
 
 
 def _is_loopback(name: str) -> bool:
-    """Tell whether a name or address means the host itself."""
+    """Return whether a name or address means the host itself."""
     try:
         return ipaddress.ip_address(name).is_loopback
     except ValueError:
@@ -95,7 +95,7 @@ def _listed(value: str) -> list[str]:
 
 
 def _asks_other_servers(network: Network, value: str) -> bool:
-    """Tell whether a process asks other discovery servers than the declared ones, in their order, or none of them."""
+    """Return whether a process asks other discovery servers than the declared ones, in their order, or none of them."""
     declared = environment(network).get("ROS_DISCOVERY_SERVER", "")
     return _servers(value) != _servers(declared)
 
@@ -107,32 +107,33 @@ def _servers(value: str) -> list[object]:
 
 
 def _leads_elsewhere(network: Network, value: str) -> bool:
-    """Tell whether a configuration is another than the rendered one; inline text may follow the file's name."""
+    """Return whether a configuration is another than the rendered one; inline text may follow the file's name."""
     return network.directory not in value
 
 
 def _is_set(_network: Network, value: str) -> bool:
-    """Tell whether a variable that the role never sets has a value."""
+    """Return whether a variable that the role never sets has a value."""
     return bool(value)
 
 
 def _leads_elsewhere_if_set(network: Network, value: str) -> bool:
-    """Tell whether a configuration that need not be there is another than the rendered one."""
+    """Return whether a configuration that need not be there is another than the rendered one."""
     return bool(value) and _leads_elsewhere(network, value)
 
 
 def _chooses_transports(_network: Network, value: str) -> bool:
-    """Tell whether a process asks for other transports than UDP over IPv4; the default adds shared memory alone."""
+    """Return whether a process asks for other transports than UDP over IPv4; the default adds shared memory alone."""
     return value.partition("?")[0].upper() not in ("", "UDPV4", "DEFAULT")
 
 
 def _is_super_client(network: Network, value: str) -> bool:
-    """Tell whether a process wants to hear all from a discovery server where there is none."""
+    """Return whether a process wants to hear all from a discovery server where there is none."""
     return value.upper() in ("TRUE", "1") and network.discovery != "discovery_server"
 
 
-ALONE = "hears no other host, and is heard by none"
-# Measured: Cyclone DDS starts no participant when ROS_LOCALHOST_ONLY chooses an interface that the configuration names.
+# Measured: RMW puts ROS_LOCALHOST_ONLY before the configuration, and Cyclone DDS starts no participant when that names
+# the same interface, or when RMW writes the old form of an address; otherwise both apply, as with Fast DDS.
+ALONE = "may start no participant, or hear no other host"
 STOPPED = "may start no participant, or not find the others on this host"
 LOSES = "loses large messages, or is not found by others"
 OVERRIDES = (
@@ -146,7 +147,14 @@ OVERRIDES = (
         f"unset it and list all hosts in {PREFIX}peers",
     ),
     Override("CYCLONEDDS_URI", (CYCLONE,), _leads_elsewhere, LOSES, needed=True),
-    Override("FASTDDS_BUILTIN_TRANSPORTS", (FAST,), _chooses_transports, LOSES, "set it to UDPv4 or unset it"),
+    # Measured: without effect where the profile is read. Not every program reads it.
+    Override(
+        "FASTDDS_BUILTIN_TRANSPORTS",
+        (FAST,),
+        _chooses_transports,
+        "may use transports that do not reach the others",
+        "set it to UDPv4 or unset it",
+    ),
     Override(
         "ROS_DISCOVERY_SERVER",
         (FAST,),
@@ -224,7 +232,7 @@ def _find_profile(network: Network, process: Process) -> Iterator[Finding]:
 def _contradiction(network: Network, process: Process, name: str, symptom: str, remedy: str = "") -> Finding:
     """Return the finding that a variable contradicts the network."""
     value = process.environment.get(name, "")
-    told = printable(name, value) if value else "not set"
+    shown_value = printable(name, value) if value else "not set"
     if name in ("CYCLONEDDS_URI", *FAST_PROFILES):
         why = "so that buffers, ports and peers are the library's own or another file's"
     else:
@@ -232,4 +240,4 @@ def _contradiction(network: Network, process: Process, name: str, symptom: str, 
     # An environment file overrides what a shell's start-up file or an image sets, where it names the variable.
     overridden = f"start it with {network.directory}/ros2.env" if name in environment(network) else ""
     remedy = ", or ".join(filter(None, (overridden, remedy)))
-    return Finding(f"{process} {symptom}", f"its {name} is {told}, {why}", remedy)
+    return Finding(f"{process} {symptom}", f"its {name} is {shown_value}, {why}", remedy)

@@ -128,7 +128,7 @@ class Seen:
         growth: What of it came while the host was looked at.
         receive_limit: The largest receive buffer that a socket may have, in bytes; None where it cannot be read.
         limit_is_fixed: Whether that limit cannot be changed from here, as in a container.
-        interfaces: The network interfaces; None where nobody looked.
+        interfaces: The network interfaces; None where they were not read.
         configured: Files that name an interface or one of its addresses, each with what it names.
         machine_id: By which Fast DDS tells hosts apart.
         peers: What stands in the way to each peer; empty where nothing is known to.
@@ -263,7 +263,7 @@ def read_processes(root: Path) -> list[Process]:
 
 
 def has_middleware(folder: Path) -> bool | None:
-    """Tell whether a process has loaded a library of ROS 2's middleware; None where that cannot be read."""
+    """Return whether a process has loaded a library of ROS 2's middleware; None where that cannot be read."""
     try:
         return MIDDLEWARE.search((folder / "maps").read_text("utf-8", errors="replace")) is not None
     except OSError:
@@ -356,7 +356,7 @@ def read_host(root: Path, directory: str, peers: Iterable[str], port: int) -> Se
 
 
 def watched(process: Process, before: Mapping[tuple[str, int], int]) -> Process:
-    """Return a process whose sockets say how much they have lost since; all of it for one that was opened meanwhile."""
+    """Return a process whose sockets count their losses since then; all of them for one that was opened meanwhile."""
     sockets = (
         replace(entry, growth=entry.drops - before.get((entry.namespace, entry.inode), 0)) for entry in process.sockets
     )

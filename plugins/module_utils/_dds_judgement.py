@@ -50,15 +50,15 @@ def _add_traffic(judgement: Judgement, state: Mapping[str, Any], *, samples_arri
     """Add what was found wrong with the traffic, without what is judged already."""
     traffic = state.get("traffic") or {}
     for kind, kept in (("findings", judgement.findings), ("notices", judgement.notices)):
-        for told in traffic.get(kind, []):
-            finding = Finding(**told)
+        for row in traffic.get(kind, []):
+            finding = Finding(**row)
             peer = finding.about.removeprefix("peer ")
             if finding.about == "kernel" and state.get("kernel"):
                 continue
             if peer == finding.about:
                 kept.append(finding)
             elif peer not in state.get("addresses", []):
-                # Nobody asked that host to answer, and it may be switched off.
+                # That host was not asked to answer, and may be switched off.
                 judgement.notices.append(finding)
             elif not samples_arrive:
                 kept.append(finding)
@@ -92,13 +92,13 @@ def _find_unmet(kernel: Mapping[str, Any]) -> Iterator[Finding]:
     for row in kernel.get("unmet", []):
         value = "not there" if row["value"] is None else row["value"]
         rows.setdefault(row["reason"], []).append(f"{row['name']} is {value} and should be {row['wanted']}")
-    for reason, told in rows.items():
+    for reason, settings in rows.items():
         remedy = "set it on the machine whose kernel this is, or lower the declared value"
-        yield Finding("; ".join(told), reason, remedy, "kernel")
+        yield Finding("; ".join(settings), reason, remedy, "kernel")
 
 
 def _find_files(state: Mapping[str, Any]) -> Iterator[Finding]:
-    """Find files that do not say what is declared."""
+    """Find files that are not as declared."""
     others = []
     for row in state.get("stats", []):
         text = state["documents"][row["item"]]
@@ -141,10 +141,10 @@ def _find_exchange(exchange: Mapping[str, Any]) -> Iterator[Finding]:
             "exchange",
         )
         return
-    told = json.loads(exchange["stdout"])
-    for name in told["missing"]:
+    heard = json.loads(exchange["stdout"])
+    for name in heard["missing"]:
         yield _silence(f"this host does not hear {name}", exchange)
-    for name in told["deaf"]:
+    for name in heard["deaf"]:
         yield _silence(f"this host is not heard by {name}", exchange)
 
 

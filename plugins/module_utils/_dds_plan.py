@@ -103,6 +103,8 @@ def environment(network: Network) -> dict[str, str]:
         found |= dict.fromkeys(
             ("FASTDDS_DEFAULT_PROFILES_FILE", "FASTRTPS_DEFAULT_PROFILES_FILE"), f"{network.directory}/fastdds.xml"
         )
+        # The profile's own, where a shell or an image sets others.
+        found["FASTDDS_BUILTIN_TRANSPORTS"] = "UDPv4"
     if network.discovery == "discovery_server":
         servers = [read_endpoint(server, DISCOVERY_SERVER_PORT) for server in network.discovery_servers]
         found["ROS_DISCOVERY_SERVER"] = ";".join(f"{server[0]}:{server[1]}" for server in servers if server)

@@ -12,9 +12,9 @@ module: ros2_network_info
 version_added: 1.0.0
 short_description: Diagnose the ROS 2 traffic of a host
 description:
-  - Checks the UDP sockets of all processes, also in containers, the variables of ROS 2 and its middleware that
-    they were started with, the network interfaces that the configuration names, packets that the kernel drops,
-    and the path to the peers, and compares them with the declared ROS 2 networking.
+  - Checks the UDP sockets of all processes, also in containers, the variables of ROS 2 and its middleware with which
+    they were started, the network interfaces that the configuration names, packets that the kernel drops, and the path
+    to the peers, and compares them with the declared ROS 2 networking.
   - Takes four seconds, during which it watches the counters of the kernel and of sockets. Earlier counts of the kernel
     are returned in RV(counters), those of sockets in RV(notices), and neither are findings.
   - Changes nothing, and sends one empty packet to each peer.

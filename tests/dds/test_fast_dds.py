@@ -58,7 +58,7 @@ def test_mode_peers(ros2: None, network: Network, tmp_path: Path, listing: str) 
 def test_a_variable_that_keeps_a_node_to_its_host_is_found_and_taken_back(
     ros2: None, network: Network, tmp_path: Path
 ) -> None:
-    hostile = {"ROS_LOCALHOST_ONLY": "1", "ROS_STATIC_PEERS": "10.77.0.250"}
+    hostile = {"ROS_AUTOMATIC_DISCOVERY_RANGE": "OFF", "ROS_STATIC_PEERS": "10.77.0.250"}
     here, there = network.hosts
     first, second = (peer_environment(tmp_path, host, network.addresses) for host in network.hosts)
     with ros2_node(here, {**first, **hostile}) as one, ros2_node(there, second):

@@ -2,7 +2,7 @@
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Versions without quotes: every role refuses what YAML has read as a number, and says that the quotes are missing."""
+"""Versions without quotes: every role refuses what YAML has read as a number, and reports the missing quotes."""
 
 from __future__ import annotations
 

@@ -223,6 +223,7 @@ def test_fast_knows_interfaces_by_their_addresses(given: dict[str, Any], expecte
                 "ROS_DOMAIN_ID": "0",
                 "FASTDDS_DEFAULT_PROFILES_FILE": "/etc/ros2-networking/fastdds.xml",
                 "FASTRTPS_DEFAULT_PROFILES_FILE": "/etc/ros2-networking/fastdds.xml",
+                "FASTDDS_BUILTIN_TRANSPORTS": "UDPv4",
                 "ROS_DISCOVERY_SERVER": "10.0.1.10:11811;10.0.1.11:11888",
             },
         ),

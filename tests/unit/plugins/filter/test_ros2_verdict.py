@@ -2,7 +2,7 @@
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""The verdict that verify and diagnose share: of the same host both say the same."""
+"""The verdict that verify and diagnose share: both judge the same host alike."""
 
 from __future__ import annotations
 
@@ -88,7 +88,7 @@ def test_both_say_the_same_of_a_kernel_that_grants_little_or_much(
     assert verdict(verify)["findings"] == verdict(diagnose)["findings"]
     is_short = limit < NETWORK.receive_buffer
     assert bool(verdict(verify)["findings"]) == (is_short and (strict or not fixed))
-    # And each says it once.
+    # Each reports it once.
     for state in (verify, diagnose):
         told = [f"{row['symptom']} {row['cause']}" for kind in ("findings", "notices") for row in verdict(state)[kind]]
         assert len([line for line in told if f"net.core.rmem_max is {limit}" in line]) == is_short
@@ -127,11 +127,11 @@ STATES: list[tuple[dict[str, Any], str]] = [
     ({"hosts": {"robot-1": SELF, "robot-2": SELF}}, "robot-1, robot-2 do not hear one another"),
     ({"hosts": {"robot-1": SELF, "robot-2": {**SELF, "domain_id": 1, "machine_id": "b"}}}, "some hosts do not hear"),
 ]
-# What a host shows besides that is no fault of its own: none of it may contradict verify.
+# What a host may show and is not wrong: none of it may contradict verify.
 QUIET: list[Seen] = [
     Seen(),
     Seen(counters={"RcvbufErrors": 17, "ReasmFails": 5}, growth={"RcvbufErrors": 0, "ReasmFails": 0}),
-    # A peer that is switched off, or behind a filter, while nobody on it was asked to answer.
+    # A peer that is switched off, and was not asked to answer.
     Seen(peers={"10.0.1.12": "No route to host"}, silent=["10.0.1.12"]),
     Seen(receive_limit=4194304, limit_is_fixed=True, growth={"RcvbufErrors": 3}),
     Seen([Process(812, "listener", environment(NETWORK), (Socket("net:[1]", 1, 7410, 9, growth=0),))]),
@@ -167,7 +167,7 @@ def test_what_the_next_boot_brings_is_judged(tmp_path: Path, file: str | None, o
 @pytest.mark.parametrize(
     ("exchange", "silent", "finding", "notice"),
     [
-        # Of the host that was asked to answer the exchange of samples says it: it arrived, from whatever address.
+        # A host that was asked to answer is judged by the exchange of samples alone, whatever its address.
         (HEARD, "10.0.1.11", False, False),
         (DEAF, "10.0.1.11", True, False),
         (HEARD, "10.0.1.12", False, True),
