@@ -304,7 +304,9 @@ def start(project: Project) -> int:
     if troubled := ailing(wanted, after):
         raise Trouble(f"Started, and no longer healthy: {', '.join(troubled)}.")
     same = {c.identity for c in before.values()} == {c.identity for c in after.values()}
-    print(f"{', '.join(wanted)}: {'healthy already' if same else 'started and healthy'}. Addresses: sudo digital-twin url")
+    print(
+        f"{', '.join(wanted)}: {'healthy already' if same else 'started and healthy'}. Addresses: sudo digital-twin url"
+    )
     return DONE
 
 
