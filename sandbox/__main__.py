@@ -81,6 +81,10 @@ def run(arguments: argparse.Namespace) -> None:
             engine.install_command("ddsperf", ["cyclonedds-tools"])
             engine.install_command("fast-discovery-server", ["fastdds-tools"])
             engine.install_command("chromium", ["chromium"])
+            engine.install_command("sfdisk", ["fdisk"])
+            engine.install_command("growpart", ["cloud-guest-utils"])
+            engine.install_command("mkfs.ext4", ["e2fsprogs"])
+            engine.install_command("mkfs.xfs", ["xfsprogs"])
         case "serve":
             process.serve(sandbox, arguments.port)
         case "fault":

@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import logging
 import time
@@ -16,7 +17,7 @@ import aiohttp
 from aiohttp import web
 from aiohttp.typedefs import Handler, Middleware
 
-from . import __version__, bus, intent, nim
+from . import __version__, bus, intent, nim, words
 from .config import Settings
 from .intent import Intent, Refused
 from .places import Places
@@ -25,6 +26,9 @@ LOG = logging.getLogger("cognitive")
 # How long a command that is being worked out may still take when the service is told to end.
 GRACE_SECONDS = 2.0
 MAX_BODY = 16 * 1024
+# A body that is too large, or does not come to its end, is searched for a stop as far as this; a larger one is one.
+MAX_SEARCHED = 64 * 1024
+BODY_SECONDS = 2.0
 USAGE = "Send JSON: curl -H 'Content-Type: application/json' -d '{\"text\": \"move to zone b\"}' .../command"
 ROUTES = {
     "POST /command": "understand a text and send the command to the robot",
@@ -55,16 +59,19 @@ class Understood:
 
     :param source: ``nim`` or ``keywords``.
     :param fallback: why the keywords had to do although NIM is configured; empty otherwise.
+    :param problem: what is wrong with a request that was obeyed because it stops the robot; empty otherwise.
     """
 
     intent: Intent
     source: str
     fallback: str = ""
+    problem: str = ""
 
     def answer(self) -> dict[str, object]:
         """Return what every answer about this command carries."""
         fields: dict[str, object] = {"command": self.intent.message(), "source": self.source}
-        return {**fields, "fallback": self.fallback} if self.fallback else fields
+        details = {"fallback": self.fallback, "problem": self.problem}
+        return {**fields, **{name: value for name, value in details.items() if value}}
 
 
 class Service:
@@ -90,6 +97,27 @@ class Service:
         """Have the commands that are being worked out come to their end."""
         if self._nim:
             self._nim.hurry(GRACE_SECONDS)
+
+    async def read(self, request: web.Request) -> Understood:
+        """Return the command that a request asks for.
+
+        Nothing that stops the robot is refused, however it is written or sent.
+
+        :raises RequestError: there is no text that can be used.
+        :raises Refused: there is no command that may be sent.
+        :raises nim.BusyError: too many are being worked out already.
+        """
+        raw, problem = await _body(request)
+        try:
+            if problem:
+                raise problem
+            text = _text(request, raw, self.settings.max_text)
+        except RequestError as refusal:
+            said = _said(request, raw)
+            if len(raw) <= MAX_SEARCHED and not intent.forbids(said, self.places):
+                raise
+            return Understood(intent.stop(_shown(said, self.settings.max_text)), "keywords", problem=str(refusal))
+        return await self.understand(text)
 
     async def understand(self, text: str) -> Understood:
         """Return the command that a text asks for.
@@ -135,8 +163,7 @@ def make_app(settings: Settings, places: Places) -> web.Application:
 
     async def command(request: web.Request) -> web.Response:
         ticket = service.bus.ticket()
-        text = await _text(request, settings.max_text)
-        understood = await service.understand(text)
+        understood = await service.read(request)
         try:
             sent = await service.bus.publish(understood.intent, ticket)
         except bus.SupersededError:
@@ -160,7 +187,7 @@ def make_app(settings: Settings, places: Places) -> web.Application:
         return web.json_response(body)
 
     async def parse(request: web.Request) -> web.Response:
-        understood = await service.understand(await _text(request, settings.max_text))
+        understood = await service.read(request)
         return web.json_response({"published": False, **understood.answer()})
 
     async def known_places(_request: web.Request) -> web.Response:
@@ -177,7 +204,7 @@ def make_app(settings: Settings, places: Places) -> web.Application:
     async def index(_request: web.Request) -> web.Response:
         return web.json_response({"service": "cognitive", "version": __version__, "routes": ROUTES})
 
-    app = web.Application(client_max_size=MAX_BODY, middlewares=[_errors(places)])
+    app = web.Application(middlewares=[_errors(places)])
     app.cleanup_ctx.append(service.run)
     app.on_shutdown.append(service.hurry)
     app.add_routes(
@@ -192,7 +219,27 @@ def make_app(settings: Settings, places: Places) -> web.Application:
     return app
 
 
-async def _text(request: web.Request, longest: int) -> str:
+async def _body(request: web.Request) -> tuple[bytes, RequestError | None]:
+    """Return the body, or as much of it as came, and what is wrong with it."""
+    body = bytearray()
+    problem = None
+    try:
+        async with asyncio.timeout(BODY_SECONDS):
+            async for chunk in request.content.iter_any():
+                body += chunk
+                if len(body) > MAX_SEARCHED:
+                    break
+    except TimeoutError:
+        message = f"The body did not arrive within {BODY_SECONDS:g} s. Check the header Content-Length."
+        problem = RequestError(408, "incomplete", message)
+    except (web.RequestPayloadError, OSError):
+        problem = RequestError(400, "incomplete", f"The body broke off or cannot be unpacked. {USAGE}")
+    if len(body) > MAX_BODY:
+        problem = RequestError(413, "body_too_large", f"The body is larger than {MAX_BODY} bytes.")
+    return bytes(body), problem
+
+
+def _text(request: web.Request, raw: bytes, longest: int) -> str:
     """Return the text of a request.
 
     :raises RequestError: there is none that can be used.
@@ -201,7 +248,7 @@ async def _text(request: web.Request, longest: int) -> str:
     if request.content_type != "application/json":
         raise RequestError(415, "not_json", f"The content type is {request.content_type}. {USAGE}")
     try:
-        body = json.loads(await request.text())
+        body = json.loads(raw.decode(request.charset or "utf-8"), object_pairs_hook=_once)
     except (ValueError, LookupError, RecursionError):
         raise RequestError(400, "not_json", f"The body is not JSON. {USAGE}") from None
     text = body.get("text") if isinstance(body, dict) else None
@@ -215,6 +262,27 @@ async def _text(request: web.Request, longest: int) -> str:
     if not text.isprintable():
         raise RequestError(400, "not_printable", "The text has control characters; send one line of plain text.")
     return text
+
+
+def _once(pairs: list[tuple[str, object]]) -> dict[str, object]:
+    """Return an object of JSON, in which no name may occur twice: one text would hide the other."""
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        raise ValueError("a name occurs twice")
+    return found
+
+
+def _said(request: web.Request, raw: bytes) -> str:
+    """Return all text of a request that cannot be used, in every encoding that it may be in."""
+    encodings = ("utf-8", "utf-16-le", "utf-16-be") if b"\0" in raw else ("utf-8",)
+    texts = [raw.decode(encoding, "replace") for encoding in encodings]
+    return words.legible("\n".join([*texts, request.query_string]))
+
+
+def _shown(text: str, longest: int) -> str:
+    """Return the beginning of a text on one line, as listeners may print it."""
+    line = "".join(character if character.isprintable() else " " for character in text)
+    return " ".join(line.split())[:longest]
 
 
 def _errors(places: Places) -> Middleware:
@@ -237,9 +305,6 @@ def _errors(places: Places) -> Middleware:
             error = "busy"
             response = _failure(503, error, f"The command was NOT sent: {busy}.")
             response.headers["Retry-After"] = "1"
-        except web.HTTPRequestEntityTooLarge:
-            error = "body_too_large"
-            response = _failure(413, error, f"The body is larger than {MAX_BODY} bytes.")
         except web.HTTPException as answer:
             if answer.status < 400:
                 raise

@@ -10,7 +10,8 @@ import re
 from dataclasses import dataclass
 from enum import StrEnum
 
-from .places import STOP_WORDS, Mention, Place, Places, normalise
+from . import words as spoken
+from .places import Mention, Place, Places
 
 
 class Action(StrEnum):
@@ -72,10 +73,6 @@ class Intent:
         }
 
 
-# A robot that stands still can be told to go again; one that goes on cannot be called back. So every doubt means stop:
-# "don't stop" stops as well, and so does a forbidden movement ("don't go there").
-STOP = re.compile(rf"\b({'|'.join(STOP_WORDS)}|hold (it|on|still|position))\b")
-FORBIDDEN = re.compile(r"\b(dont|do not|never|must not|should not|shouldnt|no longer)\b")
 STATUS = re.compile(r"\b(status|report|battery|where (are|is|am)|wheres|your position|(what|how) are you)\b")
 VERBS = {
     Action.INSPECT: re.compile(r"\b(inspect|check|scan|examine|look at|survey)\b"),
@@ -98,31 +95,47 @@ def parse(text: str, places: Places) -> Intent:
     plain = immediate(text, places)
     if plain:
         return plain
-    words = normalise(text)
+    words = spoken.normalise(text)
     mentions = places.mentioned(words)
-    rest = _without(words, mentions)
+    rest = _replaced(words, mentions)
     action = _action(rest, bare_place=bool(mentions))
     return Intent(action, _destination(words, mentions, action, places), _speed(rest), 0.7, text)
 
 
 def immediate(text: str, places: Places) -> Intent | None:
     """Return ``stop`` or ``status`` when a text plainly asks for it: neither waits for a language model."""
-    words = normalise(text)
+    words = spoken.normalise(text)
     mentions = places.mentioned(words)
-    rest = _without(words, mentions)
-    if STOP.search(rest) or FORBIDDEN.search(rest):
-        return Intent(Action.STOP, None, Speed.NORMAL, 0.9, text)
+    rest = _replaced(words, mentions)
+    if forbids(text, places):
+        return stop(text)
     # "Deliver the report to zone a" asks for a delivery.
     if STATUS.search(rest) and not (mentions and _verbs(rest)):
         return Intent(Action.STATUS, None, Speed.NORMAL, 0.9, text)
     return None
 
 
-def _without(words: str, mentions: list[Mention]) -> str:
-    """Return the words outside the places: the robot shall not stop because it is sent to a bus stop."""
+def stop(text: str) -> Intent:
+    """Return the command that stops the robot."""
+    return Intent(Action.STOP, None, Speed.NORMAL, 0.9, text)
+
+
+def forbids(text: str, places: Places) -> bool:
+    """Return whether a text stops the robot or forbids a movement, in any way of reading it.
+
+    The robot shall not stop because it is sent to a bus stop: the names of places do not count.
+    """
+    return any(
+        spoken.forbids([_replaced(clause, places.mentioned(clause), "@") for clause in clauses])
+        for clauses in spoken.clauses(text)
+    )
+
+
+def _replaced(words: str, mentions: list[Mention], sign: str = "") -> str:
+    """Return the words with a sign in the place of each place."""
     kept, position = [], 0
     for mention in mentions:
-        kept.append(words[position : mention.start])
+        kept += [words[position : mention.start], sign]
         position = mention.end
     return " ".join(" ".join([*kept, words[position:]]).split())
 
@@ -166,6 +179,8 @@ def unknown_place(action: Action, places: Places) -> Refused:
 
 
 def _speed(rest: str) -> Speed:
-    if SLOW.search(rest):
+    if spoken.NOT_FAST.search(rest):
+        return Speed.SLOW
+    if SLOW.search(spoken.NOT_SLOW.sub("", rest)):
         return Speed.SLOW
     return Speed.FAST if FAST.search(rest) else Speed.NORMAL

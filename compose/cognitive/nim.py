@@ -16,7 +16,7 @@ from typing import TypeVar
 import aiohttp
 
 from .config import NimSettings
-from .intent import Action, Intent, Refused, Speed, unknown_place
+from .intent import Action, Intent, Refused, Speed, forbids, stop, unknown_place
 from .places import Place, Places, point
 
 Choice = TypeVar("Choice", Action, Speed)
@@ -185,12 +185,17 @@ def content(body: bytes) -> str:
 def interpret(answer: str, text: str, places: Places) -> Intent:
     """Return the command that the model's JSON describes.
 
-    Where a place is comes from our own data only: a model that invents coordinates moves nothing.
+    Where a place is comes from our own data only: a model that invents coordinates moves nothing. A stop needs no
+    certainty, and a text that stops the robot or forbids a movement stops it whatever the model makes of it.
 
     :raises NimError: the answer is no JSON of the form that was asked for, or the model was not sure.
     :raises Refused: it is no command, or names no place that is known.
     """
+    if forbids(text, places):
+        return stop(text)
     fields = _json(answer)
+    if str(fields.get("action")).strip().lower() == Action.STOP:
+        return stop(text)
     action = _one_of(Action, fields.get("action"), "action")
     speed = _one_of(Speed, fields.get("speed") or Speed.NORMAL, "speed")
     confidence = _confidence(fields.get("confidence"))
@@ -198,7 +203,7 @@ def interpret(answer: str, text: str, places: Places) -> Intent:
         raise Refused("unknown_action", "The language model found no command in this text.")
     if confidence < MIN_CONFIDENCE:
         raise NimError(f"NIM was not sure (confidence {confidence:g})")
-    if action in (Action.STOP, Action.STATUS):
+    if action is Action.STATUS:
         return Intent(action, None, Speed.NORMAL, confidence, text)
     place = _place(fields, places)
     if place is None:

@@ -9,31 +9,11 @@ from __future__ import annotations
 import json
 import math
 import re
-import unicodedata
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-# Speech recognition writes numbers as words.
-NUMBERS = {
-    "zero": "0",
-    "one": "1",
-    "two": "2",
-    "three": "3",
-    "four": "4",
-    "five": "5",
-    "six": "6",
-    "seven": "7",
-    "eight": "8",
-    "nine": "9",
-    "ten": "10",
-}
-
-# "don't" is one word, however the keyboard writes it.
-APOSTROPHES = "['\N{RIGHT SINGLE QUOTATION MARK}]"
-
-# Words that always stop the robot. A place of that name would take the word away from whoever shouts it.
-STOP_WORDS = ("stop", "halt", "freeze", "abort", "cancel", "pause", "wait", "emergency")
+from .words import normalise, stops
 
 # Beyond a thousand kilometres a map's coordinates are a mistake.
 FARTHEST = 1e6
@@ -62,13 +42,6 @@ class Mention:
     place: Place
     start: int
     end: int
-
-
-def normalise(text: str) -> str:
-    """Return the words of a text: lower case, no punctuation, numbers as digits, one space between words."""
-    folded = unicodedata.normalize("NFKC", text).casefold()
-    words = re.sub(r"[\W_]+", " ", re.sub(APOSTROPHES, "", folded)).split()
-    return " ".join(NUMBERS.get(word, word) for word in words)
 
 
 def point(value: object) -> tuple[float, float] | None:
@@ -101,7 +74,7 @@ class Places:
                 words = normalise(name)
                 if not words:
                     raise PlacesError(f"place {place.name!r} has an empty name or alias")
-                if words in STOP_WORDS:
+                if stops(words):
                     raise PlacesError(f"no place may be called {name!r}: the word stops the robot")
                 other = self._by_words.setdefault(words, place)
                 if other is not place:

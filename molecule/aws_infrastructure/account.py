@@ -1,11 +1,12 @@
 # Copyright (c) the digital_twin.robotics_lab maintainers
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Changes the account by hand."""
+"""Changes the account by hand: `account.py drift`, `strangers` (print their ids), `leave` (their ids) or `key`."""
 
 from __future__ import annotations
 
 import json
+import sys
 from typing import Any
 
 import boto3
@@ -39,5 +40,82 @@ def drift() -> None:
     iam.put_role_policy(RoleName="lab-a-instance", **policy)
 
 
+TAGS = [{"Key": "digital_twin_lab", "Value": "lab-a"}, {"Key": "managed_by", "Value": "digital_twin.robotics_lab"}]
+
+
+def tagged(kind: str, name: str) -> list[dict[str, Any]]:
+    """Return what gives a new thing the lab's tags, and those of its first host."""
+    more = [{"Key": "Name", "Value": name}, {"Key": "digital_twin_index", "Value": "1"}]
+    return [{"ResourceType": kind, "Tags": TAGS + more}]
+
+
+def strangers() -> None:
+    """Make what is not the lab's and carries its tags: a network with a server, two disks, an address, a key pair.
+
+    One of the disks is attached to a host of the lab.
+    """
+    ec2: Any = boto3.client("ec2")
+    vpc = ec2.create_vpc(CidrBlock="10.9.0.0/16", TagSpecifications=tagged("vpc", "production-vpc"))["Vpc"]["VpcId"]
+    subnet = ec2.create_subnet(VpcId=vpc, CidrBlock="10.9.1.0/24", TagSpecifications=tagged("subnet", "lab-a-subnet"))
+    subnet_id = subnet["Subnet"]["SubnetId"]
+    group = ec2.create_security_group(
+        GroupName="web", Description="web", VpcId=vpc, TagSpecifications=tagged("security-group", "lab-a-sg")
+    )["GroupId"]
+    ec2.create_key_pair(KeyName="somebody-elses-key", TagSpecifications=tagged("key-pair", "lab-a"))
+    server = ec2.run_instances(
+        ImageId="ami-0d7a1300000000001",
+        InstanceType="t3.micro",
+        MinCount=1,
+        MaxCount=1,
+        SubnetId=subnet_id,
+        TagSpecifications=tagged("instance", "lab-a-1"),
+    )["Instances"][0]["InstanceId"]
+    address = ec2.allocate_address(Domain="vpc", TagSpecifications=tagged("elastic-ip", "lab-a-1"))
+    ec2.associate_address(AllocationId=address["AllocationId"], InstanceId=server)
+    host = ec2.describe_instances(
+        Filters=[{"Name": "tag:Name", "Values": ["lab-a-1"]}, {"Name": "key-name", "Values": ["lab-a"]}]
+    )["Reservations"][0]["Instances"][0]
+    zone = host["Placement"]["AvailabilityZone"]
+    volumes = [
+        ec2.create_volume(AvailabilityZone=zone, Size=10, TagSpecifications=tagged("volume", "lab-a-1"))["VolumeId"]
+        for _number in range(2)
+    ]
+    ec2.attach_volume(VolumeId=volumes[0], InstanceId=host["InstanceId"], Device="/dev/sdf")
+    made = [vpc, subnet_id, group, "somebody-elses-key", server, address["PublicIp"], *volumes]
+    sys.stdout.write("\n".join(made) + "\n")
+
+
+def leave(made: list[str]) -> None:
+    """Take away what `strangers` has made; fails when any of it is not there any more."""
+    vpc, subnet, group, key, server, address, *volumes = made
+    ec2: Any = boto3.client("ec2")
+    (found,) = ec2.describe_addresses(PublicIps=[address])["Addresses"]
+    if found["InstanceId"] != server:
+        raise SystemExit(f"{address} was moved to {found['InstanceId']}")
+    if len(ec2.describe_key_pairs(KeyNames=[key])["KeyPairs"]) != 1:
+        raise SystemExit(f"{key} is gone")
+    ec2.disassociate_address(AssociationId=found["AssociationId"])
+    ec2.release_address(AllocationId=found["AllocationId"])
+    ec2.terminate_instances(InstanceIds=[server])
+    for volume in volumes:
+        ec2.delete_volume(VolumeId=volume)
+    ec2.delete_key_pair(KeyName=key)
+    ec2.delete_security_group(GroupId=group)
+    ec2.delete_subnet(SubnetId=subnet)
+    ec2.delete_vpc(VpcId=vpc)
+
+
+def key() -> None:
+    """Have EBS encrypt new volumes with a key that is about to be deleted."""
+    kms, ec2 = boto3.client("kms"), boto3.client("ec2")
+    key_id = kms.create_key()["KeyMetadata"]["KeyId"]
+    ec2.modify_ebs_default_kms_key_id(KmsKeyId=key_id)
+    kms.schedule_key_deletion(KeyId=key_id)
+
+
 if __name__ == "__main__":
-    drift()
+    verb, *arguments = sys.argv[1:]
+    if verb == "leave":
+        leave(arguments)
+    else:
+        {"drift": drift, "strangers": strangers, "key": key}[verb]()

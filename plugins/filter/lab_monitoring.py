@@ -72,15 +72,21 @@ options:
             description: Whether AWS can recover instances of its type.
             type: bool
             default: false
+          uses_gpu:
+            description: Whether its work keeps a GPU busy, so that an idle one means that nobody uses it.
+            type: bool
+            default: true
       alarm_topics:
         description: ARNs of the SNS topics that are told.
         type: list
         elements: str
         default: []
       idle_stop:
-        description: Whether an idle instance is stopped.
-        type: bool
-        default: true
+        description:
+          - Whether an idle instance is stopped. V(auto) is for those with C(uses_gpu) among O(_input.instances); others
+            have no such alarm. V(true) and V(false) are for all.
+        type: raw
+        default: auto
       idle_minutes:
         description: After how many minutes.
         type: int
@@ -172,6 +178,11 @@ _value:
       type: list
       elements: str
       sample: [warehouse-1-heartbeat]
+    report:
+      description: In words which hosts are stopped when, by the alarms that were found, and how to turn that off.
+      type: list
+      elements: str
+      sample: [warehouse-2 is not stopped when its GPU is idle.]
     dashboard:
       description: The body of the dashboard.
       type: dict
@@ -190,11 +201,16 @@ _value:
       sample: /digital-twin/warehouse/
 """
 
+import contextlib
 from typing import Any
 
 from ansible.module_utils.parsing.convert_bool import boolean
 from ansible_collections.digital_twin.robotics_lab.plugins.module_utils._monitoring import Host, Lab, check
-from ansible_collections.digital_twin.robotics_lab.plugins.module_utils._monitoring_alarms import alarms, sort_alarms
+from ansible_collections.digital_twin.robotics_lab.plugins.module_utils._monitoring_alarms import (
+    alarms,
+    report,
+    sort_alarms,
+)
 from ansible_collections.digital_twin.robotics_lab.plugins.module_utils._monitoring_dashboard import dashboard
 
 DEFAULTS: dict[str, Any] = {
@@ -205,7 +221,7 @@ DEFAULTS: dict[str, Any] = {
     "flush_interval": 60,
     "instances": [],
     "alarm_topics": [],
-    "idle_stop": True,
+    "idle_stop": "auto",
     "idle_minutes": 60,
     "idle_utilization": 5,
     "heartbeat_minutes": 5,
@@ -218,13 +234,29 @@ DEFAULTS: dict[str, Any] = {
 }
 
 
+def read_count(value: object) -> int:
+    """Return a number of GPUs, and 0, which is refused, for anything else."""
+    try:
+        return int(str(value))
+    except ValueError:
+        return 0
+
+
 def lab_monitoring(description: dict[str, Any], found: list[dict[str, Any]] | None = None) -> dict[str, Any]:
     """Return what watches a lab, or why it cannot be watched like that."""
     values = {**DEFAULTS, **description}
     hosts = tuple(
-        Host(host["name"], host["instance_id"], int(host.get("gpus", 1)), boolean(host.get("recover", False)))
+        Host(
+            str(host.get("name", "")),
+            str(host.get("instance_id", "")),
+            read_count(host.get("gpus", 1)),
+            boolean(host.get("recover", False)),
+            boolean(host.get("uses_gpu", True)),
+        )
         for host in values.pop("instances")
     )
+    with contextlib.suppress(TypeError):
+        values["idle_stop"] = boolean(values["idle_stop"])
     values |= {name: tuple(values[name]) for name in ("alarm_topics", "log_groups", "metrics")}
     lab = Lab(hosts=hosts, **values)
     problems = [str(problem) for problem in check(lab)]
@@ -232,6 +264,7 @@ def lab_monitoring(description: dict[str, Any], found: list[dict[str, Any]] | No
         "problems": problems,
         "alarms": [] if problems else alarms(lab),
         **sort_alarms(lab, found or []),
+        "report": [] if problems else report(lab, found or []),
         "dashboard": {} if problems else dashboard(lab),
         "marker": lab.marker,
         "dashboard_marker": lab.dashboard_marker,

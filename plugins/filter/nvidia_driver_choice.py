@@ -35,9 +35,9 @@ options:
         type: str
         default: ""
       flavour:
-        description: V(server) or V(desktop).
+        description: V(server) or V(desktop); empty for the installed one, else V(server).
         type: str
-        default: server
+        default: ""
       module:
         description: The kernel module, V(proprietary) or V(open).
         type: str
@@ -64,6 +64,10 @@ options:
         type: list
         elements: int
         default: []
+      replace:
+        description: Read by P(digital_twin.robotics_lab.nvidia_driver_state#filter) only.
+        type: bool
+        default: false
   search:
     description: What C(apt-cache search --names-only) says of packages that may belong to a driver or a kernel.
     type: str

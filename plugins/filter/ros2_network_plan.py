@@ -29,6 +29,11 @@ options:
         description: The implementation of RMW, V(rmw_cyclonedds_cpp), V(rmw_fastrtps_cpp) or V(rmw_zenoh_cpp).
         type: str
         default: rmw_cyclonedds_cpp
+      other_rmws:
+        description: RMW implementations that some processes have all the same; they must speak the same protocol.
+        type: list
+        elements: str
+        default: []
       discovery:
         description: How participants find one another, V(host), V(bridge), V(peers), V(discovery_server) or V(zenoh).
         type: str

@@ -39,8 +39,17 @@ options:
         description: The model of its GPU, such as V(A10G) or V(Tesla V100-SXM2-16GB); empty when there is none.
         type: str
       vram_mib:
-        description: Memory of one GPU, in MiB; of a known type no more than its driver leaves.
+        description:
+          - Memory of one GPU, in MiB; of a known type no more than its driver leaves.
+          - None, or what C(nvidia-smi) prints in the place of a number, such as V([N/A]), for a GPU that does not
+            report it. V(0) means the same where O(machine.gpu) names a GPU. Such a GPU is never too small.
         type: int
+      nvidia_smi:
+        description:
+          - What C(nvidia-smi --query-gpu=name,memory.total --format=csv,noheader) prints, instead of O(machine.gpu) and
+            O(machine.vram_mib); empty where there is no GPU.
+          - Of several GPUs the first counts, or one that does not report its memory where the first is too small.
+        type: str
       ram_mib:
         description: Memory of the machine, in MiB.
         type: int
@@ -69,8 +78,7 @@ EXAMPLES = r"""
     msg: "{{ 'nav' | digital_twin.robotics_lab.stack_fit(machine) }}"
   vars:
     machine:
-      gpu: ""
-      vram_mib: 0
+      nvidia_smi: "{{ gpus.stdout }}"
       ram_mib: "{{ ansible_facts['memtotal_mb'] }}"
 """
 
@@ -88,6 +96,14 @@ _value:
       type: str
       sample: >-
         Profile full is tight on g5.xlarge: 1688 MiB of GPU memory less than the 24576 it takes to run well.
+    vram_message:
+      description: >-
+        That the memory of the GPU is not known, in one line; empty when it is, or when the profile needs none. The
+        answer then leaves it out.
+      type: str
+      sample: >-
+        NVIDIA GB10 of this machine does not report its memory, so it is not known whether it has the 24576 MiB that
+        profile full takes to run well.
     lacks:
       description: The same in parts.
       type: list
@@ -132,7 +148,7 @@ _value:
     nim_gpu_fraction:
       description:
         - How much of this machine's GPU is left for NIM, between 0 and 1, when the others have what they take to run
-          well; V(0) without NIM or GPU.
+          well; V(0) without NIM or GPU, or where its memory is not known.
       type: float
       sample: 0.28
     shm_mib:
@@ -145,33 +161,41 @@ _value:
       sample: "Shared memory is 8192 MiB instead of 16384: half of the machine's 16384 MiB of memory."
 """
 
+import re
 from typing import Any
 
 from ansible.errors import AnsibleFilterError
 from ansible_collections.digital_twin.robotics_lab.plugins.module_utils._stack_capacity import (
     COMPONENTS,
     INSTANCES,
+    NO,
     SHARED_MEMORY,
     CapacityError,
+    Fit,
     Machine,
     components,
     fit,
     nim_fraction,
+    read_gpus,
+    reported_mib,
     shared_memory,
 )
 
-NAMES = ("name", "instance_type", "gpu", "vram_mib", "ram_mib", "disk_gib", "rt_cores")
+NAMES = ("name", "instance_type", "gpu", "vram_mib", "nvidia_smi", "ram_mib", "disk_gib", "rt_cores")
+# What a program prints in the place of a number that the hardware does not report.
+UNREPORTED = re.compile(r"(\[.*\]|N/?A|Not Supported|Unknown Error)?", re.IGNORECASE)
 
 
 def stack_fit(profile: str, machine: dict[str, Any], shm_mib: int = SHARED_MEMORY) -> dict[str, Any]:
     """Return whether a profile runs on a machine."""
     try:
-        there = read_machine(machine)
-        found = fit(profile, there)
+        found = choose(profile, machine)
+        there = found.machine
         shm, shm_message = shared_memory(there.ram, int(shm_mib))
         return {
             "answer": found.answer,
             "message": found.message,
+            "vram_message": found.vram_message,
             "lacks": [{"kind": lack.kind, "fatal": lack.fatal, "text": lack.text} for lack in found.lacks],
             "smallest": found.smallest,
             "services": list(components(profile)),
@@ -189,6 +213,20 @@ def stack_fit(profile: str, machine: dict[str, Any], shm_mib: int = SHARED_MEMOR
         }
     except CapacityError as error:
         raise AnsibleFilterError(f"stack_fit: {error}") from None
+
+
+def choose(profile: str, given: dict[str, Any]) -> Fit:
+    """Return how a profile fits the machine that is described.
+
+    :raises CapacityError: something is missing, unknown or no number, or there is no such profile.
+    """
+    if "nvidia_smi" not in given:
+        return fit(profile, read_machine(given))
+    rest = {name: value for name, value in given.items() if name != "nvidia_smi"}
+    gpus = read_gpus(str(given["nvidia_smi"])) or [("", 0)]
+    fits = [fit(profile, read_machine({**rest, "gpu": gpu, "vram_mib": vram})) for gpu, vram in gpus]
+    unknown = [found for found in fits if found.machine.vram is None]
+    return unknown[0] if unknown and fits[0].answer == NO else fits[0]
 
 
 def read_machine(given: dict[str, Any]) -> Machine:
@@ -209,15 +247,27 @@ def read_machine(given: dict[str, Any]) -> Machine:
         raise CapacityError(f"machine lacks {', '.join(missing)}: {those}")
     base = known or Machine("", "", 0, 0)
     rt_cores = given.get("rt_cores")
+    gpu = str(given.get("gpu", base.gpu))
     return Machine(
         name=str(given.get("name") or kind or "this machine"),
-        gpu=str(given.get("gpu", base.gpu)),
-        # EC2 tells a GPU's nominal memory; of a known type it is known what the driver leaves of it.
-        vram=min(_number(given, "vram_mib", base.vram), base.vram) if known else _number(given, "vram_mib", 0),
+        gpu=gpu,
+        vram=_vram(given, gpu, known),
         ram=_number(given, "ram_mib", base.ram),
         disk=_number(given, "disk_gib", 0) if given.get("disk_gib") is not None else None,
         rt_cores=None if rt_cores is None else bool(rt_cores),
     )
+
+
+def _vram(given: dict[str, Any], gpu: str, known: Machine | None) -> int | None:
+    """Return the memory of one GPU, in MiB; None when it is not reported."""
+    value = given.get("vram_mib")
+    if isinstance(value, str):
+        value = None if UNREPORTED.fullmatch(value.strip()) else reported_mib(value) or value
+    number = None if value is None else _number({"vram_mib": value}, "vram_mib", 0)
+    if known and known.vram:
+        # EC2 reports a GPU's nominal memory; of a known type it is known what the driver leaves of it.
+        return min(number or known.vram, known.vram)
+    return number or (None if gpu else 0)
 
 
 def _number(given: dict[str, Any], name: str, default: int) -> int:

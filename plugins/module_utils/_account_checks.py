@@ -11,8 +11,8 @@ This is a private module of the collection: it may change in any release.
 
 from __future__ import annotations
 
+from ansible_collections.digital_twin.robotics_lab.plugins.module_utils._account_facts import describe_instance_type
 from ansible_collections.digital_twin.robotics_lab.plugins.module_utils._account_snapshot import (
-    INDEX_TAG,
     VCPU_QUOTAS,
     Snapshot,
     host_indexes,
@@ -21,6 +21,7 @@ from ansible_collections.digital_twin.robotics_lab.plugins.module_utils._account
     list_demands,
     list_zones,
     missing_hosts,
+    own_vpcs,
     region_is_usable,
     vcpu_quota,
 )
@@ -32,8 +33,11 @@ from ansible_collections.digital_twin.robotics_lab.plugins.module_utils._aws_acc
 )
 from ansible_collections.digital_twin.robotics_lab.plugins.module_utils._aws_errors import describe_error
 from ansible_collections.digital_twin.robotics_lab.plugins.module_utils._lab_description import Lab
+from ansible_collections.digital_twin.robotics_lab.plugins.module_utils._lab_ownership import INDEX_TAG
 from ansible_collections.digital_twin.robotics_lab.plugins.module_utils._lab_problem import Problem, listed, shown
 
+# A key that is being updated encrypts meanwhile.
+USABLE_KEY_STATES = ("Enabled", "Updating")
 # Isaac Sim renders with RT cores, which these GPUs lack.
 GPUS_WITHOUT_RT_CORES = ("A100", "H100", "H200", "V100")
 
@@ -55,8 +59,10 @@ def check_region(lab: Lab, snapshot: Snapshot) -> list[Problem]:
 def check_instance_type(lab: Lab, snapshot: Snapshot) -> list[Problem]:
     """Check that the region offers the instance type and that it is an x86_64 machine with an NVIDIA GPU."""
     zones = list_zones(lab, snapshot)
-    # What runs already keeps its type, even if AWS sells it no more.
-    if snapshot.type_info is None or zones is None or not missing_hosts(lab, snapshot):
+    if snapshot.type_info is None or zones is None:
+        return []
+    # What runs already keeps its type, even if AWS sells it no more. Another type is judged as for a new host.
+    if not missing_hosts(lab, snapshot) and _types_of_hosts(lab, snapshot) == {lab.instance_type}:
         return []
     examples = _offered_types(lab, snapshot)
     allowed = f"an x86_64 type with an NVIDIA GPU that {lab.region} offers"
@@ -77,14 +83,59 @@ def check_instance_type(lab: Lab, snapshot: Snapshot) -> list[Problem]:
     if info.usage_classes and "on-demand" not in info.usage_classes:
         reason = f"is sold as {listed(info.usage_classes)} only, not on demand"
         problems.append(lab.problem("instance_type", reason, allowed, remedy))
-    return problems
+    return problems or _check_what_is_known(lab, snapshot, allowed)
+
+
+def _types_of_hosts(lab: Lab, snapshot: Snapshot) -> set[str]:
+    """Return the instance types of the lab's hosts that are there."""
+    return {instance.instance_type for instance in snapshot.instances or [] if not is_surplus(lab, instance)}
+
+
+def _check_what_is_known(lab: Lab, snapshot: Snapshot, allowed: str) -> list[Problem]:
+    """Check that a type has a whole GPU and that its memory is known: the stack is fitted to them."""
+    known = describe_instance_type(lab, snapshot)
+    if known["gpu_count"] < 1:
+        reason = "has only a part of a GPU, which neither the driver's packages nor the stack are made for"
+        return [lab.problem("instance_type", reason, allowed, "choose such a type")]
+    unknown = [name for name in ("gpu_memory_gib", "memory_gib") if not known[name]]
+    if unknown:
+        reason = f"is a type of which EC2 does not tell {listed(unknown)}"
+        remedy = f"Choose another type, or add it with {listed(unknown)} to {lab.prefix}instance_catalogue."
+        return [lab.problem("instance_type", reason, allowed, remedy)]
+    return []
+
+
+def check_default_key(lab: Lab, snapshot: Snapshot) -> list[Problem]:
+    """Check that new volumes can be encrypted: with a key that cannot be used an instance ends as soon as it starts."""
+    if not snapshot.default_key:
+        return []
+    faults = {"": "does not exist", "asymmetric": "is not symmetric"}
+    state = snapshot.key.state if snapshot.key else ""
+    if snapshot.key and not snapshot.key.symmetric:
+        state = "asymmetric"
+    if state in USABLE_KEY_STATES:
+        return []
+    return [
+        Problem(
+            f"default EBS key of {lab.region}",
+            shown(snapshot.default_key),
+            f"{faults.get(state, f'is in the state {state}')}, so that no encrypted volume can be made with it",
+            "a symmetric KMS key in the state Enabled",
+            "Enable the key (aws kms enable-key, or aws kms cancel-key-deletion before it), or name another: "
+            f"aws ec2 reset-ebs-default-kms-key-id --region {lab.region}",
+        )
+    ]
 
 
 def _offered_types(lab: Lab, snapshot: Snapshot) -> list[str]:
     """Return the catalogue's types that the region offers."""
     zones = snapshot.zones or []
     offered = [name for name, places in (snapshot.offerings or {}).items() if set(places) & set(zones)]
-    return [str(entry["type"]) for entry in lab.instance_catalogue if entry["type"] in offered]
+    return [
+        str(entry["type"])
+        for entry in lab.instance_catalogue
+        if entry["type"] in offered and entry["type"] != lab.instance_type
+    ]
 
 
 def check_zone(lab: Lab, snapshot: Snapshot) -> list[Problem]:
@@ -120,9 +171,8 @@ def _check_existing_zone(lab: Lab, snapshot: Snapshot, subnet: Subnet, zones: li
 
 def check_network(lab: Lab, snapshot: Snapshot) -> list[Problem]:
     """Check that the existing lab has one network and that it is the one described."""
-    own = [vpc for vpc in snapshot.vpcs or [] if is_own(lab, vpc.tags)]
     things = [
-        ("vpc_cidr", [(vpc.vpc_id, vpc.cidr) for vpc in own]),
+        ("vpc_cidr", [(vpc.vpc_id, vpc.cidr) for vpc in own_vpcs(lab, snapshot)]),
         ("subnet_cidr", [(subnet.subnet_id, subnet.cidr) for subnet in snapshot.subnets or []]),
     ]
     problems = []
@@ -137,6 +187,21 @@ def check_network(lab: Lab, snapshot: Snapshot) -> list[Problem]:
                 remedy = "restore it, or destroy the lab first"
                 problems.append(lab.problem(option, reason, shown(cidr), remedy))
     return problems
+
+
+def check_foreign(lab: Lab, snapshot: Snapshot) -> list[Problem]:
+    """Check that no instance carries the lab's tags without belonging to it: it would be taken for a host."""
+    allowed = "instances in the lab's VPC, with its key pair and its instance profile"
+    return [
+        lab.problem(
+            "name",
+            f"is in the tags of {thing}, which does not belong to the lab",
+            allowed,
+            f"Remove the tag digital_twin_lab from {thing.identifier}, or choose another name.",
+        )
+        for thing in snapshot.foreign
+        if thing.kind == "instance"
+    ]
 
 
 def check_instances(lab: Lab, snapshot: Snapshot) -> list[Problem]:
@@ -261,11 +326,13 @@ CHECKS = (
     check_instance_type,
     check_zone,
     check_network,
+    check_foreign,
     check_instances,
     check_key,
     check_role,
     check_instance_profile,
     check_image,
+    check_default_key,
     check_quotas,
 )
 
@@ -289,6 +356,12 @@ def find_account_warnings(lab: Lab, snapshot: Snapshot) -> list[str]:
                 f"{lab.prefix}instance_type: {shown(lab.instance_type)} has the GPU {gpu.name}, which lacks the RT "
                 "cores that Isaac Sim renders with; do: choose a type with a T4, A10G, L4 or L40S"
             )
+    warnings += [
+        f"{lab.prefix}name: {thing} carries the lab's tags without belonging to the lab, and is left alone; "
+        f"do: Remove the tag digital_twin_lab from {thing.identifier}."
+        for thing in snapshot.foreign
+        if thing.kind != "instance"
+    ]
     for instance in snapshot.instances or []:
         who = f"{_names([instance])[0]} ({instance.instance_id})"
         if is_surplus(lab, instance):

@@ -15,12 +15,16 @@ from typing import Any
 from ansible_collections.digital_twin.robotics_lab.plugins.module_utils._account_snapshot import (
     Snapshot,
     choose_zone,
-    is_own,
+    host_indexes,
     list_demands,
+    list_sources,
     list_zones,
     missing_hosts,
+    own_addresses,
+    own_vpcs,
 )
 from ansible_collections.digital_twin.robotics_lab.plugins.module_utils._lab_description import Lab
+from ansible_collections.digital_twin.robotics_lab.plugins.module_utils._lab_ownership import INDEX_TAG
 
 
 def describe_account(lab: Lab, snapshot: Snapshot) -> dict[str, Any]:
@@ -31,6 +35,7 @@ def describe_account(lab: Lab, snapshot: Snapshot) -> dict[str, Any]:
         "availability_zones": list_zones(lab, snapshot) or [],
         "instance": describe_instance_type(lab, snapshot),
         "existing": describe_existing(lab, snapshot),
+        "sources": list_sources(lab, snapshot),
         "quotas": describe_quotas(lab, snapshot),
     }
     if snapshot.caller:
@@ -43,7 +48,16 @@ def describe_account(lab: Lab, snapshot: Snapshot) -> dict[str, Any]:
 
 def describe_instance_type(lab: Lab, snapshot: Snapshot) -> dict[str, Any]:
     """Return what is known of the lab's instance type: the catalogue's entry, and what EC2 says for the rest."""
-    known: dict[str, Any] = {"type": lab.instance_type, "in_catalogue": False}
+    known: dict[str, Any] = {
+        "type": lab.instance_type,
+        "in_catalogue": False,
+        "gpu": "",
+        "gpu_count": 0,
+        "gpu_memory_gib": 0.0,
+        "vcpus": 0,
+        "memory_gib": 0.0,
+        "network_gbps": None,
+    }
     info = (snapshot.type_info or {}).get(lab.instance_type)
     if info:
         nvidia = [gpu for gpu in info.gpus if gpu.manufacturer == "NVIDIA"]
@@ -57,7 +71,10 @@ def describe_instance_type(lab: Lab, snapshot: Snapshot) -> dict[str, Any]:
         )
     for entry in lab.instance_catalogue:
         if entry["type"] == lab.instance_type:
-            known.update(entry, in_catalogue=True)
+            known.update({key: value for key, value in entry.items() if value is not None}, in_catalogue=True)
+    # Of a type that EC2 describes no more the catalogue says which GPU it has, and seldom how many.
+    if not info and known["gpu"]:
+        known["gpu_count"] = known["gpu_count"] or 1
     return known
 
 
@@ -69,7 +86,7 @@ def read_gbps(phrase: str) -> float | None:
 
 def describe_existing(lab: Lab, snapshot: Snapshot) -> dict[str, Any]:
     """Return what of the lab is there already, in the form that the module documents."""
-    own = [vpc for vpc in snapshot.vpcs or [] if is_own(lab, vpc.tags)]
+    own = own_vpcs(lab, snapshot)
     subnets = snapshot.subnets or []
     return {
         "vpc_id": own[0].vpc_id if own else "",
@@ -89,8 +106,12 @@ def describe_existing(lab: Lab, snapshot: Snapshot) -> dict[str, Any]:
                 "allocation_id": address.allocation_id,
                 "public_ip": address.public_ip,
             }
-            for address in snapshot.addresses or []
-            if is_own(lab, address.tags)
+            for address in own_addresses(lab, snapshot)
+        ],
+        "root_volumes": [
+            instance.root_volume
+            for instance in snapshot.instances or []
+            if instance.root_volume and instance.tags.get(INDEX_TAG) in host_indexes(lab)
         ],
         "missing_hosts": missing_hosts(lab, snapshot),
     }

@@ -22,8 +22,10 @@ from ansible_collections.digital_twin.robotics_lab.plugins.module_utils._aws_acc
     Instance,
     InstanceProfile,
     InstanceType,
+    Key,
     KeyPair,
     Role,
+    SecurityGroup,
     Subnet,
     Vpc,
 )
@@ -35,13 +37,25 @@ from ansible_collections.digital_twin.robotics_lab.plugins.module_utils._aws_err
     ReadError,
 )
 from ansible_collections.digital_twin.robotics_lab.plugins.module_utils._lab_description import Lab
+from ansible_collections.digital_twin.robotics_lab.plugins.module_utils._lab_ownership import (
+    INDEX_TAG,
+    Foreign,
+    lab_keys,
+    wrong_with_address,
+    wrong_with_instance,
+    wrong_with_place,
+    wrong_with_vpc,
+)
 
+# How the description of a rule ends that admits the address of a caller.
+CALLER_MARK = " (address of a caller)"
 MANAGED_BY = "digital_twin.robotics_lab"
-# Tells a lab's hosts apart; the tag Name is for people, and people edit it.
-INDEX_TAG = "digital_twin_index"
 LIVE_STATES = ["pending", "running", "stopping", "stopped"]
 # Stopped instances use no vCPUs of a quota.
 COUNTED_STATES = ["pending", "running"]
+
+# The alias of the key that AWS keeps for EBS in every account.
+AWS_KEY = "alias/aws/ebs"
 
 Answer = TypeVar("Answer")
 
@@ -75,7 +89,11 @@ ADDRESS_QUOTA = Quota(
 )
 VPC_QUOTA = Quota("vpc", "L-F678F1CE", "VPCs per Region", "VPCs", "delete a VPC that nobody uses")
 RULE_QUOTA = Quota(
-    "vpc", "L-0EA8095F", "Inbound or outbound rules per security group", "rules", "name fewer and wider networks"
+    "vpc",
+    "L-0EA8095F",
+    "Inbound or outbound rules per security group",
+    "rules",
+    "name fewer and wider networks, or remove addresses of earlier callers",
 )
 # Every account has at least this many rules: only beyond them is the quota worth a call.
 RULES_OF_EVERY_ACCOUNT = 60
@@ -106,6 +124,7 @@ class Snapshot:
         offerings: Zones by instance type, for the lab's type and those of the catalogue.
         type_info: What EC2 says about the lab's type and about those that count towards the same quota.
         vpcs: All of the region.
+        groups: Security groups that carry the lab's tags.
         subnets: The lab's.
         instances: The lab's that are not terminated.
         running: All of the region that count towards quotas.
@@ -115,6 +134,9 @@ class Snapshot:
         instance_profile: The one that the lab would make, if it exists.
         image_id: From the image's SSM parameter or the user; empty when there is no such parameter.
         image: None also when there is no such image.
+        foreign: What carries the lab's tags and does not belong to it.
+        default_key: The key with which EBS would encrypt new volumes; empty for AWS's own, which always works.
+        key: That key, where it is not AWS's own. None also when it does not exist.
         limits: Values of those quotas of which the lab needs more, by code.
         skipped: What could not be checked, and why, where the lab may well work all the same.
         failures: Reads that failed and without which nobody can tell.
@@ -126,6 +148,7 @@ class Snapshot:
     offerings: dict[str, list[str]] | None = None
     type_info: dict[str, InstanceType] | None = None
     vpcs: list[Vpc] | None = None
+    groups: list[SecurityGroup] | None = None
     subnets: list[Subnet] | None = None
     instances: list[Instance] | None = None
     running: list[Instance] | None = None
@@ -135,6 +158,9 @@ class Snapshot:
     instance_profile: InstanceProfile | None = None
     image_id: str | None = None
     image: Image | None = None
+    default_key: str = ""
+    key: Key | None = None
+    foreign: list[Foreign] = field(default_factory=list)
     limits: dict[str, float] = field(default_factory=dict)
     skipped: dict[str, str] = field(default_factory=dict)
     failures: list[ReadError] = field(default_factory=list)
@@ -146,8 +172,50 @@ def own_tags(lab: Lab) -> dict[str, str]:
 
 
 def is_own(lab: Lab, tags: dict[str, str]) -> bool:
-    """Tell whether something with these tags is the lab's."""
+    """Tell whether something carries the lab's tags, which alone prove nothing where anybody can tag."""
     return own_tags(lab).items() <= tags.items()
+
+
+def own_vpcs(lab: Lab, snapshot: Snapshot) -> list[Vpc]:
+    """Return the VPCs that belong to the lab."""
+    tagged = [vpc for vpc in snapshot.vpcs or [] if is_own(lab, vpc.tags)]
+    return [vpc for vpc in tagged if not wrong_with_vpc(lab.name, vpc, snapshot.groups)]
+
+
+def own_addresses(lab: Lab, snapshot: Snapshot) -> list[Address]:
+    """Return the Elastic IP addresses that belong to the lab."""
+    tagged = [address for address in snapshot.addresses or [] if is_own(lab, address.tags)]
+    return [address for address in tagged if not _wrong_with_address(snapshot, address)]
+
+
+def _wrong_with_address(snapshot: Snapshot, address: Address) -> str:
+    """Return why a tagged address does not belong to the lab, or nothing."""
+    ids = None if snapshot.instances is None else {instance.instance_id for instance in snapshot.instances}
+    return wrong_with_address(ids, address)
+
+
+def sort_out(lab: Lab, snapshot: Snapshot) -> None:
+    """Leave only what belongs to the lab in its subnets and instances, and note what only carries its tags."""
+    foreign = {}
+    for vpc in snapshot.vpcs or []:
+        if is_own(lab, vpc.tags):
+            foreign["VPC", vpc.vpc_id] = wrong_with_vpc(lab.name, vpc, snapshot.groups)
+    vpc_ids = None if snapshot.vpcs is None else {vpc.vpc_id for vpc in own_vpcs(lab, snapshot)}
+    for subnet in snapshot.subnets or []:
+        foreign["subnet", subnet.subnet_id] = wrong_with_place(subnet.vpc_id, vpc_ids)
+    for group in snapshot.groups or []:
+        foreign["security group", group.group_id] = wrong_with_place(group.vpc_id, vpc_ids)
+    keys = lab_keys(lab.name, lab.key_name)
+    for instance in snapshot.instances or []:
+        foreign["instance", instance.instance_id] = wrong_with_instance(lab.name, keys, vpc_ids, instance)
+    if snapshot.subnets is not None:
+        snapshot.subnets = [item for item in snapshot.subnets if not foreign["subnet", item.subnet_id]]
+    if snapshot.instances is not None:
+        snapshot.instances = [item for item in snapshot.instances if not foreign["instance", item.instance_id]]
+    for address in snapshot.addresses or []:
+        if is_own(lab, address.tags):
+            foreign["address", address.public_ip] = _wrong_with_address(snapshot, address)
+    snapshot.foreign = [Foreign(*key, reason) for key, reason in foreign.items() if reason]
 
 
 def host_indexes(lab: Lab) -> list[str]:
@@ -217,6 +285,7 @@ def _read_region(account: Account, lab: Lab, snapshot: Snapshot) -> None:
     snapshot.offerings = attempt(lambda: account.offerings(known_types))
     snapshot.type_info = attempt(lambda: account.instance_types([lab.instance_type]))
     snapshot.vpcs = attempt(account.vpcs)
+    snapshot.groups = attempt(lambda: account.security_groups(own_tags(lab)))
     snapshot.subnets = attempt(lambda: account.subnets(own_tags(lab)))
     snapshot.instances = attempt(lambda: account.instances(LIVE_STATES, own_tags(lab)))
     snapshot.running = attempt(lambda: account.instances(COUNTED_STATES, {}))
@@ -224,12 +293,14 @@ def _read_region(account: Account, lab: Lab, snapshot: Snapshot) -> None:
     snapshot.key_pairs = attempt(lambda: account.key_pairs([lab.key_name or lab.name]))
     snapshot.role = attempt(lambda: account.role(f"{lab.name}-instance"))
     snapshot.instance_profile = attempt(lambda: account.instance_profile(f"{lab.name}-instance"))
+    sort_out(lab, snapshot)
     # A running host keeps its image: one that AWS withdrew since then is no obstacle.
     if missing_hosts(lab, snapshot):
         snapshot.image_id = lab.image_id or attempt(lambda: account.image_id(lab.images[lab.image]["parameter"]))
         if snapshot.image_id:
             image_id = snapshot.image_id
             snapshot.image = attempt(lambda: account.image(image_id))
+        _read_default_key(account, snapshot)
     counted = {
         instance.instance_type
         for instance in [*(snapshot.running or []), *(snapshot.instances or [])]
@@ -238,6 +309,20 @@ def _read_region(account: Account, lab: Lab, snapshot: Snapshot) -> None:
     unknown = sorted(counted - (snapshot.type_info or {}).keys())
     if snapshot.type_info and unknown:
         snapshot.type_info.update(attempt(lambda: account.instance_types(unknown)) or {})
+
+
+def _read_default_key(account: Account, snapshot: Snapshot) -> None:
+    """Read the key that would encrypt new volumes. Whoever may launch need not be allowed to look at it."""
+    try:
+        key_id = account.default_key()
+        if not key_id.endswith(AWS_KEY):
+            snapshot.key = account.key(key_id)
+            snapshot.default_key = key_id
+    except ReadError as error:
+        if error.kind in (CREDENTIALS, THROTTLED, UNREACHABLE):
+            raise
+        reason = f"{error.action} in {error.where}: {error.code}"
+        snapshot.skipped["whether the key with which EBS encrypts new volumes can be used"] = reason
 
 
 def _read_limits(account: Account, lab: Lab, snapshot: Snapshot) -> None:
@@ -278,15 +363,49 @@ def list_demands(lab: Lab, snapshot: Snapshot) -> list[Demand]:
             Demand("instance_count", quota, _sum_vcpus(counted, vcpus), launched + _sum_vcpus(resting, vcpus))
         )
     if snapshot.addresses is not None:
-        there = {address.tags.get(INDEX_TAG) for address in snapshot.addresses if is_own(lab, address.tags)}
+        there = {address.tags.get(INDEX_TAG) for address in own_addresses(lab, snapshot)}
         needed = len([index for index in host_indexes(lab) if index not in there])
         demands.append(Demand("instance_count", ADDRESS_QUOTA, len(snapshot.addresses), needed))
     if snapshot.vpcs is not None:
-        needed = 0 if any(is_own(lab, vpc.tags) for vpc in snapshot.vpcs) else 1
+        needed = 0 if own_vpcs(lab, snapshot) else 1
         demands.append(Demand("name", VPC_QUOTA, len(snapshot.vpcs), needed))
-    if lab.ingress_rules > RULES_OF_EVERY_ACCOUNT:
-        demands.append(Demand("viewer_cidrs", RULE_QUOTA, 0, lab.ingress_rules))
+    rules = lab.ingress_rules + _count_rules_of_callers(lab, snapshot)
+    if rules > RULES_OF_EVERY_ACCOUNT:
+        demands.append(Demand("viewer_cidrs", RULE_QUOTA, 0, rules))
     return demands
+
+
+def list_sources(lab: Lab, snapshot: Snapshot) -> dict[str, list[str]]:
+    """Return from where each audience may reach the lab.
+
+    Where that is the caller's address, the addresses of earlier callers stay: a colleague's run locks nobody out. They
+    are those of the lab's own rules that say so, since AWS keeps them and tags can be given by anybody.
+    """
+    vpc_ids = {vpc.vpc_id for vpc in own_vpcs(lab, snapshot)}
+    rules = [
+        rule
+        for group in snapshot.groups or []
+        if group.vpc_id in vpc_ids and group.name == f"{lab.name}-sg"
+        for rule in group.rules
+        if rule.description.endswith(CALLER_MARK)
+    ]
+    sources = {"admin": lab.admin_cidrs, "viewer": lab.viewer_cidrs}
+    for audience in lab.caller_audiences:
+        ports = {(port.protocol, port.from_port, port.to_port) for port in lab.ports if port.audience == audience}
+        earlier = {rule.cidr for rule in rules if (rule.protocol, rule.from_port, rule.to_port) in ports}
+        stay = earlier - set(lab.remove_sources) - set(sources[audience])
+        sources[audience] = [*sources[audience], *sorted(cidr for cidr in stay if cidr.endswith("/32"))]
+    return sources
+
+
+def _count_rules_of_callers(lab: Lab, snapshot: Snapshot) -> int:
+    """Return how many rules the addresses of earlier callers take."""
+    sources = list_sources(lab, snapshot)
+    more = {
+        "admin": len(sources["admin"]) - len(lab.admin_cidrs),
+        "viewer": len(sources["viewer"]) - len(lab.viewer_cidrs),
+    }
+    return sum(more[port.audience] for port in lab.ports)
 
 
 def _sum_vcpus(instances: list[Instance], type_info: dict[str, InstanceType]) -> int:

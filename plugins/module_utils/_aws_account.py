@@ -61,32 +61,66 @@ class Vpc:
 
 @dataclass(frozen=True)
 class Subnet:
-    """A subnet."""
+    """A subnet; its VPC is None where that was not read."""
 
     subnet_id: str
     cidr: str
     zone: str
     tags: dict[str, str] = field(default_factory=dict)
+    vpc_id: str | None = None
+
+
+@dataclass(frozen=True)
+class Rule:
+    """An inbound rule of a security group: a range of ports that one IPv4 network may reach."""
+
+    protocol: str
+    from_port: int
+    to_port: int
+    cidr: str
+    description: str = ""
+
+
+@dataclass(frozen=True)
+class SecurityGroup:
+    """A security group. Its name, unlike its tags, cannot be changed."""
+
+    group_id: str
+    name: str
+    vpc_id: str
+    rules: list[Rule] = field(default_factory=list)
 
 
 @dataclass(frozen=True)
 class Instance:
-    """An instance that is not terminated."""
+    """An instance that is not terminated.
+
+    Attributes:
+        vpc_id: Its VPC. This and the next two are None where they were not read, and empty where it has none.
+        key_name: The key pair that it was launched with.
+        profile: Name of its IAM instance profile.
+        root_volume: Id of its root volume, or empty.
+    """
 
     instance_id: str
     instance_type: str
     state: str
     spot: bool = False
     tags: dict[str, str] = field(default_factory=dict)
+    vpc_id: str | None = None
+    key_name: str | None = None
+    profile: str | None = None
+    root_volume: str = ""
 
 
 @dataclass(frozen=True)
 class Address:
-    """An Elastic IP address."""
+    """An Elastic IP address; `holder` is the id of the instance or network interface that has it, or empty."""
 
     allocation_id: str
     public_ip: str
     tags: dict[str, str] = field(default_factory=dict)
+    holder: str = ""
 
 
 @dataclass(frozen=True)
@@ -111,6 +145,15 @@ class Image:
 
 
 @dataclass(frozen=True)
+class Key:
+    """A key of KMS; only a symmetric one can encrypt volumes."""
+
+    arn: str
+    state: str
+    symmetric: bool
+
+
+@dataclass(frozen=True)
 class Role:
     """An IAM role."""
 
@@ -129,6 +172,11 @@ class InstanceProfile:
 def read_tags(listed_tags: list[dict[str, str]] | None) -> dict[str, str]:
     """Return AWS's list of keys and values as a mapping."""
     return {tag["Key"]: tag["Value"] for tag in listed_tags or []}
+
+
+def profile_name(arn: str) -> str:
+    """Return the name of an instance profile from its ARN, which may have a path."""
+    return arn.rpartition("/")[2]
 
 
 def home_region(region: str) -> str:
@@ -245,7 +293,13 @@ class Account:
         """Return the subnets that carry all of some tags."""
         answer = self._read("ec2", "describe_subnets", Filters=_tag_filters(tags))
         return [
-            Subnet(subnet["SubnetId"], subnet["CidrBlock"], subnet["AvailabilityZone"], read_tags(subnet.get("Tags")))
+            Subnet(
+                subnet["SubnetId"],
+                subnet["CidrBlock"],
+                subnet["AvailabilityZone"],
+                read_tags(subnet.get("Tags")),
+                subnet.get("VpcId", ""),
+            )
             for subnet in answer["Subnets"]
         ]
 
@@ -260,16 +314,55 @@ class Account:
                 state=instance["State"]["Name"],
                 spot=instance.get("InstanceLifecycle") == "spot",
                 tags=read_tags(instance.get("Tags")),
+                vpc_id=instance.get("VpcId", ""),
+                key_name=instance.get("KeyName", ""),
+                profile=profile_name(instance.get("IamInstanceProfile", {}).get("Arn", "")),
+                root_volume=next(
+                    (
+                        mapping.get("Ebs", {}).get("VolumeId", "")
+                        for mapping in instance.get("BlockDeviceMappings", [])
+                        if mapping.get("DeviceName") == instance.get("RootDeviceName")
+                    ),
+                    "",
+                ),
             )
             for reservation in answer["Reservations"]
             for instance in reservation["Instances"]
+        ]
+
+    def security_groups(self, tags: dict[str, str]) -> list[SecurityGroup]:
+        """Return the security groups that carry all of some tags, with the IPv4 networks of their inbound rules."""
+        answer = self._read("ec2", "describe_security_groups", Filters=_tag_filters(tags))
+        return [
+            SecurityGroup(
+                group["GroupId"],
+                group["GroupName"],
+                group.get("VpcId", ""),
+                [
+                    Rule(
+                        permission["IpProtocol"],
+                        permission.get("FromPort", -1),
+                        permission.get("ToPort", -1),
+                        source["CidrIp"],
+                        source.get("Description", ""),
+                    )
+                    for permission in group.get("IpPermissions", [])
+                    for source in permission.get("IpRanges", [])
+                ],
+            )
+            for group in answer["SecurityGroups"]
         ]
 
     def addresses(self) -> list[Address]:
         """Return all Elastic IP addresses of the region."""
         answer = self._read("ec2", "describe_addresses")
         return [
-            Address(address.get("AllocationId", ""), address.get("PublicIp", ""), read_tags(address.get("Tags")))
+            Address(
+                address.get("AllocationId", ""),
+                address.get("PublicIp", ""),
+                read_tags(address.get("Tags")),
+                address.get("InstanceId") or address.get("NetworkInterfaceId") or "",
+            )
             for address in answer["Addresses"]
         ]
 
@@ -303,6 +396,22 @@ class Account:
                 root_size=max(root, default=0),
             )
         return None
+
+    def default_key(self) -> str:
+        """Return the key with which EBS encrypts volumes when no other is named."""
+        return str(self._read("ec2", "get_ebs_default_kms_key_id")["KmsKeyId"])
+
+    def key(self, key_id: str) -> Key | None:
+        """Return a KMS key, or None when it does not exist."""
+        answer = self._find(("NotFoundException",), "kms", "describe_key", KeyId=key_id)
+        if not answer:
+            return None
+        found = answer["KeyMetadata"]
+        return Key(
+            found.get("Arn", key_id),
+            found.get("KeyState", "Enabled"),
+            found.get("KeySpec", "SYMMETRIC_DEFAULT") == "SYMMETRIC_DEFAULT",
+        )
 
     def role(self, name: str) -> Role | None:
         """Return an IAM role, or None when it does not exist."""

@@ -129,10 +129,11 @@ def datums_of(
             for index, readings in sample.gpus.items()
             for name, value in readings.items()
         ]
-        # An alarm that acts on an instance watches one metric, so that of a host has the samples of all its GPUs. With
-        # one that does not answer nobody knows whether the host is idle.
-        if sample.healthy and len(sample.gpus) > 1:
-            rows += [(UTILIZATION, host, gpu[UTILIZATION]) for gpu in sample.gpus.values() if UTILIZATION in gpu]
+        # An alarm that acts on an instance watches one metric, so that of a host has the samples of all its GPUs. When
+        # one of them does not answer, or does not report its utilization, the host may be busy.
+        busy = [gpu[UTILIZATION] for gpu in sample.gpus.values() if UTILIZATION in gpu]
+        if sample.healthy and 1 < len(busy) == len(sample.gpus):
+            rows += [(UTILIZATION, host, value) for value in busy]
         for name, names, value in rows:
             if name in wanted:
                 found.setdefault((name, names, period), Counter())[float(value)] += 1

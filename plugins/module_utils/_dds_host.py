@@ -11,18 +11,41 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import json
 import os
+import re
 import select
 import socket
 import time
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-# What makes a process one of ROS 2, wherever it listens.
-MARKS = ("ROS_DOMAIN_ID", "RMW_IMPLEMENTATION", "ROS_DISTRO", "CYCLONEDDS_URI")
-# What of its environment matters here; nothing else of it is kept.
-TOLD = ("ROS_DOMAIN_ID", "RMW_IMPLEMENTATION", "CYCLONEDDS_URI")
+# What of a process' environment matters here, and makes the process one of ROS 2; nothing else of it is kept.
+TOLD = (
+    "ROS_DOMAIN_ID",
+    "RMW_IMPLEMENTATION",
+    "ROS_LOCALHOST_ONLY",
+    "ROS_AUTOMATIC_DISCOVERY_RANGE",
+    "ROS_STATIC_PEERS",
+    "CYCLONEDDS_URI",
+    "FASTDDS_DEFAULT_PROFILES_FILE",
+    "FASTRTPS_DEFAULT_PROFILES_FILE",
+    "FASTDDS_BUILTIN_TRANSPORTS",
+    "FASTDDS_ENVIRONMENT_FILE",
+    "ROS_DISCOVERY_SERVER",
+    "ROS_SUPER_CLIENT",
+    "ROS2_EASY_MODE",
+    "ZENOH_SESSION_CONFIG_URI",
+    "ZENOH_ROUTER_CONFIG_URI",
+    "ZENOH_CONFIG_OVERRIDE",
+)
+# Of the last, only that it is there.
+MARKS = (*TOLD, "ROS_DISTRO")
+LONGEST_VALUE = 120
+# The library of a participant that has no UDP socket, as one of Zenoh or of shared memory alone.
+MIDDLEWARE = re.compile(r"/lib(rmw_|ddsc|fastrtps|fastdds|zenoh)[^/]*\.so|/zenoh[^/]*\.so")
+CONTAINER = re.compile(r"(?:docker|libpod|cri-containerd)[-/]([0-9a-f]{12})[0-9a-f]{52}")
 # By protocol, the counters of /proc/net/snmp.
 COUNTERS = {"Udp": ("InErrors", "RcvbufErrors"), "Ip": ("ReasmTimeout", "ReasmFails")}
 # For how long the kernel's counters are watched, and for how long it may say that a peer is out of reach: what Linux
@@ -39,22 +62,33 @@ class Socket:
         namespace: The network namespace that it is in.
         inode: How processes refer to it.
         drops: How many packets came for it and found no room, since it was opened.
+        growth: How many of these came while the host was looked at; None where it was not watched.
     """
 
     namespace: str
     inode: int
     port: int
     drops: int
+    growth: int | None = None
 
 
 @dataclass(frozen=True)
 class Process:
-    """A process that has UDP sockets."""
+    """A process that has UDP sockets, or a library of ROS 2's middleware.
+
+    Attributes:
+        pid: Its id, as the host counts it.
+        sockets: Its UDP sockets that are bound to a port.
+        container: The beginning of the id of its container; empty outside of one.
+        middleware: Whether it has loaded such a library; None where that is not known.
+    """
 
     pid: int
     name: str
     environment: Mapping[str, str]
     sockets: tuple[Socket, ...]
+    container: str = ""
+    middleware: bool | None = None
 
     @property
     def is_ros(self) -> bool:
@@ -63,7 +97,25 @@ class Process:
 
     def __str__(self) -> str:
         """Return how to find it."""
-        return f"{self.name} (process {self.pid})"
+        place = f" in container {self.container}" if self.container else ""
+        return f"{self.name} (process {self.pid}{place})"
+
+
+@dataclass(frozen=True)
+class Interface:
+    """A network interface.
+
+    Attributes:
+        addresses: Its IPv4 addresses.
+    """
+
+    name: str
+    up: bool
+    addresses: tuple[str, ...]
+
+    def __str__(self) -> str:
+        """Return it with its addresses."""
+        return f"{self.name} ({', '.join(self.addresses) or 'no IPv4 address'}{'' if self.up else ', down'})"
 
 
 @dataclass
@@ -75,6 +127,9 @@ class Seen:
         counters: Counters of the kernel since it started, by name.
         growth: What of it came while the host was looked at.
         receive_limit: The largest receive buffer that a socket may have, in bytes; None where it cannot be read.
+        limit_is_fixed: Whether that limit cannot be changed from here, as in a container.
+        interfaces: The network interfaces; None where nobody looked.
+        configured: Files that name an interface or one of its addresses, each with what it names.
         machine_id: By which Fast DDS tells hosts apart.
         peers: What stands in the way to each peer; empty where nothing is known to.
         silent: Peers none of whose participants answered; empty where nobody listened.
@@ -86,6 +141,9 @@ class Seen:
     counters: dict[str, int] = field(default_factory=dict)
     growth: dict[str, int] = field(default_factory=dict)
     receive_limit: int | None = None
+    limit_is_fixed: bool = False
+    interfaces: list[Interface] | None = None
+    configured: list[tuple[str, str]] = field(default_factory=list)
     machine_id: str = ""
     peers: dict[str, str] = field(default_factory=dict)
     silent: list[str] = field(default_factory=list)
@@ -126,6 +184,18 @@ def parse_environment(data: bytes) -> dict[str, str]:
     return {name: value if name in TOLD else "" for name, _equals, value in entries if name in MARKS}
 
 
+def printable(name: str, value: str) -> str:
+    """Return the value of a variable on one line, without the inline text that may hold keys and passwords."""
+    if name == "ZENOH_CONFIG_OVERRIDE":
+        keys = re.findall(r"(?:^|;)\s*([\w/.-]+)\s*=", re.sub(r"\"[^\"]*\"|'[^']*'", "", value))
+        text = f"an override of {', '.join(keys) or 'unknown settings'}"
+    else:
+        text = re.sub(r"<.*", "<inline XML>", value, flags=re.DOTALL)
+        text = re.sub(r"//[^/@\s]*@", "//...@", text)
+    text = "".join(char if char.isprintable() else " " for char in text)
+    return text if len(text) <= LONGEST_VALUE else f"{text[: LONGEST_VALUE - 3]}..."
+
+
 def read_written(file: Path) -> dict[str, str]:
     """Return what of an environment file matters here; nothing of one that is not there."""
     lines = file.read_text("utf-8", errors="replace").splitlines() if file.is_file() else []
@@ -133,9 +203,39 @@ def read_written(file: Path) -> dict[str, str]:
     return {name: value.strip('"') for name, _equals, value in entries if name in TOLD}
 
 
+def parse_interfaces(text: str) -> list[Interface]:
+    """Return the interfaces of `ip -json address show`."""
+    found = []
+    for entry in json.loads(text or "[]"):
+        if not entry.get("ifname"):
+            continue
+        up = "UP" in entry.get("flags", []) and entry.get("operstate") not in ("DOWN", "LOWERLAYERDOWN")
+        addresses = [address["local"] for address in entry.get("addr_info", []) if address.get("family") == "inet"]
+        found.append(Interface(entry["ifname"], up, tuple(addresses)))
+    return found
+
+
+def parse_configured(text: str) -> list[str]:
+    """Return the names and addresses of interfaces in a configuration of Cyclone DDS or a profile of Fast DDS."""
+    found = re.findall(r'<NetworkInterface\b[^>]*?\b(?:name|address)="([^"]+)"', text)
+    for whitelist in re.findall(r"<interfaceWhiteList>(.*?)</interfaceWhiteList>", text, re.DOTALL):
+        found += re.findall(r"<(?:address|interface)>([^<]+)<", whitelist)
+    return found
+
+
+def read_configured(folder: Path) -> list[tuple[str, str]]:
+    """Return which file of a folder names which interface or address."""
+    return [
+        (str(file.name), name)
+        for file in sorted(folder.glob("*.xml"))
+        for name in parse_configured(file.read_text("utf-8", errors="replace"))
+    ]
+
+
 def read_processes(root: Path) -> list[Process]:
-    """Return the processes that have UDP sockets bound to ports, in every network namespace."""
+    """Return the processes of every network namespace that have bound UDP sockets or loaded ROS 2's middleware."""
     sockets: dict[str, dict[int, Socket]] = {}
+    outer = set(read_containers(root / "proc/self"))
     processes = []
     for folder in sorted((root / "proc").glob("[0-9]*"), key=lambda path: int(path.name)):
         # A process may end while it is looked at.
@@ -151,13 +251,29 @@ def read_processes(root: Path) -> list[Process]:
                 sockets[namespace] = {entry.inode: entry for entry in found}
             inodes = read_inodes(folder)
             own = tuple(sockets[namespace][inode] for inode in sorted(inodes & sockets[namespace].keys()))
-            if own:
+            environment = parse_environment((folder / "environ").read_bytes())
+            middleware = has_middleware(folder) if environment else None
+            if own or middleware:
                 name = (folder / "comm").read_text("utf-8", errors="replace").strip()
-                environment = parse_environment((folder / "environ").read_bytes())
-                processes.append(Process(int(folder.name), name, environment, own))
+                container = next((found for found in reversed(read_containers(folder)) if found not in outer), "")
+                processes.append(Process(int(folder.name), name, environment, own, container, middleware))
         except OSError:
             continue
     return processes
+
+
+def has_middleware(folder: Path) -> bool | None:
+    """Tell whether a process has loaded a library of ROS 2's middleware; None where that cannot be read."""
+    try:
+        return MIDDLEWARE.search((folder / "maps").read_text("utf-8", errors="replace")) is not None
+    except OSError:
+        return None
+
+
+def read_containers(folder: Path) -> list[str]:
+    """Return the ids of the containers that a process is in, the innermost last."""
+    file = folder / "cgroup"
+    return CONTAINER.findall(file.read_text("utf-8", errors="replace")) if file.exists() else []
 
 
 def read_inodes(folder: Path) -> set[int]:
@@ -217,17 +333,31 @@ def read_host(root: Path, directory: str, peers: Iterable[str], port: int) -> Se
     It takes the time for which the counters are watched.
     """
     limit, identity = root / "proc/sys/net/core/rmem_max", root / "etc/machine-id"
+    folder = root / directory.lstrip("/")
     before, until = read_counters(root), time.monotonic() + WATCH_SECONDS
+    drops = {
+        (entry.namespace, entry.inode): entry.drops for process in read_processes(root) for entry in process.sockets
+    }
     obstacles = ask_peers(peers, port)
     # Sooner where there are no peers, or all have answered.
     time.sleep(max(0, until - time.monotonic()))
     counters = read_counters(root)
     return Seen(
-        processes=read_processes(root),
+        processes=[watched(process, drops) for process in read_processes(root)],
         counters=counters,
         growth={name: value - before.get(name, 0) for name, value in counters.items()},
         receive_limit=int(limit.read_text("ascii")) if limit.exists() else None,
+        limit_is_fixed=not os.access(limit, os.W_OK),
+        configured=read_configured(folder),
         machine_id=identity.read_text("ascii").strip() if identity.exists() else "",
         peers=obstacles,
-        written=read_written(root / directory.lstrip("/") / "ros2.env"),
+        written=read_written(folder / "ros2.env"),
     )
+
+
+def watched(process: Process, before: Mapping[tuple[str, int], int]) -> Process:
+    """Return a process whose sockets say how much they have lost since; all of it for one that was opened meanwhile."""
+    sockets = (
+        replace(entry, growth=entry.drops - before.get((entry.namespace, entry.inode), 0)) for entry in process.sockets
+    )
+    return replace(process, sockets=tuple(sockets))

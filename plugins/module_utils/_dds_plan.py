@@ -92,6 +92,9 @@ def environment(network: Network) -> dict[str, str]:
         "ROS_DOMAIN_ID": str(network.domain_id),
         # Else ROS 2 adds what it takes for right, such as multicast, to what the configuration says.
         "ROS_AUTOMATIC_DISCOVERY_RANGE": "SYSTEM_DEFAULT",
+        # These override the configuration, and are taken back wherever a shell or an image sets them.
+        "ROS_LOCALHOST_ONLY": "0",
+        "ROS_STATIC_PEERS": "",
     }
     if network.rmw == CYCLONE:
         found["CYCLONEDDS_URI"] = f"file://{network.directory}/cyclonedds-{network.cyclonedds_version}.xml"
@@ -106,6 +109,7 @@ def environment(network: Network) -> dict[str, str]:
     if network.rmw == ZENOH:
         found["ZENOH_SESSION_CONFIG_URI"] = f"{network.directory}/zenoh-session.json5"
         found["ZENOH_ROUTER_CONFIG_URI"] = f"{network.directory}/zenoh-router.json5"
+        found["ZENOH_CONFIG_OVERRIDE"] = ""
     return found
 
 

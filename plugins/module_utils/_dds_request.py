@@ -12,12 +12,13 @@ from __future__ import annotations
 import ipaddress
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from typing import Any
 
 from ansible_collections.digital_twin.robotics_lab.plugins.module_utils import _dds_ports as ports
 from ansible_collections.digital_twin.robotics_lab.plugins.module_utils._lab_description import truth, whole_number
 from ansible_collections.digital_twin.robotics_lab.plugins.module_utils._lab_problem import Problem, listed, shown
+from ansible_collections.digital_twin.robotics_lab.plugins.module_utils._versions import unquoted
 
 PREFIX = "ros2_networking_"
 CYCLONE, FAST, ZENOH = "rmw_cyclonedds_cpp", "rmw_fastrtps_cpp", "rmw_zenoh_cpp"
@@ -55,6 +56,7 @@ class Network:
     Attributes:
         domain_id: The ROS domain.
         rmw: The implementation of RMW.
+        other_rmws: Those that some processes have all the same, such as a vendor's simulator.
         discovery: How participants find one another.
         participants: How many a host may have.
         firewall_ports: Which ports a filter between the hosts lets through; empty where there is none.
@@ -79,6 +81,7 @@ class Network:
 
     domain_id: Any = 0
     rmw: Any = CYCLONE
+    other_rmws: Any = field(default_factory=list)
     discovery: Any = "host"
     participants: Any = 45
     firewall_ports: Any = ""
@@ -109,6 +112,12 @@ class Network:
     def uses_multicast(self) -> bool:
         """Whether discovery uses multicast: only a Docker bridge carries it without being asked."""
         return self.discovery == "bridge" if self.multicast is None else bool(self.multicast)
+
+    @property
+    def device_address(self) -> str:
+        """The address of the interface to use, which stays when its name changes; empty where it is not known."""
+        # Containers on a bridge have interfaces of their own.
+        return self.interface_address if self.device != "lo" and self.discovery != "bridge" else ""
 
     @property
     def device(self) -> str:
@@ -172,11 +181,22 @@ def _check_words(network: Network) -> Iterator[Problem]:
     """Check what is one of a few words."""
     for option, words in WORDS.items():
         value = getattr(network, option)
-        if str(value) not in words:
+        unquoted_value = unquoted(f"{PREFIX}{option}", value, whole=True) if option == "cyclonedds_version" else None
+        if unquoted_value:
+            allowed = ", ".join(f'"{word}"' for word in words)
+            yield replace(unquoted_value, allowed=allowed)
+        elif str(value) not in words:
             yield problem(option, value, "is unknown", listed(list(words)), "choose one of them")
     if network.multicast not in (None, "") and truth(network.multicast) is None:
         allowed = "true, false, or null for what the mode implies"
         yield problem("multicast", network.multicast, "is neither true nor false", allowed, "write one of these")
+    known = f"a list of {listed(list(RMWS))}"
+    if not isinstance(network.other_rmws, list):
+        yield problem("other_rmws", network.other_rmws, "is not a list", known, "write a list")
+        return
+    for value in network.other_rmws:
+        if value not in RMWS:
+            yield problem("other_rmws", value, "is unknown", known, "choose among them")
 
 
 def _check_numbers(network: Network) -> Iterator[Problem]:
@@ -256,6 +276,11 @@ def check_together(network: Network) -> list[Problem]:
 def _check_mode(network: Network) -> Iterator[Problem]:
     """Check that a mode of discovery has what it needs."""
     mode, able = network.discovery, MODES[network.discovery]
+    foreign = [rmw for rmw in network.other_rmws if (rmw == ZENOH) != (network.rmw == ZENOH)]
+    if foreign:
+        reason = f"does not understand {network.rmw}"
+        allowed = f"{listed([rmw for rmw in RMWS if (rmw == ZENOH) == (network.rmw == ZENOH)])}"
+        yield problem("other_rmws", foreign[0], reason, allowed, "leave it out")
     if network.rmw not in able:
         remedy = f"set {PREFIX}rmw to {able[0]}, or choose another mode"
         yield problem("discovery", mode, f"is nothing that {network.rmw} has", f"{listed(list(able))} with it", remedy)

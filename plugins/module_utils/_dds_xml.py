@@ -55,7 +55,9 @@ def cyclonedds(network: Network, version: str) -> str:
     domain = ET.SubElement(root, "Domain", {"Id": "any"})
     general = ET.SubElement(domain, "General")
     if network.device:
-        interface = {"name": network.device}
+        # By address where it is known: the name changes with the type of an instance, and then no participant starts.
+        own = network.device_address
+        interface = {"address": own} if own else {"name": network.device}
         if not network.uses_multicast:
             interface["multicast"] = "false"
         elif network.mtu == LOOPBACK_MTU:
@@ -108,8 +110,8 @@ def fastdds(network: Network) -> str:
     if network.device:
         allowed = ET.SubElement(transport, "interfaceWhiteList")
         # By address: Fast DDS before 2.13, which comes with ROS 2 Humble and Debian 12, knows no names.
-        if network.device != "lo" and network.interface_address:
-            _text(allowed, "address", network.interface_address)
+        if network.device_address:
+            _text(allowed, "address", network.device_address)
         elif network.device != "lo":
             _text(allowed, "interface", network.device)
         _text(allowed, "address", LOOPBACK)

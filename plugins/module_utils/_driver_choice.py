@@ -11,8 +11,8 @@ from __future__ import annotations
 
 import datetime
 import re
-from collections.abc import Iterator
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field, replace
 
 PREFERRED_BRANCH = 580
 # The last month with support, by https://docs.nvidia.com/datacenter/tesla/drivers. Branches below 580 that are not here
@@ -57,6 +57,8 @@ UBUNTU = {
 }
 # The library of NVML carries the driver's version, and its name tells the series.
 NVML = re.compile(r"^libnvidia-(?:(tesla(?:-\d+)?)-)?ml1$|^libnvidia-compute-(\d+(?:-server)?)$")
+# What Debian's and Ubuntu's drivers for X are called, whatever the series.
+X_DRIVER = "xserver-xorg-video-nvidia"
 DEBIAN_SOURCES = ["nvidia-graphics-drivers", "nvidia-open-gpu-kernel-modules"]
 
 
@@ -73,24 +75,26 @@ class Request:
         branch: such as ``580``; empty for the installed one, else 580, else the archive's own, else its newest.
         version: such as ``580.173.02`` or a beginning of it, or a package's version; empty for the installed one, else
             the newest.
-        flavour: ``server`` or ``desktop``.
+        flavour: ``server`` or ``desktop``; empty for the installed one, else server.
         module: ``proprietary`` or ``open``.
         capabilities: of CAPABILITIES; compute and utility are always part of it.
         minimum, below: versions between which the driver must lie; empty for no limit.
         kernel: the running kernel's release, as ``uname -r`` says it; empty where no module is to be installed.
         gpus: PCI device ids of the host's GPUs.
+        replace: whether a driver of the distribution that the role did not install may be replaced.
     """
 
     distribution: str
     branch: str = ""
     version: str = ""
-    flavour: str = "server"
+    flavour: str = ""
     module: str = "proprietary"
     capabilities: tuple[str, ...] = CAPABILITIES
     minimum: str = ""
     below: str = ""
     kernel: str = ""
     gpus: tuple[int, ...] = ()
+    replace: bool = False
 
 
 @dataclass(frozen=True)
@@ -205,7 +209,10 @@ def user_land(driver: Driver, request: Request) -> list[str]:
     """Return the names of the packages that programs need."""
     rows = table(driver, request)
     wanted = [*CAPABILITIES[:2], *[name for name in request.capabilities if name not in CAPABILITIES[:2]]]
-    wanted += ["display"] if request.flavour == "desktop" else []
+    if request.flavour == "desktop":
+        wanted.append("display")
+        # Ubuntu's nvidia-driver brings what nvidia-headless-no-dkms does, and never installs that.
+        rows = {**rows, "compute": []} if request.distribution == "Ubuntu" else rows
     return sorted({name for purpose in wanted for name in rows[purpose]})
 
 
@@ -238,6 +245,11 @@ def preference(driver: Driver, present: list[Driver]) -> tuple[bool, bool, bool,
     )
 
 
+def installed_flavour(names: Iterable[str]) -> str:
+    """Return the flavour of a driver by the names of its packages: desktop is what brings X."""
+    return "desktop" if any(name.startswith(X_DRIVER) for name in names) else "server"
+
+
 def refuse_gpus(request: Request) -> None:
     """Refuse a kernel module that a GPU cannot be run with.
 
@@ -260,6 +272,7 @@ def choose(request: Request, world: World) -> Choice:
     Raises:
         ChoiceError: nothing fits.
     """
+    request = replace(request, flavour=request.flavour or installed_flavour(world.installed))
     refuse_gpus(request)
     present = list(drivers({name: [version] for name, version in world.installed.items()}, request))
     for driver in present:

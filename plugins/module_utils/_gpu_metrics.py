@@ -14,18 +14,21 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 from ansible_collections.digital_twin.robotics_lab.plugins.module_utils._nvml import (
-    NOT_FOUND,
+    GONE,
+    RESET_REQUIRED,
     SM,
     NvmlError,
     NvmlUnavailable,
+    Parts,
     Session,
     nvml_session,
     read_memory_info,
+    read_parts,
     read_throttle_reasons,
 )
 
@@ -79,8 +82,10 @@ class Sample:
 
     Attributes:
         time: seconds since the epoch.
-        healthy: whether NVML worked and every GPU answered.
+        healthy: whether NVML worked and every GPU answered. A reading that failed on a GPU that answers another changes
+            nothing in that.
         gpus: what each GPU read, by its NVML index as text.
+        failed: the error of each reading that failed, by GPU and metric: ``GPU 1: GPUPowerDraw``.
         problems: why it is not healthy, one sentence each.
         reason: why NVML cannot be used, in one word of ``NvmlUnavailable``; empty where it can.
     """
@@ -88,6 +93,7 @@ class Sample:
     time: float
     healthy: bool
     gpus: dict[str, Readings] = field(default_factory=dict)
+    failed: Mapping[str, str] = field(default_factory=dict)
     problems: tuple[str, ...] = ()
     reason: str = ""
 
@@ -109,30 +115,43 @@ class GpuReader:
         self._newest: dict[int, int] = {}
         self._energy: tuple[float, int] | None = None
 
-    def read(self, metrics: Iterable[str]) -> Readings:
-        """Return the value of each metric that this GPU has.
+    def read(self, metrics: Iterable[str]) -> tuple[Readings, dict[str, NvmlError]]:
+        """Return the value of each metric that this GPU has, and the error of each that could not be read.
 
         Raises:
             NvmlError: the GPU does not answer.
         """
         wanted = set(metrics)
-        values: dict[str, float | None] = {}
-        for names, read in GROUPS.items():
-            if wanted.intersection(names):
-                values.update(read(self))
-        return {name: value for name, value in values.items() if value is not None and name in wanted}
+        values, failed = read_parts({names: read for names, read in PARTS.items() if wanted.intersection(names)}, self)
+        failed = {name: error for name, error in failed.items() if name in wanted}
+        if failed and not self.answers(values):
+            raise next(iter(failed.values()))
+        return {name: value for name, value in values.items() if value is not None and name in wanted}, failed
+
+    def answers(self, values: Mapping[str, float | None]) -> bool:
+        """Say whether one of these readings has a value, or else any other reading."""
+        return any(value is not None for known in (values, read_parts(PARTS, self)[0]) for value in known.values())
 
     def ask(self, function: str, *arguments: Any) -> Any:
-        """Ask NVML about this GPU; None where it has no such thing."""
+        """Call a function of NVML for this GPU; return None where it has no such thing."""
         return self._session.ask(function, self._handle, *arguments)
 
-    def utilization(self) -> dict[str, float | None]:
-        """Return the share of time in which kernels ran, in percent."""
-        return {"GPUUtilization": self._busy(GPU_UTILIZATION_SAMPLES, "gpu")}
+    def ask_first(self, function: str, *arguments: Any) -> Any:
+        """Do the same for what can be read in another way as well; return None also when it failed."""
+        try:
+            return self.ask(function, *arguments)
+        except NvmlError as error:
+            if error.code in GONE:
+                raise
+            return None
 
-    def memory_utilization(self) -> dict[str, float | None]:
+    def utilization(self) -> tuple[float | None]:
+        """Return the share of time in which kernels ran, in percent."""
+        return (self._busy(GPU_UTILIZATION_SAMPLES, "gpu"),)
+
+    def memory_utilization(self) -> tuple[float | None]:
         """Return the share of time in which memory was read or written, in percent."""
-        return {"GPUMemoryUtilization": self._busy(MEMORY_UTILIZATION_SAMPLES, "memory")}
+        return (self._busy(MEMORY_UTILIZATION_SAMPLES, "memory"),)
 
     def _busy(self, kind: int, rate: str) -> float | None:
         """Return the mean of what the driver's buffer of this kind gained since the last reading, in percent.
@@ -148,12 +167,7 @@ class GpuReader:
     def _mean_since(self, kind: int) -> float | None:
         """Return the mean of a buffer's samples since the last reading; None for the first, or without any."""
         last = self._newest.get(kind)
-        try:
-            answer = self.ask("nvmlDeviceGetSamples", kind, last or 0)
-        except NvmlError as error:
-            if error.code != NOT_FOUND:
-                raise
-            answer = None
+        answer = self.ask_first("nvmlDeviceGetSamples", kind, last or 0)
         if answer is None:
             return None
         member, samples = VALUE_MEMBERS[answer[0]], [entry for entry in answer[1] if entry.timeStamp > (last or 0)]
@@ -164,67 +178,72 @@ class GpuReader:
             return None
         return round(float(sum(getattr(entry.sampleValue, member) for entry in samples) / len(samples)), 2)
 
-    def memory(self) -> dict[str, float | None]:
+    def memory(self) -> tuple[float | None, float | None]:
         """Return the frame buffer in use, in megabytes of 10^6 bytes, and the share that is not free, in percent.
 
         The share includes what the driver keeps for itself, so that a full GPU has 100.
         """
-        memory = read_memory_info(self._session, self._handle)
-        if memory is None or memory.total == 0:
-            return {}
-        return {
-            "GPUMemoryUsed": memory.used / 1e6,
-            "GPUMemoryUsedPercent": round(100 * (memory.total - memory.free) / memory.total, 2),
-        }
+        memory = read_memory_info(self.ask)
+        if memory is None:
+            return None, None
+        return memory.used / 1e6, round(100 * (memory.total - memory.free) / memory.total, 2)
 
-    def power(self) -> dict[str, float | None]:
+    def power(self) -> tuple[float | None]:
         """Return the power drawn, in watts.
 
         The mean since the last reading, by the energy counter; for the first reading, or without a counter, the
         driver's latest value.
         """
-        energy = self.ask("nvmlDeviceGetTotalEnergyConsumption")
+        energy = self.ask_first("nvmlDeviceGetTotalEnergyConsumption")
         now, last = time.monotonic(), self._energy
         self._energy = None if energy is None else (now, energy)
         # It starts again when the driver is loaded.
         if energy is not None and last is not None and energy > last[1] and now > last[0]:
-            return {"GPUPowerDraw": round((energy - last[1]) / 1000 / (now - last[0]), 2)}
+            return (round((energy - last[1]) / 1000 / (now - last[0]), 2),)
         milliwatts = self.ask("nvmlDeviceGetPowerUsage")
-        return {"GPUPowerDraw": None if milliwatts is None else milliwatts / 1000}
+        return (None if milliwatts is None else milliwatts / 1000,)
 
-    def temperature(self) -> dict[str, float | None]:
+    def temperature(self) -> tuple[float | None]:
         """Return the temperature in degrees Celsius."""
-        return {"GPUTemperature": self.ask("nvmlDeviceGetTemperature", TEMPERATURE_GPU)}
+        return (self.ask("nvmlDeviceGetTemperature", TEMPERATURE_GPU),)
 
-    def clock(self) -> dict[str, float | None]:
+    def clock(self) -> tuple[float | None]:
         """Return the clock of the streaming multiprocessors in MHz."""
-        return {"GPUSMClock": self.ask("nvmlDeviceGetClockInfo", SM)}
+        return (self.ask("nvmlDeviceGetClockInfo", SM),)
 
-    def throttled(self) -> dict[str, float | None]:
+    def throttled(self) -> tuple[float | None]:
         """Return 1 while power or heat hold the GPU back, else 0."""
-        reasons = read_throttle_reasons(self._session, self._handle)
-        return {"GPUThrottled": None if reasons is None else float(bool(HELD_BACK.intersection(reasons)))}
+        reasons = read_throttle_reasons(self.ask)
+        return (None if reasons is None else float(bool(HELD_BACK.intersection(reasons))),)
 
-    def video(self) -> dict[str, float | None]:
-        """Return how busy the video encoder and decoder are, in percent."""
-        encoder, decoder = (self.ask(f"nvmlDeviceGet{name}Utilization") for name in ("Encoder", "Decoder"))
-        return {
-            "GPUEncoderUtilization": None if encoder is None else encoder[0],
-            "GPUDecoderUtilization": None if decoder is None else decoder[0],
-        }
+    def encoder(self) -> tuple[float | None]:
+        """Return how busy the video encoder is, in percent."""
+        return (self._first_of("nvmlDeviceGetEncoderUtilization"),)
 
-    def memory_errors(self) -> dict[str, float | None]:
-        """Return how many memory errors there ever were, and how many rows were replaced for them."""
+    def decoder(self) -> tuple[float | None]:
+        """Return how busy the video decoder is, in percent."""
+        return (self._first_of("nvmlDeviceGetDecoderUtilization"),)
+
+    def _first_of(self, function: str) -> float | None:
+        answer = self.ask(function)
+        return None if answer is None else answer[0]
+
+    def corrected(self) -> tuple[float | None]:
+        """Return how many memory errors were ever corrected."""
+        return (self.ask("nvmlDeviceGetTotalEccErrors", CORRECTED, AGGREGATE_ECC),)
+
+    def uncorrected(self) -> tuple[float | None]:
+        """Return how many memory errors there ever were that could not be corrected."""
+        return (self.ask("nvmlDeviceGetTotalEccErrors", UNCORRECTED, AGGREGATE_ECC),)
+
+    def remapped(self) -> tuple[float | None]:
+        """Return how many rows of memory were ever replaced."""
         rows = self.ask("nvmlDeviceGetRemappedRows")
-        return {
-            "GPUECCErrorsCorrected": self.ask("nvmlDeviceGetTotalEccErrors", CORRECTED, AGGREGATE_ECC),
-            "GPUECCErrorsUncorrected": self.ask("nvmlDeviceGetTotalEccErrors", UNCORRECTED, AGGREGATE_ECC),
-            "GPURemappedRows": None if rows is None else rows[0] + rows[1],
-        }
+        return (None if rows is None else rows[0] + rows[1],)
 
 
 # What one call to NVML answers together.
-GROUPS: Mapping[tuple[str, ...], Callable[[GpuReader], dict[str, float | None]]] = {
+PARTS: Parts[GpuReader] = {
     ("GPUUtilization",): GpuReader.utilization,
     ("GPUMemoryUtilization",): GpuReader.memory_utilization,
     ("GPUMemoryUsed", "GPUMemoryUsedPercent"): GpuReader.memory,
@@ -232,8 +251,11 @@ GROUPS: Mapping[tuple[str, ...], Callable[[GpuReader], dict[str, float | None]]]
     ("GPUTemperature",): GpuReader.temperature,
     ("GPUSMClock",): GpuReader.clock,
     ("GPUThrottled",): GpuReader.throttled,
-    ("GPUEncoderUtilization", "GPUDecoderUtilization"): GpuReader.video,
-    ("GPUECCErrorsCorrected", "GPUECCErrorsUncorrected", "GPURemappedRows"): GpuReader.memory_errors,
+    ("GPUEncoderUtilization",): GpuReader.encoder,
+    ("GPUDecoderUtilization",): GpuReader.decoder,
+    ("GPUECCErrorsCorrected",): GpuReader.corrected,
+    ("GPUECCErrorsUncorrected",): GpuReader.uncorrected,
+    ("GPURemappedRows",): GpuReader.remapped,
 }
 
 
@@ -263,19 +285,25 @@ class Sampler:
             self.close()
             reason = error.reason if isinstance(error, NvmlUnavailable) else "other"
             return Sample(now, healthy=False, problems=(f"NVML cannot be used: {error}",), reason=reason)
-        gpus, problems = {}, []
+        gpus: dict[str, Readings] = {}
+        failed: dict[str, str] = {}
+        problems: list[str] = []
         for index in range(self._count):
             try:
                 reader = self._readers.get(index) or GpuReader(session, index)
                 self._readers[index] = reader
-                gpus[str(index)] = reader.read(self._metrics)
+                gpus[str(index)], errors = reader.read(self._metrics)
+                failed.update({f"GPU {index}: {name}": str(error) for name, error in errors.items()})
+                # Readings of a GPU that nothing can use until it is reset are no sign of health.
+                resets = [error for error in errors.values() if error.code == RESET_REQUIRED]
+                problems += [f"GPU {index} has to be reset: {error}" for error in resets[:1]]
             except NvmlError as error:
                 problems.append(f"GPU {index} does not answer: {error}")
         if not self._count:
             problems.append("NVML works and knows no GPU")
         if problems and time.monotonic() - self._opened > REOPEN_SECONDS:
             self.close()
-        return Sample(now, not problems, gpus, tuple(problems))
+        return Sample(now, not problems, gpus, failed, tuple(problems))
 
     def _open(self) -> Session:
         """Return the session, opened when there is none.

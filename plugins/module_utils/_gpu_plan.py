@@ -2,7 +2,7 @@
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Compares what a GPU is set to with what it is to be set to. Pure functions: nothing is asked and nothing is written.
+"""Compares what a GPU is set to with what it is to be set to. Pure functions: nothing is read and nothing is written.
 
 This is a private module of the collection: it may change in any release.
 """
@@ -13,6 +13,9 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from ansible_collections.digital_twin.robotics_lab.plugins.module_utils._gpu_request import Clocks, PowerLimit, Wanted
+
+# How the reason begins when a GPU has a setting and NVML does not return its value.
+UNREADABLE = "NVML cannot read "
 
 
 @dataclass(frozen=True)
@@ -34,13 +37,24 @@ class Step:
     locked: bool = False
     reset: bool = False
 
+    @property
+    def key(self) -> tuple[int, str, bool]:
+        """What no other step of a plan has."""
+        return self.gpu, self.setting, self.locked
+
+    @property
+    def option(self) -> str:
+        """What a user calls the setting."""
+        return self.setting.removesuffix("_watts")
+
 
 @dataclass
 class Plan:
     """What is to be done with one GPU.
 
     Attributes:
-        skipped: settings that the GPU does not have, each with the reason.
+        skipped: settings that are left out, each with the reason: the GPU does not have them, refused them, or they
+            cannot be read.
         problems: reasons not to touch any GPU, each one line.
         warnings: what happens otherwise than asked for, each one line.
     """
@@ -53,7 +67,7 @@ class Plan:
 
 def title(gpu: dict[str, Any]) -> str:
     """Return how a message names a GPU."""
-    return f"GPU {gpu['index']} ({gpu['name']})"
+    return f"GPU {gpu['index']} ({gpu['name']})" if gpu["name"] else f"GPU {gpu['index']}"
 
 
 def plan_gpu(gpu: dict[str, Any], wanted: Wanted, locked: dict[str, int] | None) -> Plan:
@@ -61,9 +75,12 @@ def plan_gpu(gpu: dict[str, Any], wanted: Wanted, locked: dict[str, int] | None)
 
     Args:
         gpu: as ``_nvml.read_gpu`` returns it.
-        locked: the clocks that were locked since the driver was loaded, which NVML cannot tell; None for none.
+        locked: the clocks that were locked since the driver was loaded, for which NVML has no getter; None for none.
     """
     plan = Plan()
+    plan.warnings += [
+        f"{title(gpu)}: {reading} cannot be read: {error}" for reading, error in gpu["failed_readings"].items()
+    ]
     # Persistence mode comes first: without it the driver forgets the others when its last user leaves.
     plan_mode(plan, gpu, "persistence_mode", wanted.persistence_mode)
     plan_mode(plan, gpu, "compute_mode", wanted.compute_mode)
@@ -71,17 +88,37 @@ def plan_gpu(gpu: dict[str, Any], wanted: Wanted, locked: dict[str, int] | None)
     plan_power_limit(plan, gpu, wanted.power_limit)
     plan_clocks(plan, gpu, wanted.clocks, locked)
     if wanted.quiet:
-        plan.skipped.clear()
+        plan.skipped = {setting: reason for setting, reason in plan.skipped.items() if reason.startswith(UNREADABLE)}
         # What keeps the other settings alive goes last.
         plan.steps.sort(key=lambda step: step.setting == "persistence_mode")
     elif gpu["persistence_mode"] is False and wanted.persistence_mode is not True:
-        forgetful = [step.setting for step in plan.steps if step.setting not in ("persistence_mode", "ecc")]
-        if forgetful:
-            settings = ", ".join(forgetful)
-            plan.warnings.append(
-                f"{title(gpu)}: persistence mode is off, so the driver forgets {settings} when its last user leaves"
-            )
+        plan.warnings += forgetful(gpu, plan.steps)
     return plan
+
+
+def forgetful(gpu: dict[str, Any], steps: list[Step]) -> list[str]:
+    """Return the warning that a GPU without persistence mode needs."""
+    settings = ", ".join(step.setting for step in steps if step.setting not in ("persistence_mode", "ecc"))
+    if not settings:
+        return []
+    return [f"{title(gpu)}: persistence mode is off, so the driver forgets {settings} when its last user leaves"]
+
+
+def lacks(plan: Plan, gpu: dict[str, Any], setting: str, reason: str, *readings: str) -> bool:
+    """Say whether a setting has to be left out, and remember why.
+
+    Args:
+        reason: why, when a reading has no value because the GPU has none.
+        readings: what has to be known.
+    """
+    for reading in readings:
+        if reading in gpu["failed_readings"]:
+            plan.skipped[setting] = f"{UNREADABLE}{reading}, {gpu['failed_readings'][reading]}"
+            return True
+        if gpu[reading] is None and reason:
+            plan.skipped[setting] = reason
+            return True
+    return False
 
 
 def differ(plan: Plan, gpu: dict[str, Any], setting: str, before: Any, after: Any) -> None:
@@ -92,11 +129,7 @@ def differ(plan: Plan, gpu: dict[str, Any], setting: str, before: Any, after: An
 
 def plan_mode(plan: Plan, gpu: dict[str, Any], setting: str, wanted: Any) -> None:
     """Compare a mode that is set at once: persistence mode or compute mode."""
-    if wanted is None:
-        return
-    if gpu[setting] is None:
-        plan.skipped[setting] = "not supported by this GPU"
-    else:
+    if wanted is not None and not lacks(plan, gpu, setting, "not supported by this GPU", setting):
         differ(plan, gpu, setting, gpu[setting], wanted)
 
 
@@ -104,25 +137,30 @@ def plan_ecc(plan: Plan, gpu: dict[str, Any], wanted: bool | str | None) -> None
     """Compare ECC with what is pending: that is what the next reboot brings, and what a write changes."""
     if wanted is None:
         return
-    after = gpu["ecc_default"] if wanted == "default" else wanted
-    if gpu["ecc_pending"] is None or after is None:
-        plan.skipped["ecc"] = "this GPU has no ECC that can be switched"
-    else:
-        differ(plan, gpu, "ecc", gpu["ecc_pending"], after)
+    readings = ("ecc_pending", "ecc_default") if wanted == "default" else ("ecc_pending",)
+    if not lacks(plan, gpu, "ecc", "this GPU has no ECC that can be switched", *readings):
+        differ(plan, gpu, "ecc", gpu["ecc_pending"], gpu["ecc_default"] if wanted == "default" else wanted)
 
 
 def plan_power_limit(plan: Plan, gpu: dict[str, Any], wanted: PowerLimit | None) -> None:
     """Compare the power limit, within the GPU's own constraints."""
     if wanted is None:
         return
-    limit, low, high = (gpu[f"power_{name}_watts"] for name in ("limit", "min", "max"))
-    if None in (limit, low, high):
-        plan.skipped["power_limit"] = "this GPU has no power limit that can be set"
+    none = "this GPU has no power limit that can be set"
+    readings = ["power_limit_watts", "power_min_watts", "power_max_watts"]
+    if wanted.unit == "default":
+        readings.append("power_default_watts")
+    if lacks(plan, gpu, "power_limit", none, *readings):
         return
-    watts = {"max": high, "min": low, "default": gpu["power_default_watts"]}.get(wanted.unit)
-    if watts is None:
-        watts = wanted.value if wanted.unit == "watts" else float(int(high * wanted.value / 100))
-    if not low <= watts <= high:
+    limit, low, high = (gpu[f"power_{name}_watts"] for name in ("limit", "min", "max"))
+    if not 0 <= low <= high or high == 0:
+        plan.skipped["power_limit"] = none
+        return
+    watts = {"max": high, "min": low, "default": gpu["power_default_watts"], "watts": wanted.value}.get(
+        wanted.unit, float(int(high * wanted.value / 100))
+    )
+    # The GPU's own default is nobody's mistake; should it lie outside, the GPU refuses it.
+    if wanted.unit != "default" and not low <= watts <= high:
         meant = "" if wanted.unit == "watts" else f" is {watts:g} W and"
         plan.problems.append(
             f"{title(gpu)}: power_limit {wanted}{meant} lies outside what it takes; allowed: {low:g} to {high:g} W"
@@ -138,13 +176,17 @@ def plan_clocks(plan: Plan, gpu: dict[str, Any], wanted: Clocks | None, locked: 
     current = gpu["application_clocks"]
     if wanted.named == "default":
         default = gpu["application_clocks_default"]
+        lacks(plan, gpu, "clocks", "", "application_clocks", "application_clocks_default")
         if current is not None and default is not None and current != default:
             plan.steps.append(Step(gpu["index"], "clocks", current, default, reset=True))
         if locked:
             plan.steps.append(Step(gpu["index"], "clocks", locked, None, locked=True, reset=True))
         return
+    # Without the application clocks it is not known whether they, or locked clocks, are the ones to set.
+    if lacks(plan, gpu, "clocks", "", "supported_clocks", "application_clocks"):
+        return
     if not gpu["supported_clocks"]:
-        plan.skipped["clocks"] = "this GPU does not tell which clocks it supports"
+        plan.skipped["clocks"] = "this GPU does not report which clocks it supports"
         return
     after = nearest_clocks(gpu["supported_clocks"], wanted)
     asked = {"memory": wanted.memory_mhz, "graphics": wanted.graphics_mhz}

@@ -24,6 +24,7 @@ import socket
 import sys
 import threading
 import time
+from collections.abc import Mapping
 from pathlib import Path
 
 from ansible_collections.digital_twin.robotics_lab.plugins.module_utils._gpu_metrics import Sample, Sampler
@@ -68,6 +69,7 @@ class Service:
         self._notifier = Notifier()
         self._end = threading.Event()
         self._problems: tuple[str, ...] = ()
+        self._failed: Mapping[str, str] = {}
         self._disk_trouble = ""
         self._unhealthy_since: float | None = None
         self._reported = time.monotonic()
@@ -145,6 +147,12 @@ class Service:
         if self._problems and not sample.problems:
             LOG.info("all %d GPUs answer", len(sample.gpus))
         self._problems = sample.problems
+        for reading in sample.failed.keys() - self._failed.keys():
+            LOG.warning("%s cannot be read: %s", reading, sample.failed[reading])
+        for reading in self._failed.keys() - sample.failed.keys():
+            if not sample.problems:
+                LOG.info("%s can be read again", reading)
+        self._failed = sample.failed
         # One GPU that is gone is no reason to leave the others.
         if sample.gpus:
             self._unhealthy_since = None
@@ -158,7 +166,8 @@ class Service:
                 LOG.info("samples are kept on disk again")
         totals = self._totals()
         state = self._sender.trouble or "publishing"
-        self._notifier.tell("WATCHDOG=1", f"STATUS={len(sample.gpus)} GPUs, {state}; {totals}")
+        unread = f"; cannot be read: {', '.join(sample.failed)}" if sample.failed else ""
+        self._notifier.tell("WATCHDOG=1", f"STATUS={len(sample.gpus)} GPUs, {state}; {totals}{unread}")
         if time.monotonic() - self._reported > REPORT_SECONDS:
             self._reported = time.monotonic()
             LOG.info("%d GPUs, %s; %s", len(sample.gpus), state, totals)

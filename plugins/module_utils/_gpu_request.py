@@ -171,15 +171,16 @@ def select_gpus(wanted: list[Any], gpus: list[dict[str, Any]]) -> list[dict[str,
     if not gpus:
         raise RequestError(["gpus: NVML works on this host and knows no GPU; see lspci -d 10de:"])
     names = [str(name) for name in wanted]
-    known = {gpu["index"]: {str(gpu["index"]), str(gpu.get("uuid"))} for gpu in gpus}
-    allowed = ", ".join(["all", *(f"{gpu['index']} or {gpu.get('uuid')}" for gpu in gpus)])
-    strangers = [name for name in names if name != "all" and not any(name in own for own in known.values())]
+    # A GPU whose UUID cannot be read is still known by its index.
+    own = {gpu["index"]: [str(name) for name in (gpu["index"], gpu.get("uuid")) if name is not None] for gpu in gpus}
+    allowed = ", ".join(["all", *(" or ".join(known) for known in own.values())])
+    strangers = [name for name in names if name != "all" and not any(name in known for known in own.values())]
     problems = [f"gpus: {name} is no GPU of this host; allowed: {allowed}" for name in strangers]
     if not names:
         problems = [f"gpus: the list is empty; allowed: {allowed}"]
-    chosen = [gpu for gpu in gpus if "all" in names or known[gpu["index"]] & set(names)]
+    chosen = [gpu for gpu in gpus if "all" in names or set(own[gpu["index"]]) & set(names)]
     problems += [
-        f"gpus: GPU {gpu['index']} does not answer: {gpu['error']}; do: see dmesg for Xid messages, reboot"
+        f"gpus: GPU {gpu['index']} does not answer: {gpu['error']}. Look for Xid messages in dmesg, then reboot."
         for gpu in chosen
         if gpu["error"]
     ]

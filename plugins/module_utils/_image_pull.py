@@ -33,6 +33,11 @@ from ansible_collections.digital_twin.robotics_lab.plugins.module_utils._docker_
     DOCKER_HUB,
     Credentials,
 )
+from ansible_collections.digital_twin.robotics_lab.plugins.module_utils._image_errors import (
+    OTHER,
+    kind_of,
+    remedy_for,
+)
 from ansible_collections.digital_twin.robotics_lab.plugins.module_utils._image_progress import (
     DONE,
     FAILED,
@@ -57,25 +62,21 @@ REFERENCE = re.compile(
     re.ASCII,
 )
 
-# What an engine says when trying again would change nothing, and what to do about it.
-REFUSED_STATUSES = (400, 401, 403, 404)
-NO_ACCESS = re.compile(
-    r"unauthorized|access denied|denied:|is denied|forbidden|authentication required|no basic auth|HTTP 40[13]\b",
-    re.IGNORECASE,
-)
-NO_IMAGE = re.compile(
-    r"manifest unknown|not found|no matching manifest|name unknown|invalid reference|HTTP 404\b", re.IGNORECASE
-)
-NO_SPACE = re.compile(r"no space left|disk quota exceeded", re.IGNORECASE)
-NO_TRUST = re.compile(r"x509:|gave HTTP response to HTTPS client|not look like a TLS handshake", re.IGNORECASE)
-
 
 class PullError(Exception):
     """An image will not come, and why."""
 
 
 class AttemptError(Exception):
-    """An attempt failed, and the next one may not."""
+    """An attempt failed, and the next one may not.
+
+    Attributes:
+        remedy: what to do when it fails as well, as a sentence.
+    """
+
+    def __init__(self, message: str, remedy: str = OTHER.remedy) -> None:
+        super().__init__(message)
+        self.remedy = remedy
 
 
 @dataclass(frozen=True)
@@ -198,7 +199,8 @@ class Pull:
             except (AttemptError, EngineGoneError) as error:
                 reason = str(error)
                 if attempt == attempts:
-                    raise PullError(f"{reason}, at the last of {attempts} attempts; do: run it again") from None
+                    remedy = error.remedy if isinstance(error, AttemptError) else OTHER.remedy
+                    raise PullError(f"{ended(f'{reason}, at the last of {attempts} attempts')} {remedy}") from None
                 if isinstance(error, EngineGoneError):
                     self.progress.say(f"{reason}; waiting until it answers again")
                     self._wait_for_engine(reason)
@@ -273,20 +275,16 @@ class Pull:
     def _judge(self, error: AnsweredError) -> Exception:
         """Return whether an engine's refusal is for good, and what to do then."""
         reason = cleaned(str(error), self._credentials.secrets)
-        registry = self._image.registry
-        if NO_SPACE.search(reason):
-            return PullError(f"{reason}; do: make room where the engine keeps images")
-        if NO_TRUST.search(reason):
-            return PullError(f"{reason}; do: have the engine trust {registry}")
-        if error.status in (401, 403) or NO_ACCESS.search(reason):
-            used = "with" if self._credentials.authorization else "without"
-            return PullError(
-                f"{reason}, {used} credentials from {self._config}; "
-                f"do: docker login {registry} as who may pull it, or correct the name"
-            )
-        if error.status in REFUSED_STATUSES or NO_IMAGE.search(reason):
-            return PullError(f"{reason}; do: correct the name")
-        return AttemptError(reason)
+        kind = kind_of(str(error), error.status)
+        remedy = remedy_for(
+            kind,
+            str(error),
+            self._image.name,
+            self._image.registry,
+            self._config,
+            with_login=bool(self._credentials.authorization),
+        )
+        return AttemptError(reason, remedy) if kind.passes else PullError(f"{ended(reason)} {remedy}")
 
     def _wait_for_engine(self, reason: str) -> None:
         """Wait until the engine answers.
@@ -316,6 +314,11 @@ class Pull:
         if time.monotonic() + pause >= self._ends:
             raise self._late(reason)
         time.sleep(pause)
+
+
+def ended(text: str) -> str:
+    """Return a text as a sentence."""
+    return text if text.endswith((".", "!", "?")) else f"{text}."
 
 
 def cleaned(text: str, secrets: Sequence[str]) -> str:

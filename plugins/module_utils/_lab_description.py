@@ -44,6 +44,8 @@ class Inputs:
     private_key_file: object
     admin_cidrs: object
     viewer_cidrs: object
+    caller_audiences: object
+    remove_sources: object
     ports: object
     internal_ports: object
     image: object
@@ -68,6 +70,16 @@ class Inputs:
 
 
 @dataclass(frozen=True)
+class Port:
+    """A range of ports that is open to an audience."""
+
+    audience: str
+    protocol: str
+    from_port: int
+    to_port: int
+
+
+@dataclass(frozen=True)
 class Lab:
     """A lab's description after it was found to be without problems.
 
@@ -76,6 +88,9 @@ class Lab:
         volume_size: Size of the root volume in GiB.
         key_name: Name of an existing key pair; empty when the lab has a key pair of its own.
         private_key_missing: Whether the lab makes its own key and `private_key_file` is not there.
+        caller_audiences: Those whose only source is the address of the caller: earlier callers stay.
+        remove_sources: Addresses of earlier callers that are to go.
+        ports: The ports to open to each audience.
         ingress_rules: How many rules its security group gets for ports and sources.
         image_id: Empty when `image` names the image.
     """
@@ -92,7 +107,11 @@ class Lab:
     key_name: str
     private_key_file: str
     private_key_missing: bool
+    admin_cidrs: list[str]
     viewer_cidrs: list[str]
+    caller_audiences: list[str]
+    remove_sources: list[str]
+    ports: list[Port]
     ingress_rules: int
     image: str
     image_id: str

@@ -12,6 +12,7 @@ This is a private module of the collection: it may change in any release.
 
 from __future__ import annotations
 
+import math
 import re
 
 from ansible_collections.digital_twin.robotics_lab.plugins.module_utils._aws_names import REGIONS_ALLOWED, region_fault
@@ -28,12 +29,15 @@ from ansible_collections.digital_twin.robotics_lab.plugins.module_utils._lab_des
 )
 from ansible_collections.digital_twin.robotics_lab.plugins.module_utils._lab_problem import Problem, listed
 from ansible_collections.digital_twin.robotics_lab.plugins.module_utils._network_inputs import (
+    as_network,
+    check_callers,
     check_internal_ports,
     check_network,
     check_ports,
     check_sources,
     count_rules,
     entries,
+    read_ports,
 )
 from ansible_collections.digital_twin.robotics_lab.plugins.module_utils._tag_inputs import check_tags
 
@@ -42,6 +46,10 @@ NAME_LENGTHS = (3, 32)
 ZONE_SUFFIX_FORM = re.compile(r"(?:-[a-z]+-[0-9]+)?[a-z]")
 INSTANCE_TYPE_FORM = re.compile(r"[a-z][a-z0-9-]*\.[a-z0-9-]+")
 IMAGE_ID_FORM = re.compile(r"ami-(?:[0-9a-f]{17}|[0-9a-f]{8})")
+
+# What is computed with in an entry of the catalogue, and the least that makes sense where that is not 0.
+CATALOGUE_NUMBERS = {"gpu_count", "gpu_memory_gib", "vcpus", "memory_gib", "network_gbps", "price_per_hour"}
+CATALOGUE_LEAST = {"gpu_count": 1, "gpu_memory_gib": 1, "vcpus": 1, "memory_gib": 1}
 
 ROS_DOMAIN_IDS = (0, 101)
 VOLUME_SIZES_GIB = (100, 65536)
@@ -135,6 +143,14 @@ def check_catalogue(inputs: Inputs) -> list[Problem]:
             allowed = "entries with at least type, the name of an EC2 instance type"
             problem = inputs.problem_with("instance_catalogue", entry, "names no type", allowed, "add its type")
             problems.append(problem)
+            continue
+        for name in sorted(CATALOGUE_NUMBERS & entry.keys()):
+            value, least = entry[name], CATALOGUE_LEAST.get(name, 0)
+            if value is not None and not _is_number(value, least):
+                reason = f"(the {name} of {entry['type']}) is not a number of {least} or more"
+                allowed = f"a number of {least} or more, or no {name} at all"
+                remedy = "Correct the number."
+                problems.append(inputs.problem_with("instance_catalogue", value, reason, allowed, remedy))
     for name, image in inputs.images.items():
         if not isinstance(image, dict) or not isinstance(image.get("parameter"), str):
             allowed = "images with at least parameter, the SSM parameter that holds the image's id"
@@ -146,6 +162,13 @@ def check_catalogue(inputs: Inputs) -> list[Problem]:
             problem = inputs.problem_with("images", {name: image}, "has no user", allowed, "add its user")
             problems.append(problem)
     return problems
+
+
+def _is_number(value: object, least: float) -> bool:
+    """Tell whether a value is a finite number that is not too small; of text nothing could be computed."""
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        return False
+    return least <= value < math.inf
 
 
 def _is_filled(value: object) -> bool:
@@ -225,6 +248,7 @@ CHECKS = (
     check_volume,
     check_key,
     check_sources,
+    check_callers,
     check_ports,
     check_internal_ports,
     check_image,
@@ -261,7 +285,11 @@ def read_lab(inputs: Inputs) -> Lab:
         key_name=str(inputs.key_name or ""),
         private_key_file=str(inputs.private_key_file or ""),
         private_key_missing=private_key_is_missing(inputs),
+        admin_cidrs=[str(value) for value in entries(inputs.admin_cidrs)],
         viewer_cidrs=[str(value) for value in entries(inputs.viewer_cidrs)],
+        caller_audiences=[str(value) for value in entries(inputs.caller_audiences)],
+        remove_sources=[str(as_network(value)) for value in entries(inputs.remove_sources)],
+        ports=read_ports(inputs),
         ingress_rules=count_rules(inputs),
         image=str(inputs.image),
         image_id=str(inputs.image_id or ""),

@@ -30,6 +30,8 @@ INSTANCE_ID = re.compile(r"i-[0-9a-f]{8,17}")
 TOPIC = re.compile(r"arn:(aws[a-z-]*):sns:([a-z0-9-]+):[0-9]{12}:[A-Za-z0-9_.-]{1,256}")
 LOG_GROUP = re.compile(r"[A-Za-z0-9_/.#-]{1,512}")
 
+# Idle stop for the hosts whose work keeps a GPU busy.
+AUTO = "auto"
 # A lab's own: nobody may give them another meaning.
 OWN_TAGS = ("digital_twin_lab", "managed_by")
 # An alarm has five actions, and one of them may be to stop or to recover the instance.
@@ -49,12 +51,19 @@ RANGES = {
 
 @dataclass(frozen=True)
 class Host:
-    """A host of a lab, how many GPUs it has, and whether its instance type can be recovered."""
+    """A host of a lab.
+
+    Attributes:
+        gpus: How many GPUs it has; 0 where that is not a number.
+        recover: Whether its instance type can be recovered.
+        uses_gpu: Whether its work keeps a GPU busy, so that an idle one means that nobody uses the host.
+    """
 
     name: str
     instance_id: str
     gpus: int
     recover: bool
+    uses_gpu: bool
 
 
 @dataclass(frozen=True)
@@ -68,7 +77,8 @@ class Lab:
         metrics: Which it writes; there are no alarms on others.
         flush_interval: Every how many seconds it writes them.
         alarm_topics: ARNs of the SNS topics that are told.
-        idle_stop: Whether an idle instance is stopped.
+        idle_stop: Whether an idle instance is stopped: True and False are for all hosts, "auto" for those that use
+            their GPUs.
         idle_minutes: After how long; a multiple of five.
         idle_utilization: Below which percentage of every GPU it is idle.
         heartbeat_minutes: After how many minutes without a heartbeat somebody is told.
@@ -87,7 +97,7 @@ class Lab:
     flush_interval: int
     hosts: tuple[Host, ...]
     alarm_topics: tuple[str, ...]
-    idle_stop: bool
+    idle_stop: bool | str
     idle_minutes: int
     idle_utilization: int
     heartbeat_minutes: int
@@ -117,6 +127,10 @@ class Lab:
     def dashboard_marker(self) -> str:
         """What the headings on this lab's dashboard say: an account has one of a name, whatever the region."""
         return f"(digital_twin_lab: {self.name}, region: {self.region}, managed_by: digital_twin.robotics_lab)"
+
+    def stops(self, host: Host) -> bool:
+        """Return whether a host is stopped when its GPUs are idle."""
+        return host.uses_gpu if self.idle_stop == AUTO else bool(self.idle_stop)
 
     def title(self, host: Host) -> str:
         """Return how the names of a host's alarms begin; the lab's name does not stand there twice."""
@@ -219,12 +233,14 @@ def _check_numbers(lab: Lab) -> list[Problem]:
         reason = f"is too short for a publisher that writes every {lab.flush_interval} s"
         remedy = f"choose {least} or more, or write more often"
         problems.append(_problem("heartbeat_minutes", lab.heartbeat_minutes, reason, f"{least} or more", remedy))
-    if lab.idle_stop and "GPUUtilization" not in lab.metrics:
+    if lab.idle_stop not in (True, False, AUTO):
+        allowed = "auto (the hosts whose work keeps a GPU busy), true (all hosts) or false"
+        problems.append(_problem("idle_stop", lab.idle_stop, "is not valid", allowed, "Choose one of the three."))
+    elif any(map(lab.stops, lab.hosts)) and "GPUUtilization" not in lab.metrics:
         reason = "needs the metric GPUUtilization, which is not published"
         remedy = "publish GPUUtilization, or set aws_monitoring_idle_stop=false"
-        problems.append(
-            _problem("idle_stop", lab.idle_stop, reason, "true where aws_monitoring_metrics has it", remedy)
-        )
+        allowed = "auto or true where aws_monitoring_metrics has it"
+        problems.append(_problem("idle_stop", lab.idle_stop, reason, allowed, remedy))
     if lab.idle_minutes % 5:
         least, most, _unit = RANGES["idle_minutes"]
         remedy = f"choose {max(least, lab.idle_minutes // 5 * 5 + 5)}"

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from ansible_collections.digital_twin.robotics_lab.plugins.module_utils._monitoring import Host, Lab
+from ansible_collections.digital_twin.robotics_lab.plugins.module_utils._monitoring import AUTO, Host, Lab
 
 PERIOD = 60
 IDLE_PERIOD = 300
@@ -26,7 +26,10 @@ def alarms(lab: Lab) -> list[dict[str, Any]]:
 
 def alarms_of(lab: Lab, host: Host) -> list[dict[str, Any]]:
     """Return the alarms of one host, on metrics that there are."""
-    found = [_idle(lab, host), _heartbeat(lab, host), _status(lab, host)]
+    found = [_heartbeat(lab, host), _status(lab, host)]
+    # Of a host whose GPU has nothing to do all day an alarm would tell nothing, and stop it in the midst of work.
+    if lab.idle_stop != AUTO or host.uses_gpu:
+        found.insert(0, _idle(lab, host))
     for index in range(host.gpus):
         found += [_hot(lab, host, index), _full(lab, host, index)]
     return [alarm for alarm in found if alarm["namespace"] != lab.namespace or alarm["metric_name"] in lab.metrics]
@@ -73,7 +76,7 @@ def _idle(lab: Lab, host: Host) -> dict[str, Any]:
         comparison="LessThanThreshold",
         threshold=float(lab.idle_utilization),
         treat_missing_data="notBreaching",
-        alarm_actions=sorted([*lab.alarm_topics, *([_action(lab, "stop")] if lab.idle_stop else [])]),
+        alarm_actions=sorted([*lab.alarm_topics, *([_action(lab, "stop")] if lab.stops(host) else [])]),
         # That somebody works again is no news.
         ok_actions=[],
     )
@@ -153,6 +156,41 @@ def _full(lab: Lab, host: Host, index: int) -> dict[str, Any]:
         threshold=float(lab.memory_percent),
         treat_missing_data="notBreaching",
     )
+
+
+def report(lab: Lab, found: list[dict[str, Any]]) -> list[str]:
+    """Return in words which hosts are stopped when, and how to turn that off, by the alarms that there are.
+
+    Args:
+        lab: the lab.
+        found: What amazon.aws.cloudwatch_metric_alarm_info says of all alarms that may be this lab's.
+    """
+    there = {alarm["alarm_name"]: alarm for alarm in found}
+    lines = []
+    stopping = []
+    for host in lab.hosts:
+        name = f"{lab.title(host)}-gpu-idle"
+        alarm = there.get(name, {})
+        if _action(lab, "stop") not in alarm.get("alarm_actions", []):
+            why = ": its work leaves the GPU idle" if lab.idle_stop == AUTO and not host.uses_gpu else ""
+            lines.append(f"{host.name} is not stopped when its GPU is idle{why}.")
+            continue
+        if not alarm.get("actions_enabled", True):
+            lines.append(f"{host.name} is not stopped: the actions of the alarm {name} are switched off.")
+            continue
+        stopping.append(name)
+        topics = [action for action in alarm["alarm_actions"] if ":sns:" in action]
+        lines.append(
+            f"{host.name} is stopped when none of its GPUs is busier than {alarm['threshold']:g} % for "
+            f"{alarm['period'] * alarm['evaluation_periods'] // 60} minutes, whoever is logged in. "
+            f"Notified: {', '.join(topics) or 'nobody, as aws_monitoring_alarm_topics is empty'}."
+        )
+    if stopping:
+        lines.append(
+            "To turn this off: aws_monitoring_idle_stop=false, and apply the alarms again. For one long job: "
+            f"aws cloudwatch disable-alarm-actions --region {lab.region} --alarm-names {' '.join(stopping)}"
+        )
+    return lines
 
 
 def sort_alarms(lab: Lab, found: list[dict[str, Any]]) -> dict[str, list[str]]:

@@ -18,6 +18,7 @@ from typing import Any
 from ansible_collections.digital_twin.robotics_lab.plugins.module_utils._lab_description import (
     INSTANCE_COUNTS,
     Inputs,
+    Port,
     whole_number,
 )
 from ansible_collections.digital_twin.robotics_lab.plugins.module_utils._lab_problem import Problem, listed, shown
@@ -150,6 +151,43 @@ def _check_cidrs(inputs: Inputs, option: str, widest: int, opens: str) -> list[P
         if reason:
             problems.append(inputs.problem_with(option, value, reason, allowed, remedy))
     return problems
+
+
+def check_callers(inputs: Inputs) -> list[Problem]:
+    """Check which audiences follow the address of the caller, and which addresses of earlier callers are to go."""
+    problems = []
+    allowed = f"a list of {listed(sorted(AUDIENCES))}"
+    known = [value for value in entries(inputs.caller_audiences) if value in AUDIENCES]
+    if known != inputs.caller_audiences:
+        problems.append(inputs.problem("caller_audiences", "is not a list of audiences", allowed, "correct it"))
+    allowed = 'a list of IPv4 addresses or networks such as ["203.0.113.7/32"]'
+    if not isinstance(inputs.remove_sources, list):
+        return [*problems, inputs.problem("remove_sources", "is not a list", allowed, "Write a list.")]
+    current = {str(value) for audience in known for value in entries(getattr(inputs, AUDIENCES[audience]))}
+    for value in inputs.remove_sources:
+        source = as_network(value)
+        _network, reason, remedy = read_network(source)
+        if not reason and source in current:
+            reason = "is the address from which this runs"
+            remedy = "Run this from another address, or leave it out."
+        if reason:
+            problems.append(inputs.problem_with("remove_sources", value, reason, allowed, remedy))
+    return problems
+
+
+def as_network(value: object) -> object:
+    """Return a plain IPv4 address as the network of this one address, and anything else as it is."""
+    with contextlib.suppress(ValueError):
+        return f"{ipaddress.IPv4Address(value)}/32" if isinstance(value, str) else value
+    return value
+
+
+def read_ports(inputs: Inputs) -> list[Port]:
+    """Return the ports of a good description."""
+    return [
+        Port(port["audience"], port["protocol"], int(port["from_port"]), int(port["to_port"]))
+        for port in entries(inputs.ports)
+    ]
 
 
 def check_ports(inputs: Inputs) -> list[Problem]:

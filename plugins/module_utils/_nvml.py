@@ -16,21 +16,26 @@ import contextlib
 import ctypes
 import importlib
 import sys
-from collections.abc import Iterator
-from typing import Any
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any, TypeVar
 
+UNINITIALIZED = 1
 INVALID_ARGUMENT = 2
 NOT_SUPPORTED = 3
 NO_PERMISSION = 4
-NOT_FOUND = 6
 DRIVER_NOT_LOADED = 9
 LIBRARY_NOT_FOUND = 12
 FUNCTION_NOT_FOUND = 13
 GPU_IS_LOST = 15
+RESET_REQUIRED = 16
 VERSION_MISMATCH = 18
+ARGUMENT_VERSION_MISMATCH = 25
 DEPRECATED = 26
+GPU_NOT_FOUND = 28
 # What a GPU, or its driver, does not have. No failure: the answer is "none".
-ABSENT = frozenset({NOT_SUPPORTED, FUNCTION_NOT_FOUND, DEPRECATED})
+ABSENT = frozenset({NOT_SUPPORTED, FUNCTION_NOT_FOUND, ARGUMENT_VERSION_MISMATCH, DEPRECATED})
+# The GPU, or its driver, is gone. Any other code concerns only the call that returned it.
+GONE = frozenset({UNINITIALIZED, DRIVER_NOT_LOADED, LIBRARY_NOT_FOUND, GPU_IS_LOST, VERSION_MISMATCH, GPU_NOT_FOUND})
 
 GRAPHICS, SM, MEMORY = 0, 1, 2
 # nvmlMemory_v2: the second version of the structure, of 40 bytes.
@@ -194,131 +199,145 @@ def unavailable(code: int, text: str) -> NvmlUnavailable:
     return NvmlUnavailable(reason, f"{text} (NVML error {code}): {message}")
 
 
-def read_driver(session: Session) -> dict[str, str | None]:
+Source = TypeVar("Source")
+Parts = Mapping[tuple[str, ...], Callable[[Source], tuple[Any, ...]]]
+# Calls a function of NVML for one GPU, or for the system, as ``Session.ask`` does.
+Ask = Callable[..., Any]
+
+
+def read_parts(parts: Parts[Source], source: Source) -> tuple[dict[str, Any], dict[str, NvmlError]]:
+    """Return the value of each reading, and the error of each reading that failed; its value is None.
+
+    Args:
+        parts: functions that read ``source``, by the names of the values that each returns.
+
+    Raises:
+        NvmlError: the GPU or its driver is gone.
+    """
+    values: dict[str, Any] = {}
+    failed: dict[str, NvmlError] = {}
+    for names, read in parts.items():
+        try:
+            values.update(zip(names, read(source), strict=True))
+        except NvmlError as error:
+            if error.code in GONE:
+                raise
+            values.update(dict.fromkeys(names))
+            failed.update(dict.fromkeys(names, error))
+    return values, failed
+
+
+def read_driver(session: Session) -> dict[str, Any]:
     """Return the versions of driver, NVML and CUDA; CUDA's is the newest that the driver supports."""
-    cuda = session.ask("nvmlSystemGetCudaDriverVersion_v2")
-    return {
-        "driver_version": as_text(session.ask("nvmlSystemGetDriverVersion")),
-        "nvml_version": as_text(session.ask("nvmlSystemGetNVMLVersion")),
-        "cuda_version": None if cuda is None else f"{cuda // 1000}.{cuda % 1000 // 10}",
-    }
+    values, failed = read_parts(DRIVER_PARTS, session.ask)
+    return {**values, "failed_readings": texts(failed)}
 
 
 def read_gpus(session: Session) -> list[dict[str, Any]]:
-    """Return what NVML says of every GPU, in the order of their indices."""
+    """Return the readings of every GPU, in the order of their indices."""
     return [read_gpu(session, index) for index in range(session.call("nvmlDeviceGetCount"))]
 
 
 def read_gpu(session: Session, index: int) -> dict[str, Any]:
-    """Return what NVML says of one GPU; a key that the GPU has no answer to is None.
+    """Return the readings of one GPU; a reading that the GPU does not have, or that failed, is None.
 
-    A GPU that has fallen off the bus still has its index, and the key ``error`` says what NVML said.
+    ``failed_readings`` has the error of each one that failed. A GPU that is gone, or answers nothing, still has its
+    index, and ``error`` says why.
     """
     try:
         handle = session.call("nvmlDeviceGetHandleByIndex", index)
-        return {
-            "index": index,
-            "error": None,
-            **read_identity(session, handle),
-            **read_memory(session, handle),
-            **read_power(session, handle),
-            **read_clocks(session, handle),
-            **read_modes(session, handle),
-        }
+        values, failed = read_parts(GPU_PARTS, lambda function, *arguments: session.ask(function, handle, *arguments))
     except NvmlError as error:
         return {"index": index, "error": str(error)}
+    if failed and not any(value not in (None, []) for value in values.values()):
+        return {"index": index, "error": str(next(iter(failed.values())))}
+    return {"index": index, "error": None, **values, "failed_readings": texts(failed)}
 
 
-def read_identity(session: Session, handle: Any) -> dict[str, Any]:
-    """Return which GPU it is."""
-    pci = session.ask("nvmlDeviceGetPciInfo", handle)
-    capability = session.ask("nvmlDeviceGetCudaComputeCapability", handle)
-    return {
-        "uuid": as_text(session.call("nvmlDeviceGetUUID", handle)),
-        "name": as_text(session.call("nvmlDeviceGetName", handle)),
-        "serial": as_text(session.ask("nvmlDeviceGetSerial", handle)),
-        "pci_bus_id": None if pci is None else as_text(pci.busId),
-        "minor_number": session.ask("nvmlDeviceGetMinorNumber", handle),
-        "vbios_version": as_text(session.ask("nvmlDeviceGetVbiosVersion", handle)),
-        "architecture": ARCHITECTURES.get(session.ask("nvmlDeviceGetArchitecture", handle)),
-        "compute_capability": None if capability is None else f"{capability[0]}.{capability[1]}",
-    }
+def texts(failed: dict[str, NvmlError]) -> dict[str, str]:
+    """Return errors as texts."""
+    return {name: str(error) for name, error in failed.items()}
 
 
-def read_memory(session: Session, handle: Any) -> dict[str, Any]:
-    """Return the frame buffer's size and use in MiB, and the GPU's temperature in degrees Celsius."""
-    memory = read_memory_info(session, handle)
-    amounts = {name: None if memory is None else getattr(memory, name) // 2**20 for name in ("total", "used", "free")}
-    return {
-        **{f"memory_{name}_mib": amount for name, amount in amounts.items()},
-        "temperature_celsius": session.ask("nvmlDeviceGetTemperature", handle, 0),
-    }
+def read_cuda(ask: Ask) -> tuple[str | None]:
+    """Return the version of CUDA, which NVML gives times 1000."""
+    version = ask("nvmlSystemGetCudaDriverVersion_v2")
+    return (None if version is None else f"{version // 1000}.{version % 1000 // 10}",)
 
 
-def read_memory_info(session: Session, handle: Any) -> Any:
-    """Return the frame buffer's ``total``, ``used`` and ``free`` bytes as nvidia-smi has them.
+def read_bus_id(ask: Ask) -> tuple[str | None]:
+    """Return the address on the PCI bus."""
+    pci = ask("nvmlDeviceGetPciInfo")
+    return (None if pci is None else as_text(pci.busId),)
 
-    What the driver keeps for itself is neither used nor free. Drivers before 510 cannot tell it from what is used.
+
+def read_capability(ask: Ask) -> tuple[str | None]:
+    """Return the CUDA compute capability."""
+    capability = ask("nvmlDeviceGetCudaComputeCapability")
+    return (None if capability is None else f"{capability[0]}.{capability[1]}",)
+
+
+def read_memory(ask: Ask) -> tuple[int | None, ...]:
+    """Return the frame buffer's size, use and rest in MiB."""
+    memory = read_memory_info(ask)
+    return tuple(None if memory is None else getattr(memory, name) // 2**20 for name in ("total", "used", "free"))
+
+
+def read_memory_info(ask: Ask) -> Any:
+    """Return the frame buffer's ``total``, ``used`` and ``free`` bytes; None for a GPU that shares the host's memory.
+
+    They are those of nvidia-smi: what the driver keeps for itself is neither used nor free. Drivers before 510 count it
+    as used.
     """
-    memory = session.ask("nvmlDeviceGetMemoryInfo", handle, MEMORY_INFO_2)
-    return session.ask("nvmlDeviceGetMemoryInfo", handle) if memory is None else memory
+    memory = ask("nvmlDeviceGetMemoryInfo", MEMORY_INFO_2) or ask("nvmlDeviceGetMemoryInfo")
+    return memory if memory is not None and memory.total else None
 
 
-def read_power(session: Session, handle: Any) -> dict[str, Any]:
-    """Return power draw, limit and the limit's constraints in watts; NVML counts in milliwatts."""
-    constraints = session.ask("nvmlDeviceGetPowerManagementLimitConstraints", handle) or (None, None)
-    milliwatts = {
-        "draw": session.ask("nvmlDeviceGetPowerUsage", handle),
-        "limit": session.ask("nvmlDeviceGetPowerManagementLimit", handle),
-        "default": session.ask("nvmlDeviceGetPowerManagementDefaultLimit", handle),
-        "min": constraints[0],
-        "max": constraints[1],
-    }
-    return {f"power_{name}_watts": None if value is None else value / 1000 for name, value in milliwatts.items()}
+def watts(function: str) -> Callable[[Ask], tuple[float | None]]:
+    """Return a reader of what NVML counts in milliwatts."""
+
+    def read(ask: Ask) -> tuple[float | None]:
+        value = ask(function)
+        return (None if value is None else value / 1000,)
+
+    return read
 
 
-def read_clocks(session: Session, handle: Any) -> dict[str, Any]:
-    """Return the clocks in MHz: as they are, as they can be, and as applications were given them."""
-
-    def pair(function: str) -> dict[str, int] | None:
-        graphics, memory = (session.ask(function, handle, kind) for kind in (GRAPHICS, MEMORY))
-        return None if graphics is None or memory is None else {"graphics_mhz": graphics, "memory_mhz": memory}
-
-    memory_clocks = session.ask("nvmlDeviceGetSupportedMemoryClocks", handle)
-    return {
-        "clocks": pair("nvmlDeviceGetClockInfo"),
-        "clocks_max": pair("nvmlDeviceGetMaxClockInfo"),
-        "application_clocks": pair("nvmlDeviceGetApplicationsClock"),
-        "application_clocks_default": pair("nvmlDeviceGetDefaultApplicationsClock"),
-        "supported_clocks": [
-            {
-                "memory_mhz": memory,
-                "graphics_mhz": sorted(session.ask("nvmlDeviceGetSupportedGraphicsClocks", handle, memory) or []),
-            }
-            for memory in sorted(memory_clocks or [])
-        ],
-    }
+def read_constraints(ask: Ask) -> tuple[float | None, ...]:
+    """Return the lowest and the highest power limit in watts."""
+    values = ask("nvmlDeviceGetPowerManagementLimitConstraints") or (None, None)
+    return tuple(None if value is None else value / 1000 for value in values)
 
 
-def read_modes(session: Session, handle: Any) -> dict[str, Any]:
-    """Return the modes a GPU is in, and what slows it down."""
-    ecc = session.ask("nvmlDeviceGetEccMode", handle) or (None, None)
-    return {
-        "persistence_mode": as_bool(session.ask("nvmlDeviceGetPersistenceMode", handle)),
-        "ecc_current": as_bool(ecc[0]),
-        "ecc_pending": as_bool(ecc[1]),
-        "ecc_default": as_bool(session.ask("nvmlDeviceGetDefaultEccMode", handle)),
-        "compute_mode": COMPUTE_MODES.get(session.ask("nvmlDeviceGetComputeMode", handle)),
-        "virtualization_mode": VIRTUALIZATION_MODES.get(session.ask("nvmlDeviceGetVirtualizationMode", handle)),
-        "throttle_reasons": read_throttle_reasons(session, handle),
-    }
+def clock_pair(function: str) -> Callable[[Ask], tuple[dict[str, int] | None]]:
+    """Return a reader of a graphics and a memory clock in MHz."""
+
+    def read(ask: Ask) -> tuple[dict[str, int] | None]:
+        graphics, memory = (ask(function, kind) for kind in (GRAPHICS, MEMORY))
+        return (None if graphics is None or memory is None else {"graphics_mhz": graphics, "memory_mhz": memory},)
+
+    return read
 
 
-def read_throttle_reasons(session: Session, handle: Any) -> list[str] | None:
+def read_supported_clocks(ask: Ask) -> tuple[list[dict[str, Any]]]:
+    """Return the memory clocks in MHz, each with its graphics clocks, all ascending."""
+    rows = [
+        {"memory_mhz": memory, "graphics_mhz": sorted(ask("nvmlDeviceGetSupportedGraphicsClocks", memory) or [])}
+        for memory in sorted(ask("nvmlDeviceGetSupportedMemoryClocks") or [])
+    ]
+    return ([row for row in rows if row["graphics_mhz"]],)
+
+
+def read_ecc(ask: Ask) -> tuple[bool | None, ...]:
+    """Return ECC as it is in force, and as it is after the next reboot."""
+    return tuple(as_bool(mode) for mode in ask("nvmlDeviceGetEccMode") or (None, None))
+
+
+def read_throttle_reasons(ask: Ask) -> list[str] | None:
     """Return what keeps the clocks from being higher, as values of ``THROTTLE_REASONS``."""
-    reasons = session.ask("nvmlDeviceGetCurrentClocksEventReasons", handle)
+    reasons = ask("nvmlDeviceGetCurrentClocksEventReasons")
     if reasons is None:
-        reasons = session.ask("nvmlDeviceGetCurrentClocksThrottleReasons", handle)
+        reasons = ask("nvmlDeviceGetCurrentClocksThrottleReasons")
     return None if reasons is None else [name for bit, name in THROTTLE_REASONS.items() if reasons & bit]
 
 
@@ -330,3 +349,38 @@ def as_text(value: Any) -> str | None:
 def as_bool(value: int | None) -> bool | None:
     """Return NVML's enabled and disabled as true and false."""
     return None if value is None else bool(value)
+
+
+DRIVER_PARTS: Parts[Ask] = {
+    ("driver_version",): lambda ask: (as_text(ask("nvmlSystemGetDriverVersion")),),
+    ("nvml_version",): lambda ask: (as_text(ask("nvmlSystemGetNVMLVersion")),),
+    ("cuda_version",): read_cuda,
+}
+# What one call to NVML answers together.
+GPU_PARTS: Parts[Ask] = {
+    ("uuid",): lambda ask: (as_text(ask("nvmlDeviceGetUUID")),),
+    ("name",): lambda ask: (as_text(ask("nvmlDeviceGetName")),),
+    ("serial",): lambda ask: (as_text(ask("nvmlDeviceGetSerial")),),
+    ("pci_bus_id",): read_bus_id,
+    ("minor_number",): lambda ask: (ask("nvmlDeviceGetMinorNumber"),),
+    ("vbios_version",): lambda ask: (as_text(ask("nvmlDeviceGetVbiosVersion")),),
+    ("architecture",): lambda ask: (ARCHITECTURES.get(ask("nvmlDeviceGetArchitecture")),),
+    ("compute_capability",): read_capability,
+    ("memory_total_mib", "memory_used_mib", "memory_free_mib"): read_memory,
+    ("temperature_celsius",): lambda ask: (ask("nvmlDeviceGetTemperature", 0),),
+    ("power_draw_watts",): watts("nvmlDeviceGetPowerUsage"),
+    ("power_limit_watts",): watts("nvmlDeviceGetPowerManagementLimit"),
+    ("power_default_watts",): watts("nvmlDeviceGetPowerManagementDefaultLimit"),
+    ("power_min_watts", "power_max_watts"): read_constraints,
+    ("clocks",): clock_pair("nvmlDeviceGetClockInfo"),
+    ("clocks_max",): clock_pair("nvmlDeviceGetMaxClockInfo"),
+    ("application_clocks",): clock_pair("nvmlDeviceGetApplicationsClock"),
+    ("application_clocks_default",): clock_pair("nvmlDeviceGetDefaultApplicationsClock"),
+    ("supported_clocks",): read_supported_clocks,
+    ("persistence_mode",): lambda ask: (as_bool(ask("nvmlDeviceGetPersistenceMode")),),
+    ("ecc_current", "ecc_pending"): read_ecc,
+    ("ecc_default",): lambda ask: (as_bool(ask("nvmlDeviceGetDefaultEccMode")),),
+    ("compute_mode",): lambda ask: (COMPUTE_MODES.get(ask("nvmlDeviceGetComputeMode")),),
+    ("virtualization_mode",): lambda ask: (VIRTUALIZATION_MODES.get(ask("nvmlDeviceGetVirtualizationMode")),),
+    ("throttle_reasons",): lambda ask: (read_throttle_reasons(ask),),
+}

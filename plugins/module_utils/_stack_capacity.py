@@ -83,7 +83,8 @@ class Machine:
     Attributes:
         name: how a message calls it.
         gpu: the model of its GPU; empty when there is none.
-        vram: memory of one GPU, in MiB: what runs here does not spread over several.
+        vram: memory of one GPU, in MiB: what runs here does not spread over several. None when it does not report it,
+            as a GPU that shares the machine's memory.
         ram: in MiB.
         disk: size of the disk that holds the images, in GiB; None leaves it out.
         rt_cores: whether its GPU has some; None for what its model tells.
@@ -91,7 +92,7 @@ class Machine:
 
     name: str
     gpu: str
-    vram: int
+    vram: int | None
     ram: int
     disk: int | None = None
     rt_cores: bool | None = None
@@ -161,6 +162,16 @@ class Fit:
         return TIGHT if self.lacks else FITS
 
     @property
+    def vram_message(self) -> str:
+        """Return one line; empty when the GPU reports its memory, or the profile needs none."""
+        if self.machine.vram is not None or not self.need.vram[1]:
+            return ""
+        return (
+            f"{self.machine.gpu} of {self.machine.name} does not report its memory, so it is not known whether it has "
+            f"the {self.need.vram[1]} MiB that profile {self.profile} takes to run well."
+        )
+
+    @property
     def message(self) -> str:
         """Return one line; empty when it fits."""
         if not self.lacks:
@@ -228,21 +239,21 @@ def fit(profile: str, machine: Machine) -> Fit:
     )
 
 
-def nim_share(profile: str, vram: int) -> int:
+def nim_share(profile: str, vram: int | None) -> int:
     """Return how much of a GPU is left for NIM when the others have what they take to run well, in MiB.
 
-    It is no less than NIM's own least; without NIM, or without a GPU, it is 0.
+    It is no less than NIM's own least; without NIM, without a GPU, or with one of unknown memory, it is 0.
 
     :raises CapacityError: there is no such profile.
     """
     names = components(profile)
-    if "nim" not in names:
+    if "nim" not in names or vram is None:
         return 0
     others = sum(COMPONENTS[name].vram[1] for name in names if name != "nim")
     return min(max(vram - others, COMPONENTS["nim"].vram[0]), int(vram * LARGEST_SHARE))
 
 
-def nim_fraction(profile: str, vram: int) -> float:
+def nim_fraction(profile: str, vram: int | None) -> float:
     """Return that as a fraction of the GPU, in steps, so that a driver that keeps a little more changes nothing.
 
     :raises CapacityError: there is no such profile.
@@ -276,6 +287,33 @@ def _amount(kind: str, unit: str, have: int | None, wanted: tuple[int, int]) -> 
     if have >= least:
         return Lack(kind, False, f"{well - have} {unit} less than the {well} it takes to run well")
     return Lack(kind, True, f"{have} {unit}, {least - have} less than the {least} it takes at the least")
+
+
+UNITS = {"": 1.0, "B": 2**-20, "KIB": 2**-10, "MIB": 1.0, "GIB": 2.0**10, "TIB": 2.0**20}
+UNITS |= {"KB": 1e3 / 2**20, "MB": 1e6 / 2**20, "GB": 1e9 / 2**20, "TB": 1e12 / 2**20}
+AMOUNT = re.compile(r"(\d+(?:\.\d+)?)\s*([KMGT]?I?B)?", re.IGNORECASE)
+
+
+def reported_mib(text: str) -> int | None:
+    """Return an amount of memory that nvidia-smi prints, in MiB; None for all that is printed in the place of one.
+
+    That is ``[N/A]``, ``[Not Supported]``, ``[Unknown Error]``, ``[GPU requires reset]``, nothing, and whatever else a
+    driver may print. No GPU has 0 MiB of memory.
+    """
+    found = AMOUNT.fullmatch(text.strip())
+    return (int(float(found[1]) * UNITS[(found[2] or "").upper()]) or None) if found else None
+
+
+def read_gpus(text: str) -> list[tuple[str, int | None]]:
+    """Return name and memory in MiB of each GPU that ``nvidia-smi --query-gpu=name,memory.total`` prints as CSV."""
+    rows = [line.rpartition(",") for line in text.splitlines() if "," in line]
+    gpus = [(name.strip(), memory.strip()) for name, _comma, memory in rows]
+    # The heading, unless nvidia-smi was told to leave it out.
+    return [
+        (f"A GPU without a name ({name})" if not name or name.startswith("[") else name, reported_mib(memory))
+        for name, memory in gpus
+        if (name, memory.split(" ")[0]) != ("name", "memory.total")
+    ]
 
 
 def shared_memory(ram: int, wanted: int = SHARED_MEMORY) -> tuple[int, str]:

@@ -15,6 +15,7 @@ description:
   - Reads identity, driver, memory, power, clocks and modes of every NVIDIA GPU through NVML, the library that
     C(nvidia-smi) uses as well.
   - Does not fail when NVML cannot be used. RV(available) is then false, and RV(reason) says why.
+  - A reading that fails on a GPU that answers others is null, and RV(gpus[].failed_readings) has the error.
   - Does not list processes, because that would delay a rendering GPU.
 requirements:
   - The Python package C(nvidia-ml-py), for the Python that the module runs in.
@@ -86,8 +87,14 @@ cuda_version:
   returned: when NVML can be used
   type: str
   sample: "13.0"
+failed_readings:
+  description: The error of each of these three versions that could not be read, by its name.
+  returned: when NVML can be used
+  type: dict
+  sample: {}
 gpus:
-  description: The GPUs, in the order of their indices. Null is what a GPU or its driver does not have.
+  description: The GPUs, in the order of their indices. Null is what a GPU or its driver does not have, or what could
+    not be read.
   returned: always
   type: list
   elements: dict
@@ -97,10 +104,16 @@ gpus:
       type: int
       sample: 0
     error:
-      description: What NVML said of a GPU that does not answer, such as one that has fallen off the bus. The other keys
+      description: The error of a GPU that does not answer, such as one that has fallen off the bus. The other keys
         are then missing.
       type: str
       sample: null
+    failed_readings:
+      description:
+        - The error of each reading that failed, by its key. A failed reading is null, as is one that the GPU does not
+          have; that one is not listed here.
+      type: dict
+      sample: {power_draw_watts: "Unknown Error (nvmlDeviceGetPowerUsage, NVML error 999)"}
     uuid:
       description: Its UUID.
       type: str
@@ -134,7 +147,7 @@ gpus:
       type: str
       sample: "8.6"
     memory_total_mib:
-      description: Size of the frame buffer in MiB.
+      description: Size of the frame buffer in MiB. Null for a GPU that shares the host's memory.
       type: int
       sample: 23028
     memory_used_mib:

@@ -17,6 +17,8 @@ description:
   - For hosts on which no service shall run, for a cron job, or to look at what the role
     P(digital_twin.robotics_lab.gpu_metrics#role) would publish. The same code does both.
   - What a GPU or its driver does not have is left out. It is never published as 0.
+  - A reading that fails on a GPU that answers others is left out as well, with a warning, and RV(failed_readings) has
+    the error.
   - Where the driver does not work C(Heartbeat) is published as 0. Without the Python package C(nvidia-ml-py), and for a
     user who may not open the driver's devices, nothing can be told of the GPUs, which may be well. The module fails
     then, in check mode too, and publishes nothing.
@@ -44,9 +46,11 @@ options:
         C(GPUPowerDraw), C(GPUTemperature), C(GPUSMClock), C(GPUThrottled), C(GPUEncoderUtilization),
         C(GPUDecoderUtilization), C(GPUECCErrorsCorrected), C(GPUECCErrorsUncorrected), C(GPURemappedRows) and
         C(Heartbeat).
-      - C(Heartbeat) has no dimension C(GpuIndex). It is 1 when every GPU answered, else 0.
+      - C(Heartbeat) has no dimension C(GpuIndex). It is 1 when every GPU answered at least one reading and none of them
+        has to be reset, else 0.
       - With several GPUs C(GPUUtilization) is also published without C(GpuIndex), with the values of all of them, for
-        an alarm that stops the instance, which can watch one metric only.
+        an alarm that stops the instance, which can watch one metric only. It is left out when one of them does not
+        report it.
     type: list
     elements: str
     default:
@@ -109,7 +113,7 @@ EXAMPLES = r"""
 
 RETURN = r"""
 healthy:
-  description: Whether NVML worked and every GPU answered.
+  description: Whether NVML worked, every GPU answered at least one reading, and none of them has to be reset.
   returned: always
   type: bool
   sample: true
@@ -119,6 +123,11 @@ problems:
   type: list
   elements: str
   sample: []
+failed_readings:
+  description: The error of each reading that failed on a GPU that answers others, by GPU and metric.
+  returned: always
+  type: dict
+  sample: {"GPU 1: GPUPowerDraw": "Unknown Error (nvmlDeviceGetPowerUsage, NVML error 999)"}
 instance_id:
   description: The value of the dimension C(InstanceId).
   returned: always
@@ -281,11 +290,14 @@ def main() -> None:
     sample = take_sample(params["metrics"])
     if sample.reason in OF_THE_CALLER:
         module.fail_json(msg=f"The sample was not taken: {sample.problems[0]}")
+    for reading, error in sample.failed.items():
+        module.warn(f"{reading} cannot be read: {error}")
     dimensions = {"InstanceId": instance_id, **more_dimensions}
     datums = datums_of([sample], params["metrics"], dimensions, high_resolution=params["high_resolution"])
     result = {
         "healthy": sample.healthy,
         "problems": list(sample.problems),
+        "failed_readings": dict(sample.failed),
         "instance_id": instance_id,
         "gpus": sample.gpus,
         "metrics": [row for datum in datums for row in describe(datum)],

@@ -15,6 +15,9 @@ description:
   - Reads every GPU through NVML, compares it with what is asked for, writes what differs, and reads back what it wrote.
   - Every chosen GPU is checked before any of them is touched.
   - A setting that a GPU does not have is reported in RV(skipped_settings) and left out, unless O(strict) is true.
+  - The same holds for a setting that a GPU refuses, or accepts and takes back, as GPUs of laptops do with a power
+    limit, and for one whose value NVML cannot read; each of them also causes a warning. The other settings are made.
+  - A reading that fails and that no setting needs, such as the power drawn, causes a warning and nothing else.
   - Never reboots. RV(reboot_required) says when a reboot brings what was asked for.
   - The driver forgets everything but ECC when it is unloaded, and so with every reboot.
 options:
@@ -55,7 +58,9 @@ options:
     choices: [present, default]
     default: present
   strict:
-    description: Whether to fail, before anything is written, when a GPU does not have a setting that is asked for.
+    description:
+      - Whether to fail when a GPU does not have a setting that is asked for, before anything is written.
+      - Also whether to fail when a GPU refuses a setting or takes it back, which only a write can show.
     type: bool
     default: false
 requirements:
@@ -72,9 +77,11 @@ attributes:
     support: full
 notes:
   - Writing needs root. Reading does not.
-  - NVML has no question for locked clocks. What was locked is remembered in
-    C(/run/digital_twin.robotics_lab/gpu_locked_clocks.json) until the driver is loaded anew. With persistence mode off
+  - NVML has no getter for locked clocks. What was locked is remembered in
+    C(/run/digital_twin.robotics_lab/gpu_locked_clocks.json) until the driver is loaded again. With persistence mode off
     a GPU loses them earlier, when its last user leaves, and that remains unknown.
+  - What a GPU refused is remembered in the same place. In check mode the module leaves it out, unless O(strict) is
+    true; otherwise it tries again.
 seealso:
   - module: digital_twin.robotics_lab.gpu_info
   - name: NVML API reference
@@ -129,7 +136,9 @@ gpus:
           before: 300.0
           after: 240.0
 skipped_settings:
-  description: What was asked for and a GPU does not have, each with C(gpu), its index, C(setting) and C(reason).
+  description:
+    - What was asked for and left out, each with C(gpu), its index, C(setting) and C(reason) - the GPU does not have it,
+      refused it, took it back, or its value cannot be read.
   returned: success
   type: list
   elements: dict
@@ -225,7 +234,7 @@ def main() -> None:
     asked = [name for name in SETTINGS if module.params[name] is not None]
     if module.params["state"] == "default" and asked:
         module.fail_json(
-            msg=f"state: default puts everything back and takes no {', '.join(asked)}; do: leave one of them out"
+            msg=f"state: default puts everything back and takes no {', '.join(asked)}. Leave one of them out."
         )
     try:
         wanted = read_request(module.params)

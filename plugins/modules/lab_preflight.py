@@ -95,6 +95,19 @@ options:
       - A network wider than /8 is accepted with a warning, as these streams have no authentication.
     type: raw
     required: true
+  caller_audiences:
+    description:
+      - Those audiences (V(admin), V(viewer)) whose list above is only the address of the caller.
+      - The addresses of earlier callers, which the rules of the lab's security group name, then stay as well. They are
+        returned in RV(sources).
+    type: raw
+    default: []
+  remove_sources:
+    description:
+      - Addresses of earlier callers that are no longer to reach the lab.
+      - The address of this caller is refused.
+    type: raw
+    default: []
   ports:
     description:
       - The ports to open, each a mapping with C(from_port), C(to_port), C(protocol) (V(tcp) or V(udp)) and
@@ -183,7 +196,8 @@ attributes:
     support: full
 notes:
   - Needs the permissions C(ec2:Describe*), C(iam:GetRole), C(iam:GetInstanceProfile) and C(ssm:GetParameter).
-    Without C(servicequotas:GetServiceQuota) it warns that quotas are not checked.
+    Without C(servicequotas:GetServiceQuota) it warns that quotas are not checked, without
+    C(ec2:GetEbsDefaultKmsKeyId) or C(kms:DescribeKey) that the key of new volumes is not.
   - What runs already is not checked again. A host keeps its image even if AWS has withdrawn that image since.
 seealso:
   - module: amazon.aws.ec2_instance
@@ -303,7 +317,7 @@ image:
       type: int
       sample: 8
 existing:
-  description: What there is of the lab already.
+  description: What there is of the lab already. What only carries its tags is left out, and told as a notice.
   returned: success
   type: dict
   contains:
@@ -325,11 +339,21 @@ existing:
       type: list
       elements: dict
       sample: [{name: lab-1, allocation_id: eipalloc-0123456789abcdef0, public_ip: 203.0.113.9}]
+    root_volumes:
+      description: Ids of the root volumes of those instances that are its hosts.
+      type: list
+      elements: str
+      sample: [vol-0123456789abcdef0]
     missing_hosts:
       description: Names of the hosts that are still to be launched.
       type: list
       elements: str
       sample: [lab-2]
+sources:
+  description: From where each audience may reach the lab, this caller first.
+  returned: success
+  type: dict
+  sample: {admin: [203.0.113.7/32, 198.51.100.4/32], viewer: [203.0.113.0/24]}
 quotas:
   description:
     - The quotas that the lab touches, each with C(service), C(code), C(title), C(unit), C(limit), C(in_use) and
@@ -415,6 +439,8 @@ DESCRIPTION: dict[str, dict[str, Any]] = {
     "private_key_file": {"type": "raw", "default": "", "no_log": False},
     "admin_cidrs": {"type": "raw", "required": True},
     "viewer_cidrs": {"type": "raw", "required": True},
+    "caller_audiences": {"type": "raw", "default": []},
+    "remove_sources": {"type": "raw", "default": []},
     "ports": {"type": "raw", "default": []},
     "internal_ports": {"type": "raw", "default": []},
     "image": {"type": "raw", "default": "ubuntu-24.04"},

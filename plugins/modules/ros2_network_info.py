@@ -12,11 +12,14 @@ module: ros2_network_info
 version_added: 1.0.0
 short_description: Diagnose the ROS 2 traffic of a host
 description:
-  - Checks the UDP sockets of all processes, also in containers, packets that the kernel drops, and the path to the
-    peers, and compares them with the declared ROS 2 networking.
-  - Takes four seconds, during which it watches the kernel's counters. Earlier counts are returned in RV(counters) and
-    are not findings.
+  - Checks the UDP sockets of all processes, also in containers, the variables of ROS 2 and its middleware that they were
+    started with, the network interfaces that the configuration names, packets that the kernel drops, and the path to
+    the peers, and compares them with the declared ROS 2 networking.
+  - Takes four seconds, during which it watches the counters of the kernel and of sockets. Earlier counts of the kernel
+    are returned in RV(counters), those of sockets in RV(notices), and neither are findings.
   - Changes nothing, and sends one empty packet to each peer.
+  - Of a process' environment only the variables of ROS 2 and its middleware are read, and inline configuration, which
+    may hold passwords and keys, is not shown.
 options:
   description:
     description:
@@ -64,7 +67,9 @@ EXAMPLES = r"""
 
 RETURN = r"""
 findings:
-  description: What is wrong, each with its C(symptom), C(cause) and C(remedy).
+  description: >-
+    What is wrong, each with its C(symptom), C(cause) and C(remedy), and what it is C(about) - a V(process), a V(peer)
+    or an V(interface) with its name, V(packets), the V(kernel) or the V(files).
   returned: success
   type: list
   elements: dict
@@ -72,6 +77,15 @@ findings:
     - symptom: listener (process 812) has lost 17 packets at UDP 7411 since it began to listen
       cause: "its receive buffer was full: it reads too slowly, or the buffer is too small for a burst"
       remedy: raise ros2_networking_receive_buffer, which is 33554432, or send less at once, and start it anew
+      about: packets
+notices:
+  description: >-
+    What a user should know all the same, in the same form, such as a buffer that is small because this host is a
+    container, which cannot change it.
+  returned: success
+  type: list
+  elements: dict
+  sample: []
 processes:
   description: >-
     Processes of ROS 2 and those that listen in the ports of the domain, each with C(pid), C(name), its UDP C(ports),
@@ -114,13 +128,20 @@ from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.digital_twin.robotics_lab.plugins.module_utils import _dds_ports as ports
-from ansible_collections.digital_twin.robotics_lab.plugins.module_utils._dds_diagnosis import diagnose
-from ansible_collections.digital_twin.robotics_lab.plugins.module_utils._dds_host import Seen, is_own, read_host
+from ansible_collections.digital_twin.robotics_lab.plugins.module_utils._dds_diagnosis import judge_traffic
+from ansible_collections.digital_twin.robotics_lab.plugins.module_utils._dds_host import (
+    Seen,
+    is_own,
+    parse_interfaces,
+    printable,
+    read_host,
+)
 from ansible_collections.digital_twin.robotics_lab.plugins.module_utils._dds_request import Network, read
 
 
 def present(network: Network, seen: Seen) -> dict[str, Any]:
     """Return what was seen as the module's result."""
+    judgement = judge_traffic(network, seen)
     processes = []
     for process in seen.processes:
         listening = sorted(entry.port for entry in process.sockets)
@@ -132,11 +153,12 @@ def present(network: Network, seen: Seen) -> dict[str, Any]:
                     "name": process.name,
                     "ports": listening,
                     "indices": sorted(indices),
-                    "environment": dict(process.environment),
+                    "environment": {name: printable(name, value) for name, value in process.environment.items()},
                 }
             )
     return {
-        "findings": [vars(finding) for finding in diagnose(network, seen)],
+        "findings": [vars(finding) for finding in judgement.findings],
+        "notices": [vars(notice) for notice in judgement.notices],
         "processes": processes,
         "environment": seen.written or {},
         "counters": seen.counters,
@@ -169,6 +191,8 @@ def main() -> None:
     seen = read_host(Path("/"), network.directory, peers, ports.of_participant(network.domain_id, 0).first)
     if module.params["participants"] is not None:
         seen.silent = find_silent(network, peers, module.params["participants"])
+    status, text, _error = module.run_command(["ip", "-json", "address", "show"])
+    seen.interfaces = parse_interfaces(text) if status == 0 else None
     module.exit_json(changed=False, **present(network, seen))
 
 

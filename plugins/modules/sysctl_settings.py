@@ -92,6 +92,11 @@ settings:
   type: list
   elements: dict
   sample: [{name: net.core.rmem_max, wanted: 33554432, before: 212992, after: 33554432, persisted: 33554432}]
+file_changed:
+  description: Whether the file is written, or would be in check mode; a setting may be changed without it.
+  returned: when O(state=present)
+  type: bool
+  sample: true
 unmet:
   description: Each setting that is not as wanted, with C(name), C(value), the value C(wanted), and the C(reason).
   returned: when O(state=present)
@@ -178,6 +183,7 @@ def present(outcome: Outcome, wanted: Wanted) -> dict[str, Any]:
     """Return an outcome as the module's result."""
     return {
         "changed": outcome.changed,
+        "file_changed": outcome.text_before != outcome.text_after,
         "settings": [
             {
                 "name": name,

@@ -27,7 +27,8 @@ class Refusal:
 
     :param status: of the HTTP answer.
     :param code: what boto3 shows.
-    :param text: the message, with ``{service}``, ``{action}``, ``{zone}`` and ``{type}`` of the call.
+    :param text: the message, with ``{service}``, ``{action}``, ``{zone}`` and ``{type}`` of the call, and with
+        ``{elsewhere}``, what AWS says of zones that have capacity.
     :param shape: the exception's name in JSON and CBOR, where a service that began with the query protocol has two.
     """
 
@@ -42,7 +43,8 @@ EC2_CODES = {
     "capacity": Refusal(
         500,
         "InsufficientInstanceCapacity",
-        "We currently do not have sufficient {type} capacity in the Availability Zone you requested ({zone}).",
+        "We currently do not have sufficient {type} capacity in the Availability Zone you requested ({zone})."
+        "{elsewhere}",
     ),
     "error": Refusal(500, "InternalError", "An internal error has occurred"),
     "unavailable": Refusal(503, "Unavailable", "The service is temporarily unavailable."),
@@ -173,10 +175,23 @@ class Injector:
         return None
 
 
+def elsewhere(rule: Rule, call: Call) -> str:
+    """Return AWS's sentence about zones that have capacity; empty when a rule leaves none."""
+    zones = [f"{call.zone[:-1]}{letter}" for letter in "abc" if rule.zones and call.zone]
+    free = [zone for zone in zones if zone not in rule.zones]
+    if not free:
+        return ""
+    return (
+        " Our system will be working on provisioning additional capacity. You can currently get {type} capacity by not "
+        f"specifying an Availability Zone in your request or choosing {', '.join(free)}."
+    )
+
+
 def refusal(rule: Rule, call: Call) -> Refusal:
     """Return the error that a rule means for a call."""
     tables = {"ec2": EC2_CODES, "monitoring": CLOUDWATCH_CODES}
     found = tables.get(call.service, OTHER_CODES).get(rule.kind) or EC2_CODES[rule.kind]
+    found = replace(found, text=found.text.replace("{elsewhere}", elsewhere(rule, call)))
     return replace(found, code=rule.code, shape="") if rule.code else found
 
 

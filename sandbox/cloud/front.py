@@ -100,7 +100,19 @@ def identify(environ: Environ, body: bytes) -> tuple[Call, str, dict[str, list[s
     subnet_id = next((values[0] for key, values in fields.items() if key.endswith("SubnetId")), "")
     if action == "RunInstances" and subnet_id:
         zone = zone_of(region, subnet_id)
-    return Call(service, action, zone, fields.get("InstanceType", [""])[0]), region, fields
+    kind = fields.get("InstanceType", [""])[0]
+    if action == "StartInstances":
+        zone, kind = place_of(region, fields.get("InstanceId.1", [""])[0])
+    return Call(service, action, zone, kind), region, fields
+
+
+def place_of(region: str, instance_id: str) -> tuple[str, str]:
+    """Return the availability zone and the type of an instance, both empty when there is no such instance."""
+    for reservation in ec2_backends[DEFAULT_ACCOUNT_ID][region].reservations.values():
+        for instance in reservation.instances:
+            if instance.id == instance_id:
+                return str(instance.availability_zone), str(instance.instance_type)
+    return "", ""
 
 
 def zone_of(region: str, subnet_id: str) -> str:
@@ -249,8 +261,10 @@ class Front:
         """Answer one request to the sandbox itself; a refusal is a 400 with one sentence."""
         command = environ["REQUEST_METHOD"], environ["PATH_INFO"].removeprefix(CONTROL)
         if command == ("GET", "checkip"):
+            # ?from=203.0.113.7 stands for a caller at another address.
+            asked = parse_qs(environ.get("QUERY_STRING", "")).get("from", [environ["REMOTE_ADDR"]])
             start_response("200 OK", [("Content-Type", "text/plain")])
-            return [f"{environ['REMOTE_ADDR']}\n".encode()]
+            return [f"{asked[0]}\n".encode()]
         try:
             status, answer = "200 OK", self._perform(command, json.loads(body or b"null"))
         except (SandboxError, KeyError, TypeError, ValueError) as error:

@@ -1,15 +1,19 @@
-"""What EC2 does and moto leaves out: volumes have a source and their performance, a VPC takes its ACL along."""
+"""What EC2 does and moto leaves out: volumes have a source, their performance and a key, a VPC takes its ACL along."""
 
 from __future__ import annotations
 
 from typing import Any
 
+from moto.core.responses import ActionResult
 from moto.ec2.models import instances as instance_models
 from moto.ec2.models import vpcs as vpc_models
+from moto.ec2.responses.elastic_block_store import ElasticBlockStore
+from moto.kms.models import kms_backends
 
 # What EC2 gives a gp3 volume of which the launch says nothing more (IOPS, MiB/s).
 GP3_IOPS = 3000
 GP3_THROUGHPUT = 125
+AWS_KEY = "alias/aws/ebs"
 
 
 def complete(instance: Any, mappings: list[dict[str, Any]]) -> None:
@@ -28,6 +32,27 @@ def complete(instance: Any, mappings: list[dict[str, Any]]) -> None:
             volume.snapshot_id = backend.amis[instance.image_id].ebs_snapshot.id
 
 
+def default_key(self: Any) -> ActionResult:
+    """Answer GetEbsDefaultKmsKeyId: AWS's own key, unless another was named."""
+    return ActionResult({"KmsKeyId": self.ec2_backend.default_kms_key_id or AWS_KEY})
+
+
+def end_without_key(instance: Any) -> None:
+    """End an instance whose encrypted volumes EBS cannot make, as EC2 does a moment after it was launched."""
+    backend = instance.ec2_backend
+    key_id = backend.default_kms_key_id
+    volumes = [backend.volumes[attachment.volume_id] for attachment in instance.block_device_mapping.values()]
+    if not key_id or not any(volume.encrypted for volume in volumes):
+        return
+    keys = kms_backends[backend.account_id][backend.region_name]
+    if keys.describe_key(key_id).key_state == "Enabled":
+        return
+    instance.terminate()
+    code = "Client.InvalidKMSKey.InvalidState"
+    instance.state_reason.code = code
+    instance.state_reason.message = f"{code}: The KMS key provided is in an incorrect state"
+
+
 def install() -> None:
     """Fill the gaps for this process."""
     models: Any = instance_models
@@ -37,6 +62,7 @@ def install() -> None:
         reservation = launch(self, *arguments, **options)
         for instance in reservation.instances:
             complete(instance, options.get("block_device_mappings") or [])
+            end_without_key(instance)
         return reservation
 
     networks: Any = vpc_models
@@ -48,5 +74,7 @@ def install() -> None:
             del self.network_acls[acl_id]
         return deleted
 
+    responses: Any = ElasticBlockStore
+    responses.get_ebs_default_kms_key_id = default_key
     models.InstanceBackend.run_instances = run_instances
     networks.VPCBackend.delete_vpc = delete_vpc

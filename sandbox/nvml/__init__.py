@@ -124,7 +124,8 @@ class Gpus:
         """Let a function fail.
 
         :param function: its NVML name, with or without the version at its end; ``nvmlInit`` for all of them.
-        :param code: what it answers; ``missing`` for what a library without the function would lead to.
+        :param code: what it answers; ``missing`` for what a library without the function would lead to; ``ignored`` for
+            a setter that answers 0 and changes nothing.
         :param times: how often, before it works again; ``None`` for always.
         :param gpu: the index of the one GPU on which it fails; ``None`` for all.
         """

@@ -414,8 +414,11 @@ static bool parse_fault(const char *line, struct fault *fault) {
     if (function == NULL || code == NULL)
         return false;
     snprintf(fault->function, sizeof fault->function, "%s", function);
-    bool missing = strcmp(code, "missing") == 0;
-    fault->code = missing ? NVML_ERROR_FUNCTION_NOT_FOUND : (nvmlReturn_t)strtoul(code, NULL, 10);
+    fault->code = (nvmlReturn_t)strtoul(code, NULL, 10);
+    if (strcmp(code, "missing") == 0)
+        fault->code = NVML_ERROR_FUNCTION_NOT_FOUND;
+    if (strcmp(code, "ignored") == 0)
+        fault->code = (nvmlReturn_t)IGNORED;
     fault->times = fault->gpu = -1;
     while ((word = strtok_r(NULL, " \t\n", &rest)) != NULL)
         if (strncmp(word, "@gpu=", 5) == 0)

@@ -12,7 +12,8 @@
  *   samples   `INDEX TYPE TIMESTAMP_US VALUE`, the whole buffer of samples of that GPU and type (nvmlSamplingType_t,
  *             as a number), instead of the readings in force at the last hundred sixths of a second
  *   faults    `function code [times] [@gpu=INDEX]`, the first that fits counts; code "missing" is 13, since a symbol
- *             that is there cannot vanish. Who counts one down must be allowed to write into the directory.
+ *             that is there cannot vanish, and with code "ignored" a setter answers 0 and changes nothing. Who counts one
+ *             down must be allowed to write into the directory.
  *
  * SANDBOX_NVML_RUN (/run/sandbox-nvml), what a reboot clears:
  *   state     version of the loaded kernel module, when it was loaded, and every setting that was made
@@ -44,6 +45,8 @@
 #define MAX_CLOCKS 256U
 #define VERSION_SIZE 32U
 #define UNSET 0xffffffffU
+/* No code of NVML: what the fault "ignored" makes of one. */
+#define IGNORED 1000U
 
 /* What a GPU, or its driver, may lack; ALWAYS is what nothing takes away, NOWHERE what no GPU
  * here has. The second column is the name in `gpus`. */

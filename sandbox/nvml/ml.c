@@ -29,6 +29,7 @@ struct call {
     const char *function;
     struct host host;
     struct gpu *gpu;
+    bool ignored;
 };
 
 static nvmlReturn_t find_gpu(struct call *call, nvmlDevice_t device) {
@@ -44,6 +45,7 @@ static nvmlReturn_t find_gpu(struct call *call, nvmlDevice_t device) {
 static nvmlReturn_t enter_system(struct call *call, const char *function) {
     call->function = function;
     call->gpu = NULL;
+    call->ignored = false;
     host_open(&call->host);
     return references == 0 ? NVML_ERROR_UNINITIALIZED : NVML_SUCCESS;
 }
@@ -54,6 +56,9 @@ static nvmlReturn_t enter(struct call *call, const char *function, nvmlDevice_t 
         status = find_gpu(call, device);
     if (status == NVML_SUCCESS)
         status = host_fault(call->gpu, function);
+    call->ignored = status == (nvmlReturn_t)IGNORED;
+    if (call->ignored)
+        status = NVML_SUCCESS;
     return status == NVML_SUCCESS ? call->gpu->features[feature] : status;
 }
 
@@ -77,7 +82,7 @@ static nvmlReturn_t leave_setter(struct call *call, nvmlReturn_t status, const c
     va_start(values, format);
     vsnprintf(arguments, sizeof arguments, format, values);
     va_end(values);
-    if (status == NVML_SUCCESS && !host_save(&call->host))
+    if (status == NVML_SUCCESS && !call->ignored && !host_save(&call->host))
         status = NVML_ERROR_UNKNOWN;
     if (call->gpu != NULL)
         snprintf(gpu, sizeof gpu, "%u", call->gpu->index);

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from tests.support.dds import complaints_of_cyclone, complaints_of_fast, cyclone, file_uri, planned
+from tests.support.dds import complaints_of_cyclone, complaints_of_fast, cyclone, file_uri, find, planned
 from tests.support.network import INTERFACE, Network
 
 CYCLONE, FAST = "rmw_cyclonedds_cpp", "rmw_fastrtps_cpp"
@@ -36,6 +36,24 @@ def test_cyclone_dds_takes_it(network: Network, tmp_path: Path, description: dic
     assert complaints_of_cyclone(host, file_uri(tmp_path, documents["0.10"])) == ""
     with cyclone(host, file_uri(tmp_path, documents["11"])):
         pass
+
+
+def test_an_interface_that_gets_another_name_is_found_by_its_address(network: Network, tmp_path: Path) -> None:
+    """As when an instance gets another type: ens5 becomes enp39s0."""
+    here, there = network.hosts
+    named = planned(**PEERS, interface=INTERFACE)["cyclonedds"]
+    addressed = planned(**PEERS, interface=INTERFACE, interface_address=OWN)["cyclonedds"]
+    for words in (("down",), ("name", "enp39s0")):
+        here.run("ip", "link", "set", "dev", INTERFACE, *words)
+    here.run("ip", "link", "set", "dev", "enp39s0", "up")
+    complaint = complaints_of_cyclone(here, file_uri(tmp_path, named["0.10"]))
+    assert f"{INTERFACE}: does not match an available interface" in complaint
+    assert complaints_of_cyclone(here, file_uri(tmp_path, addressed["0.10"])) == ""
+    with (
+        cyclone(here, file_uri(tmp_path, addressed["11"])) as one,
+        cyclone(there, file_uri(tmp_path, named["11"])) as other,
+    ):
+        find(one, other)
 
 
 @pytest.mark.parametrize("description", SHARED + ONLY_FAST, ids=str)

@@ -8,6 +8,9 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from ansible_collections.digital_twin.robotics_lab.plugins.module_utils._dds_diagnosis import diagnose
+from ansible_collections.digital_twin.robotics_lab.plugins.module_utils._dds_host import Seen, read_processes
+from ansible_collections.digital_twin.robotics_lab.plugins.module_utils._dds_request import read
 
 from tests.support.dds import find, hears, planned, ros2_environment, ros2_node, unit_command
 from tests.support.network import INTERFACE, Host, Network, udp
@@ -50,6 +53,29 @@ def test_mode_peers(ros2: None, network: Network, tmp_path: Path, listing: str) 
         assert hears(other, one, count=10)
         assert hears(one, other, count=10)
         assert {7410, 7411} <= first.udp_ports(first.address)
+
+
+def test_a_variable_that_keeps_a_node_to_its_host_is_found_and_taken_back(
+    ros2: None, network: Network, tmp_path: Path
+) -> None:
+    hostile = {"ROS_LOCALHOST_ONLY": "1", "ROS_STATIC_PEERS": "10.77.0.250"}
+    here, there = network.hosts
+    first, second = (peer_environment(tmp_path, host, network.addresses) for host in network.hosts)
+    with ros2_node(here, {**first, **hostile}) as one, ros2_node(there, second):
+        assert one.ask("find", seconds=5, count=1) == {"peers": 0}
+        assert named_variables(network.addresses, hostile) == set(hostile)
+    # What a shell has set is overridden by the environment file.
+    with ros2_node(here, {**hostile, **first}) as one, ros2_node(there, second) as other:
+        find(one, other)
+        assert named_variables(network.addresses, hostile) == set()
+
+
+def named_variables(peers: list[str], variables: dict[str, str]) -> set[str]:
+    """Return those of some variables that are found to contradict the network in a process of this machine."""
+    declared, problems = read({"rmw": RMW, "discovery": "peers", "peers": peers})
+    assert not problems
+    causes = [finding.cause for finding in diagnose(declared, Seen(read_processes(Path("/"))))]
+    return {name for name, value in variables.items() if any(f"its {name} is {value}," in cause for cause in causes)}
 
 
 def test_mode_discovery_server(ros2: None, possible: None, tmp_path: Path) -> None:

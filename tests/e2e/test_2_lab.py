@@ -70,7 +70,8 @@ def test_the_gpu_is_tuned_and_only_those_containers_have_it_that_ask(lab: Cloud)
 def test_the_lab_is_watched_and_each_host_publishes_under_its_own_name(lab: Cloud) -> None:
     made = counts(holdings(lab.client))
     assert {kind: made[kind] for kind in ("alarm", "dashboard", "log group")} == {
-        "alarm": 5 * len(HOSTS),
+        # The second host runs nothing that keeps its GPU busy, and has no alarm that would stop it.
+        "alarm": 5 * len(HOSTS) - 1,
         "dashboard": 1,
         "log group": 2,
     }
@@ -126,6 +127,12 @@ def test_status_says_what_runs(lab: Cloud, line: Line) -> None:
         figures = r"\d+ % busy, \d+ MB used, \d+ % of the memory, \d+ W, \d+ °C"
         assert re.search(f"{host} GPU 0: {figures}", " ".join(said.output.split()))
     assert "running" in said.output
+
+
+def test_diagnose_finds_nothing_on_a_lab_that_verify_has_passed(lab: Cloud) -> None:
+    said = lab.playbook("playbooks/diagnose.yml").must_succeed()
+    assert said.changed == {}
+    assert sorted(re.findall(r"Nothing is wrong on ([\w-]+)", said.output)) == HOSTS
 
 
 def test_hosts_stopped_by_an_alarm_or_through_the_api_come_back_and_a_second_run_changes_nothing(lab: Cloud) -> None:

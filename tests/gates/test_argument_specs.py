@@ -8,13 +8,13 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator
-from pathlib import PurePosixPath
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 import pytest
 from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
 
-from tests.support.project import FQCN, ROOT, expect_none, load_yaml, parse_yaml, role_names, text_files
+from tests.support.project import FQCN, ROOT, expect_none, load_yaml, parse_yaml, role_names, run, text_files
 
 ROLES = role_names()
 
@@ -210,3 +210,35 @@ def test_nothing_that_ships_knows_the_test_environment() -> None:
         if TEST_ENVIRONMENT.search(line)
     ]
     expect_none(found)
+
+
+def sample(option: dict[str, Any]) -> Any:
+    """Return a value that a required option takes."""
+    if option.get("choices"):
+        return option["choices"][0]
+    return {"str": "/sample", "path": "/sample", "dict": {}, "list": [], "int": 1, "float": 1.0, "bool": True}[
+        option["type"]
+    ]
+
+
+def test_every_entry_point_is_validated_without_facts(tmp_path: Path) -> None:
+    # Arguments are validated before the role's first task, which gathers what the role needs. Only that runs here: it
+    # is tagged always, and nothing has the other tag.
+    tasks = [
+        {
+            "name": "Validate the arguments",
+            "ansible.builtin.import_role": {"name": f"{FQCN}.{role}", "tasks_from": entry_point},
+            "vars": {
+                name: sample(option)
+                for name, option in (content.get("options") or {}).items()
+                if option.get("required")
+            },
+        }
+        for role in ROLES
+        for entry_point, content in spec_of(role).items()
+    ]
+    play = {"name": "Validate", "hosts": "localhost", "connection": "local", "gather_facts": False, "tasks": tasks}
+    playbook = tmp_path / "playbook.yml"
+    playbook.write_text(json.dumps([play]), "utf-8")
+    output = run(["ansible-playbook", "--inventory", "localhost,", "--tags", "no-such-tag", str(playbook)])
+    assert output.count("Validating arguments against arg spec") == len(tasks)

@@ -53,9 +53,15 @@ class Host:
         self.gpus.plug(*case.get("gpus", []))
         driver = case.get("driver", "550.163.01")
         self.gpus.install(None if driver == "none" else driver)
-        self._monkeypatch.setenv("SANDBOX_NVML_UID", str(case.get("user", 0)))
+        user = case.get("user", 0)
+        self._monkeypatch.setenv("SANDBOX_NVML_UID", str(user))
+        self._monkeypatch.setattr(os, "geteuid", lambda: user)
         self.reboot()
-        for fault in case.get("faults", []):
+        self.break_calls(case.get("faults", []))
+
+    def break_calls(self, faults: list[str]) -> None:
+        """Add faults, in the words of the simulator's file."""
+        for fault in faults:
             words = fault.split()
             gpu = next((int(word[5:]) for word in words if word.startswith("@gpu=")), None)
             self.gpus.fault(words[0], words[1], gpu=gpu)

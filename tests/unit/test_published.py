@@ -18,6 +18,13 @@ HOSTS: dict[str, dict[str, Any]] = {
     "neither": {"gpu_metrics_metrics": ["GPUPowerDraw", "GPUTemperature"], "nvidia_driver_gpu_count": 2},
     "optional": {"gpu_metrics_metrics": ["GPURemappedRows", "GPUTemperature"]},
     "only-optional": {"gpu_metrics_metrics": ["GPURemappedRows", "GPUEncoderUtilization"]},
+    # What role gpu_metrics has found: a GPU in MIG mode, one that shares the host's memory, and one that was not looked at.
+    "not-reported": {
+        "nvidia_driver_gpu_count": 3,
+        "gpu_metrics_metrics": ["GPUUtilization", "GPUMemoryUsed", "GPUTemperature", "Heartbeat"],
+        "gpu_metrics_readings": {"0": ["GPUMemoryUsed", "GPUTemperature"], "1": ["GPUTemperature"]},
+    },
+    "nothing-reported": {"gpu_metrics_readings": {"0": []}},
     "declared": {
         "gpu_metrics_metrics": ["Heartbeat"],
         "gpu_metrics_namespace": "Lab",
@@ -41,6 +48,13 @@ def test_something_is_asked_for_whatever_is_published(tmp_path: Path) -> None:
         "neither": [["DigitalTwin", "GPUPowerDraw", first], ["DigitalTwin", "GPUPowerDraw", second]],
         "optional": [["DigitalTwin", "GPUTemperature", first]],
         "only-optional": [["DigitalTwin", "GPURemappedRows", first]],
+        "not-reported": [
+            ["DigitalTwin", "Heartbeat", of_host],
+            ["DigitalTwin", "GPUMemoryUsed", first],
+            ["DigitalTwin", "GPUTemperature", second],
+            ["DigitalTwin", "GPUUtilization", {**of_host, "GpuIndex": "2"}],
+        ],
+        "nothing-reported": [["DigitalTwin", "Heartbeat", of_host]],
         "declared": [["Lab", "Heartbeat", {"InstanceId": "workstation-7", "Room": "1.07"}]],
     }
 

@@ -112,7 +112,6 @@ def test_rules_are_exactly_these(group: dict[str, Any]) -> None:
         ("udp", 9150, 9250): ADMINS,
         ("tcp", 8080, 8080): VIEWERS,
         ("tcp", 8765, 8765): VIEWERS,
-        ("tcp", 8211, 8211): VIEWERS,
         ("tcp", 49100, 49100): VIEWERS,
         ("udp", 47998, 47998): VIEWERS,
         ("udp", 9150, 9399): {group["GroupId"]},

@@ -73,6 +73,13 @@ def test_the_specification_names_them_since_the_boot(host: Host) -> None:
     assert started_by_unit(host, "nvidia-cdi-refresh") > 0
 
 
+def test_the_specification_has_the_nodes_of_cuda_and_vulkan_since_the_boot(host: Host) -> None:
+    """The role has not run since, and nothing else makes them."""
+    nodes = [node["path"] for node in specification(host)["containerEdits"]["deviceNodes"]]
+    assert {"/dev/nvidia-modeset", "/dev/nvidia-uvm", "/dev/nvidia-uvm-tools", "/dev/nvidiactl"} <= set(nodes)
+    assert host.run("docker exec survivor sh -c ': < /dev/nvidia-uvm'").rc == 0
+
+
 def test_the_specification_is_made_of_the_driver_that_is_installed_now(host: Host) -> None:
     driver = host.check_output("nvidia-smi --query-gpu=driver_version --format=csv,noheader").splitlines()[0]
     paths = [mount["hostPath"] for mount in specification(host)["containerEdits"]["mounts"]]
@@ -143,6 +150,13 @@ def test_the_toolkit_does_not_rise_by_itself(host: Host) -> None:
         assert "Candidate: 1.18.2-1" in host.check_output(f"apt-cache policy {package}")
     assert "nvidia" not in host.check_output("apt-get --simulate dist-upgrade | grep ^Inst || true")
     assert sorted(host.check_output("apt-mark showhold").split()) == PACKAGES
+
+
+def test_apt_has_the_repository_once(host: Host) -> None:
+    ours = host.file("/etc/apt/sources.list.d/digital-twin-container-toolkit.sources")
+    assert ours.exists == is_debian12(host), "the other host has a source of its own"
+    update = host.run("apt-get update")
+    assert (update.rc, update.stderr) == (0, "")
 
 
 def test_verify_left_nothing_behind(host: Host) -> None:

@@ -137,9 +137,24 @@ def test_registries_are_known_to_the_engine(host: Host) -> None:
         assert registries["Mirrors"] == ["http://archive:5000/"]
 
 
-def test_logs_rotate(host: Host) -> None:
+def test_logs_rotate_unless_they_are_kept_elsewhere(host: Host) -> None:
     config = json.loads(host.check_output("docker inspect survivor"))[0]["HostConfig"]["LogConfig"]
-    assert config == {"Type": "json-file", "Config": {"max-size": "50m", "max-file": "5", "tag": "{{.Name}}"}}
+    if upstream(host):
+        assert config == {"Type": "json-file", "Config": {"max-size": "50m", "max-file": "5", "tag": "{{.Name}}"}}
+    else:
+        assert config == {"Type": "journald", "Config": {"tag": "{{.Name}}"}}
+
+
+def test_apt_reads_its_sources_without_a_word(host: Host) -> None:
+    assert host.file("/etc/apt/sources.list.d/docker.list").exists == upstream(host)
+    assert not [name for name in host.file("/etc/apt/sources.list.d").listdir() if name.startswith("digital-twin")]
+    update = host.run("apt-get update")
+    assert (update.rc, update.stderr) == (0, "")
+
+
+def test_a_user_of_a_directory_is_a_member_of_the_group(host: Host) -> None:
+    assert "docker" in host.check_output("id -nG remote").split()
+    assert host.run("grep -q ^remote: /etc/passwd").rc != 0, "a user of this host proves nothing"
 
 
 def test_a_container_survives_restarts_of_the_engine(host: Host) -> None:

@@ -1,9 +1,11 @@
 #!/bin/sh
-# A program of another domain and RMW at the ports of the participant with index 44, and a peer to which no way leads.
+# A program of another domain and RMW that keeps to its host, at the ports of the participant with index 44, and a peer to
+# which no way leads.
 set -eu
 
 ip route add unreachable 192.0.2.7
-systemd-run --unit=faulty --setenv=ROS_DOMAIN_ID=7 --setenv=RMW_IMPLEMENTATION=rmw_fastrtps_cpp --service-type=notify \
+systemd-run --unit=faulty --setenv=ROS_DOMAIN_ID=7 --setenv=RMW_IMPLEMENTATION=rmw_fastrtps_cpp \
+  --setenv=ROS_LOCALHOST_ONLY=1 --service-type=notify \
   python3 -c '
 import os, socket, time
 probe = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)

@@ -125,16 +125,16 @@ FORM = {"Content-Type": "application/x-www-form-urlencoded"}
 BAD: dict[str, tuple[str | bytes, dict[str, str], int, str]] = {
     "empty text": ('{"text": ""}', JSON, 400, "empty_text"),
     "blank text": ('{"text": " \\n "}', JSON, 400, "empty_text"),
-    "no text": ('{"command": "stop"}', JSON, 400, "no_text"),
+    "no text": ('{"command": "go to zone b"}', JSON, 400, "no_text"),
     "text is a number": ('{"text": 1}', JSON, 400, "no_text"),
     "text is null": ('{"text": null}', JSON, 400, "no_text"),
-    "a list": ('["stop"]', JSON, 400, "no_text"),
-    "a bare text": ('"stop"', JSON, 400, "no_text"),
-    "not JSON": ("text=stop", JSON, 400, "not_json"),
+    "a list": ('["go to zone b"]', JSON, 400, "no_text"),
+    "a bare text": ('"go to zone b"', JSON, 400, "no_text"),
+    "not JSON": ("text=go+to+zone+b", JSON, 400, "not_json"),
     "no body": ("", JSON, 400, "not_json"),
     "not UTF-8": (b'{"text": "\xff"}', JSON, 400, "not_json"),
     "unknown character set": (
-        '{"text": "stop"}',
+        '{"text": "go to zone b"}',
         {"Content-Type": "application/json; charset=klingon"},
         400,
         "not_json",
@@ -147,6 +147,7 @@ BAD: dict[str, tuple[str | bytes, dict[str, str], int, str]] = {
     "control characters": ('{"text": "go to\\u0000 zone b"}', JSON, 400, "not_printable"),
     "half a surrogate pair": ('{"text": "go to \\ud800 zone b"}', JSON, 400, "not_printable"),
     "several lines": ('{"text": "go to zone a\\nzone b"}', JSON, 400, "not_printable"),
+    "a text that hides another": ('{"text": "go to zone a", "text": "go to zone b"}', JSON, 400, "not_json"),
     "unknown place": ('{"text": "go to zone z"}', JSON, 422, "unknown_place"),
     "no command": ('{"text": "hello"}', JSON, 422, "unknown_action"),
     "two places": ('{"text": "go to zone a and zone b"}', JSON, 422, "ambiguous"),
@@ -164,6 +165,71 @@ def test_bad_requests_are_refused_and_nothing_is_sent(redis: RedisServer) -> Non
                         assert answer["published"] is False
                         assert answer["message"]
             assert await robot.next(0.3) is None
+
+    asyncio.run(scenario())
+
+
+STOPPING: dict[str, tuple[str | bytes, dict[str, str]]] = {
+    "two lines": ('{"text": "STOP!\\nSTOP!"}', JSON),
+    "control characters": ('{"text": "go to zone a\\u0000stop"}', JSON),
+    "a control character inside": ('{"text": "st\\u0008op"}', JSON),
+    "a zero-width space": (json.dumps({"text": "stop\u200b"}), JSON),
+    "a zero-width space inside": (json.dumps({"text": "st\u200bop"}), JSON),
+    "a no-break space": (json.dumps({"text": "now\u00a0stop"}), JSON),
+    "half a surrogate pair": ('{"text": "\\ud83dstop"}', JSON),
+    "forbidden on two lines": ('{"text": "don\u2019t go\\nto zone b"}', JSON),
+    "a long text that begins so": (json.dumps({"text": "stop " + "x" * 600}), JSON),
+    "a long text that ends so": (json.dumps({"text": "x" * 600 + " stop"}), JSON),
+    "a large body": (json.dumps({"text": "stop " + "x" * 20000}), JSON),
+    "a large body that ends so": (json.dumps({"text": "x" * 50000 + " stop"}), JSON),
+    "a body that is too large to be searched": (json.dumps({"text": "x" * 200000 + " stop"}), JSON),
+    "not UTF-8": (b'{"text": "stop \xff"}', JSON),
+    "not UTF-8 inside": (b'{"text": "st\xffop"}', JSON),
+    "UTF-16": (json.dumps({"text": "stop"}).encode("utf-16-le"), JSON),
+    "unknown character set": ('{"text": "stop"}', {"Content-Type": "application/json; charset=klingon"}),
+    "wrong character set": ('{"text": "stop"}', {"Content-Type": "application/json; charset=utf-16"}),
+    "a form": ("text=please+stop", FORM),
+    "an escaped form": ("text=please%20stop", FORM),
+    "plain text": ("stop", {"Content-Type": "text/plain"}),
+    "JSON under another name": ('{"text": "stop"}', {"Content-Type": "text/plain"}),
+    "broken JSON": ('{"text": "stop"', JSON),
+    "broken JSON with an escape": ('{"text": "go\\nstop', JSON),
+    "another field": ('{"command": "stop"}', JSON),
+    "the field in capitals": ('{"TEXT": "Stop"}', JSON),
+    "a list": ('["stop"]', JSON),
+    "a bare text": ('"stop"', JSON),
+    "an object as text": ('{"text": {"value": "stop"}}', JSON),
+    "a text that hides it": ('{"text": "stop", "text": "go to zone b"}', JSON),
+    "deeply nested": ("[" * 5000 + '"stop"', JSON),
+}
+
+
+@pytest.mark.parametrize(("body", "headers"), STOPPING.values(), ids=STOPPING)
+def test_stop_is_obeyed_however_it_is_sent(redis: RedisServer, body: str | bytes, headers: dict[str, str]) -> None:
+    async def scenario() -> None:
+        async with running(settings_for(redis)) as client, listening(redis) as robot:
+            async with client.post("/intent", data=body, headers=headers) as response:
+                answer = await response.json()
+                assert (response.status, answer["command"]["action"]) == (200, "stop"), answer
+            async with client.post("/command", data=body, headers=headers) as response:
+                answer = await response.json()
+                assert (response.status, answer["published"], answer["receivers"]) == (200, True, 1), answer
+                assert answer["problem"]
+                assert len(answer["command"]["raw_text"]) <= 500
+                assert answer["command"]["raw_text"].isprintable()
+            assert await robot.actions() == ["stop"]
+
+    asyncio.run(scenario())
+
+
+def test_extra_fields_are_no_part_of_the_text(redis: RedisServer) -> None:
+    async def scenario() -> None:
+        async with running(settings_for(redis)) as client:
+            body = {"text": "go to zone b", "client": "stop button"}
+            async with client.post("/command", json=body) as response:
+                assert (await response.json())["command"]["action"] == "navigate"
+            async with client.post("/command", json={"text": "stop", "speed": 1}) as response:
+                assert (await response.json())["command"]["action"] == "stop"
 
     asyncio.run(scenario())
 

@@ -28,10 +28,62 @@ def test_text(case: dict[str, Any]) -> None:
         assert refusal.value.code == case["refused"]
         return
     message = parse(case["text"], PLACES).message()
+    assert message["raw_text"] == case["text"]
     expected = {key: value for key, value in case.items() if key != "text"}
     assert {key: message[key] for key in expected} == expected
     assert message["speed"] == case.get("speed", "normal")
-    assert message["raw_text"] == case["text"]
+
+
+# Each with a name, as a test's own does not show them.
+APOSTROPHES = {
+    "U+0027": "'",
+    "grave accent": "`",
+    "acute accent": "\u00b4",
+    "modifier prime": "\u02b9",
+    "modifier turned comma": "\u02bb",
+    "modifier apostrophe": "\u02bc",
+    "modifier acute": "\u02ca",
+    "left quote": "\u2018",
+    "right quote": "\u2019",
+    "low quote": "\u201a",
+    "reversed quote": "\u201b",
+    "prime": "\u2032",
+    "reversed prime": "\u2035",
+    "full-width apostrophe": "\uff07",
+    "full-width grave accent": "\uff40",
+    "combining acute": "\u0301",
+    "saltillo": "\ua78c",
+    "Hebrew": "\u05f3",
+    "replacement character": "\ufffd",
+    "none": "",
+    "space": " ",
+    "no-break space": "\u00a0",
+    "zero-width space": "\u200b",
+    "double quote": '"',
+    "semicolon": ";",
+    "control character": "\u0092",
+    "new line": "\n",
+}
+NEGATED = [
+    "Don{}t",
+    "you can{}t",
+    "you mustn{}t",
+    "you shouldn{}t",
+    "you won{}t",
+    "you aren{}t to",
+    "do n{}t",
+    "you wouldn{}t",
+]
+
+
+@pytest.mark.parametrize("apostrophe", APOSTROPHES.values(), ids=APOSTROPHES)
+def test_no_apostrophe_turns_a_prohibition_into_a_command(apostrophe: str) -> None:
+    for negated in NEGATED:
+        for text in (f"{negated} go to zone a", f"{negated} drive to the loading dock please"):
+            said = text.format(apostrophe)
+            found = immediate(said, PLACES)
+            assert found is not None, said
+            assert found.action is Action.STOP, said
 
 
 def test_every_action_is_in_the_table() -> None:

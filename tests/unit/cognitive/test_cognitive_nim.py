@@ -11,8 +11,11 @@ from typing import Any
 
 import pytest
 
+from compose.cognitive.intent import Action
+from compose.cognitive.nim import interpret
 from tests.unit.cognitive.support import (
     API_KEY,
+    PLACES,
     Answer,
     RedisServer,
     fake_nim,
@@ -77,6 +80,36 @@ def test_model_is_not_asked_for_stop_and_status(redis: RedisServer, text: str) -
     status, body, messages, asked = ask(redis, says(GOOD), text)
     assert (status, body["source"], len(messages), asked) == (200, "keywords", 1, [])
     assert body["health"] == {"state": "not asked yet"}
+
+
+FORBIDDEN = [
+    "Don\u00b4t go to zone b",
+    "whatever you do, you cannot drive over to zone b",
+    "anywhere but the second zone would suit me",
+    "kindly halt over there",
+]
+
+
+@pytest.mark.parametrize("text", FORBIDDEN)
+def test_model_cannot_move_a_robot_that_may_not(redis: RedisServer, text: str) -> None:
+    status, _body, messages, asked = ask(redis, says(GOOD), text)
+    assert (status, [message["action"] for message in messages], asked) == (200, ["stop"], [])
+    assert interpret(json.dumps(GOOD), text, PLACES).action is Action.STOP
+
+
+STOPPED: dict[str, dict[str, Any]] = {
+    "not sure": {"action": "stop", "confidence": 0.1},
+    "no confidence": {"action": "stop"},
+    "in capitals": {"action": "STOP", "confidence": 0.9},
+    "bad speed": {"action": "stop", "speed": "ludicrous", "confidence": 0.9},
+    "and a place": {"action": "stop", "target": "zone_b", "confidence": 0.9},
+}
+
+
+@pytest.mark.parametrize("answer", STOPPED.values(), ids=STOPPED)
+def test_stop_of_the_model_needs_no_certainty(redis: RedisServer, answer: dict[str, Any]) -> None:
+    status, body, messages, _asked = ask(redis, says(answer), "go to zone b or so")
+    assert (status, body["source"], [message["action"] for message in messages]) == (200, "nim", ["stop"])
 
 
 FALLBACKS: dict[str, tuple[Answer, str]] = {

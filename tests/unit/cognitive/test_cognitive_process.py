@@ -19,7 +19,17 @@ from pathlib import Path
 import pytest
 
 from compose.cognitive.health import ProbeError, http
-from tests.unit.cognitive.support import API_KEY, PASSWORD, ROOT, RedisServer, fake_nim, free_port, once, says
+from tests.unit.cognitive.support import (
+    API_KEY,
+    PASSWORD,
+    ROOT,
+    RedisServer,
+    fake_nim,
+    free_port,
+    listening,
+    once,
+    says,
+)
 
 START_SECONDS = 60.0
 
@@ -130,6 +140,28 @@ def test_command_that_the_model_does_not_answer_is_finished_by_keywords_before_t
                 assert reply["fallback"] == "NIM did not answer before the service ended"
                 assert await asyncio.to_thread(process.wait, 60) == 0
             never.set()
+
+    asyncio.run(scenario())
+
+
+@pytest.mark.parametrize("ends", [True, False], ids=["broken off", "not ended"])
+def test_stop_is_obeyed_when_its_body_does_not_come_to_its_end(redis: RedisServer, tmp_path: Path, ends: bool) -> None:
+    async def scenario() -> None:
+        settings = environment(tmp_path, redis, port := free_port())
+        with started(settings):
+            async with listening(redis) as robot:
+                _reader, writer = await asyncio.open_connection("127.0.0.1", port)
+                headers = ["Host: lab", "Content-Type: application/json", "Content-Length: 500"]
+                head = "\r\n".join(["POST /command HTTP/1.1", *headers])
+                writer.write(f'{head}\r\n\r\n{{"text": "stop"}}'.encode())
+                await writer.drain()
+                if ends:
+                    await asyncio.sleep(0.5)
+                    writer.close()
+                message = await robot.next()
+                assert message is not None
+                assert json.loads(message)["action"] == "stop"
+                writer.close()
 
     asyncio.run(scenario())
 

@@ -41,6 +41,8 @@ GOOD_DESCRIPTION: dict[str, Any] = {
     "private_key_file": "",
     "admin_cidrs": ["203.0.113.7/32"],
     "viewer_cidrs": ["203.0.113.7/32"],
+    "caller_audiences": [],
+    "remove_sources": [],
     "ports": [
         {"from_port": 22, "to_port": 22, "protocol": "tcp", "audience": "admin"},
         {"from_port": 8765, "to_port": 8765, "protocol": "tcp", "audience": "viewer"},
@@ -166,7 +168,9 @@ def cloud(moto_endpoint: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[Cloud
     monkeypatch.setenv("AWS_CONFIG_FILE", "/dev/null")
     monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", "/dev/null")
     monkeypatch.setattr("botocore.session.create_loader", lambda _path: LOADER)
-    local = Cloud(moto_endpoint, answers={"DescribeRegions": {"Regions": REGIONS}})
+    # moto has no answer to the second.
+    answers = {"DescribeRegions": {"Regions": REGIONS}, "GetEbsDefaultKmsKeyId": {"KmsKeyId": "alias/aws/ebs"}}
+    local = Cloud(moto_endpoint, answers=answers)
     really_call = getattr(BaseClient, MAKE_CALL)
 
     def call(client: BaseClient, operation: str, parameters: dict[str, Any]) -> Any:

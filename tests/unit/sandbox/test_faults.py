@@ -11,11 +11,12 @@ from typing import Any
 
 import boto3
 import pytest
+import requests
 from botocore.config import Config
 from botocore.exceptions import ClientError, ReadTimeoutError
 from werkzeug.serving import make_server
 
-from sandbox.cloud.faults import KINDS, Call, Injector, Rule
+from sandbox.cloud.faults import KINDS, Call, Injector, Rule, refusal, response
 from sandbox.cloud.front import Front
 from sandbox.cloud.process import control
 from sandbox.errors import SandboxError
@@ -91,6 +92,23 @@ def test_capacity_names_the_type(front: str) -> None:
     assert caught.value.response["Error"]["Code"] == "InsufficientInstanceCapacity"
     # Another type passes; what is behind answers with an empty list.
     client("ec2", front).run_instances(ImageId="ami-1", InstanceType="g4dn.xlarge", MinCount=1, MaxCount=1)
+
+
+def test_no_capacity_in_one_zone_names_the_others() -> None:
+    call = Call("ec2", "RunInstances", zone="us-east-1a", instance_type="g5.xlarge")
+    _status, _headers, body = response(refusal(Rule("capacity", zones=["us-east-1a"]), call), call, "id")
+    assert b"You can currently get g5.xlarge capacity by not specifying an Availability Zone" in body
+    assert b"or choosing us-east-1b, us-east-1c." in body
+    _status, _headers, body = response(refusal(Rule("capacity"), call), call, "id")
+    assert b"choosing" not in body
+
+
+def test_a_caller_may_stand_for_another_address(front: str) -> None:
+    def told(query: str) -> str:
+        return requests.get(f"{front}/_sandbox/checkip{query}", timeout=5).text
+
+    assert told("") == "127.0.0.1\n"
+    assert told("?from=203.0.113.9") == "203.0.113.9\n"
 
 
 def test_timeout_keeps_the_caller_waiting(front: str) -> None:

@@ -12,6 +12,7 @@ import json
 import os
 import re
 import shutil
+import stat
 import subprocess
 import sys
 import sysconfig
@@ -22,6 +23,8 @@ from typing import Any
 VERSION = "@VERSION@"
 FOLDERS = (Path("/etc/cdi"), Path("/var/run/cdi"))
 KIND = "nvidia.com/gpu"
+# Made by the driver's own modules on demand, and so by nobody at boot.
+CONTROL_NODES = [Path(f"/dev/nvidia{name}") for name in ("-modeset", "-uvm", "-uvm-tools", "ctl")]
 SIMULATION = Path("/usr/local/lib/sandbox-nvml")
 STATE = (Path("/var/lib/sandbox-nvml"), Path("/run/sandbox-nvml"))
 LIBRARIES = Path("/usr/lib") / str(sysconfig.get_config_var("MULTIARCH"))
@@ -79,7 +82,7 @@ def specification() -> dict[str, Any]:
     devices.append({"name": "all", "containerEdits": {"deviceNodes": everything}})
     common: Edits = {
         "env": ["NVIDIA_VISIBLE_DEVICES=void"],
-        "deviceNodes": [{"path": "/dev/nvidia-uvm"}, {"path": "/dev/nvidiactl"}],
+        "deviceNodes": [{"path": str(node)} for node in CONTROL_NODES if node.exists()],
         "mounts": [
             {"hostPath": str(here), "containerPath": str(there), "options": options}
             for here, there, options in mounts(driver)
@@ -102,6 +105,18 @@ def generate(output: str) -> None:
     scratch.replace(path)
 
 
+def create_device_nodes() -> None:
+    """Make the nodes that are missing; there is no module that would answer, so the numbers are those of /dev/null.
+
+    :raises ToolkitError: there is no driver, or it does not work.
+    """
+    ask_driver("-L")
+    for node in CONTROL_NODES:
+        if not node.exists():
+            os.mknod(node, 0o666 | stat.S_IFCHR, os.makedev(1, 3))
+            node.chmod(0o666)
+
+
 def list_devices() -> None:
     """Print the devices of all specifications on this host."""
     names = []
@@ -117,12 +132,19 @@ def ctk(arguments: list[str]) -> int:
     """Be nvidia-ctk."""
     parser = argparse.ArgumentParser(prog="nvidia-ctk")
     parser.add_argument("--version", action="version", version=f"NVIDIA Container Toolkit CLI version {VERSION}")
-    cdi = parser.add_subparsers(required=True).add_parser("cdi").add_subparsers(dest="command", required=True)
+    subjects = parser.add_subparsers(required=True)
+    system = subjects.add_parser("system").add_subparsers(dest="command", required=True)
+    nodes = system.add_parser("create-device-nodes")
+    nodes.add_argument("--control-devices", action="store_true")
+    nodes.add_argument("--load-kernel-modules", action="store_true")
+    cdi = subjects.add_parser("cdi").add_subparsers(dest="command", required=True)
     cdi.add_parser("list")
     generator = cdi.add_parser("generate")
     generator.add_argument("--output", default=os.environ.get("NVIDIA_CTK_CDI_OUTPUT_FILE_PATH", ""))
     chosen = parser.parse_args(arguments)
-    if chosen.command == "list":
+    if chosen.command == "create-device-nodes":
+        create_device_nodes()
+    elif chosen.command == "list":
         list_devices()
     else:
         generate(chosen.output)

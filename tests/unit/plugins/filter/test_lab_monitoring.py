@@ -59,6 +59,57 @@ def test_an_idle_instance_is_stopped_and_a_silent_one_is_not() -> None:
     assert alarms(idle_minutes=1440)["robo-1-gpu-idle"]["evaluation_periods"] == 288
 
 
+IDLE_HOSTS = [{"name": "robo-1", "instance_id": FIRST}, {"name": "robo-2", "instance_id": SECOND, "uses_gpu": False}]
+
+
+@pytest.mark.parametrize(
+    ("idle_stop", "stopped", "watched"),
+    [
+        ("auto", ["robo-1"], ["robo-1"]),
+        (True, ["robo-1", "robo-2"], ["robo-1", "robo-2"]),
+        ("yes", ["robo-1", "robo-2"], ["robo-1", "robo-2"]),
+        (False, [], ["robo-1", "robo-2"]),
+        # From the command line.
+        ("false", [], ["robo-1", "robo-2"]),
+    ],
+)
+def test_a_host_whose_work_leaves_the_gpu_idle_is_stopped_on_request_only(
+    idle_stop: object, stopped: list[str], watched: list[str]
+) -> None:
+    told = alarms(instances=IDLE_HOSTS, idle_stop=idle_stop)
+    idle = {name.removesuffix("-gpu-idle"): alarm for name, alarm in told.items() if name.endswith("-gpu-idle")}
+    assert list(idle) == watched
+    assert [
+        name for name, alarm in idle.items() if any(":ec2:stop" in action for action in alarm["alarm_actions"])
+    ] == stopped
+
+
+def test_what_is_stopped_when_is_told_by_the_alarms_that_there_are() -> None:
+    def found(**more: Any) -> list[dict[str, Any]]:
+        told = alarms(instances=IDLE_HOSTS)["robo-1-gpu-idle"]
+        return [{**told, "alarm_name": told["name"], **more}]
+
+    def report(there: list[dict[str, Any]], **given: Any) -> list[str]:
+        lab = {**LAB, "instances": IDLE_HOSTS, **given}
+        lines: list[str] = FilterModule().filters()["lab_monitoring"](lab, there)["report"]
+        return lines
+
+    other = "robo-2 is not stopped when its GPU is idle: its work leaves the GPU idle."
+    assert report(found()) == [
+        "robo-1 is stopped when none of its GPUs is busier than 5 % for 60 minutes, whoever is logged in. "
+        f"Notified: {TOPIC}.",
+        other,
+        "To turn this off: aws_monitoring_idle_stop=false, and apply the alarms again. For one long job: "
+        "aws cloudwatch disable-alarm-actions --region eu-central-1 --alarm-names robo-1-gpu-idle",
+    ]
+    stop = ["arn:aws:automate:eu-central-1:ec2:stop"]
+    assert "Notified: nobody, as aws_monitoring_alarm_topics is empty." in report(found(alarm_actions=stop))[0]
+    suspended = "robo-1 is not stopped: the actions of the alarm robo-1-gpu-idle are switched off."
+    assert report(found(actions_enabled=False)) == [suspended, other]
+    assert report([]) == ["robo-1 is not stopped when its GPU is idle.", other]
+    assert report(found(alarm_actions=[TOPIC]), idle_stop=False)[1] == "robo-2 is not stopped when its GPU is idle."
+
+
 def test_several_gpus_are_idle_together_or_not_at_all() -> None:
     """CloudWatch stops instances by alarms on one metric only: the one that holds the samples of all GPUs."""
     idle = alarms()["robo-crane-gpu-idle"]
@@ -281,7 +332,18 @@ def test_no_widget_covers_another() -> None:
             "heartbeat_minutes: 5 is too short for a publisher that writes every 121 s; allowed: 6 or more; ",
         ),
         ({"flush_interval": 0}, "flush_interval: 0 is out of range; allowed: 1 to 3600 seconds; "),
-        ({"metrics": ["Heartbeat"]}, "idle_stop: true needs the metric GPUUtilization, which is not published; "),
+        ({"metrics": ["Heartbeat"]}, 'idle_stop: "auto" needs the metric GPUUtilization, which is not published; '),
+        ({"idle_stop": True, "metrics": ["Heartbeat"]}, "idle_stop: true needs the metric GPUUtilization, "),
+        (
+            {"idle_stop": "sometimes"},
+            'idle_stop: "sometimes" is not valid; allowed: auto (the hosts whose work keeps a GPU busy), true (all ',
+        ),
+        ({"idle_stop": None}, "idle_stop: null is not valid; "),
+        (
+            {"instances": [{"name": "a", "instance_id": FIRST, "gpus": "two"}]},
+            "instances: 0 is not a number of GPUs (host a)",
+        ),
+        ({"instances": [{"name": "a"}]}, 'instances: "" is not an instance\'s id (host a); '),
         ({"temperature": 200}, "temperature: 200 is out of range; allowed: 40 to 120 degrees Celsius; "),
         ({"memory_percent": 101}, "memory_percent: 101 is out of range; "),
         ({"log_retention_days": 31}, "log_retention_days: 31 is not a number of days that CloudWatch Logs takes; "),

@@ -121,6 +121,23 @@ def test_peers_of_cyclone_are_asked_for_as_long_as_it_takes(version: str) -> Non
     assert attributes(document, "NetworkInterface") == [{"name": "ens5", "multicast": "false"}]
 
 
+@pytest.mark.parametrize(
+    ("given", "expected"),
+    [
+        # The name changes with the type of an instance, as from ens5 to enp39s0; the address stays.
+        ({**PEERS, "interface": "ens5", "interface_address": "10.0.1.10"}, {"address": "10.0.1.10"}),
+        ({**PEERS, "interface": "ens5"}, {"name": "ens5"}),
+        # The address is the host's, and the interface that of a container.
+        ({"discovery": "bridge", "interface": "eth0", "interface_address": "10.0.1.10"}, {"name": "eth0"}),
+        ({"interface_address": "127.0.0.1"}, {"name": "lo"}),
+    ],
+)
+def test_cyclone_knows_an_interface_by_its_address(given: dict[str, Any], expected: dict[str, str]) -> None:
+    for document in plan(**given)["cyclonedds"].values():
+        (interface,) = attributes(document, "NetworkInterface")
+        assert {name: interface[name] for name in ("name", "address") if name in interface} == expected
+
+
 def test_on_one_host_nothing_leaves_the_loopback_interface() -> None:
     for document in plan()["cyclonedds"].values():
         assert attributes(document, "NetworkInterface") == [{"name": "lo", "multicast": "false"}]
@@ -216,12 +233,19 @@ def test_fast_knows_interfaces_by_their_addresses(given: dict[str, Any], expecte
                 "ROS_DOMAIN_ID": "0",
                 "ZENOH_SESSION_CONFIG_URI": "/etc/ros2-networking/zenoh-session.json5",
                 "ZENOH_ROUTER_CONFIG_URI": "/etc/ros2-networking/zenoh-router.json5",
+                "ZENOH_CONFIG_OVERRIDE": "",
             },
         ),
     ],
 )
 def test_environment(given: dict[str, Any], expected: dict[str, str]) -> None:
-    assert plan(**given)["environment"] == {**expected, "ROS_AUTOMATIC_DISCOVERY_RANGE": "SYSTEM_DEFAULT"}
+    always = {
+        "ROS_AUTOMATIC_DISCOVERY_RANGE": "SYSTEM_DEFAULT",
+        # What a start-up file of a shell or an image may set, and what would keep a process to its host.
+        "ROS_LOCALHOST_ONLY": "0",
+        "ROS_STATIC_PEERS": "",
+    }
+    assert plan(**given)["environment"] == {**expected, **always}
 
 
 def test_a_session_of_zenoh_asks_every_router() -> None:
@@ -301,6 +325,15 @@ REFUSED: list[tuple[dict[str, Any], str]] = [
     ({"send_buffer": 0}, "send_buffer: 0 is too small"),
     ({"discovery": "magic"}, 'discovery: "magic" is unknown; allowed: host, bridge, peers, discovery_server, zenoh'),
     ({"rmw": "cyclone"}, 'rmw: "cyclone" is unknown; allowed: rmw_cyclonedds_cpp, rmw_fastrtps_cpp, rmw_zenoh_cpp'),
+    ({"other_rmws": ["rmw_none"]}, 'other_rmws: "rmw_none" is unknown; allowed: a list of rmw_cyclonedds_cpp,'),
+    ({"other_rmws": ZENOH}, 'other_rmws: "rmw_zenoh_cpp" is not a list'),
+    ({"other_rmws": [ZENOH]}, 'other_rmws: "rmw_zenoh_cpp" does not understand rmw_cyclonedds_cpp; allowed: rmw_cycl'),
+    (
+        {"cyclonedds_version": 0.10},
+        'cyclonedds_version: 0.1 is a number, as the quotes are missing, .* 0.10: .* allowed: "0.10", "11"; do: write',
+    ),
+    ({"cyclonedds_version": 11.0}, "cyclonedds_version: 11.0 is a number, as the quotes are missing"),
+    ({"cyclonedds_version": "0.1"}, 'cyclonedds_version: "0.1" is unknown; allowed: 0.10, 11'),
     ({"cyclonedds_version": "9"}, 'cyclonedds_version: "9" is unknown; allowed: 0.10, 11'),
     ({**PEERS, "peers": ["robot-1"]}, 'peers: "robot-1" is no address of a host'),
     ({**PEERS, "peers": ["10.0.1.300"]}, 'peers: "10.0.1.300" is no address of a host'),

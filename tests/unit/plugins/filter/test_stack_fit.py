@@ -162,6 +162,59 @@ def test_rt_cores(gpu: str, has: bool) -> None:
     assert Machine("here", gpu, 1, 1).traces_rays is has
 
 
+# What nvidia-smi prints of a host's GPUs: how profile full fits, with which GPU's name in the notice that its memory is
+# not known.
+SMI: dict[str, tuple[str, str, str]] = {
+    "a number": ("NVIDIA L40S, 46068", "fits", ""),
+    "with its unit": ("NVIDIA L40S, 46068 MiB", "fits", ""),
+    "in GiB": ("NVIDIA L40S, 45 GiB", "fits", ""),
+    "with heading": ("name, memory.total [MiB]\nNVIDIA L40S, 46068 MiB", "fits", ""),
+    "too little": ("Tesla T4, 15360", "does not fit", ""),
+    "no GPU": ("", "does not fit", ""),
+    "no devices": ("No devices were found", "does not fit", ""),
+    "shared memory": ("NVIDIA GB10, [N/A]", "fits", "NVIDIA GB10"),
+    "without brackets": ("NVIDIA Thor, N/A", "fits", "NVIDIA Thor"),
+    "not supported": ("Orin (nvgpu), [Not Supported]", "fits", "Orin (nvgpu)"),
+    "unknown error": ("NVIDIA L40S, [Unknown Error]", "fits", "NVIDIA L40S"),
+    "requires reset": ("NVIDIA L40S, [GPU requires reset]", "fits", "NVIDIA L40S"),
+    "lost": ("NVIDIA L40S, [GPU is lost]", "fits", "NVIDIA L40S"),
+    "MIG, as another user": ("NVIDIA L40S, [Insufficient Permissions]", "fits", "NVIDIA L40S"),
+    "error as a word": ("NVIDIA L40S, ERR!", "fits", "NVIDIA L40S"),
+    "nothing": ("NVIDIA GB10,", "fits", "NVIDIA GB10"),
+    "zero": ("NVIDIA GB10, 0", "fits", "NVIDIA GB10"),
+    "zero with its unit": ("NVIDIA GB10, 0 MiB", "fits", "NVIDIA GB10"),
+    "not even a name": ("[N/A], [N/A]", "fits", "A GPU without a name ([N/A])"),
+    "the second does not report": ("NVIDIA L40S, 46068\nNVIDIA GB10, [N/A]", "fits", ""),
+    "the first does not report": ("NVIDIA GB10, [N/A]\nTesla T4, 15360", "fits", "NVIDIA GB10"),
+    "too little, and one that does not report": ("Tesla T4, 15360\nNVIDIA GB10, [N/A]", "fits", "NVIDIA GB10"),
+    "too little twice": ("Tesla T4, 15360\nTesla T4, 15360", "does not fit", ""),
+    "a warning after it": ("NVIDIA L40S, 46068\nWARNING: infoROM is corrupted at gpu 0000:00:1E.0", "fits", ""),
+    "without RT cores": ("NVIDIA GH200 480GB, [N/A]", "does not fit", "NVIDIA GH200 480GB"),
+}
+
+
+@pytest.mark.parametrize(("printed", "answer", "unknown"), SMI.values(), ids=SMI)
+def test_what_nvidia_smi_prints(printed: str, answer: str, unknown: str) -> None:
+    found = fit("full", {"nvidia_smi": printed, "ram_mib": 131072})
+    assert found["answer"] == answer
+    assert found["vram_message"].partition(" of this machine does not report its memory, so ")[0] == unknown
+    if printed:
+        assert not re.search(r"\b0 MiB", found["message"]) or "No devices" in printed
+    if unknown and answer == "fits":
+        assert found["nim_gpu_fraction"] == 0
+        assert found["nim_message"] == ""
+
+
+@pytest.mark.parametrize("value", [None, "", "[N/A]", "N/A", "[Not Supported]", "[Unknown Error]", 0, "0"])
+def test_a_gpu_that_does_not_report_its_memory_is_not_too_small(value: Any) -> None:
+    found = fit("full", {"gpu": "NVIDIA GB10", "vram_mib": value, "ram_mib": 131072})
+    assert found["answer"] == "fits"
+    assert "does not report its memory" in found["vram_message"]
+    assert fit("nav", {"gpu": "NVIDIA GB10", "vram_mib": value, "ram_mib": 131072})["vram_message"] == ""
+    known = {"instance_type": "g5.xlarge", "vram_mib": value}
+    assert fit("full", known)["message"] == fit("full", {"instance_type": "g5.xlarge"})["message"]
+
+
 @pytest.mark.parametrize(
     ("ram", "wanted", "gets", "message"),
     [

@@ -12,7 +12,11 @@ from typing import Any
 
 import pytest
 import yaml
-from ansible_collections.digital_twin.robotics_lab.plugins.module_utils import _account_checks, _account_facts
+from ansible_collections.digital_twin.robotics_lab.plugins.module_utils import (
+    _account_checks,
+    _account_facts,
+    _account_snapshot,
+)
 from ansible_collections.digital_twin.robotics_lab.plugins.module_utils._account_snapshot import Snapshot
 from ansible_collections.digital_twin.robotics_lab.plugins.module_utils._aws_account import (
     Address,
@@ -22,14 +26,20 @@ from ansible_collections.digital_twin.robotics_lab.plugins.module_utils._aws_acc
     Instance,
     InstanceProfile,
     InstanceType,
+    Key,
     KeyPair,
     Role,
+    Rule,
+    SecurityGroup,
     Subnet,
     Vpc,
 )
 from ansible_collections.digital_twin.robotics_lab.plugins.module_utils._aws_errors import DENIED, ReadError
 from ansible_collections.digital_twin.robotics_lab.plugins.module_utils._lab_description import Inputs, Lab
 from ansible_collections.digital_twin.robotics_lab.plugins.module_utils._lab_inputs import read_lab
+from ansible_collections.digital_twin.robotics_lab.plugins.module_utils._lab_ownership import Foreign
+
+from tests.support.project import ROOT
 
 Describe = Callable[[dict[str, Any]], Inputs]
 
@@ -102,6 +112,11 @@ def snapshot_of(read: dict[str, Any]) -> Snapshot:
     profile = values["instance_profile"]
     values["instance_profile"] = profile and InstanceProfile(**profile)
     values["image"] = None if values["image"] is None else Image(**{**GOOD_IMAGE, **values["image"]})
+    if values.get("groups") is not None:
+        groups = [{**group, "rules": [Rule(**rule) for rule in group.get("rules", [])]} for group in values["groups"]]
+        values["groups"] = [SecurityGroup(**group) for group in groups]
+    values["key"] = Key(**values["key"]) if values.get("key") else None
+    values["foreign"] = [Foreign(**thing) for thing in values.get("foreign", [])]
     values["failures"] = [ReadError(**failure) for failure in values.get("failures", [])]
     return Snapshot(**values)
 
@@ -141,6 +156,68 @@ def test_failures_name_the_caller(describe: Describe) -> None:
     assert "is denied to arn:aws:iam::123456789012:user/robotics in us-east-1" in line
 
 
+OWN = {"digital_twin_lab": "lab", "managed_by": "digital_twin.robotics_lab"}
+MARK = _account_snapshot.CALLER_MARK
+
+
+def rule(cidr: str, port: int, description: str, protocol: str = "tcp") -> dict[str, Any]:
+    """Return a rule of a security group in the form of a table."""
+    return {"protocol": protocol, "from_port": port, "to_port": port, "cidr": cidr, "description": description}
+
+
+GROUP: dict[str, Any] = {
+    "group_id": "sg-1",
+    "name": "lab-sg",
+    "vpc_id": "vpc-1",
+    "rules": [
+        rule("203.0.113.7/32", 22, "SSH" + MARK),
+        rule("198.51.100.4/32", 22, "SSH" + MARK),
+        rule("198.51.100.9/32", 8765, "Foxglove" + MARK),
+        # By hand, at a port of the lab or another, and what no caller's address can be.
+        rule("198.51.100.5/32", 22, "SSH"),
+        rule("198.51.100.6/32", 31337, "mine" + MARK),
+        rule("198.51.100.7/32", 22, "SSH" + MARK, protocol="udp"),
+        rule("0.0.0.0/0", 22, "SSH" + MARK),
+    ],
+}
+
+
+@pytest.mark.parametrize(
+    ("given", "read", "admins", "viewers"),
+    [
+        pytest.param({}, {}, ["198.51.100.4/32"], ["198.51.100.9/32"], id="a colleague before"),
+        pytest.param({"caller_audiences": []}, {}, [], [], id="lists are exact"),
+        pytest.param({"caller_audiences": ["viewer"]}, {}, [], ["198.51.100.9/32"], id="one list is"),
+        pytest.param(
+            {"remove_sources": ["198.51.100.4", "192.0.2.1/32"]}, {}, [], ["198.51.100.9/32"], id="removed on request"
+        ),
+        pytest.param({}, {"groups": None}, [], [], id="not read"),
+        pytest.param({}, {"groups": []}, [], [], id="the first run"),
+        pytest.param({}, {"groups": [{**GROUP, "vpc_id": "vpc-9"}]}, [], [], id="the group of another network"),
+        pytest.param({}, {"groups": [{**GROUP, "name": "web"}]}, [], [], id="another group"),
+    ],
+)
+def test_addresses_of_earlier_callers_stay(
+    describe: Describe, given: dict[str, Any], read: dict[str, Any], admins: list[str], viewers: list[str]
+) -> None:
+    vpc = {"vpc_id": "vpc-1", "cidr": "10.0.0.0/16", "tags": {**OWN, "Name": "lab-vpc"}}
+    snapshot = snapshot_of({"vpcs": [vpc], "groups": [GROUP], **read})
+    lab = lab_of(describe, {"caller_audiences": ["admin", "viewer"], **given})
+    caller = "203.0.113.7/32"
+    expected = {"admin": [caller, *admins], "viewer": [caller, *viewers]}
+    assert _account_snapshot.list_sources(lab, snapshot) == expected
+    # What a run makes of it the next one finds.
+    again = [rule(cidr, 22, "SSH" + MARK) for cidr in expected["admin"]]
+    again += [rule(cidr, 8765, "Foxglove" + MARK) for cidr in expected["viewer"]]
+    snapshot = snapshot_of({"vpcs": [vpc], "groups": [{**GROUP, "rules": again}]})
+    assert _account_snapshot.list_sources(lab, snapshot) == expected
+
+
+def test_the_role_marks_rules_as_the_module_reads_them() -> None:
+    values = yaml.safe_load((ROOT / "roles/aws_infrastructure/vars/main.yml").read_text("utf-8"))
+    assert values["__aws_infrastructure_caller_mark"] == MARK
+
+
 def test_what_is_told_about_an_empty_account(describe: Describe) -> None:
     facts = _account_facts.describe_account(lab_of(describe, {"instance_count": 2}), snapshot_of({}))
     assert facts == {
@@ -165,8 +242,10 @@ def test_what_is_told_about_an_empty_account(describe: Describe) -> None:
             "subnet_id": "",
             "instances": [],
             "addresses": [],
+            "root_volumes": [],
             "missing_hosts": ["lab-1", "lab-2"],
         },
+        "sources": {"admin": ["203.0.113.7/32"], "viewer": ["203.0.113.7/32"]},
         "quotas": [
             {
                 "service": "ec2",
@@ -205,9 +284,25 @@ def test_what_is_told_about_an_existing_lab(describe: Describe) -> None:
     read = {
         "vpcs": [{"vpc_id": "vpc-0", "cidr": "172.31.0.0/16"}, {"vpc_id": "vpc-1", "cidr": "10.0.0.0/16", "tags": own}],
         "subnets": [{"subnet_id": "subnet-1", "cidr": "10.0.1.0/24", "zone": "us-east-1b", "tags": own}],
-        "instances": [{"instance_id": "i-1", "instance_type": "g5.xlarge", "state": "running", "tags": host}],
+        "instances": [
+            {
+                "instance_id": "i-1",
+                "instance_type": "g5.xlarge",
+                "state": "running",
+                "tags": host,
+                "root_volume": "vol-1",
+            },
+            # Surplus.
+            {
+                "instance_id": "i-2",
+                "instance_type": "g5.xlarge",
+                "state": "running",
+                "tags": {**host, "Name": "lab-2", "digital_twin_index": "2"},
+                "root_volume": "vol-2",
+            },
+        ],
         "addresses": [
-            {"allocation_id": "eipalloc-1", "public_ip": "203.0.113.1", "tags": host},
+            {"allocation_id": "eipalloc-1", "public_ip": "203.0.113.1", "tags": host, "holder": "i-1"},
             {"allocation_id": "eipalloc-2", "public_ip": "203.0.113.2"},
         ],
         "image_id": None,
@@ -218,8 +313,12 @@ def test_what_is_told_about_an_existing_lab(describe: Describe) -> None:
     assert facts["existing"] == {
         "vpc_id": "vpc-1",
         "subnet_id": "subnet-1",
-        "instances": [{"name": "lab-1", "instance_id": "i-1", "instance_type": "g5.xlarge", "state": "running"}],
+        "instances": [
+            {"name": f"lab-{number}", "instance_id": f"i-{number}", "instance_type": "g5.xlarge", "state": "running"}
+            for number in (1, 2)
+        ],
         "addresses": [{"name": "lab-1", "allocation_id": "eipalloc-1", "public_ip": "203.0.113.1"}],
+        "root_volumes": ["vol-1"],
         "missing_hosts": [],
     }
     assert "image" not in facts

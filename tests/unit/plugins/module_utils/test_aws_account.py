@@ -18,6 +18,8 @@ from ansible_collections.digital_twin.robotics_lab.plugins.module_utils._aws_acc
     Image,
     Instance,
     KeyPair,
+    Rule,
+    SecurityGroup,
     Subnet,
     Vpc,
     home_region,
@@ -116,20 +118,36 @@ def test_networks(account: Account, cloud: Cloud) -> None:
         AvailabilityZone="us-east-1b",
         TagSpecifications=specification("subnet", OWN),
     )["Subnet"]["SubnetId"]
+    group = ec2.create_security_group(
+        GroupName="lab-sg", Description="hosts", VpcId=vpc, TagSpecifications=specification("security-group", OWN)
+    )["GroupId"]
+    source = {"CidrIp": "203.0.113.7/32", "Description": "SSH"}
+    permission = {"IpProtocol": "tcp", "FromPort": 22, "ToPort": 22, "IpRanges": [source, {"CidrIp": "10.0.0.0/8"}]}
+    ec2.authorize_security_group_ingress(GroupId=group, IpPermissions=[permission])
+    rules = [Rule("tcp", 22, 22, "203.0.113.7/32", "SSH"), Rule("tcp", 22, 22, "10.0.0.0/8", "")]
+    assert account.security_groups(OWN) == [SecurityGroup(group, "lab-sg", vpc, rules)]
     assert Vpc(vpc, "10.0.0.0/16", OWN) in account.vpcs()
     assert len(account.vpcs()) == 2
-    assert account.subnets(OWN) == [Subnet(subnet, "10.0.1.0/24", "us-east-1b", OWN)]
+    assert account.subnets(OWN) == [Subnet(subnet, "10.0.1.0/24", "us-east-1b", OWN, vpc)]
     assert account.subnets({**OWN, "digital_twin_lab": "other"}) == []
 
 
 def test_instances(account: Account, cloud: Cloud) -> None:
     ec2 = cloud.client("ec2")
     one = {"ImageId": IMAGE_ID, "InstanceType": "g5.xlarge", "MinCount": 1, "MaxCount": 1}
-    ours = ec2.run_instances(**one, TagSpecifications=specification("instance", HOST))["Instances"][0]["InstanceId"]
+    ec2.create_key_pair(KeyName="lab")
+    cloud.client("iam").create_instance_profile(InstanceProfileName="lab-instance", Path="/robots/")
+    how = {"KeyName": "lab", "IamInstanceProfile": {"Name": "lab-instance"}}
+    launched = ec2.run_instances(**one, **how, TagSpecifications=specification("instance", HOST))["Instances"][0]
+    ours = launched["InstanceId"]
     theirs = ec2.run_instances(**one)["Instances"][0]["InstanceId"]
     ec2.stop_instances(InstanceIds=[theirs])
-    assert account.instances(["running"], {}) == [Instance(ours, "g5.xlarge", "running", False, HOST)]
-    assert account.instances(["running", "stopped"], OWN) == [Instance(ours, "g5.xlarge", "running", False, HOST)]
+    volume = ec2.describe_volumes(Filters=[{"Name": "attachment.instance-id", "Values": [ours]}])["Volumes"][0][
+        "VolumeId"
+    ]
+    place = (launched["VpcId"], "lab", "lab-instance", volume)
+    assert account.instances(["running"], {}) == [Instance(ours, "g5.xlarge", "running", False, HOST, *place)]
+    assert account.instances(["running", "stopped"], OWN) == account.instances(["running"], {})
     assert {item.instance_id: item.state for item in account.instances(["running", "stopped"], {})} == {
         ours: "running",
         theirs: "stopped",
@@ -155,6 +173,10 @@ def test_addresses(account: Account, cloud: Cloud) -> None:
     assert account.addresses() == []
     made = cloud.client("ec2").allocate_address(Domain="vpc", TagSpecifications=specification("elastic-ip", HOST))
     assert account.addresses() == [Address(made["AllocationId"], made["PublicIp"], HOST)]
+    one = {"ImageId": IMAGE_ID, "InstanceType": "g5.xlarge", "MinCount": 1, "MaxCount": 1}
+    holder = cloud.client("ec2").run_instances(**one)["Instances"][0]["InstanceId"]
+    cloud.client("ec2").associate_address(AllocationId=made["AllocationId"], InstanceId=holder)
+    assert account.addresses() == [Address(made["AllocationId"], made["PublicIp"], HOST, holder)]
 
 
 def test_key_pairs(account: Account, cloud: Cloud) -> None:
@@ -297,8 +319,15 @@ def test_quotas_that_cannot_be_read_are_missed(account: Account, cloud: Cloud, d
 
 
 def test_image_is_not_looked_up_for_hosts_that_run(account: Account, cloud: Cloud, describe: Describe) -> None:
-    one = {"ImageId": IMAGE_ID, "InstanceType": "g4dn.xlarge", "MinCount": 1, "MaxCount": 1}
-    cloud.client("ec2").run_instances(**one, TagSpecifications=specification("instance", HOST))
+    ec2 = cloud.client("ec2")
+    tags = specification("vpc", {**OWN, "Name": "lab-vpc"})
+    vpc = ec2.create_vpc(CidrBlock="10.0.0.0/16", TagSpecifications=tags)["Vpc"]["VpcId"]
+    subnet = ec2.create_subnet(VpcId=vpc, CidrBlock="10.0.1.0/24")["Subnet"]["SubnetId"]
+    ec2.create_key_pair(KeyName="lab")
+    cloud.client("iam").create_instance_profile(InstanceProfileName="lab-instance")
+    one = {"ImageId": IMAGE_ID, "InstanceType": "g4dn.xlarge", "MinCount": 1, "MaxCount": 1, "SubnetId": subnet}
+    how = {"KeyName": "lab", "IamInstanceProfile": {"Name": "lab-instance"}}
+    ec2.run_instances(**one, **how, TagSpecifications=specification("instance", HOST))
     snapshot = read_account(account, read_lab(describe({})))
     assert snapshot.image_id is None
     assert not any("GetParameter" in call for call in cloud.asked)

@@ -53,8 +53,11 @@ def test_with_several_gpus_the_host_has_the_values_of_all() -> None:
     }
     assert together[(("InstanceId", "i"),)] == ((3.0, 1), (97.0, 1))
     assert len(together) == 3
-    # One that does not answer might be busy.
+    # One that does not answer, or does not report how busy it is, might be busy.
     assert len(datums_of([Sample(NOW, False, gpus)], wanted, {"InstanceId": "i"})) == 2
+    assert (
+        len(datums_of([Sample(NOW, True, {**gpus, "2": {"GPUTemperature": 50.0}})], wanted, {"InstanceId": "i"})) == 2
+    )
 
 
 def test_minutes_and_seconds_are_kept_apart() -> None:

@@ -163,6 +163,82 @@ def test_a_gpu_that_does_not_answer_leaves_the_others(host: Host) -> None:
     assert problem.startswith("GPU 0 does not answer: GPU is lost (nvmlDeviceGetMemoryInfo")
 
 
+# What answers with an error, and which metrics are then missing.
+FAILING = {
+    "nvmlDeviceGetPowerUsage": {"GPUPowerDraw"},
+    "nvmlDeviceGetTemperature": {"GPUTemperature"},
+    "nvmlDeviceGetMemoryInfo": {"GPUMemoryUsed", "GPUMemoryUsedPercent"},
+    "nvmlDeviceGetClockInfo": {"GPUSMClock"},
+    "nvmlDeviceGetCurrentClocksEventReasons": {"GPUThrottled"},
+    "nvmlDeviceGetUtilizationRates": {"GPUUtilization", "GPUMemoryUtilization"},
+    "nvmlDeviceGetEncoderUtilization": {"GPUEncoderUtilization"},
+    "nvmlDeviceGetDecoderUtilization": {"GPUDecoderUtilization"},
+    "nvmlDeviceGetTotalEccErrors": {"GPUECCErrorsCorrected", "GPUECCErrorsUncorrected"},
+    "nvmlDeviceGetRemappedRows": {"GPURemappedRows"},
+    # There is another way to these two.
+    "nvmlDeviceGetTotalEnergyConsumption": set(),
+    "nvmlDeviceGetSamples": set(),
+}
+
+
+@pytest.mark.parametrize(("function", "missing"), FAILING.items(), ids=FAILING)
+def test_a_reading_that_fails_is_missing_alone(host: Host, function: str, missing: set[str]) -> None:
+    host.set_up({"gpus": ["A10G", "A10G"], "faults": [f"{function} 999 @gpu=1"]})
+    for sample in sampled(host, lambda: None):
+        # The energy counter alone answers the second time.
+        failed = missing - ({"GPUPowerDraw"} if "GPUPowerDraw" in sample["gpus"]["1"] else set())
+        assert sample["healthy"] is True
+        assert sample["problems"] == []
+        assert UNITS.keys() - sample["gpus"]["0"].keys() == {"Heartbeat"}
+        assert UNITS.keys() - sample["gpus"]["1"].keys() == failed | {"Heartbeat"}
+        assert sample["failed"].keys() == {f"GPU 1: {name}" for name in failed}
+        assert all(text == f"Unknown Error ({function}, NVML error 999)" for text in sample["failed"].values())
+
+
+@pytest.mark.parametrize("code", [2, 4, 5, 6, 7, 8, 10, 11, 14, 17, 19, 20, 21, 22, 23, 24, 27, 29, 998, 999])
+def test_an_error_that_concerns_one_reading_is_told(host: Host, code: int) -> None:
+    host.set_up({"gpus": ["A10G", "T4"], "faults": [f"nvmlDeviceGetTemperature {code} @gpu=0"]})
+    (sample,) = sampled(host, metrics=["GPUTemperature", "Heartbeat"])
+    assert sample["healthy"] is True
+    assert sample["gpus"] == {"0": {}, "1": {"GPUTemperature": 52}}
+    assert sample["failed"]["GPU 0: GPUTemperature"].endswith(f"(nvmlDeviceGetTemperature, NVML error {code})")
+
+
+@pytest.mark.parametrize("code", [1, 9, 12, 15, 18, 28])
+def test_an_error_that_says_that_the_gpu_is_gone_is_no_reading_s(host: Host, code: int) -> None:
+    host.set_up({"gpus": ["A10G", "T4"], "faults": [f"nvmlDeviceGetTemperature {code} @gpu=0"]})
+    (sample,) = sampled(host)
+    assert sample["healthy"] is False
+    assert sample["gpus"].keys() == {"1"}
+    assert sample["problems"][0].startswith("GPU 0 does not answer: ")
+
+
+def test_a_gpu_that_has_to_be_reset_is_read_and_not_healthy(host: Host) -> None:
+    host.set_up({"gpus": ["A10G", "T4"], "faults": ["nvmlDeviceGetPowerUsage 16 @gpu=0"]})
+    (sample,) = sampled(host)
+    assert sample["healthy"] is False
+    assert sample["gpus"]["0"]["GPUTemperature"] == 47
+    assert sample["problems"] == [
+        "GPU 0 has to be reset: GPU requires restart (nvmlDeviceGetPowerUsage, NVML error 16)"
+    ]
+
+
+def test_a_gpu_that_answers_nothing_does_not_answer(host: Host) -> None:
+    host.set_up({"gpus": ["A10G", "T4"], "faults": [f"{function} 999 @gpu=0" for function in FAILING]})
+    (sample,) = sampled(host, metrics=["GPUTemperature"])
+    assert sample["healthy"] is False
+    assert sample["gpus"].keys() == {"1"}
+    assert sample["problems"] == ["GPU 0 does not answer: Unknown Error (nvmlDeviceGetTemperature, NVML error 999)"]
+
+
+def test_a_gpu_that_shares_the_host_s_memory_uses_no_megabytes(host: Host) -> None:
+    host.set_up({"gpus": ["A10G"], "faults": ["nvmlDeviceGetMemoryInfo 3"]})
+    (sample,) = sampled(host)
+    assert sample["healthy"] is True
+    assert sample["failed"] == {}
+    assert UNITS.keys() - sample["gpus"]["0"].keys() == {"GPUMemoryUsed", "GPUMemoryUsedPercent", "Heartbeat"}
+
+
 def test_a_gpu_that_is_gone_after_another_session_is_missed(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
     host.set_up({"gpus": ["A10G", "T4"]})
     monkeypatch.setattr(_gpu_metrics, "REOPEN_SECONDS", -1)

@@ -512,6 +512,21 @@ def test_a_gpu_that_falls_off_the_bus_leaves_the_others(publisher: Publisher, se
     everything_arrived(publisher, server)
 
 
+def test_a_reading_that_fails_is_missing_alone(publisher: Publisher, server: CloudWatch) -> None:
+    publisher.gpus.plug("A10G", "T4")
+    publisher.gpus.fault("nvmlDeviceGetMemoryInfo", 999, gpu=1)
+    publisher.start()
+    publisher.wait_for("GPU 1: GPUMemoryUsed cannot be read: Unknown Error (nvmlDeviceGetMemoryInfo, NVML error 999)")
+    wait_for_values(server, 5)
+    assert set(values(server, "Heartbeat")) == {1.0}
+    of = {(datum.metric, datum.dimensions.get("GpuIndex")) for datum in server.datums()}
+    assert {("GPUTemperature", "1"), ("GPUMemoryUsed", "0")} <= of
+    assert ("GPUMemoryUsed", "1") not in of
+    publisher.gpus.heal()
+    publisher.wait_for("GPU 1: GPUMemoryUsed can be read again")
+    everything_arrived(publisher, server)
+
+
 def test_a_second_gpu_is_found_after_a_restart(publisher: Publisher, server: CloudWatch) -> None:
     publisher.start()
     wait_for_heartbeat(server, 1.0)

@@ -69,6 +69,62 @@ def test_a_missing_answer_is_null(host: Host) -> None:
     assert (gpu["ecc_current"], gpu["ecc_pending"], gpu["power_draw_watts"]) == (None, None, None)
 
 
+@pytest.mark.parametrize(
+    ("function", "missing"),
+    [
+        ("nvmlDeviceGetPowerUsage", {"power_draw_watts"}),
+        ("nvmlDeviceGetUUID", {"uuid"}),
+        ("nvmlDeviceGetName", {"name"}),
+        ("nvmlDeviceGetMemoryInfo", {"memory_total_mib", "memory_used_mib", "memory_free_mib"}),
+        ("nvmlDeviceGetPowerManagementLimitConstraints", {"power_min_watts", "power_max_watts"}),
+        ("nvmlDeviceGetClockInfo", {"clocks"}),
+        ("nvmlDeviceGetSupportedGraphicsClocks", {"supported_clocks"}),
+        ("nvmlDeviceGetCurrentClocksEventReasons", {"throttle_reasons"}),
+        ("nvmlDeviceGetEccMode", {"ecc_current", "ecc_pending"}),
+    ],
+)
+def test_a_reading_that_fails_is_missing_alone(host: Host, function: str, missing: set[str]) -> None:
+    host.set_up({"gpus": ["A10G", "A10G"], "faults": [f"{function} 999 @gpu=1"]})
+    whole, other = host.run("gpu_info", {})["gpus"]
+    assert whole["failed_readings"] == {}
+    assert other["error"] is None
+    assert other["failed_readings"] == dict.fromkeys(missing, f"Unknown Error ({function}, NVML error 999)")
+    # But for these it is what a GPU without any failure is; two GPUs differ in a few values.
+    own = {"index", "uuid", "serial", "pci_bus_id", "minor_number", "failed_readings"}
+    assert {name: other[name] for name in missing} == dict.fromkeys(missing)
+    assert all(other[name] == whole[name] for name in whole.keys() - own - missing)
+
+
+def test_a_version_that_cannot_be_read_hides_no_gpu(host: Host) -> None:
+    host.set_up({"gpus": ["A10G"], "faults": ["nvmlSystemGetDriverVersion 999"]})
+    told = host.run("gpu_info", {})
+    assert told["available"]
+    assert told["driver_version"] is None
+    assert told["failed_readings"] == {"driver_version": "Unknown Error (nvmlSystemGetDriverVersion, NVML error 999)"}
+    assert told["gpus"][0]["name"] == "NVIDIA A10G"
+
+
+@pytest.mark.parametrize("code", [12, 15])
+def test_a_gpu_that_is_gone_has_no_readings(host: Host, code: int) -> None:
+    host.set_up({"gpus": ["A10G"], "faults": [f"nvmlDeviceGetPowerUsage {code}"]})
+    (gpu,) = host.run("gpu_info", {})["gpus"]
+    assert gpu.keys() == {"index", "error"}
+    assert gpu["error"].endswith(f"(nvmlDeviceGetPowerUsage, NVML error {code})")
+
+
+def test_a_gpu_that_shares_the_host_s_memory_has_none_of_its_own(host: Host) -> None:
+    host.set_up({"gpus": ["A10G"], "faults": ["nvmlDeviceGetMemoryInfo 3"]})
+    (gpu,) = host.run("gpu_info", {})["gpus"]
+    assert [gpu[f"memory_{name}_mib"] for name in ("total", "used", "free")] == [None, None, None]
+    assert gpu["failed_readings"] == {}
+
+
+def test_a_structure_that_a_driver_does_not_know_is_no_failure(host: Host) -> None:
+    host.set_up({"gpus": ["A10G"], "faults": ["nvmlDeviceGetMemoryInfo_v2 25"]})
+    (gpu,) = host.run("gpu_info", {})["gpus"]
+    assert (gpu["memory_total_mib"], gpu["failed_readings"]) == (23028, {})
+
+
 def test_one_lost_gpu_hides_no_other(host: Host) -> None:
     host.set_up({"gpus": ["A10G", "T4"], "faults": ["nvmlDeviceGetHandleByIndex 15 @gpu=0"]})
     told = host.run("gpu_info", {})

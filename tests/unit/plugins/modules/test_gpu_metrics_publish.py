@@ -98,6 +98,19 @@ def test_without_the_driver_it_does_not_matter_that_the_binding_is_missing(
     assert [(datum.metric, datum.value) for datum in server.datums()] == [("Heartbeat", 0.0)]
 
 
+def test_a_reading_that_fails_is_missing_alone(host: Host, server: CloudWatch) -> None:
+    host.set_up({"gpus": ["A10G", "T4"], "faults": ["nvmlDeviceGetPowerUsage 999 @gpu=1"]})
+    result = publish(host, server)
+    error = "Unknown Error (nvmlDeviceGetPowerUsage, NVML error 999)"
+    assert result["healthy"] is True
+    assert result["failed_readings"] == {"GPU 1: GPUPowerDraw": error}
+    assert f"GPU 1: GPUPowerDraw cannot be read: {error}" in str(result["warnings"])
+    got = [(datum.metric, datum.dimensions.get("GpuIndex"), datum.value) for datum in server.datums()]
+    assert ("Heartbeat", None, 1.0) in got
+    assert ("GPUTemperature", "1", 52.0) in got
+    assert [index for name, index, _value in got if name == "GPUPowerDraw"] == ["0"]
+
+
 @pytest.mark.parametrize("check", [False, True])
 def test_without_the_binding_healthy_gpus_are_not_published_as_dead(
     host: Host, server: CloudWatch, monkeypatch: pytest.MonkeyPatch, *, check: bool

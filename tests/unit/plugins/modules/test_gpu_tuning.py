@@ -11,9 +11,8 @@ from typing import Any
 
 import pytest
 import yaml
-from ansible_collections.digital_twin.robotics_lab.plugins.module_utils._gpu_apply import TuningError, verify
-from ansible_collections.digital_twin.robotics_lab.plugins.module_utils._gpu_request import PowerLimit, Wanted
-from ansible_collections.digital_twin.robotics_lab.plugins.module_utils._nvml import nvml_session
+from ansible_collections.digital_twin.robotics_lab.plugins.module_utils._gpu_apply import Refusal, leave_out
+from ansible_collections.digital_twin.robotics_lab.plugins.module_utils._gpu_plan import Plan, Step
 
 from tests.support.gpus import Host
 
@@ -39,9 +38,11 @@ def diff_of(settings: dict[int, dict[str, list[Any]]]) -> dict[str, dict[str, An
 
 @pytest.mark.parametrize("case", [pytest.param(case, id=case["id"]) for case in CASES])
 def test_table(case: dict[str, Any], host: Host) -> None:
-    host.set_up(case)
+    host.set_up({**case, "faults": case.get("faults_before", [] if "before" in case else case.get("faults", []))})
     for earlier in case.get("before", []):
         host.run("gpu_tuning", earlier)
+    if "before" in case:
+        host.break_calls(case.get("faults", []))
     written = host.writes()
     request = host.fill(case["request"])
 
@@ -63,9 +64,17 @@ def test_table(case: dict[str, Any], host: Host) -> None:
         for text in case.get("warnings", []):
             assert any(text in str(warning) for warning in result["warnings"])
         assert bool(result.get("warnings")) == bool(case.get("warnings"))
-        assert checked == result, "a check must say what then happens"
+        if case.get("refused"):
+            assert checked["changed"]
+            checked = host.run("gpu_tuning", request, check=True)
+            assert checked["changed"] == bool(case.get("again"))
+            assert checked["skipped_settings"] == result["skipped_settings"]
+            assert checked["warnings"] == result["warnings"]
+        else:
+            assert checked == result, "a check must say what then happens"
         again = host.run("gpu_tuning", request)
         assert settings_of(again) == case.get("again", {})
+        assert [f"{row['gpu']} {row['setting']}" for row in again["skipped_settings"]] == case.get("skipped", [])
     if "log" in case:
         assert setters == case["log"]
 
@@ -87,13 +96,48 @@ def test_a_reboot_brings_ecc_and_forgets_the_rest(host: Host) -> None:
     assert host.run("gpu_info", {})["gpus"][0]["ecc_current"] is False
 
 
-def test_what_does_not_stay_is_said(host: Host) -> None:
-    host.set_up({"gpus": ["A10G"]})
-    with (
-        nvml_session() as session,
-        pytest.raises(TuningError, match="power_limit_watts was set to 200 W and reads back 300 W"),
-    ):
-        verify(session, ["all"], Wanted(power_limit=PowerLimit("watts", 200.0)))
+def test_a_gpu_that_keeps_another_value_has_changed() -> None:
+    step = Step(0, "power_limit_watts", before=70.0, after=80.0)
+    plans = {0: Plan(steps=[step])}
+    leave_out([{"index": 0, "name": "Laptop GPU"}], plans, [Refusal(step, "was set to 80 W", kept=75.0)])
+    assert plans[0].steps == [Step(0, "power_limit_watts", before=70.0, after=75.0)]
+    assert plans[0].skipped == {"power_limit": "was set to 80 W"}
+
+
+def test_a_limit_that_was_refused_is_tried_again(host: Host) -> None:
+    """A laptop may take it on other power."""
+    host.set_up({"gpus": ["A10G"], "faults": ["nvmlDeviceSetPowerManagementLimit 999"]})
+    request = {"persistence_mode": True, "power_limit": 200}
+    assert host.run("gpu_tuning", request)["skipped_settings"]
+    host.gpus.heal()
+    assert settings_of(host.run("gpu_tuning", request)) == {0: {"power_limit_watts": [300.0, 200.0]}}
+    assert not host.run("gpu_tuning", request, check=True)["skipped_settings"]
+
+
+def test_what_was_refused_is_forgotten_with_the_driver_and_never_strict(host: Host) -> None:
+    host.set_up({"gpus": ["A10G"], "faults": ["nvmlDeviceSetPowerManagementLimit 999"]})
+    request = {"persistence_mode": True, "power_limit": 200}
+    host.run("gpu_tuning", request)
+    assert host.run("gpu_tuning", {**request, "strict": True}, check=True)["changed"]
+    host.reload_driver()
+    assert "power_limit_watts" in settings_of(host.run("gpu_tuning", request, check=True))[0]
+
+
+@pytest.mark.parametrize("code", [3, 4, 16, 25, 999])
+def test_a_reading_that_no_setting_needs_keeps_none_from_being_set(host: Host, code: int) -> None:
+    host.set_up({"gpus": ["A10G", "T4"], "faults": [f"nvmlDeviceGetPowerUsage {code} @gpu=1"]})
+    result = host.run("gpu_tuning", {"persistence_mode": True})
+    assert settings_of(result) == {index: {"persistence_mode": [False, True]} for index in (0, 1)}
+    told = f"(nvmlDeviceGetPowerUsage, NVML error {code})" in str(result.get("warnings"))
+    assert told == (code not in {3, 13, 25, 26}), "what the GPU does not have is no failure"
+
+
+@pytest.mark.parametrize("code", [9, 15])
+def test_a_gpu_that_is_gone_is_refused(host: Host, code: int) -> None:
+    host.set_up({"gpus": ["A10G", "T4"], "faults": [f"nvmlDeviceGetPowerUsage {code} @gpu=1"]})
+    result = host.run("gpu_tuning", {"persistence_mode": True})
+    assert result["msg"].startswith("gpus: GPU 1 does not answer: ")
+    assert host.writes() == []
 
 
 def test_a_setting_is_in_force_for_other_processes(host: Host) -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import base64
 import json
 import os
+import platform
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -54,7 +55,7 @@ def run(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.
         with patch_module_args(arguments), pytest.raises(SystemExit):
             image_pull.main()
         result = dict(json.loads(capsys.readouterr().out))
-        result.pop("invocation")
+        result.pop("invocation", None)
         return result
 
     return run_module
@@ -167,7 +168,10 @@ def test_attempts_end(run: Run, engine: FakeEngine, tmp_path: Path) -> None:
     result = run(ISAAC, REDIS, retries=1)
     assert result["failed"] is True
     assert result["changed"] is True
-    problem = f"{ISAAC}: unexpected EOF, at the last of 2 attempts; do: run it again"
+    problem = (
+        f"{ISAAC}: unexpected EOF, at the last of 2 attempts. What arrives is damaged or cut off. Run it again. "
+        "If it stays so, look for a proxy or mirror on the way."
+    )
     assert result["problems"] == [problem]
     assert result["msg"] == f"1 of 2 images are not there: {problem}"
     assert [image["pulled"] for image in result["images"]] == [False, True]
@@ -176,34 +180,75 @@ def test_attempts_end(run: Run, engine: FakeEngine, tmp_path: Path) -> None:
     assert "nvidia/isaac-sim:5.1.0: unexpected EOF, at the last of 2" in progress(tmp_path)["text"]
 
 
-@pytest.mark.parametrize(
-    ("step", "said"),
-    [
-        (
-            images.refuses(404, "manifest for nvcr.io/nvidia/isaac-sim:5.1.0 not found: manifest unknown"),
-            "manifest unknown; do: correct the name",
-        ),
-        (
-            images.refuses(404, "pull access denied for x, repository does not exist: denied: requested access"),
-            "without credentials from {config}; do: docker login nvcr.io as who may pull it, or correct the name",
-        ),
-        (
-            images.refuses(500, "error parsing HTTP 403 response body: invalid character '<'"),
-            "do: docker login nvcr.io as",
-        ),
-        (images.refuses(401, "no"), "no, without credentials from {config}; do: docker login nvcr.io as"),
-        (images.refuses(403, "no"), "no, without credentials from {config}; do: docker login nvcr.io as"),
-        (images.refuses(500, "Get x: unauthorized: authentication required"), "do: docker login nvcr.io as"),
-        (images.refuses(400, "invalid reference format"), "invalid reference format; do: correct the name"),
-        (images.refuses(500, "x509: certificate signed by unknown authority"), "do: have the engine trust nvcr.io"),
-        (images.fails("no matching manifest for linux/arm64/v8 in the manifest list entries"), "do: correct the name"),
-        (images.fails("it is not for you", code=403), "do: docker login nvcr.io as"),
-        (
-            images.fails("failed to register layer: write /a: no space left on device"),
-            "no space left on device; do: make room where the engine keeps images",
-        ),
-    ],
-)
+LOGIN = "Run `docker login nvcr.io` as a user who may pull it, or correct the name."
+LASTING: list[tuple[Step, str]] = [
+    (
+        images.refuses(404, "manifest for nvcr.io/nvidia/isaac-sim:5.1.0 not found: manifest unknown"),
+        "manifest unknown. nvcr.io has no such tag or digest. Correct what follows the image's name.",
+    ),
+    (images.refuses(404, "name unknown: The repository is not known"), "nvcr.io has no such image. Correct the name."),
+    (images.refuses(500, "nvcr.io/nvidia/isaac-sim:5.1.0: not found"), "nvcr.io has no such image. Correct the name."),
+    (images.refuses(404, "no"), "no. nvcr.io has no such image. Correct the name."),
+    (
+        images.refuses(400, "invalid reference format"),
+        "invalid reference format. nvcr.io has no such image. Correct the",
+    ),
+    (
+        images.refuses(404, "pull access denied for x, repository does not exist: denied: requested access"),
+        f"No credentials for nvcr.io are in {{config}}. {LOGIN}",
+    ),
+    (images.refuses(500, "error parsing HTTP 403 response body: invalid character '<'"), LOGIN),
+    (images.refuses(401, "no"), f"no. No credentials for nvcr.io are in {{config}}. {LOGIN}"),
+    (images.refuses(403, "no"), LOGIN),
+    (images.refuses(500, "Get x: unauthorized: authentication required"), LOGIN),
+    (images.refuses(500, "failed to resolve reference: failed to authorize: no basic auth credentials"), LOGIN),
+    (images.refuses(500, "insufficient_scope: authorization failed"), LOGIN),
+    (images.refuses(500, "unexpected status from HEAD request to https://nvcr.io/v2/x: 402 Payment Required"), LOGIN),
+    (images.fails("it is not for you", code=403), LOGIN),
+    (
+        images.refuses(500, "tls: failed to verify certificate: x509: certificate signed by unknown authority"),
+        "ca.crt.",
+    ),
+    (images.refuses(500, "remote error: tls: bad certificate"), "into /etc/docker/certs.d/nvcr.io/ca.crt."),
+    (
+        images.refuses(500, "x509: certificate has expired or is not yet valid: current time 2020-"),
+        "Check the clock of",
+    ),
+    (images.refuses(500, "x509: certificate is valid for *.lab, not nvcr.io"), "is for another name. Correct the"),
+    (images.refuses(500, "http: server gave HTTP response to HTTPS client"), "to the engine's insecure-registries"),
+    (
+        images.fails("no matching manifest for linux/arm64/v8 in the manifest list entries"),
+        f"There is no image of {ISAAC} for linux/arm64/v8. Choose another image, or another kind of machine.",
+    ),
+    (
+        images.refuses(404, "no matching manifest for linux/arm64 in the manifest list entries"),
+        "for linux/arm64. Choose",
+    ),
+    (images.refuses(404, "no match for platform in manifest sha256:ab: not found"), "for linux/{machine}. Choose"),
+    (
+        images.fails('image operating system "windows" cannot be used on this platform: linux'),
+        "for linux/{machine}. Choose",
+    ),
+    (
+        images.fails("failed to register layer: write /a: no space left on device"),
+        "no space left on device. Free disk space where the engine keeps images. `docker system df` shows",
+    ),
+    (images.fails("write /var/lib/docker/x: disk quota exceeded"), "Free disk space"),
+    (images.fails("failed to register layer: mkdir /x: read-only file system"), "The engine cannot write its images."),
+    (images.refuses(500, "proxyconnect tcp: Proxy Authentication Required"), "The proxy wants a user and a password."),
+    (
+        images.fails("unexpected media type text/html for sha256:ab: not found"),
+        "Something else answers in the place of",
+    ),
+    (images.refuses(500, "invalid character '<' looking for beginning of value"), "such as a proxy or a login page."),
+    (
+        images.fails("support for Docker Image manifest version 2, schema 1 is disabled"),
+        "Update Docker, or choose another",
+    ),
+]
+
+
+@pytest.mark.parametrize(("step", "said"), LASTING)
 def test_what_will_not_pass_is_not_tried_again(
     run: Run, engine: FakeEngine, tmp_path: Path, step: Step, said: str
 ) -> None:
@@ -212,9 +257,76 @@ def test_what_will_not_pass_is_not_tried_again(
     assert result["failed"] is True
     assert result["changed"] is False
     (problem,) = result["problems"]
-    assert said.format(config=tmp_path / "config.json") in problem
+    machine = {"x86_64": "amd64", "aarch64": "arm64"}[platform.machine()]
+    assert said.format(config=tmp_path / "config.json", machine=machine) in problem
     assert "\n" not in problem
+    assert problem.endswith(".")
     assert engine.attempts(ISAAC) == 1
+
+
+PASSING: list[tuple[Step, str]] = [
+    (
+        images.refuses(429, "no"),
+        "limits how much is pulled without a login. Run `docker login nvcr.io`, or pull from a",
+    ),
+    (
+        images.refuses(500, "toomanyrequests: You have reached your unauthenticated pull rate limit"),
+        "Run `docker login nv",
+    ),
+    (
+        images.fails("httpReadSeeker: unexpected status code https://x/y: 429 Too Many Requests"),
+        "Run `docker login nvcr",
+    ),
+    (
+        images.refuses(500, "error parsing HTTP 429 response body: invalid character 'T' looking for beginning"),
+        "Run `docker",
+    ),
+    (images.refuses(500, "dial tcp: lookup nvcr.io on 127.0.0.53:53: no such host"), "with `getent hosts nvcr.io`."),
+    (images.refuses(500, "lookup nvcr.io on 10.0.0.2:53: read udp: i/o timeout"), "with `getent hosts nvcr.io`."),
+    (images.refuses(500, "dial tcp: lookup nvcr.io: Temporary failure in name resolution"), "cannot resolve the name."),
+    (
+        images.refuses(500, "dial tcp 192.0.2.1:443: connect: connection refused"),
+        "this host reaches nvcr.io, and that its",
+    ),
+    (images.refuses(500, "dial tcp 192.0.2.1:443: connect: no route to host"), "with `curl -i https://nvcr.io/v2/`"),
+    (
+        images.refuses(500, "proxyconnect tcp: dial tcp 10.0.0.9:3128: connect: connection refused"),
+        "Check the proxy that",
+    ),
+    (images.refuses(500, "net/http: TLS handshake timeout"), "nvcr.io does not answer in time."),
+    (images.refuses(500, "Client.Timeout exceeded while awaiting headers"), "nvcr.io does not answer in time."),
+    (images.fails("filesystem layer verification failed for digest sha256:ab"), "is damaged or cut off. Run it again."),
+    (
+        images.fails("failed commit on ref: unexpected commit digest sha256:ab, expected sha256:cd"),
+        "is damaged or cut off",
+    ),
+    (
+        images.refuses(500, "received unexpected HTTP status: 503 Service Unavailable"),
+        "has a fault of its own. Run it again",
+    ),
+    (images.refuses(500, "something new"), "something new, at the last of 2 attempts. Run it again."),
+]
+
+
+@pytest.mark.parametrize(("step", "said"), PASSING)
+def test_what_did_not_pass_is_told_with_its_remedy(run: Run, engine: FakeEngine, step: Step, said: str) -> None:
+    engine.plans[ISAAC] = [[step], [step]]
+    (problem,) = run(ISAAC, retries=1)["problems"]
+    assert said in problem
+    assert "at the last of 2 attempts. " in problem
+    assert engine.attempts(ISAAC) == 2
+
+
+def test_who_has_logged_in_is_told_something_else(run: Run, engine: FakeEngine, tmp_path: Path) -> None:
+    config = {"auths": {"nvcr.io": {"auth": encoded(f"me:{PASSWORD}")}}}
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    engine.plans = {
+        ISAAC: [[images.refuses(429, "toomanyrequests: You have reached your pull rate limit")]],
+        NIM: [[images.refuses(403, "denied")]],
+    }
+    isaac, nim = run(ISAAC, NIM, retries=0)["problems"]
+    assert "nvcr.io limits how much this account pulls. Run it again later, or pull from a mirror." in isaac
+    assert f"The credentials from {tmp_path / 'config.json'} do not suffice. {LOGIN}" in nim
 
 
 def test_an_engine_that_stays_away_is_told(run: Run, engine: FakeEngine, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -246,7 +358,7 @@ def test_an_attempt_in_which_nothing_happens_ends(run: Run, engine: FakeEngine) 
 def test_a_stall_is_told(run: Run, engine: FakeEngine) -> None:
     engine.plans[ISAAC] = [[images.says(layer("aaa", "Downloading", 10**6, 9 * 10**6)), images.hangs()]]
     assert run(ISAAC, stall_timeout=1, retries=0)["problems"] == [
-        f"{ISAAC}: no progress for 1 s, 1.0 of 9.0 MB have come, at the last of 1 attempts; do: run it again"
+        f"{ISAAC}: no progress for 1 s, 1.0 of 9.0 MB have come, at the last of 1 attempts. Run it again."
     ]
 
 
@@ -402,9 +514,8 @@ def test_what_an_engine_says_is_told_without_secrets(run: Run, engine: FakeEngin
     engine.plans[ISAAC] = [[images.fails(said)]]
     result = run(ISAAC)
     assert result["problems"] == [
-        f'{ISAAC}: Get "https://cdn.nvcr.io/blob?...": ******** is wrong: unauthorized, '
-        f"with credentials from {tmp_path / 'config.json'}; "
-        "do: docker login nvcr.io as who may pull it, or correct the name"
+        f'{ISAAC}: Get "https://cdn.nvcr.io/blob?...": ******** is wrong: unauthorized. '
+        f"The credentials from {tmp_path / 'config.json'} do not suffice. {LOGIN}"
     ]
     assert PASSWORD not in json.dumps([result, progress(tmp_path)])
 
@@ -458,10 +569,10 @@ def test_the_machines_engine_pulls_from_a_registry_that_wants_a_password(run: Ru
         name = f"{address}/image-pull/test:1"
         try:
             refused = run(name, **options)
-            assert f"do: docker login {address} as who may pull it" in refused["msg"]
+            assert f"Run `docker login {address}` as a user who may pull it" in refused["msg"]
             config = {"auths": {address: {"auth": encoded(f"$oauthtoken:{PASSWORD}")}}}
             (tmp_path / "config.json").write_text(json.dumps(config))
-            assert "manifest unknown; do: correct the name" in run(f"{address}/image-pull/test:2", **options)["msg"]
+            assert "manifest unknown. " in run(f"{address}/image-pull/test:2", **options)["msg"]
             (image,) = run(name, **options)["images"]
             assert image["id"] == client.images.get(name).id
             assert image["bytes"] > 2 * 10**6

@@ -37,7 +37,7 @@ UNSET = object()
 IMAGE_ID = "ami-1e749f67"
 OWN = [{"Key": "digital_twin_lab", "Value": "lab"}, {"Key": "managed_by", "Value": "digital_twin.robotics_lab"}]
 READS = re.compile(
-    r"(sts:GetCallerIdentity|ec2:Describe\w+|iam:GetRole|iam:GetInstanceProfile|ssm:GetParameter|service-quotas:GetServiceQuota)"
+    r"(sts:GetCallerIdentity|ec2:Describe\w+|ec2:GetEbsDefaultKmsKeyId|kms:DescribeKey|iam:GetRole|iam:GetInstanceProfile|ssm:GetParameter|service-quotas:GetServiceQuota)"
 )
 
 
@@ -73,16 +73,41 @@ def quotas(cloud: Cloud) -> dict[str, float]:
     return values
 
 
-def launch(cloud: Cloud, index: int) -> str:
+def named(kind: str, name: str, **more: str) -> list[dict[str, Any]]:
+    """Return what makes EC2 give a new thing the lab's tags, and some more."""
+    tags = [{"Key": key, "Value": value} for key, value in {"Name": name, **more}.items()]
+    return [{"ResourceType": kind, "Tags": [*OWN, *tags]}]
+
+
+def make_network(cloud: Cloud) -> tuple[str, str]:
+    """Make the lab's network, key pair and instance profile behind the module's back; return ids of VPC and subnet."""
+    ec2, iam = cloud.client("ec2"), cloud.client("iam")
+    vpc = ec2.create_vpc(CidrBlock="10.0.0.0/16", TagSpecifications=named("vpc", "lab-vpc"))["Vpc"]["VpcId"]
+    subnet = ec2.create_subnet(
+        VpcId=vpc,
+        CidrBlock="10.0.1.0/24",
+        AvailabilityZone="us-east-1b",
+        TagSpecifications=named("subnet", "lab-subnet"),
+    )["Subnet"]["SubnetId"]
+    ec2.create_key_pair(KeyName="lab", TagSpecifications=named("key-pair", "lab"))
+    iam.create_instance_profile(InstanceProfileName="lab-instance", Tags=OWN)
+    return vpc, subnet
+
+
+def launch(cloud: Cloud, index: int, subnet: str, **more: Any) -> str:
     """Launch a host of the lab behind the module's back and return its id."""
-    tags = [*OWN, {"Key": "Name", "Value": f"lab-{index}"}, {"Key": "digital_twin_index", "Value": str(index)}]
-    answer = cloud.client("ec2").run_instances(
-        ImageId=IMAGE_ID,
-        InstanceType="g5.xlarge",
-        MinCount=1,
-        MaxCount=1,
-        TagSpecifications=[{"ResourceType": "instance", "Tags": tags}],
-    )
+    launched: dict[str, Any] = {
+        "ImageId": IMAGE_ID,
+        "InstanceType": "g5.xlarge",
+        "MinCount": 1,
+        "MaxCount": 1,
+        "SubnetId": subnet,
+        "KeyName": "lab",
+        "IamInstanceProfile": {"Name": "lab-instance"},
+        "TagSpecifications": named("instance", f"lab-{index}", digital_twin_index=str(index)),
+        **more,
+    }
+    answer = cloud.client("ec2").run_instances(**launched)
     identifier: str = answer["Instances"][0]["InstanceId"]
     return identifier
 
@@ -138,19 +163,12 @@ def test_returned_values_are_documented(run: Run) -> None:
 
 @pytest.mark.usefixtures("quotas")
 def test_existing_lab(run: Run, cloud: Cloud) -> None:
-    ec2 = cloud.client("ec2")
-    vpc = ec2.create_vpc(CidrBlock="10.0.0.0/16", TagSpecifications=[{"ResourceType": "vpc", "Tags": OWN}])["Vpc"]
-    subnet = ec2.create_subnet(
-        VpcId=vpc["VpcId"],
-        CidrBlock="10.0.1.0/24",
-        AvailabilityZone="us-east-1b",
-        TagSpecifications=[{"ResourceType": "subnet", "Tags": OWN}],
-    )["Subnet"]
-    first, second = launch(cloud, 1), launch(cloud, 2)
+    vpc, subnet = make_network(cloud)
+    first, second = launch(cloud, 1, subnet), launch(cloud, 2, subnet)
     before = len(cloud.asked)
     result = run()
     assert result["availability_zone"] == "us-east-1b"
-    assert (result["existing"]["vpc_id"], result["existing"]["subnet_id"]) == (vpc["VpcId"], subnet["SubnetId"])
+    assert (result["existing"]["vpc_id"], result["existing"]["subnet_id"]) == (vpc, subnet)
     assert {host["instance_id"] for host in result["existing"]["instances"]} == {first, second}
     assert result["existing"]["missing_hosts"] == []
     assert "image" not in result
@@ -162,10 +180,9 @@ def test_existing_lab(run: Run, cloud: Cloud) -> None:
 
     refused = run(vpc_cidr="10.9.0.0/16", subnet_cidr="10.9.1.0/24", availability_zone="us-east-1a")
     assert [line.split(";")[0] for line in refused["problems"]] == [
-        f'lab_availability_zone: "us-east-1a" is not where the existing lab is ({subnet["SubnetId"]} in us-east-1b)',
-        f'lab_vpc_cidr: "10.9.0.0/16" is not what the existing lab has ({vpc["VpcId"]}), '
-        "and AWS changes no existing network",
-        f'lab_subnet_cidr: "10.9.1.0/24" is not what the existing lab has ({subnet["SubnetId"]}), '
+        f'lab_availability_zone: "us-east-1a" is not where the existing lab is ({subnet} in us-east-1b)',
+        f'lab_vpc_cidr: "10.9.0.0/16" is not what the existing lab has ({vpc}), and AWS changes no existing network',
+        f'lab_subnet_cidr: "10.9.1.0/24" is not what the existing lab has ({subnet}), '
         "and AWS changes no existing network",
     ]
     assert all(READS.match(call) for call in cloud.asked[before:])
@@ -192,6 +209,7 @@ def test_new_account_without_quotas(run: Run, cloud: Cloud, quotas: dict[str, fl
         ({"region": "ap-east-1"}, 'lab_region: "ap-east-1" is not enabled for account 123456789012'),
         ({"instance_type": "g9.xlarge"}, 'lab_instance_type: "g9.xlarge" is not offered in us-east-1'),
         ({"instance_type": "m5.large"}, 'lab_instance_type: "m5.large" has no NVIDIA GPU'),
+        ({"instance_type": "g6f.xlarge"}, 'lab_instance_type: "g6f.xlarge" has only a part of a GPU'),
         ({"instance_type": "g5g.xlarge"}, 'lab_instance_type: "g5g.xlarge" is a machine of arm64, not of x86_64'),
         (
             {"availability_zone": "us-east-1z"},
@@ -216,6 +234,81 @@ def test_refusals_of_the_account(run: Run, cloud: Cloud, given: dict[str, Any], 
 
 
 @pytest.mark.usefixtures("quotas")
+@pytest.mark.parametrize(
+    ("kind", "reason"),
+    [
+        ("t3.micro", "has no NVIDIA GPU"),
+        ("g6f.xlarge", "has only a part of a GPU"),
+        ("g99.xlarge", "is not offered in"),
+    ],
+)
+def test_a_type_that_no_host_could_have_is_refused_for_a_running_lab_as_well(
+    run: Run, cloud: Cloud, kind: str, reason: str
+) -> None:
+    launch(cloud, 1, make_network(cloud)[1])
+    (problem,) = run(instance_type=kind)["problems"]
+    assert problem.startswith(f'lab_instance_type: "{kind}" {reason}')
+    assert "which stays g5.xlarge" in run(instance_type="g4dn.xlarge")["notices"][0]
+
+
+@pytest.mark.usefixtures("quotas")
+def test_a_colleague_is_added_and_nobody_is_locked_out(run: Run, cloud: Cloud) -> None:
+    ec2 = cloud.client("ec2")
+    vpc, _subnet = make_network(cloud)
+    group = ec2.create_security_group(
+        GroupName="lab-sg", Description="hosts", VpcId=vpc, TagSpecifications=named("security-group", "lab-sg")
+    )["GroupId"]
+    colleague = {"CidrIp": "198.51.100.4/32", "Description": "SSH (address of a caller)"}
+    stranger = {"CidrIp": "198.51.100.0/24", "Description": "by hand"}
+    ranges = [colleague, stranger]
+    ec2.authorize_security_group_ingress(
+        GroupId=group, IpPermissions=[{"IpProtocol": "tcp", "FromPort": 22, "ToPort": 22, "IpRanges": ranges}]
+    )
+    caller = ["203.0.113.7/32"]
+    both = {"caller_audiences": ["admin", "viewer"]}
+    assert run(**both)["sources"] == {"admin": [*caller, "198.51.100.4/32"], "viewer": caller}
+    assert run(**both, remove_sources=["198.51.100.4"])["sources"] == {"admin": caller, "viewer": caller}
+    assert run()["sources"] == {"admin": caller, "viewer": caller}
+
+
+@pytest.mark.usefixtures("quotas")
+def test_what_only_carries_the_labs_tags_is_refused_or_left_out(run: Run, cloud: Cloud) -> None:
+    """Whoever may tag can give the tags to anything; it is told in one line each, and nothing is built on it."""
+    ec2 = cloud.client("ec2")
+    vpc, subnet = make_network(cloud)
+    web = ec2.create_vpc(CidrBlock="10.9.0.0/16", TagSpecifications=named("vpc", "production-vpc"))["Vpc"]["VpcId"]
+    other = ec2.create_subnet(VpcId=web, CidrBlock="10.9.1.0/24", TagSpecifications=named("subnet", "lab-subnet"))[
+        "Subnet"
+    ]["SubnetId"]
+    spare = ec2.allocate_address(Domain="vpc", TagSpecifications=named("elastic-ip", "spare"))["PublicIp"]
+    host = launch(cloud, 1, subnet)
+    result = run()
+    assert "failed" not in result
+    assert [notice.split(" (")[0] for notice in result["notices"]] == [
+        f"lab_name: VPC {web}",
+        f"lab_name: subnet {other}",
+        f"lab_name: address {spare}",
+    ]
+    existing = result["existing"]
+    assert (existing["vpc_id"], existing["subnet_id"], existing["addresses"]) == (vpc, subnet, [])
+    assert [entry["instance_id"] for entry in existing["instances"]] == [host]
+    volumes = ec2.describe_volumes(Filters=[{"Name": "attachment.instance-id", "Values": [host]}])["Volumes"]
+    assert existing["root_volumes"] == [volume["VolumeId"] for volume in volumes]
+
+    ec2.create_key_pair(KeyName="web")
+    strangers = [
+        launch(cloud, 2, other),
+        launch(cloud, 1, subnet, KeyName="web"),
+    ]
+    assert [line.split("; allowed")[0] for line in run()["problems"]] == [
+        f'lab_name: "lab" is in the tags of instance {strangers[0]} (it is in {web}, not in the lab\'s VPC {vpc}), '
+        "which does not belong to the lab",
+        f'lab_name: "lab" is in the tags of instance {strangers[1]} (its key pair is "web", not "lab"), '
+        "which does not belong to the lab",
+    ]
+
+
+@pytest.mark.usefixtures("quotas")
 def test_names_that_others_have_taken(run: Run, cloud: Cloud) -> None:
     cloud.client("ec2").create_key_pair(KeyName="lab")
     cloud.client("iam").create_role(RoleName="lab-instance", AssumeRolePolicyDocument="{}")
@@ -227,9 +320,45 @@ def test_names_that_others_have_taken(run: Run, cloud: Cloud) -> None:
     ]
 
 
+@pytest.mark.usefixtures("quotas")
+def test_a_default_key_that_cannot_be_used_is_refused_while_there_is_a_host_to_launch(run: Run, cloud: Cloud) -> None:
+    kms = cloud.client("kms")
+    key = kms.create_key()["KeyMetadata"]
+    cloud.answers["GetEbsDefaultKmsKeyId"] = {"KmsKeyId": key["Arn"]}
+    assert run()["notices"] == []
+    kms.disable_key(KeyId=key["KeyId"])
+    (problem,) = run()["problems"]
+    assert problem.startswith(f'default EBS key of us-east-1: "{key["Arn"]}" is in the state Disabled, so that no ')
+    kms.schedule_key_deletion(KeyId=key["KeyId"])
+    assert "is in the state PendingDeletion" in run()["problems"][0]
+    cloud.answers["GetEbsDefaultKmsKeyId"] = {"KmsKeyId": "arn:aws:kms:us-east-1:123456789012:key/gone"}
+    assert "does not exist" in run()["problems"][0]
+    cloud.answers["GetEbsDefaultKmsKeyId"] = {"KmsKeyId": key["Arn"]}
+    launch(cloud, 1, make_network(cloud)[1])
+    assert run()["existing"]["missing_hosts"] == []
+
+
+@pytest.mark.usefixtures("quotas")
+@pytest.mark.parametrize(
+    ("operation", "action"),
+    [("GetEbsDefaultKmsKeyId", "ec2:GetEbsDefaultKmsKeyId"), ("DescribeKey", "kms:DescribeKey")],
+)
+def test_who_may_not_look_at_the_default_key_is_told_and_goes_on(
+    run: Run, cloud: Cloud, operation: str, action: str
+) -> None:
+    cloud.answers["GetEbsDefaultKmsKeyId"] = {"KmsKeyId": "arn:aws:kms:us-east-1:123456789012:key/k"}
+    cloud.refuse(operation, "AccessDeniedException")
+    result = run()
+    assert "failed" not in result
+    assert result["notices"] == [
+        "not checked: whether the key with which EBS encrypts new volumes can be used "
+        f"({action} in us-east-1: AccessDeniedException)"
+    ]
+
+
 @pytest.mark.usefixtures("quotas", "key_files")
 def test_private_key_that_stayed_elsewhere(run: Run, cloud: Cloud) -> None:
-    launch(cloud, 1)
+    launch(cloud, 1, make_network(cloud)[1])
     (problem,) = run(private_key_file="keys/not-there")["problems"]
     assert problem.startswith('lab_private_key_file: "keys/not-there" does not exist here, and lab-1 would let in no')
     assert run(private_key_file="keys/private")["existing"]["missing_hosts"] == []

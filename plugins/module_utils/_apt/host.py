@@ -1,0 +1,169 @@
+# Copyright (c) the digital_twin.robotics_lab maintainers
+# GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""apt as this host has it configured: what it reads, what it says to a source, and how it downloads a key.
+
+This is a private module of the collection: it may change in any release.
+"""
+
+from __future__ import annotations
+
+import re
+import shlex
+import shutil
+import tempfile
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from .sources import Entry, read_sources
+
+# Runs a command and returns its status, output and errors.
+Run = Callable[[Sequence[str]], tuple[int, str, str]]
+
+SETTINGS = {
+    "main": "Dir::Etc::sourcelist/f",
+    "folder": "Dir::Etc::sourceparts/d",
+    "etc": "Dir::Etc/d",
+    "lists": "Dir::State::lists/d",
+    "architecture": "APT::Architecture",
+}
+QUOTED = '\\|{}[]<>"^~_=!@#$%^&*'
+TARGETS = ("deb::Packages", "deb-src::Sources")
+# Not on PATH.
+HELPER = "/usr/lib/apt/apt-helper"
+UNSPECIFIC = (
+    "list of sources could not be read",
+    "Some index files failed to download",
+    "is performed unsandboxed",
+)
+# Warnings with which apt ends well, although nothing comes from the source.
+USELESS = re.compile(r"^W: (Skipping acquire .* doesn't have the component .*)$", re.MULTILINE)
+
+
+class AptProblem(Exception):
+    """apt refuses something; the text holds its words."""
+
+
+def words_of(output: str) -> str:
+    """Return what apt complains of, in one line without a full stop."""
+    lines = [line[2:].strip().rstrip(".;") for line in output.splitlines() if line.startswith(("E:", "W:"))]
+    specific = [line for line in lines if not any(phrase in line for phrase in UNSPECIFIC)]
+    return "; ".join(dict.fromkeys(specific or lines)) or output.strip() or "nothing"
+
+
+def file_name(place: str) -> str:
+    """Return the name of the file that apt downloads a place to."""
+    quoted = (f"%{ord(letter):02x}" if letter in QUOTED or not "!" <= letter <= "~" else letter for letter in place)
+    return "".join(quoted).replace("/", "_")
+
+
+@dataclass(frozen=True)
+class Apt:
+    """apt of this host.
+
+    Attributes:
+        run: Runs a command.
+        main: The one file of sources; empty when none is configured.
+        folder: The folder of sources.
+        etc: The folder of apt's configuration.
+        lists: The folder of downloaded lists.
+        architecture: The host's own.
+    """
+
+    run: Run
+    main: str
+    folder: str
+    etc: str
+    lists: str
+    architecture: str
+
+    def entries(self) -> list[Entry]:
+        """Return what apt reads."""
+        return read_sources(self.main, self.folder, self.architecture)
+
+    def check_sources(self) -> None:
+        """Have apt read all its sources.
+
+        Raises:
+            AptProblem: it cannot.
+        """
+        status, out, err = self.run(["apt-get", "indextargets", "--format", "$(SITE)"])
+        if status:
+            raise AptProblem(words_of(err or out))
+
+    def has_lists(self, entry: Entry) -> bool:
+        """Tell whether apt has downloaded an entry's repository before."""
+        return any(Path(self.lists, file_name(entry.release + name)).exists() for name in ("InRelease", "Release"))
+
+    def try_source(self, text: str, lists: bool = True) -> None:
+        """Have apt download a source, signatures and all, into a folder of its own that is removed again.
+
+        Args:
+            text: The source, in deb822's form.
+            lists: Whether to download the lists of packages as well, and not only the signed file that names them.
+
+        Raises:
+            AptProblem: it cannot be used.
+        """
+        folder = Path(tempfile.mkdtemp(prefix="apt-source-"))
+        try:
+            # apt downloads as a user of its own.
+            folder.chmod(0o755)
+            (folder / "lists" / "partial").mkdir(parents=True)
+            source = folder / "trial.sources"
+            source.write_text(text, "utf-8")
+            source.chmod(0o644)
+            options = {
+                "Dir::Etc::sourcelist": str(source),
+                "Dir::Etc::sourceparts": "/dev/null",
+                "Dir::State::lists": str(folder / "lists"),
+                "Dir::Cache::pkgcache": "",
+                "Dir::Cache::srcpkgcache": "",
+                "Acquire::Languages": "none",
+            }
+            if not lists:
+                options |= {f"Acquire::IndexTargets::{name}::DefaultEnabled": "false" for name in TARGETS}
+            words = [word for name, value in options.items() for word in ("-o", f"{name}={value}")]
+            status, out, err = self.run(["apt-get", "update", "--error-on=any", *words])
+            useless = USELESS.search(err + out)
+            if status or useless:
+                said = useless[1] if useless and not status else words_of(err or out)
+                raise AptProblem(said.replace(str(folder / "trial.sources"), "the source"))
+        finally:
+            shutil.rmtree(folder, ignore_errors=True)
+
+    def download(self, url: str) -> bytes:
+        """Return a file that apt itself downloads, with its own proxy, certificates and logins.
+
+        Raises:
+            AptProblem: it cannot be had.
+        """
+        folder = Path(tempfile.mkdtemp(prefix="apt-source-"))
+        try:
+            folder.chmod(0o755)
+            target = folder / "key"
+            status, out, err = self.run([HELPER, "download-file", url, str(target)])
+            if status or not target.is_file():
+                raise AptProblem(words_of(err or out))
+            return target.read_bytes()
+        finally:
+            shutil.rmtree(folder, ignore_errors=True)
+
+
+def find_apt(run: Run) -> Apt:
+    """Return apt as this host has it configured.
+
+    Raises:
+        AptProblem: its configuration cannot be read.
+    """
+    words = [word for name, setting in SETTINGS.items() for word in (name, setting)]
+    status, out, err = run(["apt-config", "shell", *words])
+    if status:
+        raise AptProblem(words_of(err or out))
+    values = dict(word.partition("=")[::2] for word in shlex.split(out))
+    settings = {name: values.get(name, "") for name in SETTINGS}
+    for name in ("folder", "etc", "lists"):
+        settings[name] = settings[name].rstrip("/")
+    return Apt(run, **settings)

@@ -1,0 +1,139 @@
+# Copyright (c) the digital_twin.robotics_lab maintainers
+# GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""What has to be written so that apt knows a repository, given the entries that the host has already.
+
+This is a private module of the collection: it may change in any release.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+
+from .sources import ARMOR, FIELDS, SHARED, Entry, repository_of, with_slash
+
+HEADING = "# Written by Ansible (digital_twin.robotics_lab.apt_source): changes here are lost.\n"
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """A repository that apt is to know.
+
+    Attributes:
+        uri: Its URI, with $(ARCH) where apt is to put the architecture.
+        suites: Its suites; a path ends with a slash.
+        components: None for a path.
+        mirrors: Whether an entry with another URI counts, when it has the suite and the component.
+    """
+
+    uri: str
+    suites: tuple[str, ...]
+    components: tuple[str, ...]
+    mirrors: bool = False
+
+
+@dataclass
+class Stanza:
+    """What a file of ours says.
+
+    Attributes:
+        suites: Suites that share all the rest.
+        components: What the host's own entries lack.
+        options: Those of the host's own entries for the same repository, by their names in the one-line form. None
+            when it has none: then the stanza is signed by the caller's key.
+    """
+
+    suites: list[str]
+    components: tuple[str, ...]
+    options: dict[str, str] | None
+
+
+@dataclass
+class Plan:
+    """What to write, and which entries of the host are used as they are."""
+
+    stanzas: list[Stanza] = field(default_factory=list)
+    used: list[Entry] = field(default_factory=list)
+    inherited: list[Entry] = field(default_factory=list)
+
+    @property
+    def own_key(self) -> bool:
+        """Whether the caller's key is needed."""
+        return any(stanza.options is None for stanza in self.stanzas)
+
+
+def inherit(entries: Sequence[Entry]) -> dict[str, str]:
+    """Return the options that a further entry of the same repository must have, or apt reads none of its sources."""
+    options: dict[str, str] = {}
+    for entry in entries:
+        for option in SHARED:
+            if option in entry.options:
+                options.setdefault(option, entry.options[option])
+    return options
+
+
+def plan(entries: Iterable[Entry], wanted: Wanted, architecture: str) -> Plan:
+    """Compare what is wanted with the entries that are not ours."""
+    entries = list(entries)
+    result = Plan()
+    for suite in wanted.suites:
+        repository = repository_of(with_slash(wanted.uri, architecture), suite)
+        same = [entry for entry in entries if entry.repository == repository]
+        useful = [
+            entry
+            for entry in entries
+            if entry.serves(architecture)
+            and (entry.repository == repository or (wanted.mirrors and entry.suite == suite))
+            and (not wanted.components or set(entry.components) & set(wanted.components))
+        ]
+        offered = {component for entry in useful for component in entry.components}
+        missing = tuple(component for component in wanted.components if component not in offered)
+        result.used += [entry for entry in useful if entry not in result.used]
+        if useful and not missing:
+            continue
+        result.inherited += [entry for entry in same if entry not in result.inherited]
+        options = inherit(same) if same else None
+        for stanza in result.stanzas:
+            if (stanza.components, stanza.options) == (missing, options):
+                stanza.suites.append(suite)
+                break
+        else:
+            result.stanzas.append(Stanza([suite], missing, options))
+    return result
+
+
+def field_lines(name: str, value: str) -> list[str]:
+    """Return a field of deb822 as its lines."""
+    if ARMOR not in value:
+        return [f"{name}: {' '.join(value.split())}"]
+    return [f"{name}:", *(f" {line.strip() or '.'}" for line in value.strip().splitlines())]
+
+
+def render(stanzas: Iterable[Stanza], uri: str, architecture: str, key_file: str) -> str:
+    """Return the text of the file."""
+    texts = []
+    for stanza in stanzas:
+        options = {"signed-by": key_file} if stanza.options is None else stanza.options
+        lines = ["Types: deb", f"URIs: {uri}", f"Suites: {' '.join(stanza.suites)}"]
+        if stanza.components:
+            lines.append(f"Components: {' '.join(stanza.components)}")
+        lines.append(f"Architectures: {architecture}")
+        for option, value in options.items():
+            if value:
+                lines += field_lines(FIELDS.get(option, option).title(), value)
+        texts.append("\n".join(lines) + "\n")
+    return HEADING + "\n".join(texts)
+
+
+def entry_text(entry: Entry) -> str:
+    """Return an entry of the host alone, with all its options, in deb822's form."""
+    lines = [f"Types: {entry.kind}", f"URIs: {entry.uri}", f"Suites: {entry.suite}"]
+    if entry.components:
+        lines.append(f"Components: {' '.join(entry.components)}")
+    for option, value in entry.options.items():
+        base, sign = option.rstrip("+-"), option[len(option.rstrip("+-")) :]
+        name = FIELDS.get(base, base) + {"": "", "+": "-add", "-": "-remove"}[sign]
+        lines += field_lines(name.title(), value.replace(",", " ") if base in FIELDS else value)
+    return "\n".join(lines) + "\n"

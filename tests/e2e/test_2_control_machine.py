@@ -1,0 +1,99 @@
+# Copyright (c) the digital_twin.robotics_lab maintainers
+# GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""A colleague's machine, on which nothing is installed yet: README's commands, from a clone and from an artifact."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+from tests.support.control_machine import HOME, ControlMachine, commands, control_machine, settings
+from tests.support.lab import Cloud, Result
+from tests.support.project import FQCN, NAME, ROOT, load_yaml
+
+LAB = "robotics-lab"
+HOSTS = [f"{LAB}-1", f"{LAB}-2"]
+KEY = f"{HOME}/.ssh/digital-twin-{LAB}"
+CLONE = f"{HOME}/{NAME}"
+LOG = ROOT / ".cache" / "control_machine.log"
+
+
+@pytest.fixture(scope="module")
+def bare(cloud: Cloud, tmp_path_factory: pytest.TempPathFactory) -> Iterator[ControlMachine]:
+    """Start the machine, once for this file."""
+    with control_machine(cloud.sandbox, cloud.environment, tmp_path_factory.mktemp("repository"), LOG) as machine:
+        yield machine
+
+
+@pytest.fixture
+def machine(bare: ControlMachine, lab: Cloud) -> ControlMachine:
+    """Return the machine with README's packages, a clone, and its environment; the lab runs."""
+    shown = commands("On AWS")
+    install, clone, setup = shown[:3]
+    if bare.run(f"test -e {CLONE}").status:
+        bare.run("apt-get update -q", "/", user="root").must_succeed()
+        bare.run(install.removeprefix("sudo "), "/", user="root").must_succeed()
+        bare.run(clone).must_succeed()
+        bare.run(setup, CLONE).must_succeed()
+        bare.write(f"{CLONE}/group_vars/all.yml", settings())
+        bare.run("mkdir -m 700 ~/.ssh").must_succeed()
+    return bare
+
+
+def quiet(result: Result) -> Result:
+    """Return the result of a command that succeeded and did not warn."""
+    result.must_succeed()
+    assert "WARNING" not in result.output, result.output
+    return result
+
+
+def documented(heading: str, command: str) -> str:
+    """Return a command that README shows below a heading."""
+    assert command in commands(heading), f"README, {heading}: {command} is missing"
+    return command
+
+
+def test_readme_on_a_clean_machine(machine: ControlMachine, lab: Cloud) -> None:
+    """From nothing to `status`, with the lab's private key and nothing else of the machine that created the lab."""
+    preflight = documented("On AWS", "ansible-playbook playbooks/preflight.yml")
+    machine.run(f"rm -f {KEY}; ssh-keygen -q -t ed25519 -N '' -f {KEY} && rm {KEY}.pub").must_succeed()
+    refused = machine.run(preflight, CLONE)
+    assert refused.status == 2, refused.output
+    assert f"{KEY} is not the key with which {', '.join(HOSTS)} was created" in " ".join(refused.output.split())
+
+    machine.write(KEY, (lab.sandbox.keys / LAB).read_text("utf-8"))
+    quiet(machine.run(preflight, CLONE))
+    again = quiet(machine.run(documented("On AWS", "ansible-playbook site.yml"), CLONE))
+    assert {"localhost", *HOSTS} <= set(again.recap)
+    assert again.changed == {}
+    status = quiet(machine.run(documented("On AWS", "ansible-playbook playbooks/status.yml"), CLONE))
+    assert status.changed == {}
+    assert all(f"{host} GPU 0" in status.output for host in HOSTS)
+
+
+def test_readme_from_an_installed_collection(machine: ControlMachine, lab: Cloud) -> None:
+    """In an empty directory, with an environment of its own; the clone in which the artifact was built is gone."""
+    shown = commands("From an installed collection")
+    version = load_yaml(ROOT / "galaxy.yml")["version"]
+    artifact = f"{FQCN.replace('.', '-')}-{version}.tar.gz"
+    machine.write(KEY, (lab.sandbox.keys / LAB).read_text("utf-8"))
+    machine.run(f"ansible-galaxy collection build --output-path {HOME}", CLONE).must_succeed()
+    machine.run(f"mv {CLONE} {HOME}/elsewhere && cp {HOME}/elsewhere/requirements.txt pins").must_succeed()
+    try:
+        # The newest versions that the tests know, not those of the day.
+        machine.run(f"export PIP_CONSTRAINT={HOME}/pins; {shown[0]}").must_succeed()
+        install = documented("From an installed collection", f"ansible-galaxy collection install {artifact}")
+        quiet(machine.run(install, environment="venv"))
+        copied = [command for command in shown if command.startswith(("mkdir ", "collection=", "cp "))]
+        machine.run(" && ".join(copied)).must_succeed()
+        machine.write(f"{HOME}/lab/inventory/group_vars/all.yml", settings())
+        for name in ("preflight", "site", "status"):
+            command = documented("From an installed collection", f"ansible-playbook {FQCN}.{name}")
+            result = quiet(machine.run(command, f"{HOME}/lab", environment="../venv"))
+            assert result.changed == {}
+            if name != "preflight":
+                assert all(host in result.output for host in HOSTS)
+    finally:
+        machine.run(f"mv {HOME}/elsewhere {CLONE}").must_succeed()

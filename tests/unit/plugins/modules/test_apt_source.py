@@ -1,0 +1,432 @@
+# Copyright (c) the digital_twin.robotics_lab maintainers
+# GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""The module with the machine's own apt, on hosts that have a past. Each test looks at what apt makes of the result.
+
+The repositories below apt/ are signed by vendor.asc and laid out like Docker's and like NVIDIA's.
+"""
+
+from __future__ import annotations
+
+import functools
+import json
+import re
+import shutil
+import threading
+from collections.abc import Callable, Iterator
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+
+import pytest
+from ansible.module_utils.testing import patch_module_args
+from ansible_collections.digital_twin.robotics_lab.plugins.modules import apt_source
+
+from tests.support.apt import MISSING, AptRoot, apt_root
+
+pytestmark = pytest.mark.skipif(MISSING, reason="this machine has no apt")
+
+HERE = Path(__file__).with_name("apt")
+VENDOR, STRANGER = ((HERE / f"{name}.asc").read_text("utf-8") for name in ("vendor", "stranger"))
+OURS = "sources.list.d/ours.sources"
+KEY = "keyrings/ours.asc"
+
+Run = Callable[..., dict[str, Any]]
+
+
+class Server(ThreadingHTTPServer):
+    """Serves the repositories and their keys, and remembers what it was asked for."""
+
+    asked: list[str]
+
+    @property
+    def url(self) -> str:
+        """Where it listens."""
+        return f"http://127.0.0.1:{self.server_port}"
+
+
+class Handler(SimpleHTTPRequestHandler):
+    """Answers like a server, and like a proxy for any host."""
+
+    server: Server
+
+    def do_GET(self) -> None:
+        self.server.asked.append(self.path)
+        if self.path.startswith("http://"):
+            self.path = "/" + self.path.split("/", 3)[3]
+        super().do_GET()
+
+    def log_message(self, format: str, *args: Any) -> None:
+        """Print nothing."""
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """Serve the repositories."""
+    folder = tmp_path_factory.mktemp("served")
+    shutil.copytree(HERE, folder, dirs_exist_ok=True)
+    (folder / "page").write_text("<!DOCTYPE html>\n<title>Log in to the guest network</title>\n")
+    with Server(("127.0.0.1", 0), functools.partial(Handler, directory=str(folder))) as made:
+        made.asked = []
+        thread = threading.Thread(target=made.serve_forever)
+        thread.start()
+        yield made
+        made.shutdown()
+        thread.join()
+
+
+@pytest.fixture
+def root(monkeypatch: pytest.MonkeyPatch) -> Iterator[AptRoot]:
+    """Return an apt that the module uses, and that has nothing yet."""
+    with apt_root() as made:
+        for name, value in made.environment.items():
+            monkeypatch.setenv(name, value)
+        yield made
+
+
+@pytest.fixture
+def run(capsys: pytest.CaptureFixture[str], server: Server, tmp_path: Path) -> Run:
+    """Run the module for a repository like Docker's, and return its result."""
+
+    def run_module(**given: object) -> dict[str, Any]:
+        capsys.readouterr()
+        params: dict[str, object] = {
+            "name": "ours",
+            "uri": f"{server.url}/debian",
+            "suites": ["bookworm"],
+            "components": ["stable"],
+            "signed_by": f"{server.url}/vendor.asc",
+            "_ansible_remote_tmp": str(tmp_path),
+            **given,
+        }
+        with patch_module_args(params), pytest.raises(SystemExit):
+            apt_source.main()
+        result: dict[str, Any] = json.loads(capsys.readouterr().out)
+        return result
+
+    return run_module
+
+
+def packages(root: AptRoot) -> list[str]:
+    """Return the packages that apt gets from all its sources."""
+    done = root.run("update", "--error-on=any")
+    assert done.returncode == 0, done.stderr
+    assert "configured multiple times" not in done.stderr
+    done = root.run("indextargets", "--format", "$(FILENAME)", "Created-By: Packages")
+    files = [Path(line) for line in done.stdout.splitlines()]
+    return sorted(
+        line.split()[1] for file in files for line in file.read_text().splitlines() if line.startswith("Package:")
+    )
+
+
+FLAT: dict[str, object] = {"suites": ["/"], "components": []}
+
+
+@pytest.mark.parametrize("form", ["url", "path", "text"])
+def test_a_repository_is_added_once(run: Run, root: AptRoot, server: Server, form: str) -> None:
+    signed_by = {
+        "url": f"{server.url}/vendor.asc",
+        "path": str(root.write("vendor.asc", VENDOR)),
+        "text": VENDOR,
+    }[form]
+    before = root.files()
+    check = run(signed_by=signed_by, _ansible_check_mode=True, _ansible_diff=True)
+    assert check["changed"]
+    assert root.files() == before
+    told = run(signed_by=signed_by)
+    assert (told["changed"], told["file"], told["used"]) == (True, str(root.folder / "etc/apt" / OURS), [])
+    assert told["diff"]["after"] == check["diff"]["after"] == root.files()[OURS]
+    assert (KEY in root.files()) == (form != "path")
+    assert packages(root) == ["engine"]
+    assert not run(signed_by=signed_by)["changed"]
+    assert not run(signed_by=signed_by, _ansible_check_mode=True)["changed"]
+    assert run(state="absent")["changed"]
+    assert root.files() == before
+    assert not run(state="absent")["changed"]
+
+
+def test_the_architecture_is_put_in_its_place(run: Run, root: AptRoot, server: Server) -> None:
+    flat = {**FLAT, "uri": f"{server.url}/flat/$(ARCH)"}
+    assert run(**flat)["changed"]
+    assert packages(root) == ["toolkit"]
+    assert not run(**flat)["changed"]
+
+
+# Layouts as vendors' guides, older guides, other tools and people write them. KEYS is a folder of keys, URL the server.
+LAYOUTS = {
+    "the vendor's guide, one line, key of its own": {
+        "sources.list.d/docker.list": "deb [arch=amd64 signed-by=KEYS/vendor.asc] URL/debian bookworm stable\n",
+    },
+    "deb822, as the vendor's guide writes it now": {
+        "sources.list.d/docker.sources": "Types: deb\nURIs: URL/debian\nSuites: bookworm\nComponents: stable\n"
+        "Signed-By: KEYS/vendor.asc\n",
+    },
+    "apt-key and add-apt-repository": {
+        "sources.list": "# deb URL/debian bookworm stable\ndeb [arch=amd64] URL/debian/ bookworm test stable\n"
+        "# deb-src URL/debian bookworm stable\n",
+        "trusted.gpg.d/vendor.asc": VENDOR,
+    },
+    "an embedded key": {
+        "sources.list.d/docker.sources": "Enabled: yes\nTypes: deb\nURIs: URL/debian\nSuites: bookworm\n"
+        "Components: stable\nSigned-By:\n" + "".join(f" {line or '.'}\n" for line in VENDOR.splitlines()),
+    },
+    "the same entry twice": {
+        "sources.list": "deb [signed-by=KEYS/vendor.asc] URL/debian bookworm test\n",
+        "sources.list.d/docker.list": "deb [signed-by=KEYS/vendor.asc] URL/debian bookworm stable\n"
+        "deb-src [signed-by=KEYS/vendor.asc] URL/debian bookworm stable\n",
+    },
+    "trusted without a key": {
+        "sources.list.d/docker.list": "deb [trusted=yes] URL/debian bookworm stable # lab only\n",
+    },
+    "files that apt does not read contradict it": {
+        "sources.list.d/docker.list": "deb [signed-by=KEYS/vendor.asc] URL/debian bookworm stable\n",
+        "sources.list.d/docker.list.save": "deb [signed-by=KEYS/other.asc] URL/debian bookworm stable\n",
+        "sources.list.d/docker.list.distUpgrade": "deb [signed-by=KEYS/other.asc] URL/debian bookworm stable\n",
+    },
+}
+
+
+def plant(root: AptRoot, server: Server, files: dict[str, str]) -> dict[str, str]:
+    """Write files below /etc/apt and return all that is there now."""
+    for name, text in {"keys/vendor.asc": VENDOR, "keys/stranger.asc": STRANGER, **files}.items():
+        root.write(name, text.replace("KEYS", f"{root.folder}/etc/apt/keys").replace("URL", server.url))
+    return root.files()
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+@pytest.mark.parametrize("downloaded", [False, True], ids=["never downloaded", "downloaded"])
+def test_an_entry_of_the_host_is_used_as_it_is(
+    run: Run, root: AptRoot, server: Server, layout: str, downloaded: bool
+) -> None:
+    before = plant(root, server, LAYOUTS[layout])
+    if downloaded:
+        root.run("update")
+    told = run(signed_by=f"{server.url}/never-asked-for")
+    assert (told["changed"], told["file"]) == (False, "")
+    assert told["used"]
+    assert root.files() == before
+    assert root.run("update").returncode == 0
+
+
+@pytest.mark.parametrize(
+    "files",
+    [
+        {"sources.list.d/nv.list": "deb [signed-by=KEYS/vendor.asc] URL/flat/$(ARCH) /\n"},
+        {"sources.list.d/nv.list": "deb [signed-by=KEYS/vendor.asc] URL/flat/ $(ARCH)/\n"},
+        {"sources.list.d/nv.sources": "Types: deb\nURIs: URL/flat/amd64/\nSuites: ./\nSigned-By: KEYS/vendor.asc\n"},
+        {"sources.list.d/a.list": "deb [arch=amd64] URL/flat/amd64 /\n", "trusted.gpg.d/vendor.asc": VENDOR},
+    ],
+)
+def test_a_flat_repository_of_the_host_is_used(run: Run, root: AptRoot, server: Server, files: dict[str, str]) -> None:
+    before = plant(root, server, files)
+    told = run(**FLAT, uri=f"{server.url}/flat/$(ARCH)")
+    assert not told["changed"]
+    assert root.files() == before
+    assert packages(root) == ["toolkit"]
+
+
+@pytest.mark.parametrize(
+    "files",
+    [
+        {"sources.list.d/docker.list": "deb [signed-by=KEYS/vendor.asc] URL/debian bookworm test\n"},
+        {"sources.list.d/docker.list": "deb-src [signed-by=KEYS/vendor.asc] URL/debian bookworm stable\n"},
+        {"sources.list": "deb [arch=arm64] URL/debian bookworm test\n", "trusted.gpg.d/vendor.asc": VENDOR},
+        {
+            "sources.list.d/zz.sources": "Types: deb\nURIs: URL/debian\nSuites: bookworm\n"
+            "Components: test\nSigned-By:\n" + "".join(f" {line or '.'}\n" for line in VENDOR.splitlines())
+        },
+    ],
+)
+def test_what_an_entry_lacks_is_added_with_its_key(
+    run: Run, root: AptRoot, server: Server, files: dict[str, str]
+) -> None:
+    before = plant(root, server, files)
+    told = run(signed_by=f"{server.url}/never-asked-for")
+    assert told["changed"]
+    assert {name: text for name, text in root.files().items() if name != OURS} == before
+    done = root.run("update")
+    assert done.returncode == 0
+    assert "configured multiple times" not in done.stderr
+    assert "/debian/dists/bookworm/stable/binary-amd64/Packages" in root.run("update", "--print-uris").stdout
+    assert not run(signed_by=f"{server.url}/never-asked-for")["changed"]
+
+
+@pytest.mark.parametrize(
+    "disabled",
+    [
+        {"sources.list.d/docker.list": "# deb [signed-by=KEYS/gone.asc] URL/debian bookworm stable # disabled\n"},
+        {
+            "sources.list.d/docker.sources": "Enabled: no\nTypes: deb\nURIs: URL/debian\nSuites: bookworm\n"
+            "Components: stable\nSigned-By: KEYS/gone.asc\n"
+        },
+        {"sources.list.d/docker.list.disabled": "deb [signed-by=KEYS/gone.asc] URL/debian bookworm stable\n"},
+        {"sources.list.d/docker.list": "deb [signed-by=KEYS/vendor.asc] URL/debian jammy stable\n"},
+    ],
+)
+def test_what_apt_does_not_use_is_not_used(run: Run, root: AptRoot, server: Server, disabled: dict[str, str]) -> None:
+    before = plant(root, server, disabled)
+    assert run()["changed"]
+    assert {name: text for name, text in root.files().items() if name not in (OURS, KEY)} == before
+    assert "/debian/dists/bookworm/stable/binary-amd64/Packages" in root.run("update", "--print-uris").stdout
+
+
+# What the host has that cannot work, and what is said.
+BROKEN = {
+    "two entries with different keys": (
+        {
+            "sources.list.d/docker.list": "\ndeb [signed-by=KEYS/vendor.asc] URL/debian bookworm stable\n",
+            "sources.list.d/docker.sources": "# a\n\nTypes: deb\nURIs: URL/debian\nSuites: bookworm\n"
+            "Components: stable\nSigned-By: KEYS/stranger.asc\n",
+        },
+        "docker.sources:3 and /.*/docker.list:2 name the same repository with different values of Signed-By",
+    ),
+    "two entries of another repository with different keys": (
+        {"sources.list": "deb [trusted=yes] URL/x sid main\ndeb URL/x sid contrib\n"},
+        "sources.list:2 and /.*/sources.list:1 name the same repository with different values of Trusted",
+    ),
+    "a line that is cut off": (
+        {"sources.list.d/docker.list": "deb [signed-by=KEYS/vendor.asc] URL/debian bookworm\n"},
+        "Malformed entry 1 in list file /.*/docker.list [(]Component[)]. Nothing was changed",
+    ),
+    "a key file that is gone": (
+        {"sources.list.d/docker.list": "deb [signed-by=KEYS/gone.gpg] URL/debian bookworm stable\n"},
+        "docker.list:1 has the repository .*, but its key /.*/gone.gpg does not exist. Nothing was changed",
+    ),
+    "a key file that is a page": (
+        {
+            "sources.list.d/docker.list": "deb [signed-by=KEYS/page.asc] URL/debian bookworm stable\n",
+            "keys/page.asc": "<html>",
+        },
+        "page.asc is not an OpenPGP public key: it begins with '<html>'",
+    ),
+    "the key of a stranger": (
+        {"sources.list.d/docker.list": "deb [signed-by=KEYS/stranger.asc] URL/debian bookworm stable\n"},
+        "docker.list:1 has the repository .*, but apt cannot use it: .*(NO_PUBKEY|Missing key).*Correct or remove",
+    ),
+    "no key at all": (
+        {"sources.list.d/docker.list": "deb URL/debian bookworm stable\n"},
+        "docker.list:1 has the repository .*, but apt cannot use it: ",
+    ),
+    "a stranger's key where only a component is missing": (
+        {"sources.list.d/docker.list": "deb [signed-by=KEYS/stranger.asc] URL/debian bookworm test\n"},
+        "apt cannot use the repository: .*Correct or remove /.*/docker.list:1, then run again",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", BROKEN)
+def test_a_host_that_is_broken_is_refused_and_left_alone(run: Run, root: AptRoot, server: Server, name: str) -> None:
+    files, told = BROKEN[name]
+    before = plant(root, server, files)
+    refusal = run()
+    assert refusal["failed"]
+    assert_matches(refusal["msg"], told)
+    assert root.files() == before
+
+
+def assert_matches(text: str, pattern: str) -> None:
+    """Check that a pattern is in a text, in one line."""
+    assert re.search(pattern, text), text
+    assert "\n" not in text
+
+
+@pytest.mark.parametrize(
+    ("given", "told"),
+    [
+        ({"signed_by": "URL/gone.asc"}, "The key .*/gone.asc could not be downloaded: .*404"),
+        ({"signed_by": "http://127.0.0.1:9/key"}, "The key http://127.0.0.1:9/key could not be downloaded: "),
+        ({"signed_by": "URL/page"}, "What .*/page returned is not an OpenPGP public key: it begins with '<!DOCTYPE"),
+        ({"signed_by": "URL/stranger.asc"}, "apt cannot use the repository: .*(NO_PUBKEY|Missing key)"),
+        ({"signed_by": "/no/such/key.asc"}, "signed_by is /no/such/key.asc, which does not exist. Nothing was changed"),
+        ({"signed_by": "vendor.asc"}, "signed_by is 'vendor.asc'. Set it to a URL, an absolute path or an armored key"),
+        ({"signed_by": ""}, "signed_by is empty"),
+        ({"uri": "http://127.0.0.1:9/debian"}, "apt cannot use the repository: .*127.0.0.1:9"),
+        ({"uri": "URL/nowhere"}, "apt cannot use the repository: .*does not have a Release file"),
+        ({"suites": ["sid"]}, "apt cannot use the repository: .*does not have a Release file"),
+        ({"components": ["edge"]}, "apt cannot use the repository: .*doesn't have the component 'edge'"),
+        ({"components": []}, "suites has 'bookworm' and components has .*. Set components, or end the suite"),
+        ({"suites": ["/"]}, "suites has '/' and components has .'stable'.. Remove the components"),
+        ({"uri": "download.docker.com"}, "uri is 'download.docker.com'. Set it to a URI such as"),
+        ({"name": "our docker"}, "name is 'our docker'. Use letters"),
+    ],
+)
+def test_what_cannot_work_leaves_apt_as_it_was(
+    run: Run, root: AptRoot, server: Server, given: dict[str, Any], told: str
+) -> None:
+    given = {
+        name: value.replace("URL", server.url) if isinstance(value, str) else value for name, value in given.items()
+    }
+    before = root.files()
+    assert_matches(run(**given)["msg"], told)
+    assert root.files() == before
+    run(signed_by=VENDOR)
+    before = root.files()
+    refusal = run(**given)
+    if "could not be downloaded" in told:
+        assert not refusal["changed"], "the key of the run before serves on"
+    else:
+        assert_matches(refusal["msg"], told)
+    assert root.files() == before
+    assert root.run("indextargets").returncode == 0
+
+
+def test_a_new_key_replaces_the_old_one(run: Run, root: AptRoot) -> None:
+    run()
+    root.write(KEY, STRANGER)
+    assert run()["changed"]
+    assert packages(root) == ["engine"]
+
+
+def test_our_file_makes_room_for_an_entry_that_came_later(run: Run, root: AptRoot, server: Server) -> None:
+    run()
+    before = plant(root, server, LAYOUTS["the vendor's guide, one line, key of its own"])
+    assert root.run("update").returncode, "without a conflict this test proves nothing"
+    assert run(_ansible_check_mode=True)["changed"]
+    assert run()["changed"]
+    assert root.files() == {name: text for name, text in before.items() if name not in (OURS, KEY)}
+    assert packages(root) == ["engine"]
+
+
+def test_a_file_of_that_name_is_not_overwritten(run: Run, root: AptRoot, server: Server) -> None:
+    text = f"Types: deb\nURIs: {server.url}/debian\nSuites: bookworm\nComponents: COMPONENT\nTrusted: yes\n"
+    before = plant(root, server, {OURS: text.replace("COMPONENT", "stable")})
+    assert not run()["changed"]
+    assert not run(state="absent")["changed"]
+    assert root.files() == before
+    before = plant(root, server, {OURS: text.replace("COMPONENT", "test")})
+    assert_matches(run()["msg"], "ours.sources was not written by this module, and lacks the repository")
+    assert root.files() == before
+
+
+def test_the_key_comes_through_the_proxy_of_apt(run: Run, root: AptRoot, server: Server) -> None:
+    root.configure(f'Acquire::http::Proxy "{server.url}";')
+    assert run(uri="http://vendor.invalid/debian", signed_by="http://vendor.invalid/vendor.asc")["changed"]
+    assert "http://vendor.invalid/vendor.asc" in server.asked
+    assert packages(root) == ["engine"]
+
+
+def test_other_folders_of_apt_are_read(run: Run, root: AptRoot, server: Server) -> None:
+    root.configure('Dir::Etc::sourceparts "elsewhere"; Dir::Etc::sourcelist "all.list";')
+    root.write("elsewhere/x", "")
+    plant(root, server, {"all.list": "deb [trusted=yes] URL/debian bookworm stable\n"})
+    assert run()["used"] == [f"{root.folder}/etc/apt/all.list:1"]
+    assert run(components=["stable", "test"])["file"] == f"{root.folder}/etc/apt/elsewhere/ours.sources"
+    assert packages(root) == ["engine", "next-engine"]
+
+
+def test_what_the_host_has_does_not_change_when_the_disk_is_full(
+    run: Run, root: AptRoot, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run()
+    before = root.files()
+    write = apt_source.Files.write
+
+    def full(files: apt_source.Files, path: Path, text: str | None) -> None:
+        if path == files.source and text != files.before[path]:
+            raise OSError(28, "No space left on device")
+        write(files, path, text)
+
+    monkeypatch.setattr(apt_source.Files, "write", full)
+    assert_matches(run(components=["stable", "test"])["msg"], "No space left on device")
+    assert root.files() == before

@@ -1,0 +1,200 @@
+# Copyright (c) the digital_twin.robotics_lab maintainers
+# GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The health checks of compose.yaml and of our images: run as they stand, with a proxy that does not exist."""
+
+from __future__ import annotations
+
+import base64
+import json
+import os
+import re
+import subprocess
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path, PurePosixPath
+
+import pytest
+
+from tests.support.project import ROOT, expect_none, load_yaml, run, text_files
+
+SERVICES = load_yaml(PurePosixPath("compose/compose.yaml"))["services"]
+# Nothing listens there. Also what a tool takes for a proxy of every protocol.
+DEAD_PROXY = {
+    name: "http://127.0.0.1:9"
+    for lower in ("http_proxy", "https_proxy", "ftp_proxy", "all_proxy")
+    for name in (lower, lower.upper())
+}
+LOCAL_HTTP = re.compile(r"127\.0\.0\.1[:/](\d+)")
+
+
+class Ready(BaseHTTPRequestHandler):
+    """A service that is ready, whatever it is asked."""
+
+    def do_GET(self) -> None:
+        body = json.dumps({"status": "ready"}).encode()
+        self.send_response(200)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, *_arguments: object) -> None:
+        """Keep quiet."""
+
+
+@contextmanager
+def ready() -> Iterator[int]:
+    """Run a service that is ready, and give its port."""
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Ready)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    try:
+        yield server.server_port
+    finally:
+        server.shutdown()
+        server.server_close()
+
+
+def checks() -> dict[str, list[str]]:
+    """Return the commands of the health checks that ask a local port, by service."""
+    found = {}
+    for name, service in SERVICES.items():
+        kind, *command = service.get("healthcheck", {}).get("test", [""])
+        text = " ".join(command).replace("$$", "$")
+        if LOCAL_HTTP.search(text):
+            found[name] = command if kind == "CMD" else ["sh", "-c", text]
+    return found
+
+
+def test_every_service_that_answers_by_a_port_is_asked_there() -> None:
+    assert set(checks()) == {"isaac_sim", "riva", "nim", "foxglove"}
+
+
+@pytest.mark.parametrize("service", checks())
+@pytest.mark.parametrize("no_proxy", ["", "example.com"])
+def test_health_checks_use_no_proxy(service: str, no_proxy: str) -> None:
+    with ready() as port:
+        separator = "/" if service == "isaac_sim" else ":"
+        command = [LOCAL_HTTP.sub(f"127.0.0.1{separator}{port}", word) for word in checks()[service]]
+        environment = {"PATH": os.environ["PATH"], **DEAD_PROXY, "no_proxy": no_proxy, "NO_PROXY": no_proxy}
+        done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=60, check=False)
+        assert done.returncode == 0, done.stderr
+    # It notices a service that is gone.
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode != 0
+
+
+def test_the_cognitive_service_is_asked_without_a_proxy() -> None:
+    with ready() as port:
+        command = ["python3", "-m", "compose.cognitive.health"]
+        environment = {"PATH": os.environ["PATH"], **DEAD_PROXY, "LISTEN_PORT": str(port)}
+        done = subprocess.run(
+            command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=60, check=False
+        )
+    assert (done.returncode, done.stdout) == (0, "healthy\n")
+
+
+@pytest.mark.parametrize("service", SERVICES)
+def test_no_container_asks_a_proxy_for_what_is_local(service: str) -> None:
+    environment = SERVICES[service]["environment"]
+    assert environment["NO_PROXY"] == environment["no_proxy"]
+    near = environment["NO_PROXY"].partition(":-")[2].rstrip("}").split(",")
+    assert set(near) == {"localhost", "127.0.0.1", "::1", *SERVICES}
+
+
+def test_tasks_that_ask_a_port_use_no_proxy() -> None:
+    found = []
+    for path, text in text_files("roles", "playbooks").items():
+        tasks = re.split(r"\n(?= *- name: )", text) if path.suffix == ".yml" else []
+        local = [task for task in tasks if "ansible.builtin.uri:" in task and re.search(r"url: .?http:", task)]
+        found += [f"{path}: {task}" for task in local if "use_proxy: false" not in task]
+    expect_none(found)
+
+
+# What an installation makes of its settings: proxies of the engine, of builds, and what no container asks a proxy for.
+PROXIES: dict[str, tuple[dict[str, object], str, dict[str, str], list[str]]] = {
+    "none": ({}, "", {}, []),
+    "Docker's own": (
+        {},
+        '{"proxies": {"default": {"httpProxy": "http://p:1", "noProxy": "a.lab, 10.0.0.0/8"}}}',
+        {},
+        ["a.lab", "10.0.0.0/8"],
+    ),
+    "Docker's own, broken": ({}, '{"noProxy": "a.lab', {}, []),
+    "Docker's own, with a quote": ({}, """{"proxies": {"default": {"noProxy": "a'lab,b.lab"}}}""", {}, ["b.lab"]),
+    "one": ({"http": "http://p:1"}, "", {"http_proxy": "http://p:1", "https_proxy": "http://p:1"}, []),
+    "only the other": ({"https": "http://p:1"}, "", {"http_proxy": "http://p:1", "https_proxy": "http://p:1"}, []),
+    "both": (
+        {"http": "http://p:1", "https": "http://me:pw@q:2", "no_proxy": [".lab"]},
+        "",
+        {"http_proxy": "http://p:1", "https_proxy": "http://me:pw@q:2"},
+        [".lab"],
+    ),
+}
+
+
+@pytest.mark.parametrize(("given", "config", "proxies", "near"), PROXIES.values(), ids=PROXIES)
+def test_one_variable_is_handed_to_builds_and_services(
+    tmp_path: Path, given: dict[str, object], config: str, proxies: dict[str, str], near: list[str]
+) -> None:
+    role = ROOT / "roles" / "digital_twin_stack"
+    files = [
+        role / "defaults/main.yml",
+        *(role / "vars/main" / f"{name}.yml" for name in ("proxy", "services", "settings", "images")),
+    ]
+    told = tmp_path / "told.json"
+    names = [
+        "__digital_twin_stack_proxy_environment",
+        "__digital_twin_stack_build_proxies",
+        "__digital_twin_stack_no_proxy",
+    ]
+    play = {
+        "hosts": "localhost",
+        "gather_facts": False,
+        "vars_files": [str(file) for file in files],
+        "vars": {
+            "role_path": str(role),
+            "__digital_twin_stack_docker_config": {"content": base64.b64encode(config.encode()).decode()},
+        },
+        "tasks": [
+            {
+                "ansible.builtin.copy": {
+                    "content": "{{ [" + ", ".join(names) + "] | to_json }}\n",
+                    "dest": str(told),
+                    "mode": "0600",
+                }
+            },
+            {
+                "ansible.builtin.template": {
+                    "src": str(role / "templates/proxy.env.j2"),
+                    "dest": str(tmp_path / "proxy.env"),
+                    "mode": "0600",
+                }
+            },
+        ],
+    }
+    (tmp_path / "play.json").write_text(json.dumps([play]))
+    run(
+        [
+            "ansible-playbook",
+            "--inventory=localhost,",
+            "--connection=local",
+            str(tmp_path / "play.json"),
+            "--extra-vars",
+            json.dumps({"digital_twin_stack_proxy": given}),
+        ]
+    )
+    environment, arguments, no_proxy = json.loads(told.read_text())
+    everything = ["localhost", "127.0.0.1", "::1", *SERVICES, *near]
+    assert no_proxy.split(",") == everything
+    expected = {name: value for lower, value in proxies.items() for name in (lower, lower.upper())}
+    written = (tmp_path / "proxy.env").read_text().splitlines()
+    assert [line for line in written if not line.startswith("#")] == [
+        f"{name}='{expected[name]}'" for name in ("http_proxy", "https_proxy", "HTTP_PROXY", "HTTPS_PROXY") if expected
+    ]
+    if expected:
+        expected |= {"no_proxy": no_proxy, "NO_PROXY": no_proxy}
+    assert environment == expected
+    # The names alone: values on a command line could be read by every user of the host.
+    assert sorted(arguments) == sorted(f"--build-arg={name}" for name in expected)

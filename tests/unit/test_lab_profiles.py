@@ -1,0 +1,61 @@
+# Copyright (c) the digital_twin.robotics_lab maintainers
+# GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""What the profile of each host means for its alarms and its addresses, as the playbooks hand it to the roles."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+import yaml
+
+from tests.support.project import ROOT, run
+
+NAME = "robotics-lab"
+# What an inventory knows of running instances of the lab, the second host of which is stopped.
+RUNNING = {
+    f"{NAME}-1": {"lab_name": NAME, "lab_instance_id": "i-1"},
+    f"{NAME}-3": {"lab_name": NAME, "lab_instance_id": "i-3"},
+}
+HOSTS = [
+    {"name": f"{NAME}-{number}", "instance_id": f"i-{number}", "gpus": 1, "recover": False} for number in (1, 2, 3)
+]
+
+
+def ask(
+    folder: Path, inventory: dict[str, dict[str, str]], given: dict[str, object]
+) -> tuple[list[bool], list[bool], bool]:
+    """Return whether hosts 1 to 3 use their GPU, as they are and as planned, and whether the first has addresses."""
+    path = folder / "inventory.json"
+    path.write_text(json.dumps({"lab": {"hosts": inventory}, "all": {"hosts": {"localhost": {}}}}))
+    values = {"aws_infrastructure_name": NAME, "aws_infrastructure_summary": {"hosts": HOSTS}, **given}
+    command = ["ansible", "localhost", "--inventory", str(path), "--connection", "local"]
+    for file in ("group_vars/all.yml", "playbooks/vars/aws_monitoring.yml"):
+        command += ["--extra-vars", f"@{ROOT / file}"]
+    command += ["--extra-vars", json.dumps({**values, "aws_infrastructure_instance_count": 3})]
+    names = "aws_monitoring_instances, planned_instances, aws_infrastructure_hosts_without_urls"
+    told = run([*command, "--module-name", "ansible.builtin.debug", "--args", f"msg={{{{ [{names}] }}}}"])
+    there, planned, without = yaml.safe_load(told.partition("=>")[2])["msg"]
+    used = [[host["uses_gpu"] for host in hosts] for hosts in (there, planned)]
+    assert {f"{NAME}-2", f"{NAME}-3", f"{NAME}-32"} <= set(without) or given.get("digital_twin_stack_profile")
+    return used[0], used[1], f"{NAME}-1" not in without
+
+
+@pytest.mark.parametrize("inventory", [RUNNING, {}], ids=["running", "before or stopped"])
+@pytest.mark.parametrize(
+    ("profile", "uses", "urls"),
+    [("full", True, True), ("sim", True, True), ("voice", False, False), ("nav", False, True), ("", False, False)],
+)
+def test_only_the_first_host_has_the_profile(
+    tmp_path: Path, inventory: dict[str, dict[str, str]], profile: str, uses: bool, urls: bool
+) -> None:
+    expected = [uses, False, False]
+    assert ask(tmp_path, inventory, {"lab_profile": profile}) == (expected, expected, urls)
+
+
+def test_a_profile_of_ones_own_counts_where_a_host_has_it(tmp_path: Path) -> None:
+    given: dict[str, object] = {"digital_twin_stack_profile": "sim"}
+    assert ask(tmp_path, RUNNING, given) == ([True, False, True], [True, False, True], True)

@@ -1,0 +1,258 @@
+# Copyright (c) the digital_twin.robotics_lab maintainers
+# GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What playbooks/verify.yml checks from outside: only what it can reach, and only what is the lab's own."""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+import socketserver
+import subprocess
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from playbooks.files.udp_probe import look
+from tests.support.project import ROOT, clean_environment, load_yaml
+
+VERIFY = load_yaml(ROOT / "playbooks/verify.yml")[1]
+TASKS = {task["name"]: task for task in VERIFY["tasks"][0]["block"]}
+SSH_CONFIG = """\
+Host alias
+  HostName 198.51.100.7
+  Port 2200
+Host inner
+  ProxyJump bastion
+Host other
+  ProxyCommand nc -X connect %h %p
+"""
+# Variables of a host, then address and port where SSH answers, and the reason why nothing is checked from outside.
+REACHED: dict[str, tuple[dict[str, str], str, int, str]] = {
+    "192.0.2.1": ({}, "192.0.2.1", 22, ""),
+    "port": ({"ansible_host": "192.0.2.1", "ansible_port": "2222", "ansible_user": "me"}, "192.0.2.1", 2222, ""),
+    "alias": ({"ansible_ssh_common_args": "-F {config}"}, "198.51.100.7", 2200, ""),
+    "jump-in-config": (
+        {"ansible_ssh_common_args": "-F {config}", "ansible_host": "inner"},
+        "inner",
+        22,
+        "SSH goes through bastion",
+    ),
+    "command-in-config": (
+        {"ansible_ssh_common_args": "-F {config}", "ansible_host": "other"},
+        "other",
+        22,
+        "SSH goes through nc -X connect %h %p",
+    ),
+    "common": (
+        {"ansible_ssh_common_args": "-o ProxyJump=me@bastion:2222"},
+        "common",
+        22,
+        "SSH goes through me@bastion:2222",
+    ),
+    "extra": ({"ansible_ssh_extra_args": "-J bastion"}, "extra", 22, "SSH goes through bastion"),
+    "args": (
+        {"ansible_ssh_args": "-o ProxyCommand='ssh -W %h:%p -q bastion'"},
+        "args",
+        22,
+        "SSH goes through ssh -W %h:%p -q bastion",
+    ),
+    "none": ({"ansible_ssh_common_args": "-o ProxyCommand=none"}, "none", 22, ""),
+    "no-ssh": (
+        {"ansible_ssh_executable": "/nowhere/ssh", "ansible_ssh_common_args": "-J bastion"},
+        "no-ssh",
+        22,
+        "SSH goes through -J bastion",
+    ),
+    "session-manager": (
+        {"ansible_connection": "community.aws.aws_ssm"},
+        "session-manager",
+        22,
+        "Ansible connects to it by aws_ssm",
+    ),
+    "container": (
+        {"ansible_connection": "community.docker.docker"},
+        "container",
+        22,
+        "Ansible connects to it by docker",
+    ),
+    "here": ({"ansible_connection": "local"}, "here", 22, "Ansible connects to it by local"),
+}
+
+
+def play(folder: Path, hosts: dict[str, dict[str, Any]], tasks: list[dict[str, Any]], **fields: Any) -> tuple[int, str]:
+    """Run tasks on hosts and return exit status and output."""
+    inventory = folder / "inventory.json"
+    inventory.write_text(json.dumps({"all": {"hosts": hosts}}))
+    book = folder / "play.json"
+    book.write_text(json.dumps([{"hosts": "all", "gather_facts": False, "tasks": tasks, **fields}]))
+    done = subprocess.run(
+        ["ansible-playbook", "--inventory", str(inventory), str(book)],
+        cwd=ROOT,
+        env=clean_environment(),
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+    )
+    return done.returncode, done.stdout + done.stderr
+
+
+def keep(folder: Path, expression: str) -> dict[str, Any]:
+    """Return a task that writes down what an expression is on each host."""
+    return {
+        "ansible.builtin.copy": {
+            "content": "{{ " + expression + " | to_json }}\n",
+            "dest": f"{folder}/{{{{ inventory_hostname }}}}.told",
+            "mode": "0600",
+        },
+        "delegate_to": "localhost",
+    }
+
+
+def test_a_direct_way_is_one_without_another_machine(tmp_path: Path) -> None:
+    config = tmp_path / "config"
+    config.write_text(SSH_CONFIG)
+    hosts = {
+        name: {key: value.format(config=config) if "{config}" in value else value for key, value in given.items()}
+        for name, (given, *_expected) in REACHED.items()
+    }
+    outside = {"ansible.builtin.include_tasks": str(ROOT / "playbooks/tasks/outside.yml")}
+    status, output = play(tmp_path, hosts, [outside, keep(tmp_path, "[verify_outside, verify_indirect]")], become=True)
+    assert status == 0, output
+    for name, (_given, host, port, reason) in REACHED.items():
+        assert json.loads((tmp_path / f"{name}.told").read_text()) == [{"host": host, "port": port}, reason], name
+
+
+DOCKER = """\
+#!/bin/sh
+case "$1" in
+  ps) [ "$4" = label=com.docker.compose.project=digital-twin ] && printf 'aaa\\nbbb\\n' ;;
+  inspect) printf '\\n127.0.0.1|8001|cognitive\\n\\n0.0.0.0|8080|foxglove\\n::|8080|foxglove\\n[::1]|9000|riva\\n' ;;
+esac
+"""
+SOCKETS = """\
+#!/bin/sh
+echo 'LISTEN 0 4096 0.0.0.0:8080 0.0.0.0:* users:(("docker-proxy",pid=10,fd=4))'
+echo 'LISTEN 0 4096 0.0.0.0:8000 0.0.0.0:* users:(("docker-proxy",pid=11,fd=4))'
+echo 'LISTEN 0 511 *:6379 *:* users:(("redis-server",pid=12,fd=6))'
+echo 'LISTEN 0 4096 127.0.0.1:2376 0.0.0.0:* users:(("dockerd",pid=13,fd=4))'
+echo 'LISTEN 0 4096 *:2375 *:* users:(("dockerd",pid=13,fd=5))'
+"""
+
+
+@pytest.mark.parametrize("there", [True, False], ids=["with Docker", "without"])
+def test_what_the_lab_offers_is_what_its_services_publish(tmp_path: Path, there: bool) -> None:
+    for name, text in (("docker", DOCKER), ("ss", SOCKETS)):
+        if there:
+            (tmp_path / name).write_text(text)
+            (tmp_path / name).chmod(0o755)
+    offered = {
+        "ansible.builtin.include_tasks": {
+            "file": str(ROOT / "playbooks/tasks/offered.yml"),
+            "apply": {
+                "environment": {"PATH": f"{tmp_path}:/nowhere" if not there else f"{tmp_path}:{os.environ['PATH']}"}
+            },
+        }
+    }
+    hosts = {"here": {"ansible_connection": "local", "offered_format": "{}", "verify_project": "digital-twin"}}
+    status, output = play(tmp_path, hosts, [offered, keep(tmp_path, "verify_offered")])
+    assert status == 0, output
+    told = json.loads((tmp_path / "here.told").read_text())
+    assert told == (
+        {"8080": "published by service foxglove of this stack", "2375": "the API of Docker"} if there else {}
+    )
+
+
+@contextmanager
+def listening(answer: bytes) -> Iterator[int]:
+    """Run a program that answers connections, and give its port."""
+
+    class Answer(socketserver.BaseRequestHandler):
+        def handle(self) -> None:
+            self.request.sendall(answer)
+
+    with socketserver.ThreadingTCPServer(("127.0.0.1", 0), Answer) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        try:
+            yield int(server.server_address[1])
+        finally:
+            server.shutdown()
+
+
+def closed_port() -> int:
+    """Return a port at which nothing listens."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+CHECKS = ["SSH answers from outside", "Internal ports are closed from outside"]
+
+
+def checked(folder: Path, ssh: int, taken: int, **variables: Any) -> tuple[int, str]:
+    """Run the checks from outside against this machine."""
+    host = {
+        "ansible_host": "127.0.0.1",
+        "verify_timeout": 2,
+        "verify_outside": {"host": "127.0.0.1", "port": ssh},
+        "verify_indirect": "",
+        "verify_closed_ports": [taken],
+        "verify_offered": {},
+        **variables,
+    }
+    return play(folder, {"workstation": host}, [TASKS[name] for name in CHECKS])
+
+
+def test_a_program_of_the_user_is_not_judged_and_a_published_service_is(tmp_path: Path) -> None:
+    with listening(b"SSH-2.0-dropbear\r\n") as ssh, listening(b"hello") as taken:
+        status, output = checked(tmp_path, ssh, taken)
+        assert status == 0, output
+        offered = {str(taken): "published by service redis of this stack"}
+        status, output = checked(tmp_path, ssh, taken, verify_offered=offered)
+        assert status == 2
+        assert f"Port {taken} of workstation answers from outside" in " ".join(output.split())
+        assert "published by service redis of this stack" in " ".join(output.split())
+
+
+@pytest.mark.parametrize(
+    ("variables", "said"),
+    [
+        ({}, "Check the firewalls on the way. If only another machine reaches the host, name it as ProxyJump"),
+        ({"lab_instance_id": "i-1"}, "still among aws_infrastructure_admin_cidrs."),
+    ],
+)
+def test_a_host_that_does_not_answer_is_told_by_where_it_is(
+    tmp_path: Path, variables: dict[str, str], said: str
+) -> None:
+    status, output = checked(tmp_path, closed_port(), closed_port(), **variables)
+    assert status == 2
+    output = " ".join(output.split())
+    assert said in output
+    assert ("admin_cidrs" in output) == bool(variables)
+    status, output = checked(tmp_path, closed_port(), closed_port(), verify_indirect="SSH goes through bastion")
+    assert status == 0, output
+
+
+def test_a_port_of_udp_is_looked_at_as_far_as_that_is_possible() -> None:
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as port:
+        port.bind(("127.0.0.1", 0))
+        number = port.getsockname()[1]
+        port.settimeout(30)
+
+        def answer() -> None:
+            request, sender = port.recvfrom(100)
+            assert request[4:8] == b"\x21\x12\xa4\x42"
+            port.sendto(b"\x01\x01" + request[2:], sender)
+
+        thread = threading.Thread(target=answer)
+        thread.start()
+        assert look("127.0.0.1", number) == "answered"
+        thread.join()
+        assert look("127.0.0.1", number) == "silent"
+    assert look("127.0.0.1", number) == "refused"
