@@ -10,6 +10,8 @@ from pathlib import Path
 PROJECT = Path(__file__).resolve().parent.parent
 LABEL = "digital_twin"
 REGION = "us-east-1"
+# What a caller on this machine's loopback is called on the simulated internet; from a range for documentation.
+PUBLIC_ADDRESS = "203.0.113.10"
 REGISTRY_HOST = "registry.sandbox.internal"
 REGISTRY_PORT = 5000
 PACKAGES_HOST = "packages.sandbox.internal"

@@ -27,6 +27,10 @@ def drift() -> None:
     ec2.authorize_security_group_ingress(
         GroupId=group, IpProtocol="tcp", FromPort=3389, ToPort=3389, CidrIp="192.0.2.0/24"
     )
+    # What a colleague's run leaves: it is to stay, and to be admitted to the other ports of viewers as well.
+    source = {"CidrIp": "198.51.100.4/32", "Description": "Foxglove Studio (address of a caller)"}
+    viewer = {"IpProtocol": "tcp", "FromPort": 8080, "ToPort": 8080, "IpRanges": [source]}
+    ec2.authorize_security_group_ingress(GroupId=group, IpPermissions=[viewer])
     first = [{"Name": "tag:Name", "Values": ["lab-a-1"]}]
     instance = ec2.describe_instances(Filters=mine + first)["Reservations"][0]["Instances"][0]["InstanceId"]
     ec2.stop_instances(InstanceIds=[instance])

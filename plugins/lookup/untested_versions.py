@@ -12,8 +12,8 @@ short_description: Check ansible-core and collections against the tested version
 version_added: 1.0.0
 author: The digital_twin.robotics_lab maintainers (@digital-twin)
 description:
-  - Compares the installed ansible-core and the installed dependencies of this collection with the ranges that this collection
-    is tested with, which are in its C(meta/runtime.yml) and in its list of dependencies.
+  - Compares the installed ansible-core and the installed dependencies of this collection with the ranges that this
+    collection is tested with, which are in its C(meta/runtime.yml) and in its list of dependencies.
 """
 
 EXAMPLES = r"""

@@ -73,7 +73,8 @@ def describe(outcome: Outcome) -> list[str]:
             lines.append(f"{title(gpu)}: as declared")
     if outcome.reboot_required:
         lines.append("ECC changes with the next reboot")
-    return lines
+    # What a GPU refused is a setting left out, and a warning in the same words.
+    return list(dict.fromkeys(lines))
 
 
 def main() -> int:

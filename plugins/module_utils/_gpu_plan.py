@@ -159,7 +159,7 @@ def plan_power_limit(plan: Plan, gpu: dict[str, Any], wanted: PowerLimit | None)
     watts = {"max": high, "min": low, "default": gpu["power_default_watts"], "watts": wanted.value}.get(
         wanted.unit, float(int(high * wanted.value / 100))
     )
-    # The GPU's own default is nobody's mistake; should it lie outside, the GPU refuses it.
+    # A default outside the GPU's own range is no error of the request: the GPU then refuses it.
     if wanted.unit != "default" and not low <= watts <= high:
         meant = "" if wanted.unit == "watts" else f" is {watts:g} W and"
         plan.problems.append(

@@ -120,7 +120,8 @@ def describe_end(code: str, text: str, launch: Launch) -> str:
         launch: What was to start.
     """
     side, _dot, rest = code.partition(".")
-    reason = " ".join((text or code or "AWS gives no reason").split())
+    # AWS begins the text with the code.
+    reason = " ".join(text.removeprefix(f"{code}:").split()) or "AWS gives no reason"
     known = _describe(rest, reason, launch) if side in ("Client", "Server") and rest != "InternalError" else ""
     if known:
         return known

@@ -127,7 +127,9 @@ used:
   sample: ["/etc/apt/sources.list.d/docker.list:1"]
 """
 
+import os
 import re
+import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -282,9 +284,14 @@ class Files:
         if not path.parent.is_dir():
             path.parent.mkdir(parents=True)
             path.parent.chmod(0o755)
-        scratch = Path(self.module.tmpdir, path.name)
-        scratch.write_text(text, "utf-8", "surrogateescape")
-        self.module.atomic_move(str(scratch), str(path))
+        # apt ignores names that begin with a dot.
+        descriptor, scratch = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
+        try:
+            with os.fdopen(descriptor, "w", encoding="utf-8", errors="surrogateescape") as stream:
+                stream.write(text)
+            self.module.atomic_move(scratch, str(path))
+        finally:
+            Path(scratch).unlink(missing_ok=True)
         path.chmod(0o644)
 
     def put(self, wanted: dict[Path, str | None], apt: Apt) -> None:

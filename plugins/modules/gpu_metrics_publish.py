@@ -174,6 +174,7 @@ from typing import Any
 with contextlib.suppress(ImportError):
     from botocore.exceptions import BotoCoreError, ClientError
 
+from ansible.module_utils.common.warnings import warn
 from ansible_collections.amazon.aws.plugins.module_utils.modules import AnsibleAWSModule
 from ansible_collections.digital_twin.robotics_lab.plugins.module_utils._aws_names import (
     DIMENSION_NAME,
@@ -290,8 +291,9 @@ def main() -> None:
     sample = take_sample(params["metrics"])
     if sample.reason in OF_THE_CALLER:
         module.fail_json(msg=f"The sample was not taken: {sample.problems[0]}")
-    for reading, error in sample.failed.items():
-        module.warn(f"{reading} cannot be read: {error}")
+    for reading, reason in sample.failed.items():
+        # That of AnsibleAWSModule hands warnings to exit_json as well, which ansible-core deprecates.
+        warn(f"{reading} cannot be read: {reason}")
     dimensions = {"InstanceId": instance_id, **more_dimensions}
     datums = datums_of([sample], params["metrics"], dimensions, high_resolution=params["high_resolution"])
     result = {

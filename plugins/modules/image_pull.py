@@ -15,9 +15,10 @@ description:
   - Pulls images into a Docker engine, several at a time, and writes the progress of each to a file once a second.
   - Meant to be run with C(async) and C(poll=0), while other tasks show what the file says. Give C(async) some more
     seconds than O(timeout), as Ansible kills the module after those, and nobody learns which image did not come.
-  - What fails for a reason that may pass is tried again, after a pause that grows, such as a rate limit, a name that does
-    not resolve, a registry that does not answer, and a damaged download. Missing images, images of another platform,
-    denied access, certificates that are not trusted, and a full disk are not retried. Each error names its remedy.
+  - What fails for a reason that may pass is tried again, after a pause that grows, such as a rate limit, a name
+    that does not resolve, a registry that does not answer, and a damaged download. Missing images, images of
+    another platform, denied access, certificates that are not trusted, and a full disk are not retried. Each
+    error names its remedy.
   - An image that is there already is not pulled, also when its tag means another image by now.
 options:
   images:

@@ -24,7 +24,7 @@ from moto.ec2.models import ec2_backends
 from sandbox.cloud import alarms, cbor, seed
 from sandbox.cloud.faults import CLOSING, Call, Injector, Refusal, Rule, refusal, response
 from sandbox.errors import SandboxError
-from sandbox.settings import AWS_HOST
+from sandbox.settings import AWS_HOST, PUBLIC_ADDRESS
 
 LOG = logging.getLogger(__name__)
 CONTROL = "/_sandbox/"
@@ -262,7 +262,7 @@ class Front:
         command = environ["REQUEST_METHOD"], environ["PATH_INFO"].removeprefix(CONTROL)
         if command == ("GET", "checkip"):
             # ?from=203.0.113.7 stands for a caller at another address.
-            asked = parse_qs(environ.get("QUERY_STRING", "")).get("from", [environ["REMOTE_ADDR"]])
+            asked = parse_qs(environ.get("QUERY_STRING", "")).get("from", [PUBLIC_ADDRESS])
             start_response("200 OK", [("Content-Type", "text/plain")])
             return [f"{asked[0]}\n".encode()]
         try:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from moto.core.responses import ActionResult
+from moto.ec2.models import elastic_block_store as volume_models
 from moto.ec2.models import instances as instance_models
 from moto.ec2.models import vpcs as vpc_models
 from moto.ec2.responses.elastic_block_store import ElasticBlockStore
@@ -74,6 +75,16 @@ def install() -> None:
             del self.network_acls[acl_id]
         return deleted
 
+    disks: Any = volume_models
+    create = disks.EBSBackend.create_volume
+
+    def create_volume(self: Any, *arguments: Any, **options: Any) -> Any:
+        volume = create(self, *arguments, **options)
+        # EC2 says of an empty volume that it has no source, and moto says nothing.
+        volume.snapshot_id = volume.snapshot_id or ""
+        return volume
+
+    disks.EBSBackend.create_volume = create_volume
     responses: Any = ElasticBlockStore
     responses.get_ebs_default_kms_key_id = default_key
     models.InstanceBackend.run_instances = run_instances

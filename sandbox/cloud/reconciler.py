@@ -23,9 +23,10 @@ from moto.iam.models import iam_backends
 from sandbox.cloud.hosts import Hosts, Instance
 from sandbox.cloud.machine_images import machine_image
 from sandbox.nvml import PROFILES
-from sandbox.settings import Sandbox
+from sandbox.settings import PUBLIC_ADDRESS, Sandbox
 
 LOG = logging.getLogger(__name__)
+LOOPBACK = "127.0.0.0/8"
 WIDEST_RANGE = 128  # ports of one rule that the edge listens on; a rule for all traffic would mean 65,536 listeners
 
 PENDING, RUNNING, SHUTTING_DOWN = ("pending", 0), ("running", 16), ("shutting-down", 32)
@@ -61,13 +62,21 @@ def routes(instance: Any) -> Iterable[dict[str, Any]]:
             if rule.ip_protocol != "tcp" or int(rule.to_port) - int(rule.from_port) > WIDEST_RANGE:
                 continue
             for port in range(int(rule.from_port), int(rule.to_port) + 1):
-                sources.setdefault(port, set()).update(filter(None, [rule.ip_range.get("CidrIp")]))
+                sources.setdefault(port, set()).update(admitted(rule.ip_range.get("CidrIp")))
     target = instance.nics[0].private_ip_address
     return [
         {"address": address, "port": port, "target": target, "sources": sorted(cidrs)}
         for port, cidrs in sorted(sources.items())
         if cidrs
     ]
+
+
+def admitted(cidr: str | None) -> list[str]:
+    """Return the networks that a rule admits at the edge, where a caller on this machine comes from loopback."""
+    if not cidr:
+        return []
+    here = ipaddress.ip_address(PUBLIC_ADDRESS) in ipaddress.ip_network(cidr, strict=False)
+    return [cidr, LOOPBACK] if here else [cidr]
 
 
 def public_key(instance: Any) -> str:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import importlib.util
 import json
+import re
 import sys
 import threading
 from collections.abc import Callable, Iterator
@@ -17,7 +18,7 @@ from typing import Any
 
 import pytest
 
-from tests.support.project import ROOT, load_yaml
+from tests.support.project import ROOT, expect_none, load_yaml
 
 PUBLIC = "203.0.113.7"
 FAKE_DOCKER = """#!/bin/sh
@@ -198,3 +199,27 @@ def test_all_that_an_image_is_built_from_goes_to_the_host(image: str) -> None:
                     copied |= {path} if path.is_file() else {file for file in path.rglob("*") if file.is_file()}
     assert copied
     assert {path for path in copied if "__pycache__" not in path.parts} <= sent
+
+
+@pytest.mark.parametrize("verb", ["start", "stop", "restart", "status", "logs", "url"])
+def test_a_user_without_rights_is_told_to_use_sudo(
+    verb: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(command.os, "geteuid", lambda: 1000)
+    monkeypatch.setattr(command.os, "getegid", lambda: 1000)
+    monkeypatch.setattr(command.os, "getgroups", lambda: [1000])
+    assert command.main(["digital-twin", "60", verb]) == command.UNKNOWN
+    told = capsys.readouterr()
+    assert told.out == ""
+    assert told.err.endswith(f"sudo digital-twin {verb}\n")
+
+
+def test_what_documentation_and_messages_name_works_for_the_login_user() -> None:
+    """Nothing tells a user to type one of the command's verbs without sudo."""
+    role = ROOT / "roles/digital_twin_stack"
+    found = []
+    for path in (*role.rglob("*.md"), *role.rglob("*.yml"), role / "files/digital_twin.py"):
+        text = path.read_text("utf-8")
+        for match in re.finditer(r"(?<!sudo )(?<!/)\bdigital-twin (start|stop|restart|status|logs|url)\b", text):
+            found.append(f"{path.name}: {text[match.start() : match.end()]}")
+    expect_none(found)

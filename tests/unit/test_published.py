@@ -18,7 +18,7 @@ HOSTS: dict[str, dict[str, Any]] = {
     "neither": {"gpu_metrics_metrics": ["GPUPowerDraw", "GPUTemperature"], "nvidia_driver_gpu_count": 2},
     "optional": {"gpu_metrics_metrics": ["GPURemappedRows", "GPUTemperature"]},
     "only-optional": {"gpu_metrics_metrics": ["GPURemappedRows", "GPUEncoderUtilization"]},
-    # What role gpu_metrics has found: a GPU in MIG mode, one that shares the host's memory, and one that was not looked at.
+    # What role gpu_metrics has found: a GPU in MIG mode, one that shares the host's memory, and one that was not read.
     "not-reported": {
         "nvidia_driver_gpu_count": 3,
         "gpu_metrics_metrics": ["GPUUtilization", "GPUMemoryUsed", "GPUTemperature", "Heartbeat"],

@@ -19,7 +19,8 @@ OWN = {"digital_twin_lab": "lab-a", "managed_by": "digital_twin.robotics_lab"}
 USERS = {"team": "robotics", "cost_centre": "4711"}
 FILTERS: list[Any] = [{"Name": f"tag:{key}", "Values": [value]} for key, value in OWN.items()]
 ADMINS = {"203.0.113.7/32", "198.51.100.0/24"}
-VIEWERS = {"203.0.113.0/24"}
+# Two callers, one after the other.
+VIEWERS = {"203.0.113.9/32", "198.51.100.4/32"}
 
 
 def tags_of(resource: Any) -> dict[str, str]:

@@ -32,7 +32,9 @@ usage: digital-twin VERB
   restart         stop, then start
   status          show each service; exit status 0: all are healthy, 1: not all, 3: none runs, 4: not known
   logs [ARGS...]  show what they wrote: a service's name, --follow, --tail 50, --since 10m
-  url             show the addresses at which they are used"""
+  url             show the addresses at which they are used
+
+Run it with sudo. Members of the group docker need none for status, logs and url."""
 
 DONE, FAILED, USED_WRONGLY, NOT_RUNNING, UNKNOWN, INTERRUPTED = 0, 1, 2, 3, 4, 130
 ASK_SECONDS = 30
@@ -302,7 +304,9 @@ def start(project: Project) -> int:
     if troubled := ailing(wanted, after):
         raise Trouble(f"Started, and no longer healthy: {', '.join(troubled)}.")
     same = {c.identity for c in before.values()} == {c.identity for c in after.values()}
-    print(f"{', '.join(wanted)}: {'healthy already' if same else 'started and healthy'}. digital-twin url tells where.")
+    print(
+        f"{', '.join(wanted)}: {'healthy already' if same else 'started and healthy'}. Addresses: sudo digital-twin url"
+    )
     return DONE
 
 

@@ -20,6 +20,7 @@ from sandbox.cloud.faults import KINDS, Call, Injector, Rule, refusal, response
 from sandbox.cloud.front import Front
 from sandbox.cloud.process import control
 from sandbox.errors import SandboxError
+from sandbox.settings import PUBLIC_ADDRESS
 
 
 @pytest.fixture
@@ -107,7 +108,7 @@ def test_a_caller_may_stand_for_another_address(front: str) -> None:
     def told(query: str) -> str:
         return requests.get(f"{front}/_sandbox/checkip{query}", timeout=5).text
 
-    assert told("") == "127.0.0.1\n"
+    assert told("") == f"{PUBLIC_ADDRESS}\n"
     assert told("?from=203.0.113.9") == "203.0.113.9\n"
 
 

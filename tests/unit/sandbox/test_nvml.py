@@ -1253,6 +1253,19 @@ def test_a_fault_for_good(host: Host, connect: Connect) -> None:
     assert [line.split()[-1] for line in gpus.writes()] == ["3", "3", "3", "0"]
 
 
+def test_a_setter_that_takes_nothing(host: Host, connect: Connect) -> None:
+    gpus = host("A10G")
+    gpus.fault("nvmlDeviceSetPowerManagementLimit", "ignored", times=1)
+    gpus.fault("nvmlDeviceSetEccMode", "ignored")
+    client = connect(gpus)
+    assert client.set("SetPowerManagementLimit", 0, 200000) == 0
+    assert client.set("SetEccMode", 0, 0) == 0
+    assert client.set("SetPowerManagementLimit", 0, 1) == INVALID_ARGUMENT
+    assert client.get("PowerManagementLimit") == 300000
+    assert client.get("EccMode") == [1, 1]
+    assert [line.split()[-1] for line in gpus.writes()] == ["0", "0", "2"]
+
+
 def test_a_fault_that_passes_is_counted_over_all_processes(host: Host, connect: Connect) -> None:
     gpus = host("A10G", "A10G")
     gpus.fault("nvmlInit", DRIVER_NOT_LOADED, times=2)

@@ -83,6 +83,18 @@ def test_what_a_gpu_does_not_have_is_told(host: Host) -> None:
     ]
 
 
+def test_what_a_gpu_refuses_fails_no_boot(host: Host) -> None:
+    host.set_up({"gpus": ["A10G"], "faults": ["nvmlDeviceSetPowerManagementLimit 4", "nvmlDeviceGetPowerUsage 999"]})
+    refused = "could not be set to 200 W: Insufficient Permissions (nvmlDeviceSetPowerManagementLimit, NVML error 4)"
+    unread = "Unknown Error (nvmlDeviceGetPowerUsage, NVML error 999)"
+    assert boot(host, {**PERSISTENT, "power_limit": "200"}) == [
+        "GPU 0 (NVIDIA A10G): persistence_mode set to on, was off",
+        f"GPU 0 (NVIDIA A10G): power_limit left out: {refused}",
+        f"GPU 0 (NVIDIA A10G): power_draw_watts cannot be read: {unread}",
+        "0",
+    ]
+
+
 def test_a_reboot_that_ecc_needs_is_told(host: Host) -> None:
     host.set_up({"gpus": ["A10G"]})
     assert boot(host, {**NOTHING, "ecc": False}) == [

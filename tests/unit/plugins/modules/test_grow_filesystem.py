@@ -110,7 +110,7 @@ class Disk:
 def may_resize_ext() -> bool:
     """Say whether the kernel lets this process grow a mounted ext4: CAP_SYS_RESOURCE, which containers lack."""
     held = re.search(r"^CapEff:\s*(\w+)", Path("/proc/self/status").read_text("ascii"), re.MULTILINE)
-    return bool(held) and bool(int(held[1], 16) >> 24 & 1)
+    return held is not None and bool(int(held[1], 16) >> 24 & 1)
 
 
 @pytest.fixture

@@ -1,0 +1,60 @@
+# Copyright (c) the digital_twin.robotics_lab maintainers
+# GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""Which hosts of an inventory a run configures: they get the lab's secrets, so that tags alone are not enough."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from tests.support.project import ROOT, run
+
+NAME = "robotics-lab"
+PROFILE = "arn:aws:iam::123456789012:instance-profile/"
+
+
+def instance(lab: str, key: str, profile: str) -> dict[str, object]:
+    """Return what inventory/aws_ec2.yml tells of an instance with a lab's tags."""
+    told = {"ec2_instance_id": "i-1", "lab_instance_id": "i-1", "lab_name": lab, "ec2_key_name": key}
+    return {**told, "ec2_iam_instance_profile": {"arn": f"{PROFILE}{profile}"}}
+
+
+HOSTS: dict[str, dict[str, object]] = {
+    "ours": instance(NAME, NAME, f"{NAME}-instance"),
+    "other-key": instance(NAME, "web", f"{NAME}-instance"),
+    "other-profile": instance(NAME, NAME, "web"),
+    "no-profile": {"ec2_instance_id": "i-2", "lab_name": NAME},
+    "another-lab": instance("lab-2", "lab-2", "lab-2-instance"),
+    "workstation": {},
+}
+
+
+def select(folder: Path, **given: str) -> tuple[list[str], str]:
+    """Return which hosts are selected, and what is told."""
+    inventory, play = folder / "inventory.json", folder / "play.yml"
+    inventory.write_text(json.dumps({"lab": {"hosts": HOSTS}}))
+    show = {"ansible.builtin.debug": {"msg": "SELECTED={{ groups['lab_selected'] | join(',') }}="}}
+    play.write_text(
+        json.dumps(
+            [
+                {"ansible.builtin.import_playbook": str(ROOT / "playbooks" / "select.yml")},
+                {"hosts": "localhost", "connection": "local", "gather_facts": False, "tasks": [show]},
+            ]
+        )
+    )
+    values = json.dumps({"aws_infrastructure_name": NAME, **given})
+    told = run(["ansible-playbook", "--inventory", str(inventory), str(play), "--extra-vars", values])
+    return told.partition("SELECTED=")[2].partition("=")[0].split(","), " ".join(told.split())
+
+
+def test_an_instance_that_only_carries_the_labs_tags_is_left_alone(tmp_path: Path) -> None:
+    selected, told = select(tmp_path)
+    assert selected == ["ours", "workstation"]
+    assert 'its instance profile is "web", not "robotics-lab-instance"' in told
+    assert "another-lab carries" not in told
+
+
+def test_a_key_pair_that_was_there_before_the_lab_is_the_labs_as_well(tmp_path: Path) -> None:
+    assert select(tmp_path, aws_infrastructure_key_name="web")[0] == ["ours", "other-key", "workstation"]
