@@ -13,8 +13,6 @@ from contextlib import contextmanager
 from pathlib import Path
 from urllib.parse import unquote
 
-MISSING = shutil.which("apt-get") is None
-
 
 class AptRoot:
     """A folder that apt takes for the root of a host of the architecture amd64."""

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import re
 import shlex
-import shutil
 import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -107,8 +106,8 @@ class Apt:
         Raises:
             AptProblem: it cannot be used.
         """
-        folder = Path(tempfile.mkdtemp(prefix="apt-source-"))
-        try:
+        with tempfile.TemporaryDirectory(prefix="apt-source-") as name:
+            folder = Path(name)
             # apt downloads as a user of its own.
             folder.chmod(0o755)
             (folder / "lists" / "partial").mkdir(parents=True)
@@ -131,8 +130,6 @@ class Apt:
             if status or useless:
                 said = useless[1] if useless and not status else words_of(err or out)
                 raise AptProblem(said.replace(str(folder / "trial.sources"), "the source"))
-        finally:
-            shutil.rmtree(folder, ignore_errors=True)
 
     def download(self, url: str) -> bytes:
         """Return a file that apt itself downloads, with its own proxy, certificates and logins.
@@ -140,16 +137,14 @@ class Apt:
         Raises:
             AptProblem: it cannot be had.
         """
-        folder = Path(tempfile.mkdtemp(prefix="apt-source-"))
-        try:
+        with tempfile.TemporaryDirectory(prefix="apt-source-") as name:
+            folder = Path(name)
             folder.chmod(0o755)
             target = folder / "key"
             status, out, err = self.run([HELPER, "download-file", url, str(target)])
             if status or not target.is_file():
                 raise AptProblem(words_of(err or out))
             return target.read_bytes()
-        finally:
-            shutil.rmtree(folder, ignore_errors=True)
 
 
 def find_apt(run: Run) -> Apt:

@@ -136,7 +136,7 @@ def resize2fs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 def disk(tmp_path: Path, resize2fs: None) -> Iterator[Disk]:
     """Give a disk to make, and take it away afterwards."""
     if not HERE:
-        pytest.skip(f"needs root, loop devices, and {', '.join(TOOLS)}: make tools")
+        pytest.fail(f"needs root, loop devices, and {', '.join(TOOLS)}: make tools")
     made = Disk(tmp_path / "disk", tmp_path / "mounted")
     yield made
     made.remove()
