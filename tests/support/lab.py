@@ -60,7 +60,9 @@ class Result:
         return {host: counts["changed"] for host, counts in self.recap.items() if counts["changed"]}
 
     def must_succeed(self) -> Result:
+        """Check that the command succeeded, and that Ansible printed neither a warning nor a deprecation."""
         assert self.status == 0, self.output[-6000:]
+        assert [line for line in self.output.splitlines() if "WARNING]" in line] == []
         return self
 
 
