@@ -277,7 +277,7 @@ def test_the_environment_file_takes_back_what_it_can(given: dict[str, Any], name
         ("ROS_STATIC_PEERS", "10.0.1.10\n10.0.1.11", "10.0.1.10 10.0.1.11"),
         (
             "ZENOH_CONFIG_OVERRIDE",
-            'transport/auth/usrpwd/password="secret";mode="client";connect/endpoints=["tls/10.0.1.1:7447"]',
+            'transport/auth/usrpwd/password="canary-dds-1c2a";mode="client";connect/endpoints=["tls/10.0.1.1:7447"]',
             "an override of transport/auth/usrpwd/password, mode, connect/endpoints",
         ),
         ("ZENOH_CONFIG_OVERRIDE", "secret", "an override of unknown settings"),
@@ -479,7 +479,7 @@ def test_a_running_process_is_named_with_the_variable_that_keeps_it_to_its_host(
         "import socket; probe = socket.socket(socket.AF_INET, socket.SOCK_DGRAM); probe.bind(('127.0.0.1', 0)); "
         "print('ready', flush=True); input()"
     )
-    with started(code, **{**ENVIRONMENT, "ROS_LOCALHOST_ONLY": "1", "API_KEY": "secret"}) as process:
+    with started(code, **{**ENVIRONMENT, "ROS_LOCALHOST_ONLY": "1", "API_KEY": "canary-dds-7e55"}) as process:
         found = [entry for entry in read_processes(Path("/")) if entry.pid == process.pid]
         process.kill()
     told = [line for line in find(Seen(found)) if "ROS_LOCALHOST_ONLY" in line]
@@ -487,7 +487,7 @@ def test_a_running_process_is_named_with_the_variable_that_keeps_it_to_its_host(
     assert re.match(
         rf"\S+ \(process {process.pid}[^)]*\) hears no other host.*: its ROS_LOCALHOST_ONLY is 1, ", told[0]
     )
-    assert "secret" not in str(found)
+    assert "canary" not in str(found)
 
 
 @pytest.mark.parametrize(
