@@ -40,7 +40,7 @@ region = eu-central-1
 sso_region = eu-central-1
 sso_start_url = https://company.awsapps.com/start
 """
-KEYS = {"AWS_ACCESS_KEY_ID": "sandbox", "AWS_SECRET_ACCESS_KEY": "canary-of-the-inventory"}
+KEYS = {"AWS_ACCESS_KEY_ID": "AKIATESTS", "AWS_SECRET_ACCESS_KEY": "canary-aws-3b90"}
 OURS = {"managed_by": "digital_twin.robotics_lab", "digital_twin_lab": "my-lab", "digital_twin_ssh_user": "{{ 6 * 7 }}"}
 SECONDS = 120
 
@@ -65,13 +65,8 @@ def endpoint() -> Iterator[str]:
 
 def launch(url: str, region: str, tags: dict[str, str]) -> None:
     connect: Any = boto3.client
-    ec2 = connect(
-        "ec2",
-        endpoint_url=url,
-        region_name=region,
-        aws_access_key_id="sandbox",
-        aws_secret_access_key="canary-of-the-inventory",
-    )
+    keys = {name.lower(): value for name, value in KEYS.items()}
+    ec2 = connect("ec2", endpoint_url=url, region_name=region, **keys)
     ec2.run_instances(
         ImageId=ec2.describe_images()["Images"][0]["ImageId"],
         InstanceType="g5.xlarge",
