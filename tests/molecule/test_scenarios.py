@@ -20,6 +20,7 @@ FULL = {
     "container_toolkit",
     "digital_twin_stack",
     "docker",
+    "gpu_metrics",
     "gpu_tuning",
     "nvidia_driver",
     "python_environment",
