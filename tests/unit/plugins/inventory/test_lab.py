@@ -167,7 +167,7 @@ def test_region_of_group_vars_next_to_an_inventory_anywhere(environment: dict[st
         pytest.param({"AWS_PROFILE": "mfa"}, (), ['"mfa" asks for an MFA code', "export-credentials"], id="mfa"),
         pytest.param({"AWS_PROFILE": "behind-mfa"}, (), ['"behind-mfa" asks for an MFA code'], id="behind-mfa"),
         pytest.param({"AWS_PROFILE": "mistyped"}, (), ['"mistyped" does not exist', "behind-mfa"], id="profile"),
-        pytest.param(KEYS | {"AWS_PROFILE": "no-region"}, (), ["AWS region: none is set", "AWS_REGION"], id="region"),
+        pytest.param(KEYS | {"AWS_PROFILE": "no-region"}, (), ["AWS region: not set", "AWS_REGION"], id="region"),
         pytest.param({"AWS_ACCESS_KEY_ID": "half"}, (), ["AWS credentials: are incomplete"], id="half"),
         pytest.param(KEYS, ("-e", "aws_infrastructure_region=eu-central-1b"), ["is an availability zone"], id="zone"),
         pytest.param(
