@@ -1,10 +1,10 @@
 # Copyright (c) the digital_twin.robotics_lab maintainers
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Look at a UDP port of WebRTC as far as that is possible: answered, refused or silent.
+"""Probe a UDP port of WebRTC as far as that is possible: answered, refused or silent.
 
-A media port answers STUN (RFC 8489), but need not answer a stranger. A host that refuses says so; a firewall that drops
-packets looks exactly like a port that does not answer.
+A media port answers STUN (RFC 8489), but need not answer an unknown peer. A host that refuses sends an ICMP error; a
+firewall that drops packets looks exactly like a port that does not answer.
 """
 
 from __future__ import annotations
@@ -19,11 +19,11 @@ TRIES, SECONDS = 3, 1.0
 
 
 def look(host: str, port: int) -> str:
-    """Return what becomes of a STUN request."""
+    """Return the result of a STUN request."""
     family, kind, protocol, _name, address = socket.getaddrinfo(host, port, type=socket.SOCK_DGRAM)[0]
     with socket.socket(family, kind, protocol) as probe:
         probe.settimeout(SECONDS)
-        # A connected socket learns of refusals.
+        # A connected socket gets ICMP errors.
         probe.connect(address)
         for _try in range(TRIES):
             try:

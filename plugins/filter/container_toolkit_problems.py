@@ -17,7 +17,7 @@ description:
 positional: version
 options:
   _input:
-    description: The text of the file. Empty when there is none.
+    description: The text of the file. Empty when the file does not exist.
     type: str
     required: true
   version:
@@ -37,7 +37,7 @@ EXAMPLES = r"""
 
 RETURN = r"""
 _value:
-  description: One sentence or two for each setting; empty when there is none.
+  description: One or two sentences for each such setting.
   type: list
   elements: str
   sample: ["mode in [nvidia-container-runtime] is 'cdi', with which --gpus fails. Set it to 'auto'."]
@@ -65,7 +65,7 @@ def number(version: str) -> tuple[int, ...]:
 
 
 def section(settings: dict[str, Any], name: str) -> dict[str, Any]:
-    """Return a section, empty when there is none."""
+    """Return a section, empty when it is missing."""
     found = settings.get(name)
     return found if isinstance(found, dict) else {}
 

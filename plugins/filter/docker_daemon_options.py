@@ -31,7 +31,7 @@ options:
 """
 
 EXAMPLES = r"""
-- name: Report what becomes of a host that sends its logs to AWS
+- name: Report the options of a host that sends its logs to AWS
   ansible.builtin.debug:
     msg: "{{ now | digital_twin.robotics_lab.docker_daemon_options(wanted) }}"
   vars:

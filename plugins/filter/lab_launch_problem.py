@@ -8,12 +8,12 @@ from __future__ import annotations
 
 DOCUMENTATION = r"""
 name: lab_launch_problem
-short_description: Tell in one line why AWS did not start a host, and what to change
+short_description: Explain in one line why AWS did not start a host, and what to change
 version_added: 1.0.0
 author: The digital_twin.robotics_lab maintainers (@digital-twin)
 description:
   - Reads the results of a loop of M(amazon.aws.ec2_instance), and the state reasons of instances that have ended.
-    Asks nothing, changes nothing.
+    Contacts nothing, changes nothing.
 options:
   _input:
     description: The results, each with its C(item), a host's name or a mapping with C(name).
@@ -44,14 +44,14 @@ options:
     elements: dict
     default: []
   ended:
-    description: Instances as they are now, as M(amazon.aws.ec2_instance_info) tells them, those that ended included.
+    description: Instances as they are now, as M(amazon.aws.ec2_instance_info) returns them, including those that ended.
     type: list
     elements: dict
     default: []
 """
 
 EXAMPLES = r"""
-- name: Show why there is no host
+- name: Report why a host did not start
   ansible.builtin.debug:
     msg: "{{ launched.results | digital_twin.robotics_lab.lab_launch_problem(launch) }}"
   vars:

@@ -73,7 +73,7 @@ options:
             type: bool
             default: false
           uses_gpu:
-            description: Whether its work keeps a GPU busy, so that an idle one means that nobody uses it.
+            description: Whether its work keeps a GPU busy, so that an idle GPU means that the host is not in use.
             type: bool
             default: true
       alarm_topics:

@@ -8,19 +8,19 @@ from __future__ import annotations
 
 DOCUMENTATION = r"""
 name: lab_ownership
-short_description: Tell what belongs to a lab among the things that carry its tags
+short_description: Separate the resources of a lab from others that carry its tags
 version_added: 1.0.0
 author: The digital_twin.robotics_lab maintainers (@digital-twin)
 description:
-  - Anybody who may tag can give a lab's tags to something else. What belongs to a lab is also in its VPC, and an
-    instance has its key pair and its instance profile as well. Asks nothing, changes nothing.
+  - Any caller that may tag resources can give a lab's tags to others. What belongs to a lab is also in its VPC, and an
+    instance has its key pair and its instance profile as well. Contacts nothing, changes nothing.
 options:
   _input:
     description:
       - What carries the lab's tags, by kind, each a list as the C(_info) modules of C(amazon.aws) return it -
         C(vpcs), C(security_groups), C(subnets), C(route_tables), C(internet_gateways), C(instances), C(addresses),
         C(volumes) and C(key_pairs).
-      - Without C(vpcs) nothing is concluded from the VPC of the others, without C(instances) nothing from who has an
+      - Without C(vpcs) the VPC of the others is not compared, without C(instances) not the instance that has an
         address.
       - Other kinds are returned as they are.
     type: dict
@@ -36,7 +36,7 @@ options:
 """
 
 EXAMPLES = r"""
-- name: Show what only looks like the lab's
+- name: Report what only carries the lab's tags
   ansible.builtin.debug:
     msg: "{{ (found | digital_twin.robotics_lab.lab_ownership('warehouse')).foreign }}"
   vars:
@@ -55,7 +55,7 @@ _value:
       type: dict
       sample: {volumes: [{id: vol-0123456789abcdef0}]}
     foreign:
-      description: What does not, each as one phrase that says why.
+      description: What does not, each as one phrase with the reason.
       type: list
       elements: str
       sample: [volume vol-0123456789abcdef1 (it is not the root volume of an instance of the lab)]
@@ -153,12 +153,12 @@ def _wrong_with_gateway(item: dict[str, Any], vpc_ids: set[str] | None) -> str:
 
 
 def read_vpc(item: dict[str, Any]) -> Vpc:
-    """Return a VPC as amazon.aws.ec2_vpc_net_info tells it."""
+    """Return a VPC from what amazon.aws.ec2_vpc_net_info returns."""
     return Vpc(item["vpc_id"], item.get("cidr_block") or "", item.get("tags") or {})
 
 
 def read_instance(item: dict[str, Any]) -> Instance:
-    """Return an instance as amazon.aws.ec2_instance_info tells it."""
+    """Return an instance from what amazon.aws.ec2_instance_info returns."""
     roots = [
         (mapping.get("ebs") or {}).get("volume_id", "")
         for mapping in item.get("block_device_mappings") or []
@@ -177,7 +177,7 @@ def read_instance(item: dict[str, Any]) -> Instance:
 
 
 def read_address(item: dict[str, Any]) -> Address:
-    """Return an Elastic IP address as amazon.aws.ec2_eip_info tells it."""
+    """Return an Elastic IP address from what amazon.aws.ec2_eip_info returns."""
     holder = item.get("instance_id") or item.get("network_interface_id") or ""
     return Address(item.get("allocation_id") or "", item["public_ip"], item.get("tags") or {}, holder)
 

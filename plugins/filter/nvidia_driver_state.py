@@ -40,7 +40,7 @@ options:
     type: str
     required: true
   modprobe:
-    description: What C(modprobe nvidia) said, where it was tried.
+    description: The errors of C(modprobe nvidia), where it was tried.
     type: str
     default: ""
 """
@@ -55,12 +55,12 @@ EXAMPLES = r"""
 
 RETURN = r"""
 _value:
-  description: What is to be done about the driver.
+  description: What to do about the driver.
   type: dict
   contains:
     verdict:
       description:
-        - V(absent) when there is none, V(own) when the role installed it, V(kept) when another one works and fits,
+        - V(absent) without a driver, V(own) when the role installed it, V(kept) when another one works and fits,
           V(replaced) when another one may be replaced, V(refused) otherwise.
       type: str
       sample: kept
@@ -107,7 +107,7 @@ from ansible_collections.digital_twin.robotics_lab.plugins.module_utils._driver_
 
 
 def nvidia_driver_state(wanted: dict[str, Any], probe: str, dpkg: str, modprobe: str = "") -> dict[str, Any]:
-    """Return what is to be done about the driver of a host."""
+    """Return what to do about the driver of a host."""
     values: dict[str, Any] = {
         name: tuple(value) if isinstance(value, list) else value for name, value in wanted.items()
     }

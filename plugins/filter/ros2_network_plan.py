@@ -30,7 +30,7 @@ options:
         type: str
         default: rmw_cyclonedds_cpp
       other_rmws:
-        description: RMW implementations that some processes have all the same; they must speak the same protocol.
+        description: Other RMW implementations that some processes use; they must speak the same protocol.
         type: list
         elements: str
         default: []

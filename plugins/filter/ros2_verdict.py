@@ -13,7 +13,7 @@ version_added: 1.0.0
 author: The digital_twin.robotics_lab maintainers (@digital-twin)
 description:
   - Judges what was read of a host. The entry points C(verify) and C(diagnose) of the role C(ros2_networking) both take
-    their answer from here, so that they agree. Asks nothing, changes nothing.
+    their answer from here, so that they agree. Contacts nothing, changes nothing.
 options:
   _input:
     description: What was read. A part that is left out is not judged.
@@ -86,7 +86,7 @@ _value:
       type: list
       elements: dict
       sample:
-        - symptom: the kernel does not hold what DDS sends
+        - symptom: the kernel settings do not suit DDS
           cause: net.core.rmem_max is 212992 and should be 33554432
           remedy: apply the role
           about: kernel
@@ -96,10 +96,10 @@ _value:
       elements: str
       sample:
         - >-
-          the kernel does not hold what DDS sends. Cause: net.core.rmem_max is 212992 and should be 33554432. Do: apply
+          the kernel settings do not suit DDS. Cause: net.core.rmem_max is 212992 and should be 33554432. Remedy: apply
           the role.
     notices:
-      description: What a user should know all the same, such as a setting that a container cannot change.
+      description: What is not wrong but worth knowing, such as a setting that a container cannot change.
       type: list
       elements: dict
       sample: []
@@ -115,7 +115,7 @@ def ros2_verdict(state: dict[str, Any]) -> dict[str, list[Any]]:
     judgement = judge_host(state)
     return {
         "findings": [vars(finding) for finding in judgement.findings],
-        "lines": [f"{entry.symptom}. Cause: {entry.cause}. Do: {entry.remedy}." for entry in judgement.findings],
+        "lines": [f"{entry.symptom}. Cause: {entry.cause}. Remedy: {entry.remedy}." for entry in judgement.findings],
         "notices": [vars(notice) for notice in judgement.notices],
     }
 

@@ -16,7 +16,7 @@ description:
   - The needs are those in the AWS deployment guide of the Digital Twin Robotics Lab; they were not measured. A machine
     that has the minimum but not enough to run well is tight.
   - The guide's figure for NIM is for a small or quantised model. The stack's default model needs more. Where it does
-    not start, RV(_value.nim_message) says so, and the answer does not change. Read both.
+    not start, RV(_value.nim_message) reports it, and the answer does not change. Read both.
   - Isaac Sim is refused on a GPU without RT cores.
 positional: machine
 options:
@@ -47,7 +47,7 @@ options:
       nvidia_smi:
         description:
           - What C(nvidia-smi --query-gpu=name,memory.total --format=csv,noheader) prints, instead of O(machine.gpu) and
-            O(machine.vram_mib); empty where there is no GPU.
+            O(machine.vram_mib); empty without a GPU.
           - Of several GPUs the first counts, or one that does not report its memory where the first is too small.
         type: str
       ram_mib:
@@ -218,7 +218,7 @@ def stack_fit(profile: str, machine: dict[str, Any], shm_mib: int = SHARED_MEMOR
 def choose(profile: str, given: dict[str, Any]) -> Fit:
     """Return how a profile fits the machine that is described.
 
-    :raises CapacityError: something is missing, unknown or no number, or there is no such profile.
+    :raises CapacityError: a value is missing, unknown or not a number, or the profile does not exist.
     """
     if "nvidia_smi" not in given:
         return fit(profile, read_machine(given))

@@ -23,8 +23,8 @@ description:
     its own warnings and goes on without these hosts.
   - The groups that the playbooks of this collection fill exist from the start, so that Ansible does not warn about
     them in an empty account.
-  - Each host is in the groups C(lab), C(lab_<name of the lab>) and C(aws_ec2). It is called as its tag C(Name), or as
-    its instance id where another host has that name already.
+  - Each host is in the groups C(lab), C(lab_<name of the lab>) and C(aws_ec2). Its name is its tag C(Name), or its
+    instance id where another host has that name already.
   - Each host has the variables C(ansible_host), C(ansible_user), C(lab_name), C(lab_region),
     C(lab_availability_zone), C(lab_instance_id), C(lab_instance_type), C(lab_private_ip), C(lab_public_ip) and
     C(lab_public_dns), and what EC2 returns of the instance as C(ec2_<snake_case name>), with the tags as
@@ -165,13 +165,13 @@ class InventoryModule(BaseInventoryPlugin, Constructable):
         raise SystemExit(ExitCode.PARSER_ERROR)
 
     def _region_of_the_lab(self, path: str) -> str:
-        """Return the region in which the lab is, or is to be; empty where none is named.
+        """Return the region of the lab, which may not exist yet; empty where no region is set.
 
         Args:
             path: The inventory file.
         """
-        beside = get_vars_from_inventory_sources(self.loader, [path], [Group("all")], "task")
-        variables = combine_vars(beside, load_extra_vars(self.loader))
+        inventory_variables = get_vars_from_inventory_sources(self.loader, [path], [Group("all")], "task")
+        variables = combine_vars(inventory_variables, load_extra_vars(self.loader))
         self.templar.available_variables = variables
         return str(self.templar.template(variables.get("aws_infrastructure_region")) or login.region_by_default())
 

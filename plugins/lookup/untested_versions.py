@@ -63,7 +63,7 @@ OWN = "digital_twin.robotics_lab"
 
 
 def described(folder: Path) -> dict[str, Any]:
-    """Return what a collection says about itself, whether it was built or is a checkout.
+    """Return the metadata of a collection, whether it was built or is a checkout.
 
     Args:
         folder: The collection's folder.
@@ -116,7 +116,7 @@ class LookupModule(LookupBase):
             raise AnsibleLookupError("The lookup untested_versions takes no arguments.")
         own = folder_of(OWN)
         if own is None:
-            raise AnsibleLookupError(f"Ansible does not find {OWN}.")
+            raise AnsibleLookupError(f"Ansible does not find {OWN}. Install it, or add its folder to collections_path.")
         runtime = yaml.safe_load((own / "meta" / "runtime.yml").read_text("utf-8"))
         findings = [judge("ansible-core", core_version, runtime["requires_ansible"])]
         for name, tested in described(own)["dependencies"].items():

@@ -61,7 +61,7 @@ def check_instance_type(lab: Lab, snapshot: Snapshot) -> list[Problem]:
     zones = list_zones(lab, snapshot)
     if snapshot.type_info is None or zones is None:
         return []
-    # What runs already keeps its type, even if AWS sells it no more. Another type is judged as for a new host.
+    # Running hosts keep their type, even if AWS no longer offers it. Another type is checked as for a new host.
     if not missing_hosts(lab, snapshot) and _types_of_hosts(lab, snapshot) == {lab.instance_type}:
         return []
     examples = _offered_types(lab, snapshot)
@@ -92,14 +92,14 @@ def _types_of_hosts(lab: Lab, snapshot: Snapshot) -> set[str]:
 
 
 def _check_what_is_known(lab: Lab, snapshot: Snapshot, allowed: str) -> list[Problem]:
-    """Check that a type has a whole GPU and that its memory is known: the stack is fitted to them."""
+    """Check that a type has a whole GPU and a known amount of memory, which decide whether the stack fits."""
     known = describe_instance_type(lab, snapshot)
     if known["gpu_count"] < 1:
         reason = "has only a part of a GPU, which neither the driver's packages nor the stack are made for"
         return [lab.problem("instance_type", reason, allowed, "choose such a type")]
     unknown = [name for name in ("gpu_memory_gib", "memory_gib") if not known[name]]
     if unknown:
-        reason = f"is a type of which EC2 does not tell {listed(unknown)}"
+        reason = f"is a type for which EC2 does not report {listed(unknown)}"
         remedy = f"Choose another type, or add it with {listed(unknown)} to {lab.prefix}instance_catalogue."
         return [lab.problem("instance_type", reason, allowed, remedy)]
     return []
@@ -357,8 +357,8 @@ def find_account_warnings(lab: Lab, snapshot: Snapshot) -> list[str]:
                 "cores that Isaac Sim renders with; do: choose a type with a T4, A10G, L4 or L40S"
             )
     warnings += [
-        f"{lab.prefix}name: {thing} carries the lab's tags without belonging to the lab, and is left alone; "
-        f"do: Remove the tag digital_twin_lab from {thing.identifier}."
+        f"{lab.prefix}name: {thing} carries the lab's tags without belonging to the lab, and is left alone. "
+        f"Remove the tag digital_twin_lab from {thing.identifier}."
         for thing in snapshot.foreign
         if thing.kind != "instance"
     ]

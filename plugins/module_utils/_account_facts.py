@@ -72,7 +72,7 @@ def describe_instance_type(lab: Lab, snapshot: Snapshot) -> dict[str, Any]:
     for entry in lab.instance_catalogue:
         if entry["type"] == lab.instance_type:
             known.update({key: value for key, value in entry.items() if value is not None}, in_catalogue=True)
-    # Of a type that EC2 describes no more the catalogue says which GPU it has, and seldom how many.
+    # For a type that EC2 no longer describes, the catalogue names the GPU, and seldom their number.
     if not info and known["gpu"]:
         known["gpu_count"] = known["gpu_count"] or 1
     return known

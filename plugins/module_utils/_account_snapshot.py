@@ -172,7 +172,7 @@ def own_tags(lab: Lab) -> dict[str, str]:
 
 
 def is_own(lab: Lab, tags: dict[str, str]) -> bool:
-    """Tell whether something carries the lab's tags, which alone prove nothing where anybody can tag."""
+    """Return whether something carries the lab's tags. They prove nothing alone: other callers can set them as well."""
     return own_tags(lab).items() <= tags.items()
 
 
@@ -312,7 +312,7 @@ def _read_region(account: Account, lab: Lab, snapshot: Snapshot) -> None:
 
 
 def _read_default_key(account: Account, snapshot: Snapshot) -> None:
-    """Read the key that would encrypt new volumes. Whoever may launch need not be allowed to look at it."""
+    """Read the key that would encrypt new volumes. A caller that may launch instances may lack the permission."""
     try:
         key_id = account.default_key()
         if not key_id.endswith(AWS_KEY):
@@ -378,8 +378,8 @@ def list_demands(lab: Lab, snapshot: Snapshot) -> list[Demand]:
 def list_sources(lab: Lab, snapshot: Snapshot) -> dict[str, list[str]]:
     """Return from where each audience may reach the lab.
 
-    Where that is the caller's address, the addresses of earlier callers stay: a colleague's run locks nobody out. They
-    are those of the lab's own rules that say so, since AWS keeps them and tags can be given by anybody.
+    Where that is the caller's address, the addresses of earlier callers stay, so that a colleague's run locks no caller
+    out. They come from the descriptions of the lab's own rules, because other callers can change tags.
     """
     vpc_ids = {vpc.vpc_id for vpc in own_vpcs(lab, snapshot)}
     rules = [

@@ -32,7 +32,7 @@ MEANWHILE = "while this host was looked at"
 
 @dataclass
 class Judgement:
-    """What is wrong, and what a user should know all the same."""
+    """Findings, and notices that a user should know about."""
 
     findings: list[Finding] = field(default_factory=list)
     notices: list[Finding] = field(default_factory=list)
@@ -55,7 +55,7 @@ def judge_traffic(network: Network, seen: Seen) -> Judgement:
             *_find_silence(network, seen),
         ]
     )
-    # What is lost for want of a buffer that cannot be had here is not for this host's administrator to repair.
+    # The administrator of this host cannot repair losses that only a larger kernel limit would prevent.
     is_short = seen.receive_limit is not None and seen.receive_limit < network.receive_buffer
     losses = judgement.notices if is_short and seen.limit_is_fixed else judgement.findings
     losses += [*_find_losses(network, seen), *(_find_limit(network, seen) if is_short else [])]
@@ -102,11 +102,13 @@ def _find_interfaces(network: Network, seen: Seen) -> Iterator[Finding]:
             continue
         about = f"interface {entry.name}"
         if not entry.up:
-            remedy = f"ip link set dev {entry.name} up, and look at its cable or its driver"
+            remedy = f"run `ip link set dev {entry.name} up`, and check its cable and its driver"
             yield Finding("no participant reaches another host", f"interface {entry} is down", remedy, about)
         elif not entry.addresses:
             remedy = f"give it an address, or set {PREFIX}interface to another one"
-            yield Finding("no participant starts on this host", f"interface {entry} has none", remedy, about)
+            yield Finding(
+                "no participant starts on this host", f"interface {entry.name} has no IPv4 address", remedy, about
+            )
 
 
 def _find_other_file(network: Network, seen: Seen) -> Iterator[Finding]:
@@ -114,7 +116,7 @@ def _find_other_file(network: Network, seen: Seen) -> Iterator[Finding]:
     file, declared = f"{network.directory}/ros2.env", environment(network)
     if seen.written == {}:
         yield Finding(
-            f"programs start with nothing that {PREFIX}* says", f"{file} is not there", "apply the role", "files"
+            f"programs start without the settings of {PREFIX}*", f"{file} is not there", "apply the role", "files"
         )
         return
     for name, option in (("ROS_DOMAIN_ID", "domain_id"), ("RMW_IMPLEMENTATION", "rmw")):
@@ -215,7 +217,7 @@ def _find_losses(network: Network, seen: Seen) -> Iterator[Finding]:
                 f"{process} has lost {lost} packets at UDP {entry.port} {since}",
                 "its receive buffer was full: it reads too slowly, or the buffer is too small for a burst",
                 f"raise {PREFIX}receive_buffer, which is {network.receive_buffer}, or send less at once, "
-                "and start it anew",
+                "and restart it",
                 "packets",
             )
     if seen.growth.get("RcvbufErrors", 0) > 0:
@@ -237,7 +239,7 @@ def _losing_sockets(network: Network, seen: Seen) -> Iterator[tuple[Process, Soc
 
 
 def _notice_losses(network: Network, seen: Seen) -> Iterator[Finding]:
-    """Notice packets that were lost before the host was watched, such as while many programs started at once."""
+    """Report packets that were lost before the host was watched, such as while many programs started at once."""
     for process, entry in _losing_sockets(network, seen):
         if entry.growth == 0:
             yield Finding(

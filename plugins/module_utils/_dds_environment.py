@@ -127,7 +127,7 @@ def _chooses_transports(_network: Network, value: str) -> bool:
 
 
 def _is_super_client(network: Network, value: str) -> bool:
-    """Return whether a process wants to hear all from a discovery server where there is none."""
+    """Return whether a process is a super client although no discovery server is declared."""
     return value.upper() in ("TRUE", "1") and network.discovery != "discovery_server"
 
 
@@ -212,7 +212,7 @@ def _find_domain(network: Network, process: Process) -> Iterator[Finding]:
     domain = process.environment.get("ROS_DOMAIN_ID") or "0"
     if domain != str(network.domain_id):
         yield Finding(
-            f"{process} hears nobody of domain {network.domain_id}",
+            f"{process} hears no participant of domain {network.domain_id}",
             f"its ROS_DOMAIN_ID is {printable('ROS_DOMAIN_ID', domain)}, and {PREFIX}domain_id is {network.domain_id}",
             f"start it with {network.directory}/ros2.env, or set {PREFIX}domain_id to "
             f"{printable('ROS_DOMAIN_ID', domain)}",

@@ -21,8 +21,8 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-# What of a process' environment matters here, and makes the process one of ROS 2; nothing else of it is kept.
-TOLD = (
+# The variables that are kept of a process' environment. With one of them the process is one of ROS 2.
+VARIABLES = (
     "ROS_DOMAIN_ID",
     "RMW_IMPLEMENTATION",
     "ROS_LOCALHOST_ONLY",
@@ -41,7 +41,7 @@ TOLD = (
     "ZENOH_CONFIG_OVERRIDE",
 )
 # Of the last, only that it is there.
-MARKS = (*TOLD, "ROS_DISTRO")
+MARKS = (*VARIABLES, "ROS_DISTRO")
 LONGEST_VALUE = 120
 # The library of a participant that has no UDP socket, as one of Zenoh or of shared memory alone.
 MIDDLEWARE = re.compile(r"/lib(rmw_|ddsc|fastrtps|fastdds|zenoh)[^/]*\.so|/zenoh[^/]*\.so")
@@ -181,7 +181,7 @@ def read_counters(root: Path) -> dict[str, int]:
 def parse_environment(data: bytes) -> dict[str, str]:
     """Return what of a process' environment matters here, and of the other marks only that they are there."""
     entries = (entry.partition("=") for entry in data.decode("utf-8", errors="replace").split("\0"))
-    return {name: value if name in TOLD else "" for name, _equals, value in entries if name in MARKS}
+    return {name: value if name in VARIABLES else "" for name, _equals, value in entries if name in MARKS}
 
 
 def printable(name: str, value: str) -> str:
@@ -200,7 +200,7 @@ def read_written(file: Path) -> dict[str, str]:
     """Return what of an environment file matters here; nothing of one that is not there."""
     lines = file.read_text("utf-8", errors="replace").splitlines() if file.is_file() else []
     entries = (line.partition("=") for line in lines)
-    return {name: value.strip('"') for name, _equals, value in entries if name in TOLD}
+    return {name: value.strip('"') for name, _equals, value in entries if name in VARIABLES}
 
 
 def parse_interfaces(text: str) -> list[Interface]:

@@ -73,14 +73,14 @@ def _find_kernel(kernel: Mapping[str, Any], file: str) -> Iterator[Finding]:
         if row["name"] not in unmet and row["before"] != row["after"]
     ]
     if others:
-        yield Finding("the kernel does not hold what DDS sends", "; ".join(others), "apply the role", "kernel")
+        yield Finding("the kernel settings do not suit DDS", "; ".join(others), "apply the role", "kernel")
     if kernel.get("file_changed"):
         cause = f"{file} is not what is declared"
-        yield Finding("the kernel's settings are others after the next boot", cause, "apply the role", "kernel")
+        yield Finding("the kernel settings change at the next boot", cause, "apply the role", "kernel")
     for row in kernel.get("overriding", []):
         yield Finding(
-            "the kernel's settings are others after the next boot",
-            f"{row['file']} says otherwise at the next boot: {row['name']} = {row['value']}",
+            "the kernel settings change at the next boot",
+            f"{row['file']} then sets {row['name']} = {row['value']}",
             "remove that line, and apply the role",
             "kernel",
         )
@@ -124,7 +124,7 @@ def _find_units(state: Mapping[str, Any]) -> Iterator[Finding]:
         enabled, active = row["status"].get("UnitFileState"), row["status"].get("ActiveState")
         if (enabled, active) != ("enabled", "active"):
             cause = f"{name} should be enabled and active. It is {enabled or 'not there'} and {active}"
-            remedy = f"see systemctl status {name}, and apply the role"
+            remedy = f"run `systemctl status {name}` for the reason, and apply the role"
             yield Finding("what discovery needs does not run", cause, remedy, "units")
 
 
@@ -135,8 +135,8 @@ def _find_exchange(exchange: Mapping[str, Any]) -> Iterator[Finding]:
     if exchange["rc"] not in (0, 1):
         yield Finding(
             "no participant starts on this host",
-            "; ".join(str(exchange["stderr"]).split("\n")).strip() or "nothing is said",
-            "apply the role; where no index is free, run less participants, "
+            "; ".join(str(exchange["stderr"]).split("\n")).strip() or "the program gave no reason",
+            "apply the role; where no index is free, run fewer participants, "
             f"or raise {PREFIX}participants on every host",
             "exchange",
         )

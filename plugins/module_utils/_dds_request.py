@@ -56,7 +56,7 @@ class Network:
     Attributes:
         domain_id: The ROS domain.
         rmw: The implementation of RMW.
-        other_rmws: Those that some processes have all the same, such as a vendor's simulator.
+        other_rmws: Other RMW implementations that some processes use, such as a vendor's simulator.
         discovery: How participants find one another.
         participants: How many a host may have.
         firewall_ports: Which ports a filter between the hosts lets through; empty where there is none.

@@ -23,7 +23,7 @@ from ansible_collections.digital_twin.robotics_lab.plugins.module_utils._driver_
     numbers,
 )
 
-# nvidia-smi says so when an infoROM is corrupt, and answers all the same.
+# The exit code of nvidia-smi when an infoROM is corrupt. It answers nevertheless.
 INFOROM_CORRUPT = 14
 NO_DEVICES, NOT_LOADED, MISMATCH, NO_PROGRAM = 6, 9, 18, 127
 NUMBER = re.compile(r"\d{3}\.\d+(\.\d+)?")
@@ -78,16 +78,16 @@ class Host:
         smi_status: the exit code of nvidia-smi, 127 where it is missing.
         smi: what it prints.
         kernel: the running kernel's release.
-        module: the version of the loaded module, ``unknown`` where it does not say; empty where none is loaded.
+        module: the version of the loaded module, ``unknown`` where the kernel does not show it; empty without a module.
         built: the kernels that have a module.
         libraries: by the name that programs ask for, the file that the loader finds.
         icd, egl: the files by which Vulkan and EGL find the driver.
         installer: the programs that NVIDIA's installer leaves.
         root: the root of a driver container.
         pinned: the source packages that the role has pinned, such as ``src:nvidia-graphics-drivers``.
-        nouveau, headers, wsl: whether there is nouveau in the kernel, headers of that kernel, and Windows below it.
-        secure_boot: whether the kernel wants signed modules.
-        modprobe: what modprobe said, where it was tried.
+        nouveau, headers, wsl: whether nouveau is loaded, the kernel's headers are installed, and this is WSL.
+        secure_boot: whether the kernel requires signed modules.
+        modprobe: the errors of ``modprobe nvidia``, where it was tried.
         dkms: the rows of ``dkms status``.
     """
 
@@ -113,10 +113,10 @@ class Host:
 
 @dataclass(frozen=True)
 class State:
-    """What is to be done about the driver of a host.
+    """What to do about the driver of a host.
 
     Attributes:
-        verdict: ``absent`` when there is none; ``own`` when the role installed it; ``kept`` when another one works and
+        verdict: ``absent`` without a driver; ``own`` when the role installed it; ``kept`` when another one works and
             fits; ``replaced`` when another one may be replaced; ``refused``.
         version: of the driver in use, else of the one that is installed; empty for none.
         gpus: how many GPUs nvidia-smi lists.
@@ -147,7 +147,7 @@ def parse_probe(text: str, packages: tuple[Package, ...] = (), modprobe: str = "
     """Return what a host shows in the output of the role's probe.
 
     Args:
-        modprobe: what modprobe said, if it was tried.
+        modprobe: the errors of ``modprobe nvidia``, where it was tried.
     """
     rows: dict[str, list[str]] = {}
     for line in text.splitlines():
@@ -213,10 +213,10 @@ def find_problem(host: Host, request: Request) -> str:
     """Return why the driver does not work, in sentences; empty when it does."""
     versions = answers(host)
     if not versions:
-        said = " ".join(host.smi).removesuffix(".")
+        output = " ".join(host.smi).removesuffix(".")
         if host.smi_status == NO_PROGRAM:
-            said = "nvidia-smi is missing"
-        return f"{said or f'nvidia-smi ended with {host.smi_status}'}. {explain(host, request)}".strip()
+            output = "nvidia-smi is missing"
+        return f"{output or f'nvidia-smi ended with {host.smi_status}'}. {explain(host, request)}".strip()
     if request.kernel and NUMBER.fullmatch(host.module) and host.module != versions[0]:
         return f"nvidia-smi reports {versions[0]}, and the loaded module is {host.module}."
     cuda = library_version(host, "libcuda.so.1")
@@ -268,7 +268,7 @@ def reboot_helps(host: Host, request: Request) -> bool:
 def bringing(host: Host, version: str) -> list[Package]:
     """Return the packages that bring a driver: they have its version, and the signed modules have their kernel's."""
     found = [package for package in host.packages if package.driver_version == version]
-    # Others have its version as well, such as nvidia-fabricmanager beside a driver of NVIDIA's installer.
+    # Others have its version as well, such as nvidia-fabricmanager next to a driver of NVIDIA's installer.
     if not any(NVML.match(package.name) or package.name.startswith(LEADING) for package in found):
         return []
     return [*found, *(package for package in host.packages if MODULES.match(package.name))]
@@ -340,8 +340,8 @@ def missing_graphics(host: Host) -> list[str]:
     return [name for name, found in needed.items() if not found]
 
 
-def kept_notices(host: Host, request: Request, version: str, packages: list[Package]) -> Iterator[str]:
-    """Yield what a user should know of a driver that is left alone, each one sentence."""
+def kept_warnings(host: Host, request: Request, version: str, packages: list[Package]) -> Iterator[str]:
+    """Yield the warnings about a driver that is left alone, each one sentence."""
     if has_x(packages) and request.flavour == "server":
         yield "It is not of nvidia_driver_flavour=server; nvidia_driver_replace=true replaces it."
     if "libcuda.so.1" not in host.libraries and not host.root and not host.wsl:
@@ -380,7 +380,7 @@ def remedies(host: Host, packages: list[Package], wrong: list[str]) -> Iterator[
 
 
 def judge(host: Host, request: Request) -> State:
-    """Return what is to be done about the driver of a host."""
+    """Return what to do about the driver of a host."""
     version = find_version(host, request)
     packages = bringing(host, version)
     tried = bool(request.gpus or host.smi_status == 0)
@@ -412,7 +412,7 @@ def judge(host: Host, request: Request) -> State:
     else:
         verdict = "kept"
         sentence = "works, and is left as it is." if tried else "is left as it is, and cannot be tried without a GPU."
-        message = " ".join([f"{title} {sentence}", *kept_notices(host, request, version, packages)])
+        message = " ".join([f"{title} {sentence}", *kept_warnings(host, request, version, packages)])
     return State(
         verdict,
         version,

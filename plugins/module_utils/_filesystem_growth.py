@@ -2,7 +2,7 @@
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""How a mounted file system grows into a disk that has grown: what is there, what is to do, and doing it.
+"""Grows a mounted file system into a disk that has grown: reads the state, plans, and applies the plan.
 
 Where it is not certain that growing is safe, nothing is done, and the reason is returned.
 
@@ -87,7 +87,7 @@ class State:
 
 @dataclass(frozen=True)
 class Plan:
-    """What is to do.
+    """What to do.
 
     Attributes:
         partition: Whether the partition grows.
@@ -128,7 +128,7 @@ def find_reason(mount: Mount, device: Path) -> str:
         device: The directory in /sys of the block device that it is on.
     """
     if mount.filesystem not in (*EXT, XFS):
-        return f"the file system is {mount.filesystem}; grown are ext4 and xfs"
+        return f"the file system is {mount.filesystem}, and only ext4 and xfs can be grown"
     if mount.root != "/":
         return f"only a part of the file system ({mount.root}) is mounted here"
     if mount.read_only:
@@ -193,7 +193,7 @@ def xfs_size(geometry: str) -> int:
 
 
 def make_plan(state: State) -> Plan:
-    """Return what is to do so that a file system fills its disk."""
+    """Return what to do so that a file system fills its disk."""
     disk, part = state.disk, state.part
     if part is None:
         if disk.parts:
@@ -216,7 +216,10 @@ def _usable_end(disk: Disk, part: Part) -> tuple[int, str]:
     if end - part.end < SLACK:
         return end, ""
     if disk.table not in ("gpt", "dos"):
-        return part.end, f"the partition table of {disk.name} is {disk.table or 'not known'}; grown are gpt and dos"
+        return (
+            part.end,
+            f"the partition table of {disk.name} is {disk.table or 'not known'}, and only gpt and dos can be grown",
+        )
     if disk.table == "dos" and part.number >= FIRST_LOGICAL:
         return part.end, f"{part.name} is a logical partition"
     largest = LARGEST_MBR_SECTORS * disk.sector
@@ -226,7 +229,7 @@ def _usable_end(disk: Disk, part: Part) -> tuple[int, str]:
 
 
 def grow(plan: Plan, state: State, run: Run) -> None:
-    """Do what is planned.
+    """Apply a plan.
 
     Raises:
         GrowthError: A command failed; what it had not done yet is as it was.

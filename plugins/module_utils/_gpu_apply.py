@@ -42,8 +42,8 @@ from ansible_collections.digital_twin.robotics_lab.plugins.module_utils._nvml im
     read_gpus,
 )
 
-# What cannot be read from NVML: it has no getter for locked clocks, and does not say which settings a GPU refuses. It
-# lasts as long as the driver is loaded, and /run as long as the host is up.
+# State that NVML has no getter for: locked clocks, and the settings that a GPU refused. It lasts as long as the driver
+# is loaded, and /run as long as the host is up.
 LOCKED_CLOCKS = Path("/run/digital_twin.robotics_lab/gpu_locked_clocks.json")
 # The kernel makes this folder, with an inode of its own, each time the driver is loaded.
 DRIVER = Path("/sys/module/nvidia")
@@ -154,7 +154,7 @@ def compare(gpus: list[dict[str, Any]], wanted: Wanted, locked: dict[str, dict[s
 
 
 def name_of(gpu: dict[str, Any]) -> str:
-    """Return the name under which a GPU is remembered."""
+    """Return the name under which the state of a GPU is saved."""
     return str(gpu["uuid"] or gpu["index"])
 
 
@@ -269,7 +269,7 @@ def lock_clocks(session: Session, handle: Any, gpu: dict[str, Any], clocks: dict
 
 
 def forget_locked(gpu: dict[str, Any]) -> None:
-    """Forget the clocks of one GPU."""
+    """Delete the saved clocks of one GPU."""
     locked = read_locked()
     if locked.pop(name_of(gpu), None) is not None:
         remember(locked, remembered("refused"))
@@ -309,7 +309,7 @@ def verify(session: Session, names: list[Any], wanted: Wanted, done: list[Step])
 
 
 def driver_load() -> int | None:
-    """Return what distinguishes one loading of the driver from the next; None where the kernel does not say."""
+    """Return what distinguishes one loading of the driver from the next; None where the kernel does not show it."""
     try:
         return DRIVER.stat().st_ino
     except OSError:
@@ -317,7 +317,7 @@ def driver_load() -> int | None:
 
 
 def remembered(what: str) -> dict[str, Any]:
-    """Return what was remembered since the driver was loaded, by GPU: its locked ``clocks``, or what it ``refused``."""
+    """Return what was saved since the driver was loaded, by GPU: its locked ``clocks``, or what it ``refused``."""
     try:
         document = json.loads(LOCKED_CLOCKS.read_text(encoding="utf-8"))
         return dict(document[what]) if document["driver"] == driver_load() else {}
@@ -343,7 +343,7 @@ def read_refused(gpus: list[dict[str, Any]], steps: list[Step]) -> list[Refusal]
 
 
 def remember_refused(gpus: list[dict[str, Any]], tried: list[Step], refusals: list[Refusal]) -> None:
-    """Remember what GPUs refused now, and forget what they were asked for before."""
+    """Save what GPUs refused now, and delete earlier refusals of the same settings."""
     before = remembered("refused")
     after = dict(before)
     for gpu in gpus:

@@ -129,7 +129,7 @@ class GpuReader:
         return {name: value for name, value in values.items() if value is not None and name in wanted}, failed
 
     def answers(self, values: Mapping[str, float | None]) -> bool:
-        """Say whether one of these readings has a value, or else any other reading."""
+        """Return whether one of these readings has a value, or else any other reading."""
         return any(value is not None for known in (values, read_parts(PARTS, self)[0]) for value in known.values())
 
     def ask(self, function: str, *arguments: Any) -> Any:
@@ -294,7 +294,7 @@ class Sampler:
                 self._readers[index] = reader
                 gpus[str(index)], errors = reader.read(self._metrics)
                 failed.update({f"GPU {index}: {name}": str(error) for name, error in errors.items()})
-                # Readings of a GPU that nothing can use until it is reset are no sign of health.
+                # A GPU that has to be reset is unhealthy, even if it still answers.
                 resets = [error for error in errors.values() if error.code == RESET_REQUIRED]
                 problems += [f"GPU {index} has to be reset: {error}" for error in resets[:1]]
             except NvmlError as error:

@@ -2,7 +2,7 @@
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Compares what a GPU is set to with what it is to be set to. Pure functions: nothing is read and nothing is written.
+"""Compares a GPU's settings with the requested ones. Pure functions: nothing is read and nothing is written.
 
 This is a private module of the collection: it may change in any release.
 """
@@ -101,11 +101,11 @@ def forgetful(gpu: dict[str, Any], steps: list[Step]) -> list[str]:
     settings = ", ".join(step.setting for step in steps if step.setting not in ("persistence_mode", "ecc"))
     if not settings:
         return []
-    return [f"{title(gpu)}: persistence mode is off, so the driver forgets {settings} when its last user leaves"]
+    return [f"{title(gpu)}: persistence mode is off, so the driver resets {settings} when its last client exits"]
 
 
 def lacks(plan: Plan, gpu: dict[str, Any], setting: str, reason: str, *readings: str) -> bool:
-    """Say whether a setting has to be left out, and remember why.
+    """Return whether a setting has to be left out, and save the reason.
 
     Args:
         reason: why, when a reading has no value because the GPU has none.
@@ -159,7 +159,7 @@ def plan_power_limit(plan: Plan, gpu: dict[str, Any], wanted: PowerLimit | None)
     watts = {"max": high, "min": low, "default": gpu["power_default_watts"], "watts": wanted.value}.get(
         wanted.unit, float(int(high * wanted.value / 100))
     )
-    # A default outside the GPU's own range is no error of the request: the GPU then refuses it.
+    # A default outside the GPU's own range is not an error of the request: the GPU refuses it.
     if wanted.unit != "default" and not low <= watts <= high:
         meant = "" if wanted.unit == "watts" else f" is {watts:g} W and"
         plan.problems.append(

@@ -26,7 +26,7 @@ class Kind:
     """One kind of error.
 
     Attributes:
-        pattern: what the engine says then.
+        pattern: a regular expression that the engine's error message matches.
         statuses: the HTTP statuses that mean it, where no pattern of any kind matches.
         remedy: a sentence; it may use {registry}, {host}, {name}, {config} and {platform}.
         passes: whether another attempt may help.
@@ -57,7 +57,8 @@ KINDS = (
     ),
     Kind(
         r"proxy authentication required|HTTP 407|\b407 Proxy",
-        "The proxy wants a user and a password. Add them to the URL of the engine's proxy, which `docker info` shows.",
+        "The proxy requires a user and a password. Add them to "
+        "the URL of the engine's proxy, which `docker info` shows.",
         statuses=(407,),
     ),
     Kind(
@@ -76,7 +77,7 @@ KINDS = (
         r"no matching manifest|no match for platform|no child with platform|cannot be used on this platform"
         r"|does not match the (?:specified|expected) platform|does not provide the (?:specified )?platform"
         r"|was found but does not match",
-        "There is no image of {name} for {platform}. Choose another image, or another kind of machine.",
+        "{name} has no image for {platform}. Choose another image, or a machine of another architecture.",
     ),
     Kind(
         r"gave HTTP response to HTTPS client|not look like a TLS handshake|wrong version number",
@@ -144,7 +145,7 @@ KINDS = (
     Kind(
         r"HTTP 5\d\d|\b50\d (?:internal|bad|service|gateway)|unexpected HTTP status|internal server error|bad gateway"
         r"|service unavailable|gateway time",
-        "{registry} has a fault of its own. Run it again later.",
+        "{registry} reports an internal error. Run it again later.",
         passes=True,
     ),
     Kind(
@@ -161,8 +162,8 @@ def kind_of(reason: str, status: int) -> Kind:
     """Return what kind of error it is.
 
     Args:
-        reason: what the engine says.
-        status: the HTTP status of that, or 0.
+        reason: the engine's error message.
+        status: its HTTP status, or 0.
     """
     matching = (kind for kind in KINDS if re.search(kind.pattern, reason, re.IGNORECASE))
     return next(matching, next((kind for kind in KINDS if status in kind.statuses), OTHER))
@@ -172,12 +173,12 @@ def remedy_for(kind: Kind, reason: str, name: str, registry: str, config: str, *
     """Return what to do about an error, as a sentence.
 
     Args:
-        reason: what the engine says.
+        reason: the engine's error message.
         name: the image.
         config: where credentials come from.
         with_login: whether there were some for this registry.
     """
-    told = PLATFORM.search(reason)
+    named = PLATFORM.search(reason)
     machine = platform.machine()
     text = kind.with_login if with_login and kind.with_login else kind.remedy
     return text.format(
@@ -185,5 +186,5 @@ def remedy_for(kind: Kind, reason: str, name: str, registry: str, config: str, *
         host=registry.partition(":")[0],
         name=name,
         config=config,
-        platform=told.group() if told else f"linux/{ARCHITECTURES.get(machine, machine)}",
+        platform=named.group() if named else f"linux/{ARCHITECTURES.get(machine, machine)}",
     )

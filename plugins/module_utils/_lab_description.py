@@ -89,7 +89,7 @@ class Lab:
         key_name: Name of an existing key pair; empty when the lab has a key pair of its own.
         private_key_missing: Whether the lab makes its own key and `private_key_file` is not there.
         caller_audiences: Those whose only source is the address of the caller: earlier callers stay.
-        remove_sources: Addresses of earlier callers that are to go.
+        remove_sources: Addresses of earlier callers to remove.
         ports: The ports to open to each audience.
         ingress_rules: How many rules its security group gets for ports and sources.
         image_id: Empty when `image` names the image.

@@ -165,7 +165,7 @@ def check_catalogue(inputs: Inputs) -> list[Problem]:
 
 
 def _is_number(value: object, least: float) -> bool:
-    """Tell whether a value is a finite number that is not too small; of text nothing could be computed."""
+    """Return whether a value is a finite number that is not too small. Text, such as "24", is not a number."""
     if isinstance(value, bool) or not isinstance(value, (int, float)):
         return False
     return least <= value < math.inf

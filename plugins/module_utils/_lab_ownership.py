@@ -4,8 +4,8 @@
 
 """Which of the things that carry a lab's tags belong to the lab.
 
-Tags are how a lab is found, and anybody who may tag can add them to something else. What belongs to a lab also has what
-tagging cannot give: a place in the lab's VPC, its key pair, its instance profile.
+Tags are how a lab is found, and any caller that may tag resources can add them to others. What belongs to a lab also
+has what tagging cannot give: a place in the lab's VPC, its key pair, its instance profile.
 
 This is a private module of the collection: it may change in any release.
 """
@@ -61,7 +61,7 @@ def wrong_with_place(vpc_id: str | None, vpc_ids: Collection[str] | None) -> str
     """Return why something in a VPC does not belong to the lab that has certain VPCs, or nothing."""
     if vpc_id is None or vpc_ids is None or vpc_id in vpc_ids:
         return ""
-    where = f"it is in {vpc_id}" if vpc_id else "it is in no VPC"
+    where = f"it is in {vpc_id}" if vpc_id else "it is not in a VPC"
     return f"{where}, not in the lab's VPC{f' {listed(sorted(vpc_ids))}' if vpc_ids else ', which does not exist'}"
 
 

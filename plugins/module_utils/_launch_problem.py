@@ -135,7 +135,7 @@ def describe_end(code: str, text: str, launch: Launch) -> str:
     elif code.startswith("Client.User"):
         remedy = "It was stopped or terminated by a caller of this account. Run this again."
     else:
-        remedy = "Run this again. If it stays, look at https://health.aws.amazon.com."
+        remedy = "Run this again. If it fails again, check https://health.aws.amazon.com."
     return f"{launch.host}: the instance ended as soon as it started ({code or 'no code'}: {reason}). {remedy}"
 
 
@@ -155,19 +155,19 @@ def _elsewhere(text: str, launch: Launch) -> str:
     named = [zone for zone in dict.fromkeys(ZONE.findall(text)) if zone != launch.zone]
     zones = named or [zone for zone in launch.zones if zone != launch.zone]
     source = "AWS names zones that have some" if named else "Other zones offer the type"
-    told = f"{source}: {', '.join(zones)}. " if zones else ""
+    offer = f"{source}: {', '.join(zones)}. " if zones else ""
     if launch.exists:
         return (
-            f"{told}Its disk is in {launch.zone}, so that it can start only there. Run this again later, or destroy "
+            f"{offer}Its disk is in {launch.zone}, so that it can start only there. Run this again later, or destroy "
             f"the lab, with all that is on its disks, and {_move(zones)}."
         )
     if launch.others:
         return (
-            f"{told}All hosts of a lab are in one zone, and {', '.join(launch.others)} is in {launch.zone}. Run this "
+            f"{offer}All hosts of a lab are in one zone, and {', '.join(launch.others)} is in {launch.zone}. Run this "
             f"again later, choose another type for new hosts, or destroy the lab and {_move(zones)}."
         )
     return (
-        f"{told}Run this again later, choose another type, or destroy the lab, which has no hosts yet, and "
+        f"{offer}Run this again later, choose another type, or destroy the lab, which has no hosts yet, and "
         f"{_move(zones)}."
     )
 

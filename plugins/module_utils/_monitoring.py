@@ -56,7 +56,7 @@ class Host:
     Attributes:
         gpus: How many GPUs it has; 0 where that is not a number.
         recover: Whether its instance type can be recovered.
-        uses_gpu: Whether its work keeps a GPU busy, so that an idle one means that nobody uses the host.
+        uses_gpu: Whether its work keeps a GPU busy, so that an idle GPU means that the host is not in use.
     """
 
     name: str

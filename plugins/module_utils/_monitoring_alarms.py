@@ -27,7 +27,7 @@ def alarms(lab: Lab) -> list[dict[str, Any]]:
 def alarms_of(lab: Lab, host: Host) -> list[dict[str, Any]]:
     """Return the alarms of one host, on metrics that there are."""
     found = [_heartbeat(lab, host), _status(lab, host)]
-    # Of a host whose GPU has nothing to do all day an alarm would tell nothing, and stop it in the midst of work.
+    # Where the GPU is idle by design, this alarm would stop a host that is in use.
     if lab.idle_stop != AUTO or host.uses_gpu:
         found.insert(0, _idle(lab, host))
     for index in range(host.gpus):
@@ -182,8 +182,8 @@ def report(lab: Lab, found: list[dict[str, Any]]) -> list[str]:
         topics = [action for action in alarm["alarm_actions"] if ":sns:" in action]
         lines.append(
             f"{host.name} is stopped when none of its GPUs is busier than {alarm['threshold']:g} % for "
-            f"{alarm['period'] * alarm['evaluation_periods'] // 60} minutes, whoever is logged in. "
-            f"Notified: {', '.join(topics) or 'nobody, as aws_monitoring_alarm_topics is empty'}."
+            f"{alarm['period'] * alarm['evaluation_periods'] // 60} minutes, even while users are logged in. "
+            f"Notified: {', '.join(topics) or 'no one, as aws_monitoring_alarm_topics is empty'}."
         )
     if stopping:
         lines.append(
@@ -198,7 +198,7 @@ def sort_alarms(lab: Lab, found: list[dict[str, Any]]) -> dict[str, list[str]]:
 
     Args:
         lab: the lab.
-        found: What amazon.aws.cloudwatch_metric_alarm_info says of all alarms that may be this lab's.
+        found: What amazon.aws.cloudwatch_metric_alarm_info returns of all alarms that may be this lab's.
 
     Returns:
         own: Those that are this lab's. Names alone do not tell: lab robo's host robo-2, and a lab of that name.

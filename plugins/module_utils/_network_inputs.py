@@ -154,7 +154,7 @@ def _check_cidrs(inputs: Inputs, option: str, widest: int, opens: str) -> list[P
 
 
 def check_callers(inputs: Inputs) -> list[Problem]:
-    """Check which audiences follow the address of the caller, and which addresses of earlier callers are to go."""
+    """Check which audiences follow the address of the caller, and which addresses of earlier callers to remove."""
     problems = []
     allowed = f"a list of {listed(sorted(AUDIENCES))}"
     known = [value for value in entries(inputs.caller_audiences) if value in AUDIENCES]

@@ -242,7 +242,7 @@ def read_gpu(session: Session, index: int) -> dict[str, Any]:
     """Return the readings of one GPU; a reading that the GPU does not have, or that failed, is None.
 
     ``failed_readings`` has the error of each one that failed. A GPU that is gone, or answers nothing, still has its
-    index, and ``error`` says why.
+    index, and ``error`` is set.
     """
     try:
         handle = session.call("nvmlDeviceGetHandleByIndex", index)

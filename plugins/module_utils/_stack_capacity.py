@@ -242,7 +242,7 @@ def fit(profile: str, machine: Machine) -> Fit:
 def nim_share(profile: str, vram: int | None) -> int:
     """Return how much of a GPU is left for NIM when the others have what they take to run well, in MiB.
 
-    It is no less than NIM's own least; without NIM, without a GPU, or with one of unknown memory, it is 0.
+    It is at least NIM's own minimum; without NIM, without a GPU, or with one of unknown memory, it is 0.
 
     :raises CapacityError: there is no such profile.
     """
@@ -308,7 +308,7 @@ def read_gpus(text: str) -> list[tuple[str, int | None]]:
     """Return name and memory in MiB of each GPU that ``nvidia-smi --query-gpu=name,memory.total`` prints as CSV."""
     rows = [line.rpartition(",") for line in text.splitlines() if "," in line]
     gpus = [(name.strip(), memory.strip()) for name, _comma, memory in rows]
-    # The heading, unless nvidia-smi was told to leave it out.
+    # The heading is left out, as nvidia-smi prints it without the option noheader.
     return [
         (f"A GPU without a name ({name})" if not name or name.startswith("[") else name, reported_mib(memory))
         for name, memory in gpus

@@ -17,7 +17,7 @@ def unquoted(variable: str, value: object, *, whole: bool = False) -> Problem | 
 
     Args:
         variable: The variable as the user knows it.
-        value: Its value as YAML has read it: 0.10 becomes the number 0.1, and the two can no longer be told apart.
+        value: Its value as YAML has read it: 0.10 becomes the number 0.1, and the zero is lost.
         whole: Whether a whole number, such as 580, is a version by itself.
     """
     if isinstance(value, str) or (whole and isinstance(value, int) and not isinstance(value, bool)):

@@ -3,14 +3,14 @@
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Ansible module that makes apt know a repository, whichever sources the host has already."""
+"""Ansible module that adds an apt repository, whichever sources the host has already."""
 
 from __future__ import annotations
 
 DOCUMENTATION = r"""
 module: apt_source
 version_added: 1.0.0
-short_description: Make apt know a repository, and use the source that the host already has for it
+short_description: Add an apt repository, or use the source that the host already has for it
 description:
   - Reads every source that apt reads, in the one-line form and in deb822's form. An entry for the same repository is
     used as it is, with any key file. Only what is missing is written, to one file of its own.
@@ -72,7 +72,7 @@ attributes:
     description: Shows the source file. The key is not shown.
     support: full
   idempotent:
-    description: Writes nothing when apt knows the repository.
+    description: Writes nothing when apt has the repository.
     support: full
 requirements:
   - apt 2.4 or later on the host. Neither python3-debian nor python3-apt is needed.
@@ -144,14 +144,14 @@ UNCHANGED = "Nothing was changed."
 
 
 class Refusal(Exception):
-    """Something is not done; the text says what is wrong and what to do."""
+    """The request is refused; the text is the reason and the remedy."""
 
 
 def check_request(params: dict[str, object], wanted: Wanted) -> None:
     """Check what the caller has asked for.
 
     Raises:
-        Refusal: it has no meaning.
+        Refusal: an option is not valid.
     """
     name = str(params["name"])
     if not is_read(f"{name}.sources"):
@@ -168,7 +168,7 @@ def check_request(params: dict[str, object], wanted: Wanted) -> None:
             raise Refusal(f"suites has {suite!r} and components has {list(wanted.components)}. {remedy}")
     for value in (*wanted.suites, *wanted.components):
         if not re.fullmatch(r"[^\s#\[\]]+", value):
-            raise Refusal(f"suites and components may not have white space, '#', '[' or ']'; one is {value!r}.")
+            raise Refusal(f"suites or components has {value!r}. Remove white space, '#', '[' and ']' from it.")
 
 
 def explain(found: Sequence[Conflict]) -> str:
@@ -236,7 +236,9 @@ def get_key(apt: Apt, signed_by: str, key_file: Path, check_mode: bool) -> tuple
         try:
             check_file(signed_by)
         except KeyProblem as problem:
-            raise Refusal(f"signed_by is {signed_by}, which {problem}. {UNCHANGED}") from None
+            raise Refusal(
+                f"signed_by is {signed_by}, which {problem}. {UNCHANGED} Correct it, then run again."
+            ) from None
         return signed_by, None
     present = key_file.read_text("utf-8") if key_file.is_file() else None
     try:
@@ -251,7 +253,7 @@ def get_key(apt: Apt, signed_by: str, key_file: Path, check_mode: bool) -> tuple
         what = "signed_by" if ARMOR in signed_by else f"What {signed_by} returned"
         raise Refusal(f"{what} {problem}. {UNCHANGED} Correct signed_by, then run again.") from None
     except AptProblem as problem:
-        # The key of an earlier run serves on while its server is away.
+        # The key of an earlier run stays in use while its server is unreachable.
         if present is not None:
             return str(key_file), present
         raise Refusal(
@@ -307,7 +309,10 @@ class Files:
             apt.check_sources()
         except AptProblem as problem:
             self.put_back()
-            raise Refusal(f"With {self.source} apt could not read its sources: {problem}. {UNCHANGED}") from None
+            raise Refusal(
+                f"With {self.source} apt could not read its sources: {problem}. {UNCHANGED} Correct uri, suites, "
+                "components or signed_by, then run again."
+            ) from None
         except BaseException:
             self.put_back()
             raise

@@ -14,7 +14,7 @@ short_description: Get information about NVIDIA GPUs
 description:
   - Reads identity, driver, memory, power, clocks and modes of every NVIDIA GPU through NVML, the library that
     C(nvidia-smi) uses as well.
-  - Does not fail when NVML cannot be used. RV(available) is then false, and RV(reason) says why.
+  - Does not fail when NVML cannot be used. RV(available) is then false, and RV(reason) is set.
   - A reading that fails on a GPU that answers others is null, and RV(gpus[].failed_readings) has the error.
   - Does not list processes, because that would delay a rendering GPU.
 requirements:

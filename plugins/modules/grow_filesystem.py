@@ -13,9 +13,9 @@ version_added: 1.0.0
 short_description: Grow a mounted file system into a disk that has grown
 description:
   - Grows the partition of a mounted file system to the end of its disk, then the file system, while both are in use.
-  - Grown are ext2, ext3, ext4 and xfs, on the last partition of a disk with a GPT or an MBR, or on a whole disk.
+  - Supports ext2, ext3, ext4 and xfs, on the last partition of a disk with a GPT or an MBR, or on a whole disk.
   - Where it is not certain that this is safe, or where something else has to be grown first (LVM, LUKS, RAID, another
-    file system, a partition behind this one, a container's own root), nothing is changed and RV(reason) says why.
+    file system, a partition behind this one, a container's own root), nothing is changed and RV(reason) is set.
   - Up to 16 MiB at the end may stay unused. When no more than that is unused, nothing is changed.
 options:
   path:
@@ -34,7 +34,7 @@ options:
     default: 60
 attributes:
   check_mode:
-    description: Says what it would do, and changes nothing.
+    description: Returns what it would do, and changes nothing.
     support: full
   diff_mode:
     description: Shows the sizes before and after.
@@ -127,7 +127,7 @@ PAUSE_SECONDS = 1
 
 
 def main() -> None:
-    """Read, plan, grow, and look whether it has grown."""
+    """Read, plan, grow, and verify the result."""
     module = AnsibleModule(
         argument_spec={
             "path": {"type": "path", "default": "/"},
@@ -225,10 +225,10 @@ def wait_for_size(device: Path, least: int, seconds: int) -> None:
     while (size := int((disk / "size").read_text("ascii")) * 512) < least:
         if time.monotonic() >= deadline:
             raise GrowthError(
-                f"the kernel sees {size // GIB} GiB of {disk.name}, and {least // GIB} were asked for. Look whether "
+                f"the kernel sees {size // GIB} GiB of {disk.name}, and {least // GIB} were requested. Check that "
                 "the volume has been modified, then run this again"
             )
-        # A controller of NVMe may have to be asked again.
+        # Some NVMe controllers report the new size only after a rescan.
         with contextlib.suppress(OSError):
             (disk / "device" / "rescan_controller").write_text("1", "ascii")
         time.sleep(PAUSE_SECONDS)

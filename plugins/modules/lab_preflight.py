@@ -104,7 +104,7 @@ options:
     default: []
   remove_sources:
     description:
-      - Addresses of earlier callers that are no longer to reach the lab.
+      - Addresses of earlier callers to remove.
       - The address of this caller is refused.
     type: raw
     default: []
@@ -317,7 +317,7 @@ image:
       type: int
       sample: 8
 existing:
-  description: What there is of the lab already. What only carries its tags is left out, and told as a notice.
+  description: What exists of the lab already. What only carries its tags is left out, and reported as a notice.
   returned: success
   type: dict
   contains:

@@ -76,11 +76,11 @@ findings:
   sample:
     - symptom: listener (process 812) has lost 17 packets at UDP 7411 since it began to listen
       cause: "its receive buffer was full: it reads too slowly, or the buffer is too small for a burst"
-      remedy: raise ros2_networking_receive_buffer, which is 33554432, or send less at once, and start it anew
+      remedy: raise ros2_networking_receive_buffer, which is 33554432, or send less at once, and restart it
       about: packets
 notices:
   description: >-
-    What a user should know all the same, in the same form, such as a buffer that is small because this host is a
+    What is not wrong but worth knowing, in the same form, such as a buffer that is small because this host is a
     container, which cannot change it.
   returned: success
   type: list

@@ -2,7 +2,7 @@
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Who calls AWS from the control machine, and in which region.
+"""The AWS credentials and the region of the control machine.
 
 This is a private module of the collection: it may change in any release.
 """
@@ -56,8 +56,8 @@ def _session() -> Any:
 def region_by_default() -> str:
     """Return the region that every AWS client would use, or an empty text.
 
-    The order is that of the AWS clients: AWS_REGION, AWS_DEFAULT_REGION, then the region of the profile. that
-    does not exist has no region; `check` names it.
+    The order is that of the AWS clients: AWS_REGION, AWS_DEFAULT_REGION, then the region of the profile. A profile
+    that does not exist has no region; `check` names it.
 
     Raises:
         LoginError: boto3 is not installed.
@@ -73,7 +73,7 @@ def region_by_default() -> str:
 
 
 def check(region: str) -> None:
-    """Refuse what is known to fail, or to ask a question in the middle of a run, without asking AWS.
+    """Check what is known to fail, or to prompt in the middle of a run, without contacting AWS.
 
     Args:
         region: The region of the lab; empty where none is named.
@@ -101,7 +101,7 @@ def check(region: str) -> None:
         )
     if not region:
         raise LoginError(
-            f"AWS region: none is set, neither in group_vars, in the environment nor in the profile {shown(profile)}. "
+            f"AWS region: not set, neither in group_vars, in the environment nor in the profile {shown(profile)}. "
             "Set aws_infrastructure_region in group_vars/all.yml, or export AWS_REGION, such as eu-central-1."
         )
     fault = region_fault(region, "aws_infrastructure_availability_zone")

@@ -2,7 +2,7 @@
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""apt as this host has it configured: what it reads, what it says to a source, and how it downloads a key.
+"""apt as this host has it configured: what it reads, whether it accepts a source, and how it downloads a key.
 
 This is a private module of the collection: it may change in any release.
 """
@@ -42,7 +42,7 @@ USELESS = re.compile(r"^W: (Skipping acquire .* doesn't have the component .*)$"
 
 
 class AptProblem(Exception):
-    """apt refuses something; the text holds its words."""
+    """apt refuses something; the text is its error message."""
 
 
 def words_of(output: str) -> str:
@@ -93,7 +93,7 @@ class Apt:
             raise AptProblem(words_of(err or out))
 
     def has_lists(self, entry: Entry) -> bool:
-        """Tell whether apt has downloaded an entry's repository before."""
+        """Return whether apt has downloaded an entry's repository before."""
         return any(Path(self.lists, file_name(entry.release + name)).exists() for name in ("InRelease", "Release"))
 
     def try_source(self, text: str, lists: bool = True) -> None:
@@ -128,14 +128,14 @@ class Apt:
             status, out, err = self.run(["apt-get", "update", "--error-on=any", *words])
             useless = USELESS.search(err + out)
             if status or useless:
-                said = useless[1] if useless and not status else words_of(err or out)
-                raise AptProblem(said.replace(str(folder / "trial.sources"), "the source"))
+                reason = useless[1] if useless and not status else words_of(err or out)
+                raise AptProblem(reason.replace(str(folder / "trial.sources"), "the source"))
 
     def download(self, url: str) -> bytes:
         """Return a file that apt itself downloads, with its own proxy, certificates and logins.
 
         Raises:
-            AptProblem: it cannot be had.
+            AptProblem: the download failed.
         """
         with tempfile.TemporaryDirectory(prefix="apt-source-") as name:
             folder = Path(name)

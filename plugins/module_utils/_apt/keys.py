@@ -22,7 +22,7 @@ PUBLIC_KEY = (0x98, 0x99, 0x9A, 0xC6)
 
 
 class KeyProblem(Exception):
-    """Something is not a key that apt can use; the text says why."""
+    """apt cannot use a key; the text is the reason."""
 
 
 def checksum(data: bytes) -> bytes:

@@ -2,7 +2,7 @@
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""What has to be written so that apt knows a repository, given the entries that the host has already.
+"""Plans what to write so that apt has a repository, given the entries that the host has already.
 
 This is a private module of the collection: it may change in any release.
 """
@@ -19,10 +19,10 @@ HEADING = "# Written by Ansible (digital_twin.robotics_lab.apt_source): changes 
 
 @dataclass(frozen=True)
 class Wanted:
-    """A repository that apt is to know.
+    """A repository to add to apt's sources.
 
     Attributes:
-        uri: Its URI, with $(ARCH) where apt is to put the architecture.
+        uri: Its URI, with $(ARCH) where apt inserts the architecture.
         suites: Its suites; a path ends with a slash.
         components: None for a path.
         mirrors: Whether an entry with another URI counts, when it has the suite and the component.
@@ -36,7 +36,7 @@ class Wanted:
 
 @dataclass
 class Stanza:
-    """What a file of ours says.
+    """One stanza of the file that the module writes.
 
     Attributes:
         suites: Suites that share all the rest.

@@ -67,7 +67,7 @@ def without_scheme(uri: str) -> str:
 
 
 def release_of(uri: str, suite: str) -> str:
-    """Return the folder of a repository's Release file, by which apt tells repositories apart."""
+    """Return the folder of a repository's Release file, by which apt distinguishes repositories."""
     base = without_scheme(uri if uri.endswith("/") else uri + "/")
     if suite == "/":
         return base
@@ -75,7 +75,7 @@ def release_of(uri: str, suite: str) -> str:
 
 
 def repository_of(uri: str, suite: str) -> str:
-    """Return the same, whatever the spelling: one repository may be written in ways that apt tells apart."""
+    """Return the same, whatever the spelling: apt takes some spellings of one repository for two."""
     host, _, path = unquote(release_of(uri, suite)).partition("/")
     parts = [part for part in path.split("/") if part not in ("", ".")]
     return "/".join([re.sub(r":(80|443)$", "", host.lower()), *parts])
@@ -129,7 +129,7 @@ class Entry:
         return value if answer is None else str(answer)
 
     def serves(self, architecture: str) -> bool:
-        """Tell whether apt gets packages of an architecture from here."""
+        """Return whether apt gets packages of an architecture from here."""
         if self.kind != "deb":
             return False
         parts = {sign: set(self.options.get(f"arch{sign}", "").split(",")) - {""} for sign in ("", "+", "-")}
@@ -224,7 +224,7 @@ def read_stanzas(text: str, file: str, architecture: str) -> Iterator[Entry]:
 
 
 def is_read(name: str) -> bool:
-    """Tell whether apt reads a file of that name in its folder of sources."""
+    """Return whether apt reads a file of that name in its folder of sources."""
     return FILE_NAME.fullmatch(name) is not None
 
 

@@ -2,8 +2,8 @@
 # sudo often leaves out the folders of the system's programs.
 export LC_ALL=C PATH="$PATH:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
-# say KEY: prints standard input, each line with its key.
-say() { sed "s|^|$1 |"; }
+# tag KEY: prints standard input, each line with its key.
+tag() { sed "s|^|$1 |"; }
 # present KEY PATH...: prints the paths that exist.
 present() { key=$1; shift; for path; do if [ -e "$path" ]; then echo "$key $path"; fi; done; }
 
@@ -18,7 +18,7 @@ fi
 if [ -n "$smi" ]; then
   # Its exit code is NVML's: 9 when no module is loaded, 18 when it is another version's.
   answer=$(timeout 60 $smi --query-gpu=driver_version --format=csv,noheader 2>&1) && status=0 || status=$?
-  printf '%s\n' "$answer" | say smi
+  printf '%s\n' "$answer" | tag smi
 else status=127
 fi
 echo "smi-status $status"
@@ -47,6 +47,6 @@ done
 if [ "$status" -ne 0 ]; then
   boot=/sys/firmware/efi/efivars/SecureBoot-8be4df61-93ca-11d2-aa0d-00e098032b8c
   if [ -e "$boot" ] && [ "$(od -An -t u1 -j 4 -N 1 "$boot" | tr -d ' ')" = 1 ]; then echo "secure-boot $boot"; fi
-  if command -v dkms > /dev/null; then timeout 30 dkms status 2> /dev/null | grep -i nvidia | say dkms; fi
+  if command -v dkms > /dev/null; then timeout 30 dkms status 2> /dev/null | grep -i nvidia | tag dkms; fi
 fi
 exit 0

@@ -3,8 +3,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Runs a command as if this host had no settings for Python and pip, except pip's certificates and proxy.
 
-The first argument is a JSON file with ``index_url`` and ``trusted_hosts``, or empty; the rest is the command. What pip
-is told is in its environment, which only root and the caller can read, and never on a command line.
+The first argument is a JSON file with ``index_url`` and ``trusted_hosts``, or empty; the rest is the command. pip gets
+its options in its environment, which only root and the caller can read, and never on a command line.
 """
 
 from __future__ import annotations
@@ -72,10 +72,10 @@ def alone(environment: Mapping[str, str], index_url: str, trusted_hosts: list[st
     """Return the environment of the command."""
     options = pip_options(environment)
     trusted = dict.fromkeys([*trusted_hosts, *options.pop("trusted-host", "").split()])
-    told = {f"PIP_{name.upper().replace('-', '_')}": value for name, value in options.items()}
-    told |= {"PIP_INDEX_URL": index_url, "PIP_TRUSTED_HOST": " ".join(trusted)}
+    variables = {f"PIP_{name.upper().replace('-', '_')}": value for name, value in options.items()}
+    variables |= {"PIP_INDEX_URL": index_url, "PIP_TRUSTED_HOST": " ".join(trusted)}
     rest = {name: value for name, value in environment.items() if not name.startswith(SETTINGS)}
-    return {**rest, **OWN, **{name: value for name, value in told.items() if value}}
+    return {**rest, **OWN, **{name: value for name, value in variables.items() if value}}
 
 
 def main() -> int:
@@ -83,7 +83,7 @@ def main() -> int:
     settings, *command = sys.argv[1:]
     index = json.loads(Path(settings).read_text(encoding="utf-8")) if settings else {}
     environment = alone(os.environ, index.get("index_url", ""), index.get("trusted_hosts", []))
-    # Everybody may run what is installed, whatever the host's umask.
+    # All users may run what is installed, whatever the host's umask.
     os.umask(0o022)
     return subprocess.run(command, env=environment, check=False).returncode
 

@@ -96,14 +96,14 @@ def test_what_is_stopped_when_is_told_by_the_alarms_that_there_are() -> None:
 
     other = "robo-2 is not stopped when its GPU is idle: its work leaves the GPU idle."
     assert report(found()) == [
-        "robo-1 is stopped when none of its GPUs is busier than 5 % for 60 minutes, whoever is logged in. "
+        "robo-1 is stopped when none of its GPUs is busier than 5 % for 60 minutes, even while users are logged in. "
         f"Notified: {TOPIC}.",
         other,
         "To turn this off: aws_monitoring_idle_stop=false, and apply the alarms again. For one long job: "
         "aws cloudwatch disable-alarm-actions --region eu-central-1 --alarm-names robo-1-gpu-idle",
     ]
     stop = ["arn:aws:automate:eu-central-1:ec2:stop"]
-    assert "Notified: nobody, as aws_monitoring_alarm_topics is empty." in report(found(alarm_actions=stop))[0]
+    assert "Notified: no one, as aws_monitoring_alarm_topics is empty." in report(found(alarm_actions=stop))[0]
     suspended = "robo-1 is not stopped: the actions of the alarm robo-1-gpu-idle are switched off."
     assert report(found(actions_enabled=False)) == [suspended, other]
     assert report([]) == ["robo-1 is not stopped when its GPU is idle.", other]

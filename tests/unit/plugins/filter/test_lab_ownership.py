@@ -135,7 +135,7 @@ def test_what_the_lab_made_is_its_own(lab: dict[str, list[dict[str, Any]]]) -> N
         pytest.param(
             "instances",
             {**ELSEWHERE, "vpc_id": None, "key_name": None, "iam_instance_profile": None},
-            "instance i-2 (it is in no VPC, not in the lab's VPC vpc-1; "
+            "instance i-2 (it is not in a VPC, not in the lab's VPC vpc-1; "
             'its key pair is "", not "lab"; its instance profile is "", not "lab-instance")',
             id="an instance with nothing",
         ),

@@ -15,7 +15,7 @@ import boto3
 import pytest
 from moto.server import ThreadedMotoServer
 
-from tests.support.project import ROOT, clean_environment, playbooks
+from tests.support.project import ROOT, clean_environment
 
 CONFIG = """
 [default]
@@ -166,7 +166,7 @@ def test_region_of_group_vars_next_to_an_inventory_anywhere(environment: dict[st
         pytest.param({"AWS_PROFILE": "mfa"}, (), ['"mfa" asks for an MFA code', "export-credentials"], id="mfa"),
         pytest.param({"AWS_PROFILE": "behind-mfa"}, (), ['"behind-mfa" asks for an MFA code'], id="behind-mfa"),
         pytest.param({"AWS_PROFILE": "mistyped"}, (), ['"mistyped" does not exist', "behind-mfa"], id="profile"),
-        pytest.param(KEYS | {"AWS_PROFILE": "no-region"}, (), ["AWS region: none is set", "AWS_REGION"], id="region"),
+        pytest.param(KEYS | {"AWS_PROFILE": "no-region"}, (), ["AWS region: not set", "AWS_REGION"], id="region"),
         pytest.param({"AWS_ACCESS_KEY_ID": "half"}, (), ["AWS credentials: are incomplete"], id="half"),
         pytest.param(KEYS, ("-e", "aws_infrastructure_region=eu-central-1b"), ["is an availability zone"], id="zone"),
         pytest.param(
@@ -186,8 +186,8 @@ def test_one_line_and_nothing_else(
         assert part in refused.stderr
 
 
-@pytest.mark.parametrize("playbook", playbooks())
-def test_every_playbook_begins_with_that_line(environment: dict[str, str], playbook: str) -> None:
+@pytest.mark.parametrize("playbook", ["site.yml", "playbooks/configure.yml", "playbooks/destroy.yml"])
+def test_playbooks_begin_with_that_line(environment: dict[str, str], playbook: str) -> None:
     refused = execute(["ansible-playbook", playbook], environment)
     assert refused.returncode != 0
     assert refused.stdout == ""

@@ -127,7 +127,7 @@ def test_nothing_is_wrong_where_nothing_is() -> None:
             "RMW_IMPLEMENTATION is rmw_fastrtps_cpp, and",
         ),
         (Seen([process(7410, CYCLONEDDS_URI="")]), {}, "CYCLONEDDS_URI is not set"),
-        (Seen([process(7410, drops=17)]), {}, "has lost 17 packets at UDP 7410 since .*receive_buffer.* start it anew"),
+        (Seen([process(7410, drops=17)]), {}, "has lost 17 packets at UDP 7410 since .*receive_buffer.* restart it"),
         (Seen(written={}), {}, "/etc/ros2-networking/ros2.env is not there: apply the role"),
         (
             Seen(written=ENVIRONMENT),
@@ -212,7 +212,7 @@ def test_a_process_with_the_environment_file_is_not_a_finding(given: dict[str, A
         (HOST, "RMW_IMPLEMENTATION", ZENOH, "may hear others and not understand them"),
         # Such as Isaac Sim, which has no other.
         ({"other_rmws": [FAST]}, "RMW_IMPLEMENTATION", FAST, ""),
-        ({}, "ROS_DOMAIN_ID", "7", "hears nobody of domain 0"),
+        ({}, "ROS_DOMAIN_ID", "7", "hears no participant of domain 0"),
         ({**HOST, "domain_id": 2}, "ROS_DOMAIN_ID", "", "its ROS_DOMAIN_ID is 0"),
         ({}, "CYCLONEDDS_URI", "file:///home/me/cyclonedds.xml", "loses large messages"),
         (HOST, "CYCLONEDDS_URI", "", "its CYCLONEDDS_URI is not set"),
@@ -366,13 +366,13 @@ BRIDGE = Interface("docker0", up=False, addresses=("172.17.0.1",))
             [LOOPBACK, replace(OLD, up=False)],
             [("cyclonedds-11.xml", "10.0.1.10")],
             {"interface": "ens5"},
-            r"no participant reaches another host: interface ens5 \(10.0.1.10, down\) is down: ip link set dev ens5 up",
+            r"no participant reaches another host: interface ens5 \(10.0.1.10, down\) is down: run `ip link set dev",
         ),
         (
             [LOOPBACK, replace(OLD, addresses=())],
             [],
             {"interface": "ens5"},
-            r"no participant starts on this host: interface ens5 \(no IPv4 address\) has none",
+            r"no participant starts on this host: interface ens5 has no IPv4 address",
         ),
         ([replace(LOOPBACK, up=False)], [], HOST, r"interface lo \(127.0.0.1, down\) is down"),
         # Containers on a bridge have interfaces of their own.

@@ -90,11 +90,11 @@ class Disk:
         command("losetup", "--set-capacity", self.device)
 
     def layout(self) -> tuple[str, int]:
-        """Return what tells whether anything was grown: the partition table, and the size of the file system."""
+        """Return what shows whether anything was grown: the partition table, and the size of the file system."""
         return command("sfdisk", "--dump", self.device) if self.parts else "", self.size()
 
     def size(self) -> int:
-        """Return the size in bytes that the mounted file system tells."""
+        """Return the size in bytes that the mounted file system reports."""
         told = os.statvfs(self.mounted)
         return told.f_blocks * told.f_frsize
 
@@ -108,7 +108,7 @@ class Disk:
 
 
 def may_resize_ext() -> bool:
-    """Say whether the kernel lets this process grow a mounted ext4: CAP_SYS_RESOURCE, which containers lack."""
+    """Return whether the kernel lets this process grow a mounted ext4: CAP_SYS_RESOURCE, which containers lack."""
     held = re.search(r"^CapEff:\s*(\w+)", Path("/proc/self/status").read_text("ascii"), re.MULTILINE)
     return held is not None and bool(int(held[1], 16) >> 24 & 1)
 
@@ -242,14 +242,17 @@ def test_a_disk_that_does_not_become_as_large_as_it_should_is_told(disk: Disk, r
     disk.mount("ext4")
     name = Path(disk.device).name
     refused = run(path=str(disk.mounted), disk_gib=300, timeout=0)
-    assert refused["msg"].startswith(f"{disk.mounted}: the kernel sees 0 GiB of {name}, and 300 were asked for.")
+    assert refused["msg"].startswith(f"{disk.mounted}: the kernel sees 0 GiB of {name}, and 300 were requested.")
     # Checking what would be done the volume has not grown.
     assert run(path=str(disk.mounted), disk_gib=300, _ansible_check_mode=True)["changed"] is False
 
 
 @pytest.mark.parametrize(
     ("path", "reason"),
-    [("/proc", "the file system is proc; grown are ext4 and xfs"), ("/nonexistent", "nothing is mounted there")],
+    [
+        ("/proc", "the file system is proc, and only ext4 and xfs can be grown"),
+        ("/nonexistent", "nothing is mounted there"),
+    ],
 )
 def test_what_is_no_disk_is_left_alone(run: Run, path: str, reason: str) -> None:
     result = run(path=path)
@@ -266,9 +269,12 @@ GIB = 1024 * MIB
 @pytest.mark.parametrize(
     ("line", "reason"),
     [
-        ("1 0 0:30 / / rw,relatime - overlay overlay rw", "the file system is overlay; grown are ext4 and xfs"),
-        ("1 0 0:30 /@rootfs / rw - btrfs /dev/vda1 rw", "the file system is btrfs; grown are ext4 and xfs"),
-        ("1 0 0:30 / / rw - zfs rpool/root rw", "the file system is zfs; grown are ext4 and xfs"),
+        (
+            "1 0 0:30 / / rw,relatime - overlay overlay rw",
+            "the file system is overlay, and only ext4 and xfs can be grown",
+        ),
+        ("1 0 0:30 /@rootfs / rw - btrfs /dev/vda1 rw", "the file system is btrfs, and only ext4 and xfs can be grown"),
+        ("1 0 0:30 / / rw - zfs rpool/root rw", "the file system is zfs, and only ext4 and xfs can be grown"),
         (
             "1 0 259:1 /var/lib/machines/x / rw - ext4 /dev/vda1 rw",
             "only a part of the file system (/var/lib/machines/x)",
@@ -321,7 +327,7 @@ LARGE = replace(DISK, table="dos", size=3 * 1024 * GIB)
         (replace(STATE, disk=replace(DISK, table="")), False, False, "the partition table of nvme0n1 is not known"),
         (replace(STATE, disk=replace(DISK, table="sun")), False, False, "the partition table of nvme0n1 is sun"),
         (replace(STATE, disk=replace(DISK, size=ROOT.end + 4 * MIB)), False, False, ""),
-        # What an MBR can tell is used, the rest stays.
+        # What an MBR can address is used, the rest stays.
         (replace(STATE, disk=LARGE), True, True, "an MBR ends at 2097151 MiB, and nvme0n1 has 3145728"),
         (replace(STATE, part=None), False, False, "nvme0n1 holds a file system and partitions"),
         (growth.State(MOUNT, 8 * GIB, replace(DISK, parts=()), None), False, True, ""),

@@ -218,7 +218,7 @@ LASTING: list[tuple[Step, str]] = [
     (images.refuses(500, "http: server gave HTTP response to HTTPS client"), "to the engine's insecure-registries"),
     (
         images.fails("no matching manifest for linux/arm64/v8 in the manifest list entries"),
-        f"There is no image of {ISAAC} for linux/arm64/v8. Choose another image, or another kind of machine.",
+        f"{ISAAC} has no image for linux/arm64/v8. Choose another image, or a machine of another architecture.",
     ),
     (
         images.refuses(404, "no matching manifest for linux/arm64 in the manifest list entries"),
@@ -235,7 +235,10 @@ LASTING: list[tuple[Step, str]] = [
     ),
     (images.fails("write /var/lib/docker/x: disk quota exceeded"), "Free disk space"),
     (images.fails("failed to register layer: mkdir /x: read-only file system"), "The engine cannot write its images."),
-    (images.refuses(500, "proxyconnect tcp: Proxy Authentication Required"), "The proxy wants a user and a password."),
+    (
+        images.refuses(500, "proxyconnect tcp: Proxy Authentication Required"),
+        "The proxy requires a user and a password.",
+    ),
     (
         images.fails("unexpected media type text/html for sha256:ab: not found"),
         "Something else answers in the place of",
@@ -302,7 +305,7 @@ PASSING: list[tuple[Step, str]] = [
     ),
     (
         images.refuses(500, "received unexpected HTTP status: 503 Service Unavailable"),
-        "has a fault of its own. Run it again",
+        "reports an internal error. Run it again",
     ),
     (images.refuses(500, "something new"), "something new, at the last of 2 attempts. Run it again."),
 ]

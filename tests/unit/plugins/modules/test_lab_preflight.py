@@ -273,7 +273,7 @@ def test_a_colleague_is_added_and_nobody_is_locked_out(run: Run, cloud: Cloud) -
 
 @pytest.mark.usefixtures("quotas")
 def test_what_only_carries_the_labs_tags_is_refused_or_left_out(run: Run, cloud: Cloud) -> None:
-    """Whoever may tag can give the tags to anything; it is told in one line each, and nothing is built on it."""
+    """Any caller that may tag resources can give the tags to others. Each is reported in one line and left alone."""
     ec2 = cloud.client("ec2")
     vpc, subnet = make_network(cloud)
     web = ec2.create_vpc(CidrBlock="10.9.0.0/16", TagSpecifications=named("vpc", "production-vpc"))["Vpc"]["VpcId"]
