@@ -1,7 +1,7 @@
 # Copyright (c) the digital_twin.robotics_lab maintainers
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The oldest supported line of Ansible passes the unit tests of what uses Ansible, and the gates whose result depends on the line.
+"""The oldest supported line of Ansible passes the unit tests of what uses it, and the gates that depend on the line.
 
 The lab itself meets it in tests/e2e/test_2_lab.py.
 """
