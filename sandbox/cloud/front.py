@@ -31,7 +31,7 @@ CONTROL = "/_sandbox/"
 MOTO_CONTROL = "/moto-api"
 FROM_HOST = "sandbox.from_host"  # in a request's environment when it came by way of a VPC
 JOURNAL_LENGTH = 20000
-READS = ("Describe", "Get", "List", "Head", "Lookup", "Simulate", "Batch")
+READS = ("Describe", "Get", "List", "Head", "Lookup", "Simulate", "Batch", "GET ", "HEAD ")
 # What hosts send by themselves, minute by minute: it changes no resource, and "this run changed nothing" stays provable
 # while they send it.
 TELEMETRY = ("PutMetricData",)

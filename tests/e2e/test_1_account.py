@@ -55,7 +55,8 @@ def test_bad_input_is_refused_before_the_first_write(no_hosts: Account, case: di
         refused = no_hosts.playbook("site.yml", **case["variables"])
     finally:
         no_hosts.control("POST", "quotas", {"L-DB2E81BA": 64, "L-0263D0A3": 5})
-    assert refused.status == 2, refused.output
+    # The inventory refuses a region that does not exist before a play starts.
+    assert refused.status == case.get("status", 2), refused.output
     assert " ".join(case["message"].split()) in " ".join(refused.output.split())
     assert no_hosts.mutating_calls() == []
 

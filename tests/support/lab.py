@@ -62,7 +62,8 @@ class Result:
     def must_succeed(self) -> Result:
         """Check that the command succeeded, and that Ansible printed neither a warning nor a deprecation."""
         assert self.status == 0, self.output[-6000:]
-        assert [line for line in self.output.splitlines() if "WARNING]" in line] == []
+        warned = [line for line in self.output.splitlines() if "WARNING]" in line]
+        assert not warned, "\n".join(warned)
         return self
 
 
