@@ -126,7 +126,9 @@ undoing:
   sample: [{file: /etc/sysctl.conf, name: net.core.rmem_max, value: "212992"}]
 """
 
+import os
 import re
+import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -233,9 +235,11 @@ def main() -> None:
     host, path = Host(), module.params["path"]
 
     def save(text: str) -> None:
-        scratch = Path(module.tmpdir, "settings")
-        scratch.write_text(text, "utf-8")
-        module.atomic_move(str(scratch), path)
+        # Its name does not end in .conf, so nothing reads it.
+        descriptor, scratch = tempfile.mkstemp(prefix=".settings.", dir=Path(path).parent)
+        with os.fdopen(descriptor, "w", encoding="utf-8") as stream:
+            stream.write(text)
+        module.atomic_move(scratch, path)
         module.set_mode_if_different(path, "0644", changed=False)
 
     try:
