@@ -49,17 +49,20 @@ _raw:
 
 import importlib
 import json
+import operator
+import re
 from pathlib import Path
 from typing import Any
 
 import yaml
 from ansible.errors import AnsibleLookupError
+from ansible.module_utils.compat.version import LooseVersion
 from ansible.plugins.lookup import LookupBase
 from ansible.release import __version__ as core_version
-from packaging.specifiers import SpecifierSet
-from packaging.version import Version
 
 OWN = "digital_twin.robotics_lab"
+COMPARISONS = {">=": operator.ge, "<=": operator.le, ">": operator.gt, "<": operator.lt, "==": operator.eq}
+CLAUSE = re.compile(r"([<>=]+)\s*([0-9][0-9.]*)")
 
 
 def described(folder: Path) -> dict[str, Any]:
@@ -86,6 +89,15 @@ def folder_of(collection: str) -> Path | None:
     return Path(next(iter(package.__path__)))
 
 
+def contains(tested: str, version: str) -> bool:
+    """Return whether a range such as ">=2.19.0,<2.22" contains a version.
+
+    A pre-release such as 2.21.0rc1 counts as its version: only its leading numbers are compared.
+    """
+    numbers = LooseVersion(".".join(re.findall(r"[0-9]+", re.split(r"[a-z+-]", version)[0])) or "0")
+    return all(COMPARISONS[sign](numbers, LooseVersion(limit)) for sign, limit in CLAUSE.findall(tested))
+
+
 def judge(name: str, installed: str, tested: str) -> dict[str, str] | None:
     """Return a finding, or None for a tested version.
 
@@ -94,8 +106,7 @@ def judge(name: str, installed: str, tested: str) -> dict[str, str] | None:
         installed: Its version; empty when it is not installed.
         tested: The range of tested versions.
     """
-    # A release candidate of a tested version is as good as that version.
-    if installed and SpecifierSet(tested).contains(Version(installed), prereleases=True):
+    if installed and contains(tested, installed):
         return None
     state = f"{name} {installed} is installed" if installed else f"{name} is not installed"
     install = (

@@ -11,12 +11,12 @@ This is a private module of the collection: it may change in any release.
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import binascii
 import json
 import re
 import shutil
-import subprocess
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -143,6 +143,26 @@ def of_parts(server: str, user: str, password: str, identity_token: str, registr
     return Credentials(authorization, tuple(filter(None, (password, identity_token, registry_token, authorization))))
 
 
+async def answer_of(program: str, server: str) -> tuple[int, str]:
+    """Return the exit status of a credential helper and what it writes about a registry.
+
+    AnsibleModule.run_command has no bound in time, and a helper may ask a question in a window.
+
+    Raises:
+        OSError: the helper cannot be started.
+        asyncio.TimeoutError: it did not answer in time, and was killed.
+    """
+    pipe = asyncio.subprocess.PIPE
+    helper = await asyncio.create_subprocess_exec(program, "get", stdin=pipe, stdout=pipe, stderr=pipe)
+    try:
+        output, _errors = await asyncio.wait_for(helper.communicate(server.encode()), HELPER_SECONDS)
+    except TimeoutError:
+        helper.kill()
+        await helper.wait()
+        raise
+    return helper.returncode or 0, output.decode("utf-8", "replace")
+
+
 def ask_helper(helper: str, server: str, path: str) -> Credentials:
     """Return what a credential helper has for a registry.
 
@@ -155,22 +175,20 @@ def ask_helper(helper: str, server: str, path: str) -> Credentials:
         raise CredentialsError(f"docker_config: {path} names {name} for {server}, which is not on PATH; do: install it")
     remedy = f"do: echo {server} | {name} get"
     try:
-        done = subprocess.run(
-            [program, "get"], input=server, capture_output=True, text=True, timeout=HELPER_SECONDS, check=False
-        )
-    except subprocess.TimeoutExpired:
+        status, output = asyncio.run(answer_of(program, server))
+    except TimeoutError:
         raise CredentialsError(f"{name} did not answer for {server} within {HELPER_SECONDS} s; {remedy}") from None
     except OSError as error:
         raise CredentialsError(f"{name} cannot be run: {error.strerror}; {remedy}") from None
     # The words are the protocol's.
-    if done.returncode != 0 and "credentials not found" in done.stdout:
+    if status != 0 and "credentials not found" in output:
         return Credentials()
     try:
-        answer: Any = json.loads(done.stdout) if done.returncode == 0 else None
+        answer: Any = json.loads(output) if status == 0 else None
         user, secret = str(answer["Username"]), str(answer["Secret"])
     except (ValueError, KeyError, TypeError):
         raise CredentialsError(
-            f"{name} gave no credentials for {server} and ended with status {done.returncode}; {remedy}"
+            f"{name} gave no credentials for {server} and ended with status {status}; {remedy}"
         ) from None
     if user == NAMELESS:
         return of_parts(server, "", "", secret)

@@ -140,7 +140,7 @@ class State:
 def parse_packages(text: str) -> tuple[Package, ...]:
     """Return the installed packages in dpkg-query's rows of status, name, version, source, selection and maintainer."""
     cells = (line.split(maxsplit=5) for line in text.splitlines() if line.startswith("installed "))
-    return tuple(Package(row[1], row[2], row[3], (*row, "")[5]) for row in cells if len(row) >= 5)
+    return tuple(Package(row[1], row[2], row[3], row[5] if len(row) > 5 else "") for row in cells if len(row) >= 5)
 
 
 def parse_probe(text: str, packages: tuple[Package, ...] = (), modprobe: str = "") -> Host:

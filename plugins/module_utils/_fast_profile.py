@@ -13,9 +13,9 @@ This is a private module of the collection: it may change in any release.
 
 from __future__ import annotations
 
+import asyncio
 import os
 import re
-import subprocess
 import sys
 
 SERVER = "fast-discovery-server"
@@ -37,18 +37,38 @@ def complaints(said: str) -> list[str]:
     return [line.strip() for line in plain.splitlines() if line.strip()] or [f"{SERVER} said nothing"]
 
 
+async def said_by(command: list[str], environment: dict[str, str]) -> str:
+    """Return what a program writes until it ends.
+
+    Raises:
+        OSError: it cannot be started.
+        asyncio.TimeoutError: it did not end in time, and was killed.
+    """
+    pipe = asyncio.subprocess.PIPE
+    program = await asyncio.create_subprocess_exec(
+        *command, env=environment, cwd="/", stdin=asyncio.subprocess.DEVNULL, stdout=pipe, stderr=pipe
+    )
+    try:
+        out, err = await asyncio.wait_for(program.communicate(), SECONDS)
+    except TimeoutError:
+        program.kill()
+        await program.wait()
+        raise
+    return (out + err).decode("utf-8", "replace")
+
+
 def main() -> int:
     """Ask about a profile, write what stands against it, and return the exit status."""
     environment = {name: value for name, value in os.environ.items() if name not in OTHER_PROFILES}
     command = [SERVER, "-i", "0", "-l", "", "-x", sys.argv[1]]
     try:
-        done = subprocess.run(
-            command, env=environment, cwd="/", capture_output=True, text=True, timeout=SECONDS, check=False
-        )
-    except (OSError, subprocess.TimeoutExpired) as error:
+        found = complaints(asyncio.run(said_by(command, environment)))
+    except OSError as error:
         sys.stderr.write(f"{error}\n")
         return 1
-    found = complaints(done.stdout + done.stderr)
+    except TimeoutError:
+        sys.stderr.write(f"{SERVER} did not end within {SECONDS} s\n")
+        return 1
     sys.stderr.write("".join(f"{line}\n" for line in found))
     return 1 if found else 0
 

@@ -184,7 +184,20 @@ def read_arguments(words: Sequence[str]) -> argparse.Namespace:
     return parser.parse_args(words)
 
 
-def start_partner(arguments: argparse.Namespace) -> subprocess.Popen[bytes]:
+class Partner(subprocess.Popen[bytes]):
+    """Another process of this program, which ends with this one."""
+
+    def __init__(self, command: list[str]) -> None:
+        """Start it without any output."""
+        super().__init__(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+
+    def end(self) -> None:
+        """End it, and wait until it has ended."""
+        self.terminate()
+        self.wait()
+
+
+def start_partner(arguments: argparse.Namespace) -> Partner:
     """Start another process of this program that expects this one."""
     options = {
         "--domain": arguments.domain,
@@ -195,7 +208,7 @@ def start_partner(arguments: argparse.Namespace) -> subprocess.Popen[bytes]:
     }
     command = [sys.executable, "-m", __spec__.name, *(str(word) for option in options.items() for word in option)]
     command += ["--zenoh"] if arguments.zenoh else []
-    return subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    return Partner(command)
 
 
 def main() -> int:
@@ -211,8 +224,7 @@ def main() -> int:
         return REFUSED
     finally:
         if partner:
-            partner.terminate()
-            partner.wait()
+            partner.end()
     sys.stdout.write(json.dumps(told) + "\n")
     return INCOMPLETE if told["missing"] or told["deaf"] else COMPLETE
 

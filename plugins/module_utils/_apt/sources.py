@@ -76,7 +76,7 @@ def release_of(uri: str, suite: str) -> str:
 
 def repository_of(uri: str, suite: str) -> str:
     """Return the same, whatever the spelling: apt takes some spellings of one repository for two."""
-    host, _, path = unquote(release_of(uri, suite)).partition("/")
+    host, _slash, path = unquote(release_of(uri, suite)).partition("/")
     parts = [part for part in path.split("/") if part not in ("", ".")]
     return "/".join([re.sub(r":(80|443)$", "", host.lower()), *parts])
 
@@ -161,14 +161,14 @@ def with_slash(uri: str, architecture: str) -> str:
 def read_lines(text: str, file: str, architecture: str) -> Iterator[Entry]:
     """Yield the entries of a file in the one-line form."""
     for number, line in enumerate(text.split("\n"), 1):
-        kind, _, rest = without_comment(line).replace("\t", " ").partition(" ")
+        kind, _blank, rest = without_comment(line).replace("\t", " ").partition(" ")
         if kind not in ("deb", "deb-src"):
             continue
         rest = rest.strip()
         options: dict[str, str] = {}
         if rest.startswith("["):
-            inside, _, rest = rest[1:].partition("]")
-            options = {key: value for key, _, value in (word.partition("=") for word in take_words(inside.strip()))}
+            inside, _bracket, rest = rest[1:].partition("]")
+            options = {key: value for key, _sign, value in (word.partition("=") for word in take_words(inside.strip()))}
         words = list(take_words(rest.strip()))
         if len(words) < 2 or ":" not in words[0]:
             continue

@@ -37,7 +37,8 @@ UNSET = object()
 IMAGE_ID = "ami-1e749f67"
 OWN = [{"Key": "digital_twin_lab", "Value": "lab"}, {"Key": "managed_by", "Value": "digital_twin.robotics_lab"}]
 READS = re.compile(
-    r"(sts:GetCallerIdentity|ec2:Describe\w+|ec2:GetEbsDefaultKmsKeyId|kms:DescribeKey|iam:GetRole|iam:GetInstanceProfile|ssm:GetParameter|service-quotas:GetServiceQuota)"
+    r"(sts:GetCallerIdentity|ec2:Describe\w+|ec2:GetEbsDefaultKmsKeyId|kms:DescribeKey|iam:GetRole"
+    r"|iam:GetInstanceProfile|ssm:GetParameter|service-quotas:GetServiceQuota)"
 )
 
 
