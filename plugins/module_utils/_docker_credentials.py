@@ -150,16 +150,17 @@ async def answer_of(program: str, server: str) -> tuple[int, str]:
 
     Raises:
         OSError: the helper cannot be started.
-        asyncio.TimeoutError: it did not answer in time, and was killed.
+        TimeoutError: it did not answer in time, and was killed.
     """
     pipe = asyncio.subprocess.PIPE
     helper = await asyncio.create_subprocess_exec(program, "get", stdin=pipe, stdout=pipe, stderr=pipe)
-    try:
-        output, _errors = await asyncio.wait_for(helper.communicate(server.encode()), HELPER_SECONDS)
-    except TimeoutError:
+    talk = asyncio.ensure_future(helper.communicate(server.encode()))
+    await asyncio.wait([talk], timeout=HELPER_SECONDS)
+    if not talk.done():
         helper.kill()
-        await helper.wait()
-        raise
+        await talk
+        raise TimeoutError
+    output, _errors = talk.result()
     return helper.returncode or 0, output.decode("utf-8", "replace")
 
 

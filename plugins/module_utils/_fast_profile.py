@@ -41,19 +41,19 @@ async def said_by(command: list[str], environment: dict[str, str]) -> str:
     """Return what a program writes until it ends.
 
     Raises:
-        OSError: it cannot be started.
-        asyncio.TimeoutError: it did not end in time, and was killed.
+        OSError: it cannot be started, or did not end in time and was killed.
     """
     pipe = asyncio.subprocess.PIPE
     program = await asyncio.create_subprocess_exec(
         *command, env=environment, cwd="/", stdin=asyncio.subprocess.DEVNULL, stdout=pipe, stderr=pipe
     )
-    try:
-        out, err = await asyncio.wait_for(program.communicate(), SECONDS)
-    except TimeoutError:
+    talk = asyncio.ensure_future(program.communicate())
+    await asyncio.wait([talk], timeout=SECONDS)
+    if not talk.done():
         program.kill()
-        await program.wait()
-        raise
+        await talk
+        raise OSError(f"{SERVER} did not end within {SECONDS} s")
+    out, err = talk.result()
     return (out + err).decode("utf-8", "replace")
 
 
@@ -65,9 +65,6 @@ def main() -> int:
         found = complaints(asyncio.run(said_by(command, environment)))
     except OSError as error:
         sys.stderr.write(f"{error}\n")
-        return 1
-    except TimeoutError:
-        sys.stderr.write(f"{SERVER} did not end within {SECONDS} s\n")
         return 1
     sys.stderr.write("".join(f"{line}\n" for line in found))
     return 1 if found else 0
