@@ -158,7 +158,7 @@ async def answer_of(program: str, server: str) -> tuple[int, str]:
     await asyncio.wait([talk], timeout=HELPER_SECONDS)
     if not talk.done():
         helper.kill()
-        await talk
+        await helper.wait()
         raise TimeoutError
     output, _errors = talk.result()
     return helper.returncode or 0, output.decode("utf-8", "replace")

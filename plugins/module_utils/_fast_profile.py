@@ -51,7 +51,7 @@ async def said_by(command: list[str], environment: dict[str, str]) -> str:
     await asyncio.wait([talk], timeout=SECONDS)
     if not talk.done():
         program.kill()
-        await talk
+        await program.wait()
         raise OSError(f"{SERVER} did not end within {SECONDS} s")
     out, err = talk.result()
     return (out + err).decode("utf-8", "replace")
