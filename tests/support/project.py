@@ -129,7 +129,9 @@ def clean_environment(extra: Mapping[str, str] | None = None) -> dict[str, str]:
     """
     environment = {name: value for name, value in os.environ.items() if not name.startswith(_FOREIGN_SETTINGS)}
     # The tools beside the running interpreter, even when its environment was not activated.
-    environment["PATH"] = os.pathsep.join([str(Path(sys.executable).parent), environment.get("PATH", os.defpath)])
+    # pyenv's shims offer Pythons that it then refuses to run, and Ansible takes the newest name it finds.
+    found = [name for name in environment.get("PATH", os.defpath).split(os.pathsep) if Path(name).name != "shims"]
+    environment["PATH"] = os.pathsep.join([str(Path(sys.executable).parent), *found])
     environment.update({"LC_ALL": "C.UTF-8", "NO_COLOR": "1", "ANSIBLE_NOCOLOR": "1", "PYTHONUNBUFFERED": "1"})
     # No test may find somebody's real AWS account, neither in their files nor in an instance's metadata.
     environment.update({"AWS_SHARED_CREDENTIALS_FILE": os.devnull, "AWS_CONFIG_FILE": os.devnull})
