@@ -57,4 +57,4 @@ def test_an_instance_that_only_carries_the_labs_tags_is_left_alone(tmp_path: Pat
 
 
 def test_a_key_pair_that_was_there_before_the_lab_is_the_labs_as_well(tmp_path: Path) -> None:
-    assert sorted(select(tmp_path, aws_infrastructure_key_name="web")[0]) == ["ours", "other-key", "workstation"]
+    assert sorted(select(tmp_path, aws_infrastructure_key_name="web")[0]) == ["other-key", "ours", "workstation"]
