@@ -51,7 +51,9 @@ FLOATING = re.compile(r"(?:[:=@]|:-)\s*[\"']?\b[l]atest(?=[\s\"'`},;)]|$)", re.M
         pytest.param(["ruff", "format", "--no-cache", "--check", "--diff", "."], id="ruff-format"),
         pytest.param(["mypy"], id="mypy"),
         pytest.param(["yamllint", "--strict", "."], id="yamllint"),
-        pytest.param(["ansible-lint", "--offline", "--strict", "--nocolor"], id="ansible-lint"),
+        pytest.param(
+            ["ansible-lint", "--offline", "--strict", "--nocolor"], id="ansible-lint", marks=pytest.mark.each_line
+        ),
     ],
 )
 def test_linter(command: list[str]) -> None:

@@ -15,7 +15,7 @@ import boto3
 import pytest
 from moto.server import ThreadedMotoServer
 
-from tests.support.project import ROOT, clean_environment
+from tests.support.project import ROOT, clean_environment, playbooks
 
 CONFIG = """
 [default]
@@ -186,8 +186,8 @@ def test_one_line_and_nothing_else(
         assert part in refused.stderr
 
 
-@pytest.mark.parametrize("playbook", ["site.yml", "playbooks/configure.yml", "playbooks/destroy.yml"])
-def test_playbooks_begin_with_that_line(environment: dict[str, str], playbook: str) -> None:
+@pytest.mark.parametrize("playbook", playbooks())
+def test_every_playbook_begins_with_that_line(environment: dict[str, str], playbook: str) -> None:
     refused = execute(["ansible-playbook", playbook], environment)
     assert refused.returncode != 0
     assert refused.stdout == ""
