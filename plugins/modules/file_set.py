@@ -1,0 +1,294 @@
+#!/usr/bin/python
+# Copyright (c) the digital_twin.robotics_lab maintainers
+# GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""Ansible module that writes several small files of one folder in one call."""
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: file_set
+version_added: 1.0.0
+short_description: Write several small files of one folder in one call
+description:
+  - Writes files whose content is given as text, with owner, group and mode, and removes files that are no longer
+    wanted.
+  - M(ansible.builtin.copy) in a loop connects to the host twice for each file, and in check mode warns of every
+    numeric owner without an account on the host, such as the user of a container image.
+options:
+  path:
+    description:
+      - Absolute path of the folder. It and its missing parents are created; what it holds besides O(files) stays.
+      - A link is followed.
+    type: path
+    required: true
+  directory_mode:
+    description:
+      - Mode of O(path) and of the folders that O(files[].name) names below it.
+      - Without it, a folder that exists keeps its owner, group and mode, and a new one gets V(0755).
+    type: str
+  files:
+    description: The files. Each is replaced in one step, so that a reader never meets half of one.
+    type: list
+    elements: dict
+    required: true
+    suboptions:
+      name:
+        description: Path of the file below O(path), such as V(ros/places.json).
+        type: str
+        required: true
+      content:
+        description: The whole text. It is written as it is, in UTF-8.
+        type: str
+      state:
+        description: V(absent) removes the file.
+        type: str
+        choices: [present, absent]
+        default: present
+      force:
+        description: Whether to replace the content of a file that exists. Its owner, group and mode are set either way.
+        type: bool
+        default: true
+      owner:
+        description: Name or number of the user that owns the file. Overrides O(owner).
+        type: str
+      mode:
+        description: Mode of the file. Overrides O(mode).
+        type: str
+  owner:
+    description: Name or number of the user that owns the files and the folders.
+    type: str
+    default: root
+  group:
+    description: Name or number of the group of the files and of the folders.
+    type: str
+    default: root
+  mode:
+    description: Mode of the files.
+    type: str
+    default: "0644"
+attributes:
+  check_mode:
+    description: Reports what it would change, and writes nothing.
+    support: full
+  diff_mode:
+    description: Shows the content of each file that differs, as it is and as it will be. Set C(diff=false) for secrets.
+    support: full
+  idempotent:
+    description: Writes nothing when the files are as declared.
+    support: full
+notes:
+  - The module has no option for secrets of its own. Set C(no_log=true) on a task whose files are secret.
+seealso:
+  - module: ansible.builtin.copy
+  - module: ansible.builtin.template
+author:
+  - The digital_twin.robotics_lab maintainers (@digital-twin)
+"""
+
+EXAMPLES = r"""
+- name: Write the passwords of two services, each for the user of its container image
+  digital_twin.robotics_lab.file_set:
+    path: /opt/robots/secrets
+    directory_mode: "0700"
+    mode: "0400"
+    files:
+      - {name: redis_auth, content: "requirepass {{ redis_password }}", owner: "999"}
+      - {name: redis_password, content: "{{ redis_password }}", owner: "10001"}
+  diff: false
+  no_log: true
+
+- name: Write a program and its settings, and remove the settings of an earlier version
+  digital_twin.robotics_lab.file_set:
+    path: /opt/robots/bridge
+    files:
+      - {name: bridge.py, content: "{{ lookup('ansible.builtin.file', 'bridge.py', rstrip=false) }}", mode: "0755"}
+      - {name: conf/bridge.json, content: "{{ bridge_settings | to_nice_json }}"}
+      - {name: bridge.ini, state: absent}
+"""
+
+RETURN = r"""
+changed_files:
+  description: Names of the files whose content, owner, group, mode or existence changed, or would change in check mode.
+  returned: success
+  type: list
+  elements: str
+  sample: [redis_auth]
+modified:
+  description: >-
+    For each file that exists, the time of its last change, in seconds since 1970 with a fraction of nine digits.
+  returned: success
+  type: dict
+  sample: {redis_auth: "1764441822.120000000"}
+"""
+
+import os
+import tempfile
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+from ansible.module_utils.basic import AnsibleModule
+
+NANOSECONDS = 10**9
+NEW_FOLDER = "0755"
+
+
+class FileSet:
+    """The files that a task declares, and what was changed of them.
+
+    Attributes:
+        changed: whether anything is different, folders included.
+        changed_files: names of the files that are different.
+        diff: what Ansible shows of each file whose content is different.
+    """
+
+    def __init__(self, module: AnsibleModule) -> None:
+        """Take the module's parameters."""
+        self._module = module
+        self._root = Path(module.params["path"])
+        self.changed = False
+        self.changed_files: list[str] = []
+        self.diff: list[dict[str, str]] = []
+
+    def apply(self) -> None:
+        """Read, compare and write every file."""
+        files = self._module.params["files"]
+        self._check(files)
+        self._folder(self._root)
+        for file in files:
+            path = self._root / file["name"]
+            if file["state"] == "absent":
+                different = self._remove(path)
+            else:
+                for parent in reversed(PurePosixPath(file["name"]).parents[:-1]):
+                    self._folder(self._root / parent)
+                different = self._write(path, file)
+            if different:
+                self.changed_files.append(file["name"])
+        self.changed = self.changed or bool(self.changed_files)
+
+    def modified(self) -> dict[str, str]:
+        """Return when each file that exists was changed last."""
+        times = {}
+        for file in self._module.params["files"]:
+            path = self._root / file["name"]
+            if path.exists():
+                seconds, rest = divmod(path.stat().st_mtime_ns, NANOSECONDS)
+                times[file["name"]] = f"{seconds}.{rest:09}"
+        return times
+
+    def _check(self, files: list[dict[str, Any]]) -> None:
+        if not self._root.is_absolute():
+            self._module.fail_json(msg=f"path is {self._root}. It must be an absolute path.")
+        names = [file["name"] for file in files]
+        for name in names:
+            if name == "." or name.startswith("/") or str(PurePosixPath(name)) != name or ".." in name.split("/"):
+                self._module.fail_json(
+                    msg=f"files has the name {name!r}. A name is a path below {self._root}, without `..`, such as "
+                    "ros/places.json."
+                )
+            if names.count(name) > 1:
+                self._module.fail_json(msg=f"files has {name} twice. Name each file once.")
+        for path in [self._root / name for name in names]:
+            if path.is_dir() and not path.is_symlink():
+                self._module.fail_json(msg=f"{path} is a folder, so no file of that name can be there. Move it away.")
+
+    def _folder(self, path: Path) -> None:
+        """Create a folder, or give it the mode that was asked for."""
+        params = self._module.params
+        new = not path.is_dir()
+        if new:
+            self.changed = True
+            if self._module.check_mode:
+                return
+            path.mkdir(parents=True)
+        if new or params["directory_mode"]:
+            mode = params["directory_mode"] or NEW_FOLDER
+            attributes = {"owner": params["owner"], "group": params["group"], "mode": mode}
+            self.changed = self._give(path, attributes) or self.changed
+
+    def _remove(self, path: Path) -> bool:
+        there = path.is_symlink() or path.exists()
+        if there and not self._module.check_mode:
+            path.unlink()
+        return there
+
+    def _write(self, path: Path, file: dict[str, Any]) -> bool:
+        wanted = file["content"].encode()
+        present = path.read_bytes() if path.is_file() and not path.is_symlink() else None
+        attributes = {
+            "owner": file["owner"] or self._module.params["owner"],
+            "group": self._module.params["group"],
+            "mode": file["mode"] or self._module.params["mode"],
+        }
+        if present is not None and (present == wanted or not file["force"]):
+            return self._give(path, attributes)
+        self.diff.append(
+            {
+                "before_header": str(path),
+                "after_header": str(path),
+                "before": (present or b"").decode(errors="replace"),
+                "after": file["content"],
+            }
+        )
+        if not self._module.check_mode:
+            self._replace(path, wanted, attributes)
+        return True
+
+    def _replace(self, path: Path, content: bytes, attributes: dict[str, Any]) -> None:
+        """Write a file beside the other one, which it replaces once its owner and mode are right."""
+        descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+        try:
+            with os.fdopen(descriptor, "wb") as stream:
+                stream.write(content)
+            self._give(Path(name), attributes)
+            Path(name).replace(path)
+        except BaseException:
+            Path(name).unlink()
+            raise
+
+    def _give(self, path: Path, attributes: dict[str, Any]) -> bool:
+        """Set owner, group and mode, and return whether one of them differed."""
+        arguments = {"path": str(path), "secontext": [None, None, None], "attributes": None, **attributes}
+        return bool(self._module.set_fs_attributes_if_different(arguments, False))
+
+
+def main() -> None:
+    """Run the module."""
+    module = AnsibleModule(
+        argument_spec={
+            "path": {"type": "path", "required": True},
+            "directory_mode": {"type": "str"},
+            "files": {
+                "type": "list",
+                "elements": "dict",
+                "required": True,
+                "options": {
+                    "name": {"type": "str", "required": True},
+                    "content": {"type": "str"},
+                    "state": {"type": "str", "choices": ["present", "absent"], "default": "present"},
+                    "force": {"type": "bool", "default": True},
+                    "owner": {"type": "str"},
+                    "mode": {"type": "str"},
+                },
+                "required_if": [("state", "present", ["content"])],
+            },
+            "owner": {"type": "str", "default": "root"},
+            "group": {"type": "str", "default": "root"},
+            "mode": {"type": "str", "default": "0644"},
+        },
+        supports_check_mode=True,
+    )
+    files = FileSet(module)
+    try:
+        files.apply()
+        modified = files.modified()
+    except OSError as error:
+        place = module.params["path"]
+        module.fail_json(msg=f"The files of {place} could not be written: {error}. Remove the cause, then run again.")
+    module.exit_json(changed=files.changed, changed_files=files.changed_files, modified=modified, diff=files.diff)
+
+
+if __name__ == "__main__":
+    main()

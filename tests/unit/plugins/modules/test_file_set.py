@@ -1,0 +1,150 @@
+# Copyright (c) the digital_twin.robotics_lab maintainers
+# GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""The module on real folders: what is there afterwards, and what a check leaves as it was."""
+
+from __future__ import annotations
+
+import grp
+import json
+import os
+import pwd
+import stat
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from ansible.module_utils.testing import patch_module_args
+from ansible_collections.digital_twin.robotics_lab.plugins.modules import file_set
+
+Run = Callable[..., dict[str, Any]]
+MINE = {"owner": pwd.getpwuid(os.geteuid()).pw_name, "group": grp.getgrgid(os.getegid()).gr_name}
+# Only root may give a file to another user; this one has no account on any host.
+STRANGER = "64007" if os.geteuid() == 0 else str(os.geteuid())
+
+
+@pytest.fixture
+def run(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> Run:
+    """Run the module on one folder and return its result, which must hold no warning."""
+
+    def run_module(*files: dict[str, Any], check: bool = False, diff: bool = False, **given: object) -> dict[str, Any]:
+        words = {"path": str(tmp_path / "set"), "files": list(files), **MINE, **given}
+        capsys.readouterr()
+        control = {"_ansible_check_mode": check, "_ansible_diff": diff}
+        with patch_module_args({**words, **control}), pytest.raises(SystemExit):
+            file_set.main()
+        result: dict[str, Any] = json.loads(capsys.readouterr().out)
+        assert "warnings" not in result
+        return result
+
+    return run_module
+
+
+def mode(path: Path) -> int:
+    return stat.S_IMODE(path.stat().st_mode)
+
+
+def test_files_are_written_once(run: Run, tmp_path: Path) -> None:
+    files = [
+        {"name": "a", "content": "one\n"},
+        {"name": "secret", "content": "two", "owner": STRANGER, "mode": "0400"},
+        {"name": "deep/er/c", "content": '{"three": "\u00fc"}'},
+    ]
+    first = run(*files, directory_mode="0750")
+    assert (first["changed"], first["changed_files"]) == (True, ["a", "secret", "deep/er/c"])
+    folder = tmp_path / "set"
+    assert [(folder / file["name"]).read_text("utf-8") for file in files] == [file["content"] for file in files]
+    assert [mode(folder / file["name"]) for file in files] == [0o644, 0o400, 0o644]
+    assert [mode(path) for path in (folder, folder / "deep", folder / "deep/er")] == [0o750] * 3
+    assert (folder / "secret").stat().st_uid == int(STRANGER)
+    assert sorted(path.name for path in folder.iterdir()) == ["a", "deep", "secret"], "no temporary file stays"
+
+    again = run(*files, directory_mode="0750")
+    assert (again["changed"], again["changed_files"], again["diff"]) == (False, [], [])
+    assert again["modified"] == first["modified"]
+    assert float(again["modified"]["a"]) == pytest.approx((folder / "a").stat().st_mtime)
+    assert run(*files, directory_mode="0750", check=True)["changed"] is False
+
+
+def test_a_check_writes_nothing_and_reports_all(run: Run, tmp_path: Path) -> None:
+    told = run({"name": "deep/a", "content": "new", "owner": STRANGER}, check=True, diff=True)
+    assert told["changed_files"] == ["deep/a"]
+    assert (told["diff"][0]["before"], told["diff"][0]["after"]) == ("", "new")
+    assert told["modified"] == {}
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("check", [True, False])
+def test_each_difference_is_a_change(run: Run, tmp_path: Path, check: bool) -> None:
+    run(*({"name": name, "content": name} for name in ("content", "mode", "gone", "same")))
+    folder = tmp_path / "set"
+    (folder / "content").write_text("edited")
+    (folder / "mode").chmod(0o666)
+    (folder / "foreign").write_text("stays")
+    before = {path.name: (path.read_text(), mode(path)) for path in folder.iterdir()}
+    told = run(
+        {"name": "content", "content": "content"},
+        {"name": "mode", "content": "mode"},
+        {"name": "gone", "state": "absent"},
+        {"name": "never", "state": "absent"},
+        {"name": "same", "content": "same"},
+        check=check,
+        diff=True,
+    )
+    assert told["changed_files"] == ["content", "mode", "gone"]
+    assert [(row["before"], row["after"]) for row in told["diff"]] == [("edited", "content")]
+    after = {path.name: (path.read_text(), mode(path)) for path in folder.iterdir()}
+    wanted = {"content": ("content", 0o644), "mode": ("mode", 0o644), "same": ("same", 0o644)}
+    assert after == (before if check else {**wanted, "foreign": before["foreign"]})
+
+
+def test_a_folder_of_others_keeps_its_mode_unless_one_is_given(run: Run, tmp_path: Path) -> None:
+    (tmp_path / "set").mkdir(mode=0o700)
+    run({"name": "new/a", "content": ""})
+    assert [mode(tmp_path / name) for name in ("set", "set/new")] == [0o700, 0o755]
+    assert run({"name": "new/a", "content": ""}, directory_mode="0750")["changed"] is True
+    assert [mode(tmp_path / name) for name in ("set", "set/new")] == [0o750, 0o750]
+
+
+def test_a_file_that_is_only_wanted_once_keeps_its_content(run: Run, tmp_path: Path) -> None:
+    run({"name": "password", "content": "first", "force": False})
+    kept = run({"name": "password", "content": "second", "force": False})
+    assert kept["changed"] is False
+    assert (tmp_path / "set/password").read_text() == "first"
+    assert run({"name": "password", "content": "second", "force": False, "mode": "0600"})["changed"] is True
+    assert (tmp_path / "set/password").read_text() == "first"
+
+
+def test_a_link_is_replaced_and_its_target_stays(run: Run, tmp_path: Path) -> None:
+    target = tmp_path / "of others"
+    target.write_text("content")
+    (tmp_path / "set").mkdir()
+    (tmp_path / "set/a").symlink_to(target)
+    assert run({"name": "a", "content": "content"})["changed"] is True
+    assert not (tmp_path / "set/a").is_symlink()
+    run({"name": "a", "content": "changed"})
+    assert target.read_text() == "content"
+
+
+@pytest.mark.parametrize("name", ["/etc/passwd", "../up", "a/../../b", "", ".", "a//b", "./a", "a/"])
+def test_a_name_that_leads_elsewhere_is_refused(run: Run, tmp_path: Path, name: str) -> None:
+    told = run({"name": "first", "content": ""}, {"name": name, "content": "text"})
+    assert told["failed"]
+    assert f"the name {name!r}" in told["msg"]
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_what_cannot_be_a_file_is_refused_before_anything_is_written(run: Run, tmp_path: Path) -> None:
+    (tmp_path / "set/folder").mkdir(parents=True)
+    rows = {"first": "", "folder": ""}
+    told = run(*({"name": name, "content": text} for name, text in rows.items()))
+    assert told["msg"] == f"{tmp_path}/set/folder is a folder, so no file of that name can be there. Move it away."
+    twice = run({"name": "first", "content": "a"}, {"name": "first", "content": "b"})
+    assert twice["msg"] == "files has first twice. Name each file once."
+    assert "content" in run({"name": "first"})["msg"]
+    assert sorted(path.name for path in (tmp_path / "set").iterdir()) == ["folder"]
+    (tmp_path / "file").write_text("")
+    blocked = run({"name": "first", "content": "a"}, path=str(tmp_path / "file/set"))
+    assert blocked["msg"].startswith(f"The files of {tmp_path}/file/set could not be written: ")
