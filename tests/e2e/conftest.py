@@ -1,7 +1,7 @@
 # Copyright (c) the digital_twin.robotics_lab maintainers
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""An account without hosts for what is refused, a sandbox with the lab, and one with labs that only exist."""
+"""An account without hosts for what is refused, a sandbox with the lab, and one for labs that are only provisioned."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def cloud() -> Iterator[Cloud]:
 
 @pytest.fixture(scope="session")
 def other_cloud() -> Iterator[Cloud]:
-    """Run a sandbox for labs whose hosts nobody configures, or that are made to fail."""
+    """Run a sandbox for labs that are only provisioned, and that are made to fail."""
     yield from running("e2e-other")
 
 
