@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 
 import pytest
@@ -33,6 +34,8 @@ def machine(bare: ControlMachine, lab: Cloud) -> ControlMachine:
     shown = commands("On AWS")
     install, clone, setup = shown[:3]
     if bare.run(f"test -e {CLONE}").status:
+        # The lab may have taken a while.
+        bare.began = time.monotonic()
         bare.run("apt-get update -q", "/", user="root").must_succeed()
         bare.run(install.removeprefix("sudo "), "/", user="root").must_succeed()
         bare.run(clone).must_succeed()
@@ -91,12 +94,15 @@ def test_readme_from_an_installed_collection(
         copied = [command for command in shown if command.startswith(("mkdir ", "collection=", "cp "))]
         machine.run(" && ".join(copied)).must_succeed()
         machine.write(f"{HOME}/lab/inventory/group_vars/all.yml", settings())
-        # The clone has run site.yml on this lab; from here it is for the full run.
-        for name in ("preflight", "site", "status") if request.config.getoption("--full") else ("preflight", "status"):
-            command = documented("From an installed collection", f"ansible-playbook {FQCN}.{name}")
+        playbook = f"ansible-playbook {FQCN}"
+        preflight, site, status = (
+            documented("From an installed collection", f"{playbook}.{name}") for name in ("preflight", "site", "status")
+        )
+        # The clone has run site.yml on this lab; here the short form runs what copies the collection's files to a host.
+        part = f"{playbook}.configure --limit {HOSTS[1]} --tags ros2_networking,digital_twin_stack"
+        for command in (preflight, site if request.config.getoption("--full") else part, status):
             result = quiet(machine.run(command, f"{HOME}/lab", environment="../venv"))
             assert result.changed == {}
-            if name != "preflight":
-                assert all(host in result.output for host in HOSTS)
+            assert command == preflight or HOSTS[1] in result.recap
     finally:
         machine.run(f"mv {HOME}/elsewhere {CLONE}").must_succeed()

@@ -72,12 +72,13 @@ class ControlMachine:
     Attributes:
         environment: what the user has exported.
         log: the commands with their duration, and what they printed.
+        began: the moment from which the log counts.
     """
 
     container: Container
     environment: dict[str, str]
     log: Path
-    _began: float = field(default_factory=time.monotonic)
+    began: float = field(default_factory=time.monotonic)
 
     def run(self, command: str, folder: str = HOME, *, user: str = USER, environment: str = ".venv") -> Result:
         """Run a shell command.
@@ -98,7 +99,7 @@ class ControlMachine:
         result = Result(done.exit_code, done.output.decode(errors="replace"))
         now = time.monotonic()
         with self.log.open("a", encoding="utf-8") as stream:
-            stream.write(f"{now - self._began:.0f} s ({now - started:.1f} s): $ {command}\n{result.output}\n")
+            stream.write(f"{now - self.began:.0f} s ({now - started:.1f} s): $ {command}\n{result.output}\n")
         return result
 
     def write(self, path: str, text: str) -> None:
