@@ -487,6 +487,14 @@ BROKEN = {
         {"sources.list": "deb [trusted=yes] URL/x sid main\ndeb URL/x sid contrib\n"},
         "sources.list:2 and /.*/sources.list:1 name the same repository with different values of Trusted",
     ),
+    "cuda-keyring beside the list of NVIDIA's older guide": (
+        {
+            "sources.list.d/cuda-debian12-x86_64.list": "deb [signed-by=KEYS/vendor.asc] URL/flat/amd64/ /\n",
+            "sources.list.d/cuda.list": "deb URL/flat/amd64 /\n",
+            "trusted.gpg.d/cuda.gpg": BINARY,
+        },
+        "cuda.list:1 and /.*/cuda-debian12-x86_64.list:1 name the same repository with different values of Signed-By",
+    ),
     "a line that is cut off": (
         {"sources.list.d/docker.list": "deb [signed-by=KEYS/vendor.asc] URL/debian bookworm\n"},
         "Malformed entry 1 in list file /.*/docker.list [(]Component[)]. Nothing was changed",
