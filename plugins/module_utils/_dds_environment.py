@@ -137,7 +137,7 @@ ALONE = "may start no participant, or hear no other host"
 STOPPED = "may start no participant, or not find the others on this host"
 LOSES = "loses large messages, or is not found by others"
 OVERRIDES = (
-    Override("ROS_LOCALHOST_ONLY", DDS, _is_localhost_only, ALONE, "unset it or set it to 0"),
+    Override("ROS_LOCALHOST_ONLY", DDS, _is_localhost_only, ALONE, "unset it"),
     Override("ROS_AUTOMATIC_DISCOVERY_RANGE", DDS, _limits_range, ALONE, "set it to SYSTEM_DEFAULT"),
     Override(
         "ROS_STATIC_PEERS",

@@ -92,8 +92,9 @@ def environment(network: Network) -> dict[str, str]:
         "ROS_DOMAIN_ID": str(network.domain_id),
         # Else ROS 2 adds what it takes for right, such as multicast, to what the configuration says.
         "ROS_AUTOMATIC_DISCOVERY_RANGE": "SYSTEM_DEFAULT",
-        # These override the configuration, and are taken back wherever a shell or an image sets them.
-        "ROS_LOCALHOST_ONLY": "0",
+        # These override the configuration, so they are cleared where a shell or an image sets them. Jazzy warns about
+        # any value of the first, also about 0.
+        "ROS_LOCALHOST_ONLY": "",
         "ROS_STATIC_PEERS": "",
     }
     if network.rmw == CYCLONE:

@@ -59,6 +59,8 @@ UBUNTU = {
 NVML = re.compile(r"^libnvidia-(?:(tesla(?:-\d+)?)-)?ml1$|^libnvidia-compute-(\d+(?:-server)?)$")
 # What Debian's and Ubuntu's drivers for X are called, whatever the series.
 X_DRIVER = "xserver-xorg-video-nvidia"
+# A part of the URI of NVIDIA's own repository, wherever it is mirrored.
+NVIDIA_REPOSITORY = "/cuda/repos/"
 DEBIAN_SOURCES = ["nvidia-graphics-drivers", "nvidia-open-gpu-kernel-modules"]
 
 
@@ -449,10 +451,15 @@ def transitional_packages(text: str) -> set[str]:
 
 
 def parse_madison(text: str) -> dict[str, list[str]]:
-    """Return the versions by package in the output of ``apt-cache madison``, each once, in its order."""
+    """Return the versions by package in the output of ``apt-cache madison``, each once, in its order.
+
+    Those of NVIDIA's own repository are left out: its drivers have the distribution's names and other packages.
+    """
     offered: dict[str, list[str]] = {}
     for line in text.splitlines():
         cells = [cell.strip() for cell in line.split("|")]
-        if len(cells) == 3 and cells[2].endswith("Packages") and cells[1] not in offered.setdefault(cells[0], []):
+        if len(cells) != 3 or not cells[2].endswith("Packages") or NVIDIA_REPOSITORY in cells[2]:
+            continue
+        if cells[1] not in offered.setdefault(cells[0], []):
             offered[cells[0]].append(cells[1])
     return offered

@@ -30,6 +30,21 @@ FIRST_LOGICAL = 5
 EXT = ("ext2", "ext3", "ext4")
 XFS = "xfs"
 EXT_MAGIC = 0xEF53
+# What to run for a file system that is not grown here, after its partition has grown.
+OTHERS = {
+    "btrfs": "Run `growpart` for its partition, then `btrfs filesystem resize max {path}`",
+    "zfs": "Run `growpart` for its partition, then `zpool online -e` for its pool and device",
+    "overlay": "Grow the disk of the container's host",
+}
+# What holds a file system that cannot be grown before it, by its directory in /sys.
+HOLDERS = {
+    "dm": (
+        "LVM, LUKS or another mapping",
+        "Run `growpart` for the partition, for LUKS `cryptsetup resize`, for LVM `pvresize` and `lvextend --resizefs`",
+    ),
+    "md": ("a RAID", "Run `growpart` for each member's partition, then `mdadm --grow --size=max`"),
+    "bcache": ("a cache", "Grow its backing device, then reboot"),
+}
 
 Run = Callable[[list[str]], tuple[int, str, str]]
 
@@ -128,16 +143,19 @@ def find_reason(mount: Mount, device: Path) -> str:
         device: The directory in /sys of the block device that it is on.
     """
     if mount.filesystem not in (*EXT, XFS):
-        return f"the file system is {mount.filesystem}, and only ext4 and xfs can be grown"
+        # A major number of 0 stands for a file system without a disk, such as proc.
+        other = "" if mount.number.startswith("0:") else "Run `growpart` for its partition, then its own tool"
+        remedy = OTHERS.get(mount.filesystem, other).format(path=mount.path)
+        return f"the file system is {mount.filesystem}, and only ext4 and xfs can be grown{remedy and '. '}{remedy}"
     if mount.root != "/":
-        return f"only a part of the file system ({mount.root}) is mounted here"
+        return f"only a part of the file system ({mount.root}) is mounted here. Set path to where / of it is mounted"
     if mount.read_only:
-        return "the file system is mounted read-only"
+        return f"the file system is mounted read-only. Run `mount -o remount,rw {mount.path}`"
     if not device.is_dir():
-        return f"its block device ({mount.number}) is not visible from here"
-    for kind, title in (("dm", "LVM, LUKS or another mapping"), ("md", "a RAID"), ("bcache", "a cache")):
+        return f"its block device ({mount.number}) is not visible from here. Run this outside the container"
+    for kind, (title, remedy) in HOLDERS.items():
         if (device / kind).exists():
-            return f"it is on {title} ({device.resolve().name}), which has to be grown first"
+            return f"it is on {title} ({device.resolve().name}), which has to be grown first. {remedy}"
     return ""
 
 
@@ -211,20 +229,23 @@ def _usable_end(disk: Disk, part: Part) -> tuple[int, str]:
     behind = [other for other in disk.parts if other.start > part.start]
     if behind:
         unused = end - max(other.end for other in behind)
-        reason = f"{unused // MIB} MiB of {disk.name} are behind {behind[-1].name}, which is behind {part.name}"
+        reason = f"{unused // MIB} MiB of {disk.name} are behind {behind[-1].name}, which is behind {part.name}. "
+        reason += f"Use them for {behind[-1].name} or a new partition"
         return part.end, reason if unused >= SLACK else ""
     if end - part.end < SLACK:
         return end, ""
     if disk.table not in ("gpt", "dos"):
         return (
             part.end,
-            f"the partition table of {disk.name} is {disk.table or 'not known'}, and only gpt and dos can be grown",
+            f"the partition table of {disk.name} is {disk.table or 'not known'}, and only gpt and dos can be grown. "
+            "Grow the partition with `parted`",
         )
     if disk.table == "dos" and part.number >= FIRST_LOGICAL:
-        return part.end, f"{part.name} is a logical partition"
+        return part.end, f"{part.name} is a logical partition. Grow the extended partition and it with `parted`"
     largest = LARGEST_MBR_SECTORS * disk.sector
     if disk.table == "dos" and end > largest:
-        return largest, f"an MBR ends at {largest // MIB} MiB, and {disk.name} has {disk.size // MIB}"
+        reason = f"an MBR ends at {largest // MIB} MiB, and {disk.name} has {disk.size // MIB}. Use a GPT for more"
+        return largest, reason
     return end, ""
 
 

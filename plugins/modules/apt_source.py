@@ -54,9 +54,16 @@ options:
   mirrors:
     description:
       - Whether an entry with another URI also counts, if it has the suite and the component. Meant for a
-        distribution's own archive, which has many mirrors.
+        distribution's own archive, which has many mirrors. A disc does not count.
     type: bool
     default: false
+  origin:
+    description:
+      - The C(Origin) in the Release file of such a mirror, such as V(Debian). Other vendors use the same names of
+        suites and components, as VirtualBox uses C(contrib). An entry of another origin does not count.
+      - When empty, or where the Release file names no origin, every entry counts.
+    type: str
+    default: ""
   state:
     description: V(absent) removes the files that this module has written. It leaves other entries alone.
     type: str
@@ -110,6 +117,7 @@ EXAMPLES = r"""
     components: [contrib, non-free, non-free-firmware]
     signed_by: /usr/share/keyrings/debian-archive-keyring.gpg
     mirrors: true
+    origin: Debian
 """
 
 RETURN = r"""
@@ -354,7 +362,9 @@ def compare(module: AnsibleModule, apt: Apt, files: Files, wanted: Wanted) -> tu
             return dict(files.before), Plan()
         foreign = entries
     check_host(apt, entries, foreign)
-    planned = Plan() if module.params["state"] == "absent" else plan(foreign, wanted, apt.architecture)
+    planned = Plan()
+    if module.params["state"] == "present":
+        planned = plan(foreign, wanted, apt.architecture, lambda entry: apt.origin(entry, not module.check_mode))
     for entry in planned.used:
         check_used(apt, entry, module.check_mode)
     if not planned.stanzas:
@@ -389,6 +399,7 @@ def main() -> None:
             "components": {"type": "list", "elements": "str", "default": []},
             "signed_by": {"type": "str"},
             "mirrors": {"type": "bool", "default": False},
+            "origin": {"type": "str", "default": ""},
             "state": {"type": "str", "choices": ["present", "absent"], "default": "present"},
         },
         required_if=[("state", "present", ("uri", "suites"))],
@@ -401,7 +412,9 @@ def main() -> None:
         return int(status), str(out), str(err)
 
     params = module.params
-    wanted = Wanted(params["uri"] or "", tuple(params["suites"]), tuple(params["components"]), params["mirrors"])
+    wanted = Wanted(
+        params["uri"] or "", tuple(params["suites"]), tuple(params["components"]), params["mirrors"], params["origin"]
+    )
     try:
         check_request(params, wanted)
         apt = find_apt(run)

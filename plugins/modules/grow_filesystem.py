@@ -93,10 +93,12 @@ partition_grows:
   type: bool
   sample: true
 reason:
-  description: Why a part of the disk stays unused, or why it is not known how much; else empty.
+  description:
+    - Why a part of the disk stays unused, or why it is not known how much, and what to do about it. Else empty.
+    - Has no full stop at its end.
   returned: success
   type: str
-  sample: it is on LVM, LUKS or another mapping (dm-0), which has to be grown first
+  sample: the file system is mounted read-only. Run `mount -o remount,rw /`
 """
 
 import contextlib

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -12,7 +13,7 @@ from ansible_collections.digital_twin.robotics_lab.plugins.module_utils._dds_dia
 from ansible_collections.digital_twin.robotics_lab.plugins.module_utils._dds_host import Seen, read_processes
 from ansible_collections.digital_twin.robotics_lab.plugins.module_utils._dds_request import read
 
-from tests.support.dds import find, hears, planned, ros2_environment, ros2_node, unit_command
+from tests.support.dds import ROS2, find, hears, planned, ros2_environment, ros2_node, unit_command
 from tests.support.network import INTERFACE, Host, Network, udp
 from tests.support.worker import Service
 
@@ -68,6 +69,24 @@ def test_a_variable_that_keeps_a_node_to_its_host_is_found_and_taken_back(
     with ros2_node(here, {**hostile, **first}) as one, ros2_node(there, second) as other:
         find(one, other)
         assert named_variables(network.addresses, hostile) == set()
+
+
+@pytest.mark.parametrize(("own", "warns"), [({}, False), ({"ROS_LOCALHOST_ONLY": "0"}, True)])
+def test_ros2_prints_no_warning_about_its_environment(
+    ros2: None, tmp_path: Path, own: dict[str, str], warns: bool
+) -> None:
+    """The start-up file of a shell sets the deprecated variable, and the environment file clears it."""
+    environment = ros2_environment(planned(rmw=RMW, directory=str(tmp_path)), tmp_path)
+    started = subprocess.run(
+        [str(ROS2 / "bin" / "python"), "-c", "import rclpy; rclpy.init()"],
+        env={"ROS_LOCALHOST_ONLY": "1", **environment, **own},
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=60,
+    )
+    assert ("ROS_LOCALHOST_ONLY is deprecated" in started.stderr) == warns
+    assert bool(started.stderr) == warns
 
 
 def named_variables(peers: list[str], variables: dict[str, str]) -> set[str]:

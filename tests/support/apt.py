@@ -45,10 +45,10 @@ class AptRoot:
             file.write(text + "\n")
 
     def write(self, name: str, text: str) -> Path:
-        """Write a file below /etc/apt."""
+        """Write a file below /etc/apt; a binary key is text with surrogates."""
         path = self.folder / "etc/apt" / name
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(text, "utf-8")
+        path.write_text(text, "utf-8", "surrogateescape")
         return path
 
     def run(self, *arguments: str) -> subprocess.CompletedProcess[str]:
@@ -65,9 +65,13 @@ class AptRoot:
         return {place.partition("@")[2] or place for place in (place.removesuffix("InRelease") for place in places)}
 
     def files(self) -> dict[str, str]:
-        """Return every file below /etc/apt with its text."""
+        """Return every file below /etc/apt with its text, as it was written."""
         etc = self.folder / "etc/apt"
-        return {str(path.relative_to(etc)): path.read_text("utf-8") for path in etc.rglob("*") if path.is_file()}
+        return {
+            str(path.relative_to(etc)): path.read_text("utf-8", "surrogateescape")
+            for path in etc.rglob("*")
+            if path.is_file()
+        }
 
 
 @contextmanager

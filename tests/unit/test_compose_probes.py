@@ -121,6 +121,7 @@ PROXIES: dict[str, tuple[dict[str, object], str, dict[str, str], list[str]]] = {
         {},
         ["a.lab", "10.0.0.0/8"],
     ),
+    "Docker's own, of another daemon": ({}, '{"proxies": {"tcp://build.lab:2376": {"noProxy": "far.lab"}}}', {}, []),
     "Docker's own, broken": ({}, '{"noProxy": "a.lab', {}, []),
     "Docker's own, with a quote": ({}, """{"proxies": {"default": {"noProxy": "a'lab,b.lab"}}}""", {}, ["b.lab"]),
     "one": ({"http": "http://p:1"}, "", {"http_proxy": "http://p:1", "https_proxy": "http://p:1"}, []),

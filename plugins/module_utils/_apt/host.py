@@ -9,6 +9,7 @@ This is a private module of the collection: it may change in any release.
 
 from __future__ import annotations
 
+import contextlib
 import re
 import shlex
 import tempfile
@@ -16,6 +17,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from .plan import entry_text
 from .sources import Entry, read_sources
 
 # Runs a command and returns its status, output and errors.
@@ -94,14 +96,38 @@ class Apt:
 
     def has_lists(self, entry: Entry) -> bool:
         """Return whether apt has downloaded an entry's repository before."""
-        return any(Path(self.lists, file_name(entry.release + name)).exists() for name in ("InRelease", "Release"))
+        return self.release_file(entry) is not None
 
-    def try_source(self, text: str, lists: bool = True) -> None:
+    def release_file(self, entry: Entry) -> Path | None:
+        """Return the Release file that apt has downloaded for an entry."""
+        paths = (Path(self.lists, file_name(entry.release + name)) for name in ("InRelease", "Release"))
+        return next((path for path in paths if path.exists()), None)
+
+    def origin(self, entry: Entry, download: bool) -> str:
+        """Return the Origin in an entry's Release file; empty where it has none or cannot be read.
+
+        Args:
+            entry: The entry.
+            download: Whether to download the file where apt has not done so before.
+        """
+        file = self.release_file(entry)
+        text = file.read_text("utf-8", "replace") if file else ""
+        if not file and download:
+            # What is wrong with an entry matters only when it is used.
+            with contextlib.suppress(AptProblem):
+                text = self.try_source(entry_text(entry), lists=False)
+        found = re.search(r"^Origin: *(.*\S)", text, re.MULTILINE)
+        return found[1] if found else ""
+
+    def try_source(self, text: str, lists: bool = True) -> str:
         """Have apt download a source, signatures and all, into a folder of its own that is removed again.
 
         Args:
             text: The source, in deb822's form.
             lists: Whether to download the lists of packages as well, and not only the signed file that names them.
+
+        Returns:
+            The text of that signed file.
 
         Raises:
             AptProblem: it cannot be used.
@@ -130,6 +156,8 @@ class Apt:
             if status or useless:
                 reason = useless[1] if useless and not status else words_of(err or out)
                 raise AptProblem(reason.replace(str(folder / "trial.sources"), "the source"))
+            files = (folder / "lists").glob("*Release")
+            return next((file.read_text("utf-8", "replace") for file in files), "")
 
     def download(self, url: str) -> bytes:
         """Return a file that apt itself downloads, with its own proxy, certificates and logins.

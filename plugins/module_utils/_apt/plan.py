@@ -9,7 +9,7 @@ This is a private module of the collection: it may change in any release.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 
 from .sources import ARMOR, FIELDS, SHARED, Entry, repository_of, with_slash
@@ -26,12 +26,14 @@ class Wanted:
         suites: Its suites; a path ends with a slash.
         components: None for a path.
         mirrors: Whether an entry with another URI counts, when it has the suite and the component.
+        origin: The Origin in the Release file of such an entry; empty for any.
     """
 
     uri: str
     suites: tuple[str, ...]
     components: tuple[str, ...]
     mirrors: bool = False
+    origin: str = ""
 
 
 @dataclass
@@ -74,8 +76,22 @@ def inherit(entries: Sequence[Entry]) -> dict[str, str]:
     return options
 
 
-def plan(entries: Iterable[Entry], wanted: Wanted, architecture: str) -> Plan:
-    """Compare what is wanted with the entries that are not ours."""
+def plan(
+    entries: Iterable[Entry], wanted: Wanted, architecture: str, origin: Callable[[Entry], str] = lambda _entry: ""
+) -> Plan:
+    """Compare what is wanted with the entries that are not ours.
+
+    Args:
+        entries: What apt reads.
+        wanted: The repository.
+        architecture: The host's own.
+        origin: Returns the Origin in the Release file of an entry; empty where it is not known.
+    """
+
+    def is_mirror(entry: Entry) -> bool:
+        """Return whether an entry with another URI counts."""
+        return wanted.mirrors and (not wanted.origin or origin(entry) in ("", wanted.origin))
+
     entries = list(entries)
     result = Plan()
     for suite in wanted.suites:
@@ -85,8 +101,8 @@ def plan(entries: Iterable[Entry], wanted: Wanted, architecture: str) -> Plan:
             entry
             for entry in entries
             if entry.serves(architecture)
-            and (entry.repository == repository or (wanted.mirrors and entry.suite == suite))
             and (not wanted.components or set(entry.components) & set(wanted.components))
+            and (entry.repository == repository or (entry.suite == suite and is_mirror(entry)))
         ]
         offered = {component for entry in useful for component in entry.components}
         missing = tuple(component for component in wanted.components if component not in offered)

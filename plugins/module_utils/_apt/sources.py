@@ -76,7 +76,9 @@ def release_of(uri: str, suite: str) -> str:
 
 def repository_of(uri: str, suite: str) -> str:
     """Return the same, whatever the spelling: apt takes some spellings of one repository for two."""
-    host, _slash, path = unquote(release_of(uri, suite)).partition("/")
+    # apt-cacher-ng gets http://HTTPS///host by HTTPS.
+    place = re.sub(r"^https///", "", unquote(release_of(uri, suite)), flags=re.IGNORECASE)
+    host, _slash, path = place.partition("/")
     parts = [part for part in path.split("/") if part not in ("", ".")]
     return "/".join([re.sub(r":(80|443)$", "", host.lower()), *parts])
 
@@ -130,7 +132,8 @@ class Entry:
 
     def serves(self, architecture: str) -> bool:
         """Return whether apt gets packages of an architecture from here."""
-        if self.kind != "deb":
+        # apt asks a person for a disc.
+        if self.kind != "deb" or self.uri.startswith("cdrom:"):
             return False
         parts = {sign: set(self.options.get(f"arch{sign}", "").split(",")) - {""} for sign in ("", "+", "-")}
         return architecture in (parts[""] or {architecture}) | parts["+"] and architecture not in parts["-"]

@@ -66,6 +66,28 @@ def test_choice(case: dict[str, Any]) -> None:
     assert {key: found[key] for key in expected} == expected
 
 
+@pytest.mark.parametrize(
+    ("archive", "place", "version", "names"),
+    [
+        ("debian-12", "debian12/x86_64", "580.95.05-1", ["libcuda1", "libnvidia-ml1", "nvidia-smi"]),
+        ("debian-13", "debian13/x86_64", "580.95.05-1", ["libcuda1", "libnvidia-ml1", "nvidia-smi"]),
+        ("ubuntu-24.04", "ubuntu2404/x86_64", "580.95.05-0ubuntu1", ["libnvidia-compute-580", "nvidia-driver-580"]),
+    ],
+)
+@pytest.mark.parametrize("mirror", ["https://developer.download.nvidia.com", "http://mirror.lab/nvidia"])
+def test_nvidias_own_repository_is_not_a_part_of_the_archive(
+    archive: str, place: str, version: str, names: list[str], mirror: str
+) -> None:
+    """As cuda-keyring adds it, and as apt-cache shows a flat repository."""
+    lines = [f" {name} | {version} | {mirror}/compute/cuda/repos/{place}  Packages\n" for name in names]
+    wanted = Request(archive.partition("-")[0].capitalize(), flavour="desktop")
+    offered = parse_madison("".join(lines) + recorded(archive, "madison"))
+    there_is = World(offered, transitional_packages(recorded(archive, "search")), {}, WRITTEN_DOWN)
+    assert choose(wanted, there_is) == choose(wanted, world(archive, {}))
+    with pytest.raises(ChoiceError, match="Ubuntu in restricted"):
+        choose(wanted, World(parse_madison("".join(lines)), set(), {}, WRITTEN_DOWN))
+
+
 def test_the_filter_says_what_it_chose_or_why_it_did_not() -> None:
     choose_driver = FilterModule().filters()["nvidia_driver_choice"]
     wanted = {"distribution": "Ubuntu", "capabilities": ["compute"], "kernel": "6.17.0-1021-aws", "gpus": [0x1DB1]}

@@ -243,7 +243,7 @@ def test_environment(given: dict[str, Any], expected: dict[str, str]) -> None:
     always = {
         "ROS_AUTOMATIC_DISCOVERY_RANGE": "SYSTEM_DEFAULT",
         # What a start-up file of a shell or an image may set, and what would keep a process to its host.
-        "ROS_LOCALHOST_ONLY": "0",
+        "ROS_LOCALHOST_ONLY": "",
         "ROS_STATIC_PEERS": "",
     }
     assert plan(**given)["environment"] == {**expected, **always}

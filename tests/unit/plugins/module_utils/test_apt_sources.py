@@ -63,6 +63,7 @@ def test_sources_are_read_as_apt_reads_them(root: AptRoot, case: dict[str, Any])
         (("https://nvidia.io/stable/deb/amd64", "/"), ("https://nvidia.io/stable/deb/", "amd64/"), True),
         (("https://nvidia.io/stable/deb/amd64", "/"), ("https://nvidia.io/stable/deb/amd64/", "./"), True),
         (("https://nvidia.io/stable/deb/amd64", "/"), ("https://nvidia.io/stable/deb/arm64", "/"), False),
+        ((DOCKER, "bookworm"), ("http://HTTPS///download.docker.com/linux/debian", "bookworm"), True),
         (("file:/srv/debian", "sid"), ("file:///srv/debian", "sid"), True),
     ],
 )  # fmt: skip

@@ -21,12 +21,16 @@ from typing import Any
 
 import pytest
 from ansible.module_utils.testing import patch_module_args
+from ansible_collections.digital_twin.robotics_lab.plugins.module_utils._apt.keys import packets
 from ansible_collections.digital_twin.robotics_lab.plugins.modules import apt_source
 
 from tests.support.apt import AptRoot, apt_root
 
 HERE = Path(__file__).with_name("apt")
 VENDOR, STRANGER = ((HERE / f"{name}.asc").read_text("utf-8") for name in ("vendor", "stranger"))
+# The same key as `gpg --dearmor` and `apt-key add` store it.
+BINARY = packets(VENDOR.split("-----END")[0]).decode("utf-8", "surrogateescape")
+FINGERPRINT = "CAB527E9B8B2D18F013517345BDF24B91101655E"
 OURS = "sources.list.d/ours.sources"
 KEY = "keyrings/ours.asc"
 
@@ -64,6 +68,14 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     """Serve the repositories."""
     folder = tmp_path_factory.mktemp("served")
     shutil.copytree(HERE, folder, dirs_exist_ok=True)
+    shutil.copytree(HERE / "flat", folder / "stable/ubuntu18.04")
+    # A mirror, and a vendor with the same names of suites and components, such as VirtualBox's.
+    shutil.copytree(HERE / "debian", folder / "mirror/debian")
+    shutil.copytree(HERE / "debian", folder / "oracle/debian")
+    signed = folder / "oracle/debian/dists/bookworm/InRelease"
+    body = signed.read_text("utf-8").split("\n\n", 1)[1].split("-----BEGIN")[0]
+    signed.with_name("Release").write_text("Origin: Oracle Corporation\n" + body, "utf-8")
+    signed.unlink()
     (folder / "page").write_text("<!DOCTYPE html>\n<title>Log in to the guest network</title>\n")
     with Server(("127.0.0.1", 0), functools.partial(Handler, directory=str(folder))) as made:
         made.asked = []
@@ -151,14 +163,52 @@ def test_the_architecture_is_put_in_its_place(run: Run, root: AptRoot, server: S
     assert not run(**flat)["changed"]
 
 
-# Layouts as vendors' guides, older guides, other tools and people write them. KEYS is a folder of keys, URL the server.
+# Layouts as vendors' guides, older guides, other tools and people write them. ETC is apt's folder, KEYS a folder of
+# keys and URL the server.
 LAYOUTS = {
-    "the vendor's guide, one line, key of its own": {
+    "docs.docker.com in 2019, by apt-key and add-apt-repository": {
+        "sources.list": "deb [arch=amd64] URL/debian bookworm stable\n"
+        "# deb-src [arch=amd64] URL/debian bookworm stable\n",
+        "trusted.gpg": BINARY,
+    },
+    "docs.docker.com in 2021, by gpg --dearmor": {
+        "sources.list.d/docker.list": "deb [arch=amd64 signed-by=KEYS/docker-archive-keyring.gpg] "
+        "URL/debian   bookworm stable\n",
+        "keys/docker-archive-keyring.gpg": BINARY,
+    },
+    "geerlingguy.docker, by deb822_repository": {
+        "sources.list.d/docker.sources": "X-Repolib-Name: docker\nArchitectures: amd64\nComponents: stable\n"
+        "Signed-By: KEYS/vendor.asc\nSuites: bookworm\nTypes: deb\nURIs: URL/debian\n",
+    },
+    "extrepo enable docker-ce": {
+        "sources.list.d/extrepo_docker-ce.sources": "Suites: bookworm\nTypes: deb\nUris: URL/debian\n"
+        "Components: stable\nArchitectures: amd64 arm64 armhf s390x ppc64el\nSigned-By: KEYS/vendor.asc\n",
+    },
+    "Puppet": {
+        "sources.list.d/docker.list": "# This file is managed by Puppet. DO NOT EDIT.\n# docker\n"
+        "deb  URL/debian bookworm stable\n",
+        "trusted.gpg.d/docker.gpg": BINARY,
+    },
+    "apt modernize-sources": {
+        "sources.list.d/docker.sources": "# Modernized from ETC/sources.list.d/docker.list\nTypes: deb\n"
+        "URIs: URL/debian/\nSuites: bookworm\nComponents: stable\nSigned-By: \n",
+        "sources.list.d/docker.list.bak": "deb URL/debian bookworm stable\n",
+        "trusted.gpg.d/docker.gpg": BINARY,
+    },
+    "a mirror and the vendor in one stanza": {
+        "sources.list.d/docker.sources": "Types: deb\nURIs: URL/mirror/debian URL/debian\nSuites: bookworm\n"
+        "Components: test stable\nSigned-By: KEYS/vendor.asc\n",
+    },
+    "a fingerprint": {
+        "sources.list.d/docker.list": f"deb [signed-by={FINGERPRINT}] URL/debian bookworm stable\n",
+        "trusted.gpg.d/docker.gpg": BINARY,
+    },
+    "get.docker.com, and docs.docker.com in 2024": {
         "sources.list.d/docker.list": "deb [arch=amd64 signed-by=KEYS/vendor.asc] URL/debian bookworm stable\n",
     },
-    "deb822, as the vendor's guide writes it now": {
+    "docs.docker.com in 2025": {
         "sources.list.d/docker.sources": "Types: deb\nURIs: URL/debian\nSuites: bookworm\nComponents: stable\n"
-        "Signed-By: KEYS/vendor.asc\n",
+        "Architectures: amd64\nSigned-By: KEYS/vendor.asc\n",
     },
     "apt-key and add-apt-repository": {
         "sources.list": "# deb URL/debian bookworm stable\ndeb [arch=amd64] URL/debian/ bookworm test stable\n"
@@ -188,7 +238,9 @@ LAYOUTS = {
 def plant(root: AptRoot, server: Server, files: dict[str, str]) -> dict[str, str]:
     """Write files below /etc/apt and return all that is there now."""
     for name, text in {"keys/vendor.asc": VENDOR, "keys/stranger.asc": STRANGER, **files}.items():
-        root.write(name, text.replace("KEYS", f"{root.folder}/etc/apt/keys").replace("URL", server.url))
+        root.write(
+            name, text.replace("KEYS", "ETC/keys").replace("ETC", f"{root.folder}/etc/apt").replace("URL", server.url)
+        )
     return root.files()
 
 
@@ -207,21 +259,161 @@ def test_an_entry_of_the_host_is_used_as_it_is(
     assert root.run("update").returncode == 0
 
 
-@pytest.mark.parametrize(
-    "files",
-    [
-        {"sources.list.d/nv.list": "deb [signed-by=KEYS/vendor.asc] URL/flat/$(ARCH) /\n"},
-        {"sources.list.d/nv.list": "deb [signed-by=KEYS/vendor.asc] URL/flat/ $(ARCH)/\n"},
-        {"sources.list.d/nv.sources": "Types: deb\nURIs: URL/flat/amd64/\nSuites: ./\nSigned-By: KEYS/vendor.asc\n"},
-        {"sources.list.d/a.list": "deb [arch=amd64] URL/flat/amd64 /\n", "trusted.gpg.d/vendor.asc": VENDOR},
-    ],
-)
+FLAT_LAYOUTS = {
+    "NVIDIA's guide": {"sources.list.d/nv.list": "deb [signed-by=KEYS/vendor.asc] URL/flat/$(ARCH) /\n"},
+    "the architecture as the suite": {"sources.list.d/nv.list": "deb [signed-by=KEYS/vendor.asc] URL/flat/ $(ARCH)/\n"},
+    "deb822 with a dot as the suite": {
+        "sources.list.d/nv.sources": "Types: deb\nURIs: URL/flat/amd64/\nSuites: ./\nSigned-By: KEYS/vendor.asc\n"
+    },
+    "apt-key and the architecture by hand": {
+        "sources.list.d/a.list": "deb [arch=amd64] URL/flat/amd64 /\n",
+        "trusted.gpg.d/vendor.asc": VENDOR,
+    },
+    "NVIDIA's guide, by gpg --dearmor, without experimental": {
+        "sources.list.d/nvidia-container-toolkit.list": "deb [signed-by=KEYS/nv.gpg] URL/flat/$(ARCH) /\n"
+        "#deb [signed-by=KEYS/nv.gpg] URL/experimental/deb/$(ARCH) /\n",
+        "keys/nv.gpg": BINARY,
+    },
+    "NVIDIA's list without a key, by apt-key": {
+        "sources.list.d/libnvidia-container.list": "deb URL/flat/$(ARCH) /\n",
+        "trusted.gpg": BINARY,
+    },
+    "deb822_repository": {
+        "sources.list.d/nvidia-container-toolkit.sources": "X-Repolib-Name: nvidia-container-toolkit\nSigned-By:\n"
+        + "".join(f" {line or '.'}\n" for line in VENDOR.splitlines())
+        + "Suites: /\nTypes: deb\nURIs: URL/flat/$(ARCH)\n",
+    },
+}
+
+
+@pytest.mark.parametrize("files", FLAT_LAYOUTS.values(), ids=FLAT_LAYOUTS)
 def test_a_flat_repository_of_the_host_is_used(run: Run, root: AptRoot, server: Server, files: dict[str, str]) -> None:
     before = plant(root, server, files)
     told = run(**FLAT, uri=f"{server.url}/flat/$(ARCH)")
     assert not told["changed"]
     assert root.files() == before
     assert packages(root) == ["toolkit"]
+
+
+# What NVIDIA's older guides add: other places of the same packages.
+OTHER_FLAT = {
+    "nvidia-docker2's guide, by apt-key": {
+        "sources.list.d/nvidia-docker.list": "deb URL/stable/ubuntu18.04/$(ARCH) /\n"
+        "#deb URL/experimental/ubuntu18.04/$(ARCH) /\n",
+        "trusted.gpg": BINARY,
+    },
+    "experimental alone": {
+        "sources.list.d/nvidia-container-toolkit.list": "#deb [signed-by=KEYS/vendor.asc] URL/flat/$(ARCH) /\n"
+        "deb [signed-by=KEYS/vendor.asc] URL/stable/ubuntu18.04/$(ARCH) /\n",
+    },
+    "a disabled stanza with a key that is gone": {
+        "sources.list.d/nvidia-container-toolkit.sources": "Enabled: no\nTypes: deb\nURIs: URL/flat/$(ARCH)\n"
+        "Suites: /\nSigned-By: KEYS/gone.gpg\n",
+    },
+}
+
+
+@pytest.mark.parametrize("files", OTHER_FLAT.values(), ids=OTHER_FLAT)
+def test_another_flat_repository_of_the_host_is_left_alone(
+    run: Run, root: AptRoot, server: Server, files: dict[str, str]
+) -> None:
+    before = plant(root, server, files)
+    assert run(**FLAT, uri=f"{server.url}/flat/$(ARCH)")["changed"]
+    assert {name: text for name, text in root.files().items() if name not in (OURS, KEY)} == before
+    assert set(packages(root)) == {"toolkit"}
+    assert not run(**FLAT, uri=f"{server.url}/flat/$(ARCH)")["changed"]
+
+
+# A distribution's archive, which has many mirrors, and both components.
+ARCHIVE: dict[str, object] = {"components": ["stable", "test"], "mirrors": True}
+ARCHIVE_LAYOUTS = {
+    "Debian's image for clouds": {
+        "mirrors/debian.list": "URL/mirror/debian\n",
+        "sources.list.d/debian.sources": "Types: deb deb-src\nURIs: mirror+file://ETC/mirrors/debian.list\n"
+        "Suites: bookworm\nComponents: main stable test\nSigned-By: KEYS/debian-archive-keyring.gpg\n",
+        "keys/debian-archive-keyring.gpg": BINARY,
+    },
+    "Debian's installer, with the disc commented out": {
+        "sources.list": "#deb cdrom:[Debian GNU/Linux 12.5.0 _Bookworm_ - Official amd64 NETINST]/ bookworm stable\n\n"
+        "deb URL/mirror/debian/ bookworm main stable test\ndeb-src URL/mirror/debian/ bookworm main\n",
+        "trusted.gpg.d/debian-archive-bookworm-stable.asc": VENDOR,
+    },
+    "one file for each component": {
+        "sources.list.d/non-free.list": "deb [signed-by=KEYS/vendor.asc] URL/mirror/debian bookworm test\n",
+        "sources.list.d/contrib.sources": "Types: deb\nURIs: URL/debian\nSuites: bookworm\nComponents: stable\n"
+        "Signed-By: KEYS/vendor.asc\n",
+    },
+}
+
+
+@pytest.mark.parametrize("files", ARCHIVE_LAYOUTS.values(), ids=ARCHIVE_LAYOUTS)
+@pytest.mark.parametrize("downloaded", [False, True], ids=["never downloaded", "downloaded"])
+def test_any_mirror_of_an_archive_is_used(
+    run: Run, root: AptRoot, server: Server, files: dict[str, str], downloaded: bool
+) -> None:
+    before = plant(root, server, files)
+    if downloaded:
+        root.run("update")
+    told = run(**ARCHIVE, signed_by=f"{server.url}/never-asked-for")
+    assert (told["changed"], told["file"]) == (False, "")
+    assert told["used"]
+    assert root.files() == before
+
+
+# What a host has that looks like the archive, the components it lacks for it, and what apt then has.
+ARCHIVE_LACKS = {
+    "a DVD": (
+        {
+            "sources.list": "deb cdrom:[Debian GNU/Linux 12.5.0 _Bookworm_ - Official amd64 DVD Binary-1]/ "
+            "bookworm stable test\n"
+        },
+        "stable test",
+    ),
+    "VirtualBox": (
+        {"sources.list.d/virtualbox.list": "deb [arch=amd64 trusted=yes] URL/oracle/debian bookworm stable\n"},
+        "stable test",
+    ),
+    "VirtualBox and the distribution": (
+        {
+            "sources.list.d/virtualbox.list": "deb [arch=amd64 trusted=yes] URL/oracle/debian bookworm stable\n",
+            "sources.list": "deb [signed-by=KEYS/vendor.asc] URL/debian bookworm test\n",
+        },
+        "stable",
+    ),
+    "only sources": (
+        {"sources.list": "deb-src [signed-by=KEYS/vendor.asc] URL/debian bookworm stable test\n"},
+        "stable test",
+    ),
+    "backports": (
+        {"sources.list": "deb [signed-by=KEYS/vendor.asc] URL/debian bookworm-backports stable test\n"},
+        "stable test",
+    ),
+    "a disabled stanza": (
+        {
+            "sources.list.d/debian.sources": "Types: deb\nURIs: URL/debian\nSuites: bookworm\nComponents: test\n"
+            "Signed-By: KEYS/vendor.asc\n\nEnabled: no\nTypes: deb\nURIs: URL/debian\nSuites: bookworm\n"
+            "Components: stable\nSigned-By: KEYS/gone.asc\n"
+        },
+        "stable",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", ARCHIVE_LACKS)
+@pytest.mark.parametrize("downloaded", [False, True], ids=["never downloaded", "downloaded"])
+def test_what_only_looks_like_the_archive_is_not_used(
+    run: Run, root: AptRoot, server: Server, name: str, downloaded: bool
+) -> None:
+    files, added = ARCHIVE_LACKS[name]
+    before = plant(root, server, files)
+    if downloaded:
+        root.run("update")
+    told = run(**ARCHIVE, origin="Debian")
+    assert told["changed"]
+    assert f"Components: {added}\n" in root.files()[OURS]
+    assert {name: text for name, text in root.files().items() if name not in (OURS, KEY)} == before
+    assert root.run("indextargets").returncode == 0
+    assert not run(**ARCHIVE, origin="Debian")["changed"]
 
 
 @pytest.mark.parametrize(
@@ -260,6 +452,8 @@ def test_what_an_entry_lacks_is_added_with_its_key(
         },
         {"sources.list.d/docker.list.disabled": "deb [signed-by=KEYS/gone.asc] URL/debian bookworm stable\n"},
         {"sources.list.d/docker.list": "deb [signed-by=KEYS/vendor.asc] URL/debian jammy stable\n"},
+        # get.docker.com with --mirror Aliyun.
+        {"sources.list.d/docker.list": "deb [signed-by=KEYS/vendor.asc] URL/mirror/debian bookworm stable\n"},
     ],
 )
 def test_what_apt_does_not_use_is_not_used(run: Run, root: AptRoot, server: Server, disabled: dict[str, str]) -> None:
@@ -267,6 +461,16 @@ def test_what_apt_does_not_use_is_not_used(run: Run, root: AptRoot, server: Serv
     assert run()["changed"]
     assert {name: text for name, text in root.files().items() if name not in (OURS, KEY)} == before
     assert "/debian/dists/bookworm/stable/binary-amd64/Packages" in root.run("update", "--print-uris").stdout
+
+
+def test_a_mirror_of_the_same_origin_is_used(run: Run, root: AptRoot, server: Server) -> None:
+    files, _added = ARCHIVE_LACKS["VirtualBox"]
+    before = plant(root, server, files)
+    given: dict[str, object] = {"mirrors": True, "origin": "Oracle Corporation"}
+    assert not run(**given)["changed"]
+    assert run(**given, components=["stable", "test"])["changed"]
+    assert {name: text for name, text in root.files().items() if name not in (OURS, KEY)} == before
+    assert "Components: test\n" in root.files()[OURS]
 
 
 # What the host has that cannot work, and what is said.
@@ -283,9 +487,24 @@ BROKEN = {
         {"sources.list": "deb [trusted=yes] URL/x sid main\ndeb URL/x sid contrib\n"},
         "sources.list:2 and /.*/sources.list:1 name the same repository with different values of Trusted",
     ),
+    "cuda-keyring beside the list of NVIDIA's older guide": (
+        {
+            "sources.list.d/cuda-debian12-x86_64.list": "deb [signed-by=KEYS/vendor.asc] URL/flat/amd64/ /\n",
+            "sources.list.d/cuda.list": "deb URL/flat/amd64 /\n",
+            "trusted.gpg.d/cuda.gpg": BINARY,
+        },
+        "cuda.list:1 and /.*/cuda-debian12-x86_64.list:1 name the same repository with different values of Signed-By",
+    ),
     "a line that is cut off": (
         {"sources.list.d/docker.list": "deb [signed-by=KEYS/vendor.asc] URL/debian bookworm\n"},
         "Malformed entry 1 in list file /.*/docker.list [(]Component[)]. Nothing was changed",
+    ),
+    "docs.docker.com, copied without the shell's help": (
+        {
+            "sources.list.d/docker.list": "deb [arch=$(dpkg --print-architecture) signed-by=KEYS/vendor.asc] "
+            "URL/debian $(lsb_release -cs) stable\n"
+        },
+        "Malformed entry 1 in list file /.*/docker.list .*Nothing was changed. Correct that entry",
     ),
     "a key file that is gone": (
         {"sources.list.d/docker.list": "deb [signed-by=KEYS/gone.gpg] URL/debian bookworm stable\n"},
@@ -378,7 +597,7 @@ def test_a_new_key_replaces_the_old_one(run: Run, root: AptRoot) -> None:
 
 def test_our_file_makes_room_for_an_entry_that_came_later(run: Run, root: AptRoot, server: Server) -> None:
     run()
-    before = plant(root, server, LAYOUTS["the vendor's guide, one line, key of its own"])
+    before = plant(root, server, LAYOUTS["get.docker.com, and docs.docker.com in 2024"])
     assert root.run("update").returncode, "without a conflict this test proves nothing"
     assert run(_ansible_check_mode=True)["changed"]
     assert run()["changed"]

@@ -234,7 +234,8 @@ def test_a_read_only_file_system_is_left_alone(disk: Disk, run: Run) -> None:
     disk.mount("ext4", options="ro")
     disk.enlarge(100 * MIB)
     result = run(path=str(disk.mounted))
-    assert (result["changed"], result["reason"]) == (False, "the file system is mounted read-only")
+    remedy = f"Run `mount -o remount,rw {disk.mounted}`"
+    assert (result["changed"], result["reason"]) == (False, f"the file system is mounted read-only. {remedy}")
 
 
 def test_a_disk_that_does_not_become_as_large_as_it_should_is_told(disk: Disk, run: Run) -> None:
@@ -267,26 +268,50 @@ GIB = 1024 * MIB
 
 
 @pytest.mark.parametrize(
-    ("line", "reason"),
+    ("line", "reason", "remedy"),
     [
         (
             "1 0 0:30 / / rw,relatime - overlay overlay rw",
             "the file system is overlay, and only ext4 and xfs can be grown",
+            "Grow the disk of the container's host",
         ),
-        ("1 0 0:30 /@rootfs / rw - btrfs /dev/vda1 rw", "the file system is btrfs, and only ext4 and xfs can be grown"),
-        ("1 0 0:30 / / rw - zfs rpool/root rw", "the file system is zfs, and only ext4 and xfs can be grown"),
+        (
+            "1 0 0:30 /@rootfs / rw - btrfs /dev/vda1 rw",
+            "the file system is btrfs, and only ext4 and xfs can be grown",
+            "Run `growpart` for its partition, then `btrfs filesystem resize max /`",
+        ),
+        (
+            "1 0 0:30 / / rw - zfs rpool/root rw",
+            "the file system is zfs, and only ext4 and xfs can be grown",
+            "Run `growpart` for its partition, then `zpool online -e` for its pool and device",
+        ),
+        (
+            "1 0 259:1 / / rw - f2fs /dev/vda1 rw",
+            "the file system is f2fs, and only ext4 and xfs can be grown",
+            "Run `growpart` for its partition, then its own tool",
+        ),
+        ("1 0 0:30 / / rw - tmpfs tmpfs rw", "the file system is tmpfs, and only ext4 and xfs can be grown", ""),
         (
             "1 0 259:1 /var/lib/machines/x / rw - ext4 /dev/vda1 rw",
-            "only a part of the file system (/var/lib/machines/x)",
+            "only a part of the file system (/var/lib/machines/x) is mounted here",
+            "Set path to where / of it is mounted",
         ),
-        ("1 0 259:1 / / rw - ext4 /dev/vda1 ro", "the file system is mounted read-only"),
-        ("1 0 999:1 / / rw - ext4 /dev/vda1 rw", "its block device (999:1) is not visible from here"),
+        (
+            "1 0 259:1 / / rw - ext4 /dev/vda1 ro",
+            "the file system is mounted read-only",
+            "Run `mount -o remount,rw /`",
+        ),
+        (
+            "1 0 999:1 / / rw - ext4 /dev/vda1 rw",
+            "its block device (999:1) is not visible from here",
+            "Run this outside the container",
+        ),
     ],
 )
-def test_mounts_that_are_left_alone(line: str, reason: str) -> None:
+def test_mounts_that_are_left_alone(line: str, reason: str, remedy: str) -> None:
     mount = growth.read_mount("/", f"9 0 8:1 / /other rw - ext4 /dev/sda1 rw\n{line}\n")
     assert mount is not None
-    assert growth.find_reason(mount, Path("/nonexistent")).startswith(reason)
+    assert growth.find_reason(mount, Path("/nonexistent")) == ". ".join(filter(None, [reason, remedy]))
 
 
 def test_a_mount_point_may_have_a_blank_and_the_last_mount_counts() -> None:
@@ -294,10 +319,20 @@ def test_a_mount_point_may_have_a_blank_and_the_last_mount_counts() -> None:
     assert growth.read_mount("/a b", info) == growth.Mount("/a b", "xfs", "8:2", "/", False)
 
 
-@pytest.mark.parametrize(("kind", "title"), [("dm", "LVM, LUKS"), ("md", "a RAID"), ("bcache", "a cache")])
-def test_mappings_are_left_alone(tmp_path: Path, kind: str, title: str) -> None:
+@pytest.mark.parametrize(
+    ("kind", "title", "remedy"),
+    [
+        ("dm", "LVM, LUKS", "`pvresize` and `lvextend --resizefs`"),
+        ("dm", "LVM, LUKS", "`cryptsetup resize`"),
+        ("md", "a RAID", "`mdadm --grow --size=max`"),
+        ("bcache", "a cache", "Grow its backing device"),
+    ],
+)
+def test_mappings_are_left_alone(tmp_path: Path, kind: str, title: str, remedy: str) -> None:
     (tmp_path / "dm-0" / kind).mkdir(parents=True)
-    assert growth.find_reason(MOUNT, tmp_path / "dm-0").startswith(f"it is on {title}")
+    reason = growth.find_reason(MOUNT, tmp_path / "dm-0")
+    assert reason.startswith(f"it is on {title}")
+    assert remedy in reason
 
 
 @pytest.mark.parametrize("name", ["nvme0n1p1", "xvda1", "sda1", "vda1"])
