@@ -15,6 +15,7 @@ import boto3
 import pytest
 from moto.server import ThreadedMotoServer
 
+from tests.support.ansible_programs import execute
 from tests.support.project import ROOT, clean_environment, playbooks
 
 CONFIG = """
@@ -42,6 +43,8 @@ sso_start_url = https://company.awsapps.com/start
 """
 KEYS = {"AWS_ACCESS_KEY_ID": "AKIATESTS", "AWS_SECRET_ACCESS_KEY": "canary-aws-3b90"}
 OURS = {"managed_by": "digital_twin.robotics_lab", "digital_twin_lab": "my-lab", "digital_twin_ssh_user": "{{ 6 * 7 }}"}
+# One that moto has in every region: a list of all would take it seconds.
+IMAGE = "ami-12c6146b"
 SECONDS = 120
 
 
@@ -68,7 +71,7 @@ def launch(url: str, region: str, tags: dict[str, str]) -> None:
     keys = {name.lower(): value for name, value in KEYS.items()}
     ec2 = connect("ec2", endpoint_url=url, region_name=region, **keys)
     ec2.run_instances(
-        ImageId=ec2.describe_images()["Images"][0]["ImageId"],
+        ImageId=IMAGE,
         InstanceType="g5.xlarge",
         MinCount=1,
         MaxCount=1,
@@ -78,24 +81,21 @@ def launch(url: str, region: str, tags: dict[str, str]) -> None:
     )
 
 
-@pytest.fixture
-def environment(endpoint: str, tmp_path: Path) -> dict[str, str]:
+@pytest.fixture(scope="module")
+def environment(endpoint: str, tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     """Return the environment of a user with a configuration of the AWS clients, and no credentials."""
-    (tmp_path / "config").write_text(CONFIG, "utf-8")
-    return clean_environment(
-        {"HOME": str(tmp_path), "AWS_CONFIG_FILE": str(tmp_path / "config"), "AWS_ENDPOINT_URL": endpoint}
-    )
+    home = tmp_path_factory.mktemp("home")
+    (home / "config").write_text(CONFIG, "utf-8")
+    return clean_environment({"HOME": str(home), "AWS_CONFIG_FILE": str(home / "config"), "AWS_ENDPOINT_URL": endpoint})
 
 
-def execute(words: list[str], environment: dict[str, str], folder: Path = ROOT) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        words, cwd=folder, env=environment, capture_output=True, text=True, timeout=SECONDS, check=False
-    )
-
-
-def hosts(environment: dict[str, str], *words: str, folder: Path = ROOT) -> dict[str, Any]:
+def hosts(environment: dict[str, str], *words: str) -> dict[str, Any]:
     """Return the inventory's hosts with their variables, and check that nothing was printed besides."""
-    listed = execute(["ansible-inventory", "--list", *words], environment, folder)
+    return hosts_in(execute(["ansible-inventory", "--list", *words], environment))
+
+
+def hosts_in(listed: subprocess.CompletedProcess[str]) -> dict[str, Any]:
+    """Return the hosts that were listed, with their variables."""
     assert (listed.returncode, listed.stderr) == (0, "")
 
     def plain(row: dict[str, Any]) -> Any:
@@ -155,7 +155,9 @@ def test_region_of_group_vars_next_to_an_inventory_anywhere(environment: dict[st
         "aws_infrastructure_region: \"{{ 'us-west' ~ '-2' }}\"\n", "utf-8"
     )
     here = environment | KEYS | {"ANSIBLE_COLLECTIONS_PATH": str(ROOT / ".collections")}
-    assert list(hosts(here, "-i", "mine.aws_ec2.yml", folder=tmp_path)) == ["my-lab-west"]
+    words = ["ansible-inventory", "--list", "-i", "mine.aws_ec2.yml"]
+    listed = subprocess.run(words, cwd=tmp_path, env=here, capture_output=True, text=True, timeout=SECONDS, check=False)
+    assert list(hosts_in(listed)) == ["my-lab-west"]
 
 
 @pytest.mark.parametrize(
