@@ -14,7 +14,8 @@ from typing import Any
 import pytest
 from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
 
-from tests.support.project import FQCN, ROOT, expect_none, load_yaml, parse_yaml, role_names, run, text_files
+from tests.support.ansible_programs import run
+from tests.support.project import FQCN, ROOT, expect_none, load_yaml, parse_yaml, role_names, text_files
 
 ROLES = role_names()
 

@@ -14,7 +14,8 @@ from typing import Any
 
 import pytest
 
-from tests.support.project import FQCN, run
+from tests.support.ansible_programs import run
+from tests.support.project import FQCN
 
 OWN = "10.0.1.10"
 

@@ -9,7 +9,8 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from tests.support.project import ROOT, run
+from tests.support.ansible_programs import run
+from tests.support.project import ROOT
 
 NAME = "robotics-lab"
 PROFILE = "arn:aws:iam::123456789012:instance-profile/"

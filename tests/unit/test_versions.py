@@ -16,7 +16,8 @@ from typing import Any
 import pytest
 from ansible_collections.digital_twin.robotics_lab.plugins.filter.unquoted_versions import FilterModule
 
-from tests.support.project import FQCN, load_yaml, role_names, run
+from tests.support.ansible_programs import run
+from tests.support.project import FQCN, load_yaml, role_names
 
 # Names of options that hold a version, or a part of one.
 VERSION = re.compile(r"_(version|branch|minimum|below|revision|release)$")
