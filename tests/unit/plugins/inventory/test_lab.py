@@ -13,7 +13,7 @@ from typing import Any
 
 import boto3
 import pytest
-from moto.server import ThreadedMotoServer
+import requests
 
 from tests.support.ansible_programs import execute
 from tests.support.project import ROOT, clean_environment, playbooks
@@ -43,27 +43,19 @@ sso_start_url = https://company.awsapps.com/start
 """
 KEYS = {"AWS_ACCESS_KEY_ID": "AKIATESTS", "AWS_SECRET_ACCESS_KEY": "canary-aws-3b90"}
 OURS = {"managed_by": "digital_twin.robotics_lab", "digital_twin_lab": "my-lab", "digital_twin_ssh_user": "{{ 6 * 7 }}"}
-# One that moto has in every region: a list of all would take it seconds.
-IMAGE = "ami-12c6146b"
 SECONDS = 120
 
 
 @pytest.fixture(scope="module")
-def endpoint() -> Iterator[str]:
+def endpoint(moto_endpoint: str) -> Iterator[str]:
     """Serve an AWS account with hosts of a lab in two regions, and one instance of another owner."""
-    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0)
-    server.start()
-    host, port = server.get_host_and_port()
-    url = f"http://{host}:{port}"
-    try:
-        launch(url, "eu-central-1", {"Name": "my-lab-1", **OURS})
-        launch(url, "eu-central-1", {"Name": "my-lab-1", **OURS})
-        launch(url, "eu-central-1", {"Name": "another"})
-        launch(url, "us-west-2", {"Name": "my-lab-west", **OURS})
-        launch(url, "sa-east-1", {"Name": "my-lab-south", **OURS})
-        yield url
-    finally:
-        server.stop()
+    launch(moto_endpoint, "eu-central-1", {"Name": "my-lab-1", **OURS})
+    launch(moto_endpoint, "eu-central-1", {"Name": "my-lab-1", **OURS})
+    launch(moto_endpoint, "eu-central-1", {"Name": "another"})
+    launch(moto_endpoint, "us-west-2", {"Name": "my-lab-west", **OURS})
+    launch(moto_endpoint, "sa-east-1", {"Name": "my-lab-south", **OURS})
+    yield moto_endpoint
+    requests.post(f"{moto_endpoint}/moto-api/reset", timeout=30).raise_for_status()
 
 
 def launch(url: str, region: str, tags: dict[str, str]) -> None:
@@ -71,7 +63,7 @@ def launch(url: str, region: str, tags: dict[str, str]) -> None:
     keys = {name.lower(): value for name, value in KEYS.items()}
     ec2 = connect("ec2", endpoint_url=url, region_name=region, **keys)
     ec2.run_instances(
-        ImageId=IMAGE,
+        ImageId=ec2.describe_images()["Images"][0]["ImageId"],
         InstanceType="g5.xlarge",
         MinCount=1,
         MaxCount=1,
