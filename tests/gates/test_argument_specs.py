@@ -8,13 +8,15 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path, PurePosixPath
 from typing import Any
 
 import pytest
 from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
 
-from tests.support.project import FQCN, ROOT, expect_none, load_yaml, parse_yaml, role_names, run, text_files
+from tests.support.ansible_programs import run
+from tests.support.project import FQCN, ROOT, expect_none, load_yaml, parse_yaml, role_names, text_files
 
 ROLES = role_names()
 
@@ -26,6 +28,7 @@ GROUPS = re.compile(r"(?<![\w.])(?:groups\s*(?:\[|\.\w|\|)|group_names\b)")
 TEST_ENVIRONMENT = re.compile(r"\bsandbox|\bmoto\b|\blocalhost:5000\b", re.IGNORECASE)
 
 
+@cache
 def spec_of(role: str) -> dict[str, Any]:
     """Return the entry points of a role's argument specification."""
     loaded = load_yaml(PurePosixPath("roles", role, "meta", "argument_specs.yml"))
@@ -33,6 +36,7 @@ def spec_of(role: str) -> dict[str, Any]:
     return entry_points
 
 
+@cache
 def options_of(role: str) -> dict[str, dict[str, Any]]:
     """Return the union of all entry points' options; an option of several entry points must be the same in each.
 
@@ -49,12 +53,14 @@ def options_of(role: str) -> dict[str, dict[str, Any]]:
     return union
 
 
+@cache
 def defaults_of(role: str) -> dict[str, Any]:
     """Return defaults/main.yml of a role, empty when it has none."""
     path = PurePosixPath("roles", role, "defaults", "main.yml")
     return (load_yaml(path) if (ROOT / path).exists() else None) or {}
 
 
+@cache
 def internals_of(role: str) -> dict[str, Any]:
     """Return what the files of a role's vars/ define."""
     found: dict[str, Any] = {}
@@ -170,15 +176,18 @@ def strings_in(value: Any) -> Iterator[str]:
         yield str(value)
 
 
-def code_of(role: str) -> Iterator[tuple[PurePosixPath, str]]:
-    """Yield what each file of a role says to Ansible: YAML without its comments, everything else as it is."""
+@cache
+def code_of(role: str) -> list[tuple[PurePosixPath, str]]:
+    """Return what each file of a role says to Ansible: YAML without its comments, everything else as it is."""
+    found = []
     for path, text in text_files("roles").items():
         if path.parts[1] != role or path.name == "README.md":
             continue
         if path.suffix in {".yml", ".yaml"} and path.parts[2] not in {"templates", "files"}:
-            yield path, "\n".join(strings_in(parse_yaml(text)))
+            found.append((path, "\n".join(strings_in(parse_yaml(text)))))
         else:
-            yield path, text
+            found.append((path, text))
+    return found
 
 
 @pytest.mark.parametrize("role", ROLES)

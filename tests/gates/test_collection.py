@@ -20,7 +20,7 @@ from typing import Any
 import pytest
 from packaging.specifiers import SpecifierSet
 
-from tests.support.lines import MAIN, OLDEST
+from tests.support.lines import left_out
 from tests.support.project import (
     FQCN,
     NAME,
@@ -228,21 +228,18 @@ def test_sanity(tmp_path: Path) -> None:
     """
     version = f"{sys.version_info.major}.{sys.version_info.minor}"
     home = ROOT / ".cache" / "ansible-test" / version
-    # What does not ship is checked once, on the line that runs all tests.
-    leave_out = NOT_FOR_ANSIBLE_TEST + (("bench", "sandbox", "tests") if MAIN.programs == OLDEST.programs else ())
     cache = home / ".ansible" / "test" / "cache"
     cache.mkdir(parents=True, exist_ok=True)
     (cache / get_pip_name()).write_text("import ensurepip\n\nensurepip.bootstrap()\n")
     keep_pip_settings(home)
     run(
         ["ansible-test", "sanity", "--color", "no", "--python", version],
-        cwd=stage(tmp_path, leave_out),
+        cwd=stage(tmp_path, NOT_FOR_ANSIBLE_TEST + left_out()),
         env={"HOME": str(home)},
         timeout=1800,
     )
 
 
-@pytest.mark.each_line
 def test_documentation_markup(tmp_path: Path) -> None:
     run(
         ["antsibull-docs", "lint-collection-docs", "--plugin-docs", "--validate-collection-refs", "dependent", "."],

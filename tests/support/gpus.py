@@ -35,6 +35,8 @@ class Host:
     """
 
     def __init__(self, library: Path, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        # Loaded once here, and not again in each child.
+        importlib.import_module("pynvml")
         self._monkeypatch = monkeypatch
         self._volatile = folder / "run"
         self.gpus = Gpus(folder, library)

@@ -17,6 +17,8 @@ from pathlib import Path
 from tests.support.project import ROOT
 
 FIRST_OF_THE_NEWEST = (3, 12)
+# What does not ship is checked once, on the line that runs all tests.
+CHECKED_ONCE = ("bench", "molecule", "sandbox", "tests")
 
 
 @dataclass(frozen=True)
@@ -58,3 +60,8 @@ def why_not_both() -> str:
             "Install it, then run `make test OLDEST_PYTHON=/path/to/python3.11`."
         )
     return ""
+
+
+def left_out() -> tuple[str, ...]:
+    """Return the folders that the gates leave out on this line."""
+    return CHECKED_ONCE if MAIN.programs == OLDEST.programs else ()

@@ -47,6 +47,7 @@ def project_files() -> tuple[PurePosixPath, ...]:
     return tuple(PurePosixPath(name) for name in paths if os.path.lexists(ROOT / name))
 
 
+@cache
 def text_files(*folders: str) -> dict[PurePosixPath, str]:
     """Return the text of every project file that is UTF-8, by relative path.
 
@@ -67,6 +68,7 @@ def text_files(*folders: str) -> dict[PurePosixPath, str]:
     return texts
 
 
+@cache
 def role_names() -> list[str]:
     """Return the names of the roles that have at least one file."""
     return sorted({path.parts[1] for path in project_files() if path.parts[0] == "roles" and len(path.parts) > 2})
@@ -90,7 +92,7 @@ def module_names() -> list[str]:
     ]
 
 
-class _AnsibleLoader(yaml.SafeLoader):
+class _AnsibleLoader(yaml.CSafeLoader):
     """Reads Ansible's own tags as the text that they mark."""
 
 

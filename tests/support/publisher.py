@@ -17,10 +17,11 @@ from typing import Any
 
 from sandbox.nvml import PROGRAM, Gpus
 from sandbox.waiting import wait_until
-from tests.support.nursery import Child, Nursery
+from tests.support.fork_server import Child, ForkServer
 from tests.support.project import ROOT, clean_environment
 
 MODULE = "ansible_collections.digital_twin.robotics_lab.plugins.module_utils._gpu_publisher"
+PRELOADED = ("botocore.session", "botocore.config", "pynvml")
 INSTANCE = "i-0123456789abcdef0"
 SECONDS = 40
 
@@ -40,8 +41,8 @@ class Publisher:
         folder: where its spool, settings and journal lie.
         settings: fields of the service's settings, besides those that every test wants.
         environment: variables of the process, besides those of the simulated GPUs.
-        nursery: what starts it, if that is to take no time.
-        python: what it runs in, without a nursery.
+        fork_server: what starts it, if that is to take no time.
+        python: what it runs in, without a fork server.
         starts: how often it was started.
     """
 
@@ -50,7 +51,7 @@ class Publisher:
     endpoint: str
     settings: dict[str, Any] = field(default_factory=dict)
     environment: dict[str, str] = field(default_factory=dict)
-    nursery: Nursery | None = None
+    fork_server: ForkServer | None = None
     python: Path = Path(sys.executable)
     process: subprocess.Popen[str] | Child | None = None
     starts: int = 0
@@ -81,9 +82,9 @@ class Publisher:
         }
         file.write_text(text or json.dumps(settings), encoding="utf-8")
         environment = {**self.gpus.environment, **self.environment}
-        if self.nursery is not None:
-            order = {"arguments": [str(file)], "environment": environment, "output": str(self.journal)}
-            self.process = Child(self.nursery, SECONDS, **order)
+        if self.fork_server is not None:
+            request = {"arguments": [str(file)], "environment": environment, "output": str(self.journal)}
+            self.process = Child(self.fork_server, SECONDS, **request)
             return
         with self.journal.open("ab") as output:
             self.process = subprocess.Popen(
@@ -95,7 +96,7 @@ class Publisher:
             )
 
     def shift_clock(self, seconds: float) -> None:
-        """Set its clock so many seconds ahead of the true one; before a nursery starts it, or while it runs."""
+        """Set its clock so many seconds ahead of the true one; before a fork server starts it, or while it runs."""
         self.environment["TEST_CLOCK"] = str(self.folder / "clock")
         scratch = self.folder / "clock.new"
         scratch.write_text(str(seconds), encoding="utf-8")

@@ -14,11 +14,13 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from pathlib import Path, PurePosixPath
+from pathlib import PurePosixPath
+from typing import Any
 
 import pytest
 
-from tests.support.project import ROOT, expect_none, load_yaml, run, text_files
+from tests.support.ansible_programs import run
+from tests.support.project import ROOT, expect_none, load_yaml, text_files
 
 SERVICES = load_yaml(PurePosixPath("compose/compose.yaml"))["services"]
 # Nothing listens there. Also what a tool takes for a proxy of every protocol.
@@ -135,63 +137,50 @@ PROXIES: dict[str, tuple[dict[str, object], str, dict[str, str], list[str]]] = {
 }
 
 
-@pytest.mark.parametrize(("given", "config", "proxies", "near"), PROXIES.values(), ids=PROXIES)
-def test_one_variable_is_handed_to_builds_and_services(
-    tmp_path: Path, given: dict[str, object], config: str, proxies: dict[str, str], near: list[str]
-) -> None:
+@pytest.fixture(scope="module")
+def installed(tmp_path_factory: pytest.TempPathFactory) -> dict[str, list[Any]]:
+    """Return what the role makes of each row: environment and arguments of builds, NO_PROXY, and the file proxy.env."""
+    folder = tmp_path_factory.mktemp("proxies")
     role = ROOT / "roles" / "digital_twin_stack"
     files = [
         role / "defaults/main.yml",
         *(role / "vars/main" / f"{name}.yml" for name in ("proxy", "services", "settings", "images")),
     ]
-    told = tmp_path / "told.json"
     names = [
         "__digital_twin_stack_proxy_environment",
         "__digital_twin_stack_build_proxies",
         "__digital_twin_stack_no_proxy",
+        "lookup('template', role_path ~ '/templates/proxy.env.j2')",
     ]
-    play = {
-        "hosts": "localhost",
-        "gather_facts": False,
-        "vars_files": [str(file) for file in files],
-        "vars": {
-            "role_path": str(role),
-            "__digital_twin_stack_docker_config": {"content": base64.b64encode(config.encode()).decode()},
-        },
-        "tasks": [
+    plays: list[dict[str, Any]] = []
+    for number, (given, config, *_expected) in enumerate(PROXIES.values()):
+        (folder / f"given_{number}.json").write_text(json.dumps({"digital_twin_stack_proxy": given}))
+        docker = {"content": base64.b64encode(config.encode()).decode()}
+        plays.append(
             {
-                "ansible.builtin.copy": {
-                    "content": "{{ [" + ", ".join(names) + "] | to_json }}\n",
-                    "dest": str(told),
-                    "mode": "0600",
-                }
-            },
-            {
-                "ansible.builtin.template": {
-                    "src": str(role / "templates/proxy.env.j2"),
-                    "dest": str(tmp_path / "proxy.env"),
-                    "mode": "0600",
-                }
-            },
-        ],
-    }
-    (tmp_path / "play.json").write_text(json.dumps([play]))
-    run(
-        [
-            "ansible-playbook",
-            "--inventory=localhost,",
-            "--connection=local",
-            str(tmp_path / "play.json"),
-            "--extra-vars",
-            json.dumps({"digital_twin_stack_proxy": given}),
-        ]
-    )
-    environment, arguments, no_proxy = json.loads(told.read_text())
+                "hosts": "localhost",
+                "gather_facts": False,
+                "vars_files": [*(str(file) for file in files), str(folder / f"given_{number}.json")],
+                "vars": {"role_path": str(role), "__digital_twin_stack_docker_config": docker},
+                "tasks": [{"ansible.builtin.set_fact": {f"row_{number}": "{{ [" + ", ".join(names) + "] }}"}}],
+            }
+        )
+    rows = ", ".join(f"row_{number}" for number in range(len(plays)))
+    told = {"content": "{{ [" + rows + "] | to_json }}\n", "dest": str(folder / "told.json"), "mode": "0600"}
+    plays[-1]["tasks"].append({"ansible.builtin.copy": told})
+    (folder / "plays.json").write_text(json.dumps(plays))
+    run(["ansible-playbook", "--inventory=localhost,", "--connection=local", str(folder / "plays.json")])
+    return dict(zip(PROXIES, json.loads((folder / "told.json").read_text()), strict=True))
+
+
+@pytest.mark.parametrize("row", PROXIES)
+def test_one_variable_is_handed_to_builds_and_services(installed: dict[str, list[Any]], row: str) -> None:
+    _given, _config, proxies, near = PROXIES[row]
+    environment, arguments, no_proxy, written = installed[row]
     everything = ["localhost", "127.0.0.1", "::1", *SERVICES, *near]
     assert no_proxy.split(",") == everything
     expected = {name: value for lower, value in proxies.items() for name in (lower, lower.upper())}
-    written = (tmp_path / "proxy.env").read_text().splitlines()
-    assert [line for line in written if not line.startswith("#")] == [
+    assert [line for line in written.splitlines() if not line.startswith("#")] == [
         f"{name}='{expected[name]}'" for name in ("http_proxy", "https_proxy", "HTTP_PROXY", "HTTPS_PROXY") if expected
     ]
     if expected:

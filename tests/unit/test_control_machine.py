@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.ansible_programs import execute
 from tests.support.project import FQCN, NAME, NAMESPACE, ROOT, clean_environment, copy_project, load_yaml
 
 PLAYBOOK = Path(sys.executable).with_name("ansible-playbook")
@@ -23,15 +24,19 @@ def select(
     inventory: str, settings: Mapping[str, str], folder: Path = ROOT, playbook: str = "playbooks/select.yml"
 ) -> tuple[int, str]:
     """Return how the playbook ended with which all others begin, and what it printed, on one line."""
-    done = subprocess.run(
-        [PLAYBOOK, "--inventory", inventory, playbook],
-        cwd=folder,
-        env=clean_environment(settings),
-        capture_output=True,
-        text=True,
-        timeout=120,
-        check=False,
-    )
+    words, environment = ["--inventory", inventory, playbook], clean_environment(settings)
+    if folder == ROOT:
+        done = execute(["ansible-playbook", *words], environment)
+    else:
+        done = subprocess.run(
+            [PLAYBOOK, *words],
+            cwd=folder,
+            env=environment,
+            capture_output=True,
+            text=True,
+            timeout=120,
+            check=False,
+        )
     return done.returncode, " ".join((done.stdout + done.stderr).split())
 
 

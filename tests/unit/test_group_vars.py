@@ -13,7 +13,8 @@ from pathlib import Path
 import pytest
 import yaml
 
-from tests.support.project import ROOT, run
+from tests.support.ansible_programs import run
+from tests.support.project import ROOT
 
 NAMES = ("peers", "discovery", "firewall_ports")
 ZENOH = [{"protocol": "tcp", "from_port": 7447, "to_port": 7447, "description": "Zenoh"}]

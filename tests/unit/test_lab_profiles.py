@@ -12,7 +12,8 @@ from pathlib import Path
 import pytest
 import yaml
 
-from tests.support.project import ROOT, run
+from tests.support.ansible_programs import run
+from tests.support.project import ROOT
 
 NAME = "robotics-lab"
 # What an inventory knows of running instances of the lab, the second host of which is stopped.

@@ -9,7 +9,8 @@ import json
 from pathlib import Path
 from typing import Any
 
-from tests.support.project import ROOT, load_yaml, run
+from tests.support.ansible_programs import run
+from tests.support.project import ROOT, load_yaml
 
 HOSTS: dict[str, dict[str, Any]] = {
     "defaults": {"nvidia_driver_gpu_count": 2},

@@ -14,13 +14,20 @@ from typing import Any
 
 import pytest
 
-from tests.support.project import FQCN, run
+from tests.support.ansible_programs import run
+from tests.support.project import FQCN
 
 OWN = "10.0.1.10"
 
 
-def apply(directory: Path, tasks: str) -> str:
+def apply(directory: Path, tasks: str, **variables: object) -> str:
     """Run one of the role's files of tasks on this machine, with a folder for its files."""
+    given = {
+        "ros2_networking_directory": str(directory),
+        "ansible_python_interpreter": sys.executable,
+        "__ros2_networking_profile_file": f"{directory.parent}/profile.sh",
+        **variables,
+    }
     command = [
         "ansible",
         "all",
@@ -32,8 +39,7 @@ def apply(directory: Path, tasks: str) -> str:
         "ansible.builtin.include_role",
     ]
     command += ["--args", f"name={FQCN}.ros2_networking tasks_from={tasks}"]
-    command += ["--extra-vars", f"ros2_networking_directory={directory} ansible_python_interpreter={sys.executable}"]
-    return run([*command, "--extra-vars", f"__ros2_networking_profile_file={directory.parent}/profile.sh"])
+    return run([*command, "--extra-vars", json.dumps(given)])
 
 
 def test_the_revision_follows_what_the_files_say(tmp_path: Path) -> None:
@@ -117,9 +123,10 @@ def test_what_others_keep_in_the_folder_stays(tmp_path: Path) -> None:
     apply(folder, "files_remove")
     assert [file.name for file in folder.iterdir()] == ["theirs.xml"]
     (folder / "theirs.xml").unlink()
-    apply(folder, "files_remove")
+    # The role's files are gone: what is left to do is the folder.
+    apply(folder, "files_remove", __ros2_networking_document_paths=[])
     assert not folder.exists()
-    apply(folder, "files_remove")
+    apply(folder, "files_remove", __ros2_networking_document_paths=[])
 
 
 def test_a_folder_that_is_the_systems_is_refused() -> None:

@@ -9,7 +9,8 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from tests.support.project import ROOT, run
+from tests.support.ansible_programs import run
+from tests.support.project import ROOT
 
 NAME = "robotics-lab"
 PROFILE = "arn:aws:iam::123456789012:instance-profile/"
@@ -44,7 +45,8 @@ def select(folder: Path, **given: str) -> tuple[list[str], str]:
             ]
         )
     )
-    values = json.dumps({"aws_infrastructure_name": NAME, **given})
+    # tests/unit/test_control_machine.py is about that.
+    values = json.dumps({"aws_infrastructure_name": NAME, "control_machine_checked": True, **given})
     told = run(["ansible-playbook", "--inventory", str(inventory), str(play), "--extra-vars", values])
     return told.partition("SELECTED=")[2].partition("=")[0].split(","), " ".join(told.split())
 

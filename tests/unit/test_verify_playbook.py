@@ -9,7 +9,6 @@ import json
 import os
 import socket
 import socketserver
-import subprocess
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -19,7 +18,8 @@ from typing import Any
 import pytest
 
 from playbooks.files.udp_probe import look
-from tests.support.project import ROOT, clean_environment, load_yaml
+from tests.support.ansible_programs import execute
+from tests.support.project import ROOT, load_yaml
 
 VERIFY = load_yaml(ROOT / "playbooks/verify.yml")[1]
 TASKS = {task["name"]: task for task in VERIFY["tasks"][0]["block"]}
@@ -91,28 +91,30 @@ def play(folder: Path, hosts: dict[str, dict[str, Any]], tasks: list[dict[str, A
     inventory.write_text(json.dumps({"all": {"hosts": hosts}}))
     book = folder / "play.json"
     book.write_text(json.dumps([{"hosts": "all", "gather_facts": False, "tasks": tasks, **fields}]))
-    done = subprocess.run(
-        ["ansible-playbook", "--inventory", str(inventory), str(book)],
-        cwd=ROOT,
-        env=clean_environment(),
-        capture_output=True,
-        text=True,
-        timeout=300,
-        check=False,
-    )
+    done = execute(["ansible-playbook", "--inventory", str(inventory), str(book)])
     return done.returncode, done.stdout + done.stderr
 
 
-def keep(folder: Path, expression: str) -> dict[str, Any]:
-    """Return a task that writes down what an expression is on each host."""
-    return {
-        "ansible.builtin.copy": {
-            "content": "{{ " + expression + " | to_json }}\n",
-            "dest": f"{folder}/{{{{ inventory_hostname }}}}.told",
-            "mode": "0600",
+def keep(folder: Path, expression: str) -> list[dict[str, Any]]:
+    """Return tasks that write down what an expression is on each host."""
+    values = "ansible_play_hosts | map('extract', hostvars, 'kept')"
+    return [
+        {"ansible.builtin.set_fact": {"kept": "{{ " + expression + " }}"}},
+        {
+            "ansible.builtin.copy": {
+                "content": "{{ dict(ansible_play_hosts | zip(" + values + ")) | to_json }}\n",
+                "dest": f"{folder}/kept.json",
+                "mode": "0600",
+            },
+            "delegate_to": "localhost",
+            "run_once": True,
         },
-        "delegate_to": "localhost",
-    }
+    ]
+
+
+def kept(folder: Path) -> dict[str, Any]:
+    """Return what was written down, by host."""
+    return dict(json.loads((folder / "kept.json").read_text()))
 
 
 def test_a_direct_way_is_one_without_another_machine(tmp_path: Path) -> None:
@@ -123,10 +125,11 @@ def test_a_direct_way_is_one_without_another_machine(tmp_path: Path) -> None:
         for name, (given, *_expected) in REACHED.items()
     }
     outside = {"ansible.builtin.include_tasks": str(ROOT / "playbooks/tasks/outside.yml")}
-    status, output = play(tmp_path, hosts, [outside, keep(tmp_path, "[verify_outside, verify_indirect]")], become=True)
+    status, output = play(tmp_path, hosts, [outside, *keep(tmp_path, "[verify_outside, verify_indirect]")], become=True)
     assert status == 0, output
+    found = kept(tmp_path)
     for name, (_given, host, port, reason) in REACHED.items():
-        assert json.loads((tmp_path / f"{name}.told").read_text()) == [{"host": host, "port": port}, reason], name
+        assert found[name] == [{"host": host, "port": port}, reason], name
 
 
 DOCKER = """\
@@ -161,10 +164,9 @@ def test_what_the_lab_offers_is_what_its_services_publish(tmp_path: Path, there:
         }
     }
     hosts = {"here": {"ansible_connection": "local", "offered_format": "{}", "verify_project": "digital-twin"}}
-    status, output = play(tmp_path, hosts, [offered, keep(tmp_path, "verify_offered")])
+    status, output = play(tmp_path, hosts, [offered, *keep(tmp_path, "verify_offered")])
     assert status == 0, output
-    told = json.loads((tmp_path / "here.told").read_text())
-    assert told == (
+    assert kept(tmp_path)["here"] == (
         {"8080": "published by service foxglove of this stack", "2375": "the API of Docker"} if there else {}
     )
 

@@ -16,7 +16,8 @@ from typing import Any
 import pytest
 from ansible_collections.digital_twin.robotics_lab.plugins.filter.unquoted_versions import FilterModule
 
-from tests.support.project import FQCN, load_yaml, role_names, run
+from tests.support.ansible_programs import run
+from tests.support.project import FQCN, load_yaml, role_names
 
 # Names of options that hold a version, or a part of one.
 VERSION = re.compile(r"_(version|branch|minimum|below|revision|release)$")
@@ -52,25 +53,27 @@ def test_the_roles_have_versions() -> None:
 
 def test_every_role_refuses_a_version_that_lost_its_quotes(tmp_path: Path) -> None:
     tasks: list[dict[str, Any]] = [{"ansible.builtin.set_fact": {**HOST, "cacheable": True}}]
-    told = tmp_path / "told"
-    told.mkdir()
+    file = tmp_path / "told.json"
     for role, name in version_options():
         include = {"name": f"{FQCN}.{role}", "tasks_from": ENTRY_POINTS.get(name, "preflight")}
-        said = {"dest": str(told / name), "content": "{{ ansible_failed_result.msg }}", "mode": "0644"}
+        said = {"told": "{{ told | default({}) | combine({'" + name + "': ansible_failed_result.msg}) }}"}
         tasks.append(
             {
                 "block": [{"ansible.builtin.include_role": include, "vars": {name: 2.2}}],
-                "rescue": [{"ansible.builtin.copy": said, "check_mode": False}],
+                "rescue": [{"ansible.builtin.set_fact": said}],
             }
         )
+    written = {"dest": str(file), "content": "{{ told | to_json }}", "mode": "0644"}
+    tasks.append({"ansible.builtin.copy": written, "check_mode": False})
     playbook = tmp_path / "versions.yml"
     playbook.write_text(
         json.dumps([{"hosts": "localhost", "connection": "local", "gather_facts": False, "tasks": tasks}])
     )
     python = f"ansible_python_interpreter={sys.executable}"
     run(["ansible-playbook", "--check", "--inventory", "localhost,", "--extra-vars", python, str(playbook)])
+    told = json.loads(file.read_text())
     for _role, name in version_options():
-        message = (told / name).read_text() if (told / name).exists() else "nothing"
+        message = told.get(name, "nothing")
         assert re.match(f"{name}: 2.2 is a number, as the quotes are missing, and may have been 2.20: ", message), (
             message
         )

@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 import base64
+import json
 import struct
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -21,6 +22,7 @@ from ansible_collections.digital_twin.robotics_lab.plugins.module_utils._lab_des
 from botocore.client import BaseClient
 from botocore.exceptions import ClientError
 from moto.server import ThreadedMotoServer
+from moto.utilities.utils import load_resource
 
 from sandbox import nvml
 from tests.support.gpus import Host
@@ -62,6 +64,8 @@ GOOD_DESCRIPTION: dict[str, Any] = {
 
 # One loader for all tests: each new session would otherwise read the models of the services again.
 LOADER = botocore.loaders.create_loader()
+# The image of every region in this AWS.
+IMAGE_ID = "ami-1e749f67"
 # Botocore's method through which every call of every client passes.
 MAKE_CALL = "_make_api_call"
 
@@ -148,13 +152,20 @@ class Cloud:
 
 
 @pytest.fixture(scope="session")
-def moto_endpoint() -> Iterator[str]:
+def moto_endpoint(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """Run moto's server in this process for the whole session."""
+    # Of its images one is enough: it would build more than a thousand for each region, and again after each reset.
+    images = [image for image in load_resource("ec2/resources/amis.json") if image["ami_id"] == IMAGE_ID]
+    assert images
+    file = tmp_path_factory.mktemp("moto") / "images.json"
+    file.write_text(json.dumps(images), "utf-8")
     server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
-    server.start()
-    host, port = server.get_host_and_port()
-    yield f"http://{host}:{port}"
-    server.stop()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("MOTO_AMIS_PATH", str(file))
+        server.start()
+        host, port = server.get_host_and_port()
+        yield f"http://{host}:{port}"
+        server.stop()
 
 
 @pytest.fixture

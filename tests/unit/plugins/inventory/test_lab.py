@@ -13,8 +13,9 @@ from typing import Any
 
 import boto3
 import pytest
-from moto.server import ThreadedMotoServer
+import requests
 
+from tests.support.ansible_programs import execute
 from tests.support.project import ROOT, clean_environment, playbooks
 
 CONFIG = """
@@ -46,21 +47,15 @@ SECONDS = 120
 
 
 @pytest.fixture(scope="module")
-def endpoint() -> Iterator[str]:
+def endpoint(moto_endpoint: str) -> Iterator[str]:
     """Serve an AWS account with hosts of a lab in two regions, and one instance of another owner."""
-    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0)
-    server.start()
-    host, port = server.get_host_and_port()
-    url = f"http://{host}:{port}"
-    try:
-        launch(url, "eu-central-1", {"Name": "my-lab-1", **OURS})
-        launch(url, "eu-central-1", {"Name": "my-lab-1", **OURS})
-        launch(url, "eu-central-1", {"Name": "another"})
-        launch(url, "us-west-2", {"Name": "my-lab-west", **OURS})
-        launch(url, "sa-east-1", {"Name": "my-lab-south", **OURS})
-        yield url
-    finally:
-        server.stop()
+    launch(moto_endpoint, "eu-central-1", {"Name": "my-lab-1", **OURS})
+    launch(moto_endpoint, "eu-central-1", {"Name": "my-lab-1", **OURS})
+    launch(moto_endpoint, "eu-central-1", {"Name": "another"})
+    launch(moto_endpoint, "us-west-2", {"Name": "my-lab-west", **OURS})
+    launch(moto_endpoint, "sa-east-1", {"Name": "my-lab-south", **OURS})
+    yield moto_endpoint
+    requests.post(f"{moto_endpoint}/moto-api/reset", timeout=30).raise_for_status()
 
 
 def launch(url: str, region: str, tags: dict[str, str]) -> None:
@@ -78,24 +73,21 @@ def launch(url: str, region: str, tags: dict[str, str]) -> None:
     )
 
 
-@pytest.fixture
-def environment(endpoint: str, tmp_path: Path) -> dict[str, str]:
+@pytest.fixture(scope="module")
+def environment(endpoint: str, tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     """Return the environment of a user with a configuration of the AWS clients, and no credentials."""
-    (tmp_path / "config").write_text(CONFIG, "utf-8")
-    return clean_environment(
-        {"HOME": str(tmp_path), "AWS_CONFIG_FILE": str(tmp_path / "config"), "AWS_ENDPOINT_URL": endpoint}
-    )
+    home = tmp_path_factory.mktemp("home")
+    (home / "config").write_text(CONFIG, "utf-8")
+    return clean_environment({"HOME": str(home), "AWS_CONFIG_FILE": str(home / "config"), "AWS_ENDPOINT_URL": endpoint})
 
 
-def execute(words: list[str], environment: dict[str, str], folder: Path = ROOT) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        words, cwd=folder, env=environment, capture_output=True, text=True, timeout=SECONDS, check=False
-    )
-
-
-def hosts(environment: dict[str, str], *words: str, folder: Path = ROOT) -> dict[str, Any]:
+def hosts(environment: dict[str, str], *words: str) -> dict[str, Any]:
     """Return the inventory's hosts with their variables, and check that nothing was printed besides."""
-    listed = execute(["ansible-inventory", "--list", *words], environment, folder)
+    return hosts_in(execute(["ansible-inventory", "--list", *words], environment))
+
+
+def hosts_in(listed: subprocess.CompletedProcess[str]) -> dict[str, Any]:
+    """Return the hosts that were listed, with their variables."""
     assert (listed.returncode, listed.stderr) == (0, "")
 
     def plain(row: dict[str, Any]) -> Any:
@@ -155,7 +147,9 @@ def test_region_of_group_vars_next_to_an_inventory_anywhere(environment: dict[st
         "aws_infrastructure_region: \"{{ 'us-west' ~ '-2' }}\"\n", "utf-8"
     )
     here = environment | KEYS | {"ANSIBLE_COLLECTIONS_PATH": str(ROOT / ".collections")}
-    assert list(hosts(here, "-i", "mine.aws_ec2.yml", folder=tmp_path)) == ["my-lab-west"]
+    words = ["ansible-inventory", "--list", "-i", "mine.aws_ec2.yml"]
+    listed = subprocess.run(words, cwd=tmp_path, env=here, capture_output=True, text=True, timeout=SECONDS, check=False)
+    assert list(hosts_in(listed)) == ["my-lab-west"]
 
 
 @pytest.mark.parametrize(

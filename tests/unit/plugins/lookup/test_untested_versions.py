@@ -10,7 +10,7 @@ import json
 import pytest
 from ansible_collections.digital_twin.robotics_lab.plugins.lookup.untested_versions import contains, judge
 
-from tests.support.project import run
+from tests.support.ansible_programs import run
 
 CORE, AMAZON = ">=2.19.0,<2.22", ">=10.1.0,<12.0.0"
 

@@ -1,9 +1,9 @@
 # Copyright (c) the digital_twin.robotics_lab maintainers
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Publishers that start at once: a process that has loaded what they load, and forks one whenever it is asked.
+"""Processes that start at once: a fork server that has loaded what they load, and forks one for each request.
 
-Run as a program it reads orders, a line of JSON each, and answers with a child's process id, and with its exit status
+Run as a program it reads requests, a line of JSON each, and answers with a child's process id, and with its exit status
 when it has ended. It has one child at a time.
 """
 
@@ -18,25 +18,25 @@ import subprocess
 import sys
 import time
 import traceback
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
 from tests.support.project import ROOT
 
-PRELOADED = ("botocore.session", "botocore.config", "pynvml")
 
-
-class Nursery:
+class ForkServer:
     """The program, running.
 
     Args:
         module: whose ``main`` a child runs.
-        environment: of the program, and of its children as far as their orders do not say otherwise.
+        environment: of the program, and of its children as far as their requests do not say otherwise.
+        preloaded: what the program imports before it forks, besides that module.
     """
 
-    def __init__(self, module: str, environment: dict[str, str]) -> None:
+    def __init__(self, module: str, environment: dict[str, str], preloaded: Sequence[str]) -> None:
         self._process = subprocess.Popen(
-            [sys.executable, "-m", __name__, module],
+            [sys.executable, "-m", __name__, module, *preloaded],
             cwd=ROOT,
             env=environment,
             stdin=subprocess.PIPE,
@@ -44,17 +44,18 @@ class Nursery:
             bufsize=0,
         )
 
-    def order(self, **what: Any) -> None:
-        """Have a child made.
+    def request(self, **what: Any) -> None:
+        """Request a child.
 
         Args:
-            what: ``arguments``, ``environment``, and ``output``, the file to which all that it says is appended.
+            what: ``arguments``, ``environment``, ``output``, the file to which what it prints is appended, and
+                ``errors``, the same for its errors, unless that is the same file.
         """
         assert self._process.stdin is not None
         self._process.stdin.write(json.dumps(what).encode() + b"\n")
 
     def answer(self, seconds: float) -> int:
-        """Return the next number that the program says."""
+        """Return the next number that the program prints."""
         stream = self._process.stdout
         assert stream is not None
         assert select.select([stream], [], [], seconds)[0], f"a child has neither begun nor ended within {seconds} s"
@@ -66,13 +67,13 @@ class Nursery:
 
 
 class Child:
-    """A process of a nursery, with as much of :class:`subprocess.Popen` as its tests use."""
+    """A process of a fork server, with as much of :class:`subprocess.Popen` as its tests use."""
 
-    def __init__(self, nursery: Nursery, seconds: float, **order: Any) -> None:
-        self._nursery = nursery
+    def __init__(self, server: ForkServer, seconds: float, **request: Any) -> None:
+        self._server = server
         self._status: int | None = None
-        nursery.order(**order)
-        self.pid = nursery.answer(seconds)
+        server.request(**request)
+        self.pid = server.answer(seconds)
 
     def send_signal(self, number: int) -> None:
         if self._status is None:
@@ -83,7 +84,7 @@ class Child:
 
     def wait(self, timeout: float) -> int:
         if self._status is None:
-            self._status = self._nursery.answer(timeout)
+            self._status = self._server.answer(timeout)
         return self._status
 
 
@@ -93,28 +94,33 @@ def set_clock(file: Path) -> None:
     time.time = lambda: true() + float(file.read_text(encoding="utf-8"))
 
 
-def become(main: Any, order: dict[str, Any]) -> NoReturn:
-    """Do what a child was made for. Whatever happens, it does not go on as a second nursery."""
+def become(main: Any, request: dict[str, Any]) -> NoReturn:
+    """Do what a child was made for. Whatever happens, it does not go on as a second server."""
     status = 1
     try:
-        output = os.open(order["output"], os.O_WRONLY | os.O_APPEND | os.O_CREAT)
-        os.dup2(output, sys.stdout.fileno())
-        os.dup2(output, sys.stderr.fileno())
-        os.environ.update(order["environment"])
+        for name, stream in (("errors", sys.stderr), ("output", sys.stdout)):
+            output = os.open(request.get(name, request["output"]), os.O_WRONLY | os.O_APPEND | os.O_CREAT)
+            os.dup2(output, stream.fileno())
+        os.dup2(os.open(os.devnull, os.O_RDONLY), sys.stdin.fileno())
+        os.environ.update(request["environment"])
         if "TEST_CLOCK" in os.environ:
             set_clock(Path(os.environ["TEST_CLOCK"]))
-        sys.argv[1:] = order["arguments"]
+        sys.argv[1:] = request["arguments"]
         status = main()
+    except SystemExit as ended:
+        status = ended.code if isinstance(ended.code, int) else bool(ended.code)
     except BaseException:
         traceback.print_exc()
     finally:
+        sys.stdout.flush()
+        sys.stderr.flush()
         os._exit(status)
 
 
-def serve(module: str) -> None:
-    """Carry out orders until there are no more."""
+def serve(module: str, *preloaded: str) -> None:
+    """Serve requests until there are no more."""
     main = importlib.import_module(module).main
-    for name in PRELOADED:
+    for name in preloaded:
         importlib.import_module(name)
     for line in sys.stdin:
         child = os.fork()
@@ -125,4 +131,4 @@ def serve(module: str) -> None:
 
 
 if __name__ == "__main__":
-    serve(sys.argv[1])
+    serve(*sys.argv[1:])
