@@ -29,7 +29,9 @@ options:
       - Without it, a folder that exists keeps its owner, group and mode, and a new one gets V(0755).
     type: str
   files:
-    description: The files. Each is replaced in one step, so that a reader never meets half of one.
+    description:
+      - The files. Each is replaced in one step, so that a reader never meets half of one.
+      - An empty list declares the folder alone.
     type: list
     elements: dict
     required: true

@@ -108,6 +108,14 @@ def test_a_folder_of_others_keeps_its_mode_unless_one_is_given(run: Run, tmp_pat
     assert [mode(tmp_path / name) for name in ("set", "set/new")] == [0o750, 0o750]
 
 
+@pytest.mark.parametrize("check", [True, False])
+def test_a_folder_without_files_gets_its_owner(run: Run, tmp_path: Path, check: bool) -> None:
+    (tmp_path / "set").mkdir(mode=0o500)
+    assert run(owner=STRANGER, directory_mode="u+rwx", check=check)["changed"] is True
+    owner = (tmp_path / "set").stat().st_uid
+    assert (owner, mode(tmp_path / "set")) == ((os.geteuid(), 0o500) if check else (int(STRANGER), 0o700))
+
+
 def test_a_file_that_is_only_wanted_once_keeps_its_content(run: Run, tmp_path: Path) -> None:
     run({"name": "password", "content": "first", "force": False})
     kept = run({"name": "password", "content": "second", "force": False})
