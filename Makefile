@@ -53,7 +53,7 @@ sandbox-down: setup ## Destroy the lab, stop what the sandbox started, and only 
 # What the tests run besides the environment of `setup`; on a machine that has it nothing is installed. Without a Python for
 # the oldest line of Ansible its tests are reported as not run.
 .PHONY: tools
-tools: setup
+tools: setup ## Install what the tests run besides, with apt, and create .venv-oldest
 	@if python -c 'import sys; sys.exit(sys.version_info < (3, 12))'; then
 	  ./.ci/environment .venv-oldest "$(OLDEST_PYTHON)" || test $$? = 3
 	fi
