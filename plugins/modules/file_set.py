@@ -19,7 +19,8 @@ description:
 options:
   path:
     description:
-      - Absolute path of the folder. It and its missing parents are created; what it holds besides O(files) stays.
+      - Absolute path of the folder. It is created, and its missing parents with mode V(0755). What it holds besides
+        O(files) stays.
       - A link is followed.
     type: path
     required: true
@@ -30,8 +31,8 @@ options:
     type: str
   files:
     description:
-      - The files. Each is replaced in one step, so that a reader never meets half of one.
-      - An empty list declares the folder alone.
+      - The files. Each is replaced in one step, so that a reader never sees half a file. A link is replaced by a file.
+      - When empty, only the folder is created and configured.
     type: list
     elements: dict
     required: true
@@ -49,7 +50,9 @@ options:
         choices: [present, absent]
         default: present
       force:
-        description: Whether to replace the content of a file that exists. Its owner, group and mode are set either way.
+        description:
+          - Whether to replace the content of a file that exists. Its owner, group and mode are set either way.
+          - V(false) follows a link to a file.
         type: bool
         default: true
       owner:
@@ -75,7 +78,7 @@ attributes:
     description: Reports what it would change, and writes nothing.
     support: full
   diff_mode:
-    description: Shows the content of each file that differs, as it is and as it will be. Set C(diff=false) for secrets.
+    description: Shows the content of each file before and after its change or removal. Set C(diff=false) for secrets.
     support: full
   idempotent:
     description: Writes nothing when the files are as declared.
@@ -133,16 +136,16 @@ from typing import Any
 from ansible.module_utils.basic import AnsibleModule
 
 NANOSECONDS = 10**9
-NEW_FOLDER = "0755"
+NEW_FOLDER = 0o755
 
 
 class FileSet:
-    """The files that a task declares, and what was changed of them.
+    """The files that a task declares, and the changes to them.
 
     Attributes:
         changed: whether anything is different, folders included.
         changed_files: names of the files that are different.
-        diff: what Ansible shows of each file whose content is different.
+        diff: what Ansible shows of each file whose content is different; empty when the task shows no diff.
     """
 
     def __init__(self, module: AnsibleModule) -> None:
@@ -195,65 +198,79 @@ class FileSet:
         for path in [self._root / name for name in names]:
             if path.is_dir() and not path.is_symlink():
                 self._module.fail_json(msg=f"{path} is a folder, so no file of that name can be there. Move it away.")
+        parents = [(self._root / file["name"]).parent for file in files if file["state"] == "present"]
+        for parent in [self._root, *parents]:
+            for folder in (parent, *parent.parents):
+                if os.path.lexists(folder) and not folder.is_dir():
+                    self._module.fail_json(msg=f"{folder} is not a folder, so {parent} cannot be one. Move it away.")
 
     def _folder(self, path: Path) -> None:
-        """Create a folder, or give it the mode that was asked for."""
+        """Create a folder with its missing parents, and set its owner, group and mode."""
         params = self._module.params
         new = not path.is_dir()
         if new:
             self.changed = True
             if self._module.check_mode:
                 return
-            path.mkdir(parents=True)
+            for folder in (*reversed(path.parents), path):
+                if not folder.is_dir():
+                    folder.mkdir()
+                    # The umask of the connection must not close it to others.
+                    folder.chmod(NEW_FOLDER)
         if new or params["directory_mode"]:
-            mode = params["directory_mode"] or NEW_FOLDER
-            attributes = {"owner": params["owner"], "group": params["group"], "mode": mode}
-            self.changed = self._give(path, attributes) or self.changed
+            attributes = {"owner": params["owner"], "group": params["group"], "mode": params["directory_mode"]}
+            self.changed = self._set_attributes(path, attributes) or self.changed
 
     def _remove(self, path: Path) -> bool:
-        there = path.is_symlink() or path.exists()
-        if there and not self._module.check_mode:
+        if not os.path.lexists(path):
+            return False
+        self._show(path, None if path.is_symlink() else self._read(path), "")
+        if not self._module.check_mode:
             path.unlink()
-        return there
+        return True
 
     def _write(self, path: Path, file: dict[str, Any]) -> bool:
         wanted = file["content"].encode()
-        present = path.read_bytes() if path.is_file() and not path.is_symlink() else None
+        # A link is replaced, unless the file that it leads to is to stay.
+        present = None if file["force"] and path.is_symlink() else self._read(path)
         attributes = {
             "owner": file["owner"] or self._module.params["owner"],
             "group": self._module.params["group"],
             "mode": file["mode"] or self._module.params["mode"],
         }
         if present is not None and (present == wanted or not file["force"]):
-            return self._give(path, attributes)
-        self.diff.append(
-            {
-                "before_header": str(path),
-                "after_header": str(path),
-                "before": (present or b"").decode(errors="replace"),
-                "after": file["content"],
-            }
-        )
+            return self._set_attributes(path, attributes)
+        self._show(path, present, file["content"])
         if not self._module.check_mode:
             self._replace(path, wanted, attributes)
         return True
 
     def _replace(self, path: Path, content: bytes, attributes: dict[str, Any]) -> None:
-        """Write a file beside the other one, which it replaces once its owner and mode are right."""
+        """Write a temporary file, set its owner and mode, and rename it, so that no reader sees it half done."""
         descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
         try:
             with os.fdopen(descriptor, "wb") as stream:
                 stream.write(content)
-            self._give(Path(name), attributes)
+            self._set_attributes(Path(name), attributes)
             Path(name).replace(path)
         except BaseException:
             Path(name).unlink()
             raise
 
-    def _give(self, path: Path, attributes: dict[str, Any]) -> bool:
-        """Set owner, group and mode, and return whether one of them differed."""
-        arguments = {"path": str(path), "secontext": [None, None, None], "attributes": None, **attributes}
-        return bool(self._module.set_fs_attributes_if_different(arguments, False))
+    def _read(self, path: Path) -> bytes | None:
+        return path.read_bytes() if path.is_file() else None
+
+    def _show(self, path: Path, before: bytes | None, after: str) -> None:
+        # Ansible shows a diff that a module returns even if the task has diff=false.
+        if self._module._diff:
+            headers = {"before_header": str(path), "after_header": str(path)}
+            self.diff.append({**headers, "before": (before or b"").decode(errors="replace"), "after": after})
+
+    def _set_attributes(self, path: Path, attributes: dict[str, Any]) -> bool:
+        """Set owner, group and mode of a path or of the target of a link, and return whether one of them differed."""
+        # Ansible would change the owner of a link, and not the mode of its target.
+        arguments = {"path": os.path.realpath(path), "secontext": [None, None, None], "attributes": None, **attributes}
+        return bool(self._module.set_fs_attributes_if_different(arguments, False, expand=False))
 
 
 def main() -> None:

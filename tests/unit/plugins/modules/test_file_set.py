@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import errno
 import grp
 import json
 import os
@@ -63,6 +64,7 @@ def test_files_are_written_once(run: Run, tmp_path: Path) -> None:
 
     again = run(*files, directory_mode="0750")
     assert (again["changed"], again["changed_files"], again["diff"]) == (False, [], [])
+    assert first["diff"] == [], "the task shows no diff"
     assert again["modified"] == first["modified"]
     assert float(again["modified"]["a"]) == pytest.approx((folder / "a").stat().st_mtime)
     assert run(*files, directory_mode="0750", check=True)["changed"] is False
@@ -94,7 +96,7 @@ def test_each_difference_is_a_change(run: Run, tmp_path: Path, check: bool) -> N
         diff=True,
     )
     assert told["changed_files"] == ["content", "mode", "gone"]
-    assert [(row["before"], row["after"]) for row in told["diff"]] == [("edited", "content")]
+    assert [(row["before"], row["after"]) for row in told["diff"]] == [("edited", "content"), ("gone", "")]
     after = {path.name: (path.read_text(), mode(path)) for path in folder.iterdir()}
     wanted = {"content": ("content", 0o644), "mode": ("mode", 0o644), "same": ("same", 0o644)}
     assert after == (before if check else {**wanted, "foreign": before["foreign"]})
@@ -106,6 +108,25 @@ def test_a_folder_of_others_keeps_its_mode_unless_one_is_given(run: Run, tmp_pat
     assert [mode(tmp_path / name) for name in ("set", "set/new")] == [0o700, 0o755]
     assert run({"name": "new/a", "content": ""}, directory_mode="0750")["changed"] is True
     assert [mode(tmp_path / name) for name in ("set", "set/new")] == [0o750, 0o750]
+
+
+def test_missing_parents_are_open_whatever_the_umask(run: Run, tmp_path: Path) -> None:
+    before = os.umask(0o077)
+    try:
+        run({"name": "b/c/d", "content": ""}, path=str(tmp_path / "parent/set"))
+    finally:
+        os.umask(before)
+    assert [mode(tmp_path / name) for name in ("parent", "parent/set", "parent/set/b", "parent/set/b/c")] == [0o755] * 4
+
+
+@pytest.mark.parametrize("check", [True, False])
+def test_a_link_to_the_folder_is_followed(run: Run, tmp_path: Path, check: bool) -> None:
+    (tmp_path / "real").mkdir(mode=0o700)
+    (tmp_path / "set").symlink_to("real")
+    assert run({"name": "a", "content": ""}, directory_mode="0750", check=check)["changed"] is True
+    assert (mode(tmp_path / "real"), (tmp_path / "real/a").exists()) == ((0o700, False) if check else (0o750, True))
+    assert run({"name": "a", "content": ""}, directory_mode="0750")["changed"] is check
+    assert (tmp_path / "set").is_symlink()
 
 
 @pytest.mark.parametrize("check", [True, False])
@@ -123,6 +144,17 @@ def test_a_file_that_is_only_wanted_once_keeps_its_content(run: Run, tmp_path: P
     assert (tmp_path / "set/password").read_text() == "first"
     assert run({"name": "password", "content": "second", "force": False, "mode": "0600"})["changed"] is True
     assert (tmp_path / "set/password").read_text() == "first"
+    (tmp_path / "set/password").rename(tmp_path / "vault")
+    (tmp_path / "set/password").symlink_to(tmp_path / "vault")
+    assert run({"name": "password", "content": "second", "force": False, "mode": "0400"})["changed"] is True
+    assert ((tmp_path / "vault").read_text(), mode(tmp_path / "vault")) == ("first", 0o400)
+    assert run({"name": "password", "content": "second", "force": False, "mode": "0400"})["changed"] is False
+
+
+def test_variables_of_the_shell_in_a_name_are_text(run: Run, tmp_path: Path) -> None:
+    assert run({"name": "$HOME", "content": "a"})["changed_files"] == ["$HOME"]
+    assert run({"name": "$HOME", "content": "a"})["changed"] is False
+    assert (tmp_path / "set/$HOME").read_text() == "a"
 
 
 def test_a_link_is_replaced_and_its_target_stays(run: Run, tmp_path: Path) -> None:
@@ -130,7 +162,8 @@ def test_a_link_is_replaced_and_its_target_stays(run: Run, tmp_path: Path) -> No
     target.write_text("content")
     (tmp_path / "set").mkdir()
     (tmp_path / "set/a").symlink_to(target)
-    assert run({"name": "a", "content": "content"})["changed"] is True
+    told = run({"name": "a", "content": "content"}, diff=True)
+    assert (told["changed"], told["diff"][0]["before"]) == (True, "")
     assert not (tmp_path / "set/a").is_symlink()
     run({"name": "a", "content": "changed"})
     assert target.read_text() == "content"
@@ -154,5 +187,17 @@ def test_what_cannot_be_a_file_is_refused_before_anything_is_written(run: Run, t
     assert "content" in run({"name": "first"})["msg"]
     assert sorted(path.name for path in (tmp_path / "set").iterdir()) == ["folder"]
     (tmp_path / "file").write_text("")
-    blocked = run({"name": "first", "content": "a"}, path=str(tmp_path / "file/set"))
-    assert blocked["msg"].startswith(f"The files of {tmp_path}/file/set could not be written: ")
+    for check in (True, False):
+        blocked = run({"name": "first", "content": "a"}, path=str(tmp_path / "file/set"), check=check)
+        reason = f"{tmp_path}/file is not a folder, so {tmp_path}/file/set cannot be one. Move it away."
+        assert blocked["msg"] == reason
+
+
+def test_an_error_of_the_system_is_reported(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(self: Path, _target: Path) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(self))
+
+    monkeypatch.setattr(Path, "replace", fail)
+    told = run({"name": "a", "content": "text"})
+    assert told["msg"].startswith(f"The files of {tmp_path}/set could not be written: [Errno 28] No space left")
+    assert list((tmp_path / "set").iterdir()) == [], "no temporary file stays"
