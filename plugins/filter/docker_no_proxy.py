@@ -55,7 +55,10 @@ def field(value: Any, name: str) -> Any:
 def docker_no_proxy(text: str) -> list[str]:
     """Return what containers reach without a proxy, by the text of Docker's config.json."""
     if not isinstance(text, str):
-        raise AnsibleFilterError(f"docker_no_proxy: {text!r} is not text. Pass the text of Docker's config.json.")
+        # The value may hold credentials, so the message does not show it.
+        raise AnsibleFilterError(
+            f"docker_no_proxy: the input is of type {type(text).__name__}. Pass the text of Docker's config.json."
+        )
     try:
         proxies = field(json.loads(text), "proxies")
     except ValueError:

@@ -59,5 +59,6 @@ def test_any_text_is_read_as_the_client_reads_it(text: str, names: list[str]) ->
 
 
 def test_what_is_not_text_is_refused() -> None:
-    with pytest.raises(AnsibleFilterError, match=r"\{\} is not text. Pass the text"):
-        no_proxy({})
+    with pytest.raises(AnsibleFilterError, match=r"the input is of type dict\. Pass the text") as refused:
+        no_proxy({"auths": {"nvcr.io": {"auth": "eDp5"}}})
+    assert "eDp5" not in str(refused.value)
