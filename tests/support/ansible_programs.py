@@ -1,7 +1,7 @@
 # Copyright (c) the digital_twin.robotics_lab maintainers
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Ansible's programs in the checkout, as processes of a fork server: half of the time of a short run is its start."""
+"""Ansible's programs in the checkout, as processes of a fork server: half of a short run is spent loading Ansible."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def execute(words: Sequence[str], environment: Mapping[str, str] | None = None) 
 
     Args:
         words: the program and its arguments.
-        environment: all variables of the process; the clean environment unless given.
+        environment: variables of the process, which are added to the clean environment.
     """
     variables = dict(clean_environment() if environment is None else environment)
     at_start = frozenset((name, value) for name, value in variables.items() if name.startswith(READ_AT_START))
@@ -64,6 +64,8 @@ def execute(words: Sequence[str], environment: Mapping[str, str] | None = None) 
             status = child.wait(SECONDS)
         finally:
             child.kill()
+            # Else the next child would get this one's exit status as its process id.
+            child.wait(SECONDS)
         return subprocess.CompletedProcess(words, status, output.read_text("utf-8"), errors.read_text("utf-8"))
 
 

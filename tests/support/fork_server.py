@@ -106,7 +106,7 @@ def become(main: Any, request: dict[str, Any]) -> NoReturn:
         if "TEST_CLOCK" in os.environ:
             set_clock(Path(os.environ["TEST_CLOCK"]))
         sys.argv[1:] = request["arguments"]
-        status = main()
+        status = main() or 0
     except SystemExit as ended:
         status = ended.code if isinstance(ended.code, int) else bool(ended.code)
     except BaseException:
