@@ -19,7 +19,7 @@ STAGES = {"unit": "unit", "gates": "gate", "oldest": "oldest", "dds": "dds", "mo
 # one runs all of it. In this order it is handed out, before all other tests.
 TOGETHER = {
     "the lab": ("tests/e2e/test_2_", "tests/e2e/test_3_", "tests/e2e/test_4_"),
-    "bad days": ("tests/e2e/test_5_",),
+    "the faults": ("tests/e2e/test_5_",),
     "the kernel": ("tests/dds/", "tests/molecule/test_scenarios.py::test_scenario[ros2_networking]"),
 }
 

@@ -16,8 +16,8 @@ from tests.support.lines import OLDEST
 from tests.support.project import clean_environment, run
 
 SECONDS = 2000
-# Nothing that is tested here uses Ansible: programs of the hosts and of the sandbox, and plugins/module_utils, of which
-# test_module_utils_use_nothing_of_ansible in tests/gates/test_lint.py requires it.
+# The code under test does not use Ansible: programs of the hosts and of the sandbox, and plugins/module_utils, which
+# test_module_utils_use_nothing_of_ansible in tests/gates/test_lint.py checks for that.
 WITHOUT_ANSIBLE = (
     "cognitive",
     "counterparts",

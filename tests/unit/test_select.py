@@ -45,7 +45,7 @@ def select(folder: Path, **given: str) -> tuple[list[str], str]:
             ]
         )
     )
-    # tests/unit/test_control_machine.py is about that.
+    # tests/unit/test_control_machine.py tests the check of the control machine.
     values = json.dumps({"aws_infrastructure_name": NAME, "control_machine_checked": True, **given})
     told = run(["ansible-playbook", "--inventory", str(inventory), str(play), "--extra-vars", values])
     return told.partition("SELECTED=")[2].partition("=")[0].split(","), " ".join(told.split())

@@ -20,7 +20,7 @@ def test_everybody_may_import_the_package_at_its_version(host: Host) -> None:
 
 
 def test_nothing_else_is_installed(host: Host) -> None:
-    # The scenario leaves settings of pip on the host; without its configuration files pip answers as usual.
+    # The scenario leaves a pip configuration on the host, which this call must not read.
     pip = f"env PIP_CONFIG_FILE=/dev/null {ENVIRONMENT}/bin/python -m pip"
     listed = json.loads(host.check_output(f"{pip} list --format=json"))
     assert {package["name"] for package in listed} - {"pip", "setuptools"} == {"nvidia-ml-py"}

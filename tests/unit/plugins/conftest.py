@@ -154,7 +154,7 @@ class Cloud:
 @pytest.fixture(scope="session")
 def moto_endpoint(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """Run moto's server in this process for the whole session."""
-    # Of its images one is enough: it would build more than a thousand for each region, and again after each reset.
+    # By default moto builds more than a thousand images for each region, and again after each reset.
     images = [image for image in load_resource("ec2/resources/amis.json") if image["ami_id"] == IMAGE_ID]
     assert images
     file = tmp_path_factory.mktemp("moto") / "images.json"

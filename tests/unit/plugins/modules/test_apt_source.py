@@ -360,7 +360,7 @@ def test_any_mirror_of_an_archive_is_used(
     assert root.files() == before
 
 
-# What a host has that looks like the archive, the components it lacks for it, and what apt then has.
+# Sources of a host that only look like the archive, and the components that the module adds for each.
 ARCHIVE_LACKS = {
     "a DVD": (
         {

@@ -1,7 +1,7 @@
 # Copyright (c) the digital_twin.robotics_lab maintainers
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Labs that are only provisioned, on a day when AWS answers late, refuses, or a run is killed."""
+"""Labs that are only provisioned: a run is killed, AWS has no capacity, or throttles the calls."""
 
 from __future__ import annotations
 
