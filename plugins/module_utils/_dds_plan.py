@@ -93,7 +93,7 @@ def environment(network: Network) -> dict[str, str]:
         # Else ROS 2 adds what it takes for right, such as multicast, to what the configuration says.
         "ROS_AUTOMATIC_DISCOVERY_RANGE": "SYSTEM_DEFAULT",
         # These override the configuration, so they are cleared where a shell or an image sets them. Jazzy warns about
-        # any value of the first, also about 0.
+        # any value of the first, even 0.
         "ROS_LOCALHOST_ONLY": "",
         "ROS_STATIC_PEERS": "",
     }

@@ -30,13 +30,13 @@ FIRST_LOGICAL = 5
 EXT = ("ext2", "ext3", "ext4")
 XFS = "xfs"
 EXT_MAGIC = 0xEF53
-# What to run for a file system that is not grown here, after its partition has grown.
+# What to run for a file system that the module does not grow.
 OTHERS = {
     "btrfs": "Run `growpart` for its partition, then `btrfs filesystem resize max {path}`",
     "zfs": "Run `growpart` for its partition, then `zpool online -e` for its pool and device",
     "overlay": "Grow the disk of the container's host",
 }
-# What holds a file system that cannot be grown before it, by its directory in /sys.
+# Devices that have to be grown before the file system on them, by their directory in /sys, and what to run.
 HOLDERS = {
     "dm": (
         "LVM, LUKS or another mapping",
@@ -144,7 +144,8 @@ def find_reason(mount: Mount, device: Path) -> str:
     """
     if mount.filesystem not in (*EXT, XFS):
         # A major number of 0 stands for a file system without a disk, such as proc.
-        other = "" if mount.number.startswith("0:") else "Run `growpart` for its partition, then its own tool"
+        has_disk = not mount.number.startswith("0:")
+        other = "Run `growpart` for its partition, then the file system's own tool" if has_disk else ""
         remedy = OTHERS.get(mount.filesystem, other).format(path=mount.path)
         return f"the file system is {mount.filesystem}, and only ext4 and xfs can be grown{remedy and '. '}{remedy}"
     if mount.root != "/":

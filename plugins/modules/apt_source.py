@@ -54,14 +54,16 @@ options:
   mirrors:
     description:
       - Whether an entry with another URI also counts, if it has the suite and the component. Meant for a
-        distribution's own archive, which has many mirrors. A disc does not count.
+        distribution's own archive, which has many mirrors. A C(cdrom:) entry does not
+        count.
     type: bool
     default: false
   origin:
     description:
       - The C(Origin) in the Release file of such a mirror, such as V(Debian). Other vendors use the same names of
         suites and components, as VirtualBox uses C(contrib). An entry of another origin does not count.
-      - When empty, or where the Release file names no origin, every entry counts.
+      - When empty, or when the Release file names no origin or cannot be downloaded, every entry counts. In check mode
+        only the Release files that apt has already downloaded are read.
     type: str
     default: ""
   state:

@@ -113,7 +113,7 @@ class Apt:
         file = self.release_file(entry)
         text = file.read_text("utf-8", "replace") if file else ""
         if not file and download:
-            # What is wrong with an entry matters only when it is used.
+            # A faulty entry is reported only if it is used.
             with contextlib.suppress(AptProblem):
                 text = self.try_source(entry_text(entry), lists=False)
         found = re.search(r"^Origin: *(.*\S)", text, re.MULTILINE)

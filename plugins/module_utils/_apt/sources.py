@@ -76,7 +76,7 @@ def release_of(uri: str, suite: str) -> str:
 
 def repository_of(uri: str, suite: str) -> str:
     """Return the same, whatever the spelling: apt takes some spellings of one repository for two."""
-    # apt-cacher-ng gets http://HTTPS///host by HTTPS.
+    # apt-cacher-ng fetches http://HTTPS///host over HTTPS.
     place = re.sub(r"^https///", "", unquote(release_of(uri, suite)), flags=re.IGNORECASE)
     host, _slash, path = place.partition("/")
     parts = [part for part in path.split("/") if part not in ("", ".")]
@@ -132,7 +132,7 @@ class Entry:
 
     def serves(self, architecture: str) -> bool:
         """Return whether apt gets packages of an architecture from here."""
-        # apt asks a person for a disc.
+        # apt asks the user to insert the disc, which a module cannot do.
         if self.kind != "deb" or self.uri.startswith("cdrom:"):
             return False
         parts = {sign: set(self.options.get(f"arch{sign}", "").split(",")) - {""} for sign in ("", "+", "-")}

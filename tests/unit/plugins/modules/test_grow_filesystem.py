@@ -288,7 +288,7 @@ GIB = 1024 * MIB
         (
             "1 0 259:1 / / rw - f2fs /dev/vda1 rw",
             "the file system is f2fs, and only ext4 and xfs can be grown",
-            "Run `growpart` for its partition, then its own tool",
+            "Run `growpart` for its partition, then the file system's own tool",
         ),
         ("1 0 0:30 / / rw - tmpfs tmpfs rw", "the file system is tmpfs, and only ext4 and xfs can be grown", ""),
         (
