@@ -39,7 +39,8 @@ from tests.unit.counterparts.support import (
 
 PLACES = {place["name"]: place["coordinates"] for place in json.loads((ROOT / "compose" / "places.json").read_text())}
 # What Isaac Sim is told to run.
-SCRIPT = ROOT / "compose" / "isaac_sim" / "open_scene.py"
+# Below the folder in which the simulator runs. Isaac Sim takes the script and its argument as one string.
+SCRIPT = "compose/isaac_sim/open_scene.py"
 # How much faster than here time passes there.
 FACTOR = 5
 
