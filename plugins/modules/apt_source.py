@@ -54,8 +54,7 @@ options:
   mirrors:
     description:
       - Whether an entry with another URI also counts, if it has the suite and the component. Meant for a
-        distribution's own archive, which has many mirrors. A C(cdrom:) entry does not
-        count.
+        distribution's own archive, which has many mirrors. A C(cdrom:) entry does not count.
     type: bool
     default: false
   origin:

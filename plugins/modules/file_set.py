@@ -12,10 +12,9 @@ module: file_set
 version_added: 1.0.0
 short_description: Write several small files of one folder in one call
 description:
-  - Writes files whose content is given as text, with owner, group and mode, and removes files that are no longer
-    wanted.
-  - M(ansible.builtin.copy) in a loop connects to the host twice for each file, and in check mode warns of every
-    numeric owner without an account on the host, such as the user of a container image.
+  - Writes text files, sets their owner, group and mode, and removes files.
+  - A loop over M(ansible.builtin.copy) runs two modules on the host for each file. In check mode it also warns about
+    each numeric owner that has no account there, such as the user of a container image.
 options:
   path:
     description:

@@ -118,7 +118,7 @@ def become(main: Any, request: dict[str, Any]) -> NoReturn:
 
 
 def serve(module: str, *preloaded: str) -> None:
-    """Serve requests until there are no more."""
+    """Serve requests until standard input is closed."""
     main = importlib.import_module(module).main
     for name in preloaded:
         importlib.import_module(name)

@@ -487,7 +487,7 @@ BROKEN = {
         {"sources.list": "deb [trusted=yes] URL/x sid main\ndeb URL/x sid contrib\n"},
         "sources.list:2 and /.*/sources.list:1 name the same repository with different values of Trusted",
     ),
-    "cuda-keyring beside the list of NVIDIA's older guide": (
+    "cuda-keyring, and the list file of NVIDIA's earlier guide": (
         {
             "sources.list.d/cuda-debian12-x86_64.list": "deb [signed-by=KEYS/vendor.asc] URL/flat/amd64/ /\n",
             "sources.list.d/cuda.list": "deb URL/flat/amd64 /\n",
