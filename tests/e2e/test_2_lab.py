@@ -81,12 +81,6 @@ def test_the_lab_is_watched_and_each_host_publishes_under_its_own_name(lab: Clou
     assert told == [{"GpuIndex": "0"}] * len(HOSTS)
 
 
-def test_verify_in_check_mode_passes_on_a_host_that_is_configured(lab: Cloud) -> None:
-    checked = lab.playbook("playbooks/verify.yml", "--check", "--limit", HOSTS[1]).must_succeed()
-    assert set(checked.recap) == {HOSTS[1]}
-    assert checked.changed == {}
-
-
 @pytest.mark.full
 def test_a_check_of_a_running_lab_finds_nothing_to_change(lab: Cloud) -> None:
     checked = lab.playbook("site.yml", "--check", "--diff").must_succeed()

@@ -20,6 +20,18 @@ from tests.support.project import FQCN
 OWN = "10.0.1.10"
 
 
+# What the role reads of a host.
+FACTS: dict[str, Any] = {
+    "all_ipv4_addresses": [OWN],
+    "default_ipv4": {"interface": "eth0"},
+    "distribution": "Debian",
+    "distribution_release": "bookworm",
+    "distribution_version": "12",
+    "eth0": {"mtu": 1400},
+    "service_mgr": "systemd",
+}
+
+
 def apply(directory: Path, tasks: str, **variables: object) -> str:
     """Run one of the role's files of tasks on this machine, with a folder for its files."""
     given = {
@@ -67,15 +79,6 @@ def test_the_revision_follows_what_the_files_say(tmp_path: Path) -> None:
 def test_text_means_what_it_says(tmp_path: Path, answer: str, given: str, mtu: int) -> None:
     """The command line gives text, which the role's specification takes and leaves as it is."""
     file = tmp_path / "told.json"
-    facts = {
-        "all_ipv4_addresses": [OWN],
-        "default_ipv4": {"interface": "eth0"},
-        "distribution": "Debian",
-        "distribution_release": "bookworm",
-        "distribution_version": "12",
-        "eth0": {"mtu": 1400},
-        "service_mgr": "systemd",
-    }
     told = {
         "serves": "{{ 'ros2-discovery-server.service' in __ros2_networking_wanted_units }}",
         "tried": "{{ __ros2_networking_checks['fastdds.xml'] | length > 0 }}",
@@ -83,7 +86,7 @@ def test_text_means_what_it_says(tmp_path: Path, answer: str, given: str, mtu: i
         "mtu": "{{ __ros2_networking_plan.message.mtu }}",
     }
     tasks = [
-        {"ansible.builtin.set_fact": {**facts, "cacheable": True}},
+        {"ansible.builtin.set_fact": {**FACTS, "cacheable": True}},
         {
             "ansible.builtin.include_role": {
                 "name": f"{FQCN}.ros2_networking",
@@ -113,6 +116,21 @@ def test_text_means_what_it_says(tmp_path: Path, answer: str, given: str, mtu: i
         **dict.fromkeys(("serves", "tried", "multicast"), answer == "true"),
         "mtu": mtu,
     }
+
+
+def test_verify_changes_nothing_and_passes_in_check_mode(tmp_path: Path) -> None:
+    """A loop is evaluated before the condition of its block, here over what was not looked at."""
+    tasks = [
+        {"ansible.builtin.set_fact": {**FACTS, "cacheable": True}},
+        {"ansible.builtin.include_role": {"name": f"{FQCN}.ros2_networking", "tasks_from": "verify"}},
+    ]
+    playbook = tmp_path / "verify.yml"
+    playbook.write_text(
+        json.dumps([{"hosts": "localhost", "connection": "local", "gather_facts": False, "tasks": tasks}])
+    )
+    done = run(["ansible-playbook", "--check", "--inventory", "localhost,", str(playbook)])
+    assert "changed=0" in done
+    assert "Report what cannot be changed from this host" in done
 
 
 def test_what_others_keep_in_the_folder_stays(tmp_path: Path) -> None:

@@ -95,6 +95,14 @@ def test_the_newest_datapoint_of_each_metric(run: Run, cloud: Cloud) -> None:
     assert run(HEARTBEAT, minutes=60, _ansible_check_mode=True)["metrics"][0]["value"] == 1.0
 
 
+@pytest.mark.parametrize("turn", [1, 2])
+def test_each_test_begins_with_an_empty_aws(cloud: Cloud, turn: int) -> None:
+    assert cloud.client("cloudwatch").list_metrics()["Metrics"] == [], f"turn {turn}"
+    put(cloud, HEARTBEAT, minutes_ago(1), 1.0)
+    # As after a client that is not boto's.
+    cloud.asked.clear()
+
+
 def test_since_knows_nothing_older(run: Run, cloud: Cloud) -> None:
     written = minutes_ago(5)
     put(cloud, HEARTBEAT, written, 1.0)
