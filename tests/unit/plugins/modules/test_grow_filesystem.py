@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import json
 import os
 import re
@@ -22,6 +23,7 @@ from ansible_collections.digital_twin.robotics_lab.plugins.module_utils import _
 from ansible_collections.digital_twin.robotics_lab.plugins.modules import grow_filesystem
 
 MIB = 1024 * 1024
+CLONE_NEWNS = 0x20000
 TOOLS = ("losetup", "sfdisk", "partx", "blkid", "growpart", "mkfs.ext4", "mkfs.xfs", "resize2fs", "xfs_growfs")
 HERE = os.geteuid() == 0 and all(map(shutil.which, TOOLS)) and Path("/dev/loop-control").exists()
 # xfs refuses to be smaller.
@@ -36,13 +38,15 @@ Run = Callable[..., dict[str, Any]]
 
 @pytest.fixture
 def run(capsys: pytest.CaptureFixture[str]) -> Run:
-    """Run the module and return its result."""
+    """Run the module, which must succeed unless `fails`, and return its result."""
 
-    def run_module(**given: object) -> dict[str, Any]:
+    def run_module(*, fails: bool = False, **given: object) -> dict[str, Any]:
         capsys.readouterr()
         with patch_module_args(given), pytest.raises(SystemExit):
             grow_filesystem.main()
         result: dict[str, Any] = json.loads(capsys.readouterr().out)
+        if not fails:
+            assert not result.get("failed"), result["msg"]
         return result
 
     return run_module
@@ -133,10 +137,30 @@ def resize2fs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture
-def disk(tmp_path: Path, resize2fs: None) -> Iterator[Disk]:
-    """Give a disk to make, and take it away afterwards."""
+def mounts() -> Iterator[None]:
+    """Give the test a mount namespace of its own.
+
+    A container that starts meanwhile would copy the test's mount, and its device would stay in use after `umount`.
+    """
     if not HERE:
         pytest.fail(f"needs root, loop devices, and {', '.join(TOOLS)}: make tools")
+    with Path("/proc/thread-self/ns/mnt").open("rb") as before:
+        in_namespace("unshare", CLONE_NEWNS)
+        command("mount", "--make-rprivate", "/")
+        yield
+        in_namespace("setns", before.fileno(), CLONE_NEWNS)
+
+
+def in_namespace(call: str, *arguments: int) -> None:
+    """Call unshare or setns of the C library, which Python has only since 3.12."""
+    library = ctypes.CDLL(None, use_errno=True)
+    if getattr(library, call)(*arguments) != 0:
+        raise OSError(ctypes.get_errno(), f"{call}: {os.strerror(ctypes.get_errno())}")
+
+
+@pytest.fixture
+def disk(tmp_path: Path, mounts: None, resize2fs: None) -> Iterator[Disk]:
+    """Give a disk to make, and take it away afterwards."""
     made = Disk(tmp_path / "disk", tmp_path / "mounted")
     yield made
     made.remove()
@@ -242,7 +266,7 @@ def test_a_disk_that_does_not_become_as_large_as_it_should_is_told(disk: Disk, r
     disk.make(SIZE, "")
     disk.mount("ext4")
     name = Path(disk.device).name
-    refused = run(path=str(disk.mounted), disk_gib=300, timeout=0)
+    refused = run(fails=True, path=str(disk.mounted), disk_gib=300, timeout=0)
     assert refused["msg"].startswith(f"{disk.mounted}: the kernel sees 0 GiB of {name}, and 300 were requested.")
     # Checking what would be done the volume has not grown.
     assert run(path=str(disk.mounted), disk_gib=300, _ansible_check_mode=True)["changed"] is False
