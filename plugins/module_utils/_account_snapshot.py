@@ -36,6 +36,7 @@ from ansible_collections.digital_twin.robotics_lab.plugins.module_utils._aws_err
     UNREACHABLE,
     ReadError,
 )
+from ansible_collections.digital_twin.robotics_lab.plugins.module_utils._aws_names import partition_of
 from ansible_collections.digital_twin.robotics_lab.plugins.module_utils._lab_description import Lab
 from ansible_collections.digital_twin.robotics_lab.plugins.module_utils._lab_ownership import (
     INDEX_TAG,
@@ -132,6 +133,7 @@ class Snapshot:
         key_pairs: The one that the lab names or would make, if it exists.
         role: The one that the lab would make, if it exists.
         instance_profile: The one that the lab would make, if it exists.
+        boundary_exists: Whether the policy exists that the lab names as permissions boundary.
         image_id: From the image's SSM parameter or the user; empty when there is no such parameter.
         image: None also when there is no such image.
         foreign: What carries the lab's tags and does not belong to it.
@@ -156,6 +158,7 @@ class Snapshot:
     key_pairs: list[KeyPair] | None = None
     role: Role | None = None
     instance_profile: InstanceProfile | None = None
+    boundary_exists: bool | None = None
     image_id: str | None = None
     image: Image | None = None
     default_key: str = ""
@@ -180,6 +183,14 @@ def own_vpcs(lab: Lab, snapshot: Snapshot) -> list[Vpc]:
     """Return the VPCs that belong to the lab."""
     tagged = [vpc for vpc in snapshot.vpcs or [] if is_own(lab, vpc.tags)]
     return [vpc for vpc in tagged if not wrong_with_vpc(lab.name, vpc, snapshot.groups)]
+
+
+def boundary_arn(lab: Lab, snapshot: Snapshot) -> str:
+    """Return the ARN of the lab's permissions boundary, or nothing; a name is that of a policy of the caller's account."""
+    if not lab.permissions_boundary or lab.permissions_boundary.startswith("arn:"):
+        return lab.permissions_boundary
+    account_id = snapshot.caller.account_id if snapshot.caller else ""
+    return f"arn:{partition_of(lab.region)}:iam::{account_id}:policy/{lab.permissions_boundary}"
 
 
 def own_addresses(lab: Lab, snapshot: Snapshot) -> list[Address]:
@@ -293,6 +304,9 @@ def _read_region(account: Account, lab: Lab, snapshot: Snapshot) -> None:
     snapshot.key_pairs = attempt(lambda: account.key_pairs([lab.key_name or lab.name]))
     snapshot.role = attempt(lambda: account.role(f"{lab.name}-instance"))
     snapshot.instance_profile = attempt(lambda: account.instance_profile(f"{lab.name}-instance"))
+    # Only its own account can read a policy.
+    if boundary_arn(lab, snapshot).split(":")[4:5] in (["aws"], [snapshot.caller.account_id if snapshot.caller else ""]):
+        snapshot.boundary_exists = attempt(lambda: account.has_policy(boundary_arn(lab, snapshot)))
     sort_out(lab, snapshot)
     # A running host keeps its image: one that AWS withdrew since then is no obstacle.
     if missing_hosts(lab, snapshot):

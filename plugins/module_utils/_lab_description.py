@@ -51,6 +51,7 @@ class Inputs:
     image: object
     image_id: object
     ros_domain_id: object
+    permissions_boundary: object
     tags: object
     remove_surplus: object
     instance_catalogue: list[dict[str, Any]]
@@ -93,6 +94,7 @@ class Lab:
         ports: The ports to open to each audience.
         ingress_rules: How many rules its security group gets for ports and sources.
         image_id: Empty when `image` names the image.
+        permissions_boundary: Name or ARN of a managed policy; empty for none.
     """
 
     prefix: str
@@ -115,6 +117,7 @@ class Lab:
     ingress_rules: int
     image: str
     image_id: str
+    permissions_boundary: str
     remove_surplus: bool
     instance_catalogue: list[dict[str, Any]]
     images: dict[str, dict[str, Any]]
