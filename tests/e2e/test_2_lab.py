@@ -75,7 +75,9 @@ def test_the_lab_is_watched_and_each_host_publishes_under_its_own_name(lab: Clou
         "dashboard": 1,
         "log group": 2,
     }
-    busy = lab.client("cloudwatch").list_metrics(Namespace="DigitalTwin", MetricName="GPUUtilization")["Metrics"]
+    busy = lab.client("cloudwatch").list_metrics(Namespace=f"DigitalTwin/{NAME}", MetricName="GPUUtilization")[
+        "Metrics"
+    ]
     told = [{part["Name"]: part["Value"] for part in metric["Dimensions"]} for metric in busy]
     assert {row.pop("InstanceId") for row in told} == set(ids(lab).values())
     assert told == [{"GpuIndex": "0"}] * len(HOSTS)
@@ -93,12 +95,22 @@ def test_drift_is_shown_in_one_place_refused_in_another_and_all_of_it_is_mended(
     ec2 = lab.client("ec2")
     group = ec2.describe_security_groups(Filters=[{"Name": "tag:Name", "Values": [f"{NAME}-sg"]}])["SecurityGroups"][0]
     before = group["IpPermissions"]
+    outside = {(rule["IpProtocol"], rule["FromPort"]) for rule in before if rule["IpRanges"]}
+    assert outside == {("tcp", 22), ("tcp", 8080), ("tcp", 8765), ("tcp", 49100), ("udp", 47998)}
+    # As an earlier version left a lab: DDS open to administrators, and policies of AWS that read every parameter.
+    ec2.authorize_security_group_ingress(
+        GroupId=group["GroupId"], IpProtocol="udp", FromPort=7400, ToPort=7500, CidrIp="198.51.100.0/24"
+    )
+    iam = lab.client("iam")
+    for policy in ("AmazonSSMManagedInstanceCore", "CloudWatchAgentServerPolicy"):
+        iam.attach_role_policy(RoleName=f"{NAME}-instance", PolicyArn=f"arn:aws:iam::aws:policy/{policy}")
     ec2.authorize_security_group_ingress(
         GroupId=group["GroupId"], IpProtocol="tcp", FromPort=31337, ToPort=31337, CidrIp="198.51.100.0/24"
     )
     shown = lab.playbook("playbooks/provision.yml", "--check", "--diff").must_succeed()
-    assert shown.changed == {"localhost": 1}
+    assert shown.changed == {"localhost": 2}
     assert "31337" in shown.output
+    assert shown.output.count("iam:DetachRolePolicy") == 2
 
     on_host(lab, "docker stop $(docker ps -q --filter name=redis)")
     failed = lab.playbook("playbooks/verify.yml")
@@ -110,7 +122,8 @@ def test_drift_is_shown_in_one_place_refused_in_another_and_all_of_it_is_mended(
     # One host of two: what the other says of itself stays as it is.
     mended = lab.playbook("site.yml", "--limit", f"localhost,{HOSTS[0]}").must_succeed()
     assert set(mended.changed) == {"localhost", HOSTS[0]}
-    assert mended.changed["localhost"] == 1
+    assert mended.changed["localhost"] == 2
+    assert iam.list_attached_role_policies(RoleName=f"{NAME}-instance")["AttachedPolicies"] == []
     after = ec2.describe_security_groups(GroupIds=[group["GroupId"]])["SecurityGroups"][0]["IpPermissions"]
     assert sorted(map(json.dumps, after)) == sorted(map(json.dumps, before))
     assert on_host(lab, "stat -c %U ~admin/.setup-complete") == "admin"

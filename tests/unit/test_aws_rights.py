@@ -261,7 +261,7 @@ OPEN = {
 
 @pytest.fixture
 def network(aws: Aws) -> dict[str, Any]:
-    """Make the network of a lab whose security group admits DDS, as earlier versions did, and return the role's facts."""
+    """Make the network of a lab whose security group admits DDS, as earlier versions did; return the role's facts."""
     ec2 = aws.client("ec2")
     vpc = ec2.create_vpc(CidrBlock="10.0.0.0/16")["Vpc"]["VpcId"]
     tags = [{"Key": key, "Value": value} for key, value in {**OWN, "Name": f"{NAME}-sg"}.items()]
