@@ -17,8 +17,8 @@ ANYTHING = {"Version": "2012-10-17", "Statement": [{"Effect": "Allow", "Action":
 def drift() -> None:
     """Do by hand what the next run has to take back: open a port, stop an instance, lose the other's address.
 
-    Also protect an instance from termination, and let the instances do what they like with CloudWatch and what the policies of
-    AWS permit that earlier versions attached.
+    Also protect an instance from termination, let the instances do what they like with CloudWatch, and attach the two
+    policies of AWS that earlier versions attached.
 
     A policy for somebody's own application is not to be taken back.
     """

@@ -186,7 +186,7 @@ def own_vpcs(lab: Lab, snapshot: Snapshot) -> list[Vpc]:
 
 
 def boundary_arn(lab: Lab, snapshot: Snapshot) -> str:
-    """Return the ARN of the lab's permissions boundary, or nothing; a name is that of a policy of the caller's account."""
+    """Return the ARN of the lab's permissions boundary, or nothing; a name means a policy of the caller's account."""
     if not lab.permissions_boundary or lab.permissions_boundary.startswith("arn:"):
         return lab.permissions_boundary
     account_id = snapshot.caller.account_id if snapshot.caller else ""
@@ -304,9 +304,10 @@ def _read_region(account: Account, lab: Lab, snapshot: Snapshot) -> None:
     snapshot.key_pairs = attempt(lambda: account.key_pairs([lab.key_name or lab.name]))
     snapshot.role = attempt(lambda: account.role(f"{lab.name}-instance"))
     snapshot.instance_profile = attempt(lambda: account.instance_profile(f"{lab.name}-instance"))
+    boundary = boundary_arn(lab, snapshot)
     # Only its own account can read a policy.
-    if boundary_arn(lab, snapshot).split(":")[4:5] in (["aws"], [snapshot.caller.account_id if snapshot.caller else ""]):
-        snapshot.boundary_exists = attempt(lambda: account.has_policy(boundary_arn(lab, snapshot)))
+    if boundary and snapshot.caller and boundary.split(":")[4] in ("aws", snapshot.caller.account_id):
+        snapshot.boundary_exists = attempt(lambda: account.has_policy(boundary))
     sort_out(lab, snapshot)
     # A running host keeps its image: one that AWS withdrew since then is no obstacle.
     if missing_hosts(lab, snapshot):

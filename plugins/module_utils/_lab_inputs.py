@@ -243,7 +243,9 @@ def check_permissions_boundary(inputs: Inputs) -> list[Problem]:
     value = inputs.permissions_boundary
     if value is None or value == "":
         return []
-    allowed = 'the name or the ARN of a managed policy, such as "hosts" or "arn:aws:iam::123456789012:policy/hosts", or empty'
+    allowed = (
+        'the name or ARN of a managed policy, such as "hosts" or "arn:aws:iam::123456789012:policy/hosts", or empty'
+    )
     if not isinstance(value, str):
         return [inputs.problem("permissions_boundary", "is not text", allowed, "Name one policy, or leave it empty.")]
     arn = POLICY_ARN_FORM.fullmatch(value)

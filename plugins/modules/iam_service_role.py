@@ -48,7 +48,8 @@ options:
     default: []
   permissions_boundary:
     description:
-      - ARN of the managed policy that is the permissions boundary, beyond which no other policy of the role permits anything.
+      - ARN of the managed policy that is the permissions boundary. Whatever other policies say, the role may do only
+        what it permits.
       - An empty string removes the boundary. When not set, the boundary stays as it is.
     type: str
   tags:

@@ -30,7 +30,7 @@ HOSTS = [
 def ask(
     folder: Path, inventory: dict[str, dict[str, str]], given: dict[str, object]
 ) -> tuple[list[bool], list[bool], bool, list[str]]:
-    """Return whether hosts 1 to 3 use their GPU, now and as planned, whether the first has addresses, and what is closed."""
+    """Return whether hosts 1 to 3 use their GPU, now and as planned, whether the first has URLs, and what is closed."""
     path = folder / "inventory.json"
     path.write_text(json.dumps({"lab": {"hosts": inventory}, "all": {"hosts": {"localhost": {}}}}))
     values = {"aws_infrastructure_name": NAME, "aws_infrastructure_summary": {"hosts": HOSTS}, **given}
@@ -38,7 +38,8 @@ def ask(
     for file in ("group_vars/all.yml", "playbooks/vars/aws_monitoring.yml"):
         command += ["--extra-vars", f"@{ROOT / file}"]
     command += ["--extra-vars", json.dumps({**values, "aws_infrastructure_instance_count": 3})]
-    names = "aws_monitoring_instances, planned_instances, aws_infrastructure_hosts_without_urls, aws_infrastructure_closed_ports"
+    names = "aws_monitoring_instances, planned_instances"
+    names += ", aws_infrastructure_hosts_without_urls, aws_infrastructure_closed_ports"
     told = run([*command, "--module-name", "ansible.builtin.debug", "--args", f"msg={{{{ [{names}] }}}}"])
     there, planned, without, closed = yaml.safe_load(told.partition("=>")[2])["msg"]
     used = [[host["uses_gpu"] for host in hosts] for hosts in (there, planned)]
@@ -48,20 +49,21 @@ def ask(
 
 @pytest.mark.parametrize("inventory", [RUNNING, {}], ids=["running", "before or stopped"])
 @pytest.mark.parametrize(
-    ("profile", "uses", "urls", "closed"),
+    ("profile", "expected"),
     [
-        ("full", True, True, []),
-        ("sim", True, True, []),
-        ("voice", False, False, [*VIEWER, *STREAM]),
-        ("nav", False, True, STREAM),
-        ("", False, False, [*VIEWER, *STREAM]),
+        ("full", (True, True, [])),
+        ("sim", (True, True, [])),
+        ("voice", (False, False, [*VIEWER, *STREAM])),
+        ("nav", (False, True, STREAM)),
+        ("", (False, False, [*VIEWER, *STREAM])),
     ],
 )
 def test_only_the_first_host_has_the_profile(
-    tmp_path: Path, inventory: dict[str, dict[str, str]], profile: str, uses: bool, urls: bool, closed: list[str]
+    tmp_path: Path, inventory: dict[str, dict[str, str]], profile: str, expected: tuple[bool, bool, list[str]]
 ) -> None:
-    expected = [uses, False, False]
-    assert ask(tmp_path, inventory, {"lab_profile": profile}) == (expected, expected, urls, closed)
+    uses, urls, closed = expected
+    used = [uses, False, False]
+    assert ask(tmp_path, inventory, {"lab_profile": profile}) == (used, used, urls, closed)
 
 
 def test_a_profile_of_ones_own_counts_where_a_host_has_it(tmp_path: Path) -> None:
