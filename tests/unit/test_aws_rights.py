@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -92,7 +92,7 @@ class Aws:
         keys = {"aws_access_key_id": "AKIATESTS", "aws_secret_access_key": "canary-aws-3d91"}
         return make(service, endpoint_url=self.endpoint, region_name="us-east-1", **keys)
 
-    def apply(self, *parts: str, check: bool = False, **given: object) -> tuple[int, str]:
+    def apply(self, *parts: str, given: Mapping[str, object] | None = None, check: bool = False) -> tuple[int, str]:
         """Apply parts of the role, and return how many tasks changed something and what was printed."""
         play = self.folder / "play.yml"
         role = "digital_twin.robotics_lab.aws_infrastructure"
@@ -108,7 +108,7 @@ class Aws:
                 "permissions_boundary": "",
                 "sources": {"admin": [ADMIN], "viewer": [VIEWER]},
             },
-            **given,
+            **(given or {}),
         }
         command = ["ansible-playbook", "--inventory", "localhost,", "--connection", "local", str(play)]
         command += ["--extra-vars", json.dumps(values), *(["--check", "--diff"] if check else [])]
@@ -228,26 +228,22 @@ def test_the_next_run_leaves_a_host_nothing_but_the_metrics_of_its_lab(aws: Aws)
 def test_each_variable_adds_what_it_names_and_takes_it_back(aws: Aws) -> None:
     limit = {"Effect": "Allow", "Action": ["cloudwatch:PutMetricData", "ssmmessages:*"], "Resource": "*"}
     document = json.dumps({"Version": "2012-10-17", "Statement": [limit]})
-    boundary = aws.client("iam").create_policy(PolicyName="hosts", PolicyDocument=document)["Policy"]["Arn"]
-
+    iam = aws.client("iam")
+    boundary = iam.create_policy(PolicyName="hosts", PolicyDocument=document)["Policy"]["Arn"]
     added = {"aws_infrastructure_session_manager": True, "aws_infrastructure_write_logs": True}
-    aws.apply("identity", **added)
+    aws.apply("identity", given=added)
     assert aws.permitted(PUBLISH + WRITE_LOGS + SESSIONS) == PUBLISH + WRITE_LOGS + SESSIONS
     assert aws.permitted(NEVER) == []
-    assert aws.client("iam").list_attached_role_policies(RoleName=ROLE)["AttachedPolicies"] == []
+    assert iam.list_attached_role_policies(RoleName=ROLE)["AttachedPolicies"] == []
 
-    limited = {"account_id": ACCOUNT, "permissions_boundary": boundary}
-    aws.apply("identity", **added, __aws_infrastructure_preflight=limited)
+    preflight = {"account_id": ACCOUNT, "permissions_boundary": boundary}
+    aws.apply("identity", given={**added, "__aws_infrastructure_preflight": preflight})
     assert aws.permitted(WRITE_LOGS) == []
     assert aws.permitted(PUBLISH) == PUBLISH
 
-    aws.client("iam").delete_role_permissions_boundary(RoleName=ROLE)
-    assert aws.apply("identity", **added, __aws_infrastructure_preflight=limited)[0] == 1
-    assert aws.permitted(WRITE_LOGS) == []
-
     aws.apply("identity")
     assert aws.permitted([*NEVER, *WRITE_LOGS, *SESSIONS]) == []
-    assert "PermissionsBoundary" not in aws.client("iam").get_role(RoleName=ROLE)["Role"]
+    assert "PermissionsBoundary" not in iam.get_role(RoleName=ROLE)["Role"]
 
 
 OPEN = {
@@ -271,7 +267,9 @@ def network(aws: Aws) -> dict[str, Any]:
         VpcId=vpc,
         TagSpecifications=[{"ResourceType": "security-group", "Tags": tags}],
     )["GroupId"]
-    ec2.authorize_security_group_ingress(GroupId=group, IpProtocol="udp", FromPort=7400, ToPort=7500, CidrIp=ADMIN)
+    source = {"CidrIp": ADMIN, "Description": "ROS 2 DDS"}
+    rule = {"IpProtocol": "udp", "FromPort": 7400, "ToPort": 7500, "IpRanges": [source]}
+    ec2.authorize_security_group_ingress(GroupId=group, IpPermissions=[rule])
     return {"__aws_infrastructure_vpc": {"vpc": {"id": vpc}}}
 
 
@@ -287,32 +285,31 @@ def admitted(aws: Aws) -> set[tuple[str, int, str]]:
 
 
 def test_dds_is_closed_by_the_next_run_unless_it_is_asked_for(aws: Aws, network: dict[str, Any]) -> None:
-    assert "7400" in aws.apply("access", check=True, **network)[1]
-    aws.apply("access", **network)
+    aws.apply("access", given=network)
     assert admitted(aws) == OPEN
-    opened = {"aws_infrastructure_open_dds": True, "aws_infrastructure_ros_domain_id": "7"}
-    aws.apply("access", **network, **opened)
+    opened = {**network, "aws_infrastructure_open_dds": True, "aws_infrastructure_ros_domain_id": "7"}
+    aws.apply("access", given=opened)
     assert admitted(aws) == OPEN | {("udp", 9150, ADMIN)}
-    assert aws.apply("access", **network, **opened)[0] == 0
+    assert aws.apply("access", given=opened)[0] == 0
 
 
 def test_a_tunnel_closes_the_ports_of_viewers_and_the_summary_shows_it(aws: Aws, network: dict[str, Any]) -> None:
     host(aws, network["__aws_infrastructure_vpc"]["vpc"]["id"])
-    closed = ["isaac_webrtc", "isaac_media"]
-    aws.apply("access", **network, aws_infrastructure_closed_ports=closed)
-    assert admitted(aws) == OPEN - {("tcp", 49100, VIEWER), ("udp", 47998, VIEWER)}
+    closed = {**network, "aws_infrastructure_closed_ports": ["isaac_webrtc", "isaac_media", "foxglove_bridge"]}
+    _changed, told = aws.apply("access", "summary", given=closed)
+    assert admitted(aws) == {("tcp", 22, ADMIN), ("tcp", 8080, VIEWER)}
+    assert "Foxglove Studio" in told
+    assert "Foxglove Bridge" not in told
+    assert "localhost:8" not in told
+    assert " -L " not in told
 
-    tunnelled = {"aws_infrastructure_viewer_access": "tunnel"}
-    _changed, told = aws.apply("access", "summary", **network, **tunnelled)
+    tunnelled = {**network, "aws_infrastructure_viewer_access": "tunnel"}
+    _changed, told = aws.apply("access", "summary", given=tunnelled)
     assert admitted(aws) == {("tcp", 22, ADMIN)}
     told = told.replace("\\n", "\n")
     assert "-N -L 8080:127.0.0.1:8080 -L 8765:127.0.0.1:8765\n" in told
     assert "http://localhost:8080/?ds=foxglove-websocket&ds.url=ws://localhost:8765\n" in told
-    assert "ws://localhost:8765\n" in told
-    _changed, told = aws.apply("access", "summary", **network)
-    assert admitted(aws) == OPEN
-    assert "localhost:8" not in told
-    assert " -L " not in told
+    assert " ws://localhost:8765\n" in told
 
 
 def host(aws: Aws, vpc: str) -> None:
