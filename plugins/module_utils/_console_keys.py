@@ -160,7 +160,7 @@ def _strings(blob: bytes) -> list[bytes]:
 def read(client: Any, instance_id: str, region: str) -> Console:
     """Return what the console output of an instance has of host keys.
 
-    The latest output may have lost the first boot, and the buffered one, which EC2 stores after a boot, may still have it.
+    The latest output may have lost the first boot. The buffered one, which EC2 stores after a boot, may still have it.
 
     Raises:
         ReadError: EC2 refuses, or does not answer.
@@ -193,6 +193,7 @@ def wait(
     instance_ids: list[str],
     region: str,
     seconds: float,
+    *,
     clock: Callable[[], float] = time.monotonic,
     sleep: Callable[[float], None] = time.sleep,
 ) -> dict[str, Answer]:

@@ -6,11 +6,11 @@ from collections.abc import Callable
 from typing import Any
 
 from moto.core.responses import ActionResult
+from moto.core.types import Base64EncodedString
 from moto.core.utils import utcnow
 from moto.ec2.exceptions import EC2ClientError
 from moto.ec2.models.instance_types import INSTANCE_TYPES
 from moto.ec2.responses.general import General
-from moto.ec2.utils import Base64EncodedString
 
 LARGEST = 65536  # bytes that EC2 keeps of a console, the newest
 

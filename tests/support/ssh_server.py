@@ -1,7 +1,7 @@
 # Copyright (c) the digital_twin.robotics_lab maintainers
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The beginning of an SSH server (RFC 4253): it proves its host key to real clients, and sees whether they accept it."""
+"""The beginning of an SSH server (RFC 4253): it proves a host key to real clients, and sees whether they accept it."""
 
 from __future__ import annotations
 

@@ -2,7 +2,7 @@
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Which hosts a run contacts for the first time: those whose SSH host key is in the console output of their instance."""
+"""Which hosts a run contacts for the first time: those whose SSH host key is in their console output."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from typing import Any
 
 import boto3
 import pytest
+from moto.ec2.responses.general import General
 from moto.server import ThreadedMotoServer
 
 from sandbox.cloud import console
@@ -49,9 +50,7 @@ class Lab:
         (folder / "inventory").mkdir()
         (folder / "inventory" / "group_vars").symlink_to(ROOT / "group_vars")
         connect: Any = boto3.client
-        self._ec2 = connect(
-            "ec2", REGION, endpoint_url=url, aws_access_key_id="test", aws_secret_access_key="test"
-        )
+        self._ec2 = connect("ec2", REGION, endpoint_url=url, aws_access_key_id="test", aws_secret_access_key="test")
 
     def add(self, name: str, output: str | None = None, kind: str = "ssh-ed25519") -> str:
         """Add an instance with a host key of its own, and return that; without an output it is genuine."""
@@ -82,7 +81,7 @@ class Lab:
             for name, server in self.servers.items()
         }
         inventory = self.folder / "inventory" / "hosts.json"
-        groups = {"lab": {"hosts": hosts}, "aws_ec2": {"hosts": dict.fromkeys(hosts, {})}}
+        groups = {"lab": {"hosts": hosts}, "aws_ec2": {"hosts": {name: {} for name in hosts}}}
         inventory.write_text(json.dumps(groups), "utf-8")
         play = self.folder / "play.yml"
         plays = [
@@ -111,7 +110,7 @@ class Lab:
 def lab(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Lab]:
     with ExitStack() as stack, served() as url:
         made = Lab(tmp_path, url, stack)
-        monkeypatch.setattr(console.General, "get_console_output", None)
+        monkeypatch.setattr(General, "get_console_output", None)
         console.install(made.read)
         yield made
 

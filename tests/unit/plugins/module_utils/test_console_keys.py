@@ -7,7 +7,6 @@
 from __future__ import annotations
 
 import base64
-from pathlib import Path
 from typing import Any
 
 import boto3
@@ -15,22 +14,24 @@ import pytest
 from ansible_collections.digital_twin.robotics_lab.plugins.module_utils import _console_keys
 from ansible_collections.digital_twin.robotics_lab.plugins.module_utils._aws_errors import ReadError
 from botocore.stub import Stubber
+from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric import ec
 
 ED25519 = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIGH5fGgBdTgC1nD8E/TekwJAet/K4f1f8DiBiQ4NYry/"
 ECDSA = (
-    "ecdsa-sha2-nistp256 AAAAE2VjZHNhLXNoYTItbmlzdHAyNTYAAAAIbmlzdHAyNTYAAABBBPpr+er3f3udgTXl6EPI+7KGx6TXD6uSDR2iwHifbA/rg"
-    "JqMHVg8Ziq+0dQ1jn6Upu1OgReLw+OG91rLAB+lHNY="
+    "ecdsa-sha2-nistp256 AAAAE2VjZHNhLXNoYTItbmlzdHAyNTYAAAAIbmlzdHAyNTYAAABBBPpr+er3f3udgTXl6EPI+7KGx6TXD6uSDR2iwH"
+    "ifbA/rgJqMHVg8Ziq+0dQ1jn6Upu1OgReLw+OG91rLAB+lHNY="
 )
 RSA = (
-    "ssh-rsa AAAAB3NzaC1yc2EAAAADAQABAAABAQCpCdv92wqd3FA503SQRIyr3vPAV2jBzlulqfdMFh8KMlLcJ5Myk5SLPZqxM9BVsCpNttEIFWAArKalPLg4"
-    "Od6JuBQEI0EzhxWELE7kH/92urWy1VA1lWquWQnNNC0JXqqsZlUZ1PWcbCqRVBwQntKL30KY2GD3J4AfvcVljxCOJcBOej5YIAsapMqJVb95ouIbrVCLV1DU"
-    "jkTy60XoUtmGmkLGoGea798Ux9MWSk6J+nyCB0jSOYVYjeaajv4ioyrkXumO4/7JoQCxfcAKk9vtMN+jNU6tnrfP+KmcrPJBxf3tAuycPrkVVMJW2fxXgsmA"
-    "WgOTJpgRnkg4SNm025nR"
+    "ssh-rsa AAAAB3NzaC1yc2EAAAADAQABAAABAQCpCdv92wqd3FA503SQRIyr3vPAV2jBzlulqfdMFh8KMlLcJ5Myk5SLPZqxM9BVsCpNttEIFW"
+    "AArKalPLg4Od6JuBQEI0EzhxWELE7kH/92urWy1VA1lWquWQnNNC0JXqqsZlUZ1PWcbCqRVBwQntKL30KY2GD3J4AfvcVljxCOJcBOej5YIAsa"
+    "pMqJVb95ouIbrVCLV1DUjkTy60XoUtmGmkLGoGea798Ux9MWSk6J+nyCB0jSOYVYjeaajv4ioyrkXumO4/7JoQCxfcAKk9vtMN+jNU6tnrfP+K"
+    "mcrPJBxf3tAuycPrkVVMJW2fxXgsmAWgOTJpgRnkg4SNm025nR"
 )
 # A key of another instance, which a forger would like to be believed.
 OTHER = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIJIdoMOxHQZwxnthOnUpd0Wl7TPRsJdj5KvW9YdE3Pbk"
 BEGIN, END = "-----BEGIN SSH HOST KEY KEYS-----", "-----END SSH HOST KEY KEYS-----"
-FINISHED = "Cloud-init v. 25.1.4 finished at Sun, 29 Nov 2026 12:00:00 +0000. Datasource DataSourceEc2Local.  Up 21.79 seconds"
+FINISHED = "Cloud-init v. 25.1.4 finished at Sun, 29 Nov 2026 12:00:00 +0000. Datasource DataSourceEc2Local.  Up 21 s"
 PRINTS = {
     "ECDSA": "SHA256:8KKnft4X6/5ANZjy4c9Pf8nLPghM25r2h7KQCcmMWJQ",
     "ED25519": "SHA256:BOyEUuM4iXqSIlaoCcp+wOsLB3w+ZBZLPxxNdEY7WkQ",
@@ -66,7 +67,10 @@ CASES: dict[str, tuple[list[str], list[str]]] = {
     "all by syslog": ([*fingerprints("<14>ec2: "), *block(*ALL, prefix="<14>Nov  9 11:59:58 ec2: "), FINISHED], ALL),
     "by the journal": (block(*ALL, prefix="[   20.123456] cloud-init[608]: "), ALL),
     "without comments": (block(ED25519, comment=""), [ED25519]),
-    "written twice": ([BEGIN, *block(ED25519, prefix="ci-info: ")[:2], f"{ED25519} x", END, f"ci-info: {END}"], [ED25519]),
+    "written twice": (
+        [BEGIN, *block(ED25519, prefix="ci-info: ")[:2], f"{ED25519} x", END, f"ci-info: {END}"],
+        [ED25519],
+    ),
     "a kernel message between": ([BEGIN, f"{ED25519} x", NOISE, f"{RSA} x", END], [ED25519, RSA]),
     "a kernel message within a key": ([BEGIN, ED25519[:40] + NOISE, ED25519[40:], f"{RSA} x", END], [RSA]),
     "a key that is cut": ([BEGIN, ED25519[:-4], f"{RSA} x", END], [RSA]),
@@ -84,7 +88,7 @@ CASES: dict[str, tuple[list[str], list[str]]] = {
     "a program of another name": (block(OTHER, prefix="[   20.123456] app[99]: "), []),
     "a kernel message alone": (block(OTHER, prefix="[   20.123456] "), []),
     "in the middle of a line": ([f"hello {line}" for line in block(OTHER)], []),
-    # What known_hosts would understand, and nobody may write into it.
+    # What known_hosts would understand, and a console must not add to it.
     "an authority": ([BEGIN, f"@cert-authority * {OTHER}", f"* {OTHER}", f"{ED25519} x", END], [ED25519]),
     "another type within": ([BEGIN, f"ssh-rsa {OTHER.split()[1]}", f"{ED25519} x", END], [ED25519]),
     "types that ssh does not use": ([BEGIN, "ssh-dss AAAAB3NzaC1kc3MAAAAA", f"{ED25519} x", END], [ED25519]),
@@ -118,10 +122,7 @@ def test_fingerprints_are_reported() -> None:
 
 
 @pytest.mark.parametrize("bits", ["nistp384", "nistp521"])
-def test_keys_of_other_curves(bits: str, tmp_path: Path) -> None:
-    from cryptography.hazmat.primitives import serialization
-    from cryptography.hazmat.primitives.asymmetric import ec
-
+def test_keys_of_other_curves(bits: str) -> None:
     curve = {"nistp384": ec.SECP384R1(), "nistp521": ec.SECP521R1()}[bits]
     form = serialization.Encoding.OpenSSH, serialization.PublicFormat.OpenSSH
     key = ec.generate_private_key(curve).public_key().public_bytes(*form).decode()
@@ -159,7 +160,7 @@ class Instance:
             self.now += duration
 
         with self.stub:
-            found = _console_keys.wait(self.client, ["i-1"], "us-east-1", seconds, lambda: self.now, sleep)
+            found = _console_keys.wait(self.client, ["i-1"], "us-east-1", seconds, clock=lambda: self.now, sleep=sleep)
             self.stub.assert_no_pending_responses()
         return found["i-1"]
 
