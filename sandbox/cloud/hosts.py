@@ -34,6 +34,7 @@ python3 -m sandbox.guest.endpoint "$1" "/state/$2" &
 wait -n
 """
 STOP_SECONDS = 20
+CONSOLE = "/var/log/cloud-init-output.log"
 # Where sandboxes take their networks from; the first free /24 is used. 172.29 to 172.31 are rare in offices and homes.
 POOL = [ipaddress.ip_network(f"172.{second}.0.0/16") for second in (29, 30, 31)]
 HYBRID_CGROUP = Path("/sys/fs/cgroup/unified")
@@ -217,6 +218,19 @@ class Hosts:
     def start(self, instance_id: str) -> None:
         """Boot a host."""
         self._client.containers.get(self._sandbox.name(instance_id)).start()
+
+    def console(self, instance_id: str) -> bytes:
+        """Return what a host wrote to its console; a container has none, and cloud-init writes to its log instead."""
+        container = self.find(instance_id)
+        if container is None:
+            return b""
+        try:
+            archive = b"".join(container.get_archive(CONSOLE)[0])
+        except NotFound:
+            return b""
+        with tarfile.open(fileobj=io.BytesIO(archive)) as files:
+            log = files.extractfile(files.next() or tarfile.TarInfo())
+            return log.read() if log else b""
 
     def stop(self, instance_id: str) -> None:
         """Shut a host down as its power button would."""

@@ -46,7 +46,7 @@ def serve(sandbox: Sandbox, port: int) -> None:
     from moto.moto_server.werkzeug_app import DomainDispatcherApplication, MotoRequestHandler, create_backend_app
     from werkzeug.serving import make_server
 
-    from sandbox.cloud import alarms, gaps, metrics, seed
+    from sandbox.cloud import alarms, console, gaps, metrics, seed
     from sandbox.cloud.front import Front
     from sandbox.cloud.hosts import Hosts
     from sandbox.cloud.reconciler import Reconciler
@@ -57,7 +57,9 @@ def serve(sandbox: Sandbox, port: int) -> None:
     metrics.install()
     addresses: Any = elastic_ip_addresses
     addresses.random_ip = seed.elastic_addresses(sandbox.elastic_prefix)
-    reconciler = Reconciler(sandbox, Hosts(sandbox, docker.from_env(timeout=120)))
+    hosts = Hosts(sandbox, docker.from_env(timeout=120))
+    console.install(hosts.console)
+    reconciler = Reconciler(sandbox, hosts)
     application = Front(sandbox.id, DomainDispatcherApplication(create_backend_app), reconciler)
     server = make_server("127.0.0.1", port, application, threaded=True, request_handler=MotoRequestHandler)
     signal.signal(signal.SIGTERM, lambda *_: threading.Thread(target=server.shutdown).start())
