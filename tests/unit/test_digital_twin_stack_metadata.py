@@ -147,7 +147,7 @@ def machine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Machine]:
 
 
 def reaching(machine: Machine, address: str) -> set[str]:
-    """Return which users of the host, and containers of which bridges, reach an address. The others are refused at once."""
+    """Return which users of the host, and containers of which bridges, reach an address; others are refused at once."""
     users = [int(user.partition(":")[0]) for user in ON_THE_HOST.values()]
     answers = {str(user): machine.connect(machine.host, user, address) for user in (*users, *OTHERS)}
     answers |= {bridge: machine.connect(box, 0, address) for bridge, box in machine.bridges.items()}
@@ -207,6 +207,15 @@ def test_verify_asks_from_each_running_container(machine: Machine) -> None:
         "isaac_sim": (machine.host, 1234),
         "foxglove": (machine.bridges[f"{PREFIX}-edge"], 0),
     }
+    broken = machine.folder / "nft"
+    broken.write_text("#!/bin/sh\necho 'Error: Could not process rule: Operation not supported' >&2\nexit 1\n", "utf-8")
+    broken.chmod(0o755)
+
+    def keep(name: str) -> dict[str, Any]:
+        """Return the task that writes down why the last one failed."""
+        file = {"content": "{{ ansible_failed_result.msg }}", "dest": str(machine.folder / name), "mode": "0600"}
+        return {"ansible.builtin.copy": file}
+
     with ExitStack() as stack:
         running = []
         for service, (host, user) in boxes.items():
@@ -216,26 +225,28 @@ def test_verify_asks_from_each_running_container(machine: Machine) -> None:
             stack.callback(process.kill)
             assert process.stdout and process.stdout.readline() == "ready\n"
             running.append(f"{service}={process.pid}")
-        found = machine.folder / "found.json"
         machine.play(
             role("metadata"),
             role("verify_metadata"),
+            {
+                "block": [{**role("metadata"), "vars": {"__digital_twin_stack_nft": str(broken)}}],
+                "rescue": [keep("refused")],
+            },
             {**role("metadata"), "vars": {"digital_twin_stack_block_metadata": False}},
             {
                 "block": [role("verify_metadata")],
-                "rescue": [
-                    {
-                        "ansible.builtin.copy": {
-                            "content": "{{ ansible_failed_result.msg }}",
-                            "dest": str(found),
-                            "mode": "0600",
-                        }
-                    }
-                ],
+                "rescue": [keep("found")],
             },
             containers="\n".join(running),
         )
-    assert found.read_text("utf-8").startswith("ros2, isaac_sim, foxglove can connect to the instance metadata service")
+    found = (machine.folder / "found").read_text("utf-8")
+    assert found.startswith("ros2, isaac_sim, foxglove can connect to the instance metadata service (169.254.169.254)")
+    assert (machine.folder / "refused").read_text("utf-8") == (
+        "This host cannot keep the containers from the instance metadata service; "
+        "'Get the rules as the kernel lists them' "
+        "failed: Error: Could not process rule: Operation not supported. Install nftables and load the kernel module "
+        "nf_tables, or, to run the services without these rules, set digital_twin_stack_block_metadata=false."
+    )
     # And nothing of the rules is left.
     assert TABLE not in machine.host.run("nft", "list", "ruleset")
     assert not (machine.folder / "rules.nft").exists()
