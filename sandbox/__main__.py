@@ -78,6 +78,7 @@ def run(arguments: argparse.Namespace) -> None:
             engine.install_command("cc", ["gcc", "libc6-dev"])
             engine.install_command("ip", ["iproute2"])
             engine.install_command("iptables", ["iptables"])
+            engine.install_command("nft", ["nftables"])
             engine.install_command("ddsperf", ["cyclonedds-tools"])
             engine.install_command("fast-discovery-server", ["fastdds-tools"])
             engine.install_command("chromium", ["chromium"])

@@ -184,6 +184,16 @@ def test_redis_has_no_way_out(host: Host) -> None:
     assert host.check_output("docker network inspect digital-twin_bus --format '{{.Internal}}'") == "true"
 
 
+def test_the_rules_for_the_metadata_service_know_the_bridges(host: Host) -> None:
+    rules = host.check_output("nft list table inet metadata-digital-twin")
+    for network in ("bus", "edge"):
+        bridge = '{{index .Options "com.docker.network.bridge.name"}}'
+        name = host.check_output(f"docker network inspect digital-twin_{network} --format '{bridge}'")
+        assert host.file(f"/sys/class/net/{name}/bridge").exists
+        assert f'iifname "{name.removesuffix(network)}*" ip daddr' in rules
+    assert host.check_output("systemctl is-active digital-twin-metadata") == "active"
+
+
 @pytest.mark.parametrize("service", SERVICES)
 def test_services_have_no_privileges(host: Host, service: str) -> None:
     container = container_of(host, service)
