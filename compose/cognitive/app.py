@@ -148,7 +148,7 @@ class Service:
         except bus.BusError as error:
             redis = {"state": "unavailable", "reason": str(error)}
         if not self.settings.token:
-            token = {"state": "unavailable", "reason": f"no command is taken: {self.settings.token_problem}"}
+            token = {"state": "unavailable", "reason": f"no command is taken: {self.settings.closed_because}"}
         reasons = [part["reason"] for part in (redis, token) if "reason" in part]
         healthy = not reasons
         body: dict[str, object] = {
@@ -295,7 +295,7 @@ def _guard(settings: Settings) -> Middleware:
     async def middleware(request: web.Request, handler: Handler) -> web.StreamResponse:
         access.check_source(request.raw_path, request.headers, settings.allowed_hosts)
         if request.method not in access.OPEN_METHODS:
-            access.check_token(request.headers, settings.token, settings.token_problem)
+            access.check_token(request.headers, settings.token, settings.closed_because)
         return await handler(request)
 
     return middleware

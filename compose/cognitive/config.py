@@ -48,7 +48,7 @@ class Settings:
 
     :param host: address to listen on; ``None`` means every address of the container.
     :param token: what callers that give commands have to send; empty when there is none.
-    :param token_problem: why there is none.
+    :param closed_because: why there is none.
     :param allowed_hosts: names and addresses at which callers reach the service, besides those of its own machine.
     :param redis_timeout: the longest one exchange with Redis may take, in seconds.
     :param max_text: longest command in characters.
@@ -60,7 +60,7 @@ class Settings:
     redis_host: str = "redis"
     redis_port: int = 6379
     token: str = field(default="", repr=False)
-    token_problem: str = "no token was given"
+    closed_because: str = "no token was given"
     allowed_hosts: tuple[str, ...] = ()
     redis_username: str = ""
     redis_password: str = field(default="", repr=False)
@@ -89,7 +89,7 @@ def load(environment: Mapping[str, str]) -> Settings:
         redis_host=given.get("REDIS_HOST", "redis"),
         redis_port=_port(given, "REDIS_PORT", 6379),
         token=token,
-        token_problem=problem,
+        closed_because=problem,
         allowed_hosts=_hosts(given),
         redis_username=given.get("REDIS_USERNAME", ""),
         redis_password=_secret(given, "REDIS_PASSWORD_FILE"),

@@ -268,4 +268,4 @@ def test_without_a_token_of_its_own_the_service_moves_nothing(
         )
         assert answer["reason"].startswith("no command is taken: TOKEN_FILE is ")
 
-    attack(redis, settings_for(redis, token=loaded.token, token_problem=loaded.token_problem), scenario)
+    attack(redis, settings_for(redis, token=loaded.token, closed_because=loaded.closed_because), scenario)

@@ -32,6 +32,7 @@ from tests.unit.cognitive.support import (
     once,
     says,
 )
+from tests.unit.test_digital_twin_stack_files import command
 
 START_SECONDS = 60.0
 
@@ -108,6 +109,49 @@ def test_starts_is_healthy_is_probed_and_ends_when_told_to(redis: RedisServer, t
     assert COGNITIVE_PASSWORD not in output
     assert API_KEY not in output
     assert TOKEN not in output
+
+
+def test_the_hosts_command_sends_what_it_is_told(
+    redis: RedisServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """It reads the token where the role writes it, and prints the service's answer."""
+    settings = environment(tmp_path, redis, port := free_port())
+    state = {"Status": "running", "ExitCode": 0, "StartedAt": ""}
+    bindings = {"8001/tcp": [{"HostIp": "127.0.0.1", "HostPort": str(port)}]}
+    labels = {"com.docker.compose.service": "cognitive"}
+    raw = {"Id": "1", "State": state, "Config": {"Labels": labels, "Env": []}, "HostConfig": {"PortBindings": bindings}}
+    monkeypatch.setattr(command, "read_containers", lambda _project: {"cognitive": command.container_from(raw)})
+    arguments = ["digital-twin", "10"]
+    monkeypatch.setattr(command, "__file__", str(tmp_path / "digital_twin.py"))
+    (tmp_path / "secrets").mkdir()
+
+    def typed(*words: str) -> tuple[int, str, str]:
+        status = command.main([*arguments, *words])
+        told = capsys.readouterr()
+        return status, told.out, told.err
+
+    with started(settings):
+        status, out, err = typed("say", "go", "home")
+        assert (status, out) == (command.UNKNOWN, "")
+        assert "The token cannot be read (No such file or directory" in err
+        (tmp_path / "secrets" / "cognitive_token").write_text(f"{TOKEN}\n")
+        status, out, err = typed("say", "go", "home")
+        answer = json.loads(out)
+        assert (status, err, answer["published"], answer["command"]["target"]) == (0, "", True, "home")
+        status, out, err = typed("say", "go to the kitchen")
+        assert (status, out) == (command.FAILED, "")
+        assert "Known places: zone_a" in err
+        (tmp_path / "secrets" / "cognitive_token").write_text("another one\n")
+        status, out, err = typed("say", "stop")
+        assert (status, out) == (command.FAILED, "")
+        assert "Authorization: Bearer TOKEN" in err
+        assert "another one" not in err
+    assert typed("token") == (0, "another one\n", "")
+    assert typed("say")[0] == command.USED_WRONGLY
+    assert typed("token", "now")[0] == command.USED_WRONGLY
+    status, _out, err = typed("say", "stop")
+    assert status == command.UNKNOWN
+    assert "does not answer on 127.0.0.1" in err
 
 
 def test_command_in_progress_is_finished_before_the_end(redis: RedisServer, tmp_path: Path) -> None:
