@@ -2,7 +2,7 @@
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""The secrets of role digital_twin_stack without a host: which are there, their text, and the times of their last changes."""
+"""The secrets of role digital_twin_stack without a host: which there are, their text, and when they were changed."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ DECLARED = {
     "digital_twin_stack_redis_robot_password": "Declared-of-the-robot",
     "digital_twin_stack_cognitive_token": "Declared-token-0123456789-0123456789",
 }
-# Each run in turn: what is set, and which files there are then. Before the first one the host has those of an earlier version.
+# Each run in turn: what is set, and which files there are then. At first the host has those of an earlier version.
 RUNS: list[tuple[dict[str, str], list[str]]] = [
     ({"digital_twin_stack_profile": "nav"}, [*REDIS, *SERVICE, *ROBOT]),
     ({"digital_twin_stack_profile": "nav"}, [*REDIS, *SERVICE, *ROBOT]),
