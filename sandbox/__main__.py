@@ -73,6 +73,7 @@ def run(arguments: argparse.Namespace) -> None:
                 [*builds.HOSTS.values(), builds.REGISTRY, builds.ARCHIVE, *builds.SERVICES, *builds.COUNTERPARTS],
             )
         case "tools":
+            engine.install_command("docker", ["docker.io"])
             engine.install_command("redis-server", ["redis-server"])
             engine.install_command("ssh", ["openssh-client"])
             engine.install_command("cc", ["gcc", "libc6-dev"])
@@ -82,6 +83,7 @@ def run(arguments: argparse.Namespace) -> None:
             engine.install_command("ddsperf", ["cyclonedds-tools"])
             engine.install_command("fast-discovery-server", ["fastdds-tools"])
             engine.install_command("chromium", ["chromium"])
+            engine.install_command("systemd-analyze", ["systemd"])
             engine.install_command("sfdisk", ["fdisk"])
             engine.install_command("growpart", ["cloud-guest-utils"])
             engine.install_command("mkfs.ext4", ["e2fsprogs"])

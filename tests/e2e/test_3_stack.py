@@ -187,3 +187,16 @@ def test_nvidias_key_is_nowhere_but_in_its_file(lab: Cloud) -> None:
         "journal": on_host(lab, "journalctl --no-pager"),
     }
     assert [place for place, text in places.items() if key in text] == []
+
+
+@pytest.mark.parametrize("service", ["riva", "nim"])
+def test_the_login_user_reads_nothing_of_the_processes_with_nvidias_key(lab: Cloud, service: str) -> None:
+    """The login user has the uid for which NVIDIA made its images."""
+    container = f"docker ps --quiet --filter label=com.docker.compose.service={service}"
+    process = on_host(lab, f"docker inspect --format '{{{{.State.Pid}}}}' $({container})").strip()
+    uid = on_host(lab, f"stat --format=%u /proc/{process}").strip()
+    assert on_host(lab, f"getent passwd {uid}"), "without such a user this test proves nothing"
+    assert "NGC_API_KEY" in on_host(lab, f"cat /proc/{process}/environ")
+    for file in ("environ", "root/run/secrets/ngc_api_key", "maps"):
+        read = f"setpriv --reuid {uid} --regid {uid} --clear-groups cat /proc/{process}/{file}"
+        assert "Permission denied" in on_host(lab, f"{read} 2>&1 || true"), file

@@ -64,13 +64,13 @@ SECRETS = (
 SERVICES = sorted(PROFILES["full"])
 # Those that do as they are told, and need no rights for it: user, and whether nothing can be written.
 OURS = {
-    "redis": ("999:999", True),
-    "cognitive": ("10001:10001", True),
-    "ros2": ("10002:10002", True),
+    "redis": ("999:10003", True),
+    "cognitive": ("10001:10003", True),
+    "ros2": ("10002:10003", True),
     "foxglove": ("", False),
     "isaac_sim": ("1234:1234", False),
-    "riva": ("", False),
-    "nim": ("", False),
+    "riva": ("1000:10003", False),
+    "nim": ("1000:10003", False),
 }
 
 
@@ -282,6 +282,18 @@ def test_secrets_are_for_root_only(host: Host) -> None:
     for name in (".env", *(f"secrets/{secret}" for secret in SECRETS)):
         assert host.file(f"{DIRECTORY}/{name}").exists
         assert host.run(f"setpriv --reuid nobody --regid nogroup --clear-groups cat {DIRECTORY}/{name}").rc != 0
+
+
+@pytest.mark.parametrize("service", ["redis", "cognitive", "ros2", "riva", "nim"])
+def test_a_user_of_the_host_with_the_uid_of_a_service_reads_none_of_its_secrets(host: Host, service: str) -> None:
+    process = container_of(host, service)["State"]["Pid"]
+    uid = OURS[service][0].split(":")[0]
+    assert host.check_output(f"stat --format=%u:%g /proc/{process}") == OURS[service][0]
+    for read in ("cat environ", "ls root/run/secrets/", "cat maps", "readlink exe"):
+        program, file = read.rsplit(" ", 1)
+        command = f"{program} /proc/{process}/{file}"
+        assert host.run(command).rc == 0, "root can, so the test asks for what is there"
+        assert host.run(f"setpriv --reuid {uid} --regid {uid} --clear-groups {command}").rc != 0, command
 
 
 def test_setup_is_marked_as_complete(host: Host) -> None:
