@@ -34,6 +34,8 @@ HOST = {
 BESIDE: dict[str, dict[str, object]] = {
     "docker_repository_url": {"docker_source": "upstream", "docker_repository_key": "/key"},
     "docker_repository_key": {"docker_source": "upstream"},
+    "docker_registry_mirrors": {"docker_source": "upstream"},
+    "docker_daemon_options": {"docker_source": "upstream"},
     "digital_twin_stack_application_url": {"digital_twin_stack_application": True},
     "gpu_metrics_endpoint_url": {
         "gpu_metrics_instance_id": "i-1",
@@ -102,12 +104,8 @@ def test_an_application_is_a_commit(tmp_path: Path) -> None:
     moving = ["main", "v2.1.0", "refs/heads/main", "454631f", "454631F091EA2D1D86363B0A28A04427F1A62EAD", "a" * 41]
     cases: dict[str, tuple[str, dict[str, object]]] = {}
     for word in (*moving, "a" * 40, "0" * 64):
-        variables = {"digital_twin_stack_application_revision": word}
-        cases[word] = ("digital_twin_stack", variables)
-        cases[f"{word} allowed"] = (
-            "digital_twin_stack",
-            {**variables, "digital_twin_stack_application_allow_moving": True},
-        )
+        cases[word] = ("digital_twin_stack", {"digital_twin_stack_application_revision": word})
+    cases["allowed"] = ("digital_twin_stack", {**cases["main"][1], "digital_twin_stack_application_allow_moving": True})
     told = refusals(tmp_path, cases, "application_preflight")
     assert sorted(told) == sorted(moving)
     for word, message in told.items():
