@@ -320,6 +320,7 @@ def canaries(host: Host, tmp_path_factory: pytest.TempPathFactory) -> dict[str, 
         "digital_twin_stack_application": True,
         "digital_twin_stack_application_url": "file:///srv/application.git",
         "digital_twin_stack_application_revision": "v1.1.0",
+        "digital_twin_stack_application_allow_moving": True,
     }
     (folder / "play.yml").write_text(PLAYBOOK, encoding="utf-8")
     (folder / "vars.json").write_text(json.dumps({**secrets, **others}), encoding="utf-8")
