@@ -18,6 +18,7 @@ from sandbox import builds, engine, lifecycle
 from sandbox.cloud import process
 from sandbox.cloud.faults import KINDS
 from sandbox.errors import SandboxError
+from sandbox.keys import Key
 from sandbox.settings import Sandbox
 
 
@@ -91,9 +92,10 @@ def run(arguments: argparse.Namespace) -> None:
         case "serve":
             process.serve(sandbox, arguments.port)
         case "fault":
-            fault(running(sandbox), arguments)
+            fault(running(sandbox), Key.read(sandbox.key_file), arguments)
         case "quota":
-            process.control(running(sandbox), "POST", "quotas", {arguments.code: arguments.value})
+            url = running(sandbox)
+            process.control(url, Key.read(sandbox.key_file), "POST", "quotas", {arguments.code: arguments.value})
 
 
 def running(sandbox: Sandbox) -> str:
@@ -107,15 +109,15 @@ def running(sandbox: Sandbox) -> str:
     return url
 
 
-def fault(url: str, arguments: argparse.Namespace) -> None:
+def fault(url: str, key: Key, arguments: argparse.Namespace) -> None:
     """Add, clear or list faults."""
     if arguments.kind is None:
-        print(json.dumps(process.control(url, "GET", "faults"), indent=1))
+        print(json.dumps(process.control(url, key, "GET", "faults"), indent=1))
     elif arguments.kind == "clear":
-        process.control(url, "DELETE", "faults")
+        process.control(url, key, "DELETE", "faults")
     else:
         names = ("kind", "service", "action", "count", "probability", "zones", "types", "seconds")
-        process.control(url, "POST", "faults", {name: getattr(arguments, name) for name in names})
+        process.control(url, key, "POST", "faults", {name: getattr(arguments, name) for name in names})
 
 
 def engine_failure(error: Exception) -> str:
