@@ -34,10 +34,21 @@ OTHERS = (0, 110, 1000, 61200)
 FILTER = ("iptables", "-A", "FORWARD", "-j", "ACCEPT"), ("iptables", "-A", "OUTPUT", "-j", "ACCEPT")
 SERVER = """
 import socket
-server = socket.create_server(("", 80), family=socket.AF_INET6, dualstack_ipv6=True)
+import sys
+server = socket.create_server(("", int(sys.argv[1])), family=socket.AF_INET6, dualstack_ipv6=True)
 print("ready", flush=True)
 while True:
     server.accept()[0].close()
+"""
+# The one that every user may run.
+PYTHON = "/usr/bin/python3"
+MULTIPATH = """
+import socket, sys
+try:
+    socket.socket(socket.AF_INET, socket.SOCK_STREAM, 262).connect((sys.argv[1], 80))
+    print("reached")
+except OSError as error:
+    print(error)
 """
 DOCKER = """#!/bin/sh
 case "$1" in
@@ -110,6 +121,14 @@ def join(host: Host, other: Host, end: str, addresses: Sequence[str], peer: str)
     command("ip", "-n", other.name, "link", "set", peer, "up")
 
 
+def serve(stack: ExitStack, host: Host, port: int) -> None:
+    """Answer on a TCP port of every address of a host, until the stack is left."""
+    server = subprocess.Popen(host.inside(sys.executable, "-c", SERVER, str(port)), stdout=-1, text=True)
+    stack.callback(server.wait)
+    stack.callback(server.kill)
+    assert server.stdout and server.stdout.readline() == "ready\n"
+
+
 @pytest.fixture(scope="module")
 def machine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Machine]:
     """A host without rules, with containers behind bridges of the stack and of others."""
@@ -139,10 +158,7 @@ def machine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Machine]:
             command("ip", "-n", service.name, "route", "add", behind, "via", address)
         host.set_kernel("net.ipv4.ip_forward", 1)
         host.set_kernel("net.ipv6.conf.all.forwarding", 1)
-        server = subprocess.Popen(service.inside(sys.executable, "-c", SERVER), stdout=subprocess.PIPE, text=True)
-        stack.callback(server.wait)
-        stack.callback(server.kill)
-        assert server.stdout and server.stdout.readline() == "ready\n"
+        serve(stack, service, 80)
         yield Machine(host, bridges, tmp_path_factory.mktemp("machine"))
 
 
@@ -173,10 +189,10 @@ def test_containers_are_refused_and_the_rest_of_the_host_is_not(machine: Machine
 
     kept = [machine.folder / f"listed-{number}" for number in range(3)]
     listing = [on_host("sh", "-c", f'nft --handle list table inet {TABLE} > "$0"', str(file)) for file in kept]
-    damage = on_host("nft", "flush", "chain", "inet", TABLE, "forward")
+    damage = on_host("nft", "flush", "chain", "inet", TABLE, "forward_filter")
     machine.play(role("metadata"), listing[0], damage, role("metadata"), listing[1], role("metadata"), listing[2])
     made, mended, left_alone = [file.read_text("utf-8") for file in kept]
-    assert made.count("goto refuse") == mended.count("goto refuse") == 4
+    assert made.count("goto refuse") == mended.count("goto refuse") == 6
     # Handles count up with each load.
     assert mended == left_alone
 
@@ -188,7 +204,7 @@ def test_containers_are_refused_and_the_rest_of_the_host_is_not(machine: Machine
     foreign = machine.host.run("iptables", "-S")
     for _time in range(2):
         machine.host.run("nft", "--file", str(machine.folder / "rules.nft"))
-    assert machine.host.run("nft", "list", "table", "inet", TABLE).count("goto refuse") == 4
+    assert machine.host.run("nft", "list", "table", "inet", TABLE).count("goto refuse") == 6
     assert machine.host.run("iptables", "-S") == foreign
 
     allowed = set(map(str, OTHERS)) | {"other-edge", "docker0"}
@@ -198,6 +214,23 @@ def test_containers_are_refused_and_the_rest_of_the_host_is_not(machine: Machine
     assert machine.connect(machine.host, 10002, f"::ffff:{METADATA[0]}") == "refused"
     assert machine.connect(machine.host, 10002, METADATA[0], "udp") == "refused"
     assert machine.connect(machine.host, 0, METADATA[0], "udp") == "reached"
+    for user, answer in ((10002, "Connection refused"), (0, "reached")):
+        said = machine.host.run("setpriv", "--reuid", str(user), "--clear-groups", PYTHON, "-c", MULTIPATH, METADATA[0])
+        assert answer in said, user
+
+    # An address that leads to an agent on the host itself, as ECS's does, and one that leads to the metadata service.
+    with ExitStack() as stack:
+        serve(stack, machine.host, 51679)
+        for chain in ("OUTPUT", "PREROUTING"):
+            nat = ("iptables", "-t", "nat", "-A", chain, "-p", "tcp", "--dport", "80", "-d")
+            machine.host.run(*nat, METADATA[1], "-j", "REDIRECT", "--to-ports", "51679")
+            machine.host.run(*nat, "192.0.2.1", "-j", "DNAT", "--to-destination", METADATA[0])
+        machine.host.run("ip", "route", "add", "192.0.2.1", "dev", "eth0")
+        assert reaching(machine, METADATA[1]) == allowed
+        assert machine.connect(machine.host, 10002, "192.0.2.1") == "refused"
+        # The answer to a container has the other address.
+        answers = {bridge: machine.connect(box, 0, "192.0.2.1") for bridge, box in machine.bridges.items()}
+        assert answers == {f"{PREFIX}-edge": "silent", "other-edge": "reached", "docker0": "reached"}
 
 
 def test_verify_asks_from_each_running_container(machine: Machine) -> None:
