@@ -305,9 +305,9 @@ def _find_open_dds(inputs: Inputs) -> list[str]:
         if opened[0] <= last and opened[1] >= first:
             sources = ", ".join(map(str, entries(getattr(inputs, AUDIENCES[port["audience"]]))))
             warnings.append(
-                f"{opened[0]}-{opened[1]}/udp (ROS 2 DDS) is open to {sources}: DDS has no authentication, the source of "
-                "a UDP packet can be forged, and everyone behind these addresses can read all topics and move the robot"
-                ". Open it only for a robot with a public address."
+                f"{opened[0]}-{opened[1]}/udp (ROS 2 DDS) is open to {sources}: DDS has no authentication, the source "
+                "of a UDP packet can be forged, and everyone behind these addresses can read all topics and move the "
+                "robot. Open it only for a robot with a public address."
             )
     return warnings
 

@@ -267,7 +267,7 @@ def network(aws: Aws) -> dict[str, Any]:
         VpcId=vpc,
         TagSpecifications=[{"ResourceType": "security-group", "Tags": tags}],
     )["GroupId"]
-    source = {"CidrIp": ADMIN, "Description": "ROS 2 DDS"}
+    source = {"CidrIp": ADMIN, "Description": "ROS 2 DDS (address of a caller)"}
     rule = {"IpProtocol": "udp", "FromPort": 7400, "ToPort": 7500, "IpRanges": [source]}
     ec2.authorize_security_group_ingress(GroupId=group, IpPermissions=[rule])
     return {"__aws_infrastructure_vpc": {"vpc": {"id": vpc}}}

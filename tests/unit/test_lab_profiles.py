@@ -39,9 +39,10 @@ def ask(
         command += ["--extra-vars", f"@{ROOT / file}"]
     command += ["--extra-vars", json.dumps({**values, "aws_infrastructure_instance_count": 3})]
     names = "aws_monitoring_instances, planned_instances"
-    names += ", aws_infrastructure_hosts_without_urls, aws_infrastructure_closed_ports"
+    names += ", aws_infrastructure_hosts_without_urls, aws_infrastructure_closed_ports, aws_monitoring_namespace"
     told = run([*command, "--module-name", "ansible.builtin.debug", "--args", f"msg={{{{ [{names}] }}}}"])
-    there, planned, without, closed = yaml.safe_load(told.partition("=>")[2])["msg"]
+    there, planned, without, closed, namespace = yaml.safe_load(told.partition("=>")[2])["msg"]
+    assert namespace == f"DigitalTwin/{NAME}"
     used = [[host["uses_gpu"] for host in hosts] for hosts in (there, planned)]
     assert {f"{NAME}-2", f"{NAME}-3", f"{NAME}-32"} <= set(without) or given.get("digital_twin_stack_profile")
     return used[0], used[1], f"{NAME}-1" not in without, closed

@@ -46,7 +46,7 @@ def test_something_is_asked_for_whatever_is_published(tmp_path: Path) -> None:
         ],
         "heartbeat": [["DigitalTwin/robotics-lab", "Heartbeat", of_host]],
         "utilization": [["DigitalTwin/robotics-lab", "GPUUtilization", first]],
-        "neither": [["DigitalTwin/robotics-lab", "GPUPowerDraw", first], ["DigitalTwin", "GPUPowerDraw", second]],
+        "neither": [["DigitalTwin/robotics-lab", "GPUPowerDraw", first], ["DigitalTwin/robotics-lab", "GPUPowerDraw", second]],
         "optional": [["DigitalTwin/robotics-lab", "GPUTemperature", first]],
         "only-optional": [["DigitalTwin/robotics-lab", "GPURemappedRows", first]],
         "not-reported": [
