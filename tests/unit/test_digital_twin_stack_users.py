@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
+import shutil
 import signal
 import subprocess
 import sys
@@ -16,9 +18,10 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 import pytest
+import yaml
 
 from tests.support.ansible_programs import run
-from tests.support.project import ROOT, load_yaml
+from tests.support.project import ROOT, clean_environment, load_yaml
 
 ROLE = ROOT / "roles" / "digital_twin_stack"
 SERVICES: dict[str, Any] = load_yaml(PurePosixPath("compose/compose.yaml"))["services"]
@@ -109,6 +112,55 @@ def test_every_reader_has_the_group_of_the_stack_and_a_uid_of_its_own() -> None:
     identities = {name: identity(name) for name in READERS}
     assert {group for _uid, group, _others in identities.values()} == {10003}
     assert 10003 not in {uid for uid, _group, _others in identities.values()}
+
+
+def test_the_user_of_the_logs_has_the_uid_of_no_service(tmp_path: Path) -> None:
+    """In a mount namespace with users of its own, where 999 is the first free uid, and later a person has the name."""
+    shutil.copytree("/etc", tmp_path / "etc", symlinks=True)
+    follow, remove, check = (
+        yaml.safe_load((ROLE / f"tasks/{name}.yml").read_text("utf-8"))
+        for name in ("application_logs", "application_remove", "command_preflight")
+    )
+    create = follow[1]["block"][:2]
+    remove = [task for task in remove if task["name"].endswith(("followed the logs", "user and the logs"))]
+    person = {"ansible.builtin.user": {"name": "digital-twin-logs", "comment": "Jane"}}
+    users = {"ansible.builtin.command": {"argv": ["getent", "passwd", "digital-twin-logs"]}, "register": "user"}
+    seen = {"ansible.builtin.set_fact": {"seen": "{{ seen | default([]) + [user.stdout] }}"}}
+    look = [{**users, "failed_when": False}, seen]
+    refused = {
+        "block": check[-2:],
+        "rescue": [{"ansible.builtin.set_fact": {"seen": "{{ seen + [ansible_failed_result.msg] }}"}}],
+    }
+    written = {"dest": str(tmp_path / "seen.json"), "content": "{{ seen | to_json }}", "mode": "0600"}
+    play = {
+        "hosts": "localhost",
+        "gather_facts": False,
+        "vars_files": [str(ROLE / "defaults/main.yml"), str(ROLE / "vars/main/command.yml")],
+        "tasks": [
+            *(*create, *look, *create, *look, *remove, *look, person, refused, *remove, *look),
+            {"ansible.builtin.copy": written},
+        ],
+    }
+    (tmp_path / "play.json").write_text(json.dumps([play]))
+    given = {"ansible_python_interpreter": sys.executable, "digital_twin_stack_application": True}
+    words = ["ansible-playbook", "--inventory=localhost,", "--connection=local", "--extra-vars", json.dumps(given)]
+    inside = f"mount --bind {tmp_path}/etc /etc && exec {shlex.join([*words, str(tmp_path / 'play.json')])}"
+    done = subprocess.run(
+        ["unshare", "--mount", "sh", "-c", inside],
+        cwd=ROOT,
+        env=clean_environment(),
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    created, again, removed, refusal, left = json.loads((tmp_path / "seen.json").read_text())
+    assert created == again
+    assert int(created.split(":")[2]) not in {identity(name)[0] for name in READERS}
+    assert created.endswith(":Role digital_twin.robotics_lab.digital_twin_stack:/nonexistent:/usr/sbin/nologin")
+    assert removed == ""
+    assert refusal.startswith("This host has a user digital-twin-logs that this role did not create: ")
+    assert ":Jane:" in left
 
 
 def test_users_with_the_uid_of_a_service_are_named(tmp_path: Path) -> None:
