@@ -194,10 +194,14 @@ class LabHost:
     address: str
     key: Path
 
+    def login(self, command: str) -> str:
+        """Run a shell command as the login user over SSH and return its standard output."""
+        words = ["ssh", "-i", str(self.key), *SSH_OPTIONS, f"admin@{self.address}"]
+        return capture([*words, command], clean_environment()).strip()
+
     def shell(self, command: str) -> str:
         """Run a shell command as root over SSH and return its standard output."""
-        words = ["ssh", "-i", str(self.key), *SSH_OPTIONS, f"admin@{self.address}"]
-        return capture([*words, shlex.join(["sudo", "-n", "sh", "-c", command])], clean_environment()).strip()
+        return self.login(shlex.join(["sudo", "-n", "sh", "-c", command]))
 
 
 NOTHING: dict[str, list[str]] = {"containers": [], "networks": [], "volumes": []}
