@@ -12,6 +12,8 @@ from typing import Any
 from tests.support.ansible_programs import run
 from tests.support.project import ROOT, load_yaml
 
+# As group_vars/all.yml has it.
+NAMESPACE = "DigitalTwin/robotics-lab"
 HOSTS: dict[str, dict[str, Any]] = {
     "defaults": {"nvidia_driver_gpu_count": 2},
     "heartbeat": {"gpu_metrics_metrics": ["GPUTemperature", "Heartbeat"]},
@@ -40,22 +42,22 @@ def test_something_is_asked_for_whatever_is_published(tmp_path: Path) -> None:
     first, second = ({**of_host, "GpuIndex": index} for index in "01")
     assert asked(tmp_path) == {
         "defaults": [
-            ["DigitalTwin/robotics-lab", "Heartbeat", of_host],
-            ["DigitalTwin/robotics-lab", "GPUUtilization", first],
-            ["DigitalTwin/robotics-lab", "GPUUtilization", second],
+            [NAMESPACE, "Heartbeat", of_host],
+            [NAMESPACE, "GPUUtilization", first],
+            [NAMESPACE, "GPUUtilization", second],
         ],
-        "heartbeat": [["DigitalTwin/robotics-lab", "Heartbeat", of_host]],
-        "utilization": [["DigitalTwin/robotics-lab", "GPUUtilization", first]],
-        "neither": [["DigitalTwin/robotics-lab", "GPUPowerDraw", first], ["DigitalTwin/robotics-lab", "GPUPowerDraw", second]],
-        "optional": [["DigitalTwin/robotics-lab", "GPUTemperature", first]],
-        "only-optional": [["DigitalTwin/robotics-lab", "GPURemappedRows", first]],
+        "heartbeat": [[NAMESPACE, "Heartbeat", of_host]],
+        "utilization": [[NAMESPACE, "GPUUtilization", first]],
+        "neither": [[NAMESPACE, "GPUPowerDraw", first], [NAMESPACE, "GPUPowerDraw", second]],
+        "optional": [[NAMESPACE, "GPUTemperature", first]],
+        "only-optional": [[NAMESPACE, "GPURemappedRows", first]],
         "not-reported": [
-            ["DigitalTwin/robotics-lab", "Heartbeat", of_host],
-            ["DigitalTwin/robotics-lab", "GPUMemoryUsed", first],
-            ["DigitalTwin/robotics-lab", "GPUTemperature", second],
-            ["DigitalTwin/robotics-lab", "GPUUtilization", {**of_host, "GpuIndex": "2"}],
+            [NAMESPACE, "Heartbeat", of_host],
+            [NAMESPACE, "GPUMemoryUsed", first],
+            [NAMESPACE, "GPUTemperature", second],
+            [NAMESPACE, "GPUUtilization", {**of_host, "GpuIndex": "2"}],
         ],
-        "nothing-reported": [["DigitalTwin/robotics-lab", "Heartbeat", of_host]],
+        "nothing-reported": [[NAMESPACE, "Heartbeat", of_host]],
         "declared": [["Lab", "Heartbeat", {"InstanceId": "workstation-7", "Room": "1.07"}]],
     }
 

@@ -226,6 +226,18 @@ def test_only_what_differs_is_written() -> None:
         assert sorted_names([{**found[0], **change}, *found[1:]])["differing"] == names[:1], change
 
 
+def test_a_lab_that_moves_to_another_namespace_is_stopped_by_none_of_its_alarms() -> None:
+    """There no data is yet: all alarms on metrics of the hosts move, and those that act take missing data for good."""
+    moved = "DigitalTwin/robo"
+    found = [as_told(alarm) for alarm in plan(namespace="DigitalTwin")["alarms"]]
+    there = alarms(namespace=moved)
+    of_hosts = [name for name, alarm in there.items() if alarm["namespace"] == moved]
+    assert sorted_names(found, namespace=moved)["differing"] == of_hosts
+    assert len(of_hosts) == len(there) - len(LAB["instances"])
+    acting = [alarm for alarm in there.values() if any(":ec2:stop" in action for action in alarm["alarm_actions"])]
+    assert [alarm["treat_missing_data"] for alarm in acting] == ["notBreaching"] * len(LAB["instances"])
+
+
 def test_what_is_no_longer_wanted_is_told() -> None:
     found = [as_told(alarm) for alarm in plan()["alarms"]]
     fewer = sorted_names(found, instances=LAB["instances"][:1])
