@@ -47,8 +47,10 @@ def select(folder: Path, **given: str) -> tuple[list[str], str]:
             ]
         )
     )
-    # tests/unit/test_control_machine.py tests the check of the control machine.
-    values = json.dumps({"aws_infrastructure_name": NAME, "control_machine_checked": True, **given})
+    # Tested in test_control_machine.py and test_host_keys.py.
+    values = json.dumps(
+        {"aws_infrastructure_name": NAME, "control_machine_checked": True, "lab_host_key_saved": True, **given}
+    )
     told = run(["ansible-playbook", "--inventory", str(inventory), str(play), "--extra-vars", values])
     return told.partition("SELECTED=")[2].partition("=")[0].split(","), " ".join(told.split())
 
