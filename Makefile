@@ -30,7 +30,7 @@ setup: ## Create .venv from the pinned requirements, with the newest suitable Py
 
 .PHONY: lock
 lock: setup ## Pin requirements.in anew, for every Python from 3.11
-	for input in requirements.in tests/dds/ros2.in bench/awscli.in; do
+	for input in requirements.in tests/dds/ros2.in bench/awscli.in .ci/audit.in; do
 	  uv pip compile --quiet --universal --python-version 3.11 --no-annotate --no-header --generate-hashes --upgrade $$input -o $${input%.in}.txt
 	done
 
@@ -96,6 +96,12 @@ test-role: tools ## One role's molecule scenario: make test-role ROLE=docker
 .PHONY: test-e2e
 test-e2e: tools ## The whole lab's life in a sandbox of its own
 	pytest -m e2e
+
+.PHONY: audit
+audit: setup ## Look for known vulnerabilities of the pinned Python packages; needs PyPI's own server
+	uv venv --quiet --clear .cache/audit
+	uv pip install --quiet --require-hashes --python .cache/audit -r .ci/audit.txt
+	.cache/audit/bin/pip-audit --require-hashes --disable-pip -r requirements.txt -r tests/dds/ros2.txt -r compose/ros2/requirements.txt
 
 .PHONY: docs
 docs: setup ## Write docs/reference from the plugins and the roles' argument specs

@@ -1,0 +1,72 @@
+# Copyright (c) the digital_twin.robotics_lab maintainers
+# GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""playbooks/pin.yml on this machine, with an engine that knows what registries have."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import yaml
+
+from tests.support.images import FakeEngine
+from tests.support.project import ROOT
+
+REDIS, BASE = "docker.io/library/redis:8.0", "docker.io/library/debian:trixie-slim"
+FIRST, SECOND = (f"sha256:{word * 32}" for word in ("ab", "cd"))
+DOCKER = f"""#!/bin/sh
+case "$*" in *redis*) echo docker.io/library/redis@{FIRST} ;; *) exit 1 ;; esac
+"""
+
+
+def pin(folder: Path) -> str:
+    """Run the playbook where the engine's socket is the one in a folder."""
+    words = ["mount --bind", str(folder / "run"), "/run && exec ansible-playbook -i", str(folder / "lab.ini")]
+    words += ["-e", f"lab_sbom_file={folder}/lab.cdx.json"]
+    done = subprocess.run(
+        ["unshare", "--mount", "sh", "-c", " ".join([*words, "playbooks/pin.yml"])],
+        cwd=ROOT,
+        env={**os.environ, "PATH": f"{folder}/bin:{os.environ['PATH']}"},
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=600,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
+
+
+def test_images_are_pinned_and_listed(tmp_path: Path) -> None:
+    for name in ("run", "bin", "group_vars"):
+        (tmp_path / name).mkdir()
+    (tmp_path / "bin" / "docker").write_text(DOCKER)
+    (tmp_path / "bin" / "docker").chmod(0o755)
+    python = f"ansible_connection=local ansible_become=false ansible_python_interpreter={sys.executable}"
+    image = "digital_twin_stack_redis_image=library/redis:8.0"
+    # A variable of the host would win over the file.
+    (tmp_path / "lab.ini").write_text(f"[lab]\nhere {python}\n[all:vars]\n{image}\naws_infrastructure_name=my-lab\n")
+    pins = tmp_path / "group_vars" / "lab.yml"
+    engine = FakeEngine(tmp_path / "run" / "docker.sock")
+    try:
+        engine.digests = {REDIS: FIRST, BASE: FIRST}
+        assert "failed=0" in pin(tmp_path)
+        wanted = {
+            "digital_twin_stack_redis_image": f"library/redis:8.0@{FIRST}",
+            "digital_twin_stack_base_image": f"library/debian:trixie-slim@{FIRST}",
+        }
+        assert yaml.safe_load(pins.read_text()) == wanted
+        document = json.loads((tmp_path / "lab.cdx.json").read_text())
+        (redis,) = (part for part in document["components"] if part["type"] == "container")
+        assert (redis["name"], redis["hashes"][0]["content"]) == ("docker.io/library/redis", FIRST[7:])
+        # A tag that moved is seen, and a registry that does not answer undoes nothing.
+        engine.digests = {BASE: SECOND}
+        assert f"{REDIS} stays as it was" in " ".join(pin(tmp_path).split())
+        wanted["digital_twin_stack_base_image"] = f"library/debian:trixie-slim@{SECOND}"
+        assert yaml.safe_load(pins.read_text()) == wanted
+    finally:
+        engine.close()
