@@ -490,7 +490,7 @@ def test_what_a_shell_sources_is_what_the_cloud_wants(cloud: Cloud, tmp_path: Pa
     finally:
         os.umask(previous)
     (tmp_path / "broken.json").write_text("{}", encoding="utf-8")
-    with pytest.raises(SandboxError, match="does not hold a key. Run `make sandbox-down`"):
+    with pytest.raises(SandboxError, match=r"does not hold a key\. Run `make sandbox-down`"):
         ensure_key(tmp_path / "broken.json")
     for path in (sandbox.environment_file, sandbox.key_file, sandbox.state / "another.json"):
         assert path.stat().st_mode & 0o777 == 0o600
