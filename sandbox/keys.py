@@ -15,6 +15,7 @@ from botocore.auth import SigV4Auth
 from botocore.awsrequest import AWSRequest
 from botocore.credentials import Credentials
 
+from sandbox.errors import SandboxError
 from sandbox.settings import REGION
 
 # The service in whose name requests to the sandbox itself are signed.
@@ -77,16 +78,22 @@ def random_name() -> str:
 
 
 def ensure_key(path: Path) -> Key:
-    """Return the key in a file, which is created when there is none; only its owner can read it."""
+    """Return the key in a file, which is created when there is none; only its owner can read it.
+
+    :raises SandboxError: the file does not hold a key.
+    """
     if path.exists():
-        return Key.read(path)
+        try:
+            return Key.read(path)
+        except (ValueError, KeyError, TypeError) as error:
+            raise SandboxError(f"{path} does not hold a key. Run `make sandbox-down`, then `make sandbox`.") from error
     key = Key.new()
     write_private(path, json.dumps({"id": key.id, "secret": key.secret}))
     return key
 
 
 def write_private(path: Path, text: str) -> None:
-    """Write a file that nobody but its owner can read, at no moment."""
+    """Write a file that only its owner can read, from the first moment."""
     scratch = path.with_suffix(".new")
     scratch.unlink(missing_ok=True)
     descriptor = os.open(scratch, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)

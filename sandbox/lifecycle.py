@@ -67,7 +67,7 @@ def up(sandbox: Sandbox) -> str:
 
 
 def own_folder(sandbox: Sandbox) -> None:
-    """Create the state directory, in which nobody else may look.
+    """Create the state directory, which no other user can enter.
 
     :raises SandboxError: it belongs to another user.
     """

@@ -33,8 +33,8 @@ python3 -m sandbox.guest.imds /state/imds &
 python3 -m sandbox.guest.endpoint "$1" "/state/$2" &
 wait -n
 """
-# What reaches the machine itself, by its modules, clock, memory, files or security modules, and what no host needs. The first is
-# not to be had on every machine.
+# Powers over the machine itself (its modules, clock, memory, files and security modules) that no host needs.
+# Not every machine has the first to give.
 NOT_FOR_HOSTS = ["SYS_RESOURCE", "SYS_MODULE", "SYS_BOOT", "SYS_TIME", "SYS_RAWIO", "SYS_PACCT", "DAC_READ_SEARCH"]
 NOT_FOR_HOSTS += ["MAC_ADMIN", "MAC_OVERRIDE"]
 STOP_SECONDS = 20

@@ -20,7 +20,7 @@ from typing import Any
 import docker
 
 from sandbox.errors import SandboxError
-from sandbox.keys import Key, Keys
+from sandbox.keys import Key, Keys, ensure_key
 from sandbox.settings import AWS_HOST, PROJECT, Sandbox
 from sandbox.waiting import wait_until
 
@@ -58,7 +58,7 @@ def serve(sandbox: Sandbox, port: int) -> None:
     metrics.install()
     addresses: Any = elastic_ip_addresses
     addresses.random_ip = seed.elastic_addresses(sandbox.elastic_prefix)
-    keys = Keys(Key.read(sandbox.key_file))
+    keys = Keys(ensure_key(sandbox.key_file))
     hosts = Hosts(sandbox, docker.from_env(timeout=120))
     console.install(hosts.console)
     reconciler = Reconciler(sandbox, hosts, keys)

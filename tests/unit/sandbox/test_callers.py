@@ -87,7 +87,7 @@ def cloud(running: Cloud) -> Iterator[Cloud]:
 
 
 def networks() -> set[str]:
-    """Return the networks that somebody has created."""
+    """Return the networks that a request of these tests has created."""
     return {vpc.cidr_block for vpc in ec2_backends[ACCOUNT][REGION].vpcs.values()} & {"10.66.0.0/16"}
 
 
@@ -489,6 +489,9 @@ def test_what_a_shell_sources_is_what_the_cloud_wants(cloud: Cloud, tmp_path: Pa
         ensure_key(sandbox.state / "another.json")
     finally:
         os.umask(previous)
+    (tmp_path / "broken.json").write_text("{}", encoding="utf-8")
+    with pytest.raises(SandboxError, match=r"does not hold a key\. Run `make sandbox-down`"):
+        ensure_key(tmp_path / "broken.json")
     for path in (sandbox.environment_file, sandbox.key_file, sandbox.state / "another.json"):
         assert path.stat().st_mode & 0o777 == 0o600
     shell = subprocess.run(

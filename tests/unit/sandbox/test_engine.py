@@ -103,3 +103,17 @@ def test_a_failure_is_one_sentence(
 def test_the_log_of_somebody_elses_engine_is_not_named(monkeypatch: pytest.MonkeyPatch, pidfile: Path) -> None:
     monkeypatch.setattr(engine, "ENGINE_PID", pidfile)
     assert command_line.engine_failure(ReadTimeout("Read timed out.")) == "The Docker engine failed: Read timed out."
+
+
+def test_only_its_owner_reads_the_log_of_an_engine(tmp_path: Path) -> None:
+    log = tmp_path / "dockerd.log"
+    log.write_bytes(b"before\n")
+    log.chmod(0o644)
+    with engine.private_log(log) as stream:
+        stream.write(b"after\n")
+    assert log.read_bytes() == b"before\nafter\n"
+    assert log.stat().st_mode & 0o777 == 0o600
+    link = tmp_path / "link"
+    link.symlink_to(log)
+    with pytest.raises(OSError, match="symbolic links"):
+        engine.private_log(link)
