@@ -18,6 +18,7 @@ LAB = "robotics-lab"
 HOSTS = [f"{LAB}-1", f"{LAB}-2"]
 KEY = f"{HOME}/.ssh/digital-twin-{LAB}"
 CLONE = f"{HOME}/{NAME}"
+KNOWN_HOSTS = f"{HOME}/.ssh/digital-twin-known_hosts"
 LOG = ROOT / ".cache" / "control_machine.log"
 
 
@@ -68,12 +69,47 @@ def test_readme_on_a_clean_machine(machine: ControlMachine, lab: Cloud) -> None:
 
     machine.write(KEY, (lab.sandbox.keys / LAB).read_text("utf-8"))
     quiet(machine.run(preflight, CLONE))
+    lab.control("DELETE", "calls")
     again = quiet(machine.run(documented("On AWS", "ansible-playbook site.yml"), CLONE))
     assert {"localhost", *HOSTS} <= set(again.recap)
     assert again.changed == {}
+    # This machine has never seen the hosts: it knows them by their consoles, and by all keys that they have.
+    assert lab.was_asked("GetConsoleOutput")
+    saved = machine.run(f"sort {KNOWN_HOSTS}").must_succeed().output.splitlines()
+    real = {
+        f"{host.id} {' '.join(line.split()[:2])}"
+        for host in lab.hosts().values()
+        for line in host.shell("cat /etc/ssh/ssh_host_*_key.pub").splitlines()
+        if not line.startswith("ssh-dss")  # cloud-init does not write it
+    }
+    assert set(saved) == real
+    lab.control("DELETE", "calls")
     status = quiet(machine.run(documented("On AWS", "ansible-playbook playbooks/status.yml"), CLONE))
+    assert not lab.was_asked("GetConsoleOutput")
     assert status.changed == {}
     assert all(f"{host} GPU 0" in status.output for host in HOSTS)
+
+
+def test_a_host_that_cannot_be_verified_is_not_contacted(machine: ControlMachine, lab: Cloud) -> None:
+    """A forged key is refused, as is a host of which the caller may not read the console."""
+    forged = (
+        f"ssh-keygen -q -t ed25519 -N '' -f forged && echo {lab.hosts()[HOSTS[0]].id} $(cut -d' ' -f1,2 forged.pub)"
+    )
+    machine.run(f"mv {KNOWN_HOSTS} known && {forged} > {KNOWN_HOSTS}; rm forged*").must_succeed()
+    lab.control("POST", "faults", {"kind": "denied", "action": "GetConsoleOutput"})
+    try:
+        # A connection of the commands before would still be open.
+        refused = machine.run("ANSIBLE_SSH_ARGS='-o ControlMaster=no' ansible-playbook playbooks/stack.yml", CLONE)
+    finally:
+        lab.control("DELETE", "faults")
+        machine.run(f"mv known {KNOWN_HOSTS}").must_succeed()
+    output = " ".join(refused.output.split())
+    assert refused.status, output
+    assert refused.recap[HOSTS[0]]["unreachable"] == 1
+    assert "Host key verification failed" in output
+    assert refused.recap[HOSTS[1]]["failed"] == 1
+    assert f"{HOSTS[1]} was not contacted" in output
+    assert "or allow ec2:GetConsoleOutput" in output
 
 
 def test_readme_from_an_installed_collection(
