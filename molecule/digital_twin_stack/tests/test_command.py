@@ -113,6 +113,7 @@ def test_logs_are_those_of_docker(host: Host) -> None:
 def test_url_tells_where_and_how_to_get_there(host: Host) -> None:
     told = host.check_output("digital-twin url")
     assert re.search(r"^commands +http://127\.0\.0\.1:8001/command \(\*\)$", told, re.MULTILINE)
+    assert "commands need a token: sudo digital-twin token." in told
     assert re.search(r"ssh -L 8001:127\.0\.0\.1:8001 .*\S+@[0-9.]+$", told, re.MULTILINE)
 
 
