@@ -115,7 +115,7 @@ def test_every_reader_has_the_group_of_the_stack_and_a_uid_of_its_own() -> None:
 
 
 def test_the_user_of_the_logs_has_the_uid_of_no_service(tmp_path: Path) -> None:
-    """In a mount namespace with users of its own, where 999 is the first free uid, and later a person has the name."""
+    """In a mount namespace with users of its own. Later a person has its name."""
     shutil.copytree("/etc", tmp_path / "etc", symlinks=True)
     follow, remove, check = (
         yaml.safe_load((ROLE / f"tasks/{name}.yml").read_text("utf-8"))
