@@ -7,8 +7,10 @@ from __future__ import annotations
 
 import json
 import re
+from pathlib import Path
 
 import pytest
+import yaml
 
 from tests.support.account import counts, holdings
 from tests.support.lab import Cloud, execute, inventory, on_host
@@ -166,6 +168,22 @@ def test_diagnose_finds_nothing_on_a_lab_that_verify_has_passed(lab: Cloud) -> N
     said = lab.playbook("playbooks/diagnose.yml").must_succeed()
     assert said.changed == {}
     assert sorted(re.findall(r"Nothing is wrong on ([\w-]+)", said.output)) == HOSTS
+
+
+def test_images_are_pinned_by_what_the_registry_has(lab: Cloud, tmp_path: Path) -> None:
+    files = {"lab_pins_file": str(tmp_path / "lab.yml"), "lab_sbom_file": str(tmp_path / "lab.cdx.json")}
+    said = lab.playbook("playbooks/pin.yml", **files).must_succeed()
+    assert set(said.changed) == {"localhost"}
+    pins = yaml.safe_load((tmp_path / "lab.yml").read_text("utf-8"))
+    assert {"digital_twin_stack_redis_image", "digital_twin_stack_cognitive_image"} <= pins.keys()
+    assert all(re.fullmatch(r"[a-z0-9./_-]+:[^@]+@sha256:[0-9a-f]{64}", image) for image in pins.values())
+    document = json.loads((tmp_path / "lab.cdx.json").read_text("utf-8"))
+    kinds = [component["type"] for component in document["components"]]
+    assert kinds.count("device") == len(HOSTS)
+    assert kinds.count("container") >= len(pins)
+    names = {component["name"] for component in document["components"]}
+    assert {"boto3", "docker.io", "nvidia-container-toolkit", "amazon.aws", "digital_twin.robotics_lab"} <= names
+    assert lab.playbook("playbooks/pin.yml", **files).must_succeed().changed == {}
 
 
 def test_stopped_hosts_come_back_and_a_second_run_changes_nothing(lab: Cloud) -> None:
