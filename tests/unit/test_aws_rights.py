@@ -212,7 +212,13 @@ def test_the_next_run_leaves_a_host_nothing_but_the_metrics_of_its_lab(aws: Aws)
         RoleName=ROLE, PolicyArn=iam.create_policy(PolicyName="own", PolicyDocument=document)["Policy"]["Arn"]
     )
 
-    changed, shown = aws.apply("identity", check=True)
+    limit = f"arn:aws:iam::{ACCOUNT}:policy/own"
+    iam.put_role_permissions_boundary(RoleName=ROLE, PermissionsBoundary=limit)
+    changed, shown = aws.apply("rights", "identity", check=True)
+    told = " ".join(shown.split())
+    assert f"{ROLE} has AmazonSSMManagedInstanceCore and CloudWatchAgentServerPolicy from an earlier version" in told
+    assert f"{ROLE} has the permissions boundary {limit}: removed by the next run" in told
+    iam.delete_role_permissions_boundary(RoleName=ROLE)
     assert changed == 3, "the role, its policy, and the profile, which is missing here"
     assert shown.count("iam:DetachRolePolicy") == 2
     assert aws.permitted(harmful) == harmful, "check mode changes nothing"
@@ -222,7 +228,9 @@ def test_the_next_run_leaves_a_host_nothing_but_the_metrics_of_its_lab(aws: Aws)
     assert aws.permitted([*NEVER, *WRITE_LOGS, *SESSIONS]) == []
     attached = iam.list_attached_role_policies(RoleName=ROLE)["AttachedPolicies"]
     assert [row["PolicyName"] for row in attached] == ["own"], "what others attached stays"
-    assert aws.apply("identity")[0] == 0
+    changed, shown = aws.apply("rights", "identity")
+    assert changed == 0
+    assert "has " not in shown
 
 
 def test_each_variable_adds_what_it_names_and_takes_it_back(aws: Aws) -> None:
@@ -231,7 +239,9 @@ def test_each_variable_adds_what_it_names_and_takes_it_back(aws: Aws) -> None:
     iam = aws.client("iam")
     boundary = iam.create_policy(PolicyName="hosts", PolicyDocument=document)["Policy"]["Arn"]
     added = {"aws_infrastructure_session_manager": True, "aws_infrastructure_write_logs": True}
-    aws.apply("identity", given=added)
+    told = " ".join(aws.apply("rights", "identity", given=added)[1].split())
+    assert "everyone in the account with ssm:StartSession is root on the hosts" in told
+    assert "CloudWatchAgent" not in told
     assert aws.permitted(PUBLISH + WRITE_LOGS + SESSIONS) == PUBLISH + WRITE_LOGS + SESSIONS
     assert aws.permitted(NEVER) == []
     assert iam.list_attached_role_policies(RoleName=ROLE)["AttachedPolicies"] == []
