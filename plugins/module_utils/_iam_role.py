@@ -42,12 +42,13 @@ class Wanted:
     """What a role should be. Policies and tags that are not named here stay as they are.
 
     Attributes:
+        description: None for whatever it is.
         attach: ARNs of managed policies that the role has.
         detach: ARNs of managed policies that the role does not have.
     """
 
     name: str
-    description: str
+    description: str | None
     trust: dict[str, Any]
     tags: dict[str, str]
     attach: list[str]
@@ -120,13 +121,13 @@ def plan(found: ServiceRole | None, wanted: Wanted) -> list[Call]:
         if found is None or arn not in found.managed
     ]
     if found is None:
-        about = {"AssumeRolePolicyDocument": document, "Description": wanted.description, "Tags": tags}
+        about = {"AssumeRolePolicyDocument": document, "Description": wanted.description or "", "Tags": tags}
         return [Call("create_role", "iam:CreateRole", name | about), *attach]
     calls = []
     if compare_policies(found.trust, wanted.trust):
         arguments = name | {"PolicyDocument": document}
         calls.append(Call("update_assume_role_policy", "iam:UpdateAssumeRolePolicy", arguments))
-    if found.description != wanted.description:
+    if wanted.description not in (None, found.description):
         calls.append(Call("update_role", "iam:UpdateRole", name | {"Description": wanted.description}))
     changed = [tag for tag in tags if found.tags.get(tag["Key"]) != tag["Value"]]
     if changed:

@@ -53,6 +53,7 @@ class Inputs:
     ros_domain_id: object
     tags: object
     remove_surplus: object
+    adopt: object
     instance_catalogue: list[dict[str, Any]]
     images: dict[str, dict[str, Any]]
 
@@ -93,6 +94,7 @@ class Lab:
         ports: The ports to open to each audience.
         ingress_rules: How many rules its security group gets for ports and sources.
         image_id: Empty when `image` names the image.
+        adopt: Ids of what belongs to the lab although it has not recorded it.
     """
 
     prefix: str
@@ -116,6 +118,7 @@ class Lab:
     image: str
     image_id: str
     remove_surplus: bool
+    adopt: list[str]
     instance_catalogue: list[dict[str, Any]]
     images: dict[str, dict[str, Any]]
 

@@ -237,6 +237,13 @@ def check_remove_surplus(inputs: Inputs) -> list[Problem]:
     return [inputs.problem("remove_surplus", "is neither true nor false", "true or false", "write one of the two")]
 
 
+def check_adopt(inputs: Inputs) -> list[Problem]:
+    """Check that what the user names as the lab's is a list of ids."""
+    if isinstance(inputs.adopt, list) and all(isinstance(value, str) and value for value in inputs.adopt):
+        return []
+    return [inputs.problem("adopt", "is not a list of ids", 'a list such as ["vpc-0123456789abcdef0"]', "Write a list.")]
+
+
 CHECKS = (
     check_name,
     check_region,
@@ -255,6 +262,7 @@ CHECKS = (
     check_ros_domain_id,
     check_tags,
     check_remove_surplus,
+    check_adopt,
 )
 
 
@@ -294,6 +302,7 @@ def read_lab(inputs: Inputs) -> Lab:
         image=str(inputs.image),
         image_id=str(inputs.image_id or ""),
         remove_surplus=bool(truth(inputs.remove_surplus)),
+        adopt=[str(value) for value in entries(inputs.adopt)],
         instance_catalogue=inputs.instance_catalogue,
         images=inputs.images,
     )

@@ -55,6 +55,7 @@ GOOD_DESCRIPTION: dict[str, Any] = {
     "ros_domain_id": 0,
     "tags": {"team": "robotics"},
     "remove_surplus": False,
+    "adopt": [],
     "instance_catalogue": [{"type": "g4dn.xlarge", "gpu": "T4"}, {"type": "g5.xlarge", "gpu": "A10G"}],
     "images": {
         "ubuntu-24.04": {"parameter": "/images/ubuntu-24.04", "user": "ubuntu"},
