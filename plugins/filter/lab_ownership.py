@@ -90,8 +90,8 @@ _value:
       type: list
       elements: str
       sample:
-        - volume vol-0123456789abcdef1 (it is not the root volume of an instance of the lab). It is left alone. Remove
-          its tag digital_twin_lab, or, if the lab created it, add it to aws_infrastructure_adopt.
+        - volume vol-0123456789abcdef1 (it is not the root volume of an instance of the lab). Remove its tag
+          digital_twin_lab, or, if the lab created it, add it to aws_infrastructure_adopt.
     root_volumes:
       description: Ids of the root volumes of the lab's instances, and those of O(root_volumes).
       type: list
@@ -144,6 +144,7 @@ def lab_ownership(
     found: Found,
     lab: str,
     key_name: str = "",
+    *,
     region: str = "",
     role_tags: dict[str, str] | None = None,
     adopt: Collection[str] = (),
@@ -163,7 +164,7 @@ def lab_ownership(
             [read_address(item) for item in found.get("addresses", [])],
             [read_key_pair(item) for item in found.get("key_pairs", [])],
         )
-        record = settle(lab, keys, read_record(lab, region, role_tags), claimed, adopt, public_key)
+        record = settle(lab, keys, read_record(lab, region, role_tags), claimed, adopt=adopt, public_key=public_key)
 
     own: Found = {kind: items for kind, items in found.items() if kind != "image_snapshots"}
     foreign: list[Foreign] = []
@@ -193,7 +194,7 @@ def lab_ownership(
     return {
         "own": own,
         "foreign": [str(thing) for thing in foreign],
-        "lines": [thing.line(ADOPT) for thing in foreign],
+        "lines": [f"{thing}. {thing.remedy(ADOPT)}" for thing in foreign],
         "blocking": [str(thing) for thing in foreign if thing.identifier in here],
         "root_volumes": sorted(roots),
     }

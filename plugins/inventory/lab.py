@@ -139,6 +139,33 @@ def host_variables(instance: dict[str, Any], region: str) -> dict[str, Any]:
     }
 
 
+def why_not(
+    account: Account, region: str, lab: str, keys: set[str] | None, instances: list[dict[str, Any]]
+) -> dict[str, str]:
+    """Return the ids of the instances that only carry a lab's tags, with the reasons.
+
+    Args:
+        account: Reads of the account.
+        region: The lab's region.
+        lab: The lab's name, as the tags have it.
+        keys: Names of the lab's key pairs; None for another lab than that of this run, whose are not known.
+        instances: What carries the lab's tags.
+
+    Raises:
+        ReadError: IAM cannot be asked, or denies the role of the lab of this run.
+    """
+    role = None
+    try:
+        role = account.role(f"{lab}-instance") if LAB_NAME.fullmatch(lab) else None
+    except ReadError as error:
+        if error.kind != DENIED or keys is not None:
+            raise
+    judged = [read_instance(found) for found in instances]
+    record = settle(lab, keys, read_record(lab, region, role.tags if role else None), Claimed(instances=judged))
+    reasons = {item.instance_id: wrong_with_instance(lab, keys, record, item) for item in judged}
+    return {identifier: reason for identifier, reason in reasons.items() if reason}
+
+
 class InventoryModule(BaseInventoryPlugin, Constructable):
     """Finds the running hosts of labs by their tags."""
 
@@ -206,46 +233,14 @@ class InventoryModule(BaseInventoryPlugin, Constructable):
             name = host_variables(found, region)["lab_name"]
             labs.setdefault(name, []).append(found)
         account = Account(login.client, region)
-        own: set[str] = set()
+        left_out: set[str] = set()
         for name, instances in labs.items():
             keys = lab_keys(name, variables["key_name"]) if name == variables["name"] else None
-            for foreign in self._sort(account, region, name, keys, instances, own):
-                self.display.display(f"Not a host of the lab {shown(name)}: {foreign}.", stderr=True)
-        return [found for found in hosts if found["InstanceId"] in own]
-
-    def _sort(
-        self,
-        account: Account,
-        region: str,
-        lab: str,
-        keys: set[str] | None,
-        instances: list[dict[str, Any]],
-        own: set[str],
-    ) -> list[Foreign]:
-        """Add the ids of those instances that belong to a lab to `own`, and return the others.
-
-        Args:
-            account: Reads of the account.
-            region: The lab's region.
-            lab: The lab's name, as the tags have it.
-            keys: Names of the lab's key pairs; None where they are not known.
-            instances: What carries the lab's tags.
-            own: Ids of instances.
-
-        Raises:
-            ReadError: IAM cannot be asked, or refuses to tell of the lab that this run is for.
-        """
-        role = None
-        try:
-            role = account.role(f"{lab}-instance") if LAB_NAME.fullmatch(lab) else None
-        except ReadError as error:
-            if error.kind != DENIED or keys is not None:
-                raise
-        judged = [read_instance(found) for found in instances]
-        record = settle(lab, keys, read_record(lab, region, role.tags if role else None), Claimed(instances=judged))
-        reasons = {item.instance_id: wrong_with_instance(lab, keys, record, item) for item in judged}
-        own.update(name for name, reason in reasons.items() if not reason)
-        return [Foreign("instance", name, reason) for name, reason in reasons.items() if reason]
+            for identifier, reason in why_not(account, region, name, keys, instances).items():
+                left_out.add(identifier)
+                line = f"Not a host of the lab {shown(name)}: {Foreign('instance', identifier, reason)}."
+                self.display.display(line, stderr=True)
+        return [found for found in hosts if found["InstanceId"] not in left_out]
 
     def _instances(self, region: str) -> list[dict[str, Any]]:
         """Return the running instances of all labs in a region, the oldest first.

@@ -224,7 +224,9 @@ def check_instances(lab: Lab, snapshot: Snapshot) -> list[Problem]:
         for instance in snapshot.instances or []:
             tag, number = instance.tags.get(INDEX_TAG, ""), numbers.get(instance.instance_id)
             if number is not None and tag != number:
-                reason = f"has {instance.instance_id}, which has the address of host {number} and the tag {INDEX_TAG} {tag}"
+                reason = (
+                    f"has {instance.instance_id}, which has the address of host {number} and the tag {INDEX_TAG} {tag}"
+                )
                 remedy = f"Set its tag {INDEX_TAG} to {number}, and find out who changed it."
                 problems.append(lab.problem("name", reason, f"the tag {INDEX_TAG} {number}", remedy))
     return problems
@@ -341,7 +343,7 @@ def check_record(lab: Lab, snapshot: Snapshot) -> list[Problem]:
     return [
         lab.problem(
             "adopt",
-            f"does not name {thing.identifier}, which carries the tags of the lab {lab.name}, and the lab has no record",
+            f"does not name {thing.identifier}, which carries the tags of {lab.name}, and the lab has no record",
             "the id of the VPC that the lab created",
             f"Add {thing.identifier} if the lab created it. Otherwise remove its tag digital_twin_lab.",
         )
@@ -387,7 +389,8 @@ def find_account_warnings(lab: Lab, snapshot: Snapshot) -> list[str]:
                 "cores that Isaac Sim renders with; do: choose a type with a T4, A10G, L4 or L40S"
             )
     warnings += [
-        f"{lab.prefix}name: {thing.line(f'{lab.prefix}adopt')}"
+        f"{lab.prefix}name: {thing} carries the lab's tags without belonging to the lab, and is left alone. "
+        f"{thing.remedy(f'{lab.prefix}adopt')}"
         for thing in snapshot.foreign
         if thing.kind != "instance"
     ]

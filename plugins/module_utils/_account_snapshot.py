@@ -223,7 +223,7 @@ def settle_record(lab: Lab, snapshot: Snapshot) -> Record | None:
         [address for address in snapshot.addresses or [] if is_own(lab, address.tags)],
         [pair for pair in snapshot.key_pairs or [] if is_own(lab, pair.tags)],
     )
-    return settle(lab.name, lab_keys(lab.name, lab.key_name), record, claimed, lab.adopt)
+    return settle(lab.name, lab_keys(lab.name, lab.key_name), record, claimed, adopt=set(lab.adopt))
 
 
 def sort_out(lab: Lab, snapshot: Snapshot) -> None:

@@ -339,9 +339,7 @@ class Account:
         filters = [{"Name": "instance-state-name", "Values": states}, *_tag_filters(tags)]
         answer = self._read("ec2", "describe_instances", Filters=filters)
         return [
-            read_instance(instance)
-            for reservation in answer["Reservations"]
-            for instance in reservation["Instances"]
+            read_instance(instance) for reservation in answer["Reservations"] for instance in reservation["Instances"]
         ]
 
     def gateways(self, tags: dict[str, str]) -> list[Gateway]:

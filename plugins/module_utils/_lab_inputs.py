@@ -241,7 +241,9 @@ def check_adopt(inputs: Inputs) -> list[Problem]:
     """Check that what the user names as the lab's is a list of ids."""
     if isinstance(inputs.adopt, list) and all(isinstance(value, str) and value for value in inputs.adopt):
         return []
-    return [inputs.problem("adopt", "is not a list of ids", 'a list such as ["vpc-0123456789abcdef0"]', "Write a list.")]
+    return [
+        inputs.problem("adopt", "is not a list of ids", 'a list such as ["vpc-0123456789abcdef0"]', "Write a list.")
+    ]
 
 
 CHECKS = (

@@ -13,7 +13,7 @@ This is a private module of the collection: it may change in any release.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Sequence, Set
 from dataclasses import dataclass, field, replace
 
 from ansible_collections.digital_twin.robotics_lab.plugins.module_utils._aws_account import (
@@ -51,14 +51,14 @@ class Foreign:
         """Return it as one phrase."""
         return f"{self.kind} {self.identifier} ({self.reason})"
 
-    def line(self, adopt: str) -> str:
-        """Return it as one line with what to do.
+    def remedy(self, adopt: str) -> str:
+        """Return what to do.
 
         Args:
             adopt: The user's variable that names what belongs to the lab all the same.
         """
-        line = f"{self}. It is left alone. Remove its tag digital_twin_lab"
-        return f"{line}, or, if the lab created it, add it to {adopt}." if self.kind in ADOPTABLE else f"{line}."
+        or_else = f", or, if the lab created it, add it to {adopt}" if self.kind in ADOPTABLE else ""
+        return f"Remove its tag digital_twin_lab{or_else}."
 
 
 @dataclass(frozen=True)
@@ -77,7 +77,8 @@ def settle(
     keys: Collection[str] | None,
     record: Record,
     claimed: Claimed,
-    adopt: Collection[str] = (),
+    *,
+    adopt: Set[str] = frozenset(),
     public_key: str = "",
 ) -> Record:
     """Return a lab's record with what a run could not record before it ended, and with what the user names.
@@ -111,7 +112,7 @@ def settle(
         pair
         for pair in claimed.key_pairs
         if _is_claimed(record, pair.tags, "key_pair")
-        or adopt and {pair.key_pair_id, pair.name} & set(adopt)
+        or not adopt.isdisjoint((pair.key_pair_id, pair.name))
         or (earlier and pair.name == lab and public_key and same_key(pair.public_key, public_key))
     ]
     settled = replace(
@@ -124,9 +125,7 @@ def settle(
     return replace(settled, addresses=_settle_addresses(settled, ids if earlier else {}, claimed, adopt))
 
 
-def _settle_addresses(
-    record: Record, hosts: dict[str, str], claimed: Claimed, adopt: Collection[str]
-) -> dict[str, str]:
+def _settle_addresses(record: Record, hosts: dict[str, str], claimed: Claimed, adopt: Set[str]) -> dict[str, str]:
     """Return the recorded addresses by host, with those that were not recorded yet.
 
     Args:
@@ -143,7 +142,7 @@ def _settle_addresses(
             continue
         if _is_claimed(record, address.tags, f"address-{number}") or hosts.get(address.holder, "") == number != "":
             found.setdefault(number, []).append(address.allocation_id)
-        elif {address.allocation_id, address.public_ip} & set(adopt):
+        elif not adopt.isdisjoint((address.allocation_id, address.public_ip)):
             free = number and number not in addresses
             found.setdefault(number if free else address.allocation_id, []).append(address.allocation_id)
     return {**addresses, **{host: ids[0] for host, ids in found.items() if len(ids) == 1}}
@@ -170,8 +169,6 @@ def own_instance_ids(
     """Return the numbers of the instances that belong to a lab, by their ids."""
     own = [item for item in instances if not wrong_with_instance(lab, keys, record, item)]
     return {item.instance_id: item.tags.get(INDEX_TAG, "") for item in own}
-
-
 
 
 def wrong_with_vpc(record: Record | None, vpc_id: str) -> str:

@@ -4,7 +4,7 @@
 
 """What a lab has recorded of the things that it created: tags of its IAM role.
 
-A caller that may only tag resources of EC2 can give a lab's tags to anything there, but cannot write the tags of a role.
+A caller that may only tag resources of EC2 can give a lab's tags to anything there, but cannot write a role's tags.
 
 A thing is created before it can be recorded. A run that dies in between leaves a secret in the record, and on the thing
 a token that only this secret gives. The secret is new in each run, and is removed when everything is recorded.
@@ -23,11 +23,11 @@ MANAGED_BY = "digital_twin.robotics_lab"
 VPC_TAG = "digital_twin_vpc"
 GATEWAY_TAG = "digital_twin_gateway"
 KEY_PAIR_TAG = "digital_twin_key_pair"
-SECRET_TAG = "digital_twin_pending"
+PENDING_TAG = "digital_twin_pending"
 # A value of a tag has 256 characters, which is room for 8 addresses with their host numbers.
 ADDRESS_TAGS = tuple(f"digital_twin_addresses_{part}" for part in range(1, 5))
 ADDRESSES_PER_TAG = 8
-RECORD_TAGS = (VPC_TAG, GATEWAY_TAG, KEY_PAIR_TAG, SECRET_TAG, *ADDRESS_TAGS)
+RECORD_TAGS = (VPC_TAG, GATEWAY_TAG, KEY_PAIR_TAG, PENDING_TAG, *ADDRESS_TAGS)
 # The tag of a thing in EC2 that may not be recorded yet.
 CLAIM_TAG = "digital_twin_claim"
 
@@ -62,7 +62,7 @@ def read_record(lab: str, region: str, tags: Mapping[str, str] | None) -> Record
     """
     tags = tags or {}
     own = {"digital_twin_lab": lab, "managed_by": MANAGED_BY, "digital_twin_region": region}
-    if not own.items() <= tags.items():
+    if any(tags.get(name) != value for name, value in own.items()):
         return Record()
     entries = " ".join(tags.get(name, "") for name in ADDRESS_TAGS).split()
     return Record(
@@ -70,7 +70,7 @@ def read_record(lab: str, region: str, tags: Mapping[str, str] | None) -> Record
         gateway_id=tags.get(GATEWAY_TAG, ""),
         key_pair_id=tags.get(KEY_PAIR_TAG, ""),
         addresses={host: allocation for host, _equals, allocation in (entry.partition("=") for entry in entries)},
-        secret=tags.get(SECRET_TAG, ""),
+        secret=tags.get(PENDING_TAG, ""),
         started=any(tags.get(name) for name in RECORD_TAGS),
         readable=True,
     )
@@ -82,7 +82,7 @@ def write_record(record: Record) -> dict[str, str]:
         VPC_TAG: record.vpc_id,
         GATEWAY_TAG: record.gateway_id,
         KEY_PAIR_TAG: record.key_pair_id,
-        SECRET_TAG: record.secret,
+        PENDING_TAG: record.secret,
     }
     for part, name in enumerate(ADDRESS_TAGS):
         hosts = [str(part * ADDRESSES_PER_TAG + number) for number in range(1, ADDRESSES_PER_TAG + 1)]

@@ -365,8 +365,8 @@ existing:
       sample: [lab-2]
 record:
   description:
-    - The tags with which the lab's role records what the lab created. What a lab of an earlier release created, and what
-      an earlier run created without recording it, is among it.
+    - The tags with which the lab's role records what the lab created. What an earlier release or run created without
+      recording it is among it.
     - While anything is still to be created, there is a secret among it, of which RV(claims) are made.
   returned: success
   type: dict
