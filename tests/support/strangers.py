@@ -44,12 +44,12 @@ class Strangers:
         identifier = str(self._ec2.run_instances(**wanted)["Instances"][0]["InstanceId"])
         return self.tag(what, identifier, f"{self._lab}-{host}", host)
 
-    def network(self) -> str:
-        """Make a network with all that the lab's has, under its names; return the id of the subnet."""
+    def network(self) -> None:
+        """Make a network with all that the lab's has, under its names."""
         ec2, lab = self._ec2, self._lab
         vpc = self.tag("VPC", ec2.create_vpc(CidrBlock="10.0.0.0/16")["Vpc"]["VpcId"], f"{lab}-vpc")
         made = ec2.create_subnet(VpcId=vpc, CidrBlock="10.0.1.0/24")["Subnet"]
-        subnet = self.tag("subnet", made["SubnetId"], f"{lab}-subnet")
+        self.tag("subnet", made["SubnetId"], f"{lab}-subnet")
         group = ec2.create_security_group(GroupName=f"{lab}-sg", Description="web", VpcId=vpc)["GroupId"]
         self.tag("security group", group, f"{lab}-sg")
         table = ec2.create_route_table(VpcId=vpc)["RouteTable"]["RouteTableId"]
@@ -59,17 +59,15 @@ class Strangers:
         self.tag("internet gateway", gateway, f"{lab}-igw")
         spare = ec2.create_internet_gateway()["InternetGateway"]["InternetGatewayId"]
         self.tag("spare internet gateway", spare, f"{lab}-igw")
-        return subnet
 
     def everything(self, image: str, zone: str) -> None:
         """Make one of each kind outside the lab's network."""
         ec2, lab = self._ec2, self._lab
-        subnet = self.network()
+        self.network()
         pair = ec2.create_key_pair(KeyName="somebody-elses-key")["KeyPairId"]
         self.tag("key pair", pair, lab)
-        self.launch("instance in the default VPC", image, "1")
+        server = self.launch("instance in the default VPC", image, "1")
         self.launch("instance beyond the count", image, "9")
-        server = self.launch("instance in a network like the lab's", image, "1", SubnetId=subnet)
         held = ec2.allocate_address(Domain="vpc")["AllocationId"]
         ec2.associate_address(AllocationId=held, InstanceId=server)
         self.tag("address that is held", held, f"{lab}-1", "1")
@@ -82,7 +80,8 @@ class Strangers:
         self.tag("image", ec2.create_image(InstanceId=server, Name="theirs")["ImageId"], f"{lab}-1")
 
     def guests(self, image: str, subnet: str, profile: str) -> None:
-        """Launch instances in the lab's own network: with another key, and with another profile."""
+        """Launch instances in the lab's own network, with another key or profile, and one in the other network."""
+        self.launch("instance in a network like the lab's", image, "1", SubnetId=self.ids["subnet"])
         self.launch(
             "instance with another key",
             image,
