@@ -30,8 +30,8 @@ setup: ## Create .venv from the pinned requirements, with the newest suitable Py
 
 .PHONY: lock
 lock: setup ## Pin requirements.in anew, for every Python from 3.11
-	for input in requirements.in tests/dds/ros2.in; do
-	  uv pip compile --quiet --universal --python-version 3.11 --no-annotate --no-header --upgrade $$input -o $${input%.in}.txt
+	for input in requirements.in tests/dds/ros2.in bench/awscli.in; do
+	  uv pip compile --quiet --universal --python-version 3.11 --no-annotate --no-header --generate-hashes --upgrade $$input -o $${input%.in}.txt
 	done
 
 .PHONY: sandbox

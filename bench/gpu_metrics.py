@@ -30,7 +30,7 @@ from tests.support.cloudwatch import CREDENTIALS, CloudWatch, Datum
 from tests.support.project import ROOT, clean_environment
 from tests.support.publisher import Publisher
 
-AWSCLI = "awscli==1.46.3"
+AWSCLI = (ROOT / "bench" / "awscli.txt").read_text("utf-8").splitlines()
 SAMPLE_SECONDS, MINUTES = 5, 3
 # In dollars, us-east-1: a metric for a month, and a request. A month of AWS has 730 hours.
 METRIC, REQUEST, MINUTES_A_MONTH = 0.30, 0.01 / 1000, 730 * 60
@@ -69,7 +69,10 @@ def install(folder: Path, *packages: str) -> Path:
     """Make a virtual environment in a folder, compiled as pip leaves it; return its programs' folder."""
     subprocess.run(["uv", "venv", "--quiet", "--python", sys.executable, str(folder)], check=True)
     options = ["--quiet", "--compile-bytecode", "--python", str(folder)]
-    subprocess.run(["uv", "pip", "install", *options, *packages], check=True)
+    with tempfile.NamedTemporaryFile("w", suffix=".txt") as requirements:
+        requirements.write("\n".join(packages) + "\n")
+        requirements.flush()
+        subprocess.run(["uv", "pip", "install", "--require-hashes", *options, "-r", requirements.name], check=True)
     return folder / "bin"
 
 
@@ -79,7 +82,7 @@ class Script:
     def __init__(self, folder: Path, gpus: Gpus, endpoint: str) -> None:
         """Install what it runs below a folder; it sends to this endpoint."""
         self._folder = folder
-        self._programs = [install(folder / "aws", AWSCLI) / "aws", gpus.library / PROGRAM]
+        self._programs = [install(folder / "aws", *AWSCLI) / "aws", gpus.library / PROGRAM]
         self._environment = clean_environment(
             {
                 **gpus.environment,

@@ -18,6 +18,7 @@ from sandbox import builds, engine, lifecycle
 from sandbox.cloud import process
 from sandbox.cloud.faults import KINDS
 from sandbox.errors import SandboxError
+from sandbox.keys import Key
 from sandbox.settings import Sandbox
 
 
@@ -73,14 +74,17 @@ def run(arguments: argparse.Namespace) -> None:
                 [*builds.HOSTS.values(), builds.REGISTRY, builds.ARCHIVE, *builds.SERVICES, *builds.COUNTERPARTS],
             )
         case "tools":
+            engine.install_command("docker", ["docker.io"])
             engine.install_command("redis-server", ["redis-server"])
             engine.install_command("ssh", ["openssh-client"])
             engine.install_command("cc", ["gcc", "libc6-dev"])
             engine.install_command("ip", ["iproute2"])
             engine.install_command("iptables", ["iptables"])
+            engine.install_command("nft", ["nftables"])
             engine.install_command("ddsperf", ["cyclonedds-tools"])
             engine.install_command("fast-discovery-server", ["fastdds-tools"])
             engine.install_command("chromium", ["chromium"])
+            engine.install_command("systemd-analyze", ["systemd"])
             engine.install_command("sfdisk", ["fdisk"])
             engine.install_command("growpart", ["cloud-guest-utils"])
             engine.install_command("mkfs.ext4", ["e2fsprogs"])
@@ -88,9 +92,10 @@ def run(arguments: argparse.Namespace) -> None:
         case "serve":
             process.serve(sandbox, arguments.port)
         case "fault":
-            fault(running(sandbox), arguments)
+            fault(running(sandbox), Key.read(sandbox.key_file), arguments)
         case "quota":
-            process.control(running(sandbox), "POST", "quotas", {arguments.code: arguments.value})
+            url = running(sandbox)
+            process.control(url, Key.read(sandbox.key_file), "POST", "quotas", {arguments.code: arguments.value})
 
 
 def running(sandbox: Sandbox) -> str:
@@ -104,15 +109,15 @@ def running(sandbox: Sandbox) -> str:
     return url
 
 
-def fault(url: str, arguments: argparse.Namespace) -> None:
+def fault(url: str, key: Key, arguments: argparse.Namespace) -> None:
     """Add, clear or list faults."""
     if arguments.kind is None:
-        print(json.dumps(process.control(url, "GET", "faults"), indent=1))
+        print(json.dumps(process.control(url, key, "GET", "faults"), indent=1))
     elif arguments.kind == "clear":
-        process.control(url, "DELETE", "faults")
+        process.control(url, key, "DELETE", "faults")
     else:
         names = ("kind", "service", "action", "count", "probability", "zones", "types", "seconds")
-        process.control(url, "POST", "faults", {name: getattr(arguments, name) for name in names})
+        process.control(url, key, "POST", "faults", {name: getattr(arguments, name) for name in names})
 
 
 def engine_failure(error: Exception) -> str:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import os
+import re
 import shutil
 import subprocess
 import sys
 import tempfile
 import threading
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cache
@@ -73,6 +74,12 @@ def defaults(role: str) -> dict[str, Any]:
     return values
 
 
+def binding(variables: Mapping[str, Any]) -> str:
+    """Return the binding of NVML, as role gpu_tuning installs it."""
+    hashes = " ".join(f"--hash={value}" for value in variables["gpu_tuning_binding_hashes"])
+    return f"nvidia-ml-py=={variables['gpu_tuning_binding_version']} {hashes}"
+
+
 # The names under which the stack looks for its images are the role's to say.
 STACK = defaults("digital_twin_stack")
 PUBLISHED_BASE = {"digital-twin/base:debian13": str(STACK["digital_twin_stack_base_image"])}
@@ -94,7 +101,7 @@ ARCHIVE = Image(
     wheels=tuple(
         sorted(
             {
-                f"nvidia-ml-py=={defaults('gpu_tuning')['gpu_tuning_binding_version']}",
+                binding(defaults("gpu_tuning")),
                 *defaults("gpu_metrics")["gpu_metrics_packages"],
                 *defaults("ros2_networking")["ros2_networking_dds_packages"],
                 *defaults("ros2_networking")["ros2_networking_zenoh_packages"],
@@ -119,10 +126,10 @@ SERVICES = (
 
 
 def locked(*packages: str) -> tuple[str, ...]:
-    """Return packages with the versions that the project's own lock has."""
-    lines = (PROJECT / "requirements.txt").read_text("utf-8").splitlines()
-    pins = dict(line.split(" ;")[0].split("==") for line in lines if "==" in line)
-    return tuple(f"{package}=={pins[package]}" for package in packages)
+    """Return packages with the versions and hashes that the project's own lock has."""
+    lines = (PROJECT / "requirements.txt").read_text("utf-8").replace("\\\n", " ").splitlines()
+    pins = {line.split("==")[0]: " ".join(re.sub(" ;.*?(?= --hash)", "", line).split()) for line in lines}
+    return tuple(pins[package] for package in packages)
 
 
 def counterpart(name: str, *, packages: tuple[str, ...] = (), sources: tuple[str, ...] = ()) -> Image:
@@ -272,9 +279,9 @@ def ensure(client: DockerClient, image: Image) -> None:
             copy(PROJECT / source, context / "project" / source)
         for wheel in image.wheels:
             for python in PYTHONS:
-                pip("download", python, "--dest", context / "wheels" / wheel.split("==")[0], wheel)
+                pip("download", python, [wheel], "--dest", context / "wheels" / wheel.split("==")[0])
         if image.packages:
-            pip("install", PYTHON, "--no-compile", "--target", context / "packages", *image.packages)
+            pip("install", PYTHON, image.packages, "--no-compile", "--target", context / "packages")
         run_build(client, context, image.tag, content, arguments)
 
 
@@ -287,9 +294,10 @@ def copy(source: Path, target: Path) -> None:
         shutil.copytree(source, target, ignore=shutil.ignore_patterns("__pycache__"))
 
 
-def pip(verb: str, python: str, *arguments: str | Path) -> None:
+def pip(verb: str, python: str, packages: Iterable[str], *arguments: str | Path) -> None:
     """Fetch or unpack Python packages for one version of Python from wherever this machine's pip takes them.
 
+    :param packages: each with its version and hashes.
     :raises SandboxError: pip failed.
     """
     words = [
@@ -300,18 +308,22 @@ def pip(verb: str, python: str, *arguments: str | Path) -> None:
         "--quiet",
         "--no-deps",
         "--only-binary=:all:",
+        "--require-hashes",
         "--python-version",
         python,
     ]
-    done = subprocess.run(
-        [*words, "--python-version", python, *map(str, arguments)],
-        capture_output=True,
-        text=True,
-        timeout=PULL_SECONDS,
-        check=False,
-    )
+    with tempfile.NamedTemporaryFile("w", suffix=".txt") as requirements:
+        requirements.write("\n".join(packages) + "\n")
+        requirements.flush()
+        done = subprocess.run(
+            [*words, *map(str, arguments), "-r", requirements.name],
+            capture_output=True,
+            text=True,
+            timeout=PULL_SECONDS,
+            check=False,
+        )
     if done.returncode != 0:
-        what = " ".join(map(str, arguments))
+        what = " ".join(package.split()[0] for package in packages)
         raise SandboxError(f"pip {verb} {what} failed: {done.stderr.strip()[-800:]}")
 
 

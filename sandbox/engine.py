@@ -9,6 +9,7 @@ import subprocess
 import threading
 from itertools import pairwise
 from pathlib import Path
+from typing import BinaryIO
 
 import docker
 from docker.errors import DockerException
@@ -131,7 +132,7 @@ def start() -> None:
 def start_dockerd() -> None:
     """Start ``dockerd`` without an init system and remember that it is ours to stop."""
     own_process(ENGINE_PID)  # dockerd would refuse to start if the process id in a stale file belonged to another
-    with ENGINE_LOG.open("ab") as log:
+    with private_log(ENGINE_LOG) as log:
         process = subprocess.Popen(
             ["dockerd", "--pidfile", str(ENGINE_PID), "--mtu", str(outside_mtu())],
             stdout=log,
@@ -146,6 +147,14 @@ def start_dockerd() -> None:
         return answers()
 
     wait_until(started, what="the Docker engine's socket", seconds=START_SECONDS, log=ENGINE_LOG)
+    ENGINE_PID.chmod(0o600)
+
+
+def private_log(path: Path) -> BinaryIO:
+    """Open a log for its end; only its owner can read it, also when an earlier version has created it for everyone."""
+    log = os.fdopen(os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW, 0o600), "ab")
+    os.fchmod(log.fileno(), 0o600)
+    return log
 
 
 def stop_if_ours() -> bool:

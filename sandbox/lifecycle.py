@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import base64
 import contextlib
+import os
 import shlex
 import shutil
 import urllib.request
@@ -16,26 +18,29 @@ from sandbox import builds, engine
 from sandbox.cloud import process
 from sandbox.cloud.hosts import INSTANCE_LABEL, helper, remove_cgroup
 from sandbox.errors import SandboxError
-from sandbox.settings import PROJECT, REGION, REGISTRY_PORT, Sandbox
+from sandbox.keys import Key, ensure_key, write_private
+from sandbox.settings import PROJECT, PUSH_PORT, REGION, Sandbox
 from sandbox.waiting import wait_until
 
 ENGINE_ANSWER_SECONDS = 600
 REGISTRY_SECONDS = 30
 PUSHED = "pushed.txt"
 PORT_LABEL = "digital_twin.port"
-# Any credentials are accepted here. Ansible masks a secret in every message and path, so each must occur nowhere else.
-CREDENTIALS = {
-    "AWS_ACCESS_KEY_ID": "AKIASANDBOX",
-    "AWS_SECRET_ACCESS_KEY": "canary-aws-5e0c27d1",
-    "NGC_API_KEY": "nvapi-canary-5e0c27d2",
-}
+# Any key is accepted here. Ansible masks a secret in every message and path, so it must occur nowhere else.
+NGC_API_KEY = "nvapi-canary-5e0c27d2"
 
 
 def up(sandbox: Sandbox) -> str:
     """Bring the sandbox up, reusing whatever of it runs; return the cloud's URL."""
-    for folder in (sandbox.state, sandbox.guest, sandbox.keys):
-        folder.mkdir(parents=True, exist_ok=True)
-    sandbox.state.chmod(0o700)
+    own_folder(sandbox)
+    for folder in (sandbox.guest, sandbox.keys):
+        folder.mkdir(exist_ok=True)
+    if process.runs(sandbox) and not sandbox.key_file.exists():
+        raise SandboxError(
+            f"The cloud of {sandbox.state} was started by an older version, which accepts every caller. "
+            "Run `make sandbox-down`, then `make sandbox`."
+        )
+    key = ensure_key(sandbox.key_file)
     engine.ensure()
     engine.install_command("ssh", ["openssh-client"])
     client = docker.from_env(timeout=ENGINE_ANSWER_SECONDS)
@@ -50,15 +55,30 @@ def up(sandbox: Sandbox) -> str:
             # Hosts of a cloud that died have no state behind them any more.
             process.stop(sandbox)
             remove_all(sandbox, client)
-        publish(sandbox, client, ensure_registry(sandbox, client))
+        publish(sandbox, client, ensure_registry(sandbox, client, key), key)
         ensure_packages(sandbox, client)
         ensure_edge(sandbox, client)
         if url is None:
             url = process.start(sandbox)
     finally:
         client.close()
-    write_environment(sandbox, url)
+    write_environment(sandbox, url, key)
     return url
+
+
+def own_folder(sandbox: Sandbox) -> None:
+    """Create the state directory, in which nobody else may look.
+
+    :raises SandboxError: it belongs to another user.
+    """
+    sandbox.state.mkdir(parents=True, exist_ok=True, mode=0o700)
+    owner = sandbox.state.stat().st_uid
+    if owner != os.geteuid():
+        raise SandboxError(
+            f"{sandbox.state} belongs to the user with id {owner}, and must belong to the user with id {os.geteuid()}, "
+            "who starts the sandbox. Set SANDBOX_DIR to another directory."
+        )
+    sandbox.state.chmod(0o700)
 
 
 def down(sandbox: Sandbox, *, keep_engine: bool = False) -> None:
@@ -107,23 +127,30 @@ def find(sandbox: Sandbox, client: DockerClient, part: str) -> Container | None:
     return None
 
 
-def ensure_registry(sandbox: Sandbox, client: DockerClient) -> str:
-    """Make sure that the image registry runs; return its address on this machine."""
+def ensure_registry(sandbox: Sandbox, client: DockerClient, key: Key) -> str:
+    """Make sure that the image registry runs; return its address on this machine, where images are pushed with the key.
+
+    Hosts pull from another port, on which nothing can be written: other users of this machine reach both.
+    """
     registry = find(sandbox, client, "registry")
     if registry is None:
         port = process.free_port(None)
         registry = client.containers.run(
             builds.REGISTRY.tag,
+            ["bash", "/usr/local/sbin/serve"],
             name=sandbox.name("registry"),
             labels={**sandbox.labels, PORT_LABEL: str(port)},
-            ports={f"{REGISTRY_PORT}/tcp": ("127.0.0.1", port)},
+            ports={f"{PUSH_PORT}/tcp": ("127.0.0.1", port)},
+            environment={"SANDBOX_USER": key.id, "SANDBOX_PASSWORD": key.secret},
             detach=True,
         )
     address = f"127.0.0.1:{registry.labels[PORT_LABEL]}"
+    login = base64.b64encode(f"{key.id}:{key.secret}".encode()).decode()
+    request = urllib.request.Request(f"http://{address}/v2/", headers={"Authorization": f"Basic {login}"})
 
     def answers() -> bool:
         try:
-            with urllib.request.urlopen(f"http://{address}/v2/", timeout=2) as answer:
+            with urllib.request.urlopen(request, timeout=2) as answer:
                 return bool(answer.status == 200)
         except OSError:
             return False
@@ -139,18 +166,20 @@ def ensure_packages(sandbox: Sandbox, client: DockerClient) -> None:
     client.containers.run(builds.ARCHIVE.tag, name=sandbox.name("packages"), labels=sandbox.labels, detach=True)
 
 
-def publish(sandbox: Sandbox, client: DockerClient, address: str) -> None:
+def publish(sandbox: Sandbox, client: DockerClient, address: str, key: Key) -> None:
     """Push what the stack expects to find in a registry, when it changed since it was last pushed."""
     record = sandbox.state / PUSHED
     pushed = set(record.read_text(encoding="utf-8").splitlines()) if record.exists() else set()
     wanted = {image.published: image.tag for image in (*builds.SERVICES, *builds.COUNTERPARTS)}
     wanted |= {name: tag for tag, name in builds.PUBLISHED_BASE.items()}
+    login = {"username": key.id, "password": key.secret}
     lines = {f"{address} {name} {client.images.get(tag).id}": (name, tag) for name, tag in wanted.items()}
     for line in lines.keys() - pushed:
         name, tag = lines[line]
         repository, version = name.rsplit(":", 1)
         client.images.get(tag).tag(f"{address}/{repository}", version)
-        for event in client.images.push(f"{address}/{repository}", version, stream=True, decode=True):
+        repository_there = f"{address}/{repository}"
+        for event in client.images.push(repository_there, version, stream=True, decode=True, auth_config=login):
             if "error" in event:
                 raise SandboxError(f"{name} could not be pushed to the registry on {address}: {event['error']}")
         client.images.remove(f"{address}/{repository}:{version}")
@@ -172,11 +201,12 @@ def ensure_edge(sandbox: Sandbox, client: DockerClient) -> None:
     )
 
 
-def environment(sandbox: Sandbox, url: str) -> dict[str, str]:
+def environment(sandbox: Sandbox, url: str, key: Key) -> dict[str, str]:
     """Return the variables with which the collection's commands work against a cloud as against AWS."""
     inventory = PROJECT / "inventory"
     return {
-        **CREDENTIALS,
+        **key.environment,
+        "NGC_API_KEY": NGC_API_KEY,
         "AWS_ENDPOINT_URL": url,
         "AWS_REGION": REGION,
         "AWS_DEFAULT_REGION": REGION,
@@ -187,11 +217,10 @@ def environment(sandbox: Sandbox, url: str) -> dict[str, str]:
     }
 
 
-def write_environment(sandbox: Sandbox, url: str) -> None:
+def write_environment(sandbox: Sandbox, url: str, key: Key) -> None:
     """Write the file to source, after which the collection's commands work against the sandbox as against AWS."""
     lines = ["# Source this: the collection's commands then work against the sandbox as they would against AWS."]
     lines += ["unset AWS_PROFILE AWS_SESSION_TOKEN AWS_SECURITY_TOKEN"]
-    lines += [f"export {name}={shlex.quote(value)}" for name, value in environment(sandbox, url).items()]
+    lines += [f"export {name}={shlex.quote(value)}" for name, value in environment(sandbox, url, key).items()]
     lines += [f"export PATH={shlex.quote(str(PROJECT / '.venv' / 'bin'))}:$PATH"]
-    sandbox.environment_file.write_text("\n".join(lines) + "\n", encoding="utf-8")
-    sandbox.environment_file.chmod(0o600)
+    write_private(sandbox.environment_file, "\n".join(lines) + "\n")

@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import IO
 
+from sandbox.errors import SandboxError
 from sandbox.waiting import wait_until
 
 
@@ -25,9 +26,25 @@ def alone(name: str, *, what: str, seconds: float) -> Iterator[None]:
     :raises SandboxError: the bound was reached.
     """
     path = Path(tempfile.gettempdir()) / f"digital-twin-{os.geteuid()}-{name}.lock"
-    with path.open("w") as stream:
+    with private(path) as stream:
         wait_until(lambda: _taken(stream), what=what, seconds=seconds)
         yield
+
+
+def private(path: Path) -> IO[str]:
+    """Open a file of this user's own for a lock; in a folder to which all users write another may have put one.
+
+    :raises SandboxError: another user's file, or a link, is in its place.
+    """
+    try:
+        stream = os.fdopen(os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o600), "r+", encoding="ascii")
+    except OSError as error:
+        raise SandboxError(f"{path} cannot be opened ({error.strerror}). Remove it.") from error
+    owner = os.fstat(stream.fileno()).st_uid
+    if owner != os.geteuid():
+        stream.close()
+        raise SandboxError(f"{path} belongs to the user with id {owner}. Remove it.")
+    return stream
 
 
 def _taken(stream: IO[str]) -> bool:

@@ -14,6 +14,8 @@ REGION = "us-east-1"
 PUBLIC_ADDRESS = "203.0.113.10"
 REGISTRY_HOST = "registry.sandbox.internal"
 REGISTRY_PORT = 5000
+# Where the registry accepts images, from the sandbox's key alone.
+PUSH_PORT = 5001
 PACKAGES_HOST = "packages.sandbox.internal"
 # Where hosts reach the AWS API, over HTTP: an interface endpoint of their VPC.
 AWS_HOST = "aws.sandbox.internal"
@@ -74,6 +76,11 @@ class Sandbox:
     def environment_file(self) -> Path:
         """The file to source: ``. .sandbox/env``."""
         return self.state / "env"
+
+    @property
+    def key_file(self) -> Path:
+        """The key with which callers of the cloud sign."""
+        return self.state / "key.json"
 
     @property
     def guest(self) -> Path:

@@ -17,7 +17,7 @@ import aiohttp
 from aiohttp import web
 from aiohttp.typedefs import Handler, Middleware
 
-from . import __version__, bus, intent, nim, words
+from . import __version__, access, bus, intent, nim, words
 from .config import Settings
 from .intent import Intent, Refused
 from .places import Places
@@ -29,7 +29,7 @@ MAX_BODY = 16 * 1024
 # A body that is too large, or does not come to its end, is searched for a stop as far as this; a larger one is one.
 MAX_SEARCHED = 64 * 1024
 BODY_SECONDS = 2.0
-USAGE = "Send JSON: curl -H 'Content-Type: application/json' -d '{\"text\": \"move to zone b\"}' .../command"
+USAGE = 'Send JSON, as {"text": "move to zone b"}, with the header Content-Type: application/json.'
 ROUTES = {
     "POST /command": "understand a text and send the command to the robot",
     "POST /intent": "understand a text and send nothing",
@@ -142,19 +142,22 @@ class Service:
 
     async def health(self) -> tuple[int, dict[str, object]]:
         """Return status and body of the health answer; takes at most the time that Redis is given."""
-        redis = {"state": "ok"}
+        redis, token = {"state": "ok"}, {"state": "ok"}
         try:
             await self.bus.check()
         except bus.BusError as error:
             redis = {"state": "unavailable", "reason": str(error)}
-        healthy = redis["state"] == "ok"
+        if not self.settings.token:
+            token = {"state": "unavailable", "reason": f"no command is taken: {self.settings.closed_because}"}
+        reasons = [part["reason"] for part in (redis, token) if "reason" in part]
+        healthy = not reasons
         body: dict[str, object] = {
             "status": "ok" if healthy else "unavailable",
             "version": __version__,
             # NIM is no reason to be unhealthy: keywords do its work meanwhile.
-            "dependencies": {"redis": redis, "nim": self._nim_state},
+            "dependencies": {"redis": redis, "token": token, "nim": self._nim_state},
         }
-        return (200, body) if healthy else (503, {**body, "reason": redis["reason"]})
+        return (200, body) if healthy else (503, {**body, "reason": "; ".join(reasons)})
 
 
 def make_app(settings: Settings, places: Places) -> web.Application:
@@ -204,7 +207,7 @@ def make_app(settings: Settings, places: Places) -> web.Application:
     async def index(_request: web.Request) -> web.Response:
         return web.json_response({"service": "cognitive", "version": __version__, "routes": ROUTES})
 
-    app = web.Application(middlewares=[_errors(places)])
+    app = web.Application(middlewares=[_errors(places), _guard(settings)])
     app.cleanup_ctx.append(service.run)
     app.on_shutdown.append(service.hurry)
     app.add_routes(
@@ -244,7 +247,7 @@ def _text(request: web.Request, raw: bytes, longest: int) -> str:
 
     :raises RequestError: there is none that can be used.
     """
-    # A page in somebody's browser can post a form to this port, but not JSON: that keeps strange pages off the robot.
+    # A page in a browser can post a form without asking first, but not JSON.
     if request.content_type != "application/json":
         raise RequestError(415, "not_json", f"The content type is {request.content_type}. {USAGE}")
     try:
@@ -285,6 +288,19 @@ def _shown(text: str, longest: int) -> str:
     return " ".join(line.split())[:longest]
 
 
+def _guard(settings: Settings) -> Middleware:
+    """Return the middleware that lets no request further that may not be answered."""
+
+    @web.middleware
+    async def middleware(request: web.Request, handler: Handler) -> web.StreamResponse:
+        access.check_source(request.raw_path, request.headers, settings.allowed_hosts)
+        if request.method not in access.OPEN_METHODS:
+            access.check_token(request.headers, settings.token, settings.closed_because)
+        return await handler(request)
+
+    return middleware
+
+
 def _errors(places: Places) -> Middleware:
     """Return the middleware that answers in JSON whatever happens, and writes one line for each request."""
 
@@ -298,6 +314,11 @@ def _errors(places: Places) -> Middleware:
         except RequestError as refused:
             error = refused.code
             response = _failure(refused.status, refused.code, str(refused), **refused.details)
+        except access.DeniedError as denied:
+            error = denied.code
+            response = _failure(denied.status, error, str(denied))
+            if denied.status == 401:
+                response.headers["WWW-Authenticate"] = "Bearer"
         except Refused as refused:
             error = refused.code
             response = _failure(422, refused.code, str(refused), places=places.names)

@@ -60,6 +60,7 @@ def connect(settings: Settings) -> Redis:
     return Redis(
         host=settings.redis_host,
         port=settings.redis_port,
+        username=settings.redis_username or None,
         password=settings.redis_password or None,
         socket_timeout=settings.redis_timeout,
         socket_connect_timeout=settings.redis_timeout,

@@ -7,12 +7,17 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import urlsplit
 
+from .access import HOST
+
 LOG_LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR")
+# What a header can carry, and long enough not to be guessed.
+TOKEN = re.compile(r"[A-Za-z0-9._~+/=-]{32,128}")
 
 
 class ConfigError(ValueError):
@@ -42,6 +47,9 @@ class Settings:
     """Everything the service needs to know.
 
     :param host: address to listen on; ``None`` means every address of the container.
+    :param token: what callers that give commands have to send; empty when there is none.
+    :param closed_because: why there is none.
+    :param allowed_hosts: names and addresses at which callers reach the service, besides those of its own machine.
     :param redis_timeout: the longest one exchange with Redis may take, in seconds.
     :param max_text: longest command in characters.
     """
@@ -51,6 +59,10 @@ class Settings:
     port: int = 8001
     redis_host: str = "redis"
     redis_port: int = 6379
+    token: str = field(default="", repr=False)
+    closed_because: str = "no token was given"
+    allowed_hosts: tuple[str, ...] = ()
+    redis_username: str = ""
     redis_password: str = field(default="", repr=False)
     redis_timeout: float = 2.0
     channel: str = "robot_commands"
@@ -69,18 +81,47 @@ def load(environment: Mapping[str, str]) -> Settings:
     level = given.get("LOG_LEVEL", "INFO").upper()
     if level not in LOG_LEVELS:
         raise ConfigError(f"LOG_LEVEL is {level!r}; allowed: {', '.join(LOG_LEVELS)}")
+    token, problem = _token(given)
     return Settings(
         places_file=Path(given.get("PLACES_FILE", "/etc/cognitive/places.json")),
         host=given.get("LISTEN_HOST"),
         port=_port(given, "LISTEN_PORT", 8001),
         redis_host=given.get("REDIS_HOST", "redis"),
         redis_port=_port(given, "REDIS_PORT", 6379),
+        token=token,
+        closed_because=problem,
+        allowed_hosts=_hosts(given),
+        redis_username=given.get("REDIS_USERNAME", ""),
         redis_password=_secret(given, "REDIS_PASSWORD_FILE"),
         redis_timeout=_seconds(given, "REDIS_TIMEOUT", 2.0),
         channel=given.get("REDIS_CHANNEL", "robot_commands"),
         log_level=level,
         nim=_nim(given),
     )
+
+
+def _token(given: Mapping[str, str]) -> tuple[str, str]:
+    """Return the token, or why there is none: the service then runs to report that, and takes no command."""
+    path = given.get("TOKEN_FILE")
+    if not path:
+        return "", "TOKEN_FILE is not set"
+    try:
+        token = _secret(given, "TOKEN_FILE")
+    except ConfigError as error:
+        return "", str(error)
+    if TOKEN.fullmatch(token):
+        return token, ""
+    return "", f"TOKEN_FILE is {path!r}, whose content is not 32 to 128 characters of letters, digits and ._~+/=-"
+
+
+def _hosts(given: Mapping[str, str]) -> tuple[str, ...]:
+    hosts = [host.strip().lower() for host in given.get("ALLOWED_HOSTS", "").split(",") if host.strip()]
+    for host in hosts:
+        if not re.fullmatch(HOST, host):
+            raise ConfigError(
+                f"ALLOWED_HOSTS has {host!r}; allowed: names and addresses without a port, with commas between"
+            )
+    return tuple(hosts)
 
 
 def _nim(given: Mapping[str, str]) -> NimSettings | None:

@@ -18,15 +18,18 @@ class ProbeError(Exception):
     """What was asked for is not so; the message says what is instead."""
 
 
-def http(port: int, method: str, path: str, body: object = None) -> tuple[int, dict[str, object]]:
+def http(port: int, method: str, path: str, body: object = None, token: str = "") -> tuple[int, dict[str, object]]:
     """Return status and JSON body of one request to the service on this machine.
+
+    :param token: sent when it is not empty.
 
     :raises ProbeError: it does not answer in JSON within four seconds.
     """
     connection = HTTPConnection("127.0.0.1", port, timeout=HTTP_SECONDS)
     try:
         sent = json.dumps(body) if body is not None else None
-        connection.request(method, path, sent, {"Content-Type": "application/json"})
+        headers = {"Content-Type": "application/json", **({"Authorization": f"Bearer {token}"} if token else {})}
+        connection.request(method, path, sent, headers)
         response = connection.getresponse()
         return response.status, dict(json.load(response))
     except (OSError, HTTPException, ValueError) as error:

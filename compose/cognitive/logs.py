@@ -34,3 +34,5 @@ def configure(level: str) -> None:
     handler = logging.StreamHandler(sys.stdout)
     handler.setFormatter(JsonFormatter())
     logging.basicConfig(level=level, handlers=[handler], force=True)
+    # The server quotes the line of a request that it cannot parse, which may be the one with the token.
+    logging.getLogger("aiohttp.server").disabled = True

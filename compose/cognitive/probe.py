@@ -2,7 +2,7 @@
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""``python3 -m cognitive.probe``: make sure of the way from a command to the channel, and that strangers are kept off.
+"""``python3 -m cognitive.probe``: check the way from a command to the channel, and that strangers are refused.
 
 It runs beside the service, in its container, with the service's own settings: no password appears on a command line.
 """
@@ -36,7 +36,9 @@ async def arrival(settings: Settings) -> None:
     try:
         async with redis.pubsub() as channel:
             await channel.subscribe(settings.channel)
-            status, answer = await asyncio.to_thread(http, settings.port, "POST", "/command", {"text": text})
+            status, answer = await asyncio.to_thread(
+                http, settings.port, "POST", "/command", {"text": text}, settings.token
+            )
             if status != 200:
                 raise ProbeError(f"the command was answered with HTTP {status}: {answer.get('message', answer)}")
             deadline = time.monotonic() + ARRIVAL_SECONDS
@@ -54,7 +56,12 @@ async def refusal(settings: Settings, password: str) -> None:
 
     :raises ProbeError: it lets this one in, or does not answer.
     """
-    redis = connect(dataclasses.replace(settings, redis_password=password))
+    # Without a password a client gives no name either.
+    redis = connect(
+        dataclasses.replace(
+            settings, redis_username=settings.redis_username if password else "", redis_password=password
+        )
+    )
     try:
         await redis.ping()
     except AuthenticationError:
@@ -62,6 +69,17 @@ async def refusal(settings: Settings, password: str) -> None:
     finally:
         await redis.aclose()
     raise ProbeError(f"Redis lets clients in {'with a wrong password' if password else 'without a password'}")
+
+
+async def intruder(settings: Settings, token: str) -> None:
+    """Make sure that the service refuses a token; the empty one stands for none.
+
+    :raises ProbeError: it takes a command with this one, or does not answer.
+    """
+    status, _answer = await asyncio.to_thread(http, settings.port, "POST", "/intent", {"text": "status"}, token)
+    if status != 401:
+        caller = "with a wrong token" if token else "without a token"
+        raise ProbeError(f"a caller {caller} was answered with HTTP {status}, not 401")
 
 
 async def probe(settings: Settings) -> None:
@@ -73,6 +91,8 @@ async def probe(settings: Settings) -> None:
         await arrival(settings)
         await refusal(settings, secrets.token_hex(16))
         await refusal(settings, "")
+        await intruder(settings, secrets.token_hex(16))
+        await intruder(settings, "")
     except (RedisError, OSError) as error:
         raise ProbeError(reason(error, settings.redis_timeout)) from None
 
@@ -84,7 +104,7 @@ def main() -> int:
     except (ProbeError, ConfigError) as error:
         print(error)
         return 1
-    print("a command arrives; a wrong password and none are refused")
+    print("a command arrives; a wrong password, a wrong token and none are refused")
     return 0
 
 

@@ -17,7 +17,8 @@ ANYTHING = {"Version": "2012-10-17", "Statement": [{"Effect": "Allow", "Action":
 def drift() -> None:
     """Do by hand what the next run has to take back: open a port, stop an instance, lose the other's address.
 
-    Also protect an instance from termination, and let the instances do what they like with CloudWatch.
+    Also protect an instance from termination, let the instances do what they like with CloudWatch, and attach the two
+    policies of AWS that earlier versions attached.
 
     A policy for somebody's own application is not to be taken back.
     """
@@ -39,7 +40,8 @@ def drift() -> None:
     address = ec2.describe_addresses(Filters=mine + second)["Addresses"][0]
     ec2.disassociate_address(AssociationId=address["AssociationId"])
     iam: Any = boto3.client("iam")
-    iam.attach_role_policy(RoleName="lab-a-instance", PolicyArn="arn:aws:iam::aws:policy/AmazonS3ReadOnlyAccess")
+    for name in ("AmazonS3ReadOnlyAccess", "AmazonSSMManagedInstanceCore", "CloudWatchAgentServerPolicy"):
+        iam.attach_role_policy(RoleName="lab-a-instance", PolicyArn=f"arn:aws:iam::aws:policy/{name}")
     policy = {"PolicyName": "lab-a-instance-metrics", "PolicyDocument": json.dumps(ANYTHING)}
     iam.put_role_policy(RoleName="lab-a-instance", **policy)
 

@@ -15,6 +15,7 @@ from ansible_collections.digital_twin.robotics_lab.plugins.module_utils._account
 from ansible_collections.digital_twin.robotics_lab.plugins.module_utils._account_snapshot import (
     VCPU_QUOTAS,
     Snapshot,
+    boundary_arn,
     host_indexes,
     is_own,
     is_surplus,
@@ -266,6 +267,24 @@ def check_instance_profile(lab: Lab, snapshot: Snapshot) -> list[Problem]:
     return _check_identity(lab, "instance profile", snapshot.instance_profile)
 
 
+def check_permissions_boundary(lab: Lab, snapshot: Snapshot) -> list[Problem]:
+    """Check that the permissions boundary is a policy that IAM takes for this account's roles."""
+    arn = boundary_arn(lab, snapshot)
+    if not arn or snapshot.caller is None:
+        return []
+    account_id = snapshot.caller.account_id
+    allowed = f"a managed policy of the account {account_id} or of AWS, or empty"
+    owner = arn.split(":")[4]
+    if owner not in (account_id, "aws"):
+        reason = f"is a policy of the account {owner}"
+        remedy = f"Create the policy in the account {account_id}, and name that one."
+        return [lab.problem("permissions_boundary", reason, allowed, remedy)]
+    if snapshot.boundary_exists is False:
+        remedy = "Create the policy first, or correct the name."
+        return [lab.problem("permissions_boundary", f"does not exist ({arn})", allowed, remedy)]
+    return []
+
+
 def _check_identity(lab: Lab, kind: str, found: Role | InstanceProfile | None) -> list[Problem]:
     """Check that something of IAM, if it exists, is this lab's: IAM knows no regions."""
     if found is None:
@@ -363,6 +382,7 @@ CHECKS = (
     check_key,
     check_role,
     check_instance_profile,
+    check_permissions_boundary,
     check_image,
     check_default_key,
     check_quotas,

@@ -16,6 +16,7 @@ from typing import Any
 
 from ansible_collections.digital_twin.robotics_lab.plugins.module_utils._account_snapshot import (
     Snapshot,
+    boundary_arn,
     choose_zone,
     host_indexes,
     list_demands,
@@ -39,6 +40,7 @@ def describe_account(lab: Lab, snapshot: Snapshot) -> dict[str, Any]:
         "availability_zones": list_zones(lab, snapshot) or [],
         "instance": describe_instance_type(lab, snapshot),
         "existing": describe_existing(lab, snapshot),
+        "permissions_boundary": boundary_arn(lab, snapshot),
         "sources": list_sources(lab, snapshot),
         **describe_record(lab, snapshot, secrets.token_hex(16)),
         "quotas": describe_quotas(lab, snapshot),

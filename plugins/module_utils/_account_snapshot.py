@@ -37,6 +37,7 @@ from ansible_collections.digital_twin.robotics_lab.plugins.module_utils._aws_err
     UNREACHABLE,
     ReadError,
 )
+from ansible_collections.digital_twin.robotics_lab.plugins.module_utils._aws_names import partition_of
 from ansible_collections.digital_twin.robotics_lab.plugins.module_utils._lab_description import Lab
 from ansible_collections.digital_twin.robotics_lab.plugins.module_utils._lab_ownership import (
     INDEX_TAG,
@@ -142,6 +143,7 @@ class Snapshot:
         key_pairs: The one that the lab names or would make, if it exists.
         role: The one that the lab would make, if it exists.
         instance_profile: The one that the lab would make, if it exists.
+        boundary_exists: Whether the policy exists that the lab names as permissions boundary.
         image_id: From the image's SSM parameter or the user; empty when there is no such parameter.
         image: None also when there is no such image.
         record: What the lab has recorded, with what belongs to it all the same. None: not read.
@@ -168,6 +170,7 @@ class Snapshot:
     key_pairs: list[KeyPair] | None = None
     role: Role | None = None
     instance_profile: InstanceProfile | None = None
+    boundary_exists: bool | None = None
     image_id: str | None = None
     image: Image | None = None
     default_key: str = ""
@@ -194,6 +197,14 @@ def own_vpcs(lab: Lab, snapshot: Snapshot) -> list[Vpc]:
     if snapshot.record is None:
         return [vpc for vpc in snapshot.vpcs or [] if is_own(lab, vpc.tags)]
     return [vpc for vpc in snapshot.vpcs or [] if not wrong_with_vpc(snapshot.record, vpc.vpc_id)]
+
+
+def boundary_arn(lab: Lab, snapshot: Snapshot) -> str:
+    """Return the ARN of the lab's permissions boundary, or nothing; a name means a policy of the caller's account."""
+    if not lab.permissions_boundary or lab.permissions_boundary.startswith("arn:"):
+        return lab.permissions_boundary
+    account_id = snapshot.caller.account_id if snapshot.caller else ""
+    return f"arn:{partition_of(lab.region)}:iam::{account_id}:policy/{lab.permissions_boundary}"
 
 
 def own_addresses(lab: Lab, snapshot: Snapshot) -> dict[str, Address]:
@@ -337,6 +348,10 @@ def _read_region(account: Account, lab: Lab, snapshot: Snapshot) -> None:
     snapshot.key_pairs = attempt(lambda: account.key_pairs([lab.key_name or lab.name]))
     snapshot.role = attempt(lambda: account.role(f"{lab.name}-instance"))
     snapshot.instance_profile = attempt(lambda: account.instance_profile(f"{lab.name}-instance"))
+    boundary = boundary_arn(lab, snapshot)
+    # Only its own account can read a policy.
+    if boundary and snapshot.caller and boundary.split(":")[4] in ("aws", snapshot.caller.account_id):
+        snapshot.boundary_exists = attempt(lambda: account.has_policy(boundary))
     sort_out(lab, snapshot)
     # A running host keeps its image: one that AWS withdrew since then is no obstacle.
     if missing_hosts(lab, snapshot):

@@ -447,6 +447,10 @@ class Account:
             return None
         return Role(answer["Role"]["RoleName"], read_tags(answer["Role"].get("Tags")))
 
+    def has_policy(self, arn: str) -> bool:
+        """Return whether there is a managed policy of this ARN."""
+        return bool(self._find(("NoSuchEntity",), "iam", "get_policy", PolicyArn=arn))
+
     def instance_profile(self, name: str) -> InstanceProfile | None:
         """Return an IAM instance profile, or None when it does not exist."""
         answer = self._find(("NoSuchEntity",), "iam", "get_instance_profile", InstanceProfileName=name)

@@ -15,7 +15,7 @@ import contextlib
 import http.client
 import json
 import socket
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 from urllib.parse import quote, urlencode
 
@@ -98,6 +98,25 @@ class Engine:
             raise AnsweredError(status, message_of(body, status))
         return str(parsed(body).get("Id", ""))
 
+    def digest(self, name: str, authorization: str) -> str:
+        """Return the digest that the registry of an image has for it; empty when the answer has none.
+
+        Args:
+            name: the image's name with its tag.
+            authorization: the value of X-Registry-Auth; empty for none.
+
+        Raises:
+            AnsweredError: the engine or the registry refuses.
+            EngineGoneError: the engine cannot be asked.
+            SilenceError: it does not answer.
+        """
+        headers = {"X-Registry-Auth": authorization} if authorization else {}
+        status, body = self._get(f"/distribution/{quote(name, safe='/:@')}/json", ANSWER_SECONDS, headers)
+        if status != 200:
+            raise AnsweredError(status, message_of(body, status))
+        descriptor = parsed(body).get("Descriptor")
+        return str(descriptor.get("digest", "")) if isinstance(descriptor, dict) else ""
+
     def pull(
         self, repository: str, version: str, authorization: str, patience: Callable[[], float]
     ) -> Iterator[dict[str, Any]]:
@@ -138,7 +157,7 @@ class Engine:
                     if not block:
                         return
 
-    def _get(self, path: str, seconds: float) -> tuple[int, bytes]:
+    def _get(self, path: str, seconds: float, headers: Mapping[str, str] | None = None) -> tuple[int, bytes]:
         """Return status and body of an answer.
 
         Raises:
@@ -146,7 +165,7 @@ class Engine:
             SilenceError: it does not answer.
         """
         with contextlib.closing(SocketConnection(self.path, seconds)) as connection, failures_told(self.path):
-            connection.request("GET", path)
+            connection.request("GET", path, headers=headers or {})
             answer = connection.getresponse()
             return answer.status, answer.read()
 

@@ -27,6 +27,7 @@ class ServiceRole:
     Attributes:
         trust: The policy that names who may assume the role.
         managed: The names of the attached managed policies, by their ARNs.
+        boundary: ARN of the permissions boundary; empty without one.
     """
 
     name: str
@@ -35,6 +36,7 @@ class ServiceRole:
     trust: dict[str, Any]
     tags: dict[str, str] = field(default_factory=dict)
     managed: dict[str, str] = field(default_factory=dict)
+    boundary: str = ""
 
 
 @dataclass(frozen=True)
@@ -45,6 +47,7 @@ class Wanted:
         description: None for whatever it is.
         attach: ARNs of managed policies that the role has.
         detach: ARNs of managed policies that the role does not have.
+        boundary: ARN of the permissions boundary; empty for none, None to leave it as it is.
     """
 
     name: str
@@ -53,6 +56,7 @@ class Wanted:
     tags: dict[str, str]
     attach: list[str]
     detach: list[str]
+    boundary: str | None = None
 
 
 @dataclass(frozen=True)
@@ -92,6 +96,7 @@ def read(client: Any, name: str, region: str) -> ServiceRole | None:
         trust=role["AssumeRolePolicyDocument"],
         tags=read_tags(role.get("Tags")),
         managed=managed,
+        boundary=role.get("PermissionsBoundary", {}).get("PermissionsBoundaryArn", ""),
     )
 
 
@@ -122,8 +127,11 @@ def plan(found: ServiceRole | None, wanted: Wanted) -> list[Call]:
     ]
     if found is None:
         about = {"AssumeRolePolicyDocument": document, "Description": wanted.description or "", "Tags": tags}
+        # With the role, so that it never exists without its boundary.
+        about |= {"PermissionsBoundary": wanted.boundary} if wanted.boundary else {}
         return [Call("create_role", "iam:CreateRole", name | about), *attach]
-    calls = []
+    # Before the policies that are attached, which it limits.
+    calls = _plan_boundary(found, wanted)
     if compare_policies(found.trust, wanted.trust):
         arguments = name | {"PolicyDocument": document}
         calls.append(Call("update_assume_role_policy", "iam:UpdateAssumeRolePolicy", arguments))
@@ -139,6 +147,17 @@ def plan(found: ServiceRole | None, wanted: Wanted) -> list[Call]:
         if arn in found.managed
     ]
     return calls
+
+
+def _plan_boundary(found: ServiceRole, wanted: Wanted) -> list[Call]:
+    """Return the call that makes the permissions boundary of an existing role as wanted, if one is needed."""
+    name = {"RoleName": wanted.name}
+    if wanted.boundary is None or wanted.boundary == found.boundary:
+        return []
+    if not wanted.boundary:
+        return [Call("delete_role_permissions_boundary", "iam:DeleteRolePermissionsBoundary", name)]
+    arguments = name | {"PermissionsBoundary": wanted.boundary}
+    return [Call("put_role_permissions_boundary", "iam:PutRolePermissionsBoundary", arguments)]
 
 
 def plan_removal(found: ServiceRole, inline: list[str], profiles: list[str]) -> list[Call]:

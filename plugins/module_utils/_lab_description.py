@@ -51,6 +51,7 @@ class Inputs:
     image: object
     image_id: object
     ros_domain_id: object
+    permissions_boundary: object
     tags: object
     remove_surplus: object
     adopt: object
@@ -95,6 +96,7 @@ class Lab:
         ingress_rules: How many rules its security group gets for ports and sources.
         image_id: Empty when `image` names the image.
         adopt: Ids of what belongs to the lab although it has not recorded it.
+        permissions_boundary: Name or ARN of a managed policy; empty for none.
     """
 
     prefix: str
@@ -117,6 +119,7 @@ class Lab:
     ingress_rules: int
     image: str
     image_id: str
+    permissions_boundary: str
     remove_surplus: bool
     adopt: list[str]
     instance_catalogue: list[dict[str, Any]]

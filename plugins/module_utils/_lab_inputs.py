@@ -15,7 +15,11 @@ from __future__ import annotations
 import math
 import re
 
-from ansible_collections.digital_twin.robotics_lab.plugins.module_utils._aws_names import REGIONS_ALLOWED, region_fault
+from ansible_collections.digital_twin.robotics_lab.plugins.module_utils._aws_names import (
+    REGIONS_ALLOWED,
+    partition_of,
+    region_fault,
+)
 from ansible_collections.digital_twin.robotics_lab.plugins.module_utils._key_inputs import (
     check_key,
     private_key_is_missing,
@@ -46,6 +50,10 @@ NAME_LENGTHS = (3, 32)
 ZONE_SUFFIX_FORM = re.compile(r"(?:-[a-z]+-[0-9]+)?[a-z]")
 INSTANCE_TYPE_FORM = re.compile(r"[a-z][a-z0-9-]*\.[a-z0-9-]+")
 IMAGE_ID_FORM = re.compile(r"ami-(?:[0-9a-f]{17}|[0-9a-f]{8})")
+# The name of a managed policy, with its path, as IAM takes it at the end of an ARN.
+POLICY_NAME = r"(?:[!-.0-~]+/)*[A-Za-z0-9_+=,.@-]{1,128}"
+POLICY_NAME_FORM = re.compile(rf"(?!arn:){POLICY_NAME}")
+POLICY_ARN_FORM = re.compile(rf"arn:(?P<partition>[a-z-]+):iam::(?:[0-9]{{12}}|aws):policy/{POLICY_NAME}")
 
 # What is computed with in an entry of the catalogue, and the least that makes sense where that is not 0.
 CATALOGUE_NUMBERS = {"gpu_count", "gpu_memory_gib", "vcpus", "memory_gib", "network_gbps", "price_per_hour"}
@@ -230,6 +238,27 @@ def check_ros_domain_id(inputs: Inputs) -> list[Problem]:
     return check_number(inputs, "ros_domain_id", ROS_DOMAIN_IDS, "as the ROS domain id", remedy)
 
 
+def check_permissions_boundary(inputs: Inputs) -> list[Problem]:
+    """Check the form of the permissions boundary; AWS decides whether there is such a policy."""
+    value = inputs.permissions_boundary
+    if value is None or value == "":
+        return []
+    allowed = (
+        'the name or ARN of a managed policy, such as "hosts" or "arn:aws:iam::123456789012:policy/hosts", or empty'
+    )
+    if not isinstance(value, str):
+        return [inputs.problem("permissions_boundary", "is not text", allowed, "Name one policy, or leave it empty.")]
+    arn = POLICY_ARN_FORM.fullmatch(value)
+    if not arn and not POLICY_NAME_FORM.fullmatch(value):
+        reason = "is neither the name nor the ARN of a managed policy"
+        return [inputs.problem("permissions_boundary", reason, allowed, "Correct it, or leave it empty.")]
+    if arn and not check_region(inputs) and arn["partition"] != partition_of(str(inputs.region)):
+        partition = partition_of(str(inputs.region))
+        reason = f"is in the partition {arn['partition']}, and {inputs.region} is in {partition}"
+        return [inputs.problem("permissions_boundary", reason, allowed, f'Begin it with "arn:{partition}:iam::".')]
+    return []
+
+
 def check_remove_surplus(inputs: Inputs) -> list[Problem]:
     """Check that it is said plainly whether instances may be terminated."""
     if truth(inputs.remove_surplus) is not None:
@@ -262,6 +291,7 @@ CHECKS = (
     check_internal_ports,
     check_image,
     check_ros_domain_id,
+    check_permissions_boundary,
     check_tags,
     check_remove_surplus,
     check_adopt,
@@ -303,6 +333,7 @@ def read_lab(inputs: Inputs) -> Lab:
         ingress_rules=count_rules(inputs),
         image=str(inputs.image),
         image_id=str(inputs.image_id or ""),
+        permissions_boundary=str(inputs.permissions_boundary or ""),
         remove_surplus=bool(truth(inputs.remove_surplus)),
         adopt=[str(value) for value in entries(inputs.adopt)],
         instance_catalogue=inputs.instance_catalogue,

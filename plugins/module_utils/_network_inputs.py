@@ -15,6 +15,7 @@ import re
 import string
 from typing import Any
 
+from ansible_collections.digital_twin.robotics_lab.plugins.module_utils import _dds_ports as dds
 from ansible_collections.digital_twin.robotics_lab.plugins.module_utils._lab_description import (
     INSTANCE_COUNTS,
     Inputs,
@@ -123,9 +124,9 @@ def _check_subnet(inputs: Inputs, vpc: ipaddress.IPv4Network, subnet: ipaddress.
 
 
 def check_sources(inputs: Inputs) -> list[Problem]:
-    """Check from where the lab may be reached: administrators by SSH and DDS, viewers by the streams."""
+    """Check from where the lab may be reached: administrators by SSH, viewers by the streams."""
     return [
-        *_check_cidrs(inputs, "admin_cidrs", widest=WIDEST_PREFIX_LENGTH, opens="SSH and ROS 2 DDS"),
+        *_check_cidrs(inputs, "admin_cidrs", widest=WIDEST_PREFIX_LENGTH, opens="SSH"),
         *_check_cidrs(inputs, "viewer_cidrs", widest=0, opens="Foxglove and Isaac Sim"),
     ]
 
@@ -280,12 +281,34 @@ def find_network_warnings(inputs: Inputs) -> list[str]:
                     f"{inputs.variable(option)}: {shown(value)} is a range from which nothing arrives over the "
                     "internet; do: name the public address behind which these machines are"
                 )
+    warnings += _find_open_dds(inputs)
     vpc = read_network(inputs.vpc_cidr)[0]
     if vpc is not None and vpc.overlaps(DOCKER_BRIDGE):
         warnings.append(
             f"{inputs.variable('vpc_cidr')}: {shown(inputs.vpc_cidr)} overlaps {DOCKER_BRIDGE}, which Docker takes for "
             "its bridge on every host; do: choose another network, or give Docker another bridge"
         )
+    return warnings
+
+
+def _find_open_dds(inputs: Inputs) -> list[str]:
+    """Return a warning for each entry that opens ports of the lab's ROS domain to the outside."""
+    domain = whole_number(inputs.ros_domain_id)
+    if domain is None:
+        return []
+    first, last = dds.BASE + domain * dds.PORTS_OF_A_DOMAIN, dds.BASE + (domain + 1) * dds.PORTS_OF_A_DOMAIN - 1
+    warnings = []
+    for port in entries(inputs.ports):
+        if _wrong_with_port(port) or port.get("audience") not in AUDIENCES or port["protocol"] != "udp":
+            continue
+        opened = (int(port["from_port"]), int(port["to_port"]))
+        if opened[0] <= last and opened[1] >= first:
+            sources = ", ".join(map(str, entries(getattr(inputs, AUDIENCES[port["audience"]]))))
+            warnings.append(
+                f"{opened[0]}-{opened[1]}/udp (ROS 2 DDS) is open to {sources}: DDS has no authentication, the source "
+                "of a UDP packet can be forged, and everyone behind these addresses can read all topics and move the "
+                "robot. Open it only for a robot with a public address."
+            )
     return warnings
 
 

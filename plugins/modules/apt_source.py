@@ -51,6 +51,17 @@ options:
         O(components), the new entry takes over its key and its other options, because apt demands that they are the
         same.
     type: str
+  fingerprints:
+    description:
+      - The OpenPGP fingerprints of the keys that may sign the repository, 40 or 64 hexadecimal digits each. A short key
+        id is refused, as others can make a key with the same one.
+      - Every primary key that O(signed_by) returns must be one of them, or nothing is written. The subkeys of an
+        expected key are accepted.
+      - An entry of the host is used as it is. When another key signs it, the module warns.
+      - When empty, every key is accepted.
+    type: list
+    elements: str
+    default: []
   mirrors:
     description:
       - Whether an entry with another URI also counts, if it has the suite and the component. Meant for a
@@ -104,6 +115,7 @@ EXAMPLES = r"""
     suites: [bookworm]
     components: [stable]
     signed_by: https://download.docker.com/linux/debian/gpg
+    fingerprints: [9DC858229FC7DD38854AE2D88D81803C0EBFCD88]
   register: source
 
 - name: Report whose entries are used
@@ -134,6 +146,12 @@ used:
   type: list
   elements: str
   sample: ["/etc/apt/sources.list.d/docker.list:1"]
+unexpected:
+  description: What is wrong with the keys of the host's own entries, one sentence each. Empty without O(fingerprints).
+  returned: success
+  type: list
+  elements: str
+  sample: ["docker.list:1 has trusted=yes, with which apt accepts unsigned packages."]
 """
 
 import os
@@ -145,7 +163,17 @@ from pathlib import Path
 from ansible.module_utils.basic import AnsibleModule
 
 from ..module_utils._apt.host import Apt, AptProblem, find_apt
-from ..module_utils._apt.keys import KeyProblem, armored, check_entry, check_file
+from ..module_utils._apt.keys import (
+    FINGERPRINT,
+    KeyProblem,
+    check_entry,
+    check_entry_keys,
+    check_file,
+    check_fingerprints,
+    checked,
+    fingerprints,
+    normal_fingerprint,
+)
 from ..module_utils._apt.plan import HEADING, Plan, Wanted, entry_text, plan, render
 from ..module_utils._apt.sources import ARMOR, Conflict, Entry, conflicts, is_read
 
@@ -156,7 +184,7 @@ class Refusal(Exception):
     """The request is refused; the text is the reason and the remedy."""
 
 
-def check_request(params: dict[str, object], wanted: Wanted) -> None:
+def check_request(params: dict[str, object], wanted: Wanted, expected: Sequence[str]) -> None:
     """Check what the caller has asked for.
 
     Raises:
@@ -167,6 +195,11 @@ def check_request(params: dict[str, object], wanted: Wanted) -> None:
         raise Refusal(f"name is {name!r}. Use letters, digits, '_', '-' and '.': apt ignores files of other names.")
     if params["state"] == "absent":
         return
+    for digits in expected:
+        if not FINGERPRINT.fullmatch(digits):
+            raise Refusal(
+                f"fingerprints has {digits!r}. Use a whole fingerprint of 40 or 64 hexadecimal digits, in quotes."
+            )
     if not re.match(r"[a-z][a-z0-9+.-]*:\S+$", wanted.uri):
         raise Refusal(f"uri is {wanted.uri!r}. Set it to a URI such as https://download.docker.com/linux/debian.")
     if not wanted.suites:
@@ -233,7 +266,20 @@ def check_used(apt: Apt, entry: Entry, check_mode: bool) -> None:
         ) from None
 
 
-def get_key(apt: Apt, signed_by: str, key_file: Path, check_mode: bool) -> tuple[str, str | None]:
+def unexpected_keys(entries: Sequence[Entry], expected: Sequence[str]) -> list[str]:
+    """Return what is wrong with the keys of the host's own entries."""
+    problems = []
+    for entry in entries if expected else ():
+        try:
+            check_entry_keys(entry, expected)
+        except KeyProblem as problem:
+            problems.append(f"{entry.where} {problem}.")
+    return list(dict.fromkeys(problems))
+
+
+def get_key(
+    apt: Apt, signed_by: str, key_file: Path, expected: Sequence[str], check_mode: bool
+) -> tuple[str, str | None]:
     """Return the path of the key file to name, and its content where it is ours to write.
 
     Raises:
@@ -241,30 +287,39 @@ def get_key(apt: Apt, signed_by: str, key_file: Path, check_mode: bool) -> tuple
     """
     if not signed_by:
         raise Refusal("signed_by is empty. Set it to the URL, the path or the text of the repository's key.")
+    remedy = "Correct signed_by"
+    if expected:
+        remedy += ", or compare the key with the fingerprint that the vendor publishes and correct fingerprints"
     if signed_by.startswith("/"):
         try:
             check_file(signed_by)
+            if expected:
+                check_fingerprints(fingerprints(Path(signed_by).read_bytes()), expected)
         except KeyProblem as problem:
-            raise Refusal(
-                f"signed_by is {signed_by}, which {problem}. {UNCHANGED} Correct it, then run again."
-            ) from None
+            raise Refusal(f"signed_by is {signed_by}, which {problem}. {UNCHANGED} {remedy}, then run again.") from None
         return signed_by, None
     present = key_file.read_text("utf-8") if key_file.is_file() else None
     try:
         if ARMOR in signed_by:
-            return str(key_file), armored(signed_by.encode())
+            return str(key_file), checked(signed_by.encode(), expected)
         if not re.match(r"https?://\S+$", signed_by):
             raise Refusal(f"signed_by is {signed_by[:60]!r}. Set it to a URL, an absolute path or an armored key.")
         if check_mode:
             return str(key_file), present or ""
-        return str(key_file), armored(apt.download(signed_by))
+        return str(key_file), checked(apt.download(signed_by), expected)
     except KeyProblem as problem:
         what = "signed_by" if ARMOR in signed_by else f"What {signed_by} returned"
-        raise Refusal(f"{what} {problem}. {UNCHANGED} Correct signed_by, then run again.") from None
+        raise Refusal(f"{what} {problem}. {UNCHANGED} {remedy}, then run again.") from None
     except AptProblem as problem:
         # The key of an earlier run stays in use while its server is unreachable.
         if present is not None:
-            return str(key_file), present
+            try:
+                return str(key_file), checked(present.encode(), expected) if expected else present
+            except KeyProblem as wrong:
+                raise Refusal(
+                    f"{key_file} {wrong}, and {signed_by} could not be downloaded: {problem}. {UNCHANGED} {remedy}, "
+                    "then run again."
+                ) from None
         raise Refusal(
             f"The key {signed_by} could not be downloaded: {problem}. {UNCHANGED} Correct signed_by, or the host's way "
             "there (apt's own proxy settings are used), then run again."
@@ -349,7 +404,9 @@ def try_new(apt: Apt, text: str, files: Files, key: str | None, planned: Plan) -
         raise Refusal(f"apt cannot use the repository: {problem}. {UNCHANGED} {remedy}, then run again.") from None
 
 
-def compare(module: AnsibleModule, apt: Apt, files: Files, wanted: Wanted) -> tuple[dict[Path, str | None], Plan]:
+def compare(
+    module: AnsibleModule, apt: Apt, files: Files, wanted: Wanted, expected: Sequence[str]
+) -> tuple[dict[Path, str | None], Plan]:
     """Return what the files are to hold, tried by apt unless this is a check.
 
     Raises:
@@ -382,7 +439,7 @@ def compare(module: AnsibleModule, apt: Apt, files: Files, wanted: Wanted) -> tu
         )
     key_path, key = "", files.before[files.key]
     if planned.own_key:
-        key_path, key = get_key(apt, module.params["signed_by"] or "", files.key, module.check_mode)
+        key_path, key = get_key(apt, module.params["signed_by"] or "", files.key, expected, module.check_mode)
     text = render(planned.stanzas, wanted.uri, apt.architecture, key_path)
     contents = {files.key: key if key_path == str(files.key) else None, files.source: text}
     if not module.check_mode and contents != files.before:
@@ -399,6 +456,7 @@ def main() -> None:
             "suites": {"type": "list", "elements": "str", "default": []},
             "components": {"type": "list", "elements": "str", "default": []},
             "signed_by": {"type": "str"},
+            "fingerprints": {"type": "list", "elements": "str", "default": []},
             "mirrors": {"type": "bool", "default": False},
             "origin": {"type": "str", "default": ""},
             "state": {"type": "str", "choices": ["present", "absent"], "default": "present"},
@@ -416,11 +474,13 @@ def main() -> None:
     wanted = Wanted(
         params["uri"] or "", tuple(params["suites"]), tuple(params["components"]), params["mirrors"], params["origin"]
     )
+    expected = tuple(normal_fingerprint(text) for text in params["fingerprints"])
     try:
-        check_request(params, wanted)
+        check_request(params, wanted, expected)
         apt = find_apt(run)
         files = Files(module, apt)
-        contents, planned = compare(module, apt, files, wanted)
+        contents, planned = compare(module, apt, files, wanted, expected)
+        unexpected = unexpected_keys([*planned.used, *planned.inherited], expected)
         changed = contents != files.before
         if changed and not module.check_mode:
             files.put(contents, apt)
@@ -428,11 +488,14 @@ def main() -> None:
         module.fail_json(msg=str(problem))
     except OSError as problem:
         module.fail_json(msg=f"apt's sources cannot be read or written: {problem}")
+    for sentence in unexpected:
+        module.warn(f"{sentence} The entry is used as it is. Compare its key with the one that the vendor publishes.")
     path = str(files.source)
     module.exit_json(
         changed=changed,
         file=path if planned.stanzas else "",
         used=list(dict.fromkeys(entry.where for entry in planned.used)),
+        unexpected=unexpected,
         diff={
             "before_header": path,
             "after_header": path,

@@ -45,6 +45,12 @@ options:
     type: list
     elements: str
     default: []
+  permissions_boundary:
+    description:
+      - ARN of the managed policy that is the permissions boundary. Whatever other policies say, the role may do only
+        what it permits.
+      - An empty string removes the boundary. When not set, the boundary stays as it is.
+    type: str
   tags:
     description: Tags of the role.
     type: dict
@@ -80,6 +86,7 @@ EXAMPLES = r"""
     name: warehouse-instance
     description: Instances of the warehouse
     managed_policies: [arn:aws:iam::aws:policy/AmazonSSMManagedInstanceCore]
+    permissions_boundary: arn:aws:iam::123456789012:policy/hosts
     tags: {team: robotics}
 
 - name: Delete it
@@ -115,6 +122,7 @@ SPEC: dict[str, dict[str, Any]] = {
     "service": {"type": "str", "default": "ec2.amazonaws.com"},
     "managed_policies": {"type": "list", "elements": "str", "default": []},
     "detached_policies": {"type": "list", "elements": "str", "default": []},
+    "permissions_boundary": {"type": "str"},
     "tags": {"type": "dict", "default": {}},
 }
 
@@ -129,6 +137,7 @@ def wanted(parameters: dict[str, Any]) -> _iam_role.Wanted:
         tags={str(key): str(value) for key, value in parameters["tags"].items()},
         attach=parameters["managed_policies"],
         detach=parameters["detached_policies"],
+        boundary=parameters["permissions_boundary"],
     )
 
 

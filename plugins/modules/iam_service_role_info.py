@@ -73,6 +73,10 @@ roles:
       type: list
       elements: str
       sample: [arn:aws:iam::aws:policy/AmazonSSMManagedInstanceCore]
+    permissions_boundary:
+      description: ARN of the permissions boundary. Empty when the role has none.
+      type: str
+      sample: arn:aws:iam::123456789012:policy/hosts
 """
 
 from typing import Any
@@ -89,6 +93,17 @@ from ansible_collections.digital_twin.robotics_lab.plugins.module_utils._aws_err
 SPEC: dict[str, dict[str, Any]] = {"name": {"type": "str", "required": True}}
 
 
+def describe(role: _iam_role.ServiceRole) -> dict[str, Any]:
+    """Return a role in the form that the module documents."""
+    return {
+        "role_name": role.name,
+        "arn": role.arn,
+        "tags": role.tags,
+        "managed_policies": sorted(role.managed),
+        "permissions_boundary": role.boundary,
+    }
+
+
 def main() -> None:
     """Return the role, and report in one line what stands in the way."""
     module = AnsibleAWSModule(argument_spec=SPEC, supports_check_mode=True)
@@ -99,12 +114,7 @@ def main() -> None:
         role = _iam_role.read(client, module.params["name"], region)
     except ReadError as error:
         module.fail_json(msg=str(describe_error(error)))
-    roles = (
-        [{"role_name": role.name, "arn": role.arn, "tags": role.tags, "managed_policies": sorted(role.managed)}]
-        if role
-        else []
-    )
-    module.exit_json(changed=False, roles=roles)
+    module.exit_json(changed=False, roles=[describe(role)] if role else [])
 
 
 if __name__ == "__main__":

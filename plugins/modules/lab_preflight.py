@@ -85,7 +85,7 @@ options:
     default: ''
   admin_cidrs:
     description:
-      - IPv4 networks that may use SSH and ROS 2 DDS.
+      - IPv4 networks that may use SSH and the ports of administrators.
       - None may be wider than /8.
     type: raw
     required: true
@@ -165,6 +165,12 @@ options:
     description: The ROS 2 domain, 0 to 101.
     type: raw
     default: 0
+  permissions_boundary:
+    description:
+      - The managed policy beyond which the hosts may do nothing, by its name in the caller's account or by its ARN.
+      - Empty when the hosts have none.
+    type: raw
+    default: ''
   tags:
     description:
       - More tags for everything, text by text, within the limits of both EC2 and IAM.
@@ -204,6 +210,7 @@ notes:
   - Needs the permissions C(ec2:Describe*), C(iam:GetRole), C(iam:GetInstanceProfile) and C(ssm:GetParameter).
     Without C(servicequotas:GetServiceQuota) it warns that quotas are not checked, without
     C(ec2:GetEbsDefaultKmsKeyId) or C(kms:DescribeKey) that the key of new volumes is not.
+  - Needs C(iam:GetPolicy) as well where O(permissions_boundary) names a policy.
   - What runs already is not checked again. A host keeps its image even if AWS has withdrawn that image since.
 seealso:
   - module: amazon.aws.ec2_instance
@@ -379,6 +386,11 @@ claims:
   returned: success
   type: dict
   sample: {vpc: 0f343b0931126a20f133d67c2b018a3b}
+permissions_boundary:
+  description: ARN of the policy that O(permissions_boundary) names, or empty.
+  returned: success
+  type: str
+  sample: arn:aws:iam::123456789012:policy/hosts
 sources:
   description: From where each audience may reach the lab, this caller first.
   returned: success
@@ -478,6 +490,7 @@ DESCRIPTION: dict[str, dict[str, Any]] = {
     "images": {"type": "dict", "default": IMAGES},
     "instance_catalogue": {"type": "list", "elements": "dict", "default": [], "aliases": ["catalogue"]},
     "ros_domain_id": {"type": "raw", "default": 0},
+    "permissions_boundary": {"type": "raw", "default": ""},
     "tags": {"type": "raw", "default": {}},
     "remove_surplus": {"type": "raw", "default": False},
     "adopt": {"type": "raw", "default": []},

@@ -1,4 +1,4 @@
-"""The WSGI application in front of moto: journal, fault injector, control interface, and the hosts' cue to follow."""
+"""The WSGI application in front of moto: callers, journal, fault injector, control interface, and the hosts' cue."""
 
 from __future__ import annotations
 
@@ -22,13 +22,17 @@ from moto.core.models import DEFAULT_ACCOUNT_ID
 from moto.ec2.models import ec2_backends
 
 from sandbox.cloud import alarms, cbor, seed
+from sandbox.cloud.callers import RefusedError, Signature, body_length, check_address
 from sandbox.cloud.faults import CLOSING, Call, Injector, Refusal, Rule, refusal, response
 from sandbox.errors import SandboxError
+from sandbox.keys import Keys
 from sandbox.settings import AWS_HOST, PUBLIC_ADDRESS
 
 LOG = logging.getLogger(__name__)
 CONTROL = "/_sandbox/"
 MOTO_CONTROL = "/moto-api"
+# Says where a caller comes from, as a page of the internet would; open to everyone, as that is.
+CHECK_ADDRESS = f"{CONTROL}checkip"
 FROM_HOST = "sandbox.from_host"  # in a request's environment when it came by way of a VPC
 JOURNAL_LENGTH = 20000
 READS = ("Describe", "Get", "List", "Head", "Lookup", "Simulate", "Batch", "GET ", "HEAD ")
@@ -88,12 +92,10 @@ def count_datums(call: Call, body: bytes) -> int:
 
 def identify(environ: Environ, body: bytes) -> tuple[Call, str, dict[str, list[str]]]:
     """Return the call, its region and its form fields, from the request's signature, target and body."""
-    scope = re.search(r"Credential=[^/]+/\d+/([^/]+)/([^/]+)/", environ.get("HTTP_AUTHORIZATION", ""))
-    region, service = (scope[1], scope[2]) if scope else ("us-east-1", "unknown")
+    region, service = scope_of(environ)
     target = environ.get("HTTP_X_AMZ_TARGET", "")
-    protocol = "cbor" if environ.get("HTTP_SMITHY_PROTOCOL") == "rpc-v2-cbor" else "json"
     if target:
-        return Call(service, target.rpartition(".")[2], protocol=protocol), region, {}
+        return Call(service, target.rpartition(".")[2], protocol=protocol_of(environ)), region, {}
     fields = parse_qs(body.decode("utf-8", "replace")) if b"Action=" in body else parse_qs(environ["QUERY_STRING"])
     action = fields.get("Action", [f"{environ['REQUEST_METHOD']} {environ['PATH_INFO']}"])[0]
     zone = fields.get("Placement.AvailabilityZone", [""])[0]
@@ -104,6 +106,19 @@ def identify(environ: Environ, body: bytes) -> tuple[Call, str, dict[str, list[s
     if action == "StartInstances":
         zone, kind = place_of(region, fields.get("InstanceId.1", [""])[0])
     return Call(service, action, zone, kind), region, fields
+
+
+def scope_of(environ: Environ) -> tuple[str, str]:
+    """Return the region and the service that a request's signature names."""
+    scope = re.search(r"Credential=[^/]+/\d+/([^/]+)/([^/]+)/", environ.get("HTTP_AUTHORIZATION", ""))
+    return (scope[1], scope[2]) if scope else ("us-east-1", "unknown")
+
+
+def protocol_of(environ: Environ) -> str:
+    """Return the protocol of a request, as ``Call`` names it."""
+    if environ.get("HTTP_SMITHY_PROTOCOL") == "rpc-v2-cbor":
+        return "cbor"
+    return "json" if environ.get("HTTP_X_AMZ_TARGET") else "query"
 
 
 def place_of(region: str, instance_id: str) -> tuple[str, str]:
@@ -123,12 +138,16 @@ def zone_of(region: str, subnet_id: str) -> str:
     return ""
 
 
-def for_hosts(application: Application) -> Application:
-    """Return the front as hosts are to meet it: it answers AWS's own calls, and nothing that controls the sandbox."""
+def for_hosts(application: Application, name: str = AWS_HOST, port: int = 80) -> Application:
+    """Return the front as hosts are to meet it: it answers AWS's own calls, and nothing that controls the sandbox.
+
+    :param name: under which, with the port, hosts know it.
+    """
 
     def inside(environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
         # A Unix socket has neither, and WSGI wants both.
-        return application({**environ, "SERVER_NAME": AWS_HOST, "SERVER_PORT": "80", FROM_HOST: True}, start_response)
+        served = {"SERVER_NAME": name, "SERVER_PORT": str(port), FROM_HOST: True}
+        return application({**environ, **served}, start_response)
 
     return inside
 
@@ -143,13 +162,36 @@ def hang_up(environ: Environ, why: str) -> NoReturn:
     raise ConnectionAbortedError(f"closed on purpose, {why}")
 
 
+def check_ip(environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
+    """Answer with the caller's address on the simulated internet; ?from=203.0.113.7 stands for another caller."""
+    asked = parse_qs(environ.get("QUERY_STRING", "")).get("from", [PUBLIC_ADDRESS])
+    start_response("200 OK", [("Content-Type", "text/plain"), ("X-Content-Type-Options", "nosniff")])
+    return [f"{asked[0]}\n".encode()]
+
+
+def refuse(error: RefusedError, environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
+    """Answer a request that is not admitted, in the form that AWS's clients expect where the error has a code."""
+    if error.code and not environ["PATH_INFO"].startswith(CONTROL):
+        call = Call(scope_of(environ)[1], "", protocol=protocol_of(environ))
+        status, headers, answer = response(Refusal(error.status, error.code, str(error)), call, str(uuid.uuid4()))
+    else:
+        status, headers = error.status, [("Content-Type", "application/json")]
+        answer = json.dumps({"error": str(error)}).encode()
+    start_response(f"{status} Refused", headers)
+    return [answer]
+
+
 class Front:
     """What answers on the sandbox's endpoint."""
 
-    def __init__(self, sandbox_id: str, moto: Application, hosts: Hosts | None = None) -> None:
-        """Put journal, faults and hosts in front of moto's application; without hosts nothing follows its calls."""
+    def __init__(self, sandbox_id: str, moto: Application, keys: Keys, hosts: Hosts | None = None) -> None:
+        """Put journal, faults and hosts in front of moto's application; without hosts nothing follows its calls.
+
+        :param keys: with one of which each call is to be signed; IAM's policies are not evaluated.
+        """
         self._id = sandbox_id
         self._moto = moto
+        self._keys = keys
         self._hosts = hosts or NoHosts()
         self.injector = Injector()
         self._journal: deque[dict[str, Any]] = deque(maxlen=JOURNAL_LENGTH)
@@ -160,13 +202,45 @@ class Front:
 
     def __call__(self, environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
         """Answer one request."""
-        length = int(environ.get("CONTENT_LENGTH") or 0)
-        body = environ["wsgi.input"].read(length) if length else b""
-        if FROM_HOST in environ and environ["PATH_INFO"].startswith((CONTROL, MOTO_CONTROL)):
-            start_response("404 Not Found", [("Content-Type", "text/plain")])
-            return [b"not for hosts\n"]
+        try:
+            check_address(environ)
+            if FROM_HOST in environ and environ["PATH_INFO"].startswith((CONTROL, MOTO_CONTROL)):
+                start_response("404 Not Found", [("Content-Type", "text/plain")])
+                return [b"not for hosts\n"]
+            if (environ["REQUEST_METHOD"], environ["PATH_INFO"]) == ("GET", CHECK_ADDRESS):
+                return check_ip(environ, start_response)
+            body = self._admitted(environ)
+        except RefusedError as error:
+            return refuse(error, environ, start_response)
         if environ["PATH_INFO"].startswith(CONTROL):
             return self._control(environ, body, start_response)
+        return self._call(environ, body, start_response)
+
+    def _admitted(self, environ: Environ) -> bytes:
+        """Return the body of a request that one of the cloud's keys has signed.
+
+        An instance's key is for AWS's calls alone.
+
+        :raises RefusedError: the request is not admitted; its body is read only where it names a known key.
+        """
+        signature = self.signature(environ)
+        length = body_length(environ)
+        body: bytes = environ["wsgi.input"].read(length) if length else b""
+        signature.check(environ, body)
+        if environ["PATH_INFO"].startswith((CONTROL, MOTO_CONTROL)) and signature.key != self._keys.own:
+            raise RefusedError(403, "Instances do not control the sandbox.")
+        return body
+
+    def signature(self, environ: Environ) -> Signature:
+        """Return the signature of a request.
+
+        :raises RefusedError: it has none, or it is not by one of the cloud's keys.
+        """
+        return Signature(environ, self._keys)
+
+    def _call(self, environ: Environ, body: bytes, start_response: StartResponse) -> Iterable[bytes]:
+        """Answer one of AWS's own calls."""
+        length = len(body)
         try:
             body = unpack(environ, body)
             if environ.get("HTTP_SMITHY_PROTOCOL") == "rpc-v2-cbor":
@@ -260,11 +334,8 @@ class Front:
     def _control(self, environ: Environ, body: bytes, start_response: StartResponse) -> Iterable[bytes]:
         """Answer one request to the sandbox itself; a refusal is a 400 with one sentence."""
         command = environ["REQUEST_METHOD"], environ["PATH_INFO"].removeprefix(CONTROL)
-        if command == ("GET", "checkip"):
-            # ?from=203.0.113.7 stands for a caller at another address.
-            asked = parse_qs(environ.get("QUERY_STRING", "")).get("from", [PUBLIC_ADDRESS])
-            start_response("200 OK", [("Content-Type", "text/plain")])
-            return [f"{asked[0]}\n".encode()]
+        if body and environ.get("CONTENT_TYPE") != "application/json":
+            return refuse(RefusedError(415, "The Content-Type must be application/json."), environ, start_response)
         try:
             status, answer = "200 OK", self._perform(command, json.loads(body or b"null"))
         except (SandboxError, KeyError, TypeError, ValueError) as error:

@@ -33,7 +33,12 @@ python3 -m sandbox.guest.imds /state/imds &
 python3 -m sandbox.guest.endpoint "$1" "/state/$2" &
 wait -n
 """
+# What reaches the machine itself, by its modules, clock, memory, files or security modules, and what no host needs. The first is
+# not to be had on every machine.
+NOT_FOR_HOSTS = ["SYS_RESOURCE", "SYS_MODULE", "SYS_BOOT", "SYS_TIME", "SYS_RAWIO", "SYS_PACCT", "DAC_READ_SEARCH"]
+NOT_FOR_HOSTS += ["MAC_ADMIN", "MAC_OVERRIDE"]
 STOP_SECONDS = 20
+CONSOLE = "/var/log/cloud-init-output.log"
 # Where sandboxes take their networks from; the first free /24 is used. 172.29 to 172.31 are rare in offices and homes.
 POOL = [ipaddress.ip_network(f"172.{second}.0.0/16") for second in (29, 30, 31)]
 HYBRID_CGROUP = Path("/sys/fs/cgroup/unified")
@@ -173,7 +178,7 @@ class Hosts:
         privileges = api.create_host_config(
             network_mode=network.name,
             cap_add=["ALL"],
-            cap_drop=["SYS_RESOURCE"],
+            cap_drop=NOT_FOR_HOSTS,
             security_opt=["seccomp=unconfined", "apparmor=unconfined"],
             cgroupns="host",
             # A host that reboots itself comes up again; one that was stopped stays so.
@@ -185,8 +190,6 @@ class Hosts:
                 disk.name: {"bind": "/var/lib/docker", "mode": "rw"},
             },
         )
-        # What the command line calls systempaths=unconfined: an engine inside mounts /proc, and sysctls are set.
-        privileges.update(MaskedPaths=[], ReadonlyPaths=[])
         # The address is fixed, because Docker would give a stopped host's address away.
         endpoint = api.create_endpoint_config(ipv4_address=instance.address)
         networking: Any = {"EndpointsConfig": {network.name: endpoint}}
@@ -217,6 +220,19 @@ class Hosts:
     def start(self, instance_id: str) -> None:
         """Boot a host."""
         self._client.containers.get(self._sandbox.name(instance_id)).start()
+
+    def console(self, instance_id: str) -> bytes:
+        """Return what a host wrote to its console; a container has none, and cloud-init writes to its log instead."""
+        container = self.find(instance_id)
+        if container is None:
+            return b""
+        try:
+            archive = b"".join(container.get_archive(CONSOLE)[0])
+        except NotFound:
+            return b""
+        with tarfile.open(fileobj=io.BytesIO(archive)) as files:
+            log = files.extractfile(files.next() or tarfile.TarInfo())
+            return log.read() if log else b""
 
     def stop(self, instance_id: str) -> None:
         """Shut a host down as its power button would."""

@@ -20,7 +20,8 @@ from typing import Any
 import docker
 
 from sandbox.errors import SandboxError
-from sandbox.settings import PROJECT, Sandbox
+from sandbox.keys import Key, Keys
+from sandbox.settings import AWS_HOST, PROJECT, Sandbox
 from sandbox.waiting import wait_until
 
 LOG = logging.getLogger(__name__)
@@ -46,7 +47,7 @@ def serve(sandbox: Sandbox, port: int) -> None:
     from moto.moto_server.werkzeug_app import DomainDispatcherApplication, MotoRequestHandler, create_backend_app
     from werkzeug.serving import make_server
 
-    from sandbox.cloud import alarms, gaps, metrics, seed
+    from sandbox.cloud import alarms, console, gaps, metrics, seed
     from sandbox.cloud.front import Front
     from sandbox.cloud.hosts import Hosts
     from sandbox.cloud.reconciler import Reconciler
@@ -57,8 +58,11 @@ def serve(sandbox: Sandbox, port: int) -> None:
     metrics.install()
     addresses: Any = elastic_ip_addresses
     addresses.random_ip = seed.elastic_addresses(sandbox.elastic_prefix)
-    reconciler = Reconciler(sandbox, Hosts(sandbox, docker.from_env(timeout=120)))
-    application = Front(sandbox.id, DomainDispatcherApplication(create_backend_app), reconciler)
+    keys = Keys(Key.read(sandbox.key_file))
+    hosts = Hosts(sandbox, docker.from_env(timeout=120))
+    console.install(hosts.console)
+    reconciler = Reconciler(sandbox, hosts, keys)
+    application = Front(sandbox.id, DomainDispatcherApplication(create_backend_app), keys, reconciler)
     server = make_server("127.0.0.1", port, application, threaded=True, request_handler=MotoRequestHandler)
     signal.signal(signal.SIGTERM, lambda *_: threading.Thread(target=server.shutdown).start())
     with serving_hosts(sandbox.aws_socket, application):
@@ -68,10 +72,11 @@ def serve(sandbox: Sandbox, port: int) -> None:
 
 
 @contextlib.contextmanager
-def serving_hosts(path: Path, application: Any) -> Iterator[None]:
+def serving_hosts(path: Path, application: Any, name: str = AWS_HOST, port: int = 80) -> Iterator[None]:
     """Serve what hosts may ask of the cloud on a Unix socket.
 
     :param application: a ``sandbox.cloud.front.Front``.
+    :param name: under which, with the port, hosts know it.
     """
     from moto.moto_server.werkzeug_app import MotoRequestHandler
     from werkzeug.serving import make_server
@@ -82,7 +87,7 @@ def serving_hosts(path: Path, application: Any) -> Iterator[None]:
         server = make_server(
             "unix://",
             0,
-            for_hosts(application),
+            for_hosts(application, name, port),
             threaded=True,
             request_handler=MotoRequestHandler,
             fd=listening.fileno(),
@@ -114,19 +119,22 @@ def endpoint(sandbox: Sandbox) -> str | None:
     """Return the URL of a running cloud of this sandbox; None when none answers."""
     try:
         port = int(json.loads(sandbox.process_file.read_text(encoding="utf-8"))["port"])
-        answer = control(f"http://127.0.0.1:{port}", "GET", "health")
+        answer = control(f"http://127.0.0.1:{port}", Key.read(sandbox.key_file), "GET", "health")
     except (OSError, ValueError, KeyError, SandboxError):
         return None
     return f"http://127.0.0.1:{port}" if answer == {"sandbox": sandbox.id} else None
 
 
-def control(url: str, method: str, path: str, data: Any = None) -> Any:
+def control(url: str, key: Key, method: str, path: str, data: Any = None) -> Any:
     """Send one request to a cloud's control interface and return its answer.
 
+    :param key: the cloud's own.
     :raises SandboxError: the cloud refused it; the message says why.
     """
-    body = json.dumps(data).encode() if data is not None else None
-    request = urllib.request.Request(f"{url}/_sandbox/{path}", data=body, method=method)
+    body = json.dumps(data).encode() if data is not None else b""
+    place = f"{url}/_sandbox/{path}"
+    headers = key.sign(method, place, body, {"Content-Type": "application/json"})
+    request = urllib.request.Request(place, data=body or None, method=method, headers=headers)
     try:
         with urllib.request.urlopen(request, timeout=10) as answer:
             return json.load(answer)
@@ -180,13 +188,19 @@ def start(sandbox: Sandbox) -> str:
     return f"http://127.0.0.1:{port}"
 
 
-def stop(sandbox: Sandbox) -> None:
-    """Stop this sandbox's cloud, whether it still answers or not."""
+def runs(sandbox: Sandbox) -> int | None:
+    """Return the process id of this sandbox's cloud, whether it still answers or not; None when there is none."""
     try:
         pid = int(json.loads(sandbox.process_file.read_text(encoding="utf-8"))["pid"])
     except (OSError, ValueError, KeyError):
-        return
-    if not is_cloud(pid, sandbox):
+        return None
+    return pid if is_cloud(pid, sandbox) else None
+
+
+def stop(sandbox: Sandbox) -> None:
+    """Stop this sandbox's cloud, whether it still answers or not."""
+    pid = runs(sandbox)
+    if pid is None:
         return
     os.kill(pid, signal.SIGTERM)
     wait_until(

@@ -22,6 +22,7 @@ from moto.iam.models import iam_backends
 
 from sandbox.cloud.hosts import Hosts, Instance
 from sandbox.cloud.machine_images import machine_image
+from sandbox.keys import Key, Keys
 from sandbox.nvml import PROFILES
 from sandbox.settings import PUBLIC_ADDRESS, Sandbox
 
@@ -96,7 +97,7 @@ def gpus(instance: Any) -> str:
     return " ".join(" ".join([gpu["Name"]] * gpu["Count"]) for gpu in found if gpu["Name"] in PROFILES)
 
 
-def metadata(instance: Any) -> dict[str, Any]:
+def metadata(instance: Any, keys: Keys) -> dict[str, Any]:
     """Return what the metadata service tells an instance about itself."""
     nic = instance.nics[0]
     region, address = instance.ec2_backend.region_name, nic.private_ip_address
@@ -125,7 +126,7 @@ def metadata(instance: Any) -> dict[str, Any]:
         document["tags"] = {"instance": {tag["key"]: tag["value"] for tag in instance.get_tags()}}
     role = role_of(instance)
     if role:
-        document["iam"] = {"security-credentials": {role: json.dumps(credentials(role))}}
+        document["iam"] = {"security-credentials": {role: json.dumps(credentials(keys.of_role(role)))}}
     identity = {
         "accountId": DEFAULT_ACCOUNT_ID,
         "architecture": instance.architecture,
@@ -156,14 +157,14 @@ def role_of(instance: Any) -> str:
     return ""
 
 
-def credentials(role: str) -> dict[str, str]:
-    """Return throw-away credentials in the form that the metadata service gives them."""
+def credentials(key: Key) -> dict[str, str]:
+    """Return a role's key in the form that the metadata service gives it."""
     return {
         "Code": "Success",
         "Type": "AWS-HMAC",
-        "AccessKeyId": "sandbox",
-        "SecretAccessKey": f"sandbox-{role}",
-        "Token": "sandbox",
+        "AccessKeyId": key.id,
+        "SecretAccessKey": key.secret,
+        "Token": key.token,
         "LastUpdated": "2026-01-01T00:00:00Z",
         "Expiration": "2036-01-01T00:00:00Z",
     }
@@ -172,10 +173,11 @@ def credentials(role: str) -> dict[str, str]:
 class Reconciler:
     """Follows moto's instances with real hosts; one worker a host, so that hosts boot side by side."""
 
-    def __init__(self, sandbox: Sandbox, hosts: Hosts) -> None:
+    def __init__(self, sandbox: Sandbox, hosts: Hosts, keys: Keys) -> None:
         """Follow the instances of one sandbox's cloud."""
         self._sandbox = sandbox
         self._hosts = hosts
+        self._keys = keys
         self._busy: set[str] = set()
         self._lock = threading.RLock()
         self._pool = ThreadPoolExecutor(max_workers=4, thread_name_prefix="host")
@@ -256,7 +258,7 @@ class Reconciler:
                         gpus=gpus(instance),
                     )
                 )
-        self._hosts.describe(instance.private_ip_address, metadata(instance))
+        self._hosts.describe(instance.private_ip_address, metadata(instance, self._keys))
         self._hosts.start(instance.id)
 
     def _guarded(self, action: Any, instance_id: str) -> None:
@@ -276,7 +278,7 @@ class Reconciler:
             scratch.replace(path)
         for instance in instances():
             if instance.state == RUNNING[0] and instance.nics:
-                self._hosts.describe(instance.nics[0].private_ip_address, metadata(instance))
+                self._hosts.describe(instance.nics[0].private_ip_address, metadata(instance, self._keys))
 
     def close(self) -> None:
         """Wait for what is under way."""

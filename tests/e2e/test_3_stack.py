@@ -29,9 +29,7 @@ def stack(lab: Cloud) -> Stack:
     """Return the stack of the lab's first host, which runs all of it."""
 
     def say(text: str) -> dict[str, object]:
-        words = ["curl", "-sS", "-m", "15", "-H", "Content-Type: application/json"]
-        words += ["-d", json.dumps({"text": text}), "http://127.0.0.1:8001/command"]
-        return dict(json.loads(on_host(lab, shlex.join(words))))
+        return dict(json.loads(on_host(lab, shlex.join(["digital-twin", "say", text]))))
 
     return Stack(lab.hosts()[FIRST_HOST].address, say)
 
@@ -50,6 +48,74 @@ def test_foxglove_sees_the_topics_and_the_clock_ticks(stack: Stack) -> None:
         assert {"clock", "odom", "tf", "scan", "amcl_pose", "goal_pose", "cmd_vel"} <= set(watcher.channels)
         times = [watcher.until("clock").clock for _tick in range(10)]
     assert all((earlier.sec, earlier.nanosec) < (later.sec, later.nanosec) for earlier, later in pairwise(times)), times
+
+
+# Each caller, by its container and the address that it asks: what it gets without the token. 000: no connection.
+CALLERS = {
+    ("foxglove", "bus"): "000",
+    ("foxglove", "model"): "000",
+    ("foxglove", "front"): "000",
+    ("riva", "bus"): "000",
+    ("riva", "model"): "000",
+    ("riva", "front"): "000",
+    ("nim", "bus"): "000",
+    ("nim", "model"): "401",
+    ("nim", "front"): "000",
+    ("ros2", "loopback"): "401",
+    ("isaac_sim", "loopback"): "401",
+    ("redis", "bus"): "401",
+    ("redis", "front"): "000",
+}
+
+
+def test_no_container_can_move_the_robot(lab: Cloud) -> None:
+    """From inside each of them, with a program of the host."""
+
+    def inspected(service: str, template: str) -> str:
+        found = f"docker ps -q --filter label=com.docker.compose.service={service}"
+        return on_host(lab, f"docker inspect -f {shlex.quote(template)} $({found})")
+
+    def asked(service: str, address: str, *headers: str) -> str:
+        words = ["nsenter", f"--net=/proc/{processes[service]}/ns/net"]
+        words += [
+            "curl",
+            "-s",
+            "--connect-timeout",
+            "1",
+            "-m",
+            "15",
+            "-o",
+            "/dev/null",
+            "-w",
+            "%{http_code}",
+            "-d",
+            '{"text": "status"}',
+        ]
+        for header in ("Content-Type: application/json", *headers):
+            words += ["-H", header]
+        return on_host(lab, f"{shlex.join([*words, f'http://{address}:8001/command'])} || true")
+
+    processes = {service: inspected(service, "{{.State.Pid}}") for service, _network in CALLERS}
+    networks = json.loads(inspected("cognitive", "{{json .NetworkSettings.Networks}}"))
+    addresses = {name.rpartition("_")[2]: network["IPAddress"] for name, network in networks.items()}
+    assert set(addresses) == {"bus", "model", "front"}
+    addresses["loopback"] = "127.0.0.1"
+    found = {(service, network): asked(service, addresses[network], "Host: cognitive") for service, network in CALLERS}
+    assert found == CALLERS
+    assert asked("ros2", "127.0.0.1", "Host: robot.example:8001") == "403"
+    assert asked("ros2", "127.0.0.1", "Origin: http://robot.example") == "403"
+    for service in ("foxglove", "riva", "nim", "ros2", "isaac_sim"):
+        mounts = inspected(service, "{{range .Mounts}}{{.Source}} {{end}}")
+        assert "cognitive_token" not in mounts
+    # The robot has a user of its own in Redis, which cannot give commands.
+    ask = (
+        "import redis; r = redis.Redis(unix_socket_path='/run/redis/redis.sock', username='robot', "
+        "password=open('/run/secrets/redis_robot_password').read().strip()); "
+        "r.xadd('robot_commands:stream', {'command': 'x'})"
+    )
+    program = shlex.quote(f"python3 -c {shlex.quote(ask)}")
+    ros2 = "$(docker ps -q --filter label=com.docker.compose.service=ros2)"
+    assert "NoPermissionError" in on_host(lab, f"docker exec {ros2} sh -c {program} 2>&1 || true")
 
 
 def test_stop_halts_the_robot(stack: Stack) -> None:
@@ -89,6 +155,22 @@ def test_a_browser_sees_a_sentence_move_the_robot_to_the_loading_dock(stack: Sta
     assert SCREENSHOT.read_bytes().startswith(b"\x89PNG")
 
 
+def test_the_token_is_nowhere_but_in_its_file(lab: Cloud) -> None:
+    token = on_host(lab, "digital-twin token")
+    assert len(token) == 48
+    places = {
+        "containers": on_host(lab, "docker inspect $(docker ps -q)"),
+        "logs": on_host(lab, "digital-twin logs"),
+        "processes": on_host(lab, "ps -eww -o args"),
+        "environments": on_host(lab, "cat /proc/[0-9]*/environ 2>/dev/null | tr '\\0' '\\n'"),
+        "journal": on_host(lab, "journalctl --no-pager"),
+    }
+    assert [place for place, text in places.items() if token in text] == []
+    secrets = "/opt/digital-twin/secrets"
+    second = sorted(on_host(lab, f"ls {secrets}", sorted(lab.hosts())[1]).split())
+    assert second == ["cognitive_token", "redis_acl", "redis_cognitive_password", "redis_health_password"]
+
+
 def test_nvidias_key_is_nowhere_but_in_its_file(lab: Cloud) -> None:
     key = lab.environment["NGC_API_KEY"]
     ec2 = lab.client("ec2")
@@ -105,3 +187,16 @@ def test_nvidias_key_is_nowhere_but_in_its_file(lab: Cloud) -> None:
         "journal": on_host(lab, "journalctl --no-pager"),
     }
     assert [place for place, text in places.items() if key in text] == []
+
+
+@pytest.mark.parametrize("service", ["riva", "nim"])
+def test_the_login_user_reads_nothing_of_the_processes_with_nvidias_key(lab: Cloud, service: str) -> None:
+    """The login user has the uid for which NVIDIA made its images."""
+    container = f"docker ps --quiet --filter label=com.docker.compose.service={service}"
+    process = on_host(lab, f"docker inspect --format '{{{{.State.Pid}}}}' $({container})").strip()
+    uid = on_host(lab, f"stat --format=%u /proc/{process}").strip()
+    assert on_host(lab, f"getent passwd {uid}"), "without such a user this test proves nothing"
+    assert "NGC_API_KEY" in on_host(lab, f"cat /proc/{process}/environ")
+    for file in ("environ", "root/run/secrets/ngc_api_key", "maps"):
+        read = f"setpriv --reuid {uid} --regid {uid} --clear-groups cat /proc/{process}/{file}"
+        assert "Permission denied" in on_host(lab, f"{read} 2>&1 || true"), file

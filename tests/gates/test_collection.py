@@ -41,6 +41,7 @@ SHIPPED_FILES = {
     "CHANGELOG.md",
     "LICENSE",
     "README.md",
+    "SECURITY.md",
     "ansible.cfg",
     "inventory/aws_ec2.yml",
     "inventory/static.example.yml",

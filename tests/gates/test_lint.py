@@ -123,6 +123,59 @@ def test_versions_are_pinned() -> None:
     expect_none(found, "name a version:")
 
 
+# pip by its name, its module or uv, with a verb that fetches, also as words of a list; to the end of the command.
+PIP = re.compile(
+    r"\bpip[0-9.]*[\"']?,?\s+[\"']?(?:install|download|wheel|verb)\b(?:\\\n|[^\n\]])*|ansible\.builtin\.pip:.*"
+)
+
+
+def test_pip_compares_hashes() -> None:
+    """An index, a mirror or a proxy can exchange a file under the same version."""
+    found = [
+        f"{path}: {command[0].strip()}"
+        for path, text in text_files().items()
+        # Documents and messages show people commands; tests of pip itself have an index of their own.
+        if path.suffix not in {".md", ".rst"}
+        and path.parts[0] not in {"changelogs", "docs"}
+        and path.parts[:2]
+        not in {("tests", "unit"), ("tests", "gates"), ("plugins", "lookup"), ("plugins", "plugin_utils")}
+        for command in PIP.finditer(re.sub(r"\s*\n\s*(?=[\"'\]])", " ", text) if path.suffix == ".py" else text)
+        if "--require-hashes" not in command[0]
+    ]
+    expect_none(found, "add --require-hashes:")
+
+
+@pytest.mark.parametrize(
+    ("command", "hashes"),
+    [
+        ("pip install x==1", False),
+        ("RUN python3 -m pip install --no-cache-dir x==1 \\\n && true", False),
+        ("RUN pip3 install \\\n  --require-hashes -r x.txt", True),
+        ('["uv", "pip", "install", *options, "-r", "x.txt"]', False),
+        ('["uv", "pip", "install", "--require-hashes"]', True),
+        ("ansible.builtin.pip: {name: x}", False),
+        ("pip download x", False),
+    ],
+)
+def test_pip_without_hashes_is_found(command: str, hashes: bool) -> None:
+    found = PIP.search(command)
+    assert found
+    assert ("--require-hashes" in found[0]) == hashes
+
+
+def test_locked_packages_have_hashes() -> None:
+    locks = [path for path in project_files() if path.suffix == ".txt" and path.with_suffix(".in") in project_files()]
+    locks += [PurePosixPath(".ci/uv.txt"), PurePosixPath("compose/ros2/requirements.txt")]
+    assert len(locks) >= 5
+    found = [
+        f"{path}: {line}"
+        for path in locks
+        for line in (ROOT / path).read_text("utf-8").replace("\\\n", " ").splitlines()
+        if not line.startswith("#") and not re.fullmatch(r"\S+==\S+( ;.*?)?(\s+--hash=sha256:[0-9a-f]{64})+", line)
+    ]
+    expect_none(found, "run make lock:")
+
+
 def hidden_from_linters() -> dict[str, list[str]]:
     """Return the exclusions of each linter's configuration as lines in gitignore's form."""
     with (ROOT / "pyproject.toml").open("rb") as stream:

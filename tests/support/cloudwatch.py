@@ -20,9 +20,11 @@ from moto.moto_server.werkzeug_app import DomainDispatcherApplication, MotoReque
 from werkzeug.serving import BaseWSGIServer, make_server
 
 from sandbox.cloud import alarms, metrics
+from sandbox.cloud.callers import body_length
 from sandbox.cloud.faults import Rule
 from sandbox.cloud.front import Front, Hosts
 from sandbox.cloud.process import serving_hosts
+from sandbox.keys import Key, Keys
 from sandbox.settings import REGION
 
 CREDENTIALS = {"aws_access_key_id": "AKIATESTS", "aws_secret_access_key": "canary-aws-84d0"}
@@ -47,6 +49,14 @@ class Datum(NamedTuple):
     request: int
 
 
+class OpenFront(Front):
+    """A front that takes every key, as the tests of its callers' own keys are elsewhere."""
+
+    def _admitted(self, environ: dict[str, Any]) -> bytes:
+        body: bytes = environ["wsgi.input"].read(body_length(environ))
+        return body
+
+
 class CloudWatch:
     """A CloudWatch of its own, empty at the start; one at a time in a process, as moto's state is the process's.
 
@@ -63,7 +73,7 @@ class CloudWatch:
         alarms.install()
         metrics.install()
         self.region = region
-        self._front = Front("test", DomainDispatcherApplication(create_backend_app), hosts)
+        self._front = OpenFront("test", DomainDispatcherApplication(create_backend_app), Keys(Key.new()), hosts)
         self._server: BaseWSGIServer | None = None
         self._thread: threading.Thread | None = None
         self._port = 0
@@ -107,9 +117,13 @@ class CloudWatch:
         """Say whether no connection is being served."""
         return not any("process_request_thread" in thread.name for thread in threading.enumerate())
 
-    def for_hosts(self, path: Path) -> AbstractContextManager[None]:
-        """Serve on a Unix socket besides, as the sandbox's cloud does for the endpoint of a VPC."""
-        return serving_hosts(path, self._front)
+    def for_hosts(self, path: Path, port: int) -> AbstractContextManager[None]:
+        """Serve on a Unix socket besides, as the sandbox's cloud does for the endpoint of a VPC.
+
+        Args:
+            port: under which, at 127.0.0.1, hosts know it.
+        """
+        return serving_hosts(path, self._front, "127.0.0.1", port)
 
     def client(self, service: str = "cloudwatch", *, url: str = "", **settings: Any) -> Any:
         """Return a boto3 client that asks once and does not try again.

@@ -198,7 +198,16 @@ def install_ros2() -> None:
     if stamp.is_file() and stamp.read_text(encoding="utf-8") == wanted:
         return
     run(["uv", "venv", "--quiet", "--clear", "--python", sys.executable, str(ROS2)])
-    install = ["uv", "pip", "install", "--quiet", "--no-deps", "--python", str(ROS2 / "bin" / "python")]
+    install = [
+        "uv",
+        "pip",
+        "install",
+        "--require-hashes",
+        "--quiet",
+        "--no-deps",
+        "--python",
+        str(ROS2 / "bin" / "python"),
+    ]
     run([*install, "-r", str(ROS2_REQUIREMENTS)], timeout=INSTALL_SECONDS)
     stamp.write_text(wanted, encoding="utf-8")
 

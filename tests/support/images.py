@@ -43,6 +43,15 @@ class Handler(http.server.BaseHTTPRequestHandler):
                 self.close_connection = True
                 return
             self.answer(200, "OK")
+        elif path.startswith("/distribution/"):
+            name = path.removeprefix("/distribution/").removesuffix("/json")
+            with engine.lock:
+                engine.pulls.append((name, self.headers.get("X-Registry-Auth", "")))
+            digest = engine.digests.get(name)
+            if digest is None:
+                self.answer(404, {"message": f"manifest unknown: {name}"})
+            else:
+                self.answer(200, {"Descriptor": {"mediaType": "x", "digest": digest, "size": 1}, "Platforms": []})
         else:
             name = path.removeprefix("/images/").removesuffix("/json")
             there = name in engine.images
@@ -115,6 +124,7 @@ class FakeEngine:
 
     Attributes:
         images: ids of the images that are there, by the name under which they are asked for.
+        digests: those that registries have, by name and tag.
         plans: for each image the steps of each attempt.
         pulls: what was asked for, and its X-Registry-Auth.
         most: how many pulls there were at a time.
@@ -124,6 +134,7 @@ class FakeEngine:
     def __init__(self, path: Path) -> None:
         self.path = path
         self.images: dict[str, str] = {}
+        self.digests: dict[str, str] = {}
         self.plans: dict[str, list[list[Step]]] = {}
         self.pulls: list[tuple[str, str]] = []
         self.lock = threading.Lock()

@@ -24,6 +24,7 @@ import docker
 
 from sandbox import lifecycle
 from sandbox.cloud import process
+from sandbox.keys import Key
 from sandbox.settings import REGION, Sandbox
 from tests.support.lines import MAIN, Line
 from tests.support.project import ROOT, clean_environment, run
@@ -78,6 +79,10 @@ class Account:
     def url(self) -> str:
         return self.environment["AWS_ENDPOINT_URL"]
 
+    @property
+    def key(self) -> Key:
+        return Key.of(self.environment)
+
     def playbook(
         self, name: str, *arguments: str, line: Line = MAIN, timeout: float = COMMAND_SECONDS, **variables: Any
     ) -> Result:
@@ -95,14 +100,14 @@ class Account:
                 service,
                 endpoint_url=self.url,
                 region_name=REGION,
-                aws_access_key_id=lifecycle.CREDENTIALS["AWS_ACCESS_KEY_ID"],
-                aws_secret_access_key=lifecycle.CREDENTIALS["AWS_SECRET_ACCESS_KEY"],
+                aws_access_key_id=self.key.id,
+                aws_secret_access_key=self.key.secret,
             )
         return self._clients[service, self.url]
 
     def control(self, method: str, path: str, data: Any = None) -> Any:
         """Send a request to the sandbox itself."""
-        return process.control(self.url, method, path, data)
+        return process.control(self.url, self.key, method, path, data)
 
     def was_asked(self, action: str) -> bool:
         """Return whether AWS was sent a call since the journal was last emptied."""
@@ -127,13 +132,14 @@ def account(folder: Path) -> Iterator[Account]:
     """
     port = process.free_port(None)
     cloud = [sys.executable, str(ROOT / "molecule" / "shared" / "aws" / "cloud.py")]
-    python_path = {"PYTHONPATH": str(ROOT)}
-    run([*cloud, "start", str(folder), "127.0.0.1", str(port)], env=python_path)
+    key = Key.new()
+    settings = {"PYTHONPATH": str(ROOT), **key.environment}
+    run([*cloud, "start", str(folder), "127.0.0.1", str(port)], env=settings)
     try:
         url = f"http://127.0.0.1:{port}"
-        yield Account(clean_environment(lifecycle.environment(Sandbox.at(folder), url)))
+        yield Account(clean_environment(lifecycle.environment(Sandbox.at(folder), url, key)))
     finally:
-        run([*cloud, "stop", str(folder)], env=python_path)
+        run([*cloud, "stop", str(folder)], env=settings)
 
 
 @dataclass
@@ -188,10 +194,14 @@ class LabHost:
     address: str
     key: Path
 
+    def login(self, command: str) -> str:
+        """Run a shell command as the login user over SSH and return its standard output."""
+        words = ["ssh", "-i", str(self.key), *SSH_OPTIONS, f"admin@{self.address}"]
+        return capture([*words, command], clean_environment()).strip()
+
     def shell(self, command: str) -> str:
         """Run a shell command as root over SSH and return its standard output."""
-        words = ["ssh", "-i", str(self.key), *SSH_OPTIONS, f"admin@{self.address}"]
-        return capture([*words, shlex.join(["sudo", "-n", "sh", "-c", command])], clean_environment()).strip()
+        return self.login(shlex.join(["sudo", "-n", "sh", "-c", command]))
 
 
 NOTHING: dict[str, list[str]] = {"containers": [], "networks": [], "volumes": []}

@@ -105,6 +105,24 @@ def test_no_container_asks_a_proxy_for_what_is_local(service: str) -> None:
     assert set(near) == {"localhost", "127.0.0.1", "::1", *SERVICES}
 
 
+def test_only_redis_and_the_language_model_share_a_network_with_the_cognitive_service() -> None:
+    compose = load_yaml(PurePosixPath("compose/compose.yaml"))
+    members: dict[str, set[str]] = {name: set() for name in compose["networks"]}
+    for service, settings in SERVICES.items():
+        if settings.get("network_mode") == "host":
+            assert "networks" not in settings
+            continue
+        for network in settings["networks"]:
+            members[network].add(service)
+    internal = {name for name, settings in compose["networks"].items() if settings.get("internal")}
+    assert {name: members[name] for name in internal} == {"bus": {"redis", "cognitive"}, "model": {"cognitive", "nim"}}
+    # By those that are not internal, a service publishes and reaches the outside: the cognitive service by its own.
+    assert [found for name, found in members.items() if name not in internal and "cognitive" in found] == [
+        {"cognitive"}
+    ]
+    assert [name for name in members if name not in internal and "nim" in members[name]], "it fetches its model"
+
+
 def test_tasks_that_ask_a_port_use_no_proxy() -> None:
     found = []
     for path, text in text_files("roles", "playbooks").items():

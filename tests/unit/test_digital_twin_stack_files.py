@@ -21,6 +21,7 @@ import pytest
 from tests.support.project import ROOT, expect_none, load_yaml
 
 PUBLIC = "203.0.113.7"
+TOKEN_HINT = "commands need a token: sudo digital-twin token. From this host: sudo digital-twin say go home"
 FAKE_DOCKER = """#!/bin/sh
 case "$1" in
   ps) echo 1 2 3 4 ;;
@@ -113,6 +114,7 @@ def test_urls_have_the_public_address_of_what_is_open(urls: Callable[..., list[s
         f"Foxglove bridge   ws://{PUBLIC}:8765",
         f"Isaac Sim stream  {PUBLIC}, in the Isaac Sim WebRTC Streaming Client (ports 49100/tcp and 47998/udp)",
         f"commands          http://{PUBLIC}:8001/command",
+        TOKEN_HINT,
     ]
 
 
@@ -139,7 +141,8 @@ def test_urls_without_ec2_have_an_address_of_the_host(
         "None of them runs now: sudo digital-twin start",
     ]
     assert urls(container("cognitive", [], "8001/tcp", "198.51.100.3")) == [
-        "commands  http://198.51.100.3:8001/command"
+        "commands  http://198.51.100.3:8001/command",
+        TOKEN_HINT,
     ]
 
 

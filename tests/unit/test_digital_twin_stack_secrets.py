@@ -2,10 +2,11 @@
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""The secrets of role digital_twin_stack without a host: their text, and the times of their last changes."""
+"""The secrets of role digital_twin_stack without a host: which there are, their text, and when they were changed."""
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import re
@@ -17,58 +18,102 @@ from tests.support.ansible_programs import run
 from tests.support.project import FQCN, ROOT
 
 ROLE = ROOT / "roles" / "digital_twin_stack"
-# Each run in turn, with the password that the user declares.
-RUNS = ["", "", "Declared_1", ""]
+REDIS, SERVICE = ["redis_acl", "redis_health_password"], ["cognitive_token", "redis_cognitive_password"]
+ROBOT, MODELS = ["redis_robot_password"], ["ngc_api_key"]
+DECLARED = {
+    "digital_twin_stack_redis_password": "Declared-of-the-service",
+    "digital_twin_stack_redis_robot_password": "Declared-of-the-robot",
+    "digital_twin_stack_cognitive_token": "Declared-token-0123456789-0123456789",
+}
+# Each run in turn: what is set, and which files there are then. At first the host has those of an earlier version.
+RUNS: list[tuple[dict[str, str], list[str]]] = [
+    ({"digital_twin_stack_profile": "nav"}, [*REDIS, *SERVICE, *ROBOT]),
+    ({"digital_twin_stack_profile": "nav"}, [*REDIS, *SERVICE, *ROBOT]),
+    ({"digital_twin_stack_profile": "nav", **DECLARED}, [*REDIS, *SERVICE, *ROBOT]),
+    ({"digital_twin_stack_profile": "nav"}, [*REDIS, *SERVICE, *ROBOT]),
+    (
+        {"digital_twin_stack_profile": "voice", "digital_twin_stack_nim_api_key": "canary-nim"},
+        [*REDIS, *SERVICE, *MODELS, "nim_api_key"],
+    ),
+    ({"digital_twin_stack_profile": "full"}, [*REDIS, *SERVICE, *ROBOT, *MODELS]),
+]
+OLD = ("redis_password", "redis_auth", "robot_redis_password", "ngc_api_key", "nim_api_key")
 
 
-def test_the_password_is_written_once_or_as_declared(tmp_path: Path) -> None:
-    user = str(os.geteuid())
-    uids = dict.fromkeys(("cognitive", "redis", "nim", "robot"), user)
-    secrets = tmp_path / "stack" / "secrets"
-    texts = ", ".join(
-        f"lookup('ansible.builtin.file', '{secrets}/{name}', rstrip=false)"
-        for name in ("redis_password", "redis_auth", "robot_redis_password")
-    )
-    plays: list[dict[str, Any]] = [
-        {
-            "hosts": "localhost",
-            "gather_facts": False,
-            "vars_files": [str(ROLE / "vars/main/secrets.yml")],
-            "vars": {"digital_twin_stack_redis_password": password},
-            "module_defaults": {f"{FQCN}.file_set": {"group": str(os.getegid())}},
-            "tasks": [
-                {"ansible.builtin.import_tasks": str(ROLE / "tasks/secrets.yml")},
-                {
-                    "ansible.builtin.set_fact": {
-                        "seen": "{{ seen | default([]) + [[" + texts + ", __digital_twin_stack_times]] }}"
-                    }
+def play(number: int, given: dict[str, str], secrets: Path) -> dict[str, Any]:
+    """Return a play that has the role's own tasks write and remove secrets, and then keeps what is there."""
+    names = f"query('ansible.builtin.fileglob', '{secrets}/*')"
+    texts = f"dict({names} | map('basename') | zip(query('ansible.builtin.file', *{names}, rstrip=false)))"
+    seen = f"{{'texts': {texts}, 'times': __digital_twin_stack_times, 'private': __digital_twin_stack_private}}"
+    variables = [ROLE / f"vars/main/{name}.yml" for name in ("secrets", "services", "settings")]
+    # After the defaults, as the later file counts.
+    chosen = secrets.parent / f"given_{number}.json"
+    chosen.write_text(json.dumps({"digital_twin_stack_ngc_api_key": "canary-ngc", **given}))
+    return {
+        "hosts": "localhost",
+        "gather_facts": False,
+        "vars_files": [str(file) for file in (ROLE / "defaults/main.yml", *variables, chosen)],
+        "vars": {"role_path": str(ROLE)},
+        "module_defaults": {f"{FQCN}.file_set": {"group": str(os.getegid())}},
+        "tasks": [
+            {"ansible.builtin.import_tasks": str(ROLE / "tasks/secrets.yml")},
+            {"ansible.builtin.import_tasks": str(ROLE / "tasks/secrets_remove.yml")},
+            {
+                "ansible.builtin.copy": {
+                    "content": f"{{{{ {seen} | to_json }}}}",
+                    "dest": f"{secrets.parent}/seen_{number}.json",
+                    "mode": "0600",
                 },
-            ],
-        }
-        for password in RUNS
-    ]
-    written = {"content": "{{ seen | to_json }}\n", "dest": str(tmp_path / "seen.json"), "mode": "0600"}
-    plays[-1]["tasks"].append({"ansible.builtin.copy": written, "diff": False})
+                "diff": False,
+                "no_log": True,
+            },
+        ],
+    }
+
+
+def test_secrets_are_written_once_or_as_declared_and_only_where_a_service_reads_them(tmp_path: Path) -> None:
+    user = str(os.geteuid())
+    secrets = tmp_path / "secrets"
+    secrets.mkdir()
+    for name in OLD:
+        (secrets / name).write_text("canary-of-an-earlier-version\n")
+    plays = [play(number, given, secrets) for number, (given, _files) in enumerate(RUNS)]
     (tmp_path / "plays.json").write_text(json.dumps(plays))
     given = {
         "ansible_python_interpreter": sys.executable,
-        "digital_twin_stack_directory": str(secrets.parent),
-        "digital_twin_stack_nim_api_key": "",
-        "digital_twin_stack_ngc_api_key": "canary-ngc",
-        **{f"__digital_twin_stack_{name}_uid": uid for name, uid in uids.items()},
+        "digital_twin_stack_directory": str(tmp_path),
+        **{f"__digital_twin_stack_{name}_uid": user for name in ("cognitive", "redis", "nim", "robot")},
     }
-    words = ["--inventory=localhost,", "--connection=local", "--diff", "--extra-vars", json.dumps(given)]
+    words = ["--inventory=localhost,", "--connection=local", "--diff", "-v", "--extra-vars", json.dumps(given)]
     output = run(["ansible-playbook", *words, str(tmp_path / "plays.json")])
 
-    first, second, third, last = json.loads((tmp_path / "seen.json").read_text())
-    password, auth, robot, _times = first
-    assert re.fullmatch(r"[A-Za-z0-9]{48}\n", password)
-    assert (auth, robot) == (f"requirepass {password}", password)
-    assert second == first, "a generated password stays, and so do the times"
-    assert third[:3] == ["Declared_1\n", "requirepass Declared_1\n", "Declared_1\n"]
-    assert last == third
-    changed = {name for name, moment in third[3].items() if moment != first[3][name]}
-    assert changed == {"redis_password", "redis_auth", "robot_redis_password"}
-    assert all(re.fullmatch(r"\d+\.\d{9}", moment) for moment in first[3].values())
-    for secret in (password.strip(), "Declared_1", "canary-ngc"):
-        assert secret not in output
+    seen = [json.loads((tmp_path / f"seen_{number}.json").read_text()) for number in range(len(RUNS))]
+    for (_given, files), run_seen in zip(RUNS, seen, strict=True):
+        assert sorted(run_seen["texts"]) == sorted(files)
+        assert {Path(path).name for path in run_seen["private"]} == {*files, "secrets", ".env"}
+    generated, again, declared, kept, voice, full = (run_seen["texts"] for run_seen in seen)
+    own = {name: text for name, text in generated.items() if name != "redis_acl"}
+    assert all(re.fullmatch(r"[A-Za-z0-9]{48}\n", text) for text in own.values())
+    assert len(set(own.values())) == len(own), "each has its own"
+    assert seen[1] == seen[0], "what was generated stays, and so do the times"
+    assert again == generated
+    assert [declared[name] for name in (*SERVICE, *ROBOT)] == [
+        f"{DECLARED[f'digital_twin_stack_{name}']}\n"
+        for name in ("cognitive_token", "redis_password", "redis_robot_password")
+    ]
+    assert kept == declared
+    assert {name: voice[name] for name in SERVICE} == {name: declared[name] for name in SERVICE}
+    # The robot's password is another one where a robot comes back.
+    assert full["redis_robot_password"] not in (generated["redis_robot_password"], declared["redis_robot_password"])
+    assert {line.split()[1] for line in voice["redis_acl"].splitlines()} == {"cognitive", "health"}
+    for texts in (generated, declared, full):
+        lines = {line.split()[1]: line for line in texts["redis_acl"].splitlines()}
+        assert set(lines) == {"cognitive", "health", "robot"}
+        for name, line in lines.items():
+            digest = hashlib.sha256(texts[f"redis_{name}_password"].strip().encode()).hexdigest()
+            assert line.startswith(f"user {name} on #{digest} -@all ")
+    changed = {name for name, moment in seen[2]["times"].items() if moment != seen[0]["times"][name]}
+    assert changed == {*SERVICE, *ROBOT, "redis_acl"}
+    canaries = {text.strip() for run_seen in seen for name, text in run_seen["texts"].items()}
+    assert {"canary-ngc", "canary-nim", DECLARED["digital_twin_stack_cognitive_token"]} <= canaries
+    assert [canary for canary in [*canaries, "canary-of-an-earlier-version"] if canary in output] == []

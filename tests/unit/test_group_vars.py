@@ -63,6 +63,14 @@ def test_the_security_group_passes_what_the_mode_needs(tmp_path: Path, mode: str
     assert ask(tmp_path, {"one": {}}, given, ["aws_infrastructure_internal_ports"]) == [expected]
 
 
+@pytest.mark.parametrize(("access", "address"), [("open", "0.0.0.0"), ("tunnel", "127.0.0.1")])
+def test_viewers_listen_where_their_ports_are_open(tmp_path: Path, access: str, address: str) -> None:
+    given = {"aws_infrastructure_viewer_access": access}
+    names = ["digital_twin_stack_viewer_address", "gpu_metrics_namespace"]
+    assert ask(tmp_path, OURS, given, names) == [address, "DigitalTwin/robotics-lab"]
+    assert ask(tmp_path, {"one": {}}, given, names[:1]) == ["127.0.0.1"]
+
+
 def ask(
     folder: Path, hosts: Mapping[str, Mapping[str, str]], extra: Mapping[str, object], names: list[str]
 ) -> list[object]:

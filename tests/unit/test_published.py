@@ -40,22 +40,22 @@ def test_something_is_asked_for_whatever_is_published(tmp_path: Path) -> None:
     first, second = ({**of_host, "GpuIndex": index} for index in "01")
     assert asked(tmp_path) == {
         "defaults": [
-            ["DigitalTwin", "Heartbeat", of_host],
-            ["DigitalTwin", "GPUUtilization", first],
-            ["DigitalTwin", "GPUUtilization", second],
+            ["DigitalTwin/robotics-lab", "Heartbeat", of_host],
+            ["DigitalTwin/robotics-lab", "GPUUtilization", first],
+            ["DigitalTwin/robotics-lab", "GPUUtilization", second],
         ],
-        "heartbeat": [["DigitalTwin", "Heartbeat", of_host]],
-        "utilization": [["DigitalTwin", "GPUUtilization", first]],
-        "neither": [["DigitalTwin", "GPUPowerDraw", first], ["DigitalTwin", "GPUPowerDraw", second]],
-        "optional": [["DigitalTwin", "GPUTemperature", first]],
-        "only-optional": [["DigitalTwin", "GPURemappedRows", first]],
+        "heartbeat": [["DigitalTwin/robotics-lab", "Heartbeat", of_host]],
+        "utilization": [["DigitalTwin/robotics-lab", "GPUUtilization", first]],
+        "neither": [["DigitalTwin/robotics-lab", "GPUPowerDraw", first], ["DigitalTwin/robotics-lab", "GPUPowerDraw", second]],
+        "optional": [["DigitalTwin/robotics-lab", "GPUTemperature", first]],
+        "only-optional": [["DigitalTwin/robotics-lab", "GPURemappedRows", first]],
         "not-reported": [
-            ["DigitalTwin", "Heartbeat", of_host],
-            ["DigitalTwin", "GPUMemoryUsed", first],
-            ["DigitalTwin", "GPUTemperature", second],
-            ["DigitalTwin", "GPUUtilization", {**of_host, "GpuIndex": "2"}],
+            ["DigitalTwin/robotics-lab", "Heartbeat", of_host],
+            ["DigitalTwin/robotics-lab", "GPUMemoryUsed", first],
+            ["DigitalTwin/robotics-lab", "GPUTemperature", second],
+            ["DigitalTwin/robotics-lab", "GPUUtilization", {**of_host, "GpuIndex": "2"}],
         ],
-        "nothing-reported": [["DigitalTwin", "Heartbeat", of_host]],
+        "nothing-reported": [["DigitalTwin/robotics-lab", "Heartbeat", of_host]],
         "declared": [["Lab", "Heartbeat", {"InstanceId": "workstation-7", "Room": "1.07"}]],
     }
 

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import importlib.util
 import json
 import os
@@ -141,6 +142,27 @@ def test_nothing_in_the_environment_reaches_it(host: Host, monkeypatch: pytest.M
     monkeypatch.undo()
     assert host.version() == "2.0"
     assert not (host.folder / "elsewhere").exists()
+
+
+def test_a_package_that_the_index_has_exchanged_is_refused(host: Host) -> None:
+    host.configure("")
+    wheel = host.folder / "index" / "arm" / "arm-1.0-py3-none-any.whl"
+    genuine = wheel.read_bytes()
+    requirements = host.folder / "packages.txt"
+    requirements.write_text(f"arm==1.0 --hash=sha256:{hashlib.sha256(genuine).hexdigest()}\n", "utf-8")
+    command = ["install", "--force-reinstall", "-r", str(requirements), "--require-hashes"]
+    assert host.pip(*command).returncode == 0
+    wheel.write_bytes((host.folder / "index" / "arm" / "arm-2.0-py3-none-any.whl").read_bytes())
+    try:
+        done = host.pip(*command)
+    finally:
+        wheel.write_bytes(genuine)
+    assert done.returncode != 0
+    assert "DO NOT MATCH THE HASHES" in done.stderr
+    assert host.version() == "1.0"
+    # And one without a hash does not come along.
+    requirements.write_text(f"{requirements.read_text('utf-8')}gripper==3.1\n", "utf-8")
+    assert "Hashes are required" in host.pip(*command).stderr
 
 
 def test_the_check_of_packages_is_not_silenced(host: Host) -> None:

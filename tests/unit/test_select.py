@@ -36,7 +36,9 @@ def select(folder: Path, **given: str) -> tuple[list[str], str]:
     """Return which hosts are selected, and what is told."""
     inventory, play = folder / "inventory.json", folder / "play.yml"
     inventory.write_text(json.dumps({"lab": {"hosts": HOSTS}}))
-    show = {"ansible.builtin.debug": {"msg": "SELECTED={{ groups['lab_selected'] | join(',') }}="}}
+    namespaces = "{{ hostvars.values() | map(attribute='gpu_metrics_namespace', default='-') | join(',') }}"
+    selected = "{{ groups['lab_selected'] | join(',') }}"
+    show = {"ansible.builtin.debug": {"msg": f"SELECTED={selected}= NAMESPACES={namespaces}="}}
     play.write_text(
         json.dumps(
             [
@@ -60,3 +62,12 @@ def test_an_instance_that_only_carries_the_labs_tags_is_left_alone(tmp_path: Pat
 
 def test_a_key_pair_that_was_there_before_the_lab_is_the_labs_as_well(tmp_path: Path) -> None:
     assert sorted(select(tmp_path, aws_infrastructure_key_name="web")[0]) == ["other-key", "ours", "workstation"]
+
+
+def test_an_instance_publishes_where_its_lab_may(tmp_path: Path) -> None:
+    """Of each instance as HOSTS has them; other hosts have a key of their own, and the default of the role."""
+    told = select(tmp_path)[1].partition("NAMESPACES=")[2].partition("=")[0]
+    mine = f"DigitalTwin/{NAME}"
+    assert told.split(",") == [mine, mine, mine, "-", "DigitalTwin/lab-2", "-"]
+    told = select(tmp_path, gpu_metrics_namespace="Fleet")[1].partition("NAMESPACES=")[2].partition("=")[0]
+    assert set(told.split(",")) == {"Fleet"}

@@ -39,6 +39,7 @@ class Settings:
     redis_host: str = "redis"
     redis_port: int = 6379
     redis_socket: str = ""
+    redis_username: str = ""
     redis_password: str = field(default="", repr=False)
     redis_timeout: float = 2.0
     channel: str = "robot_commands"
@@ -65,6 +66,7 @@ def load(environment: Mapping[str, str]) -> Settings:
         redis_host=given.get("REDIS_HOST", "redis"),
         redis_port=int(_number(given, "REDIS_PORT", 6379, 1, 65535)),
         redis_socket=given.get("REDIS_SOCKET", ""),
+        redis_username=given.get("REDIS_USERNAME", ""),
         redis_password=_secret(given, "REDIS_PASSWORD_FILE"),
         redis_timeout=_number(given, "REDIS_TIMEOUT", 2.0, 0.1, 60),
         limits=Limits(

@@ -59,6 +59,7 @@ def connect(settings: Settings) -> Redis:
         host=settings.redis_host,
         port=settings.redis_port,
         unix_socket_path=settings.redis_socket or None,
+        username=settings.redis_username or None,
         password=settings.redis_password or None,
         socket_timeout=settings.redis_timeout,
         socket_connect_timeout=settings.redis_timeout,

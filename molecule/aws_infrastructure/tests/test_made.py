@@ -191,12 +191,15 @@ def attached_to(role: str) -> set[str]:
     return {row["PolicyName"] for row in rows}
 
 
-def statements_of(role: str) -> list[dict[str, Any]]:
-    """Return what the only inline policy of a role says."""
+def statements_of(role: str) -> dict[str, list[dict[str, Any]]]:
+    """Return what the inline policies of a role say, by the endings of their names."""
     iam: Any = boto3.client("iam")
-    assert iam.list_role_policies(RoleName=role)["PolicyNames"] == [f"{role}-metrics"]
-    document = iam.get_role_policy(RoleName=role, PolicyName=f"{role}-metrics")["PolicyDocument"]
-    return list(document["Statement"])
+    return {
+        name.removeprefix(f"{role}-"): list(
+            iam.get_role_policy(RoleName=role, PolicyName=name)["PolicyDocument"]["Statement"]
+        )
+        for name in iam.list_role_policies(RoleName=role)["PolicyNames"]
+    }
 
 
 def metrics_statement(namespace: str) -> dict[str, Any]:
@@ -217,18 +220,18 @@ def test_identity() -> None:
     assert tags_of(role).items() >= (OWN | USERS | {"digital_twin_region": "us-east-1"}).items()
 
 
-def test_hosts_may_write_metrics_and_with_the_agents_policy_more() -> None:
-    assert attached_to("lab-b-instance") == {"AmazonSSMManagedInstanceCore", "CloudWatchAgentServerPolicy"}
-    assert statements_of("lab-b-instance") == [metrics_statement("DigitalTwin")]
+def test_hosts_may_write_metrics_of_their_lab_and_nothing_else() -> None:
+    assert attached_to("lab-b-instance") == set()
+    assert statements_of("lab-b-instance") == {"metrics": [metrics_statement("DigitalTwin/lab-b")]}
 
 
-def test_without_the_agents_policy_hosts_may_write_to_the_labs_own_only() -> None:
-    """It was attached at first; what somebody attached by hand has stayed."""
-    assert attached_to("lab-a-instance") == {"AmazonSSMManagedInstanceCore", "AmazonS3ReadOnlyAccess"}
+def test_policies_of_an_earlier_version_are_detached_and_the_labs_own_log_groups_can_be_added() -> None:
+    """What a user attached by hand has stayed."""
+    assert attached_to("lab-a-instance") == {"AmazonS3ReadOnlyAccess"}
     logs = {
         "Sid": "Logs",
         "Effect": "Allow",
         "Action": ["logs:CreateLogStream", "logs:DescribeLogStreams", "logs:PutLogEvents"],
         "Resource": "arn:aws:logs:us-east-1:123456789012:log-group:/digital-twin/lab-a/*",
     }
-    assert statements_of("lab-a-instance") == [metrics_statement("Fleet"), logs]
+    assert statements_of("lab-a-instance") == {"metrics": [metrics_statement("Fleet")], "logs": [logs]}

@@ -11,6 +11,8 @@ import time
 from testinfra.host import Host
 
 CLONE = "/root/digital-twin-robot-NVD"
+LOGS = "/var/log/digital-twin/digital-twin"
+USER = "digital-twin-logs"
 COMPOSE = "docker compose --project-directory /opt/digital-twin"
 
 
@@ -59,6 +61,18 @@ def test_what_a_service_writes_is_in_its_file_once(host: Host) -> None:
     assert host.check_output(f"grep --count 'before a restart' {CLONE}/logs/redis.log") == "1"
 
 
+def test_logs_are_followed_by_a_user_that_only_root_controls(host: Host) -> None:
+    processes = host.check_output(f"pgrep --uid {USER}").split()
+    assert host.check_output("systemctl show --property=MainPID --value digital-twin-logs") in processes
+    assert len(processes) >= 2, "a program and its Docker client"
+    for process in processes:
+        environment = host.check_output(f"cat /proc/{process}/environ").split("\0")
+        assert {"HOME=/nonexistent", "DOCKER_CONFIG=/nonexistent"} <= set(environment)
+    assert host.file(f"{CLONE}/logs/redis.log").linked_to == f"{LOGS}/redis.log"
+    assert (host.file(LOGS).user, host.file(LOGS).mode) == (USER, 0o750)
+    assert (host.file(f"{LOGS}/redis.log").user, host.file(f"{LOGS}/redis.log").mode) == (USER, 0o640)
+
+
 def test_files_have_a_limit(host: Host) -> None:
     # Longer than the limit: what comes next begins another file.
     last = host.check_output(f"tail --lines=1 {CLONE}/logs/redis.log")
@@ -69,7 +83,7 @@ def test_files_have_a_limit(host: Host) -> None:
     say(host, "in another file")
     wait_for_line(host, "redis", "in another file")
     assert host.file(f"{CLONE}/logs/redis.log").size < 100_000
-    assert host.file(f"{CLONE}/logs/redis.log.1").size > 10_000_000
+    assert host.file(f"{LOGS}/redis.log.1").size > 10_000_000
 
 
 def test_it_follows_what_is_started_again(host: Host) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import shlex
 import socket
 import subprocess
 import time
@@ -22,9 +23,10 @@ from testinfra.host import Host
 PROJECT = Path(__file__).parents[3]
 DIRECTORY = "/opt/digital-twin"
 COMPOSE = f"docker compose --project-directory {DIRECTORY}"
+# As one of the users of Redis, whose password root can read on the host.
 REDIS_CLI = (
-    f"{COMPOSE} exec -T redis sh -c "
-    """'REDISCLI_AUTH="$(sed -n "s/^requirepass //p" /run/secrets/redis_auth)" redis-cli "$@"' redis-cli"""
+    f'REDISCLI_AUTH="$(cat {DIRECTORY}/secrets/redis_$0_password)" '
+    'docker exec -i -e REDISCLI_AUTH digital-twin-redis-1 redis-cli --no-auth-warning --user "$0" "$@"'
 )
 ZONE_B = {
     "action": "navigate",
@@ -55,17 +57,20 @@ PROFILES = {
 
 # NVIDIA's programs take their key from their own environment and from nowhere else.
 KEY_INSIDE = ("riva", "nim")
-SECRETS = ("redis_password", "redis_auth", "nim_api_key", "robot_redis_password", "ngc_api_key")
+SECRETS = (
+    *("cognitive_token", "redis_acl", "redis_cognitive_password", "redis_health_password", "redis_robot_password"),
+    *("nim_api_key", "ngc_api_key"),
+)
 SERVICES = sorted(PROFILES["full"])
 # Those that do as they are told, and need no rights for it: user, and whether nothing can be written.
 OURS = {
-    "redis": ("999:999", True),
-    "cognitive": ("10001:10001", True),
-    "ros2": ("10002:10002", True),
+    "redis": ("999:10003", True),
+    "cognitive": ("10001:10003", True),
+    "ros2": ("10002:10003", True),
     "foxglove": ("", False),
     "isaac_sim": ("1234:1234", False),
-    "riva": ("", False),
-    "nim": ("", False),
+    "riva": ("1000:10003", False),
+    "nim": ("1000:10003", False),
 }
 
 
@@ -76,16 +81,34 @@ def container_of(host: Host, service: str) -> dict[str, Any]:
 
 
 def post(host: Host, text: str) -> dict[str, Any]:
-    """Post a command from the host, as a user there would."""
-    body = json.dumps({"text": text})
-    return dict(
-        json.loads(
-            host.check_output(
-                "curl --silent --max-time 10 -H 'Content-Type: application/json' -d %s http://127.0.0.1:8001/command",
-                body,
-            )
-        )
-    )
+    """Send a command from the host, as a user there would."""
+    return dict(json.loads(host.check_output("digital-twin say %s", text)))
+
+
+def redis_cli(user: str, command: str) -> str:
+    """Return a shell command that sends a command to Redis as a user."""
+    return f"sh -c {shlex.quote(REDIS_CLI)} {user} {command}"
+
+
+def outcomes(host: Host, identifier: str) -> list[str]:
+    """Return how a command ended, by the robot's log."""
+    log = host.check_output("docker logs digital-twin-ros2-1 2>&1")
+    return re.findall(rf'"id": "{identifier}".*"outcome": "(?!started)(\w+)"', log)
+
+
+def score(host: Host, identifier: str) -> str:
+    """Return what Redis remembers of a command that has come to its end."""
+    return str(host.check_output(redis_cli("robot", f"zscore robot_commands:finished {identifier}")))
+
+
+def finish(host: Host) -> str:
+    """Have the robot follow a command to its end, and return its id."""
+    identifier = str(post(host, "go home")["id"])
+    deadline = time.monotonic() + 60
+    while not score(host, identifier):
+        assert time.monotonic() < deadline, "the robot did not follow the command"
+        time.sleep(0.5)
+    return identifier
 
 
 def wait_until_healthy(host: Host, service: str, seconds: float = 40.0) -> None:
@@ -111,7 +134,8 @@ def kill(host: Host, service: str) -> dict[str, Any]:
 def listening(host: Host, channel: str, file: str) -> Iterator[None]:
     """Write what is published on a channel into a file of the host, and leave no listener behind."""
     # Compose says on the other stream that it was ended.
-    host.check_output("sh -c %s", f"{REDIS_CLI} --csv subscribe {channel} > {file} 2> {file}.errors &")
+    listen = redis_cli("cognitive", f"--csv subscribe {channel}")
+    host.check_output("sh -c %s", f"{listen} > {file} 2> {file}.errors &")
     deadline = time.monotonic() + 20
     while "subscribe" not in host.run(f"cat {file}").stdout:
         assert time.monotonic() < deadline, f"nobody listens on {channel}"
@@ -138,6 +162,7 @@ def is_open(address: str, port: int) -> bool:
 
 
 def test_a_command_arrives_exactly_as_listeners_expect_it(host: Host) -> None:
+    host.run(redis_cli("robot", "xgroup create robot_commands:stream test '$'"))
     with listening(host, "robot_commands", "/run/heard"):
         answer = post(host, "move to zone b")
     # The robot listens as well.
@@ -147,7 +172,8 @@ def test_a_command_arrives_exactly_as_listeners_expect_it(host: Host) -> None:
     message = heard[0].removeprefix('"message","robot_commands",')
     told = json.loads(json.loads(message))
     assert told == {**ZONE_B, "id": answer["id"]}
-    assert json.loads(message) in host.check_output(f"{REDIS_CLI} --raw xrevrange robot_commands:stream + - count 1")
+    kept = redis_cli("robot", "--raw xreadgroup group test test streams robot_commands:stream '>'")
+    assert json.loads(message) in host.check_output(kept)
 
 
 @pytest.mark.parametrize(("profile", "wanted"), PROFILES.items(), ids=PROFILES)
@@ -173,7 +199,7 @@ def test_redis_and_cognitive_are_out_of_reach_for_other_machines(host: Host) -> 
 
 def test_redis_refuses_strangers_inside(host: Host) -> None:
     for credentials in ("", "--user default --pass wrong"):
-        answer = host.run(f"{COMPOSE} exec -T redis redis-cli {credentials} ping")
+        answer = host.run(f"docker exec digital-twin-redis-1 redis-cli {credentials} ping")
         assert "NOAUTH" in answer.stdout + answer.stderr
         assert "PONG" not in answer.stdout
 
@@ -182,6 +208,16 @@ def test_redis_has_no_way_out(host: Host) -> None:
     networks = container_of(host, "redis")["NetworkSettings"]["Networks"]
     assert list(networks) == ["digital-twin_bus"]
     assert host.check_output("docker network inspect digital-twin_bus --format '{{.Internal}}'") == "true"
+
+
+def test_the_rules_for_the_metadata_service_know_the_bridges(host: Host) -> None:
+    rules = host.check_output("nft list table inet metadata-digital-twin")
+    for network in ("bus", "edge"):
+        bridge = '{{index .Options "com.docker.network.bridge.name"}}'
+        name = host.check_output(f"docker network inspect digital-twin_{network} --format '{bridge}'")
+        assert host.file(f"/sys/class/net/{name}/bridge").exists
+        assert f'iifname "{name.removesuffix(network)}*" ip daddr' in rules
+    assert host.check_output("systemctl is-active digital-twin-metadata") == "active"
 
 
 @pytest.mark.parametrize("service", SERVICES)
@@ -222,36 +258,22 @@ def test_a_killed_service_comes_back(host: Host, service: str) -> None:
 
 
 def test_a_command_given_while_the_robot_is_away_is_followed_once(host: Host) -> None:
-    with listening(host, "robot_events", "/run/events"):
-        host.check_output(f"{COMPOSE} kill ros2")
-        answer = post(host, "go home")
-        assert (answer["published"], answer["receivers"]) == (True, 0)
-        # Killed by hand it stays down until somebody starts it.
-        host.check_output(f"{COMPOSE} up --detach --no-build --pull never ros2")
-
-        def ends() -> list[str]:
-            lines = [line for line in host.check_output("cat /run/events").splitlines() if "message" in line]
-            events = [json.loads(json.loads(line.split(",", 2)[2])) for line in lines]
-            return [event["outcome"] for event in events if event["id"] == answer["id"]]
-
-        deadline = time.monotonic() + 60
-        while not ends():
-            assert time.monotonic() < deadline, "nobody followed the command"
-            time.sleep(0.5)
-        # The next command's end shows that nothing of the first was left to do.
-        last = post(host, "go home")["id"]
-        while last not in host.check_output("cat /run/events"):
-            assert time.monotonic() < deadline, "nobody followed the next command"
-            time.sleep(0.5)
-        assert ends() == ["done"]
+    host.check_output(f"{COMPOSE} kill ros2")
+    answer = post(host, "go home")
+    assert (answer["published"], answer["receivers"]) == (True, 0)
+    # Killed by hand it stays down until somebody starts it.
+    host.check_output(f"{COMPOSE} up --detach --no-build --pull never ros2")
+    # The next command's end shows that nothing of the first was left to do.
+    last = finish(host)
+    assert (outcomes(host, answer["id"]), outcomes(host, last)) == (["done"], ["done"])
 
 
 def test_a_killed_redis_comes_back_with_its_data(host: Host) -> None:
-    assert host.check_output(f"{REDIS_CLI} set kept through-a-crash") == "OK"
+    kept = finish(host)
     time.sleep(1.5)
     kill(host, "redis")
     wait_until_healthy(host, "redis")
-    assert host.check_output(f"{REDIS_CLI} get kept") == "through-a-crash"
+    assert score(host, kept)
     wait_until_healthy(host, "cognitive")
     assert post(host, "stop")["published"] is True
 
@@ -260,6 +282,18 @@ def test_secrets_are_for_root_only(host: Host) -> None:
     for name in (".env", *(f"secrets/{secret}" for secret in SECRETS)):
         assert host.file(f"{DIRECTORY}/{name}").exists
         assert host.run(f"setpriv --reuid nobody --regid nogroup --clear-groups cat {DIRECTORY}/{name}").rc != 0
+
+
+@pytest.mark.parametrize("service", ["redis", "cognitive", "ros2", "riva", "nim"])
+def test_a_user_of_the_host_with_the_uid_of_a_service_reads_none_of_its_secrets(host: Host, service: str) -> None:
+    process = container_of(host, service)["State"]["Pid"]
+    uid = OURS[service][0].split(":")[0]
+    assert host.check_output(f"stat --format=%u:%g /proc/{process}") == OURS[service][0]
+    for read in ("cat environ", "ls root/run/secrets/", "cat maps", "readlink exe"):
+        program, file = read.rsplit(" ", 1)
+        command = f"{program} /proc/{process}/{file}"
+        assert host.run(command).rc == 0, "root can, so the test asks for what is there"
+        assert host.run(f"setpriv --reuid {uid} --regid {uid} --clear-groups {command}").rc != 0, command
 
 
 def test_setup_is_marked_as_complete(host: Host) -> None:
@@ -272,6 +306,8 @@ def canaries(host: Host, tmp_path_factory: pytest.TempPathFactory) -> dict[str, 
     folder = tmp_path_factory.mktemp("play")
     secrets = {
         "digital_twin_stack_redis_password": "canary-redis-4d1f-password",
+        "digital_twin_stack_redis_robot_password": "canary-redis-86e0-password",
+        "digital_twin_stack_cognitive_token": "canary-token-31c7-0123456789abcdef",
         "digital_twin_stack_nim_api_key": "nvapi-canary-77ac",
         "digital_twin_stack_ngc_api_key": "nvapi-canary-5b02",
     }
@@ -284,10 +320,11 @@ def canaries(host: Host, tmp_path_factory: pytest.TempPathFactory) -> dict[str, 
         "digital_twin_stack_application": True,
         "digital_twin_stack_application_url": "file:///srv/application.git",
         "digital_twin_stack_application_revision": "v1.1.0",
+        "digital_twin_stack_application_allow_moving": True,
     }
     (folder / "play.yml").write_text(PLAYBOOK, encoding="utf-8")
     (folder / "vars.json").write_text(json.dumps({**secrets, **others}), encoding="utf-8")
-    outputs = {}
+    outputs = {"kept": finish(host)}
     for turn in ("first", "second"):
         before = {service: container_of(host, service)["Id"] for service in SERVICES}
         done = subprocess.run(
@@ -317,7 +354,7 @@ def canaries(host: Host, tmp_path_factory: pytest.TempPathFactory) -> dict[str, 
 def test_a_new_password_is_in_force_and_old_data_still_there(host: Host, canaries: dict[str, str]) -> None:
     # Those that read the password, and those that read NVIDIA's key.
     assert canaries["first_recreated"] == "cognitive,nim,redis,riva,ros2"
-    assert host.check_output(f"{REDIS_CLI} get kept") == "through-a-crash"
+    assert score(host, canaries["kept"])
     assert post(host, "stop")["published"] is True
 
 
@@ -328,7 +365,14 @@ def test_a_second_run_touches_nothing(canaries: dict[str, str]) -> None:
 
 @pytest.mark.parametrize(
     "name",
-    ["digital_twin_stack_redis_password", "digital_twin_stack_nim_api_key", "digital_twin_stack_ngc_api_key"],
+    [
+        *(
+            "digital_twin_stack_redis_password",
+            "digital_twin_stack_redis_robot_password",
+            "digital_twin_stack_cognitive_token",
+        ),
+        *("digital_twin_stack_nim_api_key", "digital_twin_stack_ngc_api_key"),
+    ],
 )
 def test_secrets_show_nowhere(host: Host, canaries: dict[str, str], name: str) -> None:
     secret = canaries[name]

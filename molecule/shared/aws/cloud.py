@@ -1,9 +1,10 @@
 # Copyright (c) the digital_twin.robotics_lab maintainers
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Starts and stops an AWS of a scenario's own.
+"""Starts and stops an AWS of a scenario's own, and makes its calls fail.
 
-`cloud.py start <directory> <address> <port>`, `cloud.py stop <directory>`.
+`cloud.py start <directory> <address> <port>`, `cloud.py stop <directory>`, `cloud.py deny <url> <service> <action>`,
+`cloud.py heal <url>`.
 """
 
 from __future__ import annotations
@@ -17,7 +18,9 @@ import sys
 from pathlib import Path
 
 from sandbox.cloud.machine_images import machine_image_rows
+from sandbox.cloud.process import control
 from sandbox.errors import SandboxError
+from sandbox.keys import Key
 from sandbox.waiting import wait_until
 
 SECONDS = 60
@@ -92,6 +95,11 @@ if __name__ == "__main__":
     try:
         if sys.argv[1] == "start":
             start(Path(sys.argv[2]), sys.argv[3], int(sys.argv[4]))
+        elif sys.argv[1] == "deny":
+            rule = {"kind": "denied", "service": sys.argv[3], "action": sys.argv[4]}
+            control(sys.argv[2], Key.of(os.environ), "POST", "faults", rule)
+        elif sys.argv[1] == "heal":
+            control(sys.argv[2], Key.of(os.environ), "DELETE", "faults")
         else:
             stop(Path(sys.argv[2]))
     except SandboxError as error:

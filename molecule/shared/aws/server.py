@@ -3,11 +3,12 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """A scenario's AWS without hosts, with the images, parameters and quotas of a real account.
 
-Started by `cloud.py` as `server.py <directory> <address> <port>`.
+Started by `cloud.py` as `server.py <directory> <address> <port>`; callers sign with the key of its environment.
 """
 
 from __future__ import annotations
 
+import os
 import sys
 
 from moto.moto_server.werkzeug_app import DomainDispatcherApplication, create_backend_app
@@ -15,6 +16,7 @@ from werkzeug.serving import make_server
 
 from sandbox.cloud import alarms, gaps, metrics, seed
 from sandbox.cloud.front import Front
+from sandbox.keys import Key, Keys
 
 REGIONS = ("us-east-1", "eu-central-1")
 
@@ -25,5 +27,5 @@ if __name__ == "__main__":
     seed.install_quotas()
     for region in REGIONS:
         seed.seed_parameters(region)
-    application = Front("molecule", DomainDispatcherApplication(create_backend_app))
+    application = Front("molecule", DomainDispatcherApplication(create_backend_app), Keys(Key.of(os.environ)))
     make_server(sys.argv[2], int(sys.argv[3]), application, threaded=True).serve_forever()

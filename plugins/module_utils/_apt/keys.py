@@ -11,14 +11,21 @@ from __future__ import annotations
 
 import base64
 import binascii
+import hashlib
+import re
 import stat
+from collections.abc import Collection, Iterator
 from pathlib import Path
 
-from .sources import ARMOR, Entry
+from .sources import ARMOR, Entry, truth
 
 END = "-----END PGP PUBLIC KEY BLOCK-----"
 # The first octet of a public key, in both of OpenPGP's formats of a packet.
 PUBLIC_KEY = (0x98, 0x99, 0x9A, 0xC6)
+PRIMARY = 6
+# An exported key (RFC 9580, 5): signatures, the key, marker, trust, user id, subkey, attribute and padding.
+PARTS = (2, PRIMARY, 10, 12, 13, 14, 17, 21)
+FINGERPRINT = re.compile(r"[0-9A-F]{40}|[0-9A-F]{64}")
 
 
 class KeyProblem(Exception):
@@ -60,7 +67,8 @@ def armored(data: bytes) -> str:
     """
     if data[8:12] == b"KBXf":
         raise KeyProblem("is a keybox of GnuPG, which apt cannot read. Export the key with `gpg --export`")
-    if ARMOR.encode() in data:
+    # A user id in a binary key can contain the words of an armor.
+    if ARMOR.encode() in data and data[0] not in PUBLIC_KEY:
         text = data.decode("utf-8", "replace").replace("\r\n", "\n")
         start = text.index(ARMOR)
         if END not in text[start:]:
@@ -79,6 +87,102 @@ def armored(data: bytes) -> str:
     lines = [body[at : at + 64] for at in range(0, len(body), 64)]
     check = base64.b64encode(checksum(data)).decode()
     return "\n".join([ARMOR, "", *lines, f"={check}", END]) + "\n"
+
+
+def binary(data: bytes) -> bytes:
+    """Return a key without its armor.
+
+    Raises:
+        KeyProblem: it is not a public key.
+    """
+    text = armored(data)
+    return b"".join(packets(ARMOR + block.split(END)[0]) for block in text.split(ARMOR)[1:])
+
+
+def parts(data: bytes) -> Iterator[tuple[int, bytes]]:
+    """Yield the type and the body of each packet of a binary key.
+
+    Raises:
+        KeyProblem: it has a packet that an exported key does not have, or one of an unknown length.
+    """
+    at = 0
+    while at < len(data):
+        first = data[at]
+        kind = first & 0x3F if first & 0x40 else first >> 2 & 0x0F
+        if first & 0x40:
+            second = data[at + 1] if at + 1 < len(data) else 0
+            # 1, 2 or 5 octets; 224 to 254 begin a packet in pieces.
+            size = 1 if second < 192 else 2 if second < 224 else 5 if second == 255 else 0
+            octets = data[at + 1 : at + 1 + size]
+            length = int.from_bytes(octets if size == 1 else octets[1:], "big")
+            if size == 2:
+                length = ((octets[0] - 192) << 8) + octets[-1] + 192
+        else:
+            size = (1, 2, 4, 0)[first & 3]
+            octets = data[at + 1 : at + 1 + size]
+            length = int.from_bytes(octets, "big")
+        begin = at + 1 + size
+        at = begin + length
+        if not first & 0x80 or not size or len(octets) < size or at > len(data):
+            raise KeyProblem("is a damaged OpenPGP key")
+        if kind not in PARTS:
+            raise KeyProblem(f"has an OpenPGP packet of type {kind}, which a public key does not have")
+        yield kind, data[begin:at]
+
+
+def fingerprint(body: bytes) -> str:
+    """Return the fingerprint of a public key's packet.
+
+    Raises:
+        KeyProblem: it is a key of a version without a safe fingerprint.
+    """
+    version = body[0] if body else 0
+    if version == 4 and len(body) < 0x10000:
+        # OpenPGP defines it so.
+        digest = hashlib.sha1(b"\x99" + len(body).to_bytes(2, "big") + body, usedforsecurity=False)
+        return digest.hexdigest().upper()
+    if version == 6:
+        return hashlib.sha256(b"\x9b" + len(body).to_bytes(4, "big") + body).hexdigest().upper()
+    raise KeyProblem(f"is an OpenPGP key of version {version}. Use a key of version 4 or 6")
+
+
+def fingerprints(data: bytes) -> list[str]:
+    """Return the fingerprints of the primary keys in a key file.
+
+    apt itself checks that a subkey is signed by its primary key.
+
+    Raises:
+        KeyProblem: it is not a public key.
+    """
+    return list(dict.fromkeys(fingerprint(body) for kind, body in parts(binary(data)) if kind == PRIMARY))
+
+
+def normal_fingerprint(text: str) -> str:
+    """Return a fingerprint as it is compared; vendors print it in groups."""
+    return re.sub(r"[\s:]", "", text).upper().removeprefix("0X")
+
+
+def check_fingerprints(found: Collection[str], expected: Collection[str]) -> None:
+    """Check that all keys are expected ones; none expected accepts every key.
+
+    Raises:
+        KeyProblem: one is not.
+    """
+    foreign = [key for key in found if key not in expected]
+    if expected and foreign:
+        raise KeyProblem(f"has the key {', '.join(foreign)}, but expected is {' or '.join(expected)}")
+
+
+def checked(data: bytes, expected: Collection[str]) -> str:
+    """Return a key as text, made of just the packets that were checked.
+
+    Raises:
+        KeyProblem: it is not a public key, or not the expected one.
+    """
+    if not expected:
+        return armored(data)
+    check_fingerprints(fingerprints(data), expected)
+    return armored(binary(data))
 
 
 def check_file(path: str) -> None:
@@ -114,3 +218,25 @@ def check_entry(entry: Entry) -> None:
                 check_file(path)
             except KeyProblem as problem:
                 raise KeyProblem(f"{path} {problem}") from None
+
+
+def check_entry_keys(entry: Entry, expected: Collection[str]) -> None:
+    """Check that only expected keys sign what an entry names.
+
+    Raises:
+        KeyProblem: another key does, or none has to.
+    """
+    signed_by = entry.options.get("signed-by", "")
+    if truth(entry.options.get("trusted", "")):
+        raise KeyProblem("has trusted=yes, with which apt accepts unsigned packages")
+    if not signed_by:
+        raise KeyProblem("has no Signed-By, so that every key in apt's trusted.gpg.d is accepted")
+    if ARMOR in signed_by:
+        text = "\n".join("" if line.strip() == "." else line.strip() for line in signed_by.splitlines())
+        check_fingerprints(fingerprints(text.encode()), expected)
+        return
+    for word in signed_by.replace(",", " ").split():
+        if word.startswith("/"):
+            check_fingerprints(fingerprints(Path(word).read_bytes()), expected)
+        else:
+            check_fingerprints([normal_fingerprint(word.rstrip("!"))], expected)

@@ -33,6 +33,8 @@ usage: digital-twin VERB
   status          show each service; exit status 0: all are healthy, 1: not all, 3: none runs, 4: not known
   logs [ARGS...]  show what they wrote: a service's name, --follow, --tail 50, --since 10m
   url             show the addresses at which they are used
+  say WORDS...    send the robot a command, such as: digital-twin say go home
+  token           print the token that programs need to send commands
 
 Run it with sudo. Members of the group docker need none for status, logs and url."""
 
@@ -43,6 +45,8 @@ STOP_SECONDS = 150
 CREATE_SECONDS = 90
 METADATA = "http://169.254.169.254"
 METADATA_SECONDS = 1.0
+# The cognitive service may wait for its language model and for Redis.
+SAY_SECONDS = 75
 BRIDGE_PORT, STREAM_PORT = 8765, 49100
 
 
@@ -426,12 +430,62 @@ def show_urls(project: Project) -> int:
             host = outside
         rows.append((what, pattern.format(host=host, port=port) + (" (*)" if listens.is_loopback else "")))
     print(table(rows))
+    if "cognitive" in containers:
+        print("commands need a token: sudo digital-twin token. From this host: sudo digital-twin say go home")
     if hidden:
         user = os.environ.get("SUDO_USER") or os.environ.get("USER") or "USER"
         ways = " ".join(f"-L {port}:127.0.0.1:{port}" for port in sorted(hidden))
         print(f"(*) listens on 127.0.0.1 only; from your computer, open it there after: ssh {ways} {user}@{outside}")
     if not any(container.runs for container in containers.values()):
         print("None of them runs now: sudo digital-twin start")
+    return DONE
+
+
+def read_token(project: Project) -> str:
+    """Return the token of the cognitive service.
+
+    Raises:
+        Trouble: this host has none.
+    """
+    try:
+        return (project.directory / "secrets" / "cognitive_token").read_text(encoding="ascii").strip()
+    except OSError as error:
+        hint = "The role digital_twin_stack writes it: apply it again."
+        raise Trouble(f"The token cannot be read ({error.strerror}: {error.filename}). {hint}", UNKNOWN) from None
+
+
+def show_token(project: Project) -> int:
+    """Print the token, for programs that send commands themselves."""
+    print(read_token(project))
+    return DONE
+
+
+def say(project: Project, words: Sequence[str]) -> int:
+    """Send the robot a command, and print the cognitive service's answer.
+
+    Raises:
+        Trouble: it does not answer, or sent nothing.
+    """
+    text = " ".join(words)
+    containers = read_containers(project)
+    if "cognitive" not in containers or not containers["cognitive"].runs:
+        raise Trouble("The cognitive service does not run: sudo digital-twin start", NOT_RUNNING)
+    address, port = containers["cognitive"].ports["8001/tcp"]
+    # In a header, as a command line is seen by every user of the host.
+    headers = {"Content-Type": "application/json", "Authorization": f"Bearer {read_token(project)}"}
+    host = "127.0.0.1" if ipaddress.ip_address(address or "::").is_unspecified else address
+    connection = http.client.HTTPConnection(host, port, timeout=SAY_SECONDS)
+    try:
+        connection.request("POST", "/command", json.dumps({"text": text}), headers)
+        answer = json.load(connection.getresponse())
+        published = bool(answer["published"])
+    except (OSError, ValueError, LookupError, TypeError, http.client.HTTPException) as error:
+        raise Trouble(f"The cognitive service does not answer on {host}:{port}: {error}", UNKNOWN) from None
+    finally:
+        connection.close()
+    if not published:
+        raise Trouble(str(answer.get("message", answer)))
+    print(json.dumps(answer))
     return DONE
 
 
@@ -454,7 +508,7 @@ def refuse_without_rights(verb: str) -> None:
 
 
 VERBS = {
-    **{"start": start, "stop": stop, "restart": restart, "status": show_status, "url": show_urls},
+    **{"start": start, "stop": stop, "restart": restart, "status": show_status, "url": show_urls, "token": show_token},
     **{"up": bring_up, "down": take_down},
 }
 
@@ -467,12 +521,13 @@ def main(arguments: Sequence[str]) -> int:
     if verb in {"help", "--help", "-h"}:
         print(USAGE)
         return DONE
-    if (verb not in VERBS or rest) and verb != "logs":
+    takes_words = {"logs": show_logs, "say": say}
+    if (verb == "say" and not rest) or (verb not in takes_words and (verb not in VERBS or rest)):
         print(USAGE, file=sys.stderr)
         return USED_WRONGLY
     try:
         refuse_without_rights(verb)
-        return show_logs(project, rest) if verb == "logs" else VERBS[verb](project)
+        return takes_words[verb](project, rest) if verb in takes_words else VERBS[verb](project)
     except Trouble as trouble:
         print(f"digital-twin: {trouble}", file=sys.stderr)
         return trouble.status

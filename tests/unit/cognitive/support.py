@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import json
 import os
 import shutil
@@ -32,6 +33,11 @@ ROOT = Path(__file__).parents[3]
 PLACES = read(ROOT / "compose" / "places.json")
 # Searched in logs and answers: it must not turn up.
 PASSWORD = "canary-redis-6f1d"
+# Of the two users of compose/redis_users.conf; the one above is the test's own, which may do everything.
+COGNITIVE_PASSWORD, ROBOT_PASSWORD, HEALTH_PASSWORD = (
+    f"canary-redis-{name}" for name in ("cognitive", "robot", "health")
+)
+TOKEN = "canary-token-27be-0123456789abcdef"
 API_KEY = "nvapi-canary-93ab"
 START_SECONDS = 60.0
 
@@ -46,6 +52,15 @@ def free_port() -> int:
         return int(probe.getsockname()[1])
 
 
+def redis_users() -> str:
+    """Return the users of Redis with these passwords, as the role writes them."""
+    text = (ROOT / "compose" / "redis_users.conf").read_text("utf-8")
+    passwords = {"COGNITIVE": COGNITIVE_PASSWORD, "ROBOT": ROBOT_PASSWORD, "HEALTH": HEALTH_PASSWORD}
+    for name, password in passwords.items():
+        text = text.replace(f"SHA256_OF_{name}", hashlib.sha256(password.encode()).hexdigest())
+    return text
+
+
 class RedisServer:
     """One redis-server process with a password, its data in a folder of its own; a kept one has it after a restart."""
 
@@ -58,7 +73,7 @@ class RedisServer:
         self._config = folder / "redis.conf"
         self._log = folder / "redis.log"
         self._process: subprocess.Popen[bytes] | None = None
-        secret = f"requirepass {password}\n" if password else ""
+        secret = f"requirepass {password}\n{redis_users()}" if password else redis_users()
         keep = "appendonly yes\nappendfsync always\n" if kept else ""
         self.socket = folder / "redis.sock"
         keep += f"unixsocket {self.socket}\n"
@@ -188,7 +203,9 @@ def settings_for(
         "places_file": ROOT / "compose" / "places.json",
         "redis_host": "127.0.0.1",
         "redis_port": redis.port,
-        "redis_password": PASSWORD,
+        "redis_username": "cognitive",
+        "redis_password": COGNITIVE_PASSWORD,
+        "token": TOKEN,
         "redis_timeout": 10.0,
         "nim": model,
     }
@@ -197,8 +214,9 @@ def settings_for(
 
 @asynccontextmanager
 async def running(settings: Settings) -> AsyncIterator[Client]:
-    """Run the service in this process."""
-    async with TestClient(TestServer(make_app(settings, PLACES))) as client:
+    """Run the service in this process, with a caller that has the token."""
+    headers = {"Authorization": f"Bearer {TOKEN}"}
+    async with TestClient(TestServer(make_app(settings, PLACES)), headers=headers) as client:
         yield client
 
 

@@ -9,6 +9,7 @@ import asyncio
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -21,8 +22,9 @@ import pytest
 from compose.cognitive.health import ProbeError, http
 from tests.unit.cognitive.support import (
     API_KEY,
-    PASSWORD,
+    COGNITIVE_PASSWORD,
     ROOT,
+    TOKEN,
     RedisServer,
     fake_nim,
     free_port,
@@ -30,13 +32,15 @@ from tests.unit.cognitive.support import (
     once,
     says,
 )
+from tests.unit.test_digital_twin_stack_files import command
 
 START_SECONDS = 60.0
 
 
 def environment(folder: Path, redis: RedisServer, port: int, nim_url: str = "") -> dict[str, str]:
     """Return the environment of a service; its secrets lie in files."""
-    (folder / "password").write_text(PASSWORD)
+    (folder / "password").write_text(COGNITIVE_PASSWORD)
+    (folder / "token").write_text(f"{TOKEN}\n")
     (folder / "key").write_text(API_KEY)
     return {
         "PATH": os.environ["PATH"],
@@ -44,7 +48,9 @@ def environment(folder: Path, redis: RedisServer, port: int, nim_url: str = "") 
         "LISTEN_PORT": str(port),
         "REDIS_HOST": "127.0.0.1",
         "REDIS_PORT": str(redis.port),
+        "REDIS_USERNAME": "cognitive",
         "REDIS_PASSWORD_FILE": str(folder / "password"),
+        "TOKEN_FILE": str(folder / "token"),
         "PLACES_FILE": str(ROOT / "compose" / "places.json"),
         "NIM_URL": nim_url,
         "NIM_API_KEY_FILE": str(folder / "key"),
@@ -86,7 +92,10 @@ def test_starts_is_healthy_is_probed_and_ends_when_told_to(redis: RedisServer, t
         check = run(".health", settings)
         assert (check.returncode, check.stdout) == (0, "healthy\n")
         probe = run(".probe", settings)
-        assert (probe.returncode, probe.stdout) == (0, "a command arrives; a wrong password and none are refused\n")
+        assert (probe.returncode, probe.stdout) == (
+            0,
+            "a command arrives; a wrong password, a wrong token and none are refused\n",
+        )
         redis.stop()
         check = run(".health", settings)
         assert check.returncode == 1
@@ -97,8 +106,52 @@ def test_starts_is_healthy_is_probed_and_ends_when_told_to(redis: RedisServer, t
     events = [json.loads(line) for line in output.splitlines()]
     assert events[0]["event"] == "starting"
     assert {"command", "request"} <= {event["event"] for event in events}
-    assert PASSWORD not in output
+    assert COGNITIVE_PASSWORD not in output
     assert API_KEY not in output
+    assert TOKEN not in output
+
+
+def test_the_hosts_command_sends_what_it_is_told(
+    redis: RedisServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """It reads the token where the role writes it, and prints the service's answer."""
+    settings = environment(tmp_path, redis, port := free_port())
+    state = {"Status": "running", "ExitCode": 0, "StartedAt": ""}
+    bindings = {"8001/tcp": [{"HostIp": "127.0.0.1", "HostPort": str(port)}]}
+    labels = {"com.docker.compose.service": "cognitive"}
+    raw = {"Id": "1", "State": state, "Config": {"Labels": labels, "Env": []}, "HostConfig": {"PortBindings": bindings}}
+    monkeypatch.setattr(command, "read_containers", lambda _project: {"cognitive": command.container_from(raw)})
+    arguments = ["digital-twin", "10"]
+    monkeypatch.setattr(command, "__file__", str(tmp_path / "digital_twin.py"))
+    (tmp_path / "secrets").mkdir()
+
+    def typed(*words: str) -> tuple[int, str, str]:
+        status = command.main([*arguments, *words])
+        told = capsys.readouterr()
+        return status, told.out, told.err
+
+    with started(settings):
+        status, out, err = typed("say", "go", "home")
+        assert (status, out) == (command.UNKNOWN, "")
+        assert "The token cannot be read (No such file or directory" in err
+        (tmp_path / "secrets" / "cognitive_token").write_text(f"{TOKEN}\n")
+        status, out, err = typed("say", "go", "home")
+        answer = json.loads(out)
+        assert (status, err, answer["published"], answer["command"]["target"]) == (0, "", True, "home")
+        status, out, err = typed("say", "go to the kitchen")
+        assert (status, out) == (command.FAILED, "")
+        assert "Known places: zone_a" in err
+        (tmp_path / "secrets" / "cognitive_token").write_text("another one\n")
+        status, out, err = typed("say", "stop")
+        assert (status, out) == (command.FAILED, "")
+        assert "Authorization: Bearer TOKEN" in err
+        assert "another one" not in err
+    assert typed("token") == (0, "another one\n", "")
+    assert typed("say")[0] == command.USED_WRONGLY
+    assert typed("token", "now")[0] == command.USED_WRONGLY
+    status, _out, err = typed("say", "stop")
+    assert status == command.UNKNOWN
+    assert "does not answer on 127.0.0.1" in err
 
 
 def test_command_in_progress_is_finished_before_the_end(redis: RedisServer, tmp_path: Path) -> None:
@@ -109,7 +162,7 @@ def test_command_in_progress_is_finished_before_the_end(redis: RedisServer, tmp_
             settings = environment(tmp_path, redis, port := free_port(), nim.url)
             with started(settings) as process:
                 body = {"text": "off you go"}
-                asking = asyncio.create_task(asyncio.to_thread(http, port, "POST", "/command", body))
+                asking = asyncio.create_task(asyncio.to_thread(http, port, "POST", "/command", body, TOKEN))
                 while not nim.asked:
                     await asyncio.sleep(0.01)
                 process.send_signal(signal.SIGTERM)
@@ -131,7 +184,7 @@ def test_command_that_the_model_does_not_answer_is_finished_by_keywords_before_t
             settings = {**environment(tmp_path, redis, port := free_port(), nim.url), "NIM_TIMEOUT": "60"}
             with started(settings) as process:
                 body = {"text": "move to zone b"}
-                asking = asyncio.create_task(asyncio.to_thread(http, port, "POST", "/command", body))
+                asking = asyncio.create_task(asyncio.to_thread(http, port, "POST", "/command", body, TOKEN))
                 while not nim.asked:
                     await asyncio.sleep(0.01)
                 process.send_signal(signal.SIGTERM)
@@ -151,7 +204,12 @@ def test_stop_is_obeyed_when_its_body_does_not_come_to_its_end(redis: RedisServe
         with started(settings):
             async with listening(redis) as robot:
                 _reader, writer = await asyncio.open_connection("127.0.0.1", port)
-                headers = ["Host: lab", "Content-Type: application/json", "Content-Length: 500"]
+                headers = [
+                    "Host: localhost",
+                    f"Authorization: Bearer {TOKEN}",
+                    "Content-Type: application/json",
+                    "Content-Length: 500",
+                ]
                 head = "\r\n".join(["POST /command HTTP/1.1", *headers])
                 writer.write(f'{head}\r\n\r\n{{"text": "stop"}}'.encode())
                 await writer.drain()
@@ -192,7 +250,7 @@ def test_probe_notices_a_redis_without_a_password(tmp_path: Path) -> None:
     server = RedisServer(tmp_path, password="")
     server.start()
     try:
-        settings = environment(tmp_path, server, free_port())
+        settings = {**environment(tmp_path, server, free_port()), "REDIS_USERNAME": ""}
         (tmp_path / "password").write_text("")
         with started(settings):
             probe = run(".probe", settings)
@@ -207,3 +265,24 @@ def test_probe_without_a_redis(redis: RedisServer, tmp_path: Path) -> None:
     probe = run(".probe", environment(tmp_path, redis, free_port()))
     assert probe.returncode == 1
     assert "Redis cannot be reached" in probe.stdout
+
+
+def test_requests_that_cannot_be_read_leave_no_token_in_the_log(redis: RedisServer, tmp_path: Path) -> None:
+    settings = environment(tmp_path, redis, port := free_port())
+    secret = f"Bearer {TOKEN}"
+    broken = [
+        f"Authorization: {secret}\x01",
+        f"Authorization\x01: {secret}",
+        f"{secret}",
+        f"{secret}\x00: x",
+        f" : {secret}",
+    ]
+    with started(settings) as process:
+        for line in broken:
+            with socket.create_connection(("127.0.0.1", port), timeout=30) as client:
+                client.sendall(f"POST /command HTTP/1.1\r\nHost: localhost\r\n{line}\r\n\r\n".encode("latin-1"))
+                assert client.recv(100).startswith(b"HTTP/1.")
+        process.send_signal(signal.SIGTERM)
+        output = process.communicate(timeout=60)[0]
+    assert "starting" in output
+    assert TOKEN not in output

@@ -21,7 +21,7 @@ import pytest
 import quickjs
 
 from tests.support.foxglove import SECONDS, connect
-from tests.unit.cognitive.support import PASSWORD, ROOT, RedisServer, running, settings_for
+from tests.unit.cognitive.support import ROBOT_PASSWORD, ROOT, RedisServer, running, settings_for
 
 # DDS on the loopback address alone, which carries no multicast.
 LOOPBACK = (
@@ -135,5 +135,5 @@ def say(redis: RedisServer, text: str) -> None:
 def secret(folder: Path) -> str:
     """Put Redis' password into a file, and return where."""
     file = folder / "password"
-    file.write_text(f"{PASSWORD}\n", encoding="utf-8")
+    file.write_text(f"{ROBOT_PASSWORD}\n", encoding="utf-8")
     return str(file)

@@ -90,6 +90,7 @@ def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
     robot = {
         **dds,
         "REDIS_SOCKET": str(redis.socket),
+        "REDIS_USERNAME": "robot",
         "REDIS_PASSWORD_FILE": secret(folder),
         "PLACES_FILE": str(ROOT / "compose" / "places.json"),
         "HEALTH_FILE": str(folder / "healthy"),

@@ -53,6 +53,7 @@ GOOD_DESCRIPTION: dict[str, Any] = {
     "image": "ubuntu-24.04",
     "image_id": "",
     "ros_domain_id": 0,
+    "permissions_boundary": "",
     "tags": {"team": "robotics"},
     "remove_surplus": False,
     "adopt": [],

@@ -20,7 +20,7 @@ from compose.ros2.bridge.commands import Point, read_places
 from compose.ros2.bridge.config import Settings
 from compose.ros2.bridge.follower import Limits
 from compose.ros2.bridge.inbox import Inbox, connect
-from tests.unit.cognitive.support import PASSWORD, ROOT, RedisServer
+from tests.unit.cognitive.support import PASSWORD, ROBOT_PASSWORD, ROOT, RedisServer
 
 PLACES = read_places(ROOT / "compose" / "places.json")
 # Long, so that a busy machine fails no test.
@@ -107,7 +107,8 @@ class Lab:
             "places_file": ROOT / "compose" / "places.json",
             "redis_host": "127.0.0.1",
             "redis_port": self.server.port,
-            "redis_password": PASSWORD,
+            "redis_username": "robot",
+            "redis_password": ROBOT_PASSWORD,
             "redis_timeout": 10.0,
             "wait": 10,
             "health_file": self.folder / "healthy",

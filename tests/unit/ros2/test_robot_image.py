@@ -41,7 +41,7 @@ def test_nav2_is_configured_as_ros_reads_it() -> None:
 
 def test_the_image_has_the_client_of_redis_that_is_tested_here() -> None:
     tested = re.search(r"^redis==(\S+)", (ROOT / "requirements.txt").read_text(encoding="utf-8"), re.MULTILINE)
-    installed = re.search(r"\bredis==(\S+)", (IMAGE / "Dockerfile").read_text(encoding="utf-8"))
+    installed = re.search(r"^redis==(\S+)", (IMAGE / "requirements.txt").read_text(encoding="utf-8"), re.MULTILINE)
     assert tested
     assert installed
     assert tested[1] == installed[1]

@@ -290,7 +290,8 @@ def test_each_server_starts_empty() -> None:
 def test_a_body_that_is_no_gzip_is_refused(server: CloudWatch) -> None:
     port = int(server.url.rpartition(":")[2])
     with socket.create_connection(("127.0.0.1", port), timeout=5) as connection:
-        connection.sendall(b"POST / HTTP/1.0\r\nContent-Encoding: gzip\r\nContent-Length: 5\r\n\r\nhello")
+        connection.sendall(f"POST / HTTP/1.0\r\nHost: 127.0.0.1:{port}\r\n".encode())
+        connection.sendall(b"Content-Encoding: gzip\r\nContent-Length: 5\r\n\r\nhello")
         answer = connection.makefile("rb").read()
     assert answer.startswith(b"HTTP/1.0 400") or answer.startswith(b"HTTP/1.1 400")
     assert b"The body cannot be read" in answer

@@ -136,7 +136,7 @@ def test_without_a_cloud_connections_are_reset_and_with_one_again_they_pass(port
 @pytest.fixture
 def inside(port: int, tmp_path: Path) -> Iterator[CloudWatch]:
     """A CloudWatch that serves on the socket as the cloud does for hosts."""
-    with CloudWatch() as server, server.for_hosts(tmp_path / "aws.sock"):
+    with CloudWatch() as server, server.for_hosts(tmp_path / "aws.sock", port):
         yield server
 
 

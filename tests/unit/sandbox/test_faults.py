@@ -20,7 +20,10 @@ from sandbox.cloud.faults import KINDS, Call, Injector, Rule, refusal, response
 from sandbox.cloud.front import Front
 from sandbox.cloud.process import control
 from sandbox.errors import SandboxError
+from sandbox.keys import Key, Keys
 from sandbox.settings import PUBLIC_ADDRESS
+
+KEY = Key.new()
 
 
 @pytest.fixture
@@ -31,7 +34,7 @@ def front() -> Iterator[str]:
         start_response("200 OK", [("Content-Type", "text/xml")])
         return [b"<DescribeVpcsResponse><vpcSet/></DescribeVpcsResponse>"]
 
-    server = make_server("127.0.0.1", 0, Front("test", behind), threaded=True)
+    server = make_server("127.0.0.1", 0, Front("test", behind, Keys(KEY)), threaded=True)
     thread = threading.Thread(target=server.serve_forever)
     thread.start()
     yield f"http://127.0.0.1:{server.server_port}"
@@ -48,14 +51,14 @@ def client(service: str, url: str) -> Any:
         service,
         endpoint_url=url,
         region_name="us-east-1",
-        aws_access_key_id="a",
-        aws_secret_access_key="canary-aws-09a7",
+        aws_access_key_id=KEY.id,
+        aws_secret_access_key=KEY.secret,
         config=config,
     )
 
 
 def inject(url: str, **rule: Any) -> None:
-    control(url, "POST", "faults", rule)
+    control(url, KEY, "POST", "faults", rule)
 
 
 @pytest.mark.parametrize(
@@ -121,7 +124,7 @@ def test_timeout_keeps_the_caller_waiting(front: str) -> None:
 def test_the_journal_tells_reads_from_writes(front: str) -> None:
     client("ec2", front).describe_vpcs()
     client("ec2", front).create_vpc(CidrBlock="10.0.0.0/16")
-    calls = control(front, "GET", "calls")
+    calls = control(front, KEY, "GET", "calls")
     assert [(call["action"], call["mutating"]) for call in calls] == [("DescribeVpcs", False), ("CreateVpc", True)]
 
 

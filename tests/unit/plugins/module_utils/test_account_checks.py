@@ -251,6 +251,7 @@ def test_what_is_told_about_an_empty_account(describe: Describe) -> None:
             "root_volumes": [],
             "missing_hosts": ["lab-1", "lab-2"],
         },
+        "permissions_boundary": "",
         "sources": {"admin": ["203.0.113.7/32"], "viewer": ["203.0.113.7/32"]},
         "quotas": [
             {

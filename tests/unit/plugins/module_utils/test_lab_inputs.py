@@ -136,6 +136,19 @@ def test_rules_are_ports_times_sources(describe: Describe) -> None:
     assert count_rules(describe({**given, "internal_ports": internal})) == 2 + 2 + 5
 
 
+def udp(first: object, last: object) -> dict[str, object]:
+    """Return UDP ports that are open to administrators."""
+    return {"from_port": first, "to_port": last, "protocol": "udp", "audience": "admin"}
+
+
+def open_dds(ports: str, sources: str) -> str:
+    return (
+        f"{ports}/udp (ROS 2 DDS) is open to {sources}: DDS has no authentication, the source of a UDP packet can be "
+        "forged, and everyone behind these addresses can read all topics and move the robot. Open it only for a robot "
+        "with a public address."
+    )
+
+
 @pytest.mark.parametrize(
     ("given", "warnings"),
     [
@@ -172,6 +185,16 @@ def test_rules_are_ports_times_sources(describe: Describe) -> None:
             ],
         ),
         ({"viewer_cidrs": "0.0.0.0/0", "admin_cidrs": None, "vpc_cidr": []}, []),
+        ({"ports": [udp(7400, 7500)]}, [open_dds("7400-7500", "203.0.113.7/32")]),
+        ({"ports": [udp(7649, 7649)]}, [open_dds("7649-7649", "203.0.113.7/32")]),
+        ({"ports": [udp("1", "65535")], "ros_domain_id": "7"}, [open_dds("1-65535", "203.0.113.7/32")]),
+        (
+            {"ports": [{**udp(7400, 7500), "audience": "viewer"}], "viewer_cidrs": ["198.51.100.4/32", "192.0.2.0/24"]},
+            [open_dds("7400-7500", "198.51.100.4/32, 192.0.2.0/24")],
+        ),
+        ({"ports": [udp(7650, 7899), udp(47998, 47998), {**udp(7400, 7500), "protocol": "tcp"}]}, []),
+        ({"ports": [udp("x", 7500), {**udp(7400, 7500), "audience": "all"}, "dds"], "ros_domain_id": 0}, []),
+        ({"ports": [udp(7400, 7500)], "ros_domain_id": "none"}, []),
     ],
 )
 def test_warnings(describe: Describe, given: dict[str, Any], warnings: list[str]) -> None:

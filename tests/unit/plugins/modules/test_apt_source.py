@@ -21,7 +21,13 @@ from typing import Any
 
 import pytest
 from ansible.module_utils.testing import patch_module_args
-from ansible_collections.digital_twin.robotics_lab.plugins.module_utils._apt.keys import packets
+from ansible_collections.digital_twin.robotics_lab.plugins.module_utils._apt.keys import (
+    armored,
+    binary,
+    fingerprints,
+    packets,
+    parts,
+)
 from ansible_collections.digital_twin.robotics_lab.plugins.modules import apt_source
 
 from tests.support.apt import AptRoot, apt_root
@@ -41,6 +47,7 @@ class Server(ThreadingHTTPServer):
     """Serves the repositories and their keys, and remembers what it was asked for."""
 
     asked: list[str]
+    folder: Path
 
     @property
     def url(self) -> str:
@@ -78,7 +85,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     signed.unlink()
     (folder / "page").write_text("<!DOCTYPE html>\n<title>Log in to the guest network</title>\n")
     with Server(("127.0.0.1", 0), functools.partial(Handler, directory=str(folder))) as made:
-        made.asked = []
+        made.asked, made.folder = [], folder
         thread = threading.Thread(target=made.serve_forever)
         thread.start()
         yield made
@@ -593,6 +600,143 @@ def test_a_new_key_replaces_the_old_one(run: Run, root: AptRoot) -> None:
     root.write(KEY, STRANGER)
     assert run()["changed"]
     assert packages(root) == ["engine"]
+
+
+# Of vendor.asc and stranger.asc, as `gpg --show-keys` prints them.
+VENDOR_PRINT, STRANGER_PRINT = FINGERPRINT, "1FEEAF6913EB55D0BE1326C8EF0F35F9168283D3"
+VENDOR_BYTES, STRANGER_BYTES = (binary(text.encode()) for text in (VENDOR, STRANGER))
+
+
+@pytest.mark.parametrize("form", ["url", "path", "text"])
+@pytest.mark.parametrize(
+    "written", [VENDOR_PRINT, " ".join(re.findall("....", VENDOR_PRINT)), "0x" + FINGERPRINT.lower()]
+)
+def test_an_expected_key_is_accepted(run: Run, root: AptRoot, server: Server, form: str, written: str) -> None:
+    signed_by = {"url": f"{server.url}/vendor.asc", "path": str(root.write("vendor.asc", VENDOR)), "text": VENDOR}[form]
+    given: dict[str, object] = {"signed_by": signed_by, "fingerprints": [STRANGER_PRINT, written]}
+    result = run(**given)
+    assert (result["changed"], result["unexpected"], "warnings" in result) == (True, [], False)
+    assert packages(root) == ["engine"]
+    assert not run(**given)["changed"]
+
+
+# A repository and its key exchanged together, and every way to put a second key into the file of the expected one.
+UNEXPECTED = {
+    "another key": VENDOR,
+    "another key, binary": BINARY,
+    "two blocks": STRANGER + VENDOR,
+    "two blocks, the expected one last": VENDOR + STRANGER,
+    "one block of two keys": armored(STRANGER_BYTES + VENDOR_BYTES),
+    "two keys, binary": (STRANGER_BYTES + VENDOR_BYTES).decode("utf-8", "surrogateescape"),
+    "the expected key as the comment of a binary one": (
+        VENDOR_BYTES + b"\xcd\xff" + len(STRANGER).to_bytes(4, "big") + STRANGER.encode()
+    ).decode("utf-8", "surrogateescape"),
+}
+
+
+@pytest.mark.parametrize(
+    ("name", "form"),
+    [
+        (name, form)
+        for name, text in UNEXPECTED.items()
+        for form in ("url", "path", "text")
+        if form != "text" or text.isascii()
+    ],
+)
+def test_an_unexpected_key_is_refused(run: Run, root: AptRoot, server: Server, name: str, form: str) -> None:
+    text = UNEXPECTED[name]
+    served = Path(server.folder, "unexpected")
+    served.write_text(text, "utf-8", "surrogateescape")
+    path = str(root.write("unexpected.asc" if text.isascii() else "unexpected.gpg", text))
+    given = {"signed_by": {"url": f"{server.url}/unexpected", "path": path, "text": text}[form]}
+    before = root.files()
+    assert_matches(
+        run(**given, fingerprints=[STRANGER_PRINT])["msg"],
+        f"has the key {VENDOR_PRINT}, but expected is {STRANGER_PRINT}. Nothing was changed. Correct signed_by, or ",
+    )
+    assert root.files() == before
+    # Without the list, or with both in it, the same file is accepted.
+    assert run(**given, _ansible_check_mode=True)["changed"]
+    assert run(**given, fingerprints=[STRANGER_PRINT, VENDOR_PRINT])["changed"]
+
+
+def test_a_foreign_subkey_in_the_expected_key_signs_nothing(run: Run, root: AptRoot) -> None:
+    subkey = next(body for kind, body in parts(VENDOR_BYTES) if kind == 6)
+    mixed = armored(STRANGER_BYTES + b"\xce\xff" + len(subkey).to_bytes(4, "big") + subkey)
+    assert fingerprints(mixed.encode()) == [STRANGER_PRINT]
+    before = root.files()
+    assert_matches(run(signed_by=mixed, fingerprints=[STRANGER_PRINT])["msg"], "apt cannot use the repository: ")
+    assert root.files() == before
+
+
+@pytest.mark.parametrize("written", [FINGERPRINT[-8:], FINGERPRINT[-16:], FINGERPRINT[1:], "x" * 40, "", "1e40"])
+def test_a_fingerprint_that_others_can_forge_is_refused(run: Run, root: AptRoot, written: str) -> None:
+    before = root.files()
+    refusal = run(fingerprints=[FINGERPRINT, written], _ansible_check_mode=True)
+    assert_matches(
+        refusal["msg"], f"fingerprints has '{written.upper()}'. Use a whole fingerprint of 40 or 64 hexadecimal"
+    )
+    assert root.files() == before
+
+
+@pytest.mark.parametrize(
+    ("data", "told"),
+    [
+        (VENDOR_BYTES + b"\xc8\x01\x00", "packet of type 8"),  # compressed, in which keys can be hidden
+        (VENDOR_BYTES + b"\xce\xe1\x00", "damaged"),  # in pieces, whose end readers find differently
+        (VENDOR_BYTES + b"\xbb\x00", "damaged"),  # of no given length
+        (VENDOR_BYTES + b"\xce\x05\x00", "damaged"),
+        (VENDOR_BYTES + b"\x00", "damaged"),
+        (VENDOR_BYTES + b"\xc6\x02\x03\x00", "version 3"),
+        (VENDOR_BYTES + b"\xc6\x00", "version 0"),
+    ],
+)
+def test_a_key_that_readers_could_take_for_another_is_refused(run: Run, root: AptRoot, data: bytes, told: str) -> None:
+    assert_matches(run(signed_by=armored(data), fingerprints=[FINGERPRINT])["msg"], told)
+    assert root.files() == {}
+
+
+def test_a_key_of_version_6_has_its_fingerprint() -> None:
+    # RFC 9580, A.3.
+    body = bytes.fromhex("0663877fe31b00000020f94da7bb48d60a61e567706a6587d0331999bb9d891a08242ead84543df895a3")
+    key = armored(b"\xc6" + bytes([len(body)]) + body)
+    assert fingerprints(key.encode()) == ["CB186C4F0609A697E4D52DFA6C722B0C1F1E27C18A56708F6525EC27BAD9ACC9"]
+
+
+def test_the_key_of_an_earlier_run_is_checked_while_its_server_is_silent(run: Run, root: AptRoot) -> None:
+    assert run(signed_by=VENDOR)["changed"]
+    before = root.files()
+    silent: dict[str, object] = {"signed_by": "http://127.0.0.1:9/key"}
+    assert not run(**silent, fingerprints=[VENDOR_PRINT])["changed"]
+    assert_matches(
+        run(**silent, fingerprints=[STRANGER_PRINT])["msg"], f"{KEY} has the key {VENDOR_PRINT}, but expected"
+    )
+    assert root.files() == before
+
+
+@pytest.mark.parametrize(
+    ("entry", "told"),
+    [
+        ("deb [signed-by=KEYS/vendor.asc] URL/debian bookworm stable\n", f"has the key {FINGERPRINT}, but expected is"),
+        (f"deb [signed-by={FINGERPRINT}] URL/debian bookworm stable\n", f"has the key {FINGERPRINT}, but expected is"),
+        ("deb URL/debian bookworm stable\n", "has no Signed-By, so that every key in apt's trusted.gpg.d is accepted"),
+        ("deb [trusted=yes] URL/debian bookworm stable\n", "has trusted=yes, with which apt accepts unsigned packages"),
+        ("deb [trusted=yes] URL/debian bookworm test\n", "has trusted=yes, with which apt accepts unsigned packages"),
+    ],
+)
+def test_an_unexpected_key_of_the_host_is_reported(
+    run: Run, root: AptRoot, server: Server, entry: str, told: str
+) -> None:
+    before = plant(root, server, {"sources.list.d/docker.list": entry, "trusted.gpg.d/vendor.asc": VENDOR})
+    for check in (True, False):
+        result = run(fingerprints=[STRANGER_PRINT], _ansible_check_mode=check)
+        assert_matches(" ".join(result["unexpected"]), f"docker.list:1 {told}")
+        assert_matches(json.dumps(result["warnings"]), f"docker.list:1 {told}.*The entry is used as it is")
+    assert {name: text for name, text in root.files().items() if name != OURS} == before
+    # Without fingerprints there is nothing to compare.
+    assert run()["unexpected"] == []
+    if "trusted=yes" not in entry and "signed-by" in entry:
+        assert run(fingerprints=[VENDOR_PRINT])["unexpected"] == []
 
 
 def test_our_file_makes_room_for_an_entry_that_came_later(run: Run, root: AptRoot, server: Server) -> None:

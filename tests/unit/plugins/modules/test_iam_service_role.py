@@ -110,6 +110,44 @@ def test_what_others_added_stays_and_what_drifted_is_changed(run: Run, iam: Any)
     assert not run(**wanted)["changed"]
 
 
+def boundary(iam: Any) -> str:
+    role = iam.get_role(RoleName=NAME)["Role"]
+    return str(role.get("PermissionsBoundary", {}).get("PermissionsBoundaryArn", ""))
+
+
+def test_a_role_never_exists_without_its_boundary_and_drift_is_mended_both_ways(run: Run, iam: Any) -> None:
+    limit, other = (
+        iam.create_policy(PolicyName=name, PolicyDocument=POLICY)["Policy"]["Arn"] for name in ("limit", "other")
+    )
+    assert run(permissions_boundary=limit, managed_policies=[SSM])["actions"] == [
+        "iam:CreateRole",
+        "iam:AttachRolePolicy",
+    ]
+    assert boundary(iam) == limit
+    assert run(iam_service_role_info)["roles"][0]["permissions_boundary"] == limit
+    assert not run(permissions_boundary=limit)["changed"]
+    # Not set: what there is stays.
+    assert not run()["changed"]
+
+    iam.put_role_permissions_boundary(RoleName=NAME, PermissionsBoundary=other)
+    assert run(permissions_boundary=limit, _ansible_check_mode=True)["actions"] == ["iam:PutRolePermissionsBoundary"]
+    assert boundary(iam) == other
+    run(permissions_boundary=limit)
+    assert boundary(iam) == limit
+    iam.delete_role_permissions_boundary(RoleName=NAME)
+    # Before a policy that it limits.
+    assert run(permissions_boundary=limit, managed_policies=[AGENT])["actions"] == [
+        "iam:PutRolePermissionsBoundary",
+        "iam:AttachRolePolicy",
+    ]
+
+    assert run(permissions_boundary="")["actions"] == ["iam:DeleteRolePermissionsBoundary"]
+    assert boundary(iam) == ""
+    assert not run(permissions_boundary="")["changed"]
+    run(permissions_boundary=limit)
+    assert run(state="absent")["changed"]
+
+
 def test_no_run_prints_a_deprecation_or_a_warning(run: Run, iam: Any) -> None:
     for result in (run(), run(), run(iam_service_role_info), run(state="absent")):
         assert not result.get("deprecations")

@@ -1,0 +1,84 @@
+# Copyright (c) the digital_twin.robotics_lab maintainers
+# GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""Who may call the service: by which name of it, from which page, and with which token."""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import re
+
+from multidict import CIMultiDictProxy
+
+# What the service is called on its own machine and by the other services.
+OWN_HOSTS = ("localhost", "127.0.0.1", "[::1]", "cognitive")
+# A name, an IPv4 address, or an IPv6 address in brackets.
+HOST = r"[a-z0-9](?:[a-z0-9.-]*[a-z0-9])?|\[[0-9a-f:.]+\]"
+_AUTHORITY = re.compile(rf"({HOST})(?::[0-9]{{1,5}})?")
+# These change nothing and show no command.
+OPEN_METHODS = ("GET", "HEAD")
+
+Headers = CIMultiDictProxy[str]
+
+
+class DeniedError(Exception):
+    """A request that is not answered.
+
+    :ivar status: HTTP status.
+    :ivar code: one word for programs.
+    """
+
+    def __init__(self, status: int, code: str, message: str) -> None:
+        """Remember what the answer consists of."""
+        super().__init__(message)
+        self.status = status
+        self.code = code
+
+
+def check_source(target: str, headers: Headers, allowed: tuple[str, ...]) -> None:
+    """Check how a request names the service, and which page sends it.
+
+    A page whose name was made to lead here (DNS rebinding) sends that name as its host. No other header, and no host in
+    the request's target, counts.
+
+    :param target: what the request's first line asks for.
+    :param allowed: hosts in addition to :data:`OWN_HOSTS`.
+    :raises DeniedError: the service has another name, or the page is another one's.
+    """
+    if not target.startswith("/"):
+        raise DeniedError(403, "foreign_host", "The request's target must be a path, such as /command.")
+    hosts = [host.lower() for host in headers.getall("Host", [])]
+    known = [*OWN_HOSTS, *allowed]
+    match = _AUTHORITY.fullmatch(hosts[0]) if len(hosts) == 1 else None
+    if match is None or match[1] not in known:
+        message = f"The header Host must name this service once; allowed, with any port: {', '.join(known)}."
+        raise DeniedError(403, "foreign_host", message)
+    for origin in headers.getall("Origin", []):
+        if origin.lower() not in (f"http://{hosts[0]}", f"https://{hosts[0]}"):
+            message = "The header Origin names another site; web pages of other sites cannot use this service."
+            raise DeniedError(403, "foreign_origin", message)
+
+
+def check_token(headers: Headers, token: str, problem: str) -> None:
+    """Check that a request carries the token.
+
+    :param token: empty when the service has none.
+    :param problem: why it has none.
+    :raises DeniedError: it does not, or there is none to compare with.
+    """
+    if not token:
+        raise DeniedError(503, "no_token", f"No command is taken: {problem}.")
+    given = headers.getall("Authorization", [])
+    scheme, _blank, value = given[0].partition(" ") if len(given) == 1 else ("", "", "")
+    # Digests, as the comparison of texts that differ in length would show that length.
+    if scheme.lower() != "bearer" or not hmac.compare_digest(_digest(value.strip(" ")), _digest(token)):
+        message = (
+            "Send the header Authorization: Bearer TOKEN; on the host, `sudo digital-twin token` prints the token."
+        )
+        raise DeniedError(401, "unauthorized", message)
+
+
+def _digest(text: str) -> bytes:
+    return hashlib.sha256(text.encode("utf-8", "surrogateescape")).digest()
