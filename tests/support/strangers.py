@@ -60,12 +60,28 @@ class Strangers:
         spare = ec2.create_internet_gateway()["InternetGateway"]["InternetGatewayId"]
         self.tag("spare internet gateway", spare, f"{lab}-igw")
 
+    def key_pair(self) -> None:
+        """Make a key pair."""
+        pair = self._ec2.create_key_pair(KeyName="somebody-elses-key")["KeyPairId"]
+        self.tag("key pair", pair, self._lab)
+
+    def leave(self) -> None:
+        """Delete the network and the key pair."""
+        ec2, ids = self._ec2, self.ids
+        ec2.detach_internet_gateway(InternetGatewayId=ids["internet gateway"], VpcId=ids["VPC"])
+        for what in ("internet gateway", "spare internet gateway"):
+            ec2.delete_internet_gateway(InternetGatewayId=ids[what])
+        ec2.delete_route_table(RouteTableId=ids["route table"])
+        ec2.delete_security_group(GroupId=ids["security group"])
+        ec2.delete_subnet(SubnetId=ids["subnet"])
+        ec2.delete_vpc(VpcId=ids["VPC"])
+        ec2.delete_key_pair(KeyPairId=ids["key pair"])
+
     def everything(self, image: str, zone: str) -> None:
         """Make one of each kind outside the lab's network."""
         ec2, lab = self._ec2, self._lab
         self.network()
-        pair = ec2.create_key_pair(KeyName="somebody-elses-key")["KeyPairId"]
-        self.tag("key pair", pair, lab)
+        self.key_pair()
         server = self.launch("instance in the default VPC", image, "1")
         self.launch("instance beyond the count", image, "9")
         held = ec2.allocate_address(Domain="vpc")["AllocationId"]
