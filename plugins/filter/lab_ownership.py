@@ -12,16 +12,16 @@ short_description: Separate the resources of a lab from others that carry its ta
 version_added: 1.0.0
 author: The digital_twin.robotics_lab maintainers (@digital-twin)
 description:
-  - Any caller that may tag resources can give a lab's tags to others. What belongs to a lab is also in its VPC, and an
-    instance has its key pair and its instance profile as well. Contacts nothing, changes nothing.
+  - Any caller that may tag resources can give a lab's tags to others. What belongs to a lab is in its record, which are
+    tags of its IAM role, or it is in the recorded VPC. An instance has the lab's key pair and instance profile as well.
+  - Contacts nothing, changes nothing.
 options:
   _input:
     description:
       - What carries the lab's tags, by kind, each a list as the C(_info) modules of C(amazon.aws) return it -
         C(vpcs), C(security_groups), C(subnets), C(route_tables), C(internet_gateways), C(instances), C(addresses),
-        C(volumes) and C(key_pairs).
-      - Without C(vpcs) the VPC of the others is not compared, without C(instances) not the instance that has an
-        address.
+        C(volumes), C(key_pairs), C(images) and C(snapshots).
+      - C(image_snapshots) are the snapshots of the images, whatever tags they carry. They are not returned.
       - Other kinds are returned as they are.
     type: dict
     required: true
@@ -33,12 +33,38 @@ options:
     description: Key pair of the instances where it is not the lab's own.
     type: str
     default: ""
+  region:
+    description: The lab's region.
+    type: str
+    default: ""
+  role_tags:
+    description:
+      - Tags of the lab's IAM role. An empty mapping where there is no such role - then nothing is recorded.
+      - Without this option places, addresses, gateways and key pairs are not compared.
+    type: dict
+  adopt:
+    description: Ids of VPC, internet gateway, addresses, key pair, volumes, snapshots and images that belong to the lab
+      although it has not recorded them.
+    type: list
+    elements: str
+    default: []
+  public_key:
+    description: The lab's public key, by which the key pair of a lab without a record is found.
+    type: str
+    default: ""
+  root_volumes:
+    description: Ids of root volumes that the lab had, by which its snapshots are found after its instances are gone.
+    type: list
+    elements: str
+    default: []
 """
 
 EXAMPLES = r"""
 - name: Report what only carries the lab's tags
   ansible.builtin.debug:
-    msg: "{{ (found | digital_twin.robotics_lab.lab_ownership('warehouse')).foreign }}"
+    msg: >-
+      {{ (found | digital_twin.robotics_lab.lab_ownership('warehouse', region='eu-central-1',
+                                                          role_tags=role.roles[0].tags)).foreign }}
   vars:
     found:
       instances: "{{ instances_info.instances }}"
@@ -59,6 +85,18 @@ _value:
       type: list
       elements: str
       sample: [volume vol-0123456789abcdef1 (it is not the root volume of an instance of the lab)]
+    lines:
+      description: The same, each as one line with what to do.
+      type: list
+      elements: str
+      sample:
+        - volume vol-0123456789abcdef1 (it is not the root volume of an instance of the lab). Remove its tag
+          digital_twin_lab, or, if the lab created it, add it to aws_infrastructure_adopt.
+    root_volumes:
+      description: Ids of the root volumes of the lab's instances, and those of O(root_volumes).
+      type: list
+      elements: str
+      sample: [vol-0123456789abcdef0]
     blocking:
       description: Those of them that are in the lab's VPC, which cannot be deleted while they are there.
       type: list
@@ -66,95 +104,180 @@ _value:
       sample: []
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import Any
 
 from ansible_collections.digital_twin.robotics_lab.plugins.module_utils._aws_account import (
     Address,
+    Gateway,
     Instance,
+    KeyPair,
     SecurityGroup,
     Vpc,
     profile_name,
 )
 from ansible_collections.digital_twin.robotics_lab.plugins.module_utils._lab_ownership import (
+    Claimed,
     Foreign,
     lab_keys,
+    settle,
     wrong_with_address,
+    wrong_with_gateway,
+    wrong_with_group,
     wrong_with_instance,
+    wrong_with_key_pair,
     wrong_with_place,
     wrong_with_vpc,
 )
+from ansible_collections.digital_twin.robotics_lab.plugins.module_utils._lab_problem import shown
+from ansible_collections.digital_twin.robotics_lab.plugins.module_utils._lab_record import Record, read_record
 
-Found = dict[str, list[dict[str, Any]]]
+Item = dict[str, Any]
+Found = dict[str, list[Item]]
+Judge = Callable[[Item], str]
+
+# The variable of role aws_infrastructure.
+ADOPT = "aws_infrastructure_adopt"
 
 
-def lab_ownership(found: Found, lab: str, key_name: str = "") -> dict[str, Any]:
+def lab_ownership(
+    found: Found,
+    lab: str,
+    key_name: str = "",
+    *,
+    region: str = "",
+    role_tags: dict[str, str] | None = None,
+    adopt: Collection[str] = (),
+    public_key: str = "",
+    root_volumes: Collection[str] = (),
+) -> dict[str, Any]:
     """Return what belongs to a lab, and what only carries its tags."""
-    own: Found = dict(found)
-    foreign: list[Foreign] = []
+    # A text would be searched for parts of it.
+    adopt = {adopt} if isinstance(adopt, str) else set(adopt)
+    keys = lab_keys(lab, key_name)
+    record = None
+    if role_tags is not None:
+        claimed = Claimed(
+            [read_vpc(item) for item in found["vpcs"]] if "vpcs" in found else None,
+            [read_instance(item) for item in found.get("instances", [])],
+            [read_gateway(item) for item in found.get("internet_gateways", [])],
+            [read_address(item) for item in found.get("addresses", [])],
+            [read_key_pair(item) for item in found.get("key_pairs", [])],
+        )
+        record = settle(lab, keys, read_record(lab, region, role_tags), claimed, adopt=adopt, public_key=public_key)
 
-    def keep(kind: str, title: str, identifier: str, wrong: Callable[[dict[str, Any]], str]) -> None:
-        """Keep of a kind what nothing is wrong with, and note the rest."""
-        reasons = [(item, wrong(item)) for item in found.get(kind, [])]
+    own: Found = {kind: items for kind, items in found.items() if kind != "image_snapshots"}
+    foreign: list[Foreign] = []
+    for kind, title, identifier, judge in judges(lab, keys, record):
+        reasons = [(item, judge(item)) for item in found.get(kind, [])]
         if kind in found:
             own[kind] = [item for item, reason in reasons if not reason]
         foreign.extend(Foreign(title, item[identifier], reason) for item, reason in reasons if reason)
 
-    groups = [
-        SecurityGroup(group["group_id"], group["group_name"], group.get("vpc_id") or "")
-        for group in found.get("security_groups", [])
-    ]
-    keep("vpcs", "VPC", "vpc_id", lambda vpc: wrong_with_vpc(lab, read_vpc(vpc), groups))
-    vpc_ids = {vpc["vpc_id"] for vpc in own["vpcs"]} if "vpcs" in own else None
-    for kind, title, identifier in (
-        ("security_groups", "security group", "group_id"),
-        ("subnets", "subnet", "subnet_id"),
-        ("route_tables", "route table", "route_table_id"),
-    ):
-        keep(kind, title, identifier, lambda item: wrong_with_place(item.get("vpc_id") or "", vpc_ids))
-    # One that is attached to nothing was made by a run that died before it could attach it.
-    keep(
-        "internet_gateways", "internet gateway", "internet_gateway_id", lambda item: _wrong_with_gateway(item, vpc_ids)
-    )
-    keys = lab_keys(lab, key_name)
-    keep(
-        "instances",
-        "instance",
-        "instance_id",
-        lambda item: wrong_with_instance(lab, keys, vpc_ids, read_instance(item)),
-    )
-    instance_ids = {item["instance_id"] for item in own["instances"]} if "instances" in own else None
-    keep("addresses", "address", "public_ip", lambda item: wrong_with_address(instance_ids, read_address(item)))
-    roots = {read_instance(item).root_volume for item in own.get("instances", [])}
-    keep(
-        "volumes",
-        "volume",
-        "id",
-        lambda item: "" if item["id"] in roots else "it is not the root volume of an instance of the lab",
-    )
-    keep(
-        "key_pairs",
-        "key pair",
-        "key_name",
-        lambda item: "" if item["key_name"] == lab else f"the lab's own key pair is {lab}",
-    )
-    here = {item["instance_id"] for item in found.get("instances", []) if item.get("vpc_id") in (vpc_ids or ())}
+    # One that is shutting down may have given up its VPC, and then only its launch was judged.
+    launched = [read_instance(item) for item in own.get("instances", [])]
+    roots = {*root_volumes, *(item.root_volume for item in launched if item.vpc_id or record is None)} - {""}
+    copies = [*found.get("snapshots", []), *found.get("image_snapshots", [])]
+    snapshots = {item["snapshot_id"] for item in copies if item.get("volume_id") in roots}
+    for kind, title, identifier, judge in disk_judges(roots, snapshots):
+        reasons = [(item, "" if item[identifier] in adopt else judge(item)) for item in found.get(kind, [])]
+        if kind in found:
+            own[kind] = [item for item, reason in reasons if not reason]
+        foreign.extend(Foreign(title, item[identifier], reason) for item, reason in reasons if reason)
+
+    here = {
+        item[identifier]
+        for kind, identifier in (("instances", "instance_id"), ("security_groups", "group_id"))
+        for item in found.get(kind, [])
+        if record and record.vpc_id and item.get("vpc_id") == record.vpc_id
+    }
     return {
         "own": own,
         "foreign": [str(thing) for thing in foreign],
+        "lines": [f"{thing}. {thing.remedy(ADOPT)}" for thing in foreign],
         "blocking": [str(thing) for thing in foreign if thing.identifier in here],
+        "root_volumes": sorted(roots),
     }
 
 
-def _wrong_with_gateway(item: dict[str, Any], vpc_ids: set[str] | None) -> str:
-    """Return why a tagged internet gateway does not belong to a lab, or nothing."""
-    places = [attachment.get("vpc_id") or "" for attachment in item.get("attachments") or []]
-    return next(filter(None, (wrong_with_place(place, vpc_ids) for place in places)), "")
+def judges(lab: str, keys: set[str], record: Record | None) -> list[tuple[str, str, str, Judge]]:
+    """Return for each kind its name in messages, the key of its id, and what says why one does not belong to a lab."""
+
+    def place(item: Item) -> str:
+        return wrong_with_place(record, item.get("vpc_id") or "")
+
+    def group(item: Item) -> str:
+        judged = SecurityGroup(item["group_id"], item["group_name"], item.get("vpc_id") or "")
+        return wrong_with_group(lab, record, judged)
+
+    return [
+        ("vpcs", "VPC", "vpc_id", lambda item: wrong_with_vpc(record, item["vpc_id"])),
+        ("security_groups", "security group", "group_id", group),
+        ("subnets", "subnet", "subnet_id", place),
+        ("route_tables", "route table", "route_table_id", place),
+        (
+            "internet_gateways",
+            "internet gateway",
+            "internet_gateway_id",
+            lambda item: wrong_with_gateway(record, read_gateway(item)),
+        ),
+        (
+            "instances",
+            "instance",
+            "instance_id",
+            lambda item: wrong_with_instance(lab, keys, record, read_instance(item)),
+        ),
+        ("addresses", "address", "public_ip", lambda item: wrong_with_address(record, read_address(item))),
+        ("key_pairs", "key pair", "key_name", lambda item: wrong_with_key_pair(record, read_key_pair(item))),
+    ]
 
 
-def read_vpc(item: dict[str, Any]) -> Vpc:
+def disk_judges(roots: set[str], snapshots: set[str]) -> list[tuple[str, str, str, Judge]]:
+    """Return the same for disks and their copies, which belong to the lab's root volumes and their snapshots."""
+
+    def image(item: Item) -> str:
+        parts = {
+            (mapping.get("ebs") or {}).get("snapshot_id", "") for mapping in item.get("block_device_mappings") or []
+        } - {"", None}
+        return "" if parts and parts <= snapshots else "it was not made of a root volume of the lab"
+
+    return [
+        (
+            "volumes",
+            "volume",
+            "id",
+            lambda item: "" if item["id"] in roots else "it is not the root volume of an instance of the lab",
+        ),
+        ("images", "image", "image_id", image),
+        (
+            "snapshots",
+            "snapshot",
+            "snapshot_id",
+            lambda item: (
+                ""
+                if item["snapshot_id"] in snapshots
+                else f"it is a copy of {shown(item.get('volume_id') or '')}, not of a root volume of the lab"
+            ),
+        ),
+    ]
+
+
+def read_vpc(item: Item) -> Vpc:
     """Return a VPC from what amazon.aws.ec2_vpc_net_info returns."""
     return Vpc(item["vpc_id"], item.get("cidr_block") or "", item.get("tags") or {})
+
+
+def read_gateway(item: Item) -> Gateway:
+    """Return an internet gateway from what amazon.aws.ec2_vpc_igw_info returns."""
+    places = [attachment.get("vpc_id") or "" for attachment in item.get("attachments") or []]
+    return Gateway(item["internet_gateway_id"], places, item.get("tags") or {})
+
+
+def read_key_pair(item: Item) -> KeyPair:
+    """Return a key pair from what amazon.aws.ec2_key_info returns."""
+    return KeyPair(
+        item["key_name"], item.get("tags") or {}, item.get("key_pair_id") or "", item.get("public_key") or ""
+    )
 
 
 def read_instance(item: dict[str, Any]) -> Instance:

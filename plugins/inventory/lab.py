@@ -14,6 +14,10 @@ author: The digital_twin.robotics_lab maintainers (@digital-twin)
 description:
   - Finds the running EC2 instances that this collection created, by their tags. A lab that does not exist, or is
     stopped, has no hosts.
+  - Any caller that may tag resources can give the tags to other instances. An instance is a host only with the instance
+    profile of the lab and in the VPC that the tags of the lab's role record. The instances of the lab that
+    C(aws_infrastructure_name) names also have its key pair, or that of C(aws_infrastructure_key_name). All others are
+    left out, each with a line on the standard error output.
   - The region is O(regions), else the variable C(aws_infrastructure_region) of C(--extra-vars) or of the
     C(group_vars/all) next to the inventory file, else E(AWS_REGION), E(AWS_DEFAULT_REGION), or the region of the
     AWS profile.
@@ -48,7 +52,8 @@ options:
     default: []
 notes:
   - The name of the inventory file ends in C(aws_ec2.yml) or C(aws_ec2.yaml).
-  - Needs the permission C(ec2:DescribeInstances).
+  - Needs the permissions C(ec2:DescribeInstances), and C(iam:GetRole) for the roles of the labs. Labs of which another
+    user may not get the role have no hosts there.
 """
 
 EXAMPLES = r"""
@@ -79,16 +84,28 @@ from ansible.parsing.dataloader import DataLoader
 from ansible.plugins.inventory import BaseInventoryPlugin, Constructable
 from ansible.utils.vars import combine_vars, load_extra_vars
 from ansible.vars.plugins import get_vars_from_inventory_sources
-from ansible_collections.digital_twin.robotics_lab.plugins.module_utils._account_snapshot import MANAGED_BY
+from ansible_collections.digital_twin.robotics_lab.plugins.module_utils._aws_account import Account, read_instance
 from ansible_collections.digital_twin.robotics_lab.plugins.module_utils._aws_errors import (
+    DENIED,
     ReadError,
     describe_error,
     translated,
 )
+from ansible_collections.digital_twin.robotics_lab.plugins.module_utils._lab_ownership import (
+    Claimed,
+    Foreign,
+    lab_keys,
+    settle,
+    wrong_with_instance,
+)
+from ansible_collections.digital_twin.robotics_lab.plugins.module_utils._lab_problem import shown
+from ansible_collections.digital_twin.robotics_lab.plugins.module_utils._lab_record import MANAGED_BY, read_record
 from ansible_collections.digital_twin.robotics_lab.plugins.plugin_utils import _aws_login as login
 
 # The playbooks name these in `hosts`, and fill all but the first.
 GROUPS = ("lab", "lab_selected", "lab_provisioned", "lab_running")
+# The name of a lab, which is a part of the name of its role.
+LAB_NAME = re.compile(r"[a-z][a-z0-9-]{1,30}[a-z0-9]")
 SUFFIXES = ("aws_ec2.yml", "aws_ec2.yaml")
 FILTERS = [
     {"Name": "tag:managed_by", "Values": [MANAGED_BY]},
@@ -122,6 +139,33 @@ def host_variables(instance: dict[str, Any], region: str) -> dict[str, Any]:
     }
 
 
+def why_not(
+    account: Account, region: str, lab: str, keys: set[str] | None, instances: list[dict[str, Any]]
+) -> dict[str, str]:
+    """Return the ids of the instances that only carry a lab's tags, with the reasons.
+
+    Args:
+        account: Reads of the account.
+        region: The lab's region.
+        lab: The lab's name, as the tags have it.
+        keys: Names of the lab's key pairs; None for another lab than that of this run, whose are not known.
+        instances: What carries the lab's tags.
+
+    Raises:
+        ReadError: IAM cannot be asked, or denies the role of the lab of this run.
+    """
+    role = None
+    try:
+        role = account.role(f"{lab}-instance") if LAB_NAME.fullmatch(lab) else None
+    except ReadError as error:
+        if error.kind != DENIED or keys is not None:
+            raise
+    judged = [read_instance(found) for found in instances]
+    record = settle(lab, keys, read_record(lab, region, role.tags if role else None), Claimed(instances=judged))
+    reasons = {item.instance_id: wrong_with_instance(lab, keys, record, item) for item in judged}
+    return {identifier: reason for identifier, reason in reasons.items() if reason}
+
+
 class InventoryModule(BaseInventoryPlugin, Constructable):
     """Finds the running hosts of labs by their tags."""
 
@@ -142,10 +186,11 @@ class InventoryModule(BaseInventoryPlugin, Constructable):
         self._read_config_data(path)
         for group in GROUPS:
             inventory.add_group(group)
-        for region in self.get_option("regions") or [self._region_of_the_lab(path)]:
+        variables = self._variables(path)
+        for region in self.get_option("regions") or [variables["region"] or login.region_by_default()]:
             try:
                 login.check(region)
-                found = self._instances(region)
+                found = self._hosts(region, variables)
             except login.LoginError as error:
                 self._refuse(str(error))
             except ReadError as error:
@@ -164,8 +209,8 @@ class InventoryModule(BaseInventoryPlugin, Constructable):
         self.display.error(message, wrap_text=False)
         raise SystemExit(ExitCode.PARSER_ERROR)
 
-    def _region_of_the_lab(self, path: str) -> str:
-        """Return the region of the lab, which may not exist yet; empty where no region is set.
+    def _variables(self, path: str) -> dict[str, str]:
+        """Return region, name and key name of the lab, which may not exist yet; empty where they are not set.
 
         Args:
             path: The inventory file.
@@ -173,7 +218,29 @@ class InventoryModule(BaseInventoryPlugin, Constructable):
         inventory_variables = get_vars_from_inventory_sources(self.loader, [path], [Group("all")], "task")
         variables = combine_vars(inventory_variables, load_extra_vars(self.loader))
         self.templar.available_variables = variables
-        return str(self.templar.template(variables.get("aws_infrastructure_region")) or login.region_by_default())
+        values = {name: variables.get(f"aws_infrastructure_{name}") for name in ("region", "name", "key_name")}
+        return {name: str(self.templar.template(value) or "") for name, value in values.items()}
+
+    def _hosts(self, region: str, variables: dict[str, str]) -> list[dict[str, Any]]:
+        """Return the instances of a region that belong to labs, and report those that only carry their tags.
+
+        Raises:
+            ReadError: AWS cannot be asked, or refuses.
+        """
+        labs: dict[str, list[dict[str, Any]]] = {}
+        hosts = self._instances(region)
+        for found in hosts:
+            name = host_variables(found, region)["lab_name"]
+            labs.setdefault(name, []).append(found)
+        account = Account(login.client, region)
+        left_out: set[str] = set()
+        for name, instances in labs.items():
+            keys = lab_keys(name, variables["key_name"]) if name == variables["name"] else None
+            for identifier, reason in why_not(account, region, name, keys, instances).items():
+                left_out.add(identifier)
+                line = f"Not a host of the lab {shown(name)}: {Foreign('instance', identifier, reason)}."
+                self.display.display(line, stderr=True)
+        return [found for found in hosts if found["InstanceId"] not in left_out]
 
     def _instances(self, region: str) -> list[dict[str, Any]]:
         """Return the running instances of all labs in a region, the oldest first.

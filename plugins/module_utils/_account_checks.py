@@ -22,6 +22,7 @@ from ansible_collections.digital_twin.robotics_lab.plugins.module_utils._account
     list_demands,
     list_zones,
     missing_hosts,
+    own_addresses,
     own_vpcs,
     region_is_usable,
     vcpu_quota,
@@ -206,7 +207,10 @@ def check_foreign(lab: Lab, snapshot: Snapshot) -> list[Problem]:
 
 
 def check_instances(lab: Lab, snapshot: Snapshot) -> list[Problem]:
-    """Check that no two instances claim to be the same host."""
+    """Check that no two instances claim to be the same host, and that each has the address of the host that it claims.
+
+    The number is a tag, which decides what is surplus. Other callers can change it, but not what has an address.
+    """
     by_index: dict[str, list[str]] = {}
     for instance in snapshot.instances or []:
         by_index.setdefault(instance.tags.get(INDEX_TAG, ""), []).append(instance.instance_id)
@@ -216,6 +220,16 @@ def check_instances(lab: Lab, snapshot: Snapshot) -> list[Problem]:
             reason = f"has more than one instance tagged {INDEX_TAG} {index}: {listed(by_index[index])}"
             remedy = "terminate the one that nobody uses"
             problems.append(lab.problem("name", reason, "one instance for each host", remedy))
+    if snapshot.record:
+        numbers = {address.holder: host for host, address in own_addresses(lab, snapshot).items() if host.isdigit()}
+        for instance in snapshot.instances or []:
+            tag, number = instance.tags.get(INDEX_TAG, ""), numbers.get(instance.instance_id)
+            if number is not None and tag != number:
+                reason = (
+                    f"has {instance.instance_id}, which has the address of host {number} and the tag {INDEX_TAG} {tag}"
+                )
+                remedy = f"Set its tag {INDEX_TAG} to {number}, and find out who changed it."
+                problems.append(lab.problem("name", reason, f"the tag {INDEX_TAG} {number}", remedy))
     return problems
 
 
@@ -340,11 +354,29 @@ def check_quotas(lab: Lab, snapshot: Snapshot) -> list[Problem]:
     return problems
 
 
+def check_record(lab: Lab, snapshot: Snapshot) -> list[Problem]:
+    """Check that it is known which VPC is that of a lab that an earlier release left without instances."""
+    record = snapshot.record
+    if record is None or not record.readable or record.started or record.vpc_id:
+        return []
+    return [
+        lab.problem(
+            "adopt",
+            f"does not name {thing.identifier}, which carries the tags of {lab.name}, and the lab has no record",
+            "the id of the VPC that the lab created",
+            f"Add {thing.identifier} if the lab created it. Otherwise remove its tag digital_twin_lab.",
+        )
+        for thing in snapshot.foreign
+        if thing.kind == "VPC"
+    ]
+
+
 CHECKS = (
     check_region,
     check_instance_type,
     check_zone,
     check_network,
+    check_record,
     check_foreign,
     check_instances,
     check_key,
@@ -378,7 +410,7 @@ def find_account_warnings(lab: Lab, snapshot: Snapshot) -> list[str]:
             )
     warnings += [
         f"{lab.prefix}name: {thing} carries the lab's tags without belonging to the lab, and is left alone. "
-        f"Remove the tag digital_twin_lab from {thing.identifier}."
+        f"{thing.remedy(f'{lab.prefix}adopt')}"
         for thing in snapshot.foreign
         if thing.kind != "instance"
     ]

@@ -10,6 +10,8 @@ This is a private module of the collection: it may change in any release.
 from __future__ import annotations
 
 import re
+import secrets
+from dataclasses import replace
 from typing import Any
 
 from ansible_collections.digital_twin.robotics_lab.plugins.module_utils._account_snapshot import (
@@ -20,12 +22,14 @@ from ansible_collections.digital_twin.robotics_lab.plugins.module_utils._account
     list_demands,
     list_sources,
     list_zones,
+    misses_record,
     missing_hosts,
     own_addresses,
     own_vpcs,
 )
 from ansible_collections.digital_twin.robotics_lab.plugins.module_utils._lab_description import Lab
 from ansible_collections.digital_twin.robotics_lab.plugins.module_utils._lab_ownership import INDEX_TAG
+from ansible_collections.digital_twin.robotics_lab.plugins.module_utils._lab_record import Record, claim, write_record
 
 
 def describe_account(lab: Lab, snapshot: Snapshot) -> dict[str, Any]:
@@ -38,6 +42,7 @@ def describe_account(lab: Lab, snapshot: Snapshot) -> dict[str, Any]:
         "existing": describe_existing(lab, snapshot),
         "permissions_boundary": boundary_arn(lab, snapshot),
         "sources": list_sources(lab, snapshot),
+        **describe_record(lab, snapshot, secrets.token_hex(16)),
         "quotas": describe_quotas(lab, snapshot),
     }
     if snapshot.caller:
@@ -92,6 +97,8 @@ def describe_existing(lab: Lab, snapshot: Snapshot) -> dict[str, Any]:
     subnets = snapshot.subnets or []
     return {
         "vpc_id": own[0].vpc_id if own else "",
+        "gateway_id": snapshot.record.gateway_id if snapshot.record else "",
+        "key_pair_id": snapshot.record.key_pair_id if snapshot.record else "",
         "subnet_id": subnets[0].subnet_id if subnets else "",
         "instances": [
             {
@@ -104,11 +111,12 @@ def describe_existing(lab: Lab, snapshot: Snapshot) -> dict[str, Any]:
         ],
         "addresses": [
             {
-                "name": address.tags.get("Name", ""),
+                "name": f"{lab.name}-{host}",
+                "index": host,
                 "allocation_id": address.allocation_id,
                 "public_ip": address.public_ip,
             }
-            for address in own_addresses(lab, snapshot)
+            for host, address in own_addresses(lab, snapshot).items()
         ],
         "root_volumes": [
             instance.root_volume
@@ -116,6 +124,22 @@ def describe_existing(lab: Lab, snapshot: Snapshot) -> dict[str, Any]:
             if instance.root_volume and instance.tags.get(INDEX_TAG) in host_indexes(lab)
         ],
         "missing_hosts": missing_hosts(lab, snapshot),
+    }
+
+
+def describe_record(lab: Lab, snapshot: Snapshot, secret: str) -> dict[str, Any]:
+    """Return the tags that the lab's role gets as its record, and the tokens of what is to be created.
+
+    Args:
+        lab: The lab.
+        snapshot: What was read from the account.
+        secret: What the tokens are made of, unless nothing is to be created.
+    """
+    record = replace(snapshot.record or Record(), secret=secret if misses_record(lab, snapshot) else "")
+    things = ["vpc", "gateway", "key_pair", *(f"address-{host}" for host in host_indexes(lab))]
+    return {
+        "record": write_record(record),
+        "claims": {thing: claim(record.secret, thing) for thing in things if record.secret},
     }
 
 

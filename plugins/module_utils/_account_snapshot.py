@@ -11,13 +11,14 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TypeVar
 
 from ansible_collections.digital_twin.robotics_lab.plugins.module_utils._aws_account import (
     Account,
     Address,
     Caller,
+    Gateway,
     Image,
     Instance,
     InstanceProfile,
@@ -40,17 +41,25 @@ from ansible_collections.digital_twin.robotics_lab.plugins.module_utils._aws_nam
 from ansible_collections.digital_twin.robotics_lab.plugins.module_utils._lab_description import Lab
 from ansible_collections.digital_twin.robotics_lab.plugins.module_utils._lab_ownership import (
     INDEX_TAG,
+    Claimed,
     Foreign,
     lab_keys,
+    settle,
     wrong_with_address,
+    wrong_with_gateway,
+    wrong_with_group,
     wrong_with_instance,
     wrong_with_place,
     wrong_with_vpc,
 )
+from ansible_collections.digital_twin.robotics_lab.plugins.module_utils._lab_record import (
+    MANAGED_BY,
+    Record,
+    read_record,
+)
 
 # How the description of a rule ends that admits the address of a caller.
 CALLER_MARK = " (address of a caller)"
-MANAGED_BY = "digital_twin.robotics_lab"
 LIVE_STATES = ["pending", "running", "stopping", "stopped"]
 # Stopped instances use no vCPUs of a quota.
 COUNTED_STATES = ["pending", "running"]
@@ -126,6 +135,7 @@ class Snapshot:
         type_info: What EC2 says about the lab's type and about those that count towards the same quota.
         vpcs: All of the region.
         groups: Security groups that carry the lab's tags.
+        gateways: Internet gateways that carry the lab's tags.
         subnets: The lab's.
         instances: The lab's that are not terminated.
         running: All of the region that count towards quotas.
@@ -136,6 +146,7 @@ class Snapshot:
         boundary_exists: Whether the policy exists that the lab names as permissions boundary.
         image_id: From the image's SSM parameter or the user; empty when there is no such parameter.
         image: None also when there is no such image.
+        record: What the lab has recorded, with what belongs to it all the same. None: not read.
         foreign: What carries the lab's tags and does not belong to it.
         default_key: The key with which EBS would encrypt new volumes; empty for AWS's own, which always works.
         key: That key, where it is not AWS's own. None also when it does not exist.
@@ -151,6 +162,7 @@ class Snapshot:
     type_info: dict[str, InstanceType] | None = None
     vpcs: list[Vpc] | None = None
     groups: list[SecurityGroup] | None = None
+    gateways: list[Gateway] | None = None
     subnets: list[Subnet] | None = None
     instances: list[Instance] | None = None
     running: list[Instance] | None = None
@@ -163,6 +175,7 @@ class Snapshot:
     image: Image | None = None
     default_key: str = ""
     key: Key | None = None
+    record: Record | None = None
     foreign: list[Foreign] = field(default_factory=list)
     limits: dict[str, float] = field(default_factory=dict)
     skipped: dict[str, str] = field(default_factory=dict)
@@ -180,9 +193,10 @@ def is_own(lab: Lab, tags: dict[str, str]) -> bool:
 
 
 def own_vpcs(lab: Lab, snapshot: Snapshot) -> list[Vpc]:
-    """Return the VPCs that belong to the lab."""
-    tagged = [vpc for vpc in snapshot.vpcs or [] if is_own(lab, vpc.tags)]
-    return [vpc for vpc in tagged if not wrong_with_vpc(lab.name, vpc, snapshot.groups)]
+    """Return the VPCs that belong to the lab, whatever tags they carry; those with its tags if its record is unread."""
+    if snapshot.record is None:
+        return [vpc for vpc in snapshot.vpcs or [] if is_own(lab, vpc.tags)]
+    return [vpc for vpc in snapshot.vpcs or [] if not wrong_with_vpc(snapshot.record, vpc.vpc_id)]
 
 
 def boundary_arn(lab: Lab, snapshot: Snapshot) -> str:
@@ -193,40 +207,69 @@ def boundary_arn(lab: Lab, snapshot: Snapshot) -> str:
     return f"arn:{partition_of(lab.region)}:iam::{account_id}:policy/{lab.permissions_boundary}"
 
 
-def own_addresses(lab: Lab, snapshot: Snapshot) -> list[Address]:
-    """Return the Elastic IP addresses that belong to the lab."""
-    tagged = [address for address in snapshot.addresses or [] if is_own(lab, address.tags)]
-    return [address for address in tagged if not _wrong_with_address(snapshot, address)]
+def own_addresses(lab: Lab, snapshot: Snapshot) -> dict[str, Address]:
+    """Return the Elastic IP addresses that belong to the lab, by the numbers of their hosts."""
+    if snapshot.record is None:
+        tagged = [address for address in snapshot.addresses or [] if is_own(lab, address.tags)]
+        return {address.tags.get(INDEX_TAG, ""): address for address in tagged}
+    there = {address.allocation_id: address for address in snapshot.addresses or []}
+    return {host: there[name] for host, name in snapshot.record.addresses.items() if name in there}
 
 
-def _wrong_with_address(snapshot: Snapshot, address: Address) -> str:
-    """Return why a tagged address does not belong to the lab, or nothing."""
-    ids = None if snapshot.instances is None else {instance.instance_id for instance in snapshot.instances}
-    return wrong_with_address(ids, address)
+def settle_record(lab: Lab, snapshot: Snapshot) -> Record | None:
+    """Return the lab's record, or None when the role, which has it, could not be read."""
+    if any(failure.action == "iam:GetRole" for failure in snapshot.failures):
+        return None
+    record = read_record(lab.name, lab.region, snapshot.role.tags if snapshot.role else None)
+    if snapshot.vpcs is not None and record.vpc_id not in {vpc.vpc_id for vpc in snapshot.vpcs}:
+        record = replace(record, vpc_id="")
+    if snapshot.key_pairs is not None and record.key_pair_id not in {pair.key_pair_id for pair in snapshot.key_pairs}:
+        record = replace(record, key_pair_id="")
+    if snapshot.gateways is not None and record.gateway_id not in {item.gateway_id for item in snapshot.gateways}:
+        record = replace(record, gateway_id="")
+    claimed = Claimed(
+        [vpc for vpc in snapshot.vpcs or [] if is_own(lab, vpc.tags)],
+        snapshot.instances or [],
+        snapshot.gateways or [],
+        [address for address in snapshot.addresses or [] if is_own(lab, address.tags)],
+        [pair for pair in snapshot.key_pairs or [] if is_own(lab, pair.tags)],
+    )
+    return settle(lab.name, lab_keys(lab.name, lab.key_name), record, claimed, adopt=set(lab.adopt))
 
 
 def sort_out(lab: Lab, snapshot: Snapshot) -> None:
     """Leave only what belongs to the lab in its subnets and instances, and note what only carries its tags."""
+    record = snapshot.record = settle_record(lab, snapshot)
     foreign = {}
     for vpc in snapshot.vpcs or []:
         if is_own(lab, vpc.tags):
-            foreign["VPC", vpc.vpc_id] = wrong_with_vpc(lab.name, vpc, snapshot.groups)
-    vpc_ids = None if snapshot.vpcs is None else {vpc.vpc_id for vpc in own_vpcs(lab, snapshot)}
+            foreign["VPC", vpc.vpc_id] = wrong_with_vpc(record, vpc.vpc_id)
     for subnet in snapshot.subnets or []:
-        foreign["subnet", subnet.subnet_id] = wrong_with_place(subnet.vpc_id, vpc_ids)
+        foreign["subnet", subnet.subnet_id] = wrong_with_place(record, subnet.vpc_id)
     for group in snapshot.groups or []:
-        foreign["security group", group.group_id] = wrong_with_place(group.vpc_id, vpc_ids)
+        foreign["security group", group.group_id] = wrong_with_group(lab.name, record, group)
+    for gateway in snapshot.gateways or []:
+        foreign["internet gateway", gateway.gateway_id] = wrong_with_gateway(record, gateway)
     keys = lab_keys(lab.name, lab.key_name)
     for instance in snapshot.instances or []:
-        foreign["instance", instance.instance_id] = wrong_with_instance(lab.name, keys, vpc_ids, instance)
+        foreign["instance", instance.instance_id] = wrong_with_instance(lab.name, keys, record, instance)
+    for address in snapshot.addresses or []:
+        if is_own(lab, address.tags):
+            foreign["address", address.public_ip] = wrong_with_address(record, address)
     if snapshot.subnets is not None:
         snapshot.subnets = [item for item in snapshot.subnets if not foreign["subnet", item.subnet_id]]
     if snapshot.instances is not None:
         snapshot.instances = [item for item in snapshot.instances if not foreign["instance", item.instance_id]]
-    for address in snapshot.addresses or []:
-        if is_own(lab, address.tags):
-            foreign["address", address.public_ip] = _wrong_with_address(snapshot, address)
     snapshot.foreign = [Foreign(*key, reason) for key, reason in foreign.items() if reason]
+
+
+def misses_record(lab: Lab, snapshot: Snapshot) -> bool:
+    """Return whether anything is still to be created, or to be recorded."""
+    record = snapshot.record or Record()
+    own_key = record.key_pair_id or lab.key_name
+    hosts = own_addresses(lab, snapshot)
+    complete = record.vpc_id and record.gateway_id and own_key and all(host in hosts for host in host_indexes(lab))
+    return not complete or bool(record.secret)
 
 
 def host_indexes(lab: Lab) -> list[str]:
@@ -297,6 +340,7 @@ def _read_region(account: Account, lab: Lab, snapshot: Snapshot) -> None:
     snapshot.type_info = attempt(lambda: account.instance_types([lab.instance_type]))
     snapshot.vpcs = attempt(account.vpcs)
     snapshot.groups = attempt(lambda: account.security_groups(own_tags(lab)))
+    snapshot.gateways = attempt(lambda: account.gateways(own_tags(lab)))
     snapshot.subnets = attempt(lambda: account.subnets(own_tags(lab)))
     snapshot.instances = attempt(lambda: account.instances(LIVE_STATES, own_tags(lab)))
     snapshot.running = attempt(lambda: account.instances(COUNTED_STATES, {}))
@@ -378,7 +422,7 @@ def list_demands(lab: Lab, snapshot: Snapshot) -> list[Demand]:
             Demand("instance_count", quota, _sum_vcpus(counted, vcpus), launched + _sum_vcpus(resting, vcpus))
         )
     if snapshot.addresses is not None:
-        there = {address.tags.get(INDEX_TAG) for address in own_addresses(lab, snapshot)}
+        there = own_addresses(lab, snapshot)
         needed = len([index for index in host_indexes(lab) if index not in there])
         demands.append(Demand("instance_count", ADDRESS_QUOTA, len(snapshot.addresses), needed))
     if snapshot.vpcs is not None:

@@ -124,11 +124,22 @@ class Address:
 
 
 @dataclass(frozen=True)
+class Gateway:
+    """An internet gateway, and the VPCs that it is attached to."""
+
+    gateway_id: str
+    vpc_ids: list[str] = field(default_factory=list)
+    tags: dict[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
 class KeyPair:
-    """A key pair that EC2 knows."""
+    """A key pair that EC2 knows; its public key is empty where it was not read."""
 
     name: str
     tags: dict[str, str] = field(default_factory=dict)
+    key_pair_id: str = ""
+    public_key: str = ""
 
 
 @dataclass(frozen=True)
@@ -177,6 +188,26 @@ def read_tags(listed_tags: list[dict[str, str]] | None) -> dict[str, str]:
 def profile_name(arn: str) -> str:
     """Return the name of an instance profile from its ARN, which may have a path."""
     return arn.rpartition("/")[2]
+
+
+def read_instance(instance: dict[str, Any]) -> Instance:
+    """Return an instance from what ec2:DescribeInstances returns of it."""
+    roots = [
+        mapping.get("Ebs", {}).get("VolumeId", "")
+        for mapping in instance.get("BlockDeviceMappings", [])
+        if mapping.get("DeviceName") == instance.get("RootDeviceName")
+    ]
+    return Instance(
+        instance_id=instance["InstanceId"],
+        instance_type=instance["InstanceType"],
+        state=instance["State"]["Name"],
+        spot=instance.get("InstanceLifecycle") == "spot",
+        tags=read_tags(instance.get("Tags")),
+        vpc_id=instance.get("VpcId", ""),
+        key_name=instance.get("KeyName", ""),
+        profile=profile_name(instance.get("IamInstanceProfile", {}).get("Arn", "")),
+        root_volume=next(iter(roots), ""),
+    )
 
 
 def home_region(region: str) -> str:
@@ -308,26 +339,19 @@ class Account:
         filters = [{"Name": "instance-state-name", "Values": states}, *_tag_filters(tags)]
         answer = self._read("ec2", "describe_instances", Filters=filters)
         return [
-            Instance(
-                instance_id=instance["InstanceId"],
-                instance_type=instance["InstanceType"],
-                state=instance["State"]["Name"],
-                spot=instance.get("InstanceLifecycle") == "spot",
-                tags=read_tags(instance.get("Tags")),
-                vpc_id=instance.get("VpcId", ""),
-                key_name=instance.get("KeyName", ""),
-                profile=profile_name(instance.get("IamInstanceProfile", {}).get("Arn", "")),
-                root_volume=next(
-                    (
-                        mapping.get("Ebs", {}).get("VolumeId", "")
-                        for mapping in instance.get("BlockDeviceMappings", [])
-                        if mapping.get("DeviceName") == instance.get("RootDeviceName")
-                    ),
-                    "",
-                ),
+            read_instance(instance) for reservation in answer["Reservations"] for instance in reservation["Instances"]
+        ]
+
+    def gateways(self, tags: dict[str, str]) -> list[Gateway]:
+        """Return the internet gateways that carry all of some tags."""
+        answer = self._read("ec2", "describe_internet_gateways", Filters=_tag_filters(tags))
+        return [
+            Gateway(
+                gateway["InternetGatewayId"],
+                [attachment.get("VpcId", "") for attachment in gateway.get("Attachments", [])],
+                read_tags(gateway.get("Tags")),
             )
-            for reservation in answer["Reservations"]
-            for instance in reservation["Instances"]
+            for gateway in answer["InternetGateways"]
         ]
 
     def security_groups(self, tags: dict[str, str]) -> list[SecurityGroup]:
@@ -369,7 +393,10 @@ class Account:
     def key_pairs(self, names: list[str]) -> list[KeyPair]:
         """Return those of some key pairs that exist."""
         answer = self._read("ec2", "describe_key_pairs", Filters=[{"Name": "key-name", "Values": names}])
-        return [KeyPair(pair["KeyName"], read_tags(pair.get("Tags"))) for pair in answer["KeyPairs"]]
+        return [
+            KeyPair(pair["KeyName"], read_tags(pair.get("Tags")), pair.get("KeyPairId", ""))
+            for pair in answer["KeyPairs"]
+        ]
 
     def image_id(self, parameter: str) -> str:
         """Return the image id that a public SSM parameter holds; empty when the region has no such parameter."""

@@ -44,13 +44,14 @@ class Wanted:
     """What a role should be. Policies and tags that are not named here stay as they are.
 
     Attributes:
+        description: None for whatever it is.
         attach: ARNs of managed policies that the role has.
         detach: ARNs of managed policies that the role does not have.
         boundary: ARN of the permissions boundary; empty for none, None to leave it as it is.
     """
 
     name: str
-    description: str
+    description: str | None
     trust: dict[str, Any]
     tags: dict[str, str]
     attach: list[str]
@@ -125,7 +126,7 @@ def plan(found: ServiceRole | None, wanted: Wanted) -> list[Call]:
         if found is None or arn not in found.managed
     ]
     if found is None:
-        about = {"AssumeRolePolicyDocument": document, "Description": wanted.description, "Tags": tags}
+        about = {"AssumeRolePolicyDocument": document, "Description": wanted.description or "", "Tags": tags}
         # With the role, so that it never exists without its boundary.
         about |= {"PermissionsBoundary": wanted.boundary} if wanted.boundary else {}
         return [Call("create_role", "iam:CreateRole", name | about), *attach]
@@ -134,7 +135,7 @@ def plan(found: ServiceRole | None, wanted: Wanted) -> list[Call]:
     if compare_policies(found.trust, wanted.trust):
         arguments = name | {"PolicyDocument": document}
         calls.append(Call("update_assume_role_policy", "iam:UpdateAssumeRolePolicy", arguments))
-    if found.description != wanted.description:
+    if wanted.description not in (None, found.description):
         calls.append(Call("update_role", "iam:UpdateRole", name | {"Description": wanted.description}))
     changed = [tag for tag in tags if found.tags.get(tag["Key"]) != tag["Value"]]
     if changed:

@@ -54,6 +54,7 @@ class Inputs:
     permissions_boundary: object
     tags: object
     remove_surplus: object
+    adopt: object
     instance_catalogue: list[dict[str, Any]]
     images: dict[str, dict[str, Any]]
 
@@ -94,6 +95,7 @@ class Lab:
         ports: The ports to open to each audience.
         ingress_rules: How many rules its security group gets for ports and sources.
         image_id: Empty when `image` names the image.
+        adopt: Ids of what belongs to the lab although it has not recorded it.
         permissions_boundary: Name or ARN of a managed policy; empty for none.
     """
 
@@ -119,6 +121,7 @@ class Lab:
     image_id: str
     permissions_boundary: str
     remove_surplus: bool
+    adopt: list[str]
     instance_catalogue: list[dict[str, Any]]
     images: dict[str, dict[str, Any]]
 

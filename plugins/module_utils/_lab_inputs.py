@@ -266,6 +266,15 @@ def check_remove_surplus(inputs: Inputs) -> list[Problem]:
     return [inputs.problem("remove_surplus", "is neither true nor false", "true or false", "write one of the two")]
 
 
+def check_adopt(inputs: Inputs) -> list[Problem]:
+    """Check that what the user names as the lab's is a list of ids."""
+    if isinstance(inputs.adopt, list) and all(isinstance(value, str) and value for value in inputs.adopt):
+        return []
+    return [
+        inputs.problem("adopt", "is not a list of ids", 'a list such as ["vpc-0123456789abcdef0"]', "Write a list.")
+    ]
+
+
 CHECKS = (
     check_name,
     check_region,
@@ -285,6 +294,7 @@ CHECKS = (
     check_permissions_boundary,
     check_tags,
     check_remove_surplus,
+    check_adopt,
 )
 
 
@@ -325,6 +335,7 @@ def read_lab(inputs: Inputs) -> Lab:
         image_id=str(inputs.image_id or ""),
         permissions_boundary=str(inputs.permissions_boundary or ""),
         remove_surplus=bool(truth(inputs.remove_surplus)),
+        adopt=[str(value) for value in entries(inputs.adopt)],
         instance_catalogue=inputs.instance_catalogue,
         images=inputs.images,
     )

@@ -13,8 +13,12 @@ import unicodedata
 
 from ansible_collections.digital_twin.robotics_lab.plugins.module_utils._lab_description import Inputs
 from ansible_collections.digital_twin.robotics_lab.plugins.module_utils._lab_problem import Problem, shown
+from ansible_collections.digital_twin.robotics_lab.plugins.module_utils._lab_record import CLAIM_TAG, RECORD_TAGS
 
 OWN_TAGS = (
+    *RECORD_TAGS,
+    CLAIM_TAG,
+    "digital_twin_gpus",
     "digital_twin_lab",
     "managed_by",
     "Name",
@@ -23,6 +27,8 @@ OWN_TAGS = (
     "digital_twin_ssh_user",
 )
 MOST_TAGS = 50
+# Those of the role: the lab, the collection, the region, and the record.
+ROLE_TAGS = 3 + len(RECORD_TAGS)
 LONGEST_TAG_KEY = 128
 LONGEST_TAG_VALUE = 256
 TAG_PUNCTUATION = "_.:/=+-@"
@@ -34,9 +40,9 @@ def check_tags(inputs: Inputs) -> list[Problem]:
     if not isinstance(tags, dict):
         return [inputs.problem("tags", "is not a mapping", "keys and values, both text", 'write {"team": "robotics"}')]
     problems: list[Problem] = []
-    room = MOST_TAGS - len(OWN_TAGS)
+    room = MOST_TAGS - ROLE_TAGS
     if len(tags) > room:
-        allowed = f"at most {room}, as AWS takes {MOST_TAGS} and {len(OWN_TAGS)} are the lab's own"
+        allowed = f"at most {room}, as AWS takes {MOST_TAGS} and {ROLE_TAGS} are the lab's own"
         problems.append(Problem(inputs.variable("tags"), "", f"holds {len(tags)} tags", allowed, "drop some"))
     seen: dict[str, str] = {}
     for key, value in tags.items():

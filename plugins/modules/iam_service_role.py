@@ -29,9 +29,8 @@ options:
     choices: [present, absent]
     default: present
   description:
-    description: The description of the role.
+    description: The description of the role. When not set, that of an existing role stays.
     type: str
-    default: ''
   service:
     description: The AWS service that may assume the role.
     type: str
@@ -119,7 +118,7 @@ from ansible_collections.digital_twin.robotics_lab.plugins.module_utils._aws_err
 SPEC: dict[str, dict[str, Any]] = {
     "name": {"type": "str", "required": True},
     "state": {"type": "str", "choices": ["present", "absent"], "default": "present"},
-    "description": {"type": "str", "default": ""},
+    "description": {"type": "str"},
     "service": {"type": "str", "default": "ec2.amazonaws.com"},
     "managed_policies": {"type": "list", "elements": "str", "default": []},
     "detached_policies": {"type": "list", "elements": "str", "default": []},

@@ -183,6 +183,12 @@ options:
       - This module terminates nothing. It says in a notice what is to become of such instances.
     type: raw
     default: false
+  adopt:
+    description:
+      - Ids of what belongs to the lab although the tags of its role do not record it, such as its VPC.
+      - A lab of an earlier release that has instances is found without this.
+    type: raw
+    default: []
   variable_prefix:
     description: What stands in front of an option's name in the variables of whoever reads the messages.
     type: str
@@ -332,6 +338,14 @@ existing:
       description: Id of its VPC, or empty.
       type: str
       sample: vpc-0123456789abcdef0
+    gateway_id:
+      description: Id of its internet gateway, or empty.
+      type: str
+      sample: igw-0123456789abcdef0
+    key_pair_id:
+      description: Id of its own key pair, or empty.
+      type: str
+      sample: key-0123456789abcdef0
     subnet_id:
       description: Id of its subnet, or empty.
       type: str
@@ -342,10 +356,10 @@ existing:
       elements: dict
       sample: [{name: lab-1, instance_id: i-0123456789abcdef0, instance_type: g5.xlarge, state: running}]
     addresses:
-      description: Its Elastic IP addresses, each with C(name), C(allocation_id) and C(public_ip).
+      description: Its Elastic IP addresses, each with C(name), C(index), C(allocation_id) and C(public_ip).
       type: list
       elements: dict
-      sample: [{name: lab-1, allocation_id: eipalloc-0123456789abcdef0, public_ip: 203.0.113.9}]
+      sample: [{name: lab-1, index: "1", allocation_id: eipalloc-0123456789abcdef0, public_ip: 203.0.113.9}]
     root_volumes:
       description: Ids of the root volumes of those instances that are its hosts.
       type: list
@@ -356,6 +370,22 @@ existing:
       type: list
       elements: str
       sample: [lab-2]
+record:
+  description:
+    - The tags with which the lab's role records what the lab created. What an earlier release or run created without
+      recording it is among it.
+    - While anything is still to be created, there is a secret among it, of which RV(claims) are made.
+  returned: success
+  type: dict
+  sample: {digital_twin_vpc: vpc-0123456789abcdef0, digital_twin_addresses_1: 1=eipalloc-0123456789abcdef0}
+claims:
+  description:
+    - Values of the tag C(digital_twin_claim) for what is still to be created, by what it is. By them the next run
+      finds what a run created that died before it could record it.
+    - Empty when everything is recorded.
+  returned: success
+  type: dict
+  sample: {vpc: 0f343b0931126a20f133d67c2b018a3b}
 permissions_boundary:
   description: ARN of the policy that O(permissions_boundary) names, or empty.
   returned: success
@@ -463,6 +493,7 @@ DESCRIPTION: dict[str, dict[str, Any]] = {
     "permissions_boundary": {"type": "raw", "default": ""},
     "tags": {"type": "raw", "default": {}},
     "remove_surplus": {"type": "raw", "default": False},
+    "adopt": {"type": "raw", "default": []},
 }
 
 

@@ -15,6 +15,7 @@ import docker
 from sandbox.waiting import wait_until
 from tests.support.account import counts, holdings
 from tests.support.lab import NOTHING, Cloud, pieces
+from tests.support.strangers import Strangers
 
 NAME = "robotics-lab"
 # Another lab in the same account, which is provisioned and watched, and not configured.
@@ -45,8 +46,16 @@ def test_nothing_is_left_of_the_lab_and_its_neighbour_stays(lab: Cloud, empty_ac
     assert made["vpc"] == made["instance"] == made["address"] == made["dashboard"] == 1
     assert {"alarm", "log group"} <= made.keys()
 
+    # What somebody else has, and what a caller that may only tag resources makes look like the lab's.
+    strangers = Strangers(lab.client("ec2"), NAME)
+    strangers.network()
+    strangers.key_pair()
     lab.lab_runs = False
-    lab.playbook("playbooks/destroy.yml", aws_infrastructure_destroy_confirm=NAME).must_succeed()
+    destroyed = lab.playbook("playbooks/destroy.yml", aws_infrastructure_destroy_confirm=NAME).must_succeed()
+    assert strangers.missing() == []
+    for name in strangers.names().values():
+        assert destroyed.output.count(f" {name} (") == 2, f"{name} is reported before and after"
+    strangers.leave()
     assert holdings(lab.client) == empty_account | neighbour
     assert {kind: len(names) for kind, names in pieces(lab).items()} == OF_THE_NEIGHBOUR
     again = lab.playbook("playbooks/destroy.yml", aws_infrastructure_destroy_confirm=NAME).must_succeed()

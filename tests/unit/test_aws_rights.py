@@ -106,6 +106,7 @@ class Aws:
             "__aws_infrastructure_preflight": {
                 "account_id": ACCOUNT,
                 "permissions_boundary": "",
+                "record": {},
                 "sources": {"admin": [ADMIN], "viewer": [VIEWER]},
             },
             **(given or {}),
@@ -246,7 +247,7 @@ def test_each_variable_adds_what_it_names_and_takes_it_back(aws: Aws) -> None:
     assert aws.permitted(NEVER) == []
     assert iam.list_attached_role_policies(RoleName=ROLE)["AttachedPolicies"] == []
 
-    preflight = {"account_id": ACCOUNT, "permissions_boundary": boundary}
+    preflight = {"account_id": ACCOUNT, "permissions_boundary": boundary, "record": {}}
     aws.apply("identity", given={**added, "__aws_infrastructure_preflight": preflight})
     assert aws.permitted(WRITE_LOGS) == []
     assert aws.permitted(PUBLISH) == PUBLISH
@@ -304,7 +305,11 @@ def test_dds_is_closed_by_the_next_run_unless_it_is_asked_for(aws: Aws, network:
 
 
 def test_a_tunnel_closes_the_ports_of_viewers_and_the_summary_shows_it(aws: Aws, network: dict[str, Any]) -> None:
-    host(aws, network["__aws_infrastructure_vpc"]["vpc"]["id"])
+    vpc = network["__aws_infrastructure_vpc"]["vpc"]["id"]
+    host(aws, vpc)
+    tags = {**OWN, "digital_twin_region": "us-east-1", "digital_twin_vpc": vpc}
+    listed = [{"Key": key, "Value": value} for key, value in tags.items()]
+    aws.client("iam").create_role(RoleName=ROLE, AssumeRolePolicyDocument="{}", Tags=listed)
     closed = {**network, "aws_infrastructure_closed_ports": ["isaac_webrtc", "isaac_media", "foxglove_bridge"]}
     _changed, told = aws.apply("access", "summary", given=closed)
     assert admitted(aws) == {("tcp", 22, ADMIN), ("tcp", 8080, VIEWER)}

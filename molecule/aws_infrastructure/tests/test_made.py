@@ -177,7 +177,8 @@ def test_everything_carries_the_tags(
     (pair,) = ec2.describe_key_pairs(Filters=FILTERS)["KeyPairs"]
     named = {"vpc": vpc, "igw": gateway, "subnet": subnet, "routes": table, "sg": group}
     for suffix, resource in named.items():
-        assert tags_of(resource) == OWN | USERS | {"Name": f"lab-a-{suffix}"}, suffix
+        tags = {key: value for key, value in tags_of(resource).items() if key != "digital_twin_claim"}
+        assert tags == OWN | USERS | {"Name": f"lab-a-{suffix}"}, suffix
     for resource in [
         pair,
         *ec2.describe_addresses(Filters=FILTERS)["Addresses"],
@@ -209,6 +210,23 @@ def metrics_statement(namespace: str) -> dict[str, Any]:
         "Action": "cloudwatch:PutMetricData",
         "Resource": "*",
         "Condition": {"StringEquals": {"cloudwatch:namespace": namespace}},
+    }
+
+
+def test_role_records_what_was_created(ec2: Any, vpc: dict[str, Any]) -> None:
+    """After a run that changed the lab as well, and without the secret of a run that has ended."""
+    (gateway,) = ec2.describe_internet_gateways(Filters=FILTERS)["InternetGateways"]
+    (pair,) = ec2.describe_key_pairs(Filters=FILTERS)["KeyPairs"]
+    hosts = {tags_of(row)["digital_twin_index"]: row for row in ec2.describe_addresses(Filters=FILTERS)["Addresses"]}
+    iam: Any = boto3.client("iam")
+    tags = tags_of(iam.get_role(RoleName="lab-a-instance")["Role"])
+    assert {key: value for key, value in tags.items() if key not in OWN | USERS} == {
+        "digital_twin_region": "us-east-1",
+        "digital_twin_vpc": vpc["VpcId"],
+        "digital_twin_gateway": gateway["InternetGatewayId"],
+        "digital_twin_key_pair": pair["KeyPairId"],
+        "digital_twin_addresses_1": " ".join(f"{host}={hosts[host]['AllocationId']}" for host in sorted(hosts)),
+        "digital_twin_pending": "",
     }
 
 

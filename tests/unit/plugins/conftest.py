@@ -56,6 +56,7 @@ GOOD_DESCRIPTION: dict[str, Any] = {
     "permissions_boundary": "",
     "tags": {"team": "robotics"},
     "remove_surplus": False,
+    "adopt": [],
     "instance_catalogue": [{"type": "g4dn.xlarge", "gpu": "T4"}, {"type": "g5.xlarge", "gpu": "A10G"}],
     "images": {
         "ubuntu-24.04": {"parameter": "/images/ubuntu-24.04", "user": "ubuntu"},

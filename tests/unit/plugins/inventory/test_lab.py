@@ -14,6 +14,8 @@ from typing import Any
 import boto3
 import pytest
 import requests
+from ansible_collections.digital_twin.robotics_lab.plugins.inventory.lab import why_not
+from ansible_collections.digital_twin.robotics_lab.plugins.module_utils._aws_errors import DENIED, ReadError
 
 from tests.support.ansible_programs import execute
 from tests.support.project import ROOT, clean_environment, playbooks
@@ -42,31 +44,52 @@ sso_region = eu-central-1
 sso_start_url = https://company.awsapps.com/start
 """
 KEYS = {"AWS_ACCESS_KEY_ID": "AKIATESTS", "AWS_SECRET_ACCESS_KEY": "canary-aws-3b90"}
-OURS = {"managed_by": "digital_twin.robotics_lab", "digital_twin_lab": "my-lab", "digital_twin_ssh_user": "{{ 6 * 7 }}"}
+OURS = {"managed_by": "digital_twin.robotics_lab", "digital_twin_ssh_user": "{{ 6 * 7 }}"}
 SECONDS = 120
 
 
 @pytest.fixture(scope="module")
 def endpoint(moto_endpoint: str) -> Iterator[str]:
     """Serve an AWS account with hosts of a lab in two regions, and one instance of another owner."""
-    launch(moto_endpoint, "eu-central-1", {"Name": "my-lab-1", **OURS})
-    launch(moto_endpoint, "eu-central-1", {"Name": "my-lab-1", **OURS})
+    # IAM has no regions, so that labs of one name cannot be in two.
+    for region, lab in (("eu-central-1", "my-lab"), ("us-west-2", "lab-west"), ("sa-east-1", "lab-south")):
+        make_role(moto_endpoint, region, lab)
+    launch(moto_endpoint, "eu-central-1", {"Name": "my-lab-1"}, "my-lab")
+    launch(moto_endpoint, "eu-central-1", {"Name": "my-lab-1"}, "my-lab")
     launch(moto_endpoint, "eu-central-1", {"Name": "another"})
-    launch(moto_endpoint, "us-west-2", {"Name": "my-lab-west", **OURS})
-    launch(moto_endpoint, "sa-east-1", {"Name": "my-lab-south", **OURS})
+    launch(moto_endpoint, "us-west-2", {"Name": "my-lab-west"}, "lab-west")
+    launch(moto_endpoint, "sa-east-1", {"Name": "my-lab-south"}, "lab-south")
     yield moto_endpoint
     requests.post(f"{moto_endpoint}/moto-api/reset", timeout=30).raise_for_status()
 
 
-def launch(url: str, region: str, tags: dict[str, str]) -> None:
+def client(service: str, url: str, region: str) -> Any:
     connect: Any = boto3.client
-    keys = {name.lower(): value for name, value in KEYS.items()}
-    ec2 = connect("ec2", endpoint_url=url, region_name=region, **keys)
+    return connect(service, endpoint_url=url, region_name=region, **{name.lower(): KEYS[name] for name in KEYS})
+
+
+def make_role(url: str, region: str, lab: str) -> None:
+    """Make a lab's role, with the region's default VPC in its record, and its instance profile."""
+    iam, name = client("iam", url, region), f"{lab}-instance"
+    vpc = client("ec2", url, region).describe_vpcs()["Vpcs"][0]["VpcId"]
+    tags = {**OURS, "digital_twin_lab": lab, "digital_twin_region": region, "digital_twin_vpc": vpc}
+    del tags["digital_twin_ssh_user"]
+    listed = [{"Key": key, "Value": value} for key, value in tags.items()]
+    iam.create_role(RoleName=name, AssumeRolePolicyDocument="{}", Tags=listed)
+    iam.create_instance_profile(InstanceProfileName=name)
+    iam.add_role_to_instance_profile(InstanceProfileName=name, RoleName=name)
+
+
+def launch(url: str, region: str, tags: dict[str, str], lab: str = "") -> None:
+    ec2 = client("ec2", url, region)
+    more: dict[str, Any] = {"IamInstanceProfile": {"Name": f"{lab}-instance"}} if lab else {}
+    tags = {**tags, **OURS, "digital_twin_lab": lab} if lab else tags
     ec2.run_instances(
         ImageId=ec2.describe_images()["Images"][0]["ImageId"],
         InstanceType="g5.xlarge",
         MinCount=1,
         MaxCount=1,
+        **more,
         TagSpecifications=[
             {"ResourceType": "instance", "Tags": [{"Key": key, "Value": value} for key, value in tags.items()]}
         ],
@@ -187,3 +210,26 @@ def test_every_playbook_begins_with_that_line(environment: dict[str, str], playb
     assert refused.stdout == ""
     assert len(refused.stderr.splitlines()) == 1
     assert "AWS credentials: none were found" in refused.stderr
+
+
+class Denied:
+    """An account in which the caller may not get roles."""
+
+    def role(self, name: str) -> None:
+        raise ReadError(DENIED, "iam:GetRole", "eu-central-1", "AccessDenied", name)
+
+
+def test_without_the_permission_to_get_the_role_nothing_becomes_a_host() -> None:
+    """The lab of this run is refused, of other labs there are no hosts."""
+    instance = {
+        "InstanceId": "i-1",
+        "InstanceType": "g5.xlarge",
+        "State": {"Name": "running"},
+        "VpcId": "vpc-1",
+        "KeyName": "my-lab",
+        "IamInstanceProfile": {"Arn": "arn:aws:iam::123456789012:instance-profile/my-lab-instance"},
+    }
+    account: Any = Denied()
+    assert list(why_not(account, "eu-central-1", "my-lab", None, [instance])) == ["i-1"]
+    with pytest.raises(ReadError, match="iam:GetRole"):
+        why_not(account, "eu-central-1", "my-lab", {"my-lab"}, [instance])

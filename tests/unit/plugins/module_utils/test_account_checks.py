@@ -38,6 +38,7 @@ from ansible_collections.digital_twin.robotics_lab.plugins.module_utils._aws_err
 from ansible_collections.digital_twin.robotics_lab.plugins.module_utils._lab_description import Inputs, Lab
 from ansible_collections.digital_twin.robotics_lab.plugins.module_utils._lab_inputs import read_lab
 from ansible_collections.digital_twin.robotics_lab.plugins.module_utils._lab_ownership import Foreign
+from ansible_collections.digital_twin.robotics_lab.plugins.module_utils._lab_record import Record
 
 from tests.support.project import ROOT
 
@@ -117,6 +118,7 @@ def snapshot_of(read: dict[str, Any]) -> Snapshot:
         values["groups"] = [SecurityGroup(**group) for group in groups]
     values["key"] = Key(**values["key"]) if values.get("key") else None
     values["foreign"] = [Foreign(**thing) for thing in values.get("foreign", [])]
+    values["record"] = Record(**values["record"]) if values.get("record") is not None else None
     values["failures"] = [ReadError(**failure) for failure in values.get("failures", [])]
     return Snapshot(**values)
 
@@ -220,6 +222,8 @@ def test_the_role_marks_rules_as_the_module_reads_them() -> None:
 
 def test_what_is_told_about_an_empty_account(describe: Describe) -> None:
     facts = _account_facts.describe_account(lab_of(describe, {"instance_count": 2}), snapshot_of({}))
+    assert facts.pop("record").keys() == {"digital_twin_pending"}
+    assert facts.pop("claims").keys() == {"vpc", "gateway", "key_pair", "address-1", "address-2"}
     assert facts == {
         "account_id": "123456789012",
         "caller_arn": "arn:aws:iam::123456789012:user/robotics",
@@ -239,6 +243,8 @@ def test_what_is_told_about_an_empty_account(describe: Describe) -> None:
         "image": {"image_id": "ami-1", "name": "ubuntu", "root_size": 8},
         "existing": {
             "vpc_id": "",
+            "gateway_id": "",
+            "key_pair_id": "",
             "subnet_id": "",
             "instances": [],
             "addresses": [],
@@ -308,21 +314,40 @@ def test_what_is_told_about_an_existing_lab(describe: Describe) -> None:
         ],
         "image_id": None,
         "image": None,
+        "record": {
+            "vpc_id": "vpc-1",
+            "gateway_id": "igw-1",
+            "key_pair_id": "key-1",
+            # What was there once stays in the record.
+            "addresses": {"1": "eipalloc-1", "9": "eipalloc-9"},
+            "started": True,
+            "readable": True,
+        },
     }
     facts = _account_facts.describe_account(lab_of(describe, {}), snapshot_of(read))
     assert facts["availability_zone"] == "us-east-1b"
     assert facts["existing"] == {
         "vpc_id": "vpc-1",
+        "gateway_id": "igw-1",
+        "key_pair_id": "key-1",
         "subnet_id": "subnet-1",
         "instances": [
             {"name": f"lab-{number}", "instance_id": f"i-{number}", "instance_type": "g5.xlarge", "state": "running"}
             for number in (1, 2)
         ],
-        "addresses": [{"name": "lab-1", "allocation_id": "eipalloc-1", "public_ip": "203.0.113.1"}],
+        "addresses": [{"name": "lab-1", "index": "1", "allocation_id": "eipalloc-1", "public_ip": "203.0.113.1"}],
         "root_volumes": ["vol-1"],
         "missing_hosts": [],
     }
     assert "image" not in facts
+    assert facts["claims"] == {}
+    assert facts["record"] == {
+        "digital_twin_vpc": "vpc-1",
+        "digital_twin_gateway": "igw-1",
+        "digital_twin_key_pair": "key-1",
+        "digital_twin_addresses_1": "1=eipalloc-1",
+        "digital_twin_addresses_2": "9=eipalloc-9",
+    }
     assert [quota["needed"] for quota in facts["quotas"]] == [0, 0, 0]
 
 

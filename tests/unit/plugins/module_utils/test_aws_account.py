@@ -17,7 +17,6 @@ from ansible_collections.digital_twin.robotics_lab.plugins.module_utils._aws_acc
     Gpu,
     Image,
     Instance,
-    KeyPair,
     Rule,
     SecurityGroup,
     Subnet,
@@ -181,7 +180,9 @@ def test_addresses(account: Account, cloud: Cloud) -> None:
 
 def test_key_pairs(account: Account, cloud: Cloud) -> None:
     cloud.client("ec2").create_key_pair(KeyName="lab", TagSpecifications=specification("key-pair", OWN))
-    assert account.key_pairs(["lab"]) == [KeyPair("lab", OWN)]
+    (pair,) = account.key_pairs(["lab"])
+    assert (pair.name, pair.tags) == ("lab", OWN)
+    assert pair.key_pair_id.startswith("key-")
     assert account.key_pairs(["operations"]) == []
 
 
@@ -320,11 +321,14 @@ def test_quotas_that_cannot_be_read_are_missed(account: Account, cloud: Cloud, d
 
 def test_image_is_not_looked_up_for_hosts_that_run(account: Account, cloud: Cloud, describe: Describe) -> None:
     ec2 = cloud.client("ec2")
-    tags = specification("vpc", {**OWN, "Name": "lab-vpc"})
-    vpc = ec2.create_vpc(CidrBlock="10.0.0.0/16", TagSpecifications=tags)["Vpc"]["VpcId"]
+    named = specification("vpc", {**OWN, "Name": "lab-vpc"})
+    vpc = ec2.create_vpc(CidrBlock="10.0.0.0/16", TagSpecifications=named)["Vpc"]["VpcId"]
     subnet = ec2.create_subnet(VpcId=vpc, CidrBlock="10.0.1.0/24")["Subnet"]["SubnetId"]
     ec2.create_key_pair(KeyName="lab")
-    cloud.client("iam").create_instance_profile(InstanceProfileName="lab-instance")
+    iam = cloud.client("iam")
+    iam.create_instance_profile(InstanceProfileName="lab-instance")
+    tags = [{"Key": key, "Value": value} for key, value in {**OWN, "digital_twin_region": "us-east-1"}.items()]
+    iam.create_role(RoleName="lab-instance", AssumeRolePolicyDocument="{}", Tags=tags)
     one = {"ImageId": IMAGE_ID, "InstanceType": "g4dn.xlarge", "MinCount": 1, "MaxCount": 1, "SubnetId": subnet}
     how = {"KeyName": "lab", "IamInstanceProfile": {"Name": "lab-instance"}}
     ec2.run_instances(**one, **how, TagSpecifications=specification("instance", HOST))

@@ -81,7 +81,7 @@ def named(kind: str, name: str, **more: str) -> list[dict[str, Any]]:
 
 
 def make_network(cloud: Cloud) -> tuple[str, str]:
-    """Make the lab's network, key pair and instance profile behind the module's back; return ids of VPC and subnet."""
+    """Make the lab's network, key pair, role and profile behind the module's back; return ids of VPC and subnet."""
     ec2, iam = cloud.client("ec2"), cloud.client("iam")
     vpc = ec2.create_vpc(CidrBlock="10.0.0.0/16", TagSpecifications=named("vpc", "lab-vpc"))["Vpc"]["VpcId"]
     subnet = ec2.create_subnet(
@@ -92,6 +92,8 @@ def make_network(cloud: Cloud) -> tuple[str, str]:
     )["Subnet"]["SubnetId"]
     ec2.create_key_pair(KeyName="lab", TagSpecifications=named("key-pair", "lab"))
     iam.create_instance_profile(InstanceProfileName="lab-instance", Tags=OWN)
+    tags = [*OWN, {"Key": "digital_twin_region", "Value": "us-east-1"}, {"Key": "digital_twin_vpc", "Value": vpc}]
+    iam.create_role(RoleName="lab-instance", AssumeRolePolicyDocument="{}", Tags=tags)
     return vpc, subnet
 
 

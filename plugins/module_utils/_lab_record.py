@@ -1,0 +1,95 @@
+# Copyright (c) the digital_twin.robotics_lab maintainers
+# GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""What a lab has recorded of the things that it created: tags of its IAM role.
+
+A caller that may only tag resources of EC2 can give a lab's tags to anything there, but cannot write a role's tags.
+
+A thing is created before it can be recorded. A run that dies in between leaves a secret in the record, and on the thing
+a token that only this secret gives. The secret is new in each run, and is removed when everything is recorded.
+
+This is a private module of the collection: it may change in any release.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+MANAGED_BY = "digital_twin.robotics_lab"
+# The tags of the role.
+VPC_TAG = "digital_twin_vpc"
+GATEWAY_TAG = "digital_twin_gateway"
+KEY_PAIR_TAG = "digital_twin_key_pair"
+PENDING_TAG = "digital_twin_pending"
+# A value of a tag has 256 characters, which is room for 8 addresses with their host numbers.
+ADDRESS_TAGS = tuple(f"digital_twin_addresses_{part}" for part in range(1, 5))
+ADDRESSES_PER_TAG = 8
+RECORD_TAGS = (VPC_TAG, GATEWAY_TAG, KEY_PAIR_TAG, PENDING_TAG, *ADDRESS_TAGS)
+# The tag of a thing in EC2 that may not be recorded yet.
+CLAIM_TAG = "digital_twin_claim"
+
+
+@dataclass(frozen=True)
+class Record:
+    """What a lab has recorded. Empty: nothing of that kind.
+
+    Attributes:
+        started: Whether the role is the lab's and has a record. The roles of earlier releases have none.
+        readable: Whether the role is the lab's.
+        addresses: Allocation ids of Elastic IP addresses, by the number of their host.
+        secret: What the tokens of a run that has not ended are made of.
+    """
+
+    vpc_id: str = ""
+    gateway_id: str = ""
+    key_pair_id: str = ""
+    addresses: Mapping[str, str] = field(default_factory=dict)
+    secret: str = ""
+    started: bool = False
+    readable: bool = False
+
+
+def read_record(lab: str, region: str, tags: Mapping[str, str] | None) -> Record:
+    """Return what the tags of a role hold; an empty record when there is no role, or when it is another lab's.
+
+    Args:
+        lab: The lab's name.
+        region: Its region. IAM has no regions: a lab of the same name in another one may have taken the role.
+        tags: The tags of the role, or None.
+    """
+    tags = tags or {}
+    own = {"digital_twin_lab": lab, "managed_by": MANAGED_BY, "digital_twin_region": region}
+    if any(tags.get(name) != value for name, value in own.items()):
+        return Record()
+    entries = " ".join(tags.get(name, "") for name in ADDRESS_TAGS).split()
+    return Record(
+        vpc_id=tags.get(VPC_TAG, ""),
+        gateway_id=tags.get(GATEWAY_TAG, ""),
+        key_pair_id=tags.get(KEY_PAIR_TAG, ""),
+        addresses={host: allocation for host, _equals, allocation in (entry.partition("=") for entry in entries)},
+        secret=tags.get(PENDING_TAG, ""),
+        started=any(tags.get(name) for name in RECORD_TAGS),
+        readable=True,
+    )
+
+
+def write_record(record: Record) -> dict[str, str]:
+    """Return the tags that hold a record, without those that hold nothing."""
+    tags = {
+        VPC_TAG: record.vpc_id,
+        GATEWAY_TAG: record.gateway_id,
+        KEY_PAIR_TAG: record.key_pair_id,
+        PENDING_TAG: record.secret,
+    }
+    for part, name in enumerate(ADDRESS_TAGS):
+        hosts = [str(part * ADDRESSES_PER_TAG + number) for number in range(1, ADDRESSES_PER_TAG + 1)]
+        tags[name] = " ".join(f"{host}={record.addresses[host]}" for host in hosts if host in record.addresses)
+    return {name: value for name, value in tags.items() if value}
+
+
+def claim(secret: str, thing: str) -> str:
+    """Return the token of a thing that is about to be created: "vpc", "gateway", "key_pair", "address-1"."""
+    return hashlib.sha256(f"{secret}/{thing}".encode()).hexdigest()[:32]
