@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import re
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
@@ -171,7 +172,10 @@ def test_diagnose_finds_nothing_on_a_lab_that_verify_has_passed(lab: Cloud) -> N
 
 
 def test_images_are_pinned_by_what_the_registry_has(lab: Cloud, tmp_path: Path) -> None:
-    files: dict[str, Any] = {"lab_pins_file": str(tmp_path / "lab.yml"), "lab_sbom_file": str(tmp_path / "lab.cdx.json")}
+    files: dict[str, Any] = {
+        "lab_pins_file": str(tmp_path / "lab.yml"),
+        "lab_sbom_file": str(tmp_path / "lab.cdx.json"),
+    }
     said = lab.playbook("playbooks/pin.yml", **files).must_succeed()
     assert set(said.changed) == {"localhost"}
     pins = yaml.safe_load((tmp_path / "lab.yml").read_text("utf-8"))
