@@ -21,9 +21,9 @@ ROLE = ROOT / "roles" / "digital_twin_stack"
 REDIS, SERVICE = ["redis_acl", "redis_health_password"], ["cognitive_token", "redis_cognitive_password"]
 ROBOT, MODELS = ["redis_robot_password"], ["ngc_api_key"]
 DECLARED = {
-    "digital_twin_stack_redis_password": "Declared-of-the-service",
-    "digital_twin_stack_redis_robot_password": "Declared-of-the-robot",
-    "digital_twin_stack_cognitive_token": "Declared-token-0123456789-0123456789",
+    "digital_twin_stack_redis_password": "canary-of-the-service",
+    "digital_twin_stack_redis_robot_password": "canary-of-the-robot",
+    "digital_twin_stack_cognitive_token": "canary-token-0123456789-0123456789",
 }
 # Each run in turn: what is set, and which files there are then. At first the host has those of an earlier version.
 RUNS: list[tuple[dict[str, str], list[str]]] = [
