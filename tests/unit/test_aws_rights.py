@@ -116,7 +116,7 @@ class Aws:
         environment = {
             "AWS_ENDPOINT_URL": self.endpoint,
             "AWS_ACCESS_KEY_ID": "AKIATESTING",
-            "AWS_SECRET_ACCESS_KEY": "not-a-secret",
+            "AWS_SECRET_ACCESS_KEY": "canary-aws-3d91",
             "AWS_CONFIG_FILE": "/dev/null",
             "AWS_SHARED_CREDENTIALS_FILE": "/dev/null",
         }

@@ -24,7 +24,7 @@ from tests.support.project import ROOT, clean_environment, load_yaml, playbooks
 from tests.support.ssh_server import Server, new_key, public, ssh_server
 
 REGION = "us-east-1"
-CREDENTIALS = {"AWS_ACCESS_KEY_ID": "test", "AWS_SECRET_ACCESS_KEY": "test", "AWS_REGION": REGION}
+CREDENTIALS = {"AWS_ACCESS_KEY_ID": "test", "AWS_SECRET_ACCESS_KEY": "canary-aws-3d91", "AWS_REGION": REGION}
 # What cloud-init says at the end of each boot.
 FINISHED = "Cloud-init v. 22.4.2 finished at Sun, 29 Nov 2026 12:00:00 +0000. Datasource DataSourceEc2. Up 20.0 seconds"
 # Needs a connection, and sends nothing but that.
@@ -50,7 +50,9 @@ class Lab:
         (folder / "inventory").mkdir()
         (folder / "inventory" / "group_vars").symlink_to(ROOT / "group_vars")
         connect: Any = boto3.client
-        self._ec2 = connect("ec2", REGION, endpoint_url=url, aws_access_key_id="test", aws_secret_access_key="test")
+        self._ec2 = connect(
+            "ec2", REGION, endpoint_url=url, aws_access_key_id="test", aws_secret_access_key="canary-aws-3d91"
+        )
 
     def add(self, name: str, output: str | None = None, kind: str = "ssh-ed25519") -> str:
         """Add an instance with a host key of its own, and return that; without an output it is genuine."""

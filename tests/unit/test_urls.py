@@ -41,7 +41,7 @@ BESIDE: dict[str, dict[str, object]] = {
         "gpu_metrics_instance_id": "i-1",
         "gpu_metrics_region": "eu-central-1",
         "gpu_metrics_access_key_id": "AKIA",
-        "gpu_metrics_secret_access_key": "x",
+        "gpu_metrics_secret_access_key": "canary",
     },
 }
 VALUES: dict[str, object] = {

@@ -31,7 +31,7 @@ def ask(written: dict[str, bytes], monkeypatch: pytest.MonkeyPatch) -> Any:
     console.install(lambda instance_id: written.get(instance_id, b""))
     with mock_aws():
         connect: Any = boto3.client
-        ec2 = connect("ec2", "us-east-1", aws_access_key_id="test", aws_secret_access_key="test")
+        ec2 = connect("ec2", "us-east-1", aws_access_key_id="test", aws_secret_access_key="canary-aws-3d91")
 
         def output(kind: str, text: bytes, **options: bool) -> str:
             launched = ec2.run_instances(ImageId="ami-1e749f67", MinCount=1, MaxCount=1, InstanceType=kind)

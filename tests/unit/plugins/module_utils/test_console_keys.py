@@ -134,7 +134,7 @@ class Instance:
 
     def __init__(self, *outputs: str, nitro: bool = True) -> None:
         client: Any = boto3.client
-        self.client = client("ec2", "us-east-1", aws_access_key_id="test", aws_secret_access_key="test")
+        self.client = client("ec2", "us-east-1", aws_access_key_id="test", aws_secret_access_key="canary-aws-3d91")
         self.stub = Stubber(self.client)
         for output in outputs:
             if nitro:
