@@ -8,11 +8,13 @@ from __future__ import annotations
 import os
 import re
 import tomllib
+from collections.abc import Iterator
 from pathlib import PurePosixPath
 from typing import Any
 
 import pathspec
 import pytest
+import yaml
 
 from tests.support.lines import left_out
 from tests.support.project import ROOT, expect_none, load_yaml, playbooks, project_files, run, text_files
@@ -94,6 +96,34 @@ def test_nothing_warns_on_the_newest_line() -> None:
         if re.search(pattern, line)
     ]
     expect_none(found)
+
+
+def test_line_breaks_in_expressions_are_line_breaks() -> None:
+    """Ansible hands Jinja each backslash as two; in a double-quoted YAML text it has become a line break before."""
+    wrong = re.compile(r"\{\{(?:(?!\}\}).)*?(['\"])\\n\1", re.DOTALL)
+    found = [
+        f"{path}: {match[0][-60:]}"
+        for path in text_files("roles", "playbooks", "group_vars", "inventory", "molecule")
+        if path.suffix == ".yml"
+        for node in yaml.compose_all((ROOT / path).read_text("utf-8"), yaml.SafeLoader)
+        for text in texts_of(node)
+        for match in wrong.finditer(text)
+    ]
+    expect_none(found, "write the whole text in double quotes, or use splitlines() for a split:")
+
+
+def texts_of(node: yaml.Node | None) -> Iterator[str]:
+    """Return the texts of a YAML document that Ansible may use as templates."""
+    if isinstance(node, yaml.ScalarNode):
+        if node.tag != "!unsafe":
+            yield str(node.value)
+    elif isinstance(node, yaml.SequenceNode):
+        for item in node.value:
+            yield from texts_of(item)
+    elif isinstance(node, yaml.MappingNode):
+        for key, value in node.value:
+            yield from texts_of(key)
+            yield from texts_of(value)
 
 
 def test_module_utils_use_nothing_of_ansible() -> None:
