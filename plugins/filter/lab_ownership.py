@@ -201,7 +201,7 @@ def lab_ownership(
 
 
 def judges(lab: str, keys: set[str], record: Record | None) -> list[tuple[str, str, str, Judge]]:
-    """Return for each kind its name in messages, the key of its id, and what says why one does not belong to a lab."""
+    """Return for each kind its name in messages, the key of its id, and its judge: why one is not the lab's."""
 
     def place(item: Item) -> str:
         return wrong_with_place(record, item.get("vpc_id") or "")

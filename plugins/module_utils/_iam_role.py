@@ -44,7 +44,7 @@ class Wanted:
     """What a role should be. Policies and tags that are not named here stay as they are.
 
     Attributes:
-        description: None for whatever it is.
+        description: None to leave it as it is.
         attach: ARNs of managed policies that the role has.
         detach: ARNs of managed policies that the role does not have.
         boundary: ARN of the permissions boundary; empty for none, None to leave it as it is.

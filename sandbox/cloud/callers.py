@@ -75,7 +75,7 @@ def body_length(environ: Environ) -> int:
 
 
 class Signature:
-    """What the Authorization header of a request says."""
+    """The signature in the Authorization header of a request."""
 
     def __init__(self, environ: Environ, keys: Keys) -> None:
         """Read it. Signatures in the query string, of presigned URLs, are not accepted.

@@ -31,7 +31,7 @@ from sandbox.settings import AWS_HOST, PUBLIC_ADDRESS
 LOG = logging.getLogger(__name__)
 CONTROL = "/_sandbox/"
 MOTO_CONTROL = "/moto-api"
-# Says where a caller comes from, as a page of the internet would; open to everyone, as that is.
+# Returns the address of a caller, as a page of the internet does; like that page it is open to everyone.
 CHECK_ADDRESS = f"{CONTROL}checkip"
 FROM_HOST = "sandbox.from_host"  # in a request's environment when it came by way of a VPC
 JOURNAL_LENGTH = 20000

@@ -16,7 +16,7 @@ SECOND_HOST = "robotics-lab-2"
 
 
 def test_who_reaches_what_is_what_the_documentation_says(lab: Cloud) -> None:
-    """With REACH_WRITE=1 in the environment the table is written anew."""
+    """With REACH_WRITE=1 in the environment the table is written again."""
     hosts = lab.hosts()
     found = markdown(reach(lab, hosts[FIRST_HOST], hosts[SECOND_HOST]))
     before, documented, after = split(PAGE.read_text("utf-8"))

@@ -46,7 +46,7 @@ def test_nothing_is_left_of_the_lab_and_its_neighbour_stays(lab: Cloud, empty_ac
     assert made["vpc"] == made["instance"] == made["address"] == made["dashboard"] == 1
     assert {"alarm", "log group"} <= made.keys()
 
-    # What somebody else has, and what a caller that may only tag resources makes look like the lab's.
+    # What belongs to another owner, and what a caller that may only tag resources makes look like the lab's.
     strangers = Strangers(lab.client("ec2"), NAME)
     strangers.network()
     strangers.key_pair()

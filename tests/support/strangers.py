@@ -1,7 +1,7 @@
 # Copyright (c) the digital_twin.robotics_lab maintainers
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Things of somebody else, to which a caller that may call ec2:CreateTags alone gives a lab's tags.
+"""Things of another owner, to which a caller that may call ec2:CreateTags alone gives a lab's tags.
 
 Each is made without tags, and then tagged as the thing of the lab that it is like best.
 """
@@ -12,7 +12,7 @@ from typing import Any
 
 
 class Strangers:
-    """Makes things of somebody else in an account.
+    """Makes things of another owner in an account.
 
     Attributes:
         ids: Their ids by what they are.

@@ -174,7 +174,7 @@ def reaching(machine: Machine, address: str) -> set[str]:
 def test_every_container_has_what_the_rules_know_it_by() -> None:
     assert set(ON_THE_HOST) == {"ros2", "isaac_sim"}
     for service, user in ON_THE_HOST.items():
-        assert re.fullmatch(r"[1-9]\d{3,}:[1-9]\d{3,}", user), f"{service}: a number, and of nobody that the host needs"
+        assert re.fullmatch(r"[1-9]\d{3,}:[1-9]\d{3,}", user), f"{service}: a number that no user of the host needs"
     for network, described in COMPOSE["networks"].items():
         bridge = described["driver_opts"]["com.docker.network.bridge.name"]
         name = re.fullmatch(r"\$\{BRIDGE_PREFIX:-dt\}(-\w+)", bridge)

@@ -50,7 +50,7 @@ def identity(service: str) -> tuple[int, int, list[int]]:
 
 
 def succeeds(command: str, uid: int, group: int) -> bool:
-    """Say whether a shell command of a user of this host succeeds."""
+    """Return whether a shell command of a user of this host succeeds."""
     words = ["sh", "-c", command]
     return not subprocess.run(
         words, user=uid, group=group, extra_groups=[], capture_output=True, check=False
@@ -68,7 +68,7 @@ def process(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[tuple[in
     # A user cannot get to the file by its own path.
     tmp_path.chmod(0o700)
     with secret.open() as stream:
-        # The shell says so once it is no longer this process's child, but itself.
+        # The shell reports it once it is no longer this process's child, but itself.
         child = subprocess.Popen(
             ["sh", "-c", "echo; exec sleep 60"],
             user=uid,

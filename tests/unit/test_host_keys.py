@@ -165,7 +165,7 @@ def test_only_a_host_with_the_key_of_its_console_is_contacted(lab: Lab) -> None:
 
 
 def test_a_key_that_cannot_be_verified_is_accepted_on_request_only(lab: Lab) -> None:
-    """And it is said; what can be verified is, all the same, and what was saved is compared."""
+    """And it is reported. What can be verified is verified all the same, and what was saved is compared."""
     silent = lab.add("silent", FINISHED)
     lab.add("impostor", block(public(new_key())))
     _recap, told = lab.run(lab_ssh_first_contact="accept")

@@ -58,7 +58,7 @@ def serve() -> Iterator[Serve]:
 
 
 def ask(*tries: tuple[str, str, str]) -> dict[str, str]:
-    """Return what the probe says here."""
+    """Return what the probe prints here."""
     return try_all(Place("here", list(tries), lambda words: run(["perl", str(PROBE), *words]), {}))
 
 

@@ -138,7 +138,7 @@ def follow(unit: Path, home: Path, folder: Path) -> None:
 
 @pytest.mark.parametrize("folder", [".docker/cli-plugins", "elsewhere"])
 def test_a_plugin_of_the_owner_does_not_run(units: Path, tmp_path: Path, folder: str) -> None:
-    """By Docker's own program. The plugin lies in the owner's home, or where the owner's configuration says."""
+    """By Docker's own program. The plugin is in the owner's home, or where the owner's configuration puts it."""
     home, marker = tmp_path / "home", tmp_path / "marker"
     plugin = home / folder / "docker-compose"
     plugin.parent.mkdir(parents=True)

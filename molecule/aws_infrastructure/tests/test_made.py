@@ -193,7 +193,7 @@ def attached_to(role: str) -> set[str]:
 
 
 def statements_of(role: str) -> dict[str, list[dict[str, Any]]]:
-    """Return what the inline policies of a role say, by the endings of their names."""
+    """Return the inline policies of a role, by the endings of their names."""
     iam: Any = boto3.client("iam")
     return {
         name.removeprefix(f"{role}-"): list(

@@ -97,7 +97,7 @@ def outcomes(host: Host, identifier: str) -> list[str]:
 
 
 def score(host: Host, identifier: str) -> str:
-    """Return what Redis remembers of a command that has come to its end."""
+    """Return what Redis has stored about a command that has ended."""
     return str(host.check_output(redis_cli("robot", f"zscore robot_commands:finished {identifier}")))
 
 
@@ -261,7 +261,7 @@ def test_a_command_given_while_the_robot_is_away_is_followed_once(host: Host) ->
     host.check_output(f"{COMPOSE} kill ros2")
     answer = post(host, "go home")
     assert (answer["published"], answer["receivers"]) == (True, 0)
-    # Killed by hand it stays down until somebody starts it.
+    # Killed by hand it stays down until it is started.
     host.check_output(f"{COMPOSE} up --detach --no-build --pull never ros2")
     # The next command's end shows that nothing of the first was left to do.
     last = finish(host)

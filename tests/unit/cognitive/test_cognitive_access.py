@@ -170,7 +170,7 @@ def test_no_command_without_the_token(redis: RedisServer, caplog: pytest.LogCapt
 
     async def scenario(send: Send) -> None:
         for name, headers in WITHOUT_TOKEN.items():
-            # Nor does anybody learn from it what a text means, or stop another's robot.
+            # Nor does such a caller learn from it what a text means, or stop the robot.
             for target in ("/command", "/command/", "/intent", f"/command?token={TOKEN}", "/nowhere"):
                 for text in ("move to zone b", "stop"):
                     status, answer = await send([HERE, *headers], target, text)

@@ -1,7 +1,7 @@
 # Copyright (c) the digital_twin.robotics_lab maintainers
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""A caller that may only tag resources of EC2 gives a lab's tags to things of somebody else.
+"""A caller that may only tag resources of EC2 gives a lab's tags to things of another owner.
 
 None of them becomes a host, and destroying the lab deletes none of them. Against a local AWS, as users run it.
 """
@@ -108,7 +108,7 @@ class Lab:
 
 @pytest.fixture
 def lab(moto_endpoint: str) -> Iterator[Lab]:
-    """Make a lab in an account of its own, and things of somebody else with its tags."""
+    """Make a lab in an account of its own, and things of another owner with its tags."""
     connect: Any = boto3.client
     keys = {name.lower(): value for name, value in KEYS.items()}
     ec2, iam = (connect(name, endpoint_url=moto_endpoint, region_name=REGION, **keys) for name in ("ec2", "iam"))

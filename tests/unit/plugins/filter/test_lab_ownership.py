@@ -183,7 +183,7 @@ STRANGERS = [
         {"image_id": "ami-9", "block_device_mappings": [{"ebs": {"snapshot_id": "snap-9"}}]},
         "image ami-9 (it was not made of a root volume of the lab)",
     ),
-    # One of its disks is somebody else's: deregistering it would delete that snapshot as well.
+    # One of its disks belongs to another owner: deregistering it would delete that snapshot as well.
     (
         "images",
         {
