@@ -24,15 +24,17 @@ from tests.support.project import ROOT, expect_none
 BOUNDS = {
     "digital-twin.service": 25,
     "digital-twin-logs.service": 20,
+    "digital-twin-metadata.service": 20,
     "gpu-metrics.service": 20,
     "gpu-tuning.service": 29,
     "ros2-discovery-server.service": 20,
     "ros2-loopback-multicast.service": 20,
     "ros2-zenoh-router.service": 20,
 }
-# Drop-ins add to units that packages bring, and start nothing of ours.
+# Drop-ins add to units that packages bring. The one for nftables.service loads our rules after it has flushed all tables.
 DROP_INS = {
     "roles/container_toolkit/tasks/specification.yml",
+    "roles/digital_twin_stack/tasks/metadata.yml",
     "roles/gpu_tuning/templates/nvidia-persistenced.conf.j2",
 }
 TEMPLATES = {path.name.removesuffix(".j2"): path for path in ROOT.glob("roles/*/templates/*.service.j2")}
