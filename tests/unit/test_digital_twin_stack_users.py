@@ -190,6 +190,7 @@ def test_users_with_the_uid_of_a_service_are_named(tmp_path: Path) -> None:
         "User admin can stop the processes of riva and nim, which have its uid 1000, and cannot read ngc_api_key "
         "from them, because it is not in the group 10003."
     )
-    assert alice.startswith("User alice can read redis_password, nim_api_key from the processes of cognitive, ")
-    assert bob.startswith("User bob can read robot_redis_password from the processes of ros2, ")
+    secrets = "redis_cognitive_password, cognitive_token, nim_api_key"
+    assert alice.startswith(f"User alice can read {secrets} from the processes of cognitive, ")
+    assert bob.startswith("User bob can read redis_robot_password from the processes of ros2, ")
     assert alice.endswith("which have its uid 10001 and its group 10003. Remove the user from that group.")

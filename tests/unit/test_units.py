@@ -31,7 +31,7 @@ BOUNDS = {
     "ros2-loopback-multicast.service": 20,
     "ros2-zenoh-router.service": 20,
 }
-# Drop-ins add to units that packages bring. The one for nftables.service loads our rules after it has flushed all tables.
+# Drop-ins add to units that packages bring. That of nftables.service loads our rules when it has flushed all tables.
 DROP_INS = {
     "roles/container_toolkit/tasks/specification.yml",
     "roles/digital_twin_stack/tasks/metadata.yml",
