@@ -12,6 +12,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
 import yaml
 
 from tests.support.images import FakeEngine
@@ -24,8 +25,14 @@ case "$*" in *redis*) echo docker.io/library/redis@{FIRST} ;; *) exit 1 ;; esac
 """
 
 
-def pin(folder: Path) -> str:
-    """Run the playbook where the engine's socket is the one in a folder."""
+# The Python of a host whose root answers for the module.
+FORGER = """#!/bin/sh
+case "$*" in *image_digest_info*) cat {answer} ;; *) exec {python} "$@" ;; esac
+"""
+
+
+def pin(folder: Path, code: int = 0) -> str:
+    """Run the playbook where the engine's socket is the one in a folder, and expect its exit status."""
     words = ["mount --bind", str(folder / "run"), "/run && exec ansible-playbook -i", str(folder / "lab.ini")]
     words += ["-e", f"lab_sbom_file={folder}/lab.cdx.json"]
     done = subprocess.run(
@@ -37,7 +44,7 @@ def pin(folder: Path) -> str:
         check=False,
         timeout=600,
     )
-    assert done.returncode == 0, done.stdout + done.stderr
+    assert done.returncode == code, done.stdout + done.stderr
     return done.stdout
 
 
@@ -70,3 +77,21 @@ def test_images_are_pinned_and_listed(tmp_path: Path) -> None:
         assert yaml.safe_load(pins.read_text()) == wanted
     finally:
         engine.close()
+
+
+@pytest.mark.parametrize("digest", ["{{ lookup('pipe', 'touch OWNED') }}", f"{FIRST}\n"])
+def test_a_host_writes_no_template_into_the_variables(tmp_path: Path, digest: str) -> None:
+    """The file is read as group_vars, whose templates run on the control machine."""
+    for name in ("run", "bin", "group_vars"):
+        (tmp_path / name).mkdir()
+    (tmp_path / "bin" / "docker").write_text(DOCKER)
+    (tmp_path / "bin" / "docker").chmod(0o755)
+    answer, forger = tmp_path / "answer.json", tmp_path / "python"
+    answer.write_text(json.dumps({"changed": False, "digests": {REDIS: digest, BASE: FIRST}, "problems": {}}))
+    forger.write_text(FORGER.format(answer=answer, python=sys.executable))
+    forger.chmod(0o755)
+    host = f"here ansible_connection=local ansible_become=false ansible_python_interpreter={forger}"
+    (tmp_path / "lab.ini").write_text(f"[lab]\n{host}\n[all:vars]\ndigital_twin_stack_redis_image=library/redis:8.0\n")
+    shown = pin(tmp_path, 2)
+    assert "digital_twin_stack_redis_image of here" in " ".join(shown.split())
+    assert not (tmp_path / "group_vars" / "lab.yml").exists()
