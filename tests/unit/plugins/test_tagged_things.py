@@ -191,3 +191,17 @@ def test_the_summary_shows_no_option_of_ssh_that_is_in_a_tag(lab: Lab) -> None:
     shown = lab.play("ansible-playbook", "playbooks/start.yml", "--check").stdout
     assert f"{NAME}-1: {lab.ids['host']}" in shown
     assert "ProxyCommand" not in shown
+
+
+@pytest.mark.parametrize("hidden", ["vpc", "host", "address"])
+def test_destroy_removes_nothing_while_another_tag_hides_a_part_of_the_lab(lab: Lab, hidden: str) -> None:
+    """A caller that may only tag would otherwise have the record deleted, and the rest stay and cost."""
+    lab.record()
+    lab.ec2.create_tags(Resources=[lab.ids[hidden]], Tags=[{"Key": "digital_twin_lab", "Value": "other"}])
+    refused = lab.play("ansible-playbook", "playbooks/destroy.yml", "-e", f"aws_infrastructure_destroy_confirm={NAME}")
+    assert refused.returncode != 0
+    assert f"{lab.ids[hidden]} belongs to {NAME} or is in its VPC, and does not carry its tags" in " ".join(
+        refused.stdout.split()
+    )
+    assert "Nothing is left" not in refused.stdout
+    assert lab.left() == list(lab.ids)
