@@ -27,8 +27,8 @@ description:
     its own warnings and goes on without these hosts.
   - The groups that the playbooks of this collection fill exist from the start, so that Ansible does not warn about
     them in an empty account.
-  - Each host is in the groups C(lab), C(lab_<name of the lab>) and C(aws_ec2). Its name is its tag C(Name), or its
-    instance id where another host has that name already.
+  - Each host is in the groups C(lab), C(lab_<name of the lab>) and C(aws_ec2). Its name is that of the lab
+    with its number, C(digital_twin_index), or its instance id where another host has that name already.
   - Each host has the variables C(ansible_host), C(ansible_user), C(lab_name), C(lab_region),
     C(lab_availability_zone), C(lab_instance_id), C(lab_instance_type), C(lab_private_ip), C(lab_public_ip) and
     C(lab_public_dns), and what EC2 returns of the instance as C(ec2_<snake_case name>), with the tags as
@@ -92,6 +92,7 @@ from ansible_collections.digital_twin.robotics_lab.plugins.module_utils._aws_err
     translated,
 )
 from ansible_collections.digital_twin.robotics_lab.plugins.module_utils._lab_ownership import (
+    INDEX_TAG,
     Claimed,
     Foreign,
     lab_keys,
@@ -255,8 +256,11 @@ class InventoryModule(BaseInventoryPlugin, Constructable):
 
     def _add(self, inventory: InventoryData, variables: dict[str, Any]) -> None:
         """Add a host to the inventory, with its groups and variables."""
-        name = variables["ec2_tags"].get("Name") or variables["lab_instance_id"]
-        host = variables["lab_instance_id"] if name in inventory.hosts else name
+        # Not by the tag Name: it could be that of any other host or group, and the first host runs the profile.
+        number = variables["ec2_tags"].get(INDEX_TAG, "")
+        name = f"{variables['lab_name']}-{number}"
+        known = name in inventory.hosts or not re.fullmatch("[0-9]{1,4}", number)
+        host = variables["lab_instance_id"] if known else name
         for group in ("aws_ec2", "lab", "lab_" + re.sub(r"\W", "_", variables["lab_name"], flags=re.ASCII)):
             inventory.add_group(group)
             inventory.add_host(host, group=group)

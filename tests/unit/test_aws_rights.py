@@ -218,7 +218,7 @@ def test_the_next_run_leaves_a_host_nothing_but_the_metrics_of_its_lab(aws: Aws)
     changed, shown = aws.apply("rights", "identity", check=True)
     told = " ".join(shown.split())
     assert f"{ROLE} has AmazonSSMManagedInstanceCore and CloudWatchAgentServerPolicy from an earlier version" in told
-    assert f"{ROLE} has the permissions boundary {limit}: removed by the next run" in told
+    assert f"{ROLE} has the permissions boundary {limit}, which stays" in told
     iam.delete_role_permissions_boundary(RoleName=ROLE)
     assert changed == 3, "the role, its policy, and the profile, which is missing here"
     assert shown.count("iam:DetachRolePolicy") == 2
@@ -254,7 +254,8 @@ def test_each_variable_adds_what_it_names_and_takes_it_back(aws: Aws) -> None:
 
     aws.apply("identity")
     assert aws.permitted([*NEVER, *WRITE_LOGS, *SESSIONS]) == []
-    assert "PermissionsBoundary" not in iam.get_role(RoleName=ROLE)["Role"]
+    limit_now = iam.get_role(RoleName=ROLE)["Role"]["PermissionsBoundary"]["PermissionsBoundaryArn"]
+    assert limit_now == boundary, "no run removes a limit"
 
 
 OPEN = {

@@ -25,6 +25,8 @@ PUBLIC_KEY = (0x98, 0x99, 0x9A, 0xC6)
 PRIMARY = 6
 # An exported key (RFC 9580, 5): signatures, the key, marker, trust, user id, subkey, attribute and padding.
 PARTS = (2, PRIMARY, 10, 12, 13, 14, 17, 21)
+# Options of an entry with which apt does not insist on a signature, or on one that cannot be forged.
+UNSIGNED = ("trusted", "allow-insecure", "allow-weak", "allow-downgrade-to-insecure")
 FINGERPRINT = re.compile(r"[0-9A-F]{40}|[0-9A-F]{64}")
 
 
@@ -227,8 +229,9 @@ def check_entry_keys(entry: Entry, expected: Collection[str]) -> None:
         KeyProblem: another key does, or none has to.
     """
     signed_by = entry.options.get("signed-by", "")
-    if truth(entry.options.get("trusted", "")):
-        raise KeyProblem("has trusted=yes, with which apt accepts unsigned packages")
+    for option in UNSIGNED:
+        if truth(entry.options.get(option, "")):
+            raise KeyProblem(f"has {option}=yes, with which apt accepts unsigned packages")
     if not signed_by:
         raise KeyProblem("has no Signed-By, so that every key in apt's trusted.gpg.d is accepted")
     if ARMOR in signed_by:

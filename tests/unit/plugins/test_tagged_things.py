@@ -173,3 +173,35 @@ def test_destroy_removes_nothing_while_somebody_elses_instance_is_in_the_network
         assert lab.strangers.ids[what] in refused.stdout.partition("cannot be deleted while it holds")[2]
     assert lab.strangers.missing() == []
     assert lab.left() == list(lab.ids)
+
+
+@pytest.mark.parametrize("name", ["localhost", "lab_selected", "other-1"])
+def test_a_name_given_by_a_tag_is_not_that_of_a_host(lab: Lab, name: str) -> None:
+    """The name of a host decides what runs there, and tasks for this machine go to a host that is named localhost."""
+    lab.record()
+    lab.ec2.create_tags(Resources=[lab.ids["host"]], Tags=[{"Key": "Name", "Value": name}])
+    listed = lab.play("ansible-inventory", "--list")
+    assert list(json.loads(listed.stdout)["_meta"]["hostvars"]) == [f"{NAME}-1"]
+
+
+def test_the_summary_shows_no_option_of_ssh_that_is_in_a_tag(lab: Lab) -> None:
+    lab.record()
+    tags = {"digital_twin_ssh_user": "-oProxyCommand=/tmp/x ubuntu", "Name": "x -oProxyCommand=/tmp/x"}
+    lab.ec2.create_tags(Resources=[lab.ids["host"]], Tags=[{"Key": key, "Value": tags[key]} for key in tags])
+    shown = lab.play("ansible-playbook", "playbooks/start.yml", "--check").stdout
+    assert f"{NAME}-1: {lab.ids['host']}" in shown
+    assert "ProxyCommand" not in shown
+
+
+@pytest.mark.parametrize("hidden", ["vpc", "host", "address"])
+def test_destroy_removes_nothing_while_another_tag_hides_a_part_of_the_lab(lab: Lab, hidden: str) -> None:
+    """A caller that may only tag would otherwise have the record deleted, and the rest stay and cost."""
+    lab.record()
+    lab.ec2.create_tags(Resources=[lab.ids[hidden]], Tags=[{"Key": "digital_twin_lab", "Value": "other"}])
+    refused = lab.play("ansible-playbook", "playbooks/destroy.yml", "-e", f"aws_infrastructure_destroy_confirm={NAME}")
+    assert refused.returncode != 0
+    assert f"{lab.ids[hidden]} belongs to {NAME} or is in its VPC, and does not carry its tags" in " ".join(
+        refused.stdout.split()
+    )
+    assert "Nothing is left" not in refused.stdout
+    assert lab.left() == list(lab.ids)

@@ -44,7 +44,7 @@ sso_region = eu-central-1
 sso_start_url = https://company.awsapps.com/start
 """
 KEYS = {"AWS_ACCESS_KEY_ID": "AKIATESTS", "AWS_SECRET_ACCESS_KEY": "canary-aws-3b90"}
-OURS = {"managed_by": "digital_twin.robotics_lab", "digital_twin_ssh_user": "{{ 6 * 7 }}"}
+OURS = {"managed_by": "digital_twin.robotics_lab", "digital_twin_ssh_user": "{{ 6 * 7 }}", "digital_twin_index": "1"}
 SECONDS = 120
 
 
@@ -57,8 +57,8 @@ def endpoint(moto_endpoint: str) -> Iterator[str]:
     launch(moto_endpoint, "eu-central-1", {"Name": "my-lab-1"}, "my-lab")
     launch(moto_endpoint, "eu-central-1", {"Name": "my-lab-1"}, "my-lab")
     launch(moto_endpoint, "eu-central-1", {"Name": "another"})
-    launch(moto_endpoint, "us-west-2", {"Name": "my-lab-west"}, "lab-west")
-    launch(moto_endpoint, "sa-east-1", {"Name": "my-lab-south"}, "lab-south")
+    launch(moto_endpoint, "us-west-2", {"Name": "lab-west-1"}, "lab-west")
+    launch(moto_endpoint, "sa-east-1", {"Name": "lab-south-1"}, "lab-south")
     yield moto_endpoint
     requests.post(f"{moto_endpoint}/moto-api/reset", timeout=30).raise_for_status()
 
@@ -73,7 +73,7 @@ def make_role(url: str, region: str, lab: str) -> None:
     iam, name = client("iam", url, region), f"{lab}-instance"
     vpc = client("ec2", url, region).describe_vpcs()["Vpcs"][0]["VpcId"]
     tags = {**OURS, "digital_twin_lab": lab, "digital_twin_region": region, "digital_twin_vpc": vpc}
-    del tags["digital_twin_ssh_user"]
+    del tags["digital_twin_ssh_user"], tags["digital_twin_index"]
     listed = [{"Key": key, "Value": value} for key, value in tags.items()]
     iam.create_role(RoleName=name, AssumeRolePolicyDocument="{}", Tags=listed)
     iam.create_instance_profile(InstanceProfileName=name)
@@ -172,7 +172,7 @@ def test_region_of_group_vars_next_to_an_inventory_anywhere(environment: dict[st
     here = environment | KEYS | {"ANSIBLE_COLLECTIONS_PATH": str(ROOT / ".collections")}
     words = ["ansible-inventory", "--list", "-i", "mine.aws_ec2.yml"]
     listed = subprocess.run(words, cwd=tmp_path, env=here, capture_output=True, text=True, timeout=SECONDS, check=False)
-    assert list(hosts_in(listed)) == ["my-lab-west"]
+    assert list(hosts_in(listed)) == ["lab-west-1"]
 
 
 @pytest.mark.parametrize(

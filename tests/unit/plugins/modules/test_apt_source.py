@@ -722,6 +722,13 @@ def test_the_key_of_an_earlier_run_is_checked_while_its_server_is_silent(run: Ru
         ("deb URL/debian bookworm stable\n", "has no Signed-By, so that every key in apt's trusted.gpg.d is accepted"),
         ("deb [trusted=yes] URL/debian bookworm stable\n", "has trusted=yes, with which apt accepts unsigned packages"),
         ("deb [trusted=yes] URL/debian bookworm test\n", "has trusted=yes, with which apt accepts unsigned packages"),
+        *(
+            (
+                f"deb [signed-by=KEYS/vendor.asc {option}=yes] URL/debian bookworm stable\n",
+                f"has {option}=yes, with which",
+            )
+            for option in ("allow-insecure", "allow-weak", "allow-downgrade-to-insecure")
+        ),
     ],
 )
 def test_an_unexpected_key_of_the_host_is_reported(
@@ -735,7 +742,7 @@ def test_an_unexpected_key_of_the_host_is_reported(
     assert {name: text for name, text in root.files().items() if name != OURS} == before
     # Without fingerprints there is nothing to compare.
     assert run()["unexpected"] == []
-    if "trusted=yes" not in entry and "signed-by" in entry:
+    if "=yes" not in entry and "signed-by" in entry:
         assert run(fingerprints=[VENDOR_PRINT])["unexpected"] == []
 
 
