@@ -449,9 +449,10 @@ def read_token(project: Project) -> str:
     """
     try:
         return (project.directory / "secrets" / "cognitive_token").read_text(encoding="ascii").strip()
-    except OSError as error:
+    except (OSError, UnicodeDecodeError) as error:
+        reason = f"{error.strerror}: {error.filename}" if isinstance(error, OSError) else "it is not ASCII text"
         hint = "The role digital_twin_stack writes it: apply it again."
-        raise Trouble(f"The token cannot be read ({error.strerror}: {error.filename}). {hint}", UNKNOWN) from None
+        raise Trouble(f"The token cannot be read ({reason}). {hint}", UNKNOWN) from None
 
 
 def show_token(project: Project) -> int:
@@ -470,6 +471,8 @@ def say(project: Project, words: Sequence[str]) -> int:
     containers = read_containers(project)
     if "cognitive" not in containers or not containers["cognitive"].runs:
         raise Trouble("The cognitive service does not run: sudo digital-twin start", NOT_RUNNING)
+    if "8001/tcp" not in containers["cognitive"].ports:
+        raise Trouble("The cognitive service has no port on this host. Apply role digital_twin_stack again.", UNKNOWN)
     address, port = containers["cognitive"].ports["8001/tcp"]
     # In a header, as a command line is seen by every user of the host.
     headers = {"Content-Type": "application/json", "Authorization": f"Bearer {read_token(project)}"}

@@ -152,6 +152,12 @@ def test_the_hosts_command_sends_what_it_is_told(
     status, _out, err = typed("say", "stop")
     assert status == command.UNKNOWN
     assert "does not answer on 127.0.0.1" in err
+    (tmp_path / "secrets" / "cognitive_token").write_bytes(b"\xff")
+    status, _out, err = typed("say", "stop")
+    assert (status, err.partition(" (")[0]) == (command.UNKNOWN, "digital-twin: The token cannot be read")
+    bindings.clear()
+    status, _out, err = typed("say", "stop")
+    assert (status, "has no port on this host" in err) == (command.UNKNOWN, True)
 
 
 def test_command_in_progress_is_finished_before_the_end(redis: RedisServer, tmp_path: Path) -> None:
