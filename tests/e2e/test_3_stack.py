@@ -171,6 +171,20 @@ def test_the_token_is_nowhere_but_in_its_file(lab: Cloud) -> None:
     assert second == ["cognitive_token", "redis_acl", "redis_cognitive_password", "redis_health_password"]
 
 
+def test_the_old_token_is_refused_when_secrets_have_been_rotated(lab: Cloud, stack: Stack) -> None:
+    def status(token: str) -> str:
+        header = shlex.quote(f"Authorization: Bearer {token}")
+        words = "curl -s -o /dev/null -w '%{http_code}' -H 'Content-Type: application/json' -d '{\"text\": \"status\"}'"
+        return on_host(lab, f"{words} -H {header} http://127.0.0.1:8001/intent")
+
+    old = on_host(lab, "digital-twin token")
+    assert status(old) == "200"
+    lab.playbook("playbooks/rotate.yml").must_succeed()
+    new = on_host(lab, "digital-twin token")
+    assert (status(old), status(new)) == ("401", "200")
+    assert stack.say("stop")["published"]
+
+
 def test_nvidias_key_is_nowhere_but_in_its_file(lab: Cloud) -> None:
     key = lab.environment["NGC_API_KEY"]
     ec2 = lab.client("ec2")

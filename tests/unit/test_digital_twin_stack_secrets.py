@@ -36,6 +36,14 @@ RUNS: list[tuple[dict[str, str], list[str]]] = [
         [*REDIS, *SERVICE, *MODELS, "nim_api_key"],
     ),
     ({"digital_twin_stack_profile": "full"}, [*REDIS, *SERVICE, *ROBOT, *MODELS]),
+    (
+        {
+            "digital_twin_stack_profile": "full",
+            "digital_twin_stack_rotate_secrets": "true",
+            "digital_twin_stack_redis_password": DECLARED["digital_twin_stack_redis_password"],
+        },
+        [*REDIS, *SERVICE, *ROBOT, *MODELS],
+    ),
 ]
 OLD = ("redis_password", "redis_auth", "robot_redis_password", "ngc_api_key", "nim_api_key")
 
@@ -91,7 +99,7 @@ def test_secrets_are_written_once_or_as_declared_and_only_where_a_service_reads_
     for (_given, files), run_seen in zip(RUNS, seen, strict=True):
         assert sorted(run_seen["texts"]) == sorted(files)
         assert {Path(path).name for path in run_seen["private"]} == {*files, "secrets", ".env"}
-    generated, again, declared, kept, voice, full = (run_seen["texts"] for run_seen in seen)
+    generated, again, declared, kept, voice, full, rotated = (run_seen["texts"] for run_seen in seen)
     own = {name: text for name, text in generated.items() if name != "redis_acl"}
     assert all(re.fullmatch(r"[A-Za-z0-9]{48}\n", text) for text in own.values())
     assert len(set(own.values())) == len(own), "each has its own"
@@ -105,8 +113,10 @@ def test_secrets_are_written_once_or_as_declared_and_only_where_a_service_reads_
     assert {name: voice[name] for name in SERVICE} == {name: declared[name] for name in SERVICE}
     # The robot's password is another one where a robot comes back.
     assert full["redis_robot_password"] not in (generated["redis_robot_password"], declared["redis_robot_password"])
+    same = {name for name in rotated if rotated[name] == full[name]}
+    assert same == {"redis_cognitive_password", *MODELS}, "only what is set stays when secrets are rotated"
     assert {line.split()[1] for line in voice["redis_acl"].splitlines()} == {"cognitive", "health"}
-    for texts in (generated, declared, full):
+    for texts in (generated, declared, full, rotated):
         lines = {line.split()[1]: line for line in texts["redis_acl"].splitlines()}
         assert set(lines) == {"cognitive", "health", "robot"}
         for name, line in lines.items():
