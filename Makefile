@@ -101,7 +101,9 @@ test-e2e: tools ## The whole lab's life in a sandbox of its own
 audit: setup ## Look for known vulnerabilities of the pinned Python packages; needs PyPI's own server
 	uv venv --quiet --clear .cache/audit
 	uv pip install --quiet --require-hashes --python .cache/audit -r .ci/audit.txt
-	.cache/audit/bin/pip-audit --require-hashes --disable-pip -r requirements.txt -r tests/dds/ros2.txt -r compose/ros2/requirements.txt
+	for file in requirements.txt tests/dds/ros2.txt compose/ros2/requirements.txt; do
+	  .cache/audit/bin/pip-audit --require-hashes --disable-pip -r $$file
+	done
 
 .PHONY: docs
 docs: setup ## Write docs/reference from the plugins and the roles' argument specs
