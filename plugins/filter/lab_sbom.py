@@ -104,7 +104,7 @@ def of_host(facts: Mapping[str, Any]) -> list[dict[str, Any]]:
         distro = f"{vendor}-{system['version']}"
         reference = purl("deb", f"{vendor}/{name}", version, arch=architecture, distro=distro)
         found.append(component("library", name, version, reference))
-    for name, _, version in (pin.partition("==") for pin in facts.get("python") or ()):
+    for name, _sign, version in (pin.partition("==") for pin in facts.get("python") or ()):
         found.append(component("library", name, version, purl("pypi", name, version)))
     application = facts.get("application") or {}
     if application.get("revision"):

@@ -64,7 +64,7 @@ EXAMPLES = r"""
   ansible.builtin.known_hosts:
     name: i-0123456789abcdef0
     key: i-0123456789abcdef0 {{ item }}
-  loop: "{{ host.instances['i-0123456789abcdef0']['keys'] }}"
+  loop: "{{ host.instances['i-0123456789abcdef0']['host_keys'] }}"
 """
 
 RETURN = r"""
@@ -73,7 +73,7 @@ instances:
   returned: success
   type: dict
   contains:
-    keys:
+    host_keys:
       description: The host keys, each a type and a key in base64. Empty where they cannot be had.
       type: list
       elements: str
@@ -111,7 +111,7 @@ def main() -> None:
         found = _console_keys.wait(client, module.params["instance_ids"], region, module.params["wait_timeout"])
     except ReadError as error:
         module.fail_json(msg=str(describe_error(error)))
-    instances = {name: {"keys": answer.keys, "reason": answer.reason} for name, answer in found.items()}
+    instances = {name: {"host_keys": answer.keys, "reason": answer.reason} for name, answer in found.items()}
     module.exit_json(changed=False, instances=instances)
 
 

@@ -189,8 +189,8 @@ def try_all(place: Place) -> dict[str, str]:
     best: dict[str, str] = {}
     found: set[str] = set()
     for line in place.ask(words).splitlines():
-        tried, _, answer = line.rpartition(" ")
-        column, _, kind = tried.partition("|")
+        tried, _blank, answer = line.rpartition(" ")
+        column, _bar, kind = tried.partition("|")
         name = kind.partition(":")[2]
         if name and answer == "yes":
             found.add(name)
@@ -234,6 +234,6 @@ def markdown(table: Table) -> str:
 
 def split(page: str) -> tuple[str, str, str]:
     """Return what is before the table of a page, the table, and what is after it."""
-    before, _, rest = page.partition(f"{BEGIN}\n")
-    table, _, after = rest.partition(END)
+    before, _mark, rest = page.partition(f"{BEGIN}\n")
+    table, _mark, after = rest.partition(END)
     return f"{before}{BEGIN}\n", table, f"{END}{after}"
