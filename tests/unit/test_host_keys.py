@@ -212,4 +212,5 @@ def test_every_play_that_connects_verifies_first() -> None:
     assert {name for task in selecting["tasks"] for name in task if "." in name} == {
         "ansible.builtin.debug",
         "ansible.builtin.group_by",
+        "ansible.builtin.set_fact",
     }
