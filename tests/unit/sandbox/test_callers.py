@@ -451,7 +451,6 @@ done
 """
 
 
-@pytest.mark.skipif(os.geteuid() != 0, reason="only root can become another user")
 def test_another_local_user_gets_nowhere(cloud: Cloud) -> None:
     """Not by the port, not by the socket, and not by what the sandbox keeps on disk."""
     sandbox = Sandbox.at(cloud.socket.parent / "state")
@@ -526,7 +525,6 @@ def test_a_port_that_another_process_took_learns_nothing(tmp_path: Path) -> None
     assert key.secret.encode() not in heard[0]
 
 
-@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a file to another user")
 def test_what_another_user_has_put_in_place_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     sandbox = Sandbox.at(tmp_path / "state")
     sandbox.state.mkdir()
