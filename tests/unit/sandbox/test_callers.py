@@ -432,8 +432,10 @@ ATTACK = r"""
 state=$1 port=$2
 ask() { # method, path, headers, body: the status of the answer
   exec 3<>/dev/tcp/127.0.0.1/$port
-  printf '%s %s HTTP/1.1\r\nHost: 127.0.0.1:%s\r\n' "$1" "$2" "$port" >&3
-  printf 'Content-Length: %s\r\n%b\r\n%s' "${#4}" "$3" "$4" >&3
+  request=$(printf '%s %s HTTP/1.1\r\nHost: 127.0.0.1:%s\r\n' "$1" "$2" "$port"
+    printf 'Content-Length: %s\r\n%b\r\n%s' "${#4}" "$3" "$4")
+  # In one piece: the cloud refuses a request without reading its body, and closes the connection.
+  cat <<<"$request" >&3
   read -r _ status _ <&3
   printf '%s ' "$status"
   exec 3>&-
