@@ -164,7 +164,7 @@ def places(first: LabHost, second: LabHost, private: str) -> list[Place]:
         Place(
             "the login user", user, lambda words: first.login(f"{shlex.join(['perl', '-', *words])} < {ON_HOST}"), {}
         ),
-        Place("another user", user, on(first, "runuser", "-u", STRANGER, "--"), {}),
+        Place("another user", user, on(first, "runuser", "-u", STRANGER, "--", "env", "-i"), {}),
     ]
 
 

@@ -75,7 +75,7 @@ class Strangers:
         ec2.delete_security_group(GroupId=ids["security group"])
         ec2.delete_subnet(SubnetId=ids["subnet"])
         ec2.delete_vpc(VpcId=ids["VPC"])
-        ec2.delete_key_pair(KeyPairId=ids["key pair"])
+        ec2.delete_key_pair(KeyName="somebody-elses-key")
 
     def everything(self, image: str, zone: str) -> None:
         """Make one of each kind outside the lab's network."""
