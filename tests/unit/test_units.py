@@ -84,7 +84,9 @@ def test_every_unit_of_the_roles_is_judged_here() -> None:
     bearers = {
         str(path.relative_to(ROOT))
         for path in ROOT.glob("roles/**/*")
-        if path.is_file() and path.suffix != ".pyc" and re.search(r"^\s*\[Service\]", path.read_text("utf-8"), re.MULTILINE)
+        if path.is_file()
+        and path.suffix != ".pyc"
+        and re.search(r"^\s*\[Service\]", path.read_text("utf-8"), re.MULTILINE)
     }
     assert bearers == DROP_INS | {str(path.relative_to(ROOT)) for path in TEMPLATES.values()}
 
