@@ -52,7 +52,7 @@ class Key(NamedTuple):
     def read(cls, path: Path) -> Self:
         """Return the key in a file.
 
-        :raises OSError, ValueError, KeyError: there is no such file, or it does not hold a key.
+        :raises OSError, ValueError, KeyError: the file does not exist or holds no key.
         """
         row = json.loads(path.read_text(encoding="utf-8"))
         return cls(str(row["id"]), str(row["secret"]))

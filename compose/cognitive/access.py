@@ -66,7 +66,7 @@ def check_token(headers: Headers, token: str, problem: str) -> None:
 
     :param token: empty when the service has none.
     :param problem: why it has none.
-    :raises DeniedError: it does not, or there is none to compare with.
+    :raises DeniedError: the request has no token or a wrong one, or the service has no token.
     """
     if not token:
         raise DeniedError(503, "no_token", f"No command is taken: {problem}.")

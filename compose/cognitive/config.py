@@ -47,8 +47,8 @@ class Settings:
     """Everything the service needs to know.
 
     :param host: address to listen on; ``None`` means every address of the container.
-    :param token: what callers that give commands have to send; empty when there is none.
-    :param closed_because: why there is none.
+    :param token: what callers must send with a command; empty if the service has no token.
+    :param closed_because: why the service has no token.
     :param allowed_hosts: names and addresses at which callers reach the service, besides those of its own machine.
     :param redis_timeout: the longest one exchange with Redis may take, in seconds.
     :param max_text: longest command in characters.
@@ -101,7 +101,7 @@ def load(environment: Mapping[str, str]) -> Settings:
 
 
 def _token(given: Mapping[str, str]) -> tuple[str, str]:
-    """Return the token, or why there is none: the service then runs to report that, and takes no command."""
+    """Return the token, or why it is missing. Without one the service runs, reports that, and accepts no command."""
     path = given.get("TOKEN_FILE")
     if not path:
         return "", "TOKEN_FILE is not set"

@@ -39,7 +39,7 @@ options:
     default: ""
   role_tags:
     description:
-      - Tags of the lab's IAM role. An empty mapping where there is no such role - then nothing is recorded.
+      - Tags of the lab's IAM role. If the role does not exist, an empty mapping, which records nothing.
       - Without this option places, addresses, gateways and key pairs are not compared.
     type: dict
   adopt:

@@ -183,7 +183,7 @@ def read(client: Any, instance_id: str, region: str) -> Console:
 
 
 def _output(client: Any, instance_id: str, region: str, **options: bool) -> str:
-    """Return a console output, empty where there is none yet."""
+    """Return the console output, or nothing if the instance has none yet."""
     with translated(ACTION, region):
         return str(client.get_console_output(InstanceId=instance_id, **options).get("Output") or "")
 

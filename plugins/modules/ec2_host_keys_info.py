@@ -74,12 +74,12 @@ instances:
   type: dict
   contains:
     host_keys:
-      description: The host keys, each a type and a key in base64. Empty where they cannot be had.
+      description: The host keys, each a type and a key in base64. Empty if they are not available.
       type: list
       elements: str
       sample: [ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIGH5fGgBdTgC1nD8E/TekwJAet/K4f1f8DiBiQ4NYry/]
     reason:
-      description: Why there are no keys. Empty where there are.
+      description: Why the keys are missing. Empty if they were found.
       type: str
       sample: ec2:GetConsoleOutput is denied in eu-central-1
 """
