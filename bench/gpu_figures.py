@@ -21,7 +21,11 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / ".collections"))
 
-from ansible_collections.digital_twin.robotics_lab.plugins.module_utils._gpu_metrics import UNITS, Readings, Sampler
+from ansible_collections.digital_twin.robotics_lab.plugins.module_utils._gpu_publisher.sampler import (
+    UNITS,
+    Readings,
+    Sampler,
+)
 
 INTERVAL, ROUNDS, SMI_MILLISECONDS = 5.0, 4, 200
 MIB = 2**20 / 1e6

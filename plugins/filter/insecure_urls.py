@@ -55,7 +55,7 @@ _value:
 
 from typing import Any
 
-from ansible_collections.digital_twin.robotics_lab.plugins.module_utils._urls import insecure_place
+from ..plugin_utils._urls import insecure_place
 
 
 def insecure_urls(values: dict[str, Any], allow: str, hosts: tuple[str, ...] = ()) -> list[str]:

@@ -205,13 +205,10 @@ import contextlib
 from typing import Any
 
 from ansible.module_utils.parsing.convert_bool import boolean
-from ansible_collections.digital_twin.robotics_lab.plugins.module_utils._monitoring import Host, Lab, check
-from ansible_collections.digital_twin.robotics_lab.plugins.module_utils._monitoring_alarms import (
-    alarms,
-    report,
-    sort_alarms,
-)
-from ansible_collections.digital_twin.robotics_lab.plugins.module_utils._monitoring_dashboard import dashboard
+
+from ..plugin_utils._monitoring.alarms import alarms, report, sort_alarms
+from ..plugin_utils._monitoring.dashboard import dashboard
+from ..plugin_utils._monitoring.lab import Host, Lab, check
 
 DEFAULTS: dict[str, Any] = {
     "account_id": "",

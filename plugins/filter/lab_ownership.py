@@ -107,16 +107,8 @@ _value:
 from collections.abc import Callable, Collection
 from typing import Any
 
-from ansible_collections.digital_twin.robotics_lab.plugins.module_utils._aws_account import (
-    Address,
-    Gateway,
-    Instance,
-    KeyPair,
-    SecurityGroup,
-    Vpc,
-    profile_name,
-)
-from ansible_collections.digital_twin.robotics_lab.plugins.module_utils._lab_ownership import (
+from ..module_utils._aws.account import Address, Gateway, Instance, KeyPair, SecurityGroup, Vpc, profile_name
+from ..module_utils._lab.ownership import (
     Claimed,
     Foreign,
     lab_keys,
@@ -129,8 +121,8 @@ from ansible_collections.digital_twin.robotics_lab.plugins.module_utils._lab_own
     wrong_with_place,
     wrong_with_vpc,
 )
-from ansible_collections.digital_twin.robotics_lab.plugins.module_utils._lab_problem import shown
-from ansible_collections.digital_twin.robotics_lab.plugins.module_utils._lab_record import Record, read_record
+from ..module_utils._lab.record import Record, read_record
+from ..module_utils._problem import shown
 
 Item = dict[str, Any]
 Found = dict[str, list[Item]]

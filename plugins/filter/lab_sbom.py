@@ -62,7 +62,8 @@ from typing import Any
 from urllib.parse import quote
 
 from ansible.release import __version__ as core_version
-from ansible_collections.digital_twin.robotics_lab.plugins.lookup.untested_versions import OWN, described, folder_of
+
+from ..lookup.untested_versions import OWN, described, folder_of
 
 REFERENCE = re.compile(
     r"(?P<name>[^@]+?)(?::(?P<tag>[A-Za-z0-9_][A-Za-z0-9._-]*))?(?:@(?P<digest>sha256:[0-9a-f]{64}))?"

@@ -134,7 +134,7 @@ _value:
 import datetime
 from typing import Any
 
-from ansible_collections.digital_twin.robotics_lab.plugins.module_utils._driver_choice import (
+from ..plugin_utils._nvidia_driver.choice import (
     ChoiceError,
     Request,
     World,

@@ -98,12 +98,8 @@ _value:
 import dataclasses
 from typing import Any
 
-from ansible_collections.digital_twin.robotics_lab.plugins.module_utils._driver_choice import Request
-from ansible_collections.digital_twin.robotics_lab.plugins.module_utils._driver_state import (
-    judge,
-    parse_packages,
-    parse_probe,
-)
+from ..plugin_utils._nvidia_driver.choice import Request
+from ..plugin_utils._nvidia_driver.state import judge, parse_packages, parse_probe
 
 
 def nvidia_driver_state(wanted: dict[str, Any], probe: str, dpkg: str, modprobe: str = "") -> dict[str, Any]:

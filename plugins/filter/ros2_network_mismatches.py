@@ -45,7 +45,7 @@ _value:
 
 from typing import Any
 
-from ansible_collections.digital_twin.robotics_lab.plugins.module_utils._dds_diagnosis import compare_hosts
+from ..module_utils._ros2.diagnosis import compare_hosts
 
 
 def ros2_network_mismatches(hosts: dict[str, dict[str, Any]]) -> list[dict[str, str]]:

@@ -183,7 +183,7 @@ _value:
 
 from typing import Any
 
-from ansible_collections.digital_twin.robotics_lab.plugins.module_utils._dds_plan import plan
+from ..module_utils._ros2.plan import plan
 
 
 def ros2_network_plan(description: dict[str, Any]) -> dict[str, Any]:

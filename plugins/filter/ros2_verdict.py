@@ -107,7 +107,7 @@ _value:
 
 from typing import Any
 
-from ansible_collections.digital_twin.robotics_lab.plugins.module_utils._dds_judgement import judge_host
+from ..plugin_utils._ros2_judgement import judge_host
 
 
 def ros2_verdict(state: dict[str, Any]) -> dict[str, list[Any]]:

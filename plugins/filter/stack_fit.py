@@ -165,7 +165,8 @@ import re
 from typing import Any
 
 from ansible.errors import AnsibleFilterError
-from ansible_collections.digital_twin.robotics_lab.plugins.module_utils._stack_capacity import (
+
+from ..plugin_utils._stack_capacity import (
     COMPONENTS,
     INSTANCES,
     NO,

@@ -45,7 +45,7 @@ _value:
 
 from typing import Any
 
-from ansible_collections.digital_twin.robotics_lab.plugins.module_utils._versions import unquoted
+from ..module_utils._values import unquoted
 
 
 def unquoted_versions(values: dict[str, Any], whole: tuple[str, ...] = ()) -> list[str]:

@@ -84,24 +84,13 @@ from ansible.parsing.dataloader import DataLoader
 from ansible.plugins.inventory import BaseInventoryPlugin, Constructable
 from ansible.utils.vars import combine_vars, load_extra_vars
 from ansible.vars.plugins import get_vars_from_inventory_sources
-from ansible_collections.digital_twin.robotics_lab.plugins.module_utils._aws_account import Account, read_instance
-from ansible_collections.digital_twin.robotics_lab.plugins.module_utils._aws_errors import (
-    DENIED,
-    ReadError,
-    describe_error,
-    translated,
-)
-from ansible_collections.digital_twin.robotics_lab.plugins.module_utils._lab_ownership import (
-    INDEX_TAG,
-    Claimed,
-    Foreign,
-    lab_keys,
-    settle,
-    wrong_with_instance,
-)
-from ansible_collections.digital_twin.robotics_lab.plugins.module_utils._lab_problem import shown
-from ansible_collections.digital_twin.robotics_lab.plugins.module_utils._lab_record import MANAGED_BY, read_record
-from ansible_collections.digital_twin.robotics_lab.plugins.plugin_utils import _aws_login as login
+
+from ..module_utils._aws.account import Account, read_instance
+from ..module_utils._aws.errors import DENIED, ReadError, describe_error, translated
+from ..module_utils._lab.ownership import INDEX_TAG, Claimed, Foreign, lab_keys, settle, wrong_with_instance
+from ..module_utils._lab.record import MANAGED_BY, read_record
+from ..module_utils._problem import shown
+from ..plugin_utils import _aws_login as login
 
 # The playbooks name these in `hosts`, and fill all but the first.
 GROUPS = ("lab", "lab_selected", "lab_provisioned", "lab_running")

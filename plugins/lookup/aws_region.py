@@ -37,7 +37,8 @@ from typing import Any
 
 from ansible.errors import AnsibleLookupError
 from ansible.plugins.lookup import LookupBase
-from ansible_collections.digital_twin.robotics_lab.plugins.plugin_utils._aws_login import LoginError, region_by_default
+
+from ..plugin_utils._aws_login import LoginError, region_by_default
 
 
 class LookupModule(LookupBase):

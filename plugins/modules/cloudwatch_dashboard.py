@@ -134,13 +134,10 @@ from typing import Any
 
 from ansible.module_utils.common.warnings import warn
 from ansible_collections.amazon.aws.plugins.module_utils.modules import AnsibleAWSModule
-from ansible_collections.digital_twin.robotics_lab.plugins.module_utils import _dashboard
-from ansible_collections.digital_twin.robotics_lab.plugins.module_utils._aws_connection import connector, region_of
-from ansible_collections.digital_twin.robotics_lab.plugins.module_utils._aws_errors import (
-    ReadError,
-    describe_error,
-    translated,
-)
+
+from ..module_utils._aws import dashboard
+from ..module_utils._aws.connection import connector, region_of
+from ..module_utils._aws.errors import ReadError, describe_error, translated
 
 SPEC: dict[str, dict[str, Any]] = {
     "name": {"type": "str", "required": True},
@@ -157,27 +154,27 @@ def keep(module: AnsibleAWSModule) -> dict[str, Any]:
         DashboardError: the options or CloudWatch's opinion of the body forbid it.
         ReadError: CloudWatch did not answer.
     """
-    name, region, marker = _dashboard.check_name(module.params["name"]), region_of(module), module.params["marker"]
-    wanted = _dashboard.parse_body(module.params["body"]) if module.params["state"] == "present" else None
+    name, region, marker = dashboard.check_name(module.params["name"]), region_of(module), module.params["marker"]
+    wanted = dashboard.parse_body(module.params["body"]) if module.params["state"] == "present" else None
     if wanted is not None and marker:
-        _dashboard.check_marker(wanted, marker)
+        dashboard.check_marker(wanted, marker)
     with translated("cloudwatch:GetDashboard", region):
         client = connector(module)("cloudwatch", region)
 
-    found = _dashboard.read(client, name, region)
-    foreign = found is not None and bool(marker) and not _dashboard.has_marker(found.body, marker)
+    found = dashboard.read(client, name, region)
+    foreign = found is not None and bool(marker) and not dashboard.has_marker(found.body, marker)
     if foreign and wanted is not None:
-        raise _dashboard.DashboardError(_dashboard.foreign(name, marker))
-    before = _dashboard.pretty(found.body) if found else ""
-    texts = {"before": before, "after": before if foreign else _dashboard.pretty(wanted) if wanted is not None else ""}
+        raise dashboard.DashboardError(dashboard.foreign(name, marker))
+    before = dashboard.pretty(found.body) if found else ""
+    texts = {"before": before, "after": before if foreign else dashboard.pretty(wanted) if wanted is not None else ""}
     changed = texts["before"] != texts["after"]
-    messages: list[_dashboard.Message] = []
+    messages: list[dashboard.Message] = []
     if changed and not module.check_mode:
         if wanted is None:
-            _dashboard.delete(client, name, region)
+            dashboard.delete(client, name, region)
         else:
-            messages = _dashboard.write(client, name, wanted, region)
-        found = _dashboard.read(client, name, region)
+            messages = dashboard.write(client, name, wanted, region)
+        found = dashboard.read(client, name, region)
     header = f"dashboard {name}"
     return {
         "changed": changed,
@@ -196,7 +193,7 @@ def main() -> None:
     )
     try:
         result = keep(module)
-    except _dashboard.DashboardError as error:
+    except dashboard.DashboardError as error:
         module.fail_json(msg=str(error))
     except ReadError as error:
         module.fail_json(msg=str(describe_error(error)))

@@ -159,13 +159,10 @@ from datetime import UTC, datetime
 from typing import Any
 
 from ansible_collections.amazon.aws.plugins.module_utils.modules import AnsibleAWSModule
-from ansible_collections.digital_twin.robotics_lab.plugins.module_utils import _metric_data
-from ansible_collections.digital_twin.robotics_lab.plugins.module_utils._aws_connection import connector, region_of
-from ansible_collections.digital_twin.robotics_lab.plugins.module_utils._aws_errors import (
-    ReadError,
-    describe_error,
-    translated,
-)
+
+from ..module_utils._aws import get_metric_data
+from ..module_utils._aws.connection import connector, region_of
+from ..module_utils._aws.errors import ReadError, describe_error, translated
 
 METRIC_SPEC: dict[str, dict[str, Any]] = {
     "name": {"type": "str", "required": True},
@@ -196,16 +193,18 @@ def tell(module: AnsibleAWSModule) -> dict[str, Any]:
     """
     options = module.params
     metrics = [
-        _metric_data.Metric(**{**given, "dimensions": {key: str(value) for key, value in given["dimensions"].items()}})
+        get_metric_data.Metric(
+            **{**given, "dimensions": {key: str(value) for key, value in given["dimensions"].items()}}
+        )
         for given in options["metrics"]
     ]
-    _metric_data.check_request(metrics, options["period"], options["minutes"])
-    since = _metric_data.read_moment(options["since"]) if options["since"] else None
-    window = _metric_data.choose_window(datetime.now(UTC), options["period"], options["minutes"], since)
+    get_metric_data.check_request(metrics, options["period"], options["minutes"])
+    since = get_metric_data.read_moment(options["since"]) if options["since"] else None
+    window = get_metric_data.choose_window(datetime.now(UTC), options["period"], options["minutes"], since)
     region = region_of(module)
-    with translated(_metric_data.ACTION, region):
+    with translated(get_metric_data.ACTION, region):
         client = connector(module)("cloudwatch", region)
-    points = _metric_data.read(client, metrics, window, region)
+    points = get_metric_data.read(client, metrics, window, region)
     return {
         "start": iso(window.start),
         "end": iso(window.end),
@@ -229,7 +228,7 @@ def main() -> None:
     module = AnsibleAWSModule(argument_spec=SPEC, supports_check_mode=True)
     try:
         result = tell(module)
-    except _metric_data.RequestError as error:
+    except get_metric_data.RequestError as error:
         module.fail_json(msg=str(error))
     except ReadError as error:
         module.fail_json(msg=str(describe_error(error)))

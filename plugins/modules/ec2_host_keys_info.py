@@ -87,13 +87,10 @@ instances:
 from typing import Any
 
 from ansible_collections.amazon.aws.plugins.module_utils.modules import AnsibleAWSModule
-from ansible_collections.digital_twin.robotics_lab.plugins.module_utils import _console_keys
-from ansible_collections.digital_twin.robotics_lab.plugins.module_utils._aws_connection import connector, region_of
-from ansible_collections.digital_twin.robotics_lab.plugins.module_utils._aws_errors import (
-    ReadError,
-    describe_error,
-    translated,
-)
+
+from ..module_utils._aws import console_keys
+from ..module_utils._aws.connection import connector, region_of
+from ..module_utils._aws.errors import ReadError, describe_error, translated
 
 SPEC: dict[str, dict[str, Any]] = {
     "instance_ids": {"type": "list", "elements": "str", "required": True},
@@ -106,9 +103,9 @@ def main() -> None:
     module = AnsibleAWSModule(argument_spec=SPEC, supports_check_mode=True)
     region = region_of(module)
     try:
-        with translated(_console_keys.ACTION, region):
+        with translated(console_keys.ACTION, region):
             client = connector(module)("ec2", region)
-        found = _console_keys.wait(client, module.params["instance_ids"], region, module.params["wait_timeout"])
+        found = console_keys.wait(client, module.params["instance_ids"], region, module.params["wait_timeout"])
     except ReadError as error:
         module.fail_json(msg=str(describe_error(error)))
     instances = {name: {"host_keys": answer.keys, "reason": answer.reason} for name, answer in found.items()}

@@ -165,8 +165,9 @@ seen:
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.digital_twin.robotics_lab.plugins.module_utils import _foxglove
-from ansible_collections.digital_twin.robotics_lab.plugins.module_utils._websocket_client import ServerError
+
+from ..module_utils._foxglove import client
+from ..module_utils._foxglove.websocket import ServerError
 
 SPEC: dict[str, dict[str, Any]] = {
     "host": {"type": "str", "required": True},
@@ -182,8 +183,8 @@ def main() -> None:
     """Tell what the server shows, or in one line why that is not known."""
     module = AnsibleModule(argument_spec=SPEC, supports_check_mode=True)
     try:
-        result = _foxglove.look(_foxglove.Request(**module.params))
-    except (_foxglove.RequestError, ServerError) as error:
+        result = client.look(client.Request(**module.params))
+    except (client.RequestError, ServerError) as error:
         module.fail_json(msg=str(error))
     module.exit_json(changed=False, **result)
 

@@ -237,13 +237,8 @@ gpus:
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.digital_twin.robotics_lab.plugins.module_utils._nvml import (
-    NvmlError,
-    NvmlUnavailable,
-    nvml_session,
-    read_driver,
-    read_gpus,
-)
+
+from ..module_utils._gpu.nvml import NvmlError, NvmlUnavailable, nvml_session, read_driver, read_gpus
 
 
 def read_host() -> dict[str, Any]:

@@ -176,31 +176,12 @@ with contextlib.suppress(ImportError):
 
 from ansible.module_utils.common.warnings import warn
 from ansible_collections.amazon.aws.plugins.module_utils.modules import AnsibleAWSModule
-from ansible_collections.digital_twin.robotics_lab.plugins.module_utils._aws_names import (
-    DIMENSION_NAME,
-    DIMENSION_VALUE,
-    MOST_DIMENSIONS,
-    NAMESPACE,
-    OWN_DIMENSIONS,
-)
-from ansible_collections.digital_twin.robotics_lab.plugins.module_utils._cloudwatch import (
-    CloudWatch,
-    Datum,
-    LaterError,
-    RefusedError,
-    datums_of,
-)
-from ansible_collections.digital_twin.robotics_lab.plugins.module_utils._gpu_metrics import (
-    DEFAULT_METRICS,
-    UNITS,
-    Sample,
-    Sampler,
-)
-from ansible_collections.digital_twin.robotics_lab.plugins.module_utils._instance_identity import (
-    IdentityUnknownError,
-    read_identity,
-)
-from ansible_collections.digital_twin.robotics_lab.plugins.module_utils._lab_problem import Problem, shown
+
+from ..module_utils._aws.names import DIMENSION_NAME, DIMENSION_VALUE, MOST_DIMENSIONS, NAMESPACE, OWN_DIMENSIONS
+from ..module_utils._gpu_publisher.imds import IdentityUnknownError, read_identity
+from ..module_utils._gpu_publisher.put_metric_data import CloudWatch, Datum, LaterError, RefusedError, datums_of
+from ..module_utils._gpu_publisher.sampler import DEFAULT_METRICS, UNITS, Sample, Sampler
+from ..module_utils._problem import Problem, shown
 
 SPEC: dict[str, dict[str, Any]] = {
     "namespace": {"type": "str", "default": "DigitalTwin"},

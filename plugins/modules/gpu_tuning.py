@@ -168,18 +168,11 @@ reason_code:
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.digital_twin.robotics_lab.plugins.module_utils._gpu_apply import Outcome, TuningError, tune
-from ansible_collections.digital_twin.robotics_lab.plugins.module_utils._gpu_plan import Step
-from ansible_collections.digital_twin.robotics_lab.plugins.module_utils._gpu_request import (
-    COMPUTE_MODES,
-    RequestError,
-    read_request,
-)
-from ansible_collections.digital_twin.robotics_lab.plugins.module_utils._nvml import (
-    NvmlError,
-    NvmlUnavailable,
-    nvml_session,
-)
+
+from ..module_utils._gpu.apply import Outcome, TuningError, tune
+from ..module_utils._gpu.nvml import NvmlError, NvmlUnavailable, nvml_session
+from ..module_utils._gpu.plan import Step
+from ..module_utils._gpu.request import COMPUTE_MODES, RequestError, read_request
 
 SETTINGS = ("persistence_mode", "power_limit", "clocks", "ecc", "compute_mode")
 

@@ -107,7 +107,8 @@ from pathlib import Path
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.digital_twin.robotics_lab.plugins.module_utils._filesystem_growth import (
+
+from ..module_utils._volume.growth import (
     MIB,
     SLACK,
     XFS,

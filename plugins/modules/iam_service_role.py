@@ -107,13 +107,10 @@ actions:
 from typing import Any
 
 from ansible_collections.amazon.aws.plugins.module_utils.modules import AnsibleAWSModule
-from ansible_collections.digital_twin.robotics_lab.plugins.module_utils import _iam_role
-from ansible_collections.digital_twin.robotics_lab.plugins.module_utils._aws_connection import connector, region_of
-from ansible_collections.digital_twin.robotics_lab.plugins.module_utils._aws_errors import (
-    ReadError,
-    describe_error,
-    translated,
-)
+
+from ..module_utils._aws import iam_role
+from ..module_utils._aws.connection import connector, region_of
+from ..module_utils._aws.errors import ReadError, describe_error, translated
 
 SPEC: dict[str, dict[str, Any]] = {
     "name": {"type": "str", "required": True},
@@ -127,10 +124,10 @@ SPEC: dict[str, dict[str, Any]] = {
 }
 
 
-def wanted(parameters: dict[str, Any]) -> _iam_role.Wanted:
+def wanted(parameters: dict[str, Any]) -> iam_role.Wanted:
     """Return the role that a module's options describe."""
     statement = {"Effect": "Allow", "Principal": {"Service": parameters["service"]}, "Action": "sts:AssumeRole"}
-    return _iam_role.Wanted(
+    return iam_role.Wanted(
         name=parameters["name"],
         description=parameters["description"],
         trust={"Version": "2012-10-17", "Statement": [statement]},
@@ -150,14 +147,14 @@ def manage(module: AnsibleAWSModule) -> dict[str, Any]:
     name, region = module.params["name"], region_of(module)
     with translated("iam:GetRole", region):
         client = connector(module)("iam", region)
-    found = _iam_role.read(client, name, region)
-    calls: list[_iam_role.Call] = []
+    found = iam_role.read(client, name, region)
+    calls: list[iam_role.Call] = []
     if module.params["state"] == "present":
-        calls = _iam_role.plan(found, wanted(module.params))
+        calls = iam_role.plan(found, wanted(module.params))
     elif found is not None:
-        calls = _iam_role.plan_removal(found, *_iam_role.read_dependants(client, found, region))
+        calls = iam_role.plan_removal(found, *iam_role.read_dependants(client, found, region))
     if not module.check_mode:
-        _iam_role.apply(client, calls, region)
+        iam_role.apply(client, calls, region)
     actions = [call.action for call in calls]
     diff = {
         "before_header": f"role {name}",

@@ -82,18 +82,15 @@ roles:
 from typing import Any
 
 from ansible_collections.amazon.aws.plugins.module_utils.modules import AnsibleAWSModule
-from ansible_collections.digital_twin.robotics_lab.plugins.module_utils import _iam_role
-from ansible_collections.digital_twin.robotics_lab.plugins.module_utils._aws_connection import connector, region_of
-from ansible_collections.digital_twin.robotics_lab.plugins.module_utils._aws_errors import (
-    ReadError,
-    describe_error,
-    translated,
-)
+
+from ..module_utils._aws import iam_role
+from ..module_utils._aws.connection import connector, region_of
+from ..module_utils._aws.errors import ReadError, describe_error, translated
 
 SPEC: dict[str, dict[str, Any]] = {"name": {"type": "str", "required": True}}
 
 
-def describe(role: _iam_role.ServiceRole) -> dict[str, Any]:
+def describe(role: iam_role.ServiceRole) -> dict[str, Any]:
     """Return a role in the form that the module documents."""
     return {
         "role_name": role.name,
@@ -111,7 +108,7 @@ def main() -> None:
     try:
         with translated("iam:GetRole", region):
             client = connector(module)("iam", region)
-        role = _iam_role.read(client, module.params["name"], region)
+        role = iam_role.read(client, module.params["name"], region)
     except ReadError as error:
         module.fail_json(msg=str(describe_error(error)))
     module.exit_json(changed=False, roles=[describe(role)] if role else [])

@@ -77,9 +77,9 @@ import re
 
 from ansible.module_utils.basic import AnsibleModule
 
-from ..module_utils._docker_api import AnsweredError, Engine, EngineGoneError, SilenceError
-from ..module_utils._docker_credentials import CredentialsError, credentials_for, read_config
-from ..module_utils._image_pull import cleaned, parse_reference
+from ..module_utils._docker.api import AnsweredError, Engine, EngineGoneError, SilenceError
+from ..module_utils._docker.credentials import CredentialsError, credentials_for, read_config
+from ..module_utils._docker.pull import cleaned, parse_reference
 
 DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
 

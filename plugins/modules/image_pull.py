@@ -165,32 +165,12 @@ from pathlib import Path
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.digital_twin.robotics_lab.plugins.module_utils._docker_api import (
-    AnsweredError,
-    Engine,
-    EngineGoneError,
-    SilenceError,
-)
-from ansible_collections.digital_twin.robotics_lab.plugins.module_utils._docker_credentials import (
-    Credentials,
-    CredentialsError,
-    credentials_for,
-    read_config,
-)
-from ansible_collections.digital_twin.robotics_lab.plugins.module_utils._image_progress import (
-    DONE,
-    FAILED,
-    Progress,
-)
-from ansible_collections.digital_twin.robotics_lab.plugins.module_utils._image_pull import (
-    Limits,
-    Outcome,
-    ProgressFile,
-    Reference,
-    parse_reference,
-    pull_all,
-)
-from ansible_collections.digital_twin.robotics_lab.plugins.module_utils._lab_problem import Problem, shown
+
+from ..module_utils._docker.api import AnsweredError, Engine, EngineGoneError, SilenceError
+from ..module_utils._docker.credentials import Credentials, CredentialsError, credentials_for, read_config
+from ..module_utils._docker.progress import DONE, FAILED, Progress
+from ..module_utils._docker.pull import Limits, Outcome, ProgressFile, Reference, parse_reference, pull_all
+from ..module_utils._problem import Problem, shown
 
 SMALLEST = {"parallel": 1, "retries": 0, "timeout": 1, "stall_timeout": 1}
 

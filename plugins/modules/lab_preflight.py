@@ -433,19 +433,17 @@ from typing import Any
 from ansible.module_utils.basic import env_fallback
 from ansible.module_utils.common.warnings import warn
 from ansible_collections.amazon.aws.plugins.module_utils.modules import AnsibleAWSModule
-from ansible_collections.digital_twin.robotics_lab.plugins.module_utils._account_checks import (
-    check_account,
-    find_account_warnings,
-)
-from ansible_collections.digital_twin.robotics_lab.plugins.module_utils._account_facts import describe_account
-from ansible_collections.digital_twin.robotics_lab.plugins.module_utils._account_snapshot import read_account
-from ansible_collections.digital_twin.robotics_lab.plugins.module_utils._aws_account import Account
-from ansible_collections.digital_twin.robotics_lab.plugins.module_utils._aws_connection import connector
-from ansible_collections.digital_twin.robotics_lab.plugins.module_utils._key_inputs import find_key_warnings
-from ansible_collections.digital_twin.robotics_lab.plugins.module_utils._lab_description import Inputs
-from ansible_collections.digital_twin.robotics_lab.plugins.module_utils._lab_inputs import check_inputs, read_lab
-from ansible_collections.digital_twin.robotics_lab.plugins.module_utils._lab_problem import Problem
-from ansible_collections.digital_twin.robotics_lab.plugins.module_utils._network_inputs import find_network_warnings
+
+from ..module_utils._aws.account import Account
+from ..module_utils._aws.connection import connector
+from ..module_utils._preflight.checks import check_account, find_account_warnings
+from ..module_utils._preflight.description import Inputs
+from ..module_utils._preflight.facts import describe_account
+from ..module_utils._preflight.inputs import check_inputs, read_lab
+from ..module_utils._preflight.network import find_network_warnings
+from ..module_utils._preflight.snapshot import read_account
+from ..module_utils._preflight.ssh_key import find_key_warnings
+from ..module_utils._problem import Problem
 
 IMAGES = {
     "ubuntu-24.04": {

@@ -127,16 +127,11 @@ from pathlib import Path
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.digital_twin.robotics_lab.plugins.module_utils import _dds_ports as ports
-from ansible_collections.digital_twin.robotics_lab.plugins.module_utils._dds_diagnosis import judge_traffic
-from ansible_collections.digital_twin.robotics_lab.plugins.module_utils._dds_host import (
-    Seen,
-    is_own,
-    parse_interfaces,
-    printable,
-    read_host,
-)
-from ansible_collections.digital_twin.robotics_lab.plugins.module_utils._dds_request import Network, read
+
+from ..module_utils._ros2 import ports
+from ..module_utils._ros2.diagnosis import judge_traffic
+from ..module_utils._ros2.host import Seen, is_own, parse_interfaces, printable, read_host
+from ..module_utils._ros2.request import Network, read
 
 
 def present(network: Network, seen: Seen) -> dict[str, Any]:

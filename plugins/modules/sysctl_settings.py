@@ -133,16 +133,9 @@ from pathlib import Path
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.digital_twin.robotics_lab.plugins.module_utils._lab_description import whole_number
-from ansible_collections.digital_twin.robotics_lab.plugins.module_utils._sysctl_files import (
-    FOLDERS,
-    Host,
-    Outcome,
-    SettingsError,
-    Wanted,
-    apply,
-    compare,
-)
+
+from ..module_utils._sysctl import FOLDERS, Host, Outcome, SettingsError, Wanted, apply, compare
+from ..module_utils._values import whole_number
 
 # With dots between the parts; a slash stands for a dot within one, as in the name of a VLAN's interface. A dash in
 # front would be a word of sysctl.d.

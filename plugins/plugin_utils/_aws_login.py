@@ -23,13 +23,10 @@ except ImportError as error:
 else:
     MISSING_LIBRARY = ""
 
-from ansible_collections.digital_twin.robotics_lab.plugins.module_utils._aws_account import home_region
-from ansible_collections.digital_twin.robotics_lab.plugins.module_utils._aws_errors import ReadError, translated
-from ansible_collections.digital_twin.robotics_lab.plugins.module_utils._aws_names import (
-    REGIONS_ALLOWED,
-    region_fault,
-)
-from ansible_collections.digital_twin.robotics_lab.plugins.module_utils._lab_problem import Problem, shown
+from ..module_utils._aws.account import home_region
+from ..module_utils._aws.errors import ReadError, translated
+from ..module_utils._aws.names import REGIONS_ALLOWED, region_fault
+from ..module_utils._problem import Problem, shown
 
 # Profiles name one another by source_profile; a longer chain is a loop.
 LONGEST_CHAIN = 10

@@ -9,9 +9,9 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from ansible_collections.digital_twin.robotics_lab.plugins.module_utils._dds_diagnosis import diagnose
-from ansible_collections.digital_twin.robotics_lab.plugins.module_utils._dds_host import Seen, read_processes
-from ansible_collections.digital_twin.robotics_lab.plugins.module_utils._dds_request import read
+from ansible_collections.digital_twin.robotics_lab.plugins.module_utils._ros2.diagnosis import diagnose
+from ansible_collections.digital_twin.robotics_lab.plugins.module_utils._ros2.host import Seen, read_processes
+from ansible_collections.digital_twin.robotics_lab.plugins.module_utils._ros2.request import read
 
 from tests.support.dds import ROS2, find, hears, planned, ros2_environment, ros2_node, unit_command
 from tests.support.network import INTERFACE, Host, Network, udp

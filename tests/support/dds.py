@@ -104,7 +104,7 @@ def complaints_of_fast(folder: Path, profile: str) -> str:
     file.write_text(profile, encoding="utf-8")
     path = {**fast_libraries(), "PATH": f"{ROS2 / 'bin'}:{os.environ['PATH']}"}
     done = subprocess.run(
-        [sys.executable, str(ROOT / "plugins" / "module_utils" / "_fast_profile.py"), str(file)],
+        [sys.executable, str(ROOT / "plugins" / "module_utils" / "_ros2" / "fast_profile.py"), str(file)],
         env=clean_environment(path),
         capture_output=True,
         text=True,
@@ -188,7 +188,7 @@ def hears(receiver: Worker, sender: Worker, count: int = 20) -> bool:
 
 def zenoh_router(configuration: Path) -> list[str]:
     """Return the command of the router that the role brings along."""
-    return [sys.executable, str(ROOT / "plugins" / "module_utils" / "_zenoh_router.py"), str(configuration)]
+    return [sys.executable, str(ROOT / "plugins" / "module_utils" / "_ros2" / "zenoh_router.py"), str(configuration)]
 
 
 def install_ros2() -> None:

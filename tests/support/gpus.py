@@ -19,7 +19,7 @@ from typing import Any
 import pytest
 from ansible.module_utils import _internal
 from ansible.module_utils.testing import patch_module_args
-from ansible_collections.digital_twin.robotics_lab.plugins.module_utils import _gpu_apply, _gpu_boot
+from ansible_collections.digital_twin.robotics_lab.plugins.module_utils._gpu import apply, boot
 
 from sandbox.nvml import LIBRARY, PROGRAM, Gpus
 
@@ -44,11 +44,11 @@ class Host:
         ctypes.CDLL(str(library / LIBRARY))
         for name, value in self.gpus.environment.items():
             monkeypatch.setenv(name, value)
-        monkeypatch.setattr(_gpu_apply, "LOCKED_CLOCKS", self._volatile / "locked.json")
+        monkeypatch.setattr(apply, "LOCKED_CLOCKS", self._volatile / "locked.json")
         # What the kernel keeps while the driver is loaded.
         self.driver = folder / "driver"
         self.driver.mkdir()
-        monkeypatch.setattr(_gpu_apply, "DRIVER", self.driver)
+        monkeypatch.setattr(apply, "DRIVER", self.driver)
 
     def set_up(self, case: dict[str, Any]) -> None:
         """Put in the GPUs of a table's row, its driver and its faults, and boot."""
@@ -101,7 +101,7 @@ class Host:
         self._monkeypatch.setattr(sys, "argv", ["_gpu_boot", str(file)])
 
         def work() -> None:
-            sys.stdout.write(f"{_gpu_boot.main()}\n")
+            sys.stdout.write(f"{boot.main()}\n")
 
         return self.in_child(work).splitlines()
 

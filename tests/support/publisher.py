@@ -20,7 +20,7 @@ from sandbox.waiting import wait_until
 from tests.support.fork_server import Child, ForkServer
 from tests.support.project import ROOT, clean_environment
 
-MODULE = "ansible_collections.digital_twin.robotics_lab.plugins.module_utils._gpu_publisher"
+MODULE = "ansible_collections.digital_twin.robotics_lab.plugins.module_utils._gpu_publisher.service"
 PRELOADED = ("botocore.session", "botocore.config", "pynvml")
 INSTANCE = "i-0123456789abcdef0"
 SECONDS = 40

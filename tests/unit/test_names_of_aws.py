@@ -12,13 +12,13 @@ from typing import Any
 import botocore.session
 import pytest
 from ansible_collections.digital_twin.robotics_lab.plugins.filter.lab_monitoring import FilterModule
-from ansible_collections.digital_twin.robotics_lab.plugins.module_utils._aws_names import (
+from ansible_collections.digital_twin.robotics_lab.plugins.module_utils._aws.names import (
     PARTITIONS,
     REGION,
     partition_of,
 )
-from ansible_collections.digital_twin.robotics_lab.plugins.module_utils._lab_description import Inputs
-from ansible_collections.digital_twin.robotics_lab.plugins.module_utils._lab_inputs import check_region
+from ansible_collections.digital_twin.robotics_lab.plugins.module_utils._preflight.description import Inputs
+from ansible_collections.digital_twin.robotics_lab.plugins.module_utils._preflight.inputs import check_region
 from ansible_collections.digital_twin.robotics_lab.plugins.modules.gpu_metrics_publish import find_problem
 
 from tests.support.project import ROOT, load_yaml

@@ -14,8 +14,8 @@ from fnmatch import fnmatchcase
 from typing import Any
 
 import pytest
-from ansible_collections.digital_twin.robotics_lab.plugins.module_utils._lab_ownership import INDEX_TAG
-from ansible_collections.digital_twin.robotics_lab.plugins.module_utils._lab_record import CLAIM_TAG, MANAGED_BY
+from ansible_collections.digital_twin.robotics_lab.plugins.module_utils._lab.ownership import INDEX_TAG
+from ansible_collections.digital_twin.robotics_lab.plugins.module_utils._lab.record import CLAIM_TAG, MANAGED_BY
 from moto.iam.access_control import IAMPolicy, PermissionResult
 
 from tests.support.project import ROOT

@@ -27,15 +27,7 @@ from sandbox.images.isaac_sim.world import RADIUS, RATE, WALLS, World, distance_
 from sandbox.ros import NANO, Bus, Header, Point, Pose, PoseStamped, Time
 from tests.support.foxglove import SECONDS, Watcher, watch
 from tests.unit.cognitive.support import ROOT, RedisServer, free_port
-from tests.unit.counterparts.support import (
-    LOOPBACK,
-    Page,
-    free_domain,
-    process,
-    say,
-    secret,
-    wait_for_port,
-)
+from tests.unit.counterparts.support import LOOPBACK, Page, free_domain, process, say, secret, wait_for_port
 
 PLACES = {place["name"]: place["coordinates"] for place in json.loads((ROOT / "compose" / "places.json").read_text())}
 # What Isaac Sim is told to run.

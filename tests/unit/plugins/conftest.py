@@ -18,7 +18,7 @@ import boto3
 import botocore.loaders
 import pytest
 import requests
-from ansible_collections.digital_twin.robotics_lab.plugins.module_utils._lab_description import Inputs
+from ansible_collections.digital_twin.robotics_lab.plugins.module_utils._preflight.description import Inputs
 from botocore.client import BaseClient
 from botocore.exceptions import ClientError
 from moto.server import ThreadedMotoServer

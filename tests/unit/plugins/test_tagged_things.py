@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 import boto3
 import pytest
 import requests
-from ansible_collections.digital_twin.robotics_lab.plugins.module_utils._lab_record import Record, write_record
+from ansible_collections.digital_twin.robotics_lab.plugins.module_utils._lab.record import Record, write_record
 
 from tests.support.ansible_programs import execute
 from tests.support.project import clean_environment

@@ -17,7 +17,7 @@ from typing import Any
 import pytest
 import yaml
 from ansible_collections.digital_twin.robotics_lab.plugins.filter.nvidia_driver_choice import FilterModule
-from ansible_collections.digital_twin.robotics_lab.plugins.module_utils._driver_choice import (
+from ansible_collections.digital_twin.robotics_lab.plugins.plugin_utils._nvidia_driver.choice import (
     ChoiceError,
     Request,
     World,

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 from ansible_collections.digital_twin.robotics_lab.plugins.filter.lab_launch_problem import lab_launch_problem
-from ansible_collections.digital_twin.robotics_lab.plugins.module_utils import _launch_problem
+from ansible_collections.digital_twin.robotics_lab.plugins.plugin_utils import _launch_problem
 
 LAUNCH = {"zone": "us-east-1a", "zones": ["us-east-1a", "us-east-1d"], "instance_type": "g5.xlarge"}
 ERROR = "Failed to create new EC2 instance: An error occurred ({}) when calling the {} operation{}: {}"

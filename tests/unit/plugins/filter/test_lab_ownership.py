@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 from ansible_collections.digital_twin.robotics_lab.plugins.filter.lab_ownership import lab_ownership
-from ansible_collections.digital_twin.robotics_lab.plugins.module_utils._lab_record import (
+from ansible_collections.digital_twin.robotics_lab.plugins.module_utils._lab.record import (
     Record,
     claim,
     read_record,

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 import yaml
 from ansible_collections.digital_twin.robotics_lab.plugins.filter import ros2_network_plan as plugin
-from ansible_collections.digital_twin.robotics_lab.plugins.module_utils._dds_request import Network
+from ansible_collections.digital_twin.robotics_lab.plugins.module_utils._ros2.request import Network
 
 CYCLONE, FAST, ZENOH = "rmw_cyclonedds_cpp", "rmw_fastrtps_cpp", "rmw_zenoh_cpp"
 PEERS: dict[str, Any] = {"discovery": "peers", "peers": ["10.0.1.10", "10.0.1.11"]}

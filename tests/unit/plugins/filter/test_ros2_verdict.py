@@ -15,16 +15,11 @@ from typing import Any
 import pytest
 import yaml
 from ansible_collections.digital_twin.robotics_lab.plugins.filter import ros2_verdict as plugin
-from ansible_collections.digital_twin.robotics_lab.plugins.module_utils._dds_diagnosis import judge_traffic
-from ansible_collections.digital_twin.robotics_lab.plugins.module_utils._dds_host import Process, Seen, Socket
-from ansible_collections.digital_twin.robotics_lab.plugins.module_utils._dds_plan import environment, kernel
-from ansible_collections.digital_twin.robotics_lab.plugins.module_utils._dds_request import Network
-from ansible_collections.digital_twin.robotics_lab.plugins.module_utils._sysctl_files import (
-    Host,
-    Wanted,
-    compare,
-    render,
-)
+from ansible_collections.digital_twin.robotics_lab.plugins.module_utils._ros2.diagnosis import judge_traffic
+from ansible_collections.digital_twin.robotics_lab.plugins.module_utils._ros2.host import Process, Seen, Socket
+from ansible_collections.digital_twin.robotics_lab.plugins.module_utils._ros2.plan import environment, kernel
+from ansible_collections.digital_twin.robotics_lab.plugins.module_utils._ros2.request import Network
+from ansible_collections.digital_twin.robotics_lab.plugins.module_utils._sysctl import Host, Wanted, compare, render
 from ansible_collections.digital_twin.robotics_lab.plugins.modules import sysctl_settings
 
 NETWORK = Network(discovery="peers", peers=["10.0.1.10", "10.0.1.11", "10.0.1.12"])

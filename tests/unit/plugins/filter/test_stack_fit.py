@@ -14,7 +14,7 @@ import pytest
 import yaml
 from ansible.errors import AnsibleFilterError
 from ansible_collections.digital_twin.robotics_lab.plugins.filter.stack_fit import FilterModule
-from ansible_collections.digital_twin.robotics_lab.plugins.module_utils._stack_capacity import (
+from ansible_collections.digital_twin.robotics_lab.plugins.plugin_utils._stack_capacity import (
     COMPONENTS,
     INSTANCES,
     PROFILES,

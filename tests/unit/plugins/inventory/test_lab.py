@@ -15,7 +15,7 @@ import boto3
 import pytest
 import requests
 from ansible_collections.digital_twin.robotics_lab.plugins.inventory.lab import why_not
-from ansible_collections.digital_twin.robotics_lab.plugins.module_utils._aws_errors import DENIED, ReadError
+from ansible_collections.digital_twin.robotics_lab.plugins.module_utils._aws.errors import DENIED, ReadError
 
 from tests.support.ansible_programs import execute
 from tests.support.project import ROOT, clean_environment, playbooks

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import yaml
 from ansible.module_utils.testing import patch_module_args
-from ansible_collections.digital_twin.robotics_lab.plugins.module_utils import _metric_data
+from ansible_collections.digital_twin.robotics_lab.plugins.module_utils._aws import get_metric_data
 from ansible_collections.digital_twin.robotics_lab.plugins.modules import cloudwatch_metrics_info
 
 if TYPE_CHECKING:
@@ -224,7 +224,7 @@ def test_bad_input_is_refused_without_asking_aws(
     "text", ["2026-11-24T12:00:00Z", "2026-11-24T12:00:00", "2026-11-24T13:00+01:00", "1795521600"]
 )
 def test_moments(text: str) -> None:
-    assert _metric_data.read_moment(text) == datetime(2026, 11, 24, 12, tzinfo=UTC)
+    assert get_metric_data.read_moment(text) == datetime(2026, 11, 24, 12, tzinfo=UTC)
 
 
 def test_returned_values_are_documented(run: Run) -> None:

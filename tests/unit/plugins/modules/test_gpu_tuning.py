@@ -11,8 +11,8 @@ from typing import Any
 
 import pytest
 import yaml
-from ansible_collections.digital_twin.robotics_lab.plugins.module_utils._gpu_apply import Refusal, leave_out
-from ansible_collections.digital_twin.robotics_lab.plugins.module_utils._gpu_plan import Plan, Step
+from ansible_collections.digital_twin.robotics_lab.plugins.module_utils._gpu.apply import Refusal, leave_out
+from ansible_collections.digital_twin.robotics_lab.plugins.module_utils._gpu.plan import Plan, Step
 
 from tests.support.gpus import Host
 

@@ -19,7 +19,7 @@ from typing import Any
 
 import pytest
 from ansible.module_utils.testing import patch_module_args
-from ansible_collections.digital_twin.robotics_lab.plugins.module_utils import _filesystem_growth as growth
+from ansible_collections.digital_twin.robotics_lab.plugins.module_utils._volume import growth
 from ansible_collections.digital_twin.robotics_lab.plugins.modules import grow_filesystem
 
 MIB = 1024 * 1024

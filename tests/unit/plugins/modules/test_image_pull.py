@@ -18,7 +18,7 @@ from typing import Any
 import docker
 import pytest
 from ansible.module_utils.testing import patch_module_args
-from ansible_collections.digital_twin.robotics_lab.plugins.module_utils import _image_pull
+from ansible_collections.digital_twin.robotics_lab.plugins.module_utils._docker import pull
 from ansible_collections.digital_twin.robotics_lab.plugins.modules import image_pull
 
 import sandbox.engine
@@ -42,7 +42,7 @@ def engine(tmp_path: Path) -> Iterator[FakeEngine]:
 def run(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Run:
     """Run the module without the pauses that a real registry deserves, and return its result."""
     for name in ("PAUSE_SECONDS", "ASK_AGAIN_SECONDS", "REPORT_SECONDS"):
-        monkeypatch.setattr(_image_pull, name, 0.01)
+        monkeypatch.setattr(pull, name, 0.01)
 
     def run_module(*names: str, check: bool = False, **options: object) -> dict[str, Any]:
         defaults = {
@@ -333,7 +333,7 @@ def test_who_has_logged_in_is_told_something_else(run: Run, engine: FakeEngine, 
 
 
 def test_an_engine_that_stays_away_is_told(run: Run, engine: FakeEngine, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(_image_pull, "RETURN_SECONDS", 0.05)
+    monkeypatch.setattr(pull, "RETURN_SECONDS", 0.05)
     engine.plans[ISAAC] = [[images.says(layer("aaa", "Downloading", 1, 9)), images.closes]]
     (problem,) = run(ISAAC)["problems"]
     assert problem.startswith(

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 Run = Callable[..., dict[str, Any]]
 
 TABLE: dict[str, list[dict[str, Any]]] = yaml.safe_load(
-    (Path(__file__).parent.parent / "module_utils" / "lab_inputs.yml").read_text()
+    (Path(__file__).parent.parent / "module_utils" / "preflight" / "inputs.yml").read_text()
 )
 BAD_INPUTS = [
     pytest.param(case["given"], case["refuses"], id=f"{check}-{number}")

@@ -14,8 +14,8 @@ from typing import Any
 import pytest
 import yaml
 from ansible.module_utils.testing import patch_module_args
-from ansible_collections.digital_twin.robotics_lab.plugins.module_utils import _dds_host
-from ansible_collections.digital_twin.robotics_lab.plugins.module_utils._dds_request import Network
+from ansible_collections.digital_twin.robotics_lab.plugins.module_utils._ros2 import host
+from ansible_collections.digital_twin.robotics_lab.plugins.module_utils._ros2.request import Network
 from ansible_collections.digital_twin.robotics_lab.plugins.modules import ros2_network_info
 
 Run = Callable[..., dict[str, Any]]
@@ -24,7 +24,7 @@ Run = Callable[..., dict[str, Any]]
 @pytest.fixture
 def run(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Run:
     """Run the module and return its result, without waiting for counters to grow."""
-    monkeypatch.setattr(_dds_host, "WATCH_SECONDS", 0)
+    monkeypatch.setattr(host, "WATCH_SECONDS", 0)
 
     def run_module(**given: object) -> dict[str, Any]:
         capsys.readouterr()

@@ -1,0 +1,471 @@
+# Copyright (c) the digital_twin.robotics_lab maintainers
+# GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""What is read from an AWS account: one method per API call, nothing that changes anything.
+
+This is a private module of the collection: it may change in any release.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+from .errors import ReadError, translated
+
+# IAM writes its actions with another service prefix than boto3 names its clients.
+IAM_PREFIXES = {"service-quotas": "servicequotas"}
+
+
+@dataclass(frozen=True)
+class Caller:
+    """Who asks: the account's id and the caller's ARN."""
+
+    account_id: str
+    arn: str
+
+
+@dataclass(frozen=True)
+class Gpu:
+    """One kind of GPU of an instance type, with the memory of each in MiB."""
+
+    name: str
+    manufacturer: str
+    count: int
+    memory_mib: int
+
+
+@dataclass(frozen=True)
+class InstanceType:
+    """An instance type as EC2 describes it; `network` is EC2's own phrase, such as "Up to 25 Gigabit"."""
+
+    name: str
+    vcpus: int
+    memory_mib: int
+    network: str
+    architectures: list[str]
+    usage_classes: list[str]
+    gpus: list[Gpu] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class Vpc:
+    """A VPC and its first network."""
+
+    vpc_id: str
+    cidr: str
+    tags: dict[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Subnet:
+    """A subnet; its VPC is None where that was not read."""
+
+    subnet_id: str
+    cidr: str
+    zone: str
+    tags: dict[str, str] = field(default_factory=dict)
+    vpc_id: str | None = None
+
+
+@dataclass(frozen=True)
+class Rule:
+    """An inbound rule of a security group: a range of ports that one IPv4 network may reach."""
+
+    protocol: str
+    from_port: int
+    to_port: int
+    cidr: str
+    description: str = ""
+
+
+@dataclass(frozen=True)
+class SecurityGroup:
+    """A security group. Its name, unlike its tags, cannot be changed."""
+
+    group_id: str
+    name: str
+    vpc_id: str
+    rules: list[Rule] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class Instance:
+    """An instance that is not terminated.
+
+    Attributes:
+        vpc_id: Its VPC. This and the next two are None where they were not read, and empty where it has none.
+        key_name: The key pair that it was launched with.
+        profile: Name of its IAM instance profile.
+        root_volume: Id of its root volume, or empty.
+    """
+
+    instance_id: str
+    instance_type: str
+    state: str
+    spot: bool = False
+    tags: dict[str, str] = field(default_factory=dict)
+    vpc_id: str | None = None
+    key_name: str | None = None
+    profile: str | None = None
+    root_volume: str = ""
+
+
+@dataclass(frozen=True)
+class Address:
+    """An Elastic IP address; `holder` is the id of the instance or network interface that has it, or empty."""
+
+    allocation_id: str
+    public_ip: str
+    tags: dict[str, str] = field(default_factory=dict)
+    holder: str = ""
+
+
+@dataclass(frozen=True)
+class Gateway:
+    """An internet gateway, and the VPCs that it is attached to."""
+
+    gateway_id: str
+    vpc_ids: list[str] = field(default_factory=list)
+    tags: dict[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class KeyPair:
+    """A key pair that EC2 knows; its public key is empty where it was not read."""
+
+    name: str
+    tags: dict[str, str] = field(default_factory=dict)
+    key_pair_id: str = ""
+    public_key: str = ""
+
+
+@dataclass(frozen=True)
+class Image:
+    """An image; `root_size` is the size of its root snapshot in GiB."""
+
+    image_id: str
+    name: str
+    state: str
+    architecture: str
+    root_device_type: str
+    platform: str
+    root_size: int
+
+
+@dataclass(frozen=True)
+class Key:
+    """A key of KMS; only a symmetric one can encrypt volumes."""
+
+    arn: str
+    state: str
+    symmetric: bool
+
+
+@dataclass(frozen=True)
+class Role:
+    """An IAM role."""
+
+    name: str
+    tags: dict[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class InstanceProfile:
+    """An IAM instance profile, by which an instance gets a role."""
+
+    name: str
+    tags: dict[str, str] = field(default_factory=dict)
+
+
+def read_tags(listed_tags: list[dict[str, str]] | None) -> dict[str, str]:
+    """Return AWS's list of keys and values as a mapping."""
+    return {tag["Key"]: tag["Value"] for tag in listed_tags or []}
+
+
+def profile_name(arn: str) -> str:
+    """Return the name of an instance profile from its ARN, which may have a path."""
+    return arn.rpartition("/")[2]
+
+
+def read_instance(instance: dict[str, Any]) -> Instance:
+    """Return an instance from what ec2:DescribeInstances returns of it."""
+    roots = [
+        mapping.get("Ebs", {}).get("VolumeId", "")
+        for mapping in instance.get("BlockDeviceMappings", [])
+        if mapping.get("DeviceName") == instance.get("RootDeviceName")
+    ]
+    return Instance(
+        instance_id=instance["InstanceId"],
+        instance_type=instance["InstanceType"],
+        state=instance["State"]["Name"],
+        spot=instance.get("InstanceLifecycle") == "spot",
+        tags=read_tags(instance.get("Tags")),
+        vpc_id=instance.get("VpcId", ""),
+        key_name=instance.get("KeyName", ""),
+        profile=profile_name(instance.get("IamInstanceProfile", {}).get("Arn", "")),
+        root_volume=next(iter(roots), ""),
+    )
+
+
+def home_region(region: str) -> str:
+    """Return the region of the same partition that every account has enabled and that is asked about the others."""
+    for prefix, home in (("cn-", "cn-north-1"), ("us-gov-", "us-gov-west-1")):
+        if region.startswith(prefix):
+            return home
+    return "us-east-1"
+
+
+class Account:
+    """Reads of one account in one region.
+
+    Every method may raise ReadError. What a method looks for and does not find is an empty answer, never an error.
+    """
+
+    def __init__(self, connect: Callable[[str, str], Any], region: str) -> None:
+        """Keep how to connect.
+
+        Args:
+            connect: Returns the client of a service (boto3's name) in a region.
+            region: The region that is asked unless a method says otherwise.
+        """
+        self._connect = connect
+        self._region = region
+        self._clients: dict[tuple[str, str], Any] = {}
+
+    def _read(self, service: str, operation: str, region: str = "", **parameters: object) -> dict[str, Any]:
+        """Make one call, all its pages, and turn what goes wrong into a ReadError."""
+        region = region or self._region
+        action = f"{IAM_PREFIXES.get(service, service)}:{''.join(map(str.capitalize, operation.split('_')))}"
+        answer: dict[str, Any]
+        with translated(action, region):
+            if (service, region) not in self._clients:
+                self._clients[service, region] = self._connect(service, region)
+            client = self._clients[service, region]
+            if client.can_paginate(operation):
+                answer = client.get_paginator(operation).paginate(**parameters).build_full_result()
+            else:
+                answer = getattr(client, operation)(**parameters)
+        return answer
+
+    def _find(self, absent: tuple[str, ...], service: str, operation: str, **parameters: Any) -> dict[str, Any]:
+        """Make one call to which an error code among `absent` means that there is no such thing."""
+        try:
+            return self._read(service, operation, **parameters)
+        except ReadError as error:
+            if error.code in absent:
+                return {}
+            raise
+
+    def caller(self) -> Caller:
+        """Return who asks (sts:GetCallerIdentity, which nobody can be denied)."""
+        answer = self._read("sts", "get_caller_identity", region=home_region(self._region))
+        return Caller(answer["Account"], answer["Arn"])
+
+    def regions(self) -> dict[str, bool]:
+        """Return the partition's regions and whether the account has each enabled."""
+        answer = self._read("ec2", "describe_regions", region=home_region(self._region), AllRegions=True)
+        return {region["RegionName"]: region.get("OptInStatus") != "not-opted-in" for region in answer["Regions"]}
+
+    def zones(self) -> list[str]:
+        """Return the region's zones that take instances, without local and wavelength zones."""
+        answer = self._read("ec2", "describe_availability_zones")
+        return sorted(
+            zone["ZoneName"]
+            for zone in answer["AvailabilityZones"]
+            if zone.get("ZoneType", "availability-zone") == "availability-zone" and zone["State"] == "available"
+        )
+
+    def instance_types(self, names: list[str]) -> dict[str, InstanceType]:
+        """Return what EC2 says about instance types; empty when the region does not know one of them."""
+        answer = self._find(("InvalidInstanceType",), "ec2", "describe_instance_types", InstanceTypes=names)
+        return {
+            info["InstanceType"]: InstanceType(
+                name=info["InstanceType"],
+                vcpus=info["VCpuInfo"]["DefaultVCpus"],
+                memory_mib=info["MemoryInfo"]["SizeInMiB"],
+                network=info.get("NetworkInfo", {}).get("NetworkPerformance", ""),
+                architectures=info.get("ProcessorInfo", {}).get("SupportedArchitectures", []),
+                usage_classes=info.get("SupportedUsageClasses", []),
+                gpus=[
+                    Gpu(
+                        name=gpu.get("Name", ""),
+                        manufacturer=gpu.get("Manufacturer", ""),
+                        count=gpu.get("Count", 0),
+                        memory_mib=gpu.get("MemoryInfo", {}).get("SizeInMiB", 0),
+                    )
+                    for gpu in info.get("GpuInfo", {}).get("Gpus", [])
+                ],
+            )
+            for info in answer.get("InstanceTypes", [])
+        }
+
+    def offerings(self, names: list[str]) -> dict[str, list[str]]:
+        """Return for each of some instance types the zones that offer it."""
+        answer = self._read(
+            "ec2",
+            "describe_instance_type_offerings",
+            LocationType="availability-zone",
+            Filters=[{"Name": "instance-type", "Values": names}],
+        )
+        zones: dict[str, list[str]] = {name: [] for name in names}
+        for offering in answer["InstanceTypeOfferings"]:
+            zones[offering["InstanceType"]].append(offering["Location"])
+        return {name: sorted(places) for name, places in zones.items()}
+
+    def vpcs(self) -> list[Vpc]:
+        """Return all VPCs of the region."""
+        answer = self._read("ec2", "describe_vpcs")
+        return [Vpc(vpc["VpcId"], vpc["CidrBlock"], read_tags(vpc.get("Tags"))) for vpc in answer["Vpcs"]]
+
+    def subnets(self, tags: dict[str, str]) -> list[Subnet]:
+        """Return the subnets that carry all of some tags."""
+        answer = self._read("ec2", "describe_subnets", Filters=_tag_filters(tags))
+        return [
+            Subnet(
+                subnet["SubnetId"],
+                subnet["CidrBlock"],
+                subnet["AvailabilityZone"],
+                read_tags(subnet.get("Tags")),
+                subnet.get("VpcId", ""),
+            )
+            for subnet in answer["Subnets"]
+        ]
+
+    def instances(self, states: list[str], tags: dict[str, str]) -> list[Instance]:
+        """Return the instances in some states that carry all of some tags."""
+        filters = [{"Name": "instance-state-name", "Values": states}, *_tag_filters(tags)]
+        answer = self._read("ec2", "describe_instances", Filters=filters)
+        return [
+            read_instance(instance) for reservation in answer["Reservations"] for instance in reservation["Instances"]
+        ]
+
+    def gateways(self, tags: dict[str, str]) -> list[Gateway]:
+        """Return the internet gateways that carry all of some tags."""
+        answer = self._read("ec2", "describe_internet_gateways", Filters=_tag_filters(tags))
+        return [
+            Gateway(
+                gateway["InternetGatewayId"],
+                [attachment.get("VpcId", "") for attachment in gateway.get("Attachments", [])],
+                read_tags(gateway.get("Tags")),
+            )
+            for gateway in answer["InternetGateways"]
+        ]
+
+    def security_groups(self, tags: dict[str, str]) -> list[SecurityGroup]:
+        """Return the security groups that carry all of some tags, with the IPv4 networks of their inbound rules."""
+        answer = self._read("ec2", "describe_security_groups", Filters=_tag_filters(tags))
+        return [
+            SecurityGroup(
+                group["GroupId"],
+                group["GroupName"],
+                group.get("VpcId", ""),
+                [
+                    Rule(
+                        permission["IpProtocol"],
+                        permission.get("FromPort", -1),
+                        permission.get("ToPort", -1),
+                        source["CidrIp"],
+                        source.get("Description", ""),
+                    )
+                    for permission in group.get("IpPermissions", [])
+                    for source in permission.get("IpRanges", [])
+                ],
+            )
+            for group in answer["SecurityGroups"]
+        ]
+
+    def addresses(self) -> list[Address]:
+        """Return all Elastic IP addresses of the region."""
+        answer = self._read("ec2", "describe_addresses")
+        return [
+            Address(
+                address.get("AllocationId", ""),
+                address.get("PublicIp", ""),
+                read_tags(address.get("Tags")),
+                address.get("InstanceId") or address.get("NetworkInterfaceId") or "",
+            )
+            for address in answer["Addresses"]
+        ]
+
+    def key_pairs(self, names: list[str]) -> list[KeyPair]:
+        """Return those of some key pairs that exist."""
+        answer = self._read("ec2", "describe_key_pairs", Filters=[{"Name": "key-name", "Values": names}])
+        return [
+            KeyPair(pair["KeyName"], read_tags(pair.get("Tags")), pair.get("KeyPairId", ""))
+            for pair in answer["KeyPairs"]
+        ]
+
+    def image_id(self, parameter: str) -> str:
+        """Return the image id that a public SSM parameter holds; empty when the region has no such parameter."""
+        answer = self._find(("ParameterNotFound",), "ssm", "get_parameter", Name=parameter)
+        return str(answer.get("Parameter", {}).get("Value", ""))
+
+    def image(self, image_id: str) -> Image | None:
+        """Return an image, or None when it does not exist or is not shared with the account."""
+        absent = ("InvalidAMIID.NotFound", "InvalidAMIID.Malformed", "InvalidAMIID.Unavailable")
+        answer = self._find(absent, "ec2", "describe_images", ImageIds=[image_id])
+        for image in answer.get("Images", []):
+            root = [
+                mapping.get("Ebs", {}).get("VolumeSize", 0)
+                for mapping in image.get("BlockDeviceMappings", [])
+                if mapping.get("DeviceName") == image.get("RootDeviceName")
+            ]
+            return Image(
+                image_id=image["ImageId"],
+                name=image.get("Name", ""),
+                state=image.get("State", ""),
+                architecture=image.get("Architecture", ""),
+                root_device_type=image.get("RootDeviceType", ""),
+                platform=image.get("Platform", ""),
+                root_size=max(root, default=0),
+            )
+        return None
+
+    def default_key(self) -> str:
+        """Return the key with which EBS encrypts volumes when no other is named."""
+        return str(self._read("ec2", "get_ebs_default_kms_key_id")["KmsKeyId"])
+
+    def key(self, key_id: str) -> Key | None:
+        """Return a KMS key, or None when it does not exist."""
+        answer = self._find(("NotFoundException",), "kms", "describe_key", KeyId=key_id)
+        if not answer:
+            return None
+        found = answer["KeyMetadata"]
+        return Key(
+            found.get("Arn", key_id),
+            found.get("KeyState", "Enabled"),
+            found.get("KeySpec", "SYMMETRIC_DEFAULT") == "SYMMETRIC_DEFAULT",
+        )
+
+    def role(self, name: str) -> Role | None:
+        """Return an IAM role, or None when it does not exist."""
+        answer = self._find(("NoSuchEntity",), "iam", "get_role", RoleName=name)
+        if not answer:
+            return None
+        return Role(answer["Role"]["RoleName"], read_tags(answer["Role"].get("Tags")))
+
+    def has_policy(self, arn: str) -> bool:
+        """Return whether there is a managed policy of this ARN."""
+        return bool(self._find(("NoSuchEntity",), "iam", "get_policy", PolicyArn=arn))
+
+    def instance_profile(self, name: str) -> InstanceProfile | None:
+        """Return an IAM instance profile, or None when it does not exist."""
+        answer = self._find(("NoSuchEntity",), "iam", "get_instance_profile", InstanceProfileName=name)
+        if not answer:
+            return None
+        profile = answer["InstanceProfile"]
+        return InstanceProfile(profile["InstanceProfileName"], read_tags(profile.get("Tags")))
+
+    def quota(self, service: str, code: str) -> float | None:
+        """Return the value of a quota, or None when AWS does not know it."""
+        absent = ("NoSuchResourceException",)
+        answer = self._find(absent, "service-quotas", "get_service_quota", ServiceCode=service, QuotaCode=code)
+        return float(answer["Quota"]["Value"]) if answer else None
+
+
+def _tag_filters(tags: dict[str, str]) -> list[dict[str, Any]]:
+    """Return the filters that select what carries all of some tags."""
+    return [{"Name": f"tag:{key}", "Values": [value]} for key, value in tags.items()]

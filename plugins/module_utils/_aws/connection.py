@@ -1,0 +1,47 @@
+# Copyright (c) the digital_twin.robotics_lab maintainers
+# GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""How a module of this collection connects to AWS: by the options that every module of amazon.aws takes.
+
+This is a private module of the collection: it may change in any release.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable
+from typing import Any
+
+# AnsibleAWSModule says that botocore is missing before anything of it is used.
+with contextlib.suppress(ImportError):
+    from botocore.config import Config
+
+from ansible_collections.amazon.aws.plugins.module_utils.botocore import boto3_inventory_conn, get_aws_connection_info
+
+from .._problem import Problem
+
+
+def connector(module: Any) -> Callable[[str, str], Any]:
+    """Return what makes the client of a service (boto3's name) in a region.
+
+    Args:
+        module: An AnsibleAWSModule, whose options say where AWS is and who asks.
+    """
+    _region, endpoint, settings = get_aws_connection_info(module)
+    # Enough for a slow link, and few enough that an unreachable endpoint is told within a minute.
+    config = Config(connect_timeout=8, read_timeout=20, retries={"mode": "standard", "total_max_attempts": 4})
+
+    def connect(service: str, region: str) -> Any:
+        return boto3_inventory_conn("client", service, region, endpoint, config=config, **settings)
+
+    return connect
+
+
+def region_of(module: Any) -> str:
+    """Return the region that a module's options or the environment name, or fail."""
+    region, _endpoint, _settings = get_aws_connection_info(module)
+    if not region:
+        allowed = "an AWS region such as us-east-1"
+        module.fail_json(msg=str(Problem("region", "", "is not set", allowed, "set it, or AWS_REGION")))
+    return str(region)

@@ -1,0 +1,194 @@
+# Copyright (c) the digital_twin.robotics_lab maintainers
+# GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""CloudWatch dashboards: read, compare, write.
+
+This is a private module of the collection: it may change in any release.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import re
+from dataclasses import dataclass
+from typing import Any
+
+# AnsibleAWSModule says that botocore is missing before anything here is called.
+with contextlib.suppress(ImportError):
+    from botocore.exceptions import ClientError
+
+from .._problem import Problem, shown
+from .errors import ReadError, translated
+
+NAME = re.compile(r"[A-Za-z0-9_-]{1,255}")
+ABSENT = "ResourceNotFound"
+INVALID = "InvalidParameterInput"
+
+
+class DashboardError(Exception):
+    """A dashboard that cannot be made; its text is one line for each reason."""
+
+
+@dataclass(frozen=True)
+class Dashboard:
+    """A dashboard as CloudWatch has it.
+
+    Attributes:
+        arn: Its ARN.
+        body: What it shows; whatever was stored when that is no JSON object.
+    """
+
+    arn: str
+    body: object
+
+
+@dataclass(frozen=True)
+class Message:
+    """What CloudWatch finds wrong with a body, and where in it."""
+
+    data_path: str
+    text: str
+
+    def __str__(self) -> str:
+        """Return both as one line."""
+        return f"{self.data_path or '/'}: {self.text}"
+
+
+def check_name(name: str) -> str:
+    """Return a dashboard's name.
+
+    Raises:
+        DashboardError: CloudWatch takes no such name.
+    """
+    if not NAME.fullmatch(name):
+        allowed = "1 to 255 letters, digits, dashes and underscores, without accents"
+        raise DashboardError(str(Problem("name", shown(name), "is not a dashboard's name", allowed, "choose another")))
+    return name
+
+
+def parse_body(body: object) -> dict[str, Any]:
+    """Return a body that was given as a mapping or as JSON text.
+
+    Raises:
+        DashboardError: it is neither.
+    """
+    parsed = body
+    if isinstance(body, str):
+        try:
+            parsed = json.loads(body)
+        except ValueError as error:
+            problem = Problem(
+                "body", shown(body), f"is not JSON ({error})", "a JSON object, or a mapping", "correct it"
+            )
+            raise DashboardError(str(problem)) from error
+    if not isinstance(parsed, dict):
+        reason = "is not a JSON object"
+        raise DashboardError(
+            str(Problem("body", shown(parsed), reason, "a mapping with the key widgets", 'write {"widgets": []}'))
+        )
+    return parsed
+
+
+def pretty(body: object) -> str:
+    """Return a body as JSON whose text depends on nothing but what it says: equal texts, equal dashboards."""
+    return json.dumps(body, indent=2, sort_keys=True, ensure_ascii=False) + "\n"
+
+
+def read(client: Any, name: str, region: str) -> Dashboard | None:
+    """Return a dashboard, or None when there is none of that name.
+
+    Raises:
+        ReadError: CloudWatch did not answer.
+    """
+    try:
+        with translated("cloudwatch:GetDashboard", region):
+            answer = client.get_dashboard(DashboardName=name)
+    except ReadError as error:
+        if error.code == ABSENT:
+            return None
+        raise
+    body: object = answer["DashboardBody"]
+    with contextlib.suppress(ValueError):
+        body = json.loads(answer["DashboardBody"])
+    return Dashboard(answer.get("DashboardArn", ""), body)
+
+
+def has_marker(body: object, marker: str) -> bool:
+    """Tell whether a text widget of a body holds a text."""
+    widgets = body.get("widgets") if isinstance(body, dict) else None
+    texts = [widget for widget in widgets or [] if isinstance(widget, dict) and widget.get("type") == "text"]
+    return any(
+        marker in str(widget["properties"].get("markdown", ""))
+        for widget in texts
+        if isinstance(widget.get("properties"), dict)
+    )
+
+
+def check_marker(body: dict[str, Any], marker: str) -> None:
+    """Make sure that a body can be told from others by a text once it is stored.
+
+    Raises:
+        DashboardError: it holds no such text.
+    """
+    if not has_marker(body, marker):
+        allowed = "a body of which a text widget has the marker in its markdown"
+        reason = "is not in the body, where the next run would look for it"
+        raise DashboardError(str(Problem("marker", shown(marker), reason, allowed, "write it there")))
+
+
+def foreign(name: str, marker: str) -> str:
+    """Return why a dashboard that is there is not replaced."""
+    reason = f"is a dashboard that is there without {marker} in a text widget"
+    allowed = "a name that no other dashboard of the account has, whatever its region"
+    return str(Problem("name", shown(name), reason, allowed, "choose another, or delete this dashboard"))
+
+
+def write(client: Any, name: str, body: dict[str, Any], region: str) -> list[Message]:
+    """Store a dashboard and return what CloudWatch warns about.
+
+    Raises:
+        DashboardError: CloudWatch finds errors in the body; nothing was stored.
+        ReadError: CloudWatch did not answer.
+    """
+    text = json.dumps(body, sort_keys=True, ensure_ascii=False)
+    with translated("cloudwatch:PutDashboard", region):
+        try:
+            answer = client.put_dashboard(DashboardName=name, DashboardBody=text)
+        except ClientError as error:
+            if error.response.get("Error", {}).get("Code") != INVALID:
+                raise
+            raise DashboardError("\n".join(refusals(name, dict(error.response)))) from error
+    return _messages(answer.get("DashboardValidationMessages"))
+
+
+def refusals(name: str, answer: dict[str, Any]) -> list[str]:
+    """Return one line for each error that CloudWatch found in a body."""
+    told = _messages(answer.get("dashboardValidationMessages") or answer.get("DashboardValidationMessages"))
+    if not told:
+        told = [Message("", " ".join(str(answer["Error"].get("Message", "")).split()))]
+    allowed = "a body without errors"
+    return [
+        str(Problem("body", "", f"CloudWatch refuses it for {name} at {message}", allowed, "correct it there"))
+        for message in told
+    ]
+
+
+def delete(client: Any, name: str, region: str) -> None:
+    """Delete a dashboard; one that somebody else has deleted meanwhile is no error.
+
+    Raises:
+        ReadError: CloudWatch did not answer.
+    """
+    try:
+        with translated("cloudwatch:DeleteDashboards", region):
+            client.delete_dashboards(DashboardNames=[name])
+    except ReadError as error:
+        if error.code != ABSENT:
+            raise
+
+
+def _messages(told: list[dict[str, str]] | None) -> list[Message]:
+    """Return CloudWatch's messages about a body."""
+    return [Message(item.get("DataPath", ""), " ".join(item.get("Message", "").split())) for item in told or []]

@@ -1,0 +1,201 @@
+# Copyright (c) the digital_twin.robotics_lab maintainers
+# GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""The last datapoints of CloudWatch metrics: what to ask, how, and what the answers say.
+
+This is a private module of the collection: it may change in any release.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from .._problem import Problem, shown
+from .errors import OTHER, ReadError, translated
+
+ACTION = "cloudwatch:GetMetricData"
+# What one request takes.
+BATCH = 500
+SIMPLE_STATISTICS = ("Average", "Maximum", "Minimum", "SampleCount", "Sum")
+PERCENTILE = re.compile(r"p(100|\d{1,2}(\.\d{1,10})?)")
+SHORT_PERIODS = (1, 5, 10, 20, 30)
+# CloudWatch keeps datapoints of a minute for 15 days.
+MOST_MINUTES = 15 * 24 * 60
+MOST_DIMENSIONS = 30
+
+
+class RequestError(Exception):
+    """A question that CloudWatch would not take; its text is one line for each reason."""
+
+
+@dataclass(frozen=True)
+class Metric:
+    """A metric, and which statistic of it is wanted.
+
+    Attributes:
+        label: What to call it in the answer; empty for CloudWatch's own words.
+    """
+
+    name: str
+    namespace: str
+    dimensions: dict[str, str] = field(default_factory=dict)
+    statistic: str = "Average"
+    label: str = ""
+
+
+@dataclass(frozen=True)
+class Window:
+    """The time that is looked at, in UTC, both ends on a border of a period.
+
+    Attributes:
+        period: Seconds.
+    """
+
+    start: datetime
+    end: datetime
+    period: int
+
+
+@dataclass(frozen=True)
+class Datapoint:
+    """The newest datapoint of a metric: when its period began (UTC), and its value; both None when there is none."""
+
+    timestamp: datetime | None
+    value: float | None
+    label: str
+
+
+def read_moment(text: str) -> datetime:
+    """Return a moment that was given in ISO 8601 or as seconds since 1970, in UTC.
+
+    Raises:
+        RequestError: it is neither.
+    """
+    try:
+        moment = datetime.fromtimestamp(float(text), UTC) if _is_number(text) else datetime.fromisoformat(text)
+    except (ValueError, OverflowError, OSError) as error:
+        allowed = "a time in ISO 8601 (UTC unless it names a zone), or seconds since 1970"
+        problem = Problem("since", shown(text), f"is no time ({error})", allowed, 'write "2026-11-24T12:00:00Z"')
+        raise RequestError(str(problem)) from error
+    return moment.astimezone(UTC) if moment.tzinfo else moment.replace(tzinfo=UTC)
+
+
+def _is_number(text: str) -> bool:
+    """Tell whether a text is a number of seconds: a compact ISO date such as 20261124T1200 is not."""
+    return re.fullmatch(r"\d+(\.\d+)?", text) is not None
+
+
+def check_request(metrics: list[Metric], period: int, minutes: int) -> None:
+    """Refuse what CloudWatch would not take.
+
+    Raises:
+        RequestError: with one line for each reason.
+    """
+    problems = []
+    if period not in SHORT_PERIODS and (period < 1 or period % 60):
+        allowed = f"{', '.join(map(str, SHORT_PERIODS))}, or a multiple of 60 seconds"
+        problems.append(Problem("period", shown(period), "is not a period", allowed, "take 60"))
+    if not 1 <= minutes <= MOST_MINUTES:
+        problems.append(Problem("minutes", shown(minutes), "is out of range", f"1 to {MOST_MINUTES}", "take 15"))
+    for metric in metrics:
+        if metric.statistic not in SIMPLE_STATISTICS and not PERCENTILE.fullmatch(metric.statistic):
+            allowed = f"{', '.join(SIMPLE_STATISTICS)}, or a percentile such as p95"
+            reason = f"is not a statistic (metric {metric.name})"
+            problems.append(Problem("statistic", shown(metric.statistic), reason, allowed, "choose one of these"))
+        if len(metric.dimensions) > MOST_DIMENSIONS:
+            reason = f"{len(metric.dimensions)} dimensions are too many (metric {metric.name})"
+            problems.append(Problem("dimensions", "", reason, f"at most {MOST_DIMENSIONS}", "leave some out"))
+    if problems:
+        raise RequestError("\n".join(map(str, problems)))
+
+
+def choose_window(now: datetime, period: int, minutes: int, since: datetime | None) -> Window:
+    """Return the time to look at.
+
+    A datapoint carries the beginning of its period. With `since`, only periods that begin then or later count, so that
+    nothing older can be taken for something new.
+    """
+    start = _floor(now - timedelta(minutes=minutes), period)
+    if since is not None:
+        start = max(start, _ceiling(since, period))
+    # The end is exclusive, and the running period has a datapoint already.
+    return Window(start, _floor(now, period) + timedelta(seconds=period), period)
+
+
+def _floor(moment: datetime, period: int) -> datetime:
+    """Return the beginning of the period that a moment falls into."""
+    return datetime.fromtimestamp(int(moment.timestamp()) // period * period, UTC)
+
+
+def _ceiling(moment: datetime, period: int) -> datetime:
+    """Return the first beginning of a period that is not before a moment."""
+    return datetime.fromtimestamp(-(-math.ceil(moment.timestamp()) // period) * period, UTC)
+
+
+def query(metric: Metric, number: int, period: int) -> dict[str, Any]:
+    """Return the question for one metric; the number tells its answer from the others."""
+    question = {
+        "Id": f"m{number}",
+        "MetricStat": {
+            "Metric": {
+                "Namespace": metric.namespace,
+                "MetricName": metric.name,
+                "Dimensions": [{"Name": name, "Value": value} for name, value in sorted(metric.dimensions.items())],
+            },
+            "Period": period,
+            "Stat": metric.statistic,
+        },
+    }
+    return {**question, "Label": metric.label} if metric.label else question
+
+
+def read(client: Any, metrics: list[Metric], window: Window, region: str) -> list[Datapoint]:
+    """Return the newest datapoint of each metric within a window, in the order of the metrics.
+
+    Raises:
+        ReadError: CloudWatch did not answer, or not about one of the metrics.
+    """
+    if window.start >= window.end:
+        return [Datapoint(None, None, metric.label) for metric in metrics]
+    questions = [query(metric, number, window.period) for number, metric in enumerate(metrics)]
+    results: list[dict[str, Any]] = []
+    for first in range(0, len(questions), BATCH):
+        with translated(ACTION, region):
+            pages = client.get_paginator("get_metric_data").paginate(
+                MetricDataQueries=questions[first : first + BATCH],
+                StartTime=window.start,
+                EndTime=window.end,
+                ScanBy="TimestampDescending",
+            )
+            results += [result for page in pages for result in page["MetricDataResults"]]
+    told: dict[str, list[dict[str, Any]]] = {}
+    for result in results:
+        told.setdefault(result["Id"], []).append(result)
+    return [newest(told.get(asked["Id"], []), metric, region) for asked, metric in zip(questions, metrics, strict=True)]
+
+
+def newest(results: list[dict[str, Any]], metric: Metric, region: str) -> Datapoint:
+    """Return the newest datapoint in what several pages say about one metric.
+
+    Raises:
+        ReadError: CloudWatch says that it could not tell, which is not the same as that there is nothing.
+    """
+    for result in results:
+        if result.get("StatusCode") in ("Forbidden", "InternalError"):
+            told = "; ".join(message.get("Value", "") for message in result.get("Messages", []))
+            raise ReadError(OTHER, ACTION, region, result["StatusCode"], f"metric {metric.name}: {told}")
+    points = [
+        (timestamp, value)
+        for result in results
+        for timestamp, value in zip(result.get("Timestamps", []), result.get("Values", []), strict=True)
+    ]
+    label = next((result["Label"] for result in results if result.get("Label")), metric.label)
+    if not points:
+        return Datapoint(None, None, label)
+    timestamp, value = max(points)
+    return Datapoint(timestamp.astimezone(UTC), float(value), label)

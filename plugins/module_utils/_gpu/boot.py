@@ -1,0 +1,89 @@
+# Copyright (c) the digital_twin.robotics_lab maintainers
+# GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""Tunes the GPUs of this host as a file says: what a unit runs at boot, and whenever the driver was reloaded.
+
+The file holds the options of the module gpu_tuning in JSON. Nothing of Ansible is imported here.
+
+This is a private module of the collection: it may change in any release.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+from .apply import Outcome, TuningError, shown, tune
+from .nvml import NvmlError, NvmlUnavailable, nvml_session
+from .plan import title
+from .request import RequestError, read_request
+
+
+class SettingsError(Exception):
+    """The file with the settings is not what it should be."""
+
+
+def read_settings(path: Path) -> dict[str, Any]:
+    """Return the module's options that a file holds.
+
+    Raises:
+        SettingsError: it holds none.
+    """
+    try:
+        settings = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise SettingsError(f"{path} cannot be read: {error}; do: apply the role gpu_tuning again") from None
+    missing = {"gpus", "strict", "state", "persistence_mode", "power_limit", "clocks", "ecc", "compute_mode"}
+    missing -= set(settings) if isinstance(settings, dict) else set()
+    if missing:
+        raise SettingsError(f"{path} lacks {', '.join(sorted(missing))}; do: apply the role gpu_tuning again")
+    return dict(settings)
+
+
+def apply_settings(settings: dict[str, Any]) -> Outcome:
+    """Tune the GPUs, and trust no memory of clocks: what held them may just have gone."""
+    wanted = read_request(settings)
+    with nvml_session() as session:
+        return tune(session, wanted, settings["gpus"], strict=settings["strict"], write=True, relock=True)
+
+
+def describe(outcome: Outcome) -> list[str]:
+    """Return what was done, one line for each setting."""
+    lines = []
+    for gpu in outcome.gpus:
+        plan = outcome.plans[gpu["index"]]
+        lines += [
+            f"{title(gpu)}: {step.setting} set to {shown(step.after)}, was {shown(step.before)}" for step in plan.steps
+        ]
+        lines += [f"{title(gpu)}: {setting} left out: {reason}" for setting, reason in plan.skipped.items()]
+        lines += plan.warnings
+        if not plan.steps:
+            lines.append(f"{title(gpu)}: as declared")
+    if outcome.reboot_required:
+        lines.append("ECC changes with the next reboot")
+    # What a GPU refused is a setting left out, and a warning in the same words.
+    return list(dict.fromkeys(lines))
+
+
+def main() -> int:
+    """Apply the file that the command line names, and return the exit status."""
+    try:
+        lines = describe(apply_settings(read_settings(Path(sys.argv[1]))))
+    except NvmlUnavailable as error:
+        reason = f"NVML cannot be used: {error.message}"
+    except NvmlError as error:
+        reason = f"{error}: see dmesg, and whether nvidia-smi -q answers"
+    except (RequestError, SettingsError, TuningError) as error:
+        reason = str(error)
+    else:
+        sys.stdout.write("".join(f"{line}\n" for line in lines))
+        return 0
+    sys.stderr.write(f"{reason}\n")
+    return 1
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

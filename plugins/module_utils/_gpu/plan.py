@@ -1,0 +1,221 @@
+# Copyright (c) the digital_twin.robotics_lab maintainers
+# GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""Compares a GPU's settings with the requested ones. Pure functions: nothing is read and nothing is written.
+
+This is a private module of the collection: it may change in any release.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from .request import Clocks, PowerLimit, Wanted
+
+# How the reason begins when a GPU has a setting and NVML does not return its value.
+UNREADABLE = "NVML cannot read "
+
+
+@dataclass(frozen=True)
+class Step:
+    """One setting of one GPU that differs from what is wanted.
+
+    Attributes:
+        setting: persistence_mode, compute_mode, ecc, power_limit_watts or clocks.
+        before: the value in force; for ``ecc`` the one that the next reboot brings.
+        after: the value wanted.
+        locked: for ``clocks``: by locking them, as the GPU or its driver has no application clocks.
+        reset: for ``clocks``: by giving up what was set.
+    """
+
+    gpu: int
+    setting: str
+    before: Any
+    after: Any
+    locked: bool = False
+    reset: bool = False
+
+    @property
+    def key(self) -> tuple[int, str, bool]:
+        """What no other step of a plan has."""
+        return self.gpu, self.setting, self.locked
+
+    @property
+    def option(self) -> str:
+        """What a user calls the setting."""
+        return self.setting.removesuffix("_watts")
+
+
+@dataclass
+class Plan:
+    """What is to be done with one GPU.
+
+    Attributes:
+        skipped: settings that are left out, each with the reason: the GPU does not have them, refused them, or they
+            cannot be read.
+        problems: reasons not to touch any GPU, each one line.
+        warnings: what happens otherwise than asked for, each one line.
+    """
+
+    steps: list[Step] = field(default_factory=list)
+    skipped: dict[str, str] = field(default_factory=dict)
+    problems: list[str] = field(default_factory=list)
+    warnings: list[str] = field(default_factory=list)
+
+
+def title(gpu: dict[str, Any]) -> str:
+    """Return how a message names a GPU."""
+    return f"GPU {gpu['index']} ({gpu['name']})" if gpu["name"] else f"GPU {gpu['index']}"
+
+
+def plan_gpu(gpu: dict[str, Any], wanted: Wanted, locked: dict[str, int] | None) -> Plan:
+    """Return what has to be done so that a GPU is as wanted.
+
+    Args:
+        gpu: as ``_nvml.read_gpu`` returns it.
+        locked: the clocks that were locked since the driver was loaded, for which NVML has no getter; None for none.
+    """
+    plan = Plan()
+    plan.warnings += [
+        f"{title(gpu)}: {reading} cannot be read: {error}" for reading, error in gpu["failed_readings"].items()
+    ]
+    # Persistence mode comes first: without it the driver forgets the others when its last user leaves.
+    plan_mode(plan, gpu, "persistence_mode", wanted.persistence_mode)
+    plan_mode(plan, gpu, "compute_mode", wanted.compute_mode)
+    plan_ecc(plan, gpu, wanted.ecc)
+    plan_power_limit(plan, gpu, wanted.power_limit)
+    plan_clocks(plan, gpu, wanted.clocks, locked)
+    if wanted.quiet:
+        plan.skipped = {setting: reason for setting, reason in plan.skipped.items() if reason.startswith(UNREADABLE)}
+        # What keeps the other settings alive goes last.
+        plan.steps.sort(key=lambda step: step.setting == "persistence_mode")
+    elif gpu["persistence_mode"] is False and wanted.persistence_mode is not True:
+        plan.warnings += forgetful(gpu, plan.steps)
+    return plan
+
+
+def forgetful(gpu: dict[str, Any], steps: list[Step]) -> list[str]:
+    """Return the warning that a GPU without persistence mode needs."""
+    settings = ", ".join(step.setting for step in steps if step.setting not in ("persistence_mode", "ecc"))
+    if not settings:
+        return []
+    return [f"{title(gpu)}: persistence mode is off, so the driver resets {settings} when its last client exits"]
+
+
+def lacks(plan: Plan, gpu: dict[str, Any], setting: str, reason: str, *readings: str) -> bool:
+    """Return whether a setting has to be left out, and save the reason.
+
+    Args:
+        reason: why, when a reading has no value because the GPU has none.
+        readings: what has to be known.
+    """
+    for reading in readings:
+        if reading in gpu["failed_readings"]:
+            plan.skipped[setting] = f"{UNREADABLE}{reading}, {gpu['failed_readings'][reading]}"
+            return True
+        if gpu[reading] is None and reason:
+            plan.skipped[setting] = reason
+            return True
+    return False
+
+
+def differ(plan: Plan, gpu: dict[str, Any], setting: str, before: Any, after: Any) -> None:
+    """Add a step unless there is nothing to do."""
+    if before != after:
+        plan.steps.append(Step(gpu["index"], setting, before, after))
+
+
+def plan_mode(plan: Plan, gpu: dict[str, Any], setting: str, wanted: Any) -> None:
+    """Compare a mode that is set at once: persistence mode or compute mode."""
+    if wanted is not None and not lacks(plan, gpu, setting, "not supported by this GPU", setting):
+        differ(plan, gpu, setting, gpu[setting], wanted)
+
+
+def plan_ecc(plan: Plan, gpu: dict[str, Any], wanted: bool | str | None) -> None:
+    """Compare ECC with what is pending: that is what the next reboot brings, and what a write changes."""
+    if wanted is None:
+        return
+    readings = ("ecc_pending", "ecc_default") if wanted == "default" else ("ecc_pending",)
+    if not lacks(plan, gpu, "ecc", "this GPU has no ECC that can be switched", *readings):
+        differ(plan, gpu, "ecc", gpu["ecc_pending"], gpu["ecc_default"] if wanted == "default" else wanted)
+
+
+def plan_power_limit(plan: Plan, gpu: dict[str, Any], wanted: PowerLimit | None) -> None:
+    """Compare the power limit, within the GPU's own constraints."""
+    if wanted is None:
+        return
+    none = "this GPU has no power limit that can be set"
+    readings = ["power_limit_watts", "power_min_watts", "power_max_watts"]
+    if wanted.unit == "default":
+        readings.append("power_default_watts")
+    if lacks(plan, gpu, "power_limit", none, *readings):
+        return
+    limit, low, high = (gpu[f"power_{name}_watts"] for name in ("limit", "min", "max"))
+    if not 0 <= low <= high or high == 0:
+        plan.skipped["power_limit"] = none
+        return
+    watts = {"max": high, "min": low, "default": gpu["power_default_watts"], "watts": wanted.value}.get(
+        wanted.unit, float(int(high * wanted.value / 100))
+    )
+    # A default outside the GPU's own range is not an error of the request: the GPU refuses it.
+    if wanted.unit != "default" and not low <= watts <= high:
+        meant = "" if wanted.unit == "watts" else f" is {watts:g} W and"
+        plan.problems.append(
+            f"{title(gpu)}: power_limit {wanted}{meant} lies outside what it takes; allowed: {low:g} to {high:g} W"
+        )
+        return
+    differ(plan, gpu, "power_limit_watts", limit, watts)
+
+
+def plan_clocks(plan: Plan, gpu: dict[str, Any], wanted: Clocks | None, locked: dict[str, int] | None) -> None:
+    """Compare the clocks: application clocks where there are some, else locked ones."""
+    if wanted is None:
+        return
+    current = gpu["application_clocks"]
+    if wanted.named == "default":
+        default = gpu["application_clocks_default"]
+        lacks(plan, gpu, "clocks", "", "application_clocks", "application_clocks_default")
+        if current is not None and default is not None and current != default:
+            plan.steps.append(Step(gpu["index"], "clocks", current, default, reset=True))
+        if locked:
+            plan.steps.append(Step(gpu["index"], "clocks", locked, None, locked=True, reset=True))
+        return
+    # Without the application clocks it is not known whether they, or locked clocks, are the ones to set.
+    if lacks(plan, gpu, "clocks", "", "supported_clocks", "application_clocks"):
+        return
+    if not gpu["supported_clocks"]:
+        plan.skipped["clocks"] = "this GPU does not report which clocks it supports"
+        return
+    after = nearest_clocks(gpu["supported_clocks"], wanted)
+    asked = {"memory": wanted.memory_mhz, "graphics": wanted.graphics_mhz}
+    for name, mhz in asked.items():
+        used = after[f"{name}_mhz"]
+        if mhz not in (None, used):
+            plan.warnings.append(
+                f"{title(gpu)}: clocks: {name} {mhz} MHz is not supported; used: {used} MHz, the nearest"
+            )
+    if locked == after:
+        return
+    if current is not None:
+        differ(plan, gpu, "clocks", current, after)
+    else:
+        plan.steps.append(Step(gpu["index"], "clocks", locked, after, locked=True))
+
+
+def nearest_clocks(supported: list[dict[str, Any]], wanted: Clocks) -> dict[str, int]:
+    """Return the supported pair of clocks in MHz that is nearest to the one wanted; of two the lower.
+
+    Args:
+        supported: the memory clocks, ascending, each with its graphics clocks, ascending.
+    """
+    row = supported[-1]
+    if wanted.memory_mhz is not None:
+        asked = wanted.memory_mhz
+        row = min(supported, key=lambda entry: abs(entry["memory_mhz"] - asked))
+    graphics = row["graphics_mhz"][-1]
+    if wanted.graphics_mhz is not None:
+        mhz = wanted.graphics_mhz
+        graphics = min(row["graphics_mhz"], key=lambda clock: abs(clock - mhz))
+    return {"memory_mhz": row["memory_mhz"], "graphics_mhz": graphics}

@@ -1,0 +1,208 @@
+# Copyright (c) the digital_twin.robotics_lab maintainers
+# GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""The service that publishes a host's GPU metrics: samples every few seconds, sends every minute, as long as it runs.
+
+One thread samples and appends to the spool; another sends what the spool holds and waits longer after each failure. So
+a CloudWatch that is slow or gone never holds up a sample. Nothing of Ansible is imported here.
+
+Run as ``python -m ..._gpu_publisher SETTINGS``, where the file holds the fields of ``Settings`` in JSON. The exit
+status is that of sysexits.h: 0 after SIGTERM, 70 after a defect of its own, 75 when another process should try, 78 when
+the file is not what it should be, as nothing but another file would help.
+
+This is a private module of the collection: it may change in any release.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import logging
+import os
+import signal
+import socket
+import sys
+import threading
+import time
+from collections.abc import Mapping
+from pathlib import Path
+
+from .sampler import Sample, Sampler
+from .sender import LOG, Sender
+from .settings import Settings, SettingsError, read_settings
+from .spool import Spool
+
+EX_OK, EX_SOFTWARE, EX_TEMPFAIL, EX_CONFIG = 0, 70, 75, 78
+CLOCK_JUMP_SECONDS = 10.0
+REPORT_SECONDS = 3600.0
+# systemd's own, as in journald's sd-daemon(3)
+PRIORITIES = {logging.DEBUG: 7, logging.INFO: 6, logging.WARNING: 4, logging.ERROR: 3}
+
+
+class Notifier:
+    """Tells systemd how the service is; does nothing where systemd did not start it."""
+
+    def __init__(self) -> None:
+        address = os.environ.get("NOTIFY_SOCKET", "")
+        self._address = f"\0{address[1:]}" if address.startswith("@") else address
+
+    def tell(self, *lines: str) -> None:
+        """Send assignments of sd_notify(3)."""
+        if self._address:
+            with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) as channel:
+                channel.connect(self._address)
+                channel.sendall("\n".join(lines).encode())
+
+
+class Service:
+    """Samples until it is told to end."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._spool = Spool(Path(settings.spool), settings.spool_bytes)
+        self._sampler = Sampler(settings.metrics)
+        self._sender = Sender(settings, self._spool)
+        self._notifier = Notifier()
+        self._end = threading.Event()
+        self._problems: tuple[str, ...] = ()
+        self._failed: Mapping[str, str] = {}
+        self._disk_trouble = ""
+        self._unhealthy_since: float | None = None
+        self._reported = time.monotonic()
+
+    def end(self) -> None:
+        """Stop after the present sample."""
+        self._end.set()
+
+    def run(self) -> int:
+        """Sample and have it sent, until the end; return the exit status."""
+        settings = self._settings
+        LOG.info(
+            "sampling every %g s, sending every %g s: %s",
+            settings.sample_interval,
+            settings.flush_interval,
+            ", ".join(settings.metrics),
+        )
+        if waiting := self._spool.waiting():
+            LOG.info("%d segments of an earlier run wait in %s", len(waiting), settings.spool)
+        self._sender.start()
+        window: int | None = None
+        clock = time.time() - time.monotonic()
+        due = time.monotonic()
+        while not self._end.is_set() and self._sender.is_alive() and not self._is_stale():
+            sample = self._sampler.sample()
+            clock = self._watch_clock(clock)
+            now_in = int(sample.time // settings.flush_interval)
+            if window is not None and now_in != window:
+                self._flush()
+            self._spool.append(sample, self._sender.instance_id)
+            if window is None:
+                # A sign of life at once, also of what an earlier run has left.
+                self._flush()
+                self._notifier.tell("READY=1")
+            window = now_in
+            self._report(sample)
+            due = max(due + settings.sample_interval, time.monotonic())
+            self._end.wait(due - time.monotonic())
+        self._notifier.tell("STOPPING=1")
+        self._spool.close()
+        self._sender.finish()
+        self._sampler.close()
+        LOG.info("ended; %d segments wait", len(self._spool.waiting()))
+        if self._sender.misled:
+            LOG.error("%s", self._sender.misled)
+            return EX_CONFIG
+        if self._end.is_set():
+            return EX_OK
+        if self._is_stale():
+            LOG.info("another process should try, as NVML has been out of reach for %g s", settings.renew_interval)
+            return EX_TEMPFAIL
+        return EX_SOFTWARE
+
+    def _is_stale(self) -> bool:
+        """Say whether NVML has been out of reach for so long that another process should try."""
+        since = self._unhealthy_since
+        return since is not None and time.monotonic() - since > self._settings.renew_interval
+
+    def _flush(self) -> None:
+        self._spool.close()
+        self._sender.wake()
+
+    def _watch_clock(self, before: float) -> float:
+        """Say when the clock was set, as samples carry its time; return the present offset from the monotonic one."""
+        now = time.time() - time.monotonic()
+        if abs(now - before) > CLOCK_JUMP_SECONDS:
+            LOG.warning("the clock was set by %+.0f s", now - before)
+            return now
+        return before if abs(now - before) < 1 else now
+
+    def _report(self, sample: Sample) -> None:
+        """Tell systemd and the journal what changed."""
+        for problem in set(sample.problems) - set(self._problems):
+            LOG.warning("%s", problem)
+        if self._problems and not sample.problems:
+            LOG.info("all %d GPUs answer", len(sample.gpus))
+        self._problems = sample.problems
+        for reading in sample.failed.keys() - self._failed.keys():
+            LOG.warning("%s cannot be read: %s", reading, sample.failed[reading])
+        for reading in self._failed.keys() - sample.failed.keys():
+            if not sample.problems:
+                LOG.info("%s can be read again", reading)
+        self._failed = sample.failed
+        # One GPU that is gone is no reason to leave the others.
+        if sample.gpus:
+            self._unhealthy_since = None
+        elif self._unhealthy_since is None:
+            self._unhealthy_since = time.monotonic()
+        if self._spool.trouble != self._disk_trouble:
+            self._disk_trouble = self._spool.trouble
+            if self._disk_trouble:
+                LOG.warning("samples are kept in memory: %s", self._disk_trouble)
+            else:
+                LOG.info("samples are kept on disk again")
+        totals = self._totals()
+        state = self._sender.trouble or "publishing"
+        unread = f"; cannot be read: {', '.join(sample.failed)}" if sample.failed else ""
+        self._notifier.tell("WATCHDOG=1", f"STATUS={len(sample.gpus)} GPUs, {state}; {totals}{unread}")
+        if time.monotonic() - self._reported > REPORT_SECONDS:
+            self._reported = time.monotonic()
+            LOG.info("%d GPUs, %s; %s", len(sample.gpus), state, totals)
+
+    def _totals(self) -> str:
+        """Return the counts since the start as key=value pairs."""
+        counts = {
+            **dataclasses.asdict(self._sender.statistics),
+            **dataclasses.asdict(self._spool.counts),
+            "waiting": len(self._spool.waiting()),
+        }
+        return " ".join(f"{name}={count}" for name, count in counts.items())
+
+
+class Formatter(logging.Formatter):
+    """Puts systemd's priority before each line."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """Return one line for the journal."""
+        text = super().format(record).replace("\n", " ")
+        return f"<{PRIORITIES.get(record.levelno, 6)}>{text}"
+
+
+def main() -> int:
+    """Run the service, and return the exit status."""
+    handler = logging.StreamHandler(sys.stdout)
+    handler.setFormatter(Formatter("%(message)s"))
+    LOG.addHandler(handler)
+    LOG.setLevel(logging.INFO)
+    try:
+        settings = read_settings(Path(sys.argv[1]))
+    except SettingsError as error:
+        LOG.error("%s", error)
+        return EX_CONFIG
+    service = Service(settings)
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_ignored: service.end())
+    return service.run()
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

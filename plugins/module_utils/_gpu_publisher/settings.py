@@ -1,0 +1,88 @@
+# Copyright (c) the digital_twin.robotics_lab maintainers
+# GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""What the service that publishes a host's GPU metrics is told, and the file that tells it.
+
+This is a private module of the collection: it may change in any release.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, field
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from .sampler import DEFAULT_METRICS, UNITS
+
+
+class SettingsError(Exception):
+    """The settings are not what they should be."""
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What the service is told.
+
+    Attributes:
+        namespace: of all metrics.
+        spool: folder of samples that CloudWatch does not have yet.
+        region: empty for the one that the metadata service names.
+        instance_id: value of the dimension InstanceId; empty for what the metadata service says.
+        endpoint_url: of CloudWatch; empty for the region's own.
+        dimensions: more of them, for every metric.
+        metrics: names of ``UNITS``.
+        sample_interval: seconds between samples.
+        flush_interval: seconds that a request covers.
+        high_resolution: whether CloudWatch keeps seconds apart, or else minutes.
+        spool_bytes: bound for the folder.
+        backoff: seconds before the second attempt; doubled with each failure.
+        backoff_max: bound for that.
+        renew_interval: seconds without NVML after which the process ends, since only another one sees a library that
+            was replaced.
+    """
+
+    namespace: str
+    spool: str
+    region: str = ""
+    instance_id: str = ""
+    endpoint_url: str = ""
+    dimensions: dict[str, str] = field(default_factory=dict)
+    metrics: list[str] = field(default_factory=lambda: list(DEFAULT_METRICS))
+    sample_interval: float = 5
+    flush_interval: float = 60
+    high_resolution: bool = False
+    spool_bytes: int = 64 * 2**20
+    backoff: float = 2
+    backoff_max: float = 300
+    renew_interval: float = 300
+
+
+def read_settings(path: Path) -> Settings:
+    """Return what a file says.
+
+    Raises:
+        SettingsError: it cannot be read, or says something else.
+    """
+    advice = "do: apply the role gpu_metrics again"
+    try:
+        document = json.loads(path.read_text(encoding="utf-8"))
+        settings = Settings(**document)
+    except (OSError, TypeError, ValueError) as error:
+        raise SettingsError(f"{path} cannot be read: {error}; {advice}") from None
+    if unknown := set(settings.metrics) - UNITS.keys():
+        raise SettingsError(f"{path}: metrics has {', '.join(sorted(unknown))}; allowed: {', '.join(UNITS)}; {advice}")
+    if settings.endpoint_url and not is_endpoint(settings.endpoint_url):
+        allowed = "https://HOST or http://HOST, and :PORT of 1 to 65535"
+        raise SettingsError(f"{path}: endpoint_url is {settings.endpoint_url!r}; allowed: {allowed}; {advice}")
+    return settings
+
+
+def is_endpoint(url: str) -> bool:
+    """Say whether a URL has a host, and a port that can be one if it has any."""
+    try:
+        parts = urlsplit(url)
+        return parts.scheme in {"http", "https"} and bool(parts.hostname) and parts.port != 0
+    except ValueError:
+        return False

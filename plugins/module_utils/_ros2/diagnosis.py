@@ -1,0 +1,309 @@
+# Copyright (c) the digital_twin.robotics_lab maintainers
+# GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""What is wrong with a host's ROS 2 traffic: each finding as symptom, cause and remedy. Pure functions.
+
+This is a private module of the collection: it may change in any release.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from .._problem import listed
+from . import ports
+from .environment import Finding, find_overrides
+from .host import Process, Seen, Socket
+from .plan import environment
+from .request import FAST, PREFIX, ZENOH, Network, read_address
+
+FIRST_DDS_PORT = ports.BASE
+MEANWHILE = "while this host was looked at"
+
+
+@dataclass
+class Judgement:
+    """Findings, and notices that a user should know about."""
+
+    findings: list[Finding] = field(default_factory=list)
+    notices: list[Finding] = field(default_factory=list)
+
+
+def diagnose(network: Network, seen: Seen) -> list[Finding]:
+    """Return what is wrong with the traffic of a host, the surest first."""
+    return judge_traffic(network, seen).findings
+
+
+def judge_traffic(network: Network, seen: Seen) -> Judgement:
+    """Judge what a host shows of its traffic."""
+    judgement = Judgement(
+        [
+            *_find_interfaces(network, seen),
+            *_find_other_file(network, seen),
+            *_find_other_settings(network, seen),
+            *_find_ports(network, seen),
+            *_find_peers(network, seen),
+            *_find_silence(network, seen),
+        ]
+    )
+    # The administrator of this host cannot repair losses that only a larger kernel limit would prevent.
+    is_short = seen.receive_limit is not None and seen.receive_limit < network.receive_buffer
+    losses = judgement.notices if is_short and seen.limit_is_fixed else judgement.findings
+    losses += [*_find_losses(network, seen), *(_find_limit(network, seen) if is_short else [])]
+    judgement.findings += _find_fragments(network, seen)
+    judgement.notices += _notice_losses(network, seen)
+    return judgement
+
+
+def _domains(process: Process) -> set[int]:
+    """Return the domains in whose ports a process listens."""
+    found = set()
+    for entry in process.sockets:
+        domain = (entry.port - FIRST_DDS_PORT) // ports.PORTS_OF_A_DOMAIN
+        if domain in range(ports.DOMAINS[1] + 1) and entry.port < ports.FIRST_EPHEMERAL:
+            found.add(domain)
+    return found
+
+
+def _find_interfaces(network: Network, seen: Seen) -> Iterator[Finding]:
+    """Find interfaces and addresses that the configuration names and the host does not have, or that are down."""
+    # Containers on a bridge have interfaces of their own, and Zenoh goes where the kernel's routes lead.
+    if seen.interfaces is None or network.discovery in ("bridge", "zenoh"):
+        return
+    there = f"this host has {listed([str(entry) for entry in seen.interfaces if entry.addresses])}"
+    in_use = "fastdds" if network.rmw == FAST else "cyclonedds"
+    named: dict[str, str] = {network.device: f"{PREFIX}interface"} if network.device else {}
+    for file, name in seen.configured:
+        if file.startswith(in_use):
+            named.setdefault(name, f"{network.directory}/{file}")
+    missing = [name for name in named if not any(name in (entry.name, *entry.addresses) for entry in seen.interfaces)]
+    for name in missing:
+        remedy = f"apply the role, with {PREFIX}interface empty for that of the default route, or set to one of them"
+        kind = "address" if read_address(name) else "network interface"
+        if kind == "address":
+            remedy += f"; correct {PREFIX}peers where the host's address is another one"
+        yield Finding(
+            "no participant starts on this host, or none reaches another",
+            f"{named[name]} names the {kind} {name}, and {there}",
+            remedy,
+            f"interface {name}",
+        )
+    for entry in seen.interfaces:
+        if named.keys().isdisjoint((entry.name, *entry.addresses)):
+            continue
+        about = f"interface {entry.name}"
+        if not entry.up:
+            remedy = f"run `ip link set dev {entry.name} up`, and check its cable and its driver"
+            yield Finding("no participant reaches another host", f"interface {entry} is down", remedy, about)
+        elif not entry.addresses:
+            remedy = f"give it an address, or set {PREFIX}interface to another one"
+            yield Finding(
+                "no participant starts on this host", f"interface {entry.name} has no IPv4 address", remedy, about
+            )
+
+
+def _find_other_file(network: Network, seen: Seen) -> Iterator[Finding]:
+    """Find an environment file that is missing, or of another time."""
+    file, declared = f"{network.directory}/ros2.env", environment(network)
+    if seen.written == {}:
+        yield Finding(
+            f"programs start without the settings of {PREFIX}*", f"{file} is not there", "apply the role", "files"
+        )
+        return
+    for name, option in (("ROS_DOMAIN_ID", "domain_id"), ("RMW_IMPLEMENTATION", "rmw")):
+        if seen.written and seen.written.get(name) != declared[name]:
+            yield Finding(
+                "programs that start now do not hear those of hosts that are as declared",
+                f"{file} says {name}={seen.written.get(name, '')}, and {PREFIX}{option} is {declared[name]}",
+                "apply the role to this host",
+                "files",
+            )
+
+
+def _find_other_settings(network: Network, seen: Seen) -> Iterator[Finding]:
+    """Find processes whose environment contradicts what is declared."""
+    for process in seen.processes:
+        if process.is_ros:
+            yield from find_overrides(network, process)
+
+
+def _find_ports(network: Network, seen: Seen) -> Iterator[Finding]:
+    """Find processes that listen where nobody of their domain looks, or where a filter stands before them."""
+    allowed = ports.read_range(network.firewall_ports) if network.firewall_ports else None
+    for process in seen.processes:
+        domains = _domains(process)
+        elsewhere = bool(domains) and network.domain_id not in domains
+        # What its environment says, unless the program chose another domain by itself.
+        if process.is_ros and elsewhere and (process.environment.get("ROS_DOMAIN_ID") or "0") == str(network.domain_id):
+            yield Finding(
+                f"{process} hears nobody of domain {network.domain_id}",
+                f"it listens in the ports of domain {', '.join(map(str, sorted(domains)))}, which it chose by itself",
+                f"let the program take its domain from ROS_DOMAIN_ID, or set {PREFIX}domain_id",
+            )
+        # A program that only inherits the environment has sockets of its own.
+        is_participant = process.is_ros and process.middleware is not False and network.rmw != ZENOH
+        if is_participant and process.sockets and not domains:
+            listening = ", ".join(str(entry.port) for entry in process.sockets)
+            yield Finding(
+                f"{process} is found by nobody who knows its host's address alone",
+                f"it listens at {listening}, random ports: it has no participant index",
+                "set ParticipantIndex to auto, as the rendered configuration does",
+            )
+        indices = {
+            index for entry in process.sockets if (index := ports.index_of(network.domain_id, entry.port)) is not None
+        }
+        for index in sorted(indices):
+            own = ports.of_participant(network.domain_id, index)
+            if allowed is not None and not allowed.first <= own.first <= own.last <= allowed.last:
+                yield Finding(
+                    f"{process} is discovered, and hears nothing from other hosts",
+                    f"its participant index is {index} with UDP {own}, and {PREFIX}firewall_ports is {allowed}",
+                    f"run {ports.participants_within(network.domain_id, allowed)} participants or less here, "
+                    f"or let {ports.of_participants(network.domain_id, index + 1)} through",
+                )
+            elif index >= network.participants:
+                yield Finding(
+                    f"{process} is not discovered by its peers",
+                    f"its participant index is {index}, and its peers ask for {network.participants} from 0 on",
+                    f"run less participants on this host, or raise {PREFIX}participants on every host",
+                )
+
+
+def _find_peers(network: Network, seen: Seen) -> Iterator[Finding]:
+    """Find peers that cannot be reached."""
+    for peer, obstacle in seen.peers.items():
+        if obstacle:
+            yield Finding(
+                f"peer {peer} cannot be reached",
+                f"the network says: {obstacle}",
+                f"look at ip route get {peer}, whether that host runs, and whether {PREFIX}peers has its address",
+                f"peer {peer}",
+            )
+
+
+def _find_silence(network: Network, seen: Seen) -> Iterator[Finding]:
+    """Find peers that nobody hears, though nothing is known to stand in the way."""
+    needed = ports.of_participants(network.domain_id, network.participants)
+    for peer in seen.silent:
+        if not seen.peers.get(peer):
+            yield Finding(
+                f"no participant of peer {peer} answers",
+                f"none runs there, or a filter drops UDP {needed}",
+                "run one there, and let these ports through in both directions",
+                f"peer {peer}",
+            )
+
+
+def _find_losses(network: Network, seen: Seen) -> Iterator[Finding]:
+    """Find packets for which a socket has no room.
+
+    Only what came while the host was watched: the rest may be older than the repair. The kernel's own counter
+    stays until the next boot, and a socket's as long as its process.
+    """
+    for process, entry in _losing_sockets(network, seen):
+        lost = entry.drops if entry.growth is None else entry.growth
+        if lost:
+            since = "since it began to listen" if entry.growth is None else MEANWHILE
+            yield Finding(
+                f"{process} has lost {lost} packets at UDP {entry.port} {since}",
+                "its receive buffer was full: it reads too slowly, or the buffer is too small for a burst",
+                f"raise {PREFIX}receive_buffer, which is {network.receive_buffer}, or send less at once, "
+                "and restart it",
+                "packets",
+            )
+    if seen.growth.get("RcvbufErrors", 0) > 0:
+        yield Finding(
+            f"RcvbufErrors grew by {seen.growth['RcvbufErrors']} {MEANWHILE}",
+            "UDP sockets of this host had no room for that many packets",
+            "see which: the column drops of /proc/net/udp grows with them; "
+            f"raise {PREFIX}receive_buffer where they are those of ROS 2",
+            "packets",
+        )
+
+
+def _losing_sockets(network: Network, seen: Seen) -> Iterator[tuple[Process, Socket]]:
+    """Return the sockets of ROS 2 that have lost packets."""
+    for process in seen.processes:
+        for entry in process.sockets:
+            if entry.drops and (process.is_ros or ports.index_of(network.domain_id, entry.port) is not None):
+                yield process, entry
+
+
+def _notice_losses(network: Network, seen: Seen) -> Iterator[Finding]:
+    """Report packets that were lost before the host was watched, such as while many programs started at once."""
+    for process, entry in _losing_sockets(network, seen):
+        if entry.growth == 0:
+            yield Finding(
+                f"{process} has lost {entry.drops} packets at UDP {entry.port} since it began to listen, and none "
+                f"{MEANWHILE}",
+                "its receive buffer was full then",
+                "nothing, unless the number grows",
+                "packets",
+            )
+
+
+def _find_limit(network: Network, seen: Seen) -> Iterator[Finding]:
+    """Find a kernel that grants less than DDS asks for."""
+    yield Finding(
+        f"a socket gets {seen.receive_limit} bytes, and asks for {network.receive_buffer}",
+        f"net.core.rmem_max is {seen.receive_limit}",
+        "apply the role to the machine whose kernel this is: in a container the setting cannot be changed",
+        "kernel",
+    )
+
+
+def _find_fragments(network: Network, seen: Seen) -> Iterator[Finding]:
+    """Find packets that came in pieces, and not whole."""
+    if seen.growth.get("ReasmFails", 0) > 0:
+        yield Finding(
+            f"ReasmFails grew by {seen.growth['ReasmFails']} {MEANWHILE}",
+            "packets came in pieces, and some pieces did not come, or there was no room for them",
+            f"set {PREFIX}path_mtu to what the path takes, {network.mtu} now, so that no packet is split",
+            "packets",
+        )
+
+
+def compare_hosts(hosts: Mapping[str, Mapping[str, Any]]) -> list[Finding]:
+    """Return what differs between hosts that are to hear one another: domain, RMW and mode of discovery.
+
+    Args:
+        hosts: By name, each host's `domain_id`, `rmw`, `discovery` and `machine_id`.
+    """
+    # Nobody who keeps to a host is heard by another, whatever both say.
+    if all(host["discovery"] in ("host", "bridge") for host in hosts.values()):
+        return []
+    found = []
+    for option in ("domain_id", "rmw", "discovery"):
+        values: dict[str, list[str]] = {}
+        for name, host in hosts.items():
+            values.setdefault(str(host[option]), []).append(name)
+        if len(values) > 1:
+            told = "; ".join(f"{value} on {', '.join(names)}" for value, names in values.items())
+            most = max(values, key=lambda value: len(values[value]))
+            found.append(
+                Finding(
+                    "some hosts do not hear the others",
+                    f"{PREFIX}{option} is {told}",
+                    f"set {PREFIX}{option} to one value on all hosts, such as {most}, and apply the role",
+                    "hosts",
+                )
+            )
+    # Fast DDS 3 takes hosts with one id for one host, and looks for shared memory between them.
+    owners: dict[str, list[str]] = {}
+    for name, host in hosts.items():
+        if host["rmw"] == FAST and host["machine_id"]:
+            owners.setdefault(str(host["machine_id"]), []).append(name)
+    found += [
+        Finding(
+            f"{', '.join(names)} do not hear one another",
+            "they have the same /etc/machine-id, by which Fast DDS tells hosts apart: copies of one disk",
+            "on all but one of them: rm /etc/machine-id, systemd-machine-id-setup, and a reboot",
+            "hosts",
+        )
+        for names in owners.values()
+        if len(names) > 1
+    ]
+    return found

@@ -1,0 +1,286 @@
+# Copyright (c) the digital_twin.robotics_lab maintainers
+# GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""A lab that is to be watched, as it is described, and why it cannot be. Nothing here asks AWS anything.
+
+This is a private module of the collection: it may change in any release.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import Any
+
+from ...module_utils._aws.names import (
+    DIMENSION_NAME,
+    DIMENSION_VALUE,
+    MOST_DIMENSIONS,
+    NAMESPACE,
+    OWN_DIMENSIONS,
+    REGION,
+    partition_of,
+)
+from ...module_utils._problem import Problem, listed, shown
+
+LAB_NAME = re.compile(r"(?=.{3,32}$)[a-z][a-z0-9-]+[a-z0-9]")
+HOST_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
+INSTANCE_ID = re.compile(r"i-[0-9a-f]{8,17}")
+TOPIC = re.compile(r"arn:(aws[a-z-]*):sns:([a-z0-9-]+):[0-9]{12}:[A-Za-z0-9_.-]{1,256}")
+LOG_GROUP = re.compile(r"[A-Za-z0-9_/.#-]{1,512}")
+
+# Idle stop for the hosts whose work keeps a GPU busy.
+AUTO = "auto"
+# A lab's own: nobody may give them another meaning.
+OWN_TAGS = ("digital_twin_lab", "managed_by")
+# An alarm has five actions, and one of them may be to stop or to recover the instance.
+MOST_TOPICS = 4
+MOST_GPUS = 16
+# Those that both CloudWatch Logs and the module that sets them take. The module deletes the group at any other.
+RETENTIONS = (1, 3, 5, 7, 14, 30, 60, 90, 120, 150, 180, 365, 400, 545, 731, 1827, 3653)
+RANGES = {
+    "idle_minutes": (10, 1440, "minutes"),
+    "idle_utilization": (1, 100, "percent"),
+    "heartbeat_minutes": (2, 1440, "minutes"),
+    "temperature": (40, 120, "degrees Celsius"),
+    "memory_percent": (1, 100, "percent"),
+    "flush_interval": (1, 3600, "seconds"),
+}
+
+
+@dataclass(frozen=True)
+class Host:
+    """A host of a lab.
+
+    Attributes:
+        gpus: How many GPUs it has; 0 where that is not a number.
+        recover: Whether its instance type can be recovered.
+        uses_gpu: Whether its work keeps a GPU busy, so that an idle GPU means that the host is not in use.
+    """
+
+    name: str
+    instance_id: str
+    gpus: int
+    recover: bool
+    uses_gpu: bool
+
+
+@dataclass(frozen=True)
+class Lab:
+    """A lab, and how it is to be watched.
+
+    Attributes:
+        account_id: The AWS account, for the ARNs of alarms.
+        namespace: Where the publisher on the hosts writes its metrics.
+        dimensions: What it adds to InstanceId and GpuIndex.
+        metrics: Which it writes; there are no alarms on others.
+        flush_interval: Every how many seconds it writes them.
+        alarm_topics: ARNs of the SNS topics that are told.
+        idle_stop: Whether an idle instance is stopped: True and False are for all hosts, "auto" for those that use
+            their GPUs.
+        idle_minutes: After how long; a multiple of five.
+        idle_utilization: Below which percentage of every GPU it is idle.
+        heartbeat_minutes: After how many minutes without a heartbeat somebody is told.
+        temperature: Degrees Celsius from which a GPU is hot.
+        memory_percent: Percentage from which its memory is nearly full.
+        recover: Whether AWS moves an instance that can be recovered to other hardware when its own fails.
+        log_retention_days: How long log groups keep their events.
+    """
+
+    name: str
+    region: str
+    account_id: str
+    namespace: str
+    dimensions: dict[str, str]
+    metrics: tuple[str, ...]
+    flush_interval: int
+    hosts: tuple[Host, ...]
+    alarm_topics: tuple[str, ...]
+    idle_stop: bool | str
+    idle_minutes: int
+    idle_utilization: int
+    heartbeat_minutes: int
+    temperature: int
+    memory_percent: int
+    recover: bool
+    log_retention_days: int
+    log_groups: tuple[str, ...]
+    tags: dict[str, Any]
+
+    @property
+    def partition(self) -> str:
+        """The partition that the region belongs to, as ARNs name it."""
+        return partition_of(self.region)
+
+    @property
+    def log_prefix(self) -> str:
+        """What the names of all log groups of this lab begin with, and of no other."""
+        return f"/digital-twin/{self.name}/"
+
+    @property
+    def marker(self) -> str:
+        """How the description of this lab's alarms ends: names alone do not tell a lab from another."""
+        return f"(digital_twin_lab: {self.name}, managed_by: digital_twin.robotics_lab)"
+
+    @property
+    def dashboard_marker(self) -> str:
+        """What the headings on this lab's dashboard say: an account has one of a name, whatever the region."""
+        return f"(digital_twin_lab: {self.name}, region: {self.region}, managed_by: digital_twin.robotics_lab)"
+
+    def stops(self, host: Host) -> bool:
+        """Return whether a host is stopped when its GPUs are idle."""
+        return host.uses_gpu if self.idle_stop == AUTO else bool(self.idle_stop)
+
+    def title(self, host: Host) -> str:
+        """Return how the names of a host's alarms begin; the lab's name does not stand there twice."""
+        return host.name if host.name.startswith(f"{self.name}-") else f"{self.name}-{host.name}"
+
+    def dimensions_of(self, host: Host, index: int | None = None) -> dict[str, str]:
+        """Return the dimensions that the publisher gives a metric of a host, or of one of its GPUs, sorted by name."""
+        gpu = {} if index is None else {"GpuIndex": str(index)}
+        extra = {name: str(value) for name, value in self.dimensions.items()}
+        return dict(sorted({**extra, **gpu, "InstanceId": host.instance_id}.items()))
+
+
+def check(lab: Lab) -> list[Problem]:
+    """Return everything for which a lab cannot be watched as described."""
+    return [*_check_names(lab), *_check_hosts(lab), *_check_numbers(lab), *_check_topics(lab), *_check_logs(lab)]
+
+
+def _problem(option: str, value: object, reason: str, allowed: str, remedy: str) -> Problem:
+    """Return what is wrong with the value of one of the role's variables."""
+    return Problem(f"aws_monitoring_{option}", shown(value), reason, allowed, remedy)
+
+
+def _check_names(lab: Lab) -> list[Problem]:
+    """Check the lab's name, region, namespace, dimensions and tags."""
+    problems = []
+    if not LAB_NAME.fullmatch(lab.name):
+        allowed = (
+            "3 to 32 lowercase letters, digits and dashes, beginning with a letter and ending with a letter or digit"
+        )
+        problems.append(_problem("name", lab.name, "is not a lab's name", allowed, "choose such a name"))
+    if not REGION.fullmatch(lab.region):
+        allowed = "the name of a region such as us-east-1"
+        problems.append(_problem("region", lab.region, "is not a region", allowed, "choose one"))
+    if not NAMESPACE.fullmatch(lab.namespace):
+        allowed = "1 to 255 letters, digits and ._-/#:, not beginning with a colon or AWS/"
+        problems.append(
+            _problem("namespace", lab.namespace, "is not a namespace of metrics", allowed, "use DigitalTwin")
+        )
+    for name, value in lab.dimensions.items():
+        if name in OWN_DIMENSIONS:
+            allowed = f"any name but {listed(list(OWN_DIMENSIONS))}"
+            problems.append(_problem("dimensions", name, "is a dimension of the publisher's own", allowed, "rename it"))
+        elif not DIMENSION_NAME.fullmatch(name) or not DIMENSION_VALUE.fullmatch(str(value)):
+            allowed = (
+                "names of 1 to 255 and values of 1 to 1024 printable ASCII characters, not of blanks alone; "
+                "no name begins with a colon"
+            )
+            problems.append(_problem("dimensions", {name: value}, "is not a dimension", allowed, "correct it"))
+    if len(lab.dimensions) > MOST_DIMENSIONS:
+        reason = "are too many dimensions"
+        allowed = f"at most {MOST_DIMENSIONS}"
+        problems.append(_problem("dimensions", len(lab.dimensions), reason, allowed, "leave some out"))
+    for key, value in lab.tags.items():
+        if key in OWN_TAGS or key.lower().startswith("aws:"):
+            allowed = "any other key"
+            problems.append(
+                _problem("tags", key, "is a key that the lab or AWS keeps for itself", allowed, "rename it")
+            )
+        elif not isinstance(value, str):
+            reason = f"(the value of {shown(key)}) is not text"
+            problems.append(_problem("tags", value, reason, "text", f"put it in quotes: {shown(str(value))}"))
+    return problems
+
+
+def _check_hosts(lab: Lab) -> list[Problem]:
+    """Check the lab's hosts."""
+    problems = []
+    for index, host in enumerate(lab.hosts):
+        if not HOST_NAME.fullmatch(host.name):
+            allowed = "up to 100 letters, digits, dots, dashes and underscores"
+            problems.append(_problem("instances", host.name, "is not a host's name", allowed, "correct it"))
+        if not INSTANCE_ID.fullmatch(host.instance_id):
+            allowed = "an instance's id such as i-0123456789abcdef0"
+            reason = f"is not an instance's id (host {host.name})"
+            problems.append(_problem("instances", host.instance_id, reason, allowed, "correct it"))
+        if not 1 <= host.gpus <= MOST_GPUS:
+            reason = f"is not a number of GPUs (host {host.name})"
+            problems.append(_problem("instances", host.gpus, reason, f"1 to {MOST_GPUS}", "count them"))
+        for earlier in lab.hosts[:index]:
+            # Both parts of an alarm's identity: what it is called, and what it stops.
+            if lab.title(earlier) == lab.title(host) or earlier.instance_id == host.instance_id:
+                value = host.name if earlier.name == host.name else host.instance_id
+                allowed = "each host once, by a name and an id of its own"
+                problems.append(_problem("instances", value, "is there twice", allowed, "drop one of them"))
+    return problems
+
+
+def _check_numbers(lab: Lab) -> list[Problem]:
+    """Check the thresholds and times."""
+    problems = []
+    for option, (least, most, unit) in RANGES.items():
+        value = getattr(lab, option)
+        if not least <= value <= most:
+            allowed = f"{least} to {most} {unit}"
+            remedy = f"choose {least} or more" if value < least else f"choose {most} or less"
+            problems.append(_problem(option, value, "is out of range", allowed, remedy))
+    # The samples of an interval arrive at its end, and CloudWatch shows them a while later.
+    least = -(-(2 * lab.flush_interval + 60) // 60)
+    if "Heartbeat" in lab.metrics and lab.heartbeat_minutes < least:
+        reason = f"is too short for a publisher that writes every {lab.flush_interval} s"
+        remedy = f"choose {least} or more, or write more often"
+        problems.append(_problem("heartbeat_minutes", lab.heartbeat_minutes, reason, f"{least} or more", remedy))
+    if lab.idle_stop not in (True, False, AUTO):
+        allowed = "auto (the hosts whose work keeps a GPU busy), true (all hosts) or false"
+        problems.append(_problem("idle_stop", lab.idle_stop, "is not valid", allowed, "Choose one of the three."))
+    elif any(map(lab.stops, lab.hosts)) and "GPUUtilization" not in lab.metrics:
+        reason = "needs the metric GPUUtilization, which is not published"
+        remedy = "publish GPUUtilization, or set aws_monitoring_idle_stop=false"
+        allowed = "auto or true where aws_monitoring_metrics has it"
+        problems.append(_problem("idle_stop", lab.idle_stop, reason, allowed, remedy))
+    if lab.idle_minutes % 5:
+        least, most, _unit = RANGES["idle_minutes"]
+        remedy = f"choose {max(least, lab.idle_minutes // 5 * 5 + 5)}"
+        reason = "is not a multiple of 5"
+        problems.append(_problem("idle_minutes", lab.idle_minutes, reason, f"{least} to {most} in steps of 5", remedy))
+    return problems
+
+
+def _check_topics(lab: Lab) -> list[Problem]:
+    """Check the SNS topics: an alarm tells only those of its own region."""
+    problems = []
+    for topic in lab.alarm_topics:
+        match = TOPIC.fullmatch(topic)
+        allowed = f"arn:{lab.partition}:sns:{lab.region}:<account>:<topic>"
+        if not match:
+            problems.append(_problem("alarm_topics", topic, "is not the ARN of an SNS topic", allowed, "correct it"))
+        elif match.groups() != (lab.partition, lab.region):
+            reason = f"is not in {lab.region}, and an alarm tells topics of its own region only"
+            problems.append(_problem("alarm_topics", topic, reason, allowed, "make a topic there"))
+    if len(lab.alarm_topics) > MOST_TOPICS:
+        reason = "topics are too many, as an alarm has five actions and one may be the instance's"
+        allowed = f"at most {MOST_TOPICS}"
+        problems.append(_problem("alarm_topics", len(lab.alarm_topics), reason, allowed, "let one topic tell several"))
+    return problems
+
+
+def _check_logs(lab: Lab) -> list[Problem]:
+    """Check the log groups: all below the lab's own prefix are removed with it, and nothing else is."""
+    problems = []
+    if lab.log_retention_days not in RETENTIONS:
+        allowed = listed([str(days) for days in RETENTIONS])
+        reason = "is not a number of days that CloudWatch Logs takes"
+        remedy = f"choose {min(RETENTIONS, key=lambda days: abs(days - lab.log_retention_days))}"
+        problems.append(_problem("log_retention_days", lab.log_retention_days, reason, allowed, remedy))
+    for group in lab.log_groups:
+        if (
+            not LOG_GROUP.fullmatch(group)
+            or not group.removeprefix(lab.log_prefix)
+            or not group.startswith(lab.log_prefix)
+        ):
+            allowed = f"{lab.log_prefix} and letters, digits or _/.#-"
+            problems.append(_problem("log_groups", group, "is not a log group of this lab", allowed, "rename it"))
+    return problems
