@@ -1,0 +1,378 @@
+#!/usr/bin/python
+# Copyright (c) the digital_twin.robotics_lab maintainers
+# GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""Ansible module that reads packages, units, files, users and the output of commands in one call."""
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: host_info
+version_added: 1.0.0
+short_description: Read packages, units, files and users of a host in one call
+description:
+  - Reads what a role compares with what it wants, in one call instead of one for each fact.
+  - It changes nothing. Name only commands that change nothing either, as they also run in check mode.
+options:
+  packages:
+    description: Names of Debian packages, or patterns with V(*) and V(?) as C(dpkg-query) reads them.
+    type: list
+    elements: str
+    default: []
+  units:
+    description: Names of systemd units.
+    type: list
+    elements: str
+    default: []
+  unit_properties:
+    description: Properties of the units that are read besides those that RV(units) lists.
+    type: list
+    elements: str
+    default: []
+  settle_timeout:
+    description:
+      - How many seconds to wait until no unit of O(units) is starting, stopping or has a job.
+      - A unit that does not settle is no error. The caller finds its state in RV(units).
+    type: float
+    default: 0
+  files:
+    description:
+      - Absolute paths of files, folders or links. A link is followed.
+      - A path with V(*), V(?) or V([) is a pattern. The result then has the paths that match.
+    type: list
+    elements: path
+    default: []
+  content:
+    description: Paths of text files, or patterns of such paths, whose content is read as well.
+    type: list
+    elements: path
+    default: []
+  users:
+    description: Names of users.
+    type: list
+    elements: str
+    default: []
+  groups:
+    description: Names of groups.
+    type: list
+    elements: str
+    default: []
+  commands:
+    description: Commands to run, by any name. They run one after another, with C(LC_ALL=C).
+    type: dict
+    default: {}
+  timeout:
+    description: How many seconds each command may take. It is then killed, and its C(rc) is 124.
+    type: float
+    default: 60
+attributes:
+  check_mode:
+    description: Reads the same.
+    support: full
+  diff_mode:
+    description: It changes nothing.
+    support: none
+  idempotent:
+    description: It changes nothing.
+    support: full
+notes:
+  - Each of O(commands) is a mapping with C(argv), a list, and optionally C(stdin), a text.
+  - Files that hold secrets must not be read by O(content) without C(no_log=true) on the task.
+seealso:
+  - module: ansible.builtin.package_facts
+  - module: ansible.builtin.stat
+  - module: ansible.builtin.systemd_service
+author:
+  - The digital_twin.robotics_lab maintainers (@digital-twin)
+"""
+
+EXAMPLES = r"""
+- name: Get the state of the web server
+  digital_twin.robotics_lab.host_info:
+    packages: [nginx, "libnginx-mod-*"]
+    units: [nginx.service]
+    files: [/etc/nginx]
+    content: [/etc/nginx/nginx.conf]
+    users: [www-data]
+    commands:
+      version: {argv: [nginx, -v]}
+  register: web_server
+
+- name: Check that the web server runs
+  ansible.builtin.assert:
+    that: web_server.units['nginx.service'].ActiveState == 'active'
+"""
+
+RETURN = r"""
+packages:
+  description: By name, what dpkg records. A package that dpkg does not know is left out.
+  returned: success
+  type: dict
+  sample:
+    nginx: {version: 1.26.3-3, status: installed, hold: false, architecture: amd64, source: nginx, maintainer: Debian}
+units:
+  description:
+    - By name, C(LoadState), C(ActiveState), C(SubState), C(UnitFileState), C(Result), C(Job), C(MainPID),
+      C(StatusText), C(FragmentPath), C(DropInPaths), C(NeedDaemonReload), C(ActiveEnterTimestamp) and
+      O(unit_properties), as text.
+    - A unit that does not exist has the C(LoadState) C(not-found). Empty where systemd does not run.
+  returned: success
+  type: dict
+  sample: {nginx.service: {LoadState: loaded, ActiveState: active, UnitFileState: enabled}}
+files:
+  description:
+    - By path, C(exists), and for what exists C(kind) (C(file), C(directory) or C(other)), C(link), the target where
+      the path is a link, C(mode) in octal, C(uid), C(gid), C(size) in bytes, C(modified) in seconds since 1970, and
+      C(content), the text of the files of O(content).
+    - Bytes that are not UTF-8 are replaced.
+  returned: success
+  type: dict
+  sample:
+    /etc/nginx:
+      {exists: true, kind: directory, link: "", mode: "0755", uid: 0, gid: 0, size: 4096, modified: 1764441822.5}
+users:
+  description:
+    - By name, C(uid), C(gid), C(home), C(shell) and C(groups), the names of all its groups.
+    - A missing user is left out.
+  returned: success
+  type: dict
+  sample: {www-data: {uid: 33, gid: 33, home: /var/www, shell: /usr/sbin/nologin, groups: [www-data]}}
+groups:
+  description: By name, C(gid) and C(local), whether /etc/group has it. A missing group is left out.
+  returned: success
+  type: dict
+  sample: {www-data: {gid: 33, local: true}}
+commands:
+  description:
+    - By name, C(rc), C(stdout), C(stdout_lines) and C(stderr).
+    - A program that does not exist has the C(rc) 127.
+  returned: success
+  type: dict
+  sample: {version: {rc: 0, stdout: "", stdout_lines: [], stderr: "nginx version: nginx/1.26.3\n"}}
+"""
+
+import grp
+import os
+import pwd
+import stat
+import subprocess
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from ansible.module_utils.basic import AnsibleModule
+
+PACKAGE_FIELDS = {
+    "version": "${Version}",
+    "status": "${db:Status-Status}",
+    "want": "${db:Status-Want}",
+    "architecture": "${Architecture}",
+    "source": "${source:Package}",
+    "maintainer": "${Maintainer}",
+}
+UNIT_PROPERTIES = [
+    "Id", "Names", "LoadState", "ActiveState", "SubState", "UnitFileState", "Result", "Job", "MainPID", "StatusText",
+    "FragmentPath", "DropInPaths", "NeedDaemonReload", "ActiveEnterTimestamp",
+]  # fmt: skip
+UNSETTLED = {"activating", "deactivating", "reloading"}
+# Exists where systemd runs.
+SYSTEMD = Path("/run/systemd/system")
+POLL_SECONDS = 1.0
+MAGIC = set("*?[")
+TIMED_OUT, NOT_FOUND = 124, 127
+# sudo often leaves out the folders of the system's programs.
+FOLDERS = ("/usr/local/sbin", "/usr/local/bin", "/usr/sbin", "/usr/bin", "/sbin", "/bin")
+
+
+class CommandError(Exception):
+    """A program that the module itself needs has failed; the text is its error message."""
+
+
+def run(argv: Sequence[str], timeout: float, stdin: str = "") -> dict[str, Any]:
+    """Run a command, and return its exit status and output."""
+    path = ":".join([os.environ.get("PATH", ""), *FOLDERS])
+    environment = {**os.environ, "LC_ALL": "C", "PATH": path}
+    try:
+        done = subprocess.run(
+            argv, input=stdin.encode(), capture_output=True, timeout=timeout, env=environment, check=False
+        )
+    except subprocess.TimeoutExpired:
+        return {"rc": TIMED_OUT, "stdout": "", "stdout_lines": [], "stderr": f"no answer within {timeout:g} s"}
+    except OSError as error:
+        return {"rc": NOT_FOUND, "stdout": "", "stdout_lines": [], "stderr": f"{argv[0]}: {error.strerror}"}
+    out, err = (text.decode(errors="replace") for text in (done.stdout, done.stderr))
+    return {"rc": done.returncode, "stdout": out, "stdout_lines": out.splitlines(), "stderr": err}
+
+
+def read_packages(patterns: list[str], timeout: float) -> dict[str, dict[str, Any]]:
+    """Return what dpkg records of packages, by name."""
+    if not patterns:
+        return {}
+    form = "\t".join(["${Package}", *PACKAGE_FIELDS.values()]) + "\n"
+    asked = run(["dpkg-query", "--show", f"--showformat={form}", *patterns], timeout)
+    # Status 1: dpkg does not know some of them.
+    if asked["rc"] not in {0, 1}:
+        raise CommandError(f"dpkg-query failed with status {asked['rc']}: {asked['stderr'].strip()}")
+    packages: dict[str, dict[str, Any]] = {}
+    for line in asked["stdout_lines"]:
+        name, *values = line.split("\t")
+        package: dict[str, Any] = dict(zip(PACKAGE_FIELDS, values, strict=True))
+        package["hold"] = package.pop("want") == "hold"
+        # Of a package in several architectures, the installed one counts.
+        if packages.get(name, {}).get("status") != "installed":
+            packages[name] = package
+    return packages
+
+
+def read_units(names: list[str], properties: list[str], settle: float, timeout: float) -> dict[str, dict[str, str]]:
+    """Return the properties of units, by the name that was asked for, once none of them is about to change."""
+    if not names or not SYSTEMD.is_dir():
+        return {}
+    wanted = ",".join(dict.fromkeys([*UNIT_PROPERTIES, *properties]))
+    ends = time.monotonic() + settle
+    while True:
+        asked = run(["systemctl", "show", f"--property={wanted}", "--", *names], timeout)
+        if asked["rc"] != 0:
+            raise CommandError(f"systemctl show failed with status {asked['rc']}: {asked['stderr'].strip()}")
+        blocks = [
+            dict(line.partition("=")[::2] for line in block.splitlines() if "=" in line)
+            for block in asked["stdout"].strip("\n").split("\n\n")
+        ]
+        units = dict(zip(names, blocks, strict=True))
+        settled = not any(unit.get("ActiveState") in UNSETTLED or unit.get("Job") for unit in units.values())
+        if settled or time.monotonic() >= ends:
+            return units
+        time.sleep(POLL_SECONDS)
+
+
+def expand(paths: list[str]) -> list[str]:
+    """Return paths, with patterns replaced by what matches them."""
+    found: list[str] = []
+    for path in paths:
+        found += sorted(map(str, Path("/").glob(path.lstrip("/")))) if set(path) & MAGIC else [path]
+    return found
+
+
+def read_file(path: str, *, content: bool) -> dict[str, Any]:
+    """Return what there is at a path."""
+    link = str(Path(path).readlink()) if Path(path).is_symlink() else ""
+    try:
+        status = Path(path).stat()
+    except (FileNotFoundError, NotADirectoryError):
+        return {"exists": False, "link": link}
+    kind = {stat.S_IFREG: "file", stat.S_IFDIR: "directory"}.get(stat.S_IFMT(status.st_mode), "other")
+    found = {
+        "exists": True,
+        "link": link,
+        "kind": kind,
+        "mode": f"{stat.S_IMODE(status.st_mode):04o}",
+        "uid": status.st_uid,
+        "gid": status.st_gid,
+        "size": status.st_size,
+        "modified": status.st_mtime,
+    }
+    # Files of /proc and /sys are regular as well.
+    if content and kind == "file":
+        found["content"] = Path(path).read_bytes().decode(errors="replace")
+    return found
+
+
+def read_files(paths: list[str], texts: list[str]) -> dict[str, dict[str, Any]]:
+    """Return what there is at each path; of text files the content as well."""
+    contents = expand(texts)
+    return {path: read_file(path, content=path in contents) for path in dict.fromkeys([*expand(paths), *contents])}
+
+
+def read_users(names: list[str]) -> dict[str, dict[str, Any]]:
+    """Return the users that exist, by name."""
+    users = {}
+    for name in names:
+        try:
+            user = pwd.getpwnam(name)
+        except KeyError:
+            continue
+        groups = []
+        for number in os.getgrouplist(name, user.pw_gid):
+            try:
+                groups.append(grp.getgrgid(number).gr_name)
+            except KeyError:
+                groups.append(str(number))
+        users[name] = {
+            "uid": user.pw_uid,
+            "gid": user.pw_gid,
+            "home": user.pw_dir,
+            "shell": user.pw_shell,
+            "groups": groups,
+        }
+    return users
+
+
+def read_groups(names: list[str]) -> dict[str, dict[str, Any]]:
+    """Return the groups that exist, by name."""
+    local = {line.partition(":")[0] for line in Path("/etc/group").read_text("utf-8", "replace").splitlines()}
+    groups = {}
+    for name in names:
+        try:
+            groups[name] = {"gid": grp.getgrnam(name).gr_gid, "local": name in local}
+        except KeyError:
+            continue
+    return groups
+
+
+def check_commands(commands: dict[str, Any]) -> list[str]:
+    """Return what is wrong with the commands, a sentence each."""
+    problems = []
+    for name, command in commands.items():
+        if not isinstance(command, dict) or not command.keys() <= {"argv", "stdin"}:
+            problems.append(f"commands has {name}, which must be a mapping with argv and optionally stdin.")
+        elif not isinstance(command.get("argv"), list) or not command["argv"]:
+            problems.append(f"commands has {name}, whose argv must be a list of words.")
+    return problems
+
+
+def main() -> None:
+    """Run the module."""
+    names = {"type": "list", "elements": "str", "default": []}
+    paths = {"type": "list", "elements": "path", "default": []}
+    module = AnsibleModule(
+        argument_spec={
+            "packages": names,
+            "units": names,
+            "unit_properties": names,
+            "settle_timeout": {"type": "float", "default": 0},
+            "files": paths,
+            "content": paths,
+            "users": names,
+            "groups": names,
+            "commands": {"type": "dict", "default": {}},
+            "timeout": {"type": "float", "default": 60},
+        },
+        supports_check_mode=True,
+    )
+    params = module.params
+    problems = check_commands(params["commands"])
+    problems += [f"{path} is not an absolute path." for path in params["files"] + params["content"] if path[:1] != "/"]
+    if problems:
+        module.fail_json(msg=" ".join(problems))
+    timeout = params["timeout"]
+    try:
+        module.exit_json(
+            changed=False,
+            packages=read_packages(params["packages"], timeout),
+            units=read_units(params["units"], params["unit_properties"], params["settle_timeout"], timeout),
+            files=read_files(params["files"], params["content"]),
+            users=read_users(params["users"]),
+            groups=read_groups(params["groups"]),
+            commands={
+                name: run([str(word) for word in command["argv"]], timeout, str(command.get("stdin") or ""))
+                for name, command in params["commands"].items()
+            },
+        )
+    except (CommandError, OSError) as error:
+        module.fail_json(msg=f"The host could not be read: {error}. Remove the cause, then run again.")
+
+
+if __name__ == "__main__":
+    main()
