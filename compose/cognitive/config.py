@@ -80,7 +80,7 @@ def load(environment: Mapping[str, str]) -> Settings:
     given = {name: value for name, value in environment.items() if value}
     level = given.get("LOG_LEVEL", "INFO").upper()
     if level not in LOG_LEVELS:
-        raise ConfigError(f"LOG_LEVEL is {level!r}; allowed: {', '.join(LOG_LEVELS)}")
+        raise ConfigError(f"LOG_LEVEL is {level!r}. Allowed: {', '.join(LOG_LEVELS)}")
     token, problem = _token(given)
     return Settings(
         places_file=Path(given.get("PLACES_FILE", "/etc/cognitive/places.json")),
@@ -119,7 +119,7 @@ def _hosts(given: Mapping[str, str]) -> tuple[str, ...]:
     for host in hosts:
         if not re.fullmatch(HOST, host):
             raise ConfigError(
-                f"ALLOWED_HOSTS has {host!r}; allowed: names and addresses without a port, with commas between"
+                f"ALLOWED_HOSTS has {host!r}. Allowed: names and addresses without a port, with commas between"
             )
     return tuple(hosts)
 
@@ -159,14 +159,14 @@ def _secret(given: Mapping[str, str], name: str) -> str:
 def _port(given: Mapping[str, str], name: str, default: int) -> int:
     value = given.get(name, str(default))
     if not value.isascii() or not value.isdigit() or not 1 <= int(value) <= 65535:
-        raise ConfigError(f"{name} is {value!r}; allowed: 1 to 65535")
+        raise ConfigError(f"{name} is {value!r}. Allowed: 1 to 65535")
     return int(value)
 
 
 def _count(given: Mapping[str, str], name: str, default: int, least: int) -> int:
     value = given.get(name, str(default))
     if not value.isascii() or not value.isdigit() or not least <= int(value) <= 1000:
-        raise ConfigError(f"{name} is {value!r}; allowed: {least} to 1000")
+        raise ConfigError(f"{name} is {value!r}. Allowed: {least} to 1000")
     return int(value)
 
 
@@ -177,5 +177,5 @@ def _seconds(given: Mapping[str, str], name: str, default: float) -> float:
     except ValueError:
         seconds = math.nan
     if not 0 < seconds <= 60:
-        raise ConfigError(f"{name} is {value!r}; allowed: more than 0 and at most 60 seconds")
+        raise ConfigError(f"{name} is {value!r}. Allowed: more than 0 and at most 60 seconds")
     return seconds

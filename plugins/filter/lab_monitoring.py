@@ -152,7 +152,7 @@ _value:
       description: Why it cannot be watched like that, each one line; the others are empty unless this is.
       type: list
       elements: str
-      sample: ["aws_monitoring_temperature: 200 is out of range; allowed: 40 to 120 degrees Celsius; do: choose less"]
+      sample: ["aws_monitoring_temperature: 200 is out of range. Allowed: 40 to 120 degrees Celsius. Choose less"]
     alarms:
       description: The alarms, each as the options of M(amazon.aws.cloudwatch_metric_alarm).
       type: list

@@ -134,7 +134,7 @@ _value:
       description: Why it cannot work, each one line; the others are empty unless this is.
       type: list
       elements: str
-      sample: ["ros2_networking_participants: 0 is too small; allowed: 1 to 120 on each host; do: count the processes"]
+      sample: ["ros2_networking_participants: 0 is too small. Allowed: 1 to 120 on each host. Count the processes"]
     warnings:
       description: What a user should know all the same, each one line.
       type: list

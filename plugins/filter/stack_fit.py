@@ -237,7 +237,7 @@ def read_machine(given: dict[str, Any]) -> Machine:
     """
     unknown = sorted(set(given) - set(NAMES))
     if unknown:
-        raise CapacityError(f"machine has {', '.join(unknown)}; allowed: {', '.join(NAMES)}")
+        raise CapacityError(f"machine has {', '.join(unknown)}. Allowed: {', '.join(NAMES)}")
     kind = str(given.get("instance_type") or "")
     known = INSTANCES.get(kind)
     missing = [name for name in ("gpu", "vram_mib", "ram_mib") if name not in given]

@@ -51,4 +51,5 @@ class Problem:
     def __str__(self) -> str:
         """Return the refusal as one line."""
         statement = f"{self.value} {self.reason}" if self.value else self.reason
-        return f"{self.subject}: {statement}; allowed: {self.allowed}; do: {self.remedy}"
+        remedy = self.remedy[:1].upper() + self.remedy[1:] + ("" if self.remedy.endswith((".", "!", "?")) else ".")
+        return f"{self.subject}: {statement}. Allowed: {self.allowed}. {remedy}"

@@ -193,7 +193,7 @@ class Host:
         except OSError as error:
             raise SettingsError(f"{name} cannot be read: {error.strerror}") from error
         if not text.lstrip("-").isdigit():
-            raise SettingsError(f"{name} is {text!r}, no whole number; do: leave it to another tool")
+            raise SettingsError(f"{name} is {text!r}, no whole number. Leave it to another tool")
         return int(text)
 
     def writable(self, name: str) -> bool:

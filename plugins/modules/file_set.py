@@ -57,8 +57,17 @@ options:
       owner:
         description: Name or number of the user that owns the file. Overrides O(owner).
         type: str
+      group:
+        description: Name or number of the group of the file. Overrides O(group).
+        type: str
       mode:
         description: Mode of the file. Overrides O(mode).
+        type: str
+      validate:
+        description:
+          - Command that accepts or refuses the new content before it replaces the file. V(%s) stands for the path of a
+            temporary file. It runs without a shell, and not in check mode.
+          - When it refuses, the module fails with RV(validated). The files before it are written.
         type: str
   owner:
     description: Name or number of the user that owns the files and the folders.
@@ -125,6 +134,11 @@ modified:
   returned: success
   type: dict
   sample: {redis_auth: "1764441822.120000000"}
+validated:
+  description: The C(name) of the refused file, and C(cmd), C(rc), C(stdout) and C(stderr) of its O(files[].validate).
+  returned: when a file is refused
+  type: dict
+  sample: {name: daemon.json, cmd: dockerd --validate --config-file=/etc/docker/.d.x, rc: 1, stdout: "", stderr: "?"}
 """
 
 import os
@@ -234,27 +248,40 @@ class FileSet:
         present = None if file["force"] and path.is_symlink() else self._read(path)
         attributes = {
             "owner": file["owner"] or self._module.params["owner"],
-            "group": self._module.params["group"],
+            "group": file["group"] or self._module.params["group"],
             "mode": file["mode"] or self._module.params["mode"],
         }
         if present is not None and (present == wanted or not file["force"]):
             return self._set_attributes(path, attributes)
         self._show(path, present, file["content"])
         if not self._module.check_mode:
-            self._replace(path, wanted, attributes)
+            self._replace(path, wanted, attributes, file)
         return True
 
-    def _replace(self, path: Path, content: bytes, attributes: dict[str, Any]) -> None:
+    def _replace(self, path: Path, content: bytes, attributes: dict[str, Any], file: dict[str, Any]) -> None:
         """Write a temporary file, set its owner and mode, and rename it, so that no reader sees it half done."""
         descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
         try:
             with os.fdopen(descriptor, "wb") as stream:
                 stream.write(content)
             self._set_attributes(Path(name), attributes)
+            if file["validate"]:
+                self._validate(file, name)
             Path(name).replace(path)
         except BaseException:
             Path(name).unlink()
             raise
+
+    def _validate(self, file: dict[str, Any], path: str) -> None:
+        command = file["validate"].replace("%s", path)
+        status, output, errors = self._module.run_command(command)
+        if status != 0:
+            validated = {"name": file["name"], "cmd": command, "rc": status, "stdout": output, "stderr": errors}
+            words = (errors or output).strip()
+            target = self._root / file["name"]
+            self._module.fail_json(
+                msg=f"{target} was left as it is, as `{command}` refuses the new content: {words}", validated=validated
+            )
 
     def _read(self, path: Path) -> bytes | None:
         return path.read_bytes() if path.is_file() else None
@@ -288,7 +315,9 @@ def main() -> None:
                     "state": {"type": "str", "choices": ["present", "absent"], "default": "present"},
                     "force": {"type": "bool", "default": True},
                     "owner": {"type": "str"},
+                    "group": {"type": "str"},
                     "mode": {"type": "str"},
+                    "validate": {"type": "str"},
                 },
                 "required_if": [("state", "present", ["content"])],
             },

@@ -259,16 +259,14 @@ def main() -> None:
     module = AnsibleAWSModule(argument_spec=SPEC, supports_check_mode=True)
     params = module.params
     if unknown := [name for name in params["metrics"] if name not in UNITS]:
-        module.fail_json(
-            msg=f"metrics: {', '.join(unknown)} is none of them; allowed: {', '.join(UNITS)}; do: correct it"
-        )
+        module.fail_json(msg=f"metrics: {', '.join(unknown)} is none of them. Allowed: {', '.join(UNITS)}. Correct it")
     more_dimensions = {name: str(value) for name, value in params["dimensions"].items()}
     if problem := find_problem(params["namespace"], more_dimensions):
         module.fail_json(msg=str(problem))
     try:
         instance_id = params["instance_id"] or read_identity().instance_id
     except IdentityUnknownError as error:
-        module.fail_json(msg=f"instance_id: not set, and {error}; do: set it, to any name outside AWS")
+        module.fail_json(msg=f"instance_id: not set, and {error}. Set it, to any name outside AWS")
     sample = take_sample(params["metrics"])
     if sample.reason in OF_THE_CALLER:
         module.fail_json(msg=f"The sample was not taken: {sample.problems[0]}")

@@ -157,7 +157,7 @@ problems:
   type: list
   elements: str
   sample:
-    - "GPU 0 (NVIDIA A10G): power_limit 400 W lies outside what it takes; allowed: 100 to 300 W"
+    - "GPU 0 (NVIDIA A10G): power_limit 400 W lies outside what it takes. Allowed: 100 to 300 W"
 reason_code:
   description: Why NVML cannot be used, as in M(digital_twin.robotics_lab.gpu_info).
   returned: when NVML cannot be used

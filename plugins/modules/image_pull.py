@@ -304,7 +304,7 @@ def main() -> None:
     except (ValueError, CredentialsError) as error:
         refuse(str(error))
     except (EngineGoneError, SilenceError, AnsweredError) as error:
-        refuse(f"docker_socket: {error}; do: start Docker, or name the socket of a running engine")
+        refuse(f"docker_socket: {error}. Start Docker, or name the socket of a running engine")
     if module.check_mode:
         came = [Outcome(image.name, pulled=True) for image in missing]
     else:

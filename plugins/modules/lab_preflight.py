@@ -16,7 +16,7 @@ description:
   - The description is checked first. AWS is contacted only when it is valid.
   - The account is then read, never written to - credentials, region, instance type and zone, quotas, key pair, image,
     and what there is of this lab already.
-  - "Every refusal is one line of the form C(variable: value what is wrong; allowed: what is; do: what helps). All
+  - "Every refusal is one line of the form C(variable: value what is wrong. Allowed: what is. What helps). All
     problems that can be found are told at once."
   - The options take any type, so that a value of the wrong type gets such a line as well.
 options:
@@ -424,7 +424,7 @@ problems:
   type: list
   elements: str
   sample:
-    - 'aws_infrastructure_volume_size: 50 is too small; allowed: 100 to 65536 GiB;
+    - 'aws_infrastructure_volume_size: 50 is too small. Allowed: 100 to 65536 GiB;
       do: 200 leaves room for models, logs and scenes'
 """
 

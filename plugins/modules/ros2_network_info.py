@@ -61,7 +61,7 @@ EXAMPLES = r"""
 
 - name: Say what is wrong
   ansible.builtin.debug:
-    msg: "{{ item.symptom }}: {{ item.cause }}; do: {{ item.remedy }}"
+    msg: "{{ item.symptom }}: {{ item.cause }}. {{ item.remedy }}"
   loop: "{{ ros2.findings }}"
 """
 

@@ -153,14 +153,14 @@ def read_wanted(params: dict[str, Any]) -> Wanted:
         sides[side] = {}
         for name, value in params[side].items():
             if not NAME_FORM.fullmatch(name):
-                raise SettingsError(f"{side}: {name!r} is no setting; allowed: names such as net.core.rmem_max")
+                raise SettingsError(f"{side}: {name!r} is no setting. Allowed: names such as net.core.rmem_max")
             number = whole_number(value)
             if number is None or number < 0:
-                raise SettingsError(f"{side}: {name} is {value!r}; allowed: a whole number from 0 on")
+                raise SettingsError(f"{side}: {name} is {value!r}. Allowed: a whole number from 0 on")
             sides[side][name] = number
     twice = sides["at_least"].keys() & sides["exactly"].keys()
     if twice:
-        raise SettingsError(f"exactly: {', '.join(sorted(twice))} is also in at_least; do: leave it out of one of them")
+        raise SettingsError(f"exactly: {', '.join(sorted(twice))} is also in at_least. Leave it out of one of them")
     return Wanted(**sides)
 
 
@@ -171,7 +171,7 @@ def check_path(path: str) -> None:
         SettingsError: it is not.
     """
     if Path(path).parent != Path("/", FOLDERS[0]) or Path(path).suffix != ".conf":
-        raise SettingsError(f"path: {path} is not read at boot; allowed: /{FOLDERS[0]}/<name>.conf")
+        raise SettingsError(f"path: {path} is not read at boot. Allowed: /{FOLDERS[0]}/<name>.conf")
 
 
 def present(outcome: Outcome, wanted: Wanted) -> dict[str, Any]:
@@ -243,7 +243,7 @@ def main() -> None:
         outcome = compare(host, wanted, path)
         if outcome.unmet and module.params["strict"]:
             told = [f"{name} is {outcome.before[name]}: {reason}" for name, reason in outcome.unmet.items()]
-            module.fail_json(msg=f"{'; '.join(told)}; do: set it there, or leave strict out")
+            module.fail_json(msg=f"{'; '.join(told)}. Set it there, or leave strict out")
         if not module.check_mode:
             apply(host, wanted, outcome, save)
     except SettingsError as error:
@@ -256,7 +256,7 @@ def main() -> None:
     for setting in outcome.undoing:
         module.warn(
             f"{setting.file} says {setting.name} = {setting.value}, and undoes {path} whenever somebody runs "
-            "sysctl --system, though not at boot; do: remove that line"
+            "sysctl --system, though not at boot. Remove that line"
         )
     values = {
         side: "".join(f"{name} = {values[name]}\n" for name in outcome.written)

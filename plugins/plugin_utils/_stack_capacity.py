@@ -202,7 +202,7 @@ def components(profile: str) -> tuple[str, ...]:
     :raises CapacityError: there is no such profile.
     """
     if profile not in PROFILES:
-        raise CapacityError(f"profile is {profile!r}; allowed: {', '.join(PROFILES)}")
+        raise CapacityError(f"profile is {profile!r}. Allowed: {', '.join(PROFILES)}")
     return PROFILES[profile]
 
 

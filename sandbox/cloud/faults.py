@@ -124,11 +124,11 @@ class Rule:
         :raises SandboxError: a value is outside what the field allows.
         """
         if self.kind not in KINDS:
-            raise SandboxError(f"fault kind: {self.kind!r}; allowed: {', '.join(KINDS)}")
+            raise SandboxError(f"fault kind: {self.kind!r}. Allowed: {', '.join(KINDS)}")
         if not 0 < self.probability <= 1:
-            raise SandboxError(f"fault probability: {self.probability}; allowed: more than 0, at most 1")
+            raise SandboxError(f"fault probability: {self.probability}. Allowed: more than 0, at most 1")
         if self.count < 0:
-            raise SandboxError(f"fault count: {self.count}; allowed: 0 (no limit) or more")
+            raise SandboxError(f"fault count: {self.count}. Allowed: 0 (no limit) or more")
 
     def matches(self, call: Call) -> bool:
         """Say whether this rule is about such a call and not yet spent."""

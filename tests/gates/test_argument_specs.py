@@ -134,17 +134,20 @@ def test_everything_is_described(role: str) -> None:
 
 @pytest.mark.parametrize("role", ROLES)
 def test_role_is_complete(role: str) -> None:
-    wanted = [f"roles/{role}/README.md", f"roles/{role}/tasks/main.yml", f"molecule/{role}/molecule.yml"]
+    wanted = [f"roles/{role}/README.md"]
+    # A private role has no use of its own: the scenarios of the roles that share its tasks prove them.
+    private = role == "common"
+    wanted += [] if private else [f"roles/{role}/tasks/main.yml", f"molecule/{role}/molecule.yml"]
     missing = [path for path in wanted if not (ROOT / path).is_file()]
-    missing += [] if "main" in spec_of(role) else ["the entry point main in meta/argument_specs.yml"]
+    missing += [] if private or "main" in spec_of(role) else ["the entry point main in meta/argument_specs.yml"]
     expect_none(missing, "missing:")
 
 
 @pytest.mark.parametrize("role", ROLES)
-def test_readme_names_every_variable(role: str) -> None:
-    words = set(re.findall(r"\w+", text_files("roles").get(PurePosixPath("roles", role, "README.md"), "")))
-    missing = sorted((options_of(role).keys() | defaults_of(role).keys()) - words)
-    expect_none(missing, f"roles/{role}/README.md does not mention")
+def test_readme_leads_to_the_variables(role: str) -> None:
+    """The generated reference has them all; a table of its own would drift."""
+    text = text_files("roles")[PurePosixPath("roles", role, "README.md")]
+    assert f"docs/reference/roles/{role}.md" in text or not options_of(role)
 
 
 @pytest.mark.parametrize("role", ROLES)

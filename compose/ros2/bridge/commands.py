@@ -73,16 +73,16 @@ def parse(message: bytes | str, places: Mapping[str, Point]) -> Command:
     if isinstance(action, str) and action.strip().lower() == "stop":
         return Command(name, "stop")
     if identifier is not None and not named:
-        raise MalformedError(f"id is {identifier!r:.80}; allowed: up to 64 letters, digits, _ and -")
+        raise MalformedError(f"id is {identifier!r:.80}. Allowed: up to 64 letters, digits, _ and -")
     if action not in ACTIONS:
-        raise MalformedError(f"action is {action!r:.80}; allowed: {', '.join(ACTIONS)}")
+        raise MalformedError(f"action is {action!r:.80}. Allowed: {', '.join(ACTIONS)}")
     if action not in MOVES:
         return Command(name, str(action))
     speed = fields.get("speed")
     if speed is None:
         speed = "normal"
     if not isinstance(speed, str) or speed not in SPEEDS:
-        raise MalformedError(f"speed is {speed!r:.80}; allowed: {', '.join(SPEEDS)}")
+        raise MalformedError(f"speed is {speed!r:.80}. Allowed: {', '.join(SPEEDS)}")
     target = fields.get("target")
     if target is not None and not isinstance(target, str):
         raise MalformedError(f"target is {target!r:.80}; needed: a text")

@@ -86,14 +86,14 @@ def _number(given: Mapping[str, str], name: str, default: float, least: float, m
     except ValueError:
         number = math.nan
     if not least <= number <= most:
-        raise ConfigError(f"{name} is {value!r}; allowed: {least:g} to {most:g}")
+        raise ConfigError(f"{name} is {value!r}. Allowed: {least:g} to {most:g}")
     return number
 
 
 def _flag(given: Mapping[str, str], name: str) -> bool:
     value = given.get(name, "true")
     if value not in ("true", "false"):
-        raise ConfigError(f"{name} is {value!r}; allowed: true, false")
+        raise ConfigError(f"{name} is {value!r}. Allowed: true, false")
     return value == "true"
 
 
@@ -114,4 +114,4 @@ def _pose(given: Mapping[str, str]) -> tuple[float, float, float] | None:
     try:
         return pose(value)
     except ValueError:
-        raise ConfigError(f"INITIAL_POSE is {value!r}; allowed: x,y,yaw in metres and radians, or none") from None
+        raise ConfigError(f"INITIAL_POSE is {value!r}. Allowed: x,y,yaw in metres and radians, or none") from None

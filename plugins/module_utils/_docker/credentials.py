@@ -58,12 +58,12 @@ def read_config(path: str) -> dict[str, Any]:
         return {}
     except OSError as error:
         raise CredentialsError(
-            f"docker_config: {path} cannot be read: {error.strerror}; do: correct the path, or run as root"
+            f"docker_config: {path} cannot be read: {error.strerror}. Correct the path, or run as root"
         ) from None
     except ValueError:
         config = None
     if not isinstance(config, dict):
-        raise CredentialsError(f"docker_config: {path} is no object of JSON; do: write it anew with docker login")
+        raise CredentialsError(f"docker_config: {path} is no object of JSON. Write it anew with docker login")
     return config
 
 
@@ -95,7 +95,7 @@ def section(config: dict[str, Any], name: str, path: str) -> dict[str, Any]:
     """
     value = config.get(name) or {}
     if not isinstance(value, dict):
-        raise CredentialsError(f"docker_config: {name} of {path} is no object; do: write it anew with docker login")
+        raise CredentialsError(f"docker_config: {name} of {path} is no object. Write it anew with docker login")
     return value
 
 
@@ -118,7 +118,7 @@ def of_entry(entry: dict[str, Any], server: str, path: str) -> Credentials:
             colon = ""
         if not colon:
             raise CredentialsError(
-                f"docker_config: auth of {server} in {path} is not user:password in base64; do: docker login {server}"
+                f"docker_config: auth of {server} in {path} is not user:password in base64. Docker login {server}"
             )
         # The engine's own client takes these for padding.
         password = password.strip("\0")
@@ -173,7 +173,7 @@ def ask_helper(helper: str, server: str, path: str) -> Credentials:
     name = f"docker-credential-{helper}"
     program = shutil.which(name) if re.fullmatch(r"[\w.-]+", helper) else None
     if program is None:
-        raise CredentialsError(f"docker_config: {path} names {name} for {server}, which is not on PATH; do: install it")
+        raise CredentialsError(f"docker_config: {path} names {name} for {server}, which is not on PATH. Install it")
     remedy = f"do: echo {server} | {name} get"
     try:
         status, output = asyncio.run(answer_of(program, server))

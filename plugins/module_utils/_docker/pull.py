@@ -171,7 +171,7 @@ class Pull:
             PullError: it will not come.
         """
         if time.monotonic() >= self._ends:
-            raise PullError(f"not begun within {self._limits.timeout} s; do: raise timeout, or run it again")
+            raise PullError(f"not begun within {self._limits.timeout} s. Raise timeout, or run it again")
         attempts = 1 + self._limits.retries
         for attempt in range(1, attempts + 1):
             self.outcome.attempts = attempt
@@ -246,7 +246,7 @@ class Pull:
             reason: of the last attempt, where that has failed.
         """
         after = f", after: {reason}" if reason else self._far()
-        return PullError(f"not there within {self._limits.timeout} s{after}; do: raise timeout, or run it again")
+        return PullError(f"not there within {self._limits.timeout} s{after}. Raise timeout, or run it again")
 
     def _far(self) -> str:
         """Return how much has come, as the end of a sentence."""
@@ -279,7 +279,7 @@ class Pull:
                 raise self._late(reason)
             if time.monotonic() >= ends:
                 raise PullError(
-                    f"{reason}, and it did not answer again within {RETURN_SECONDS:.0f} s; do: see journalctl -u docker"
+                    f"{reason}, and it did not answer again within {RETURN_SECONDS:.0f} s. See journalctl -u docker"
                 )
             time.sleep(ASK_AGAIN_SECONDS)
 

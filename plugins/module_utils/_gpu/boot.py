@@ -35,11 +35,11 @@ def read_settings(path: Path) -> dict[str, Any]:
     try:
         settings = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
-        raise SettingsError(f"{path} cannot be read: {error}; do: apply the role gpu_tuning again") from None
+        raise SettingsError(f"{path} cannot be read: {error}. Apply the role gpu_tuning again") from None
     missing = {"gpus", "strict", "state", "persistence_mode", "power_limit", "clocks", "ecc", "compute_mode"}
     missing -= set(settings) if isinstance(settings, dict) else set()
     if missing:
-        raise SettingsError(f"{path} lacks {', '.join(sorted(missing))}; do: apply the role gpu_tuning again")
+        raise SettingsError(f"{path} lacks {', '.join(sorted(missing))}. Apply the role gpu_tuning again")
     return dict(settings)
 
 

@@ -163,7 +163,7 @@ def plan_power_limit(plan: Plan, gpu: dict[str, Any], wanted: PowerLimit | None)
     if wanted.unit != "default" and not low <= watts <= high:
         meant = "" if wanted.unit == "watts" else f" is {watts:g} W and"
         plan.problems.append(
-            f"{title(gpu)}: power_limit {wanted}{meant} lies outside what it takes; allowed: {low:g} to {high:g} W"
+            f"{title(gpu)}: power_limit {wanted}{meant} lies outside what it takes. Allowed: {low:g} to {high:g} W"
         )
         return
     differ(plan, gpu, "power_limit_watts", limit, watts)

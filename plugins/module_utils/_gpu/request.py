@@ -120,7 +120,7 @@ def read_power_limit(value: Any, problems: list[str]) -> PowerLimit | None:
     found = None if isinstance(value, bool) else POWER_LIMIT.match(text)
     if found is None:
         problems.append(
-            f"power_limit: {value!r} is no limit; allowed: max, default, min, watts such as 250, or a share of the "
+            f"power_limit: {value!r} is no limit. Allowed: max, default, min, watts such as 250, or a share of the "
             "maximum such as 80%"
         )
         return None
@@ -128,7 +128,7 @@ def read_power_limit(value: Any, problems: list[str]) -> PowerLimit | None:
     if found[2] != "%":
         return PowerLimit("watts", number)
     if not 0 < number <= 100:
-        problems.append(f"power_limit: {text} of the maximum is no limit; allowed: more than 0% to 100%")
+        problems.append(f"power_limit: {text} of the maximum is no limit. Allowed: more than 0% to 100%")
         return None
     return PowerLimit("percent", number)
 
@@ -175,9 +175,9 @@ def select_gpus(wanted: list[Any], gpus: list[dict[str, Any]]) -> list[dict[str,
     own = {gpu["index"]: [str(name) for name in (gpu["index"], gpu.get("uuid")) if name is not None] for gpu in gpus}
     allowed = ", ".join(["all", *(" or ".join(known) for known in own.values())])
     strangers = [name for name in names if name != "all" and not any(name in known for known in own.values())]
-    problems = [f"gpus: {name} is no GPU of this host; allowed: {allowed}" for name in strangers]
+    problems = [f"gpus: {name} is no GPU of this host. Allowed: {allowed}" for name in strangers]
     if not names:
-        problems = [f"gpus: the list is empty; allowed: {allowed}"]
+        problems = [f"gpus: the list is empty. Allowed: {allowed}"]
     chosen = [gpu for gpu in gpus if "all" in names or set(own[gpu["index"]]) & set(names)]
     problems += [
         f"gpus: GPU {gpu['index']} does not answer: {gpu['error']}. Look for Xid messages in dmesg, then reboot."

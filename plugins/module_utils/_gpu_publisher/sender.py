@@ -208,7 +208,7 @@ class Sender(threading.Thread):
             raise
         except ValueError as error:
             raise SettingsError(
-                f"{error}; do: correct region and endpoint_url, and apply the role gpu_metrics again"
+                f"{error}. Correct region and endpoint_url, and apply the role gpu_metrics again"
             ) from None
 
     def _next_parcel(self) -> Parcel | None:

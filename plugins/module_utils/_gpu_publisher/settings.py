@@ -72,10 +72,10 @@ def read_settings(path: Path) -> Settings:
     except (OSError, TypeError, ValueError) as error:
         raise SettingsError(f"{path} cannot be read: {error}; {advice}") from None
     if unknown := set(settings.metrics) - UNITS.keys():
-        raise SettingsError(f"{path}: metrics has {', '.join(sorted(unknown))}; allowed: {', '.join(UNITS)}; {advice}")
+        raise SettingsError(f"{path}: metrics has {', '.join(sorted(unknown))}. Allowed: {', '.join(UNITS)}; {advice}")
     if settings.endpoint_url and not is_endpoint(settings.endpoint_url):
         allowed = "https://HOST or http://HOST, and :PORT of 1 to 65535"
-        raise SettingsError(f"{path}: endpoint_url is {settings.endpoint_url!r}; allowed: {allowed}; {advice}")
+        raise SettingsError(f"{path}: endpoint_url is {settings.endpoint_url!r}. Allowed: {allowed}; {advice}")
     return settings
 
 

@@ -275,14 +275,14 @@ def find_network_warnings(inputs: Inputs) -> list[str]:
             if network is not None and any(network.subnet_of(unrouted) for unrouted in UNROUTED_NETWORKS):
                 warnings.append(
                     f"{inputs.variable(option)}: {shown(value)} is a range from which nothing arrives over the "
-                    "internet; do: name the public address behind which these machines are"
+                    "internet. Name the public address behind which these machines are"
                 )
     warnings += _find_open_dds(inputs)
     vpc = read_network(inputs.vpc_cidr)[0]
     if vpc is not None and vpc.overlaps(DOCKER_BRIDGE):
         warnings.append(
             f"{inputs.variable('vpc_cidr')}: {shown(inputs.vpc_cidr)} overlaps {DOCKER_BRIDGE}, which Docker takes for "
-            "its bridge on every host; do: choose another network, or give Docker another bridge"
+            "its bridge on every host. Choose another network, or give Docker another bridge"
         )
     return warnings
 

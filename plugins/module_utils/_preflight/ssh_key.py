@@ -49,7 +49,7 @@ def find_key_warnings(inputs: Inputs) -> list[str]:
     variable = inputs.variable("private_key_file")
     return [
         f"{variable}: {shown(path)} does not exist here, and new hosts let in nobody but who has the private key of "
-        f"{inputs.variable(origin)}; do: set {variable} to the private key, or load it into ssh-agent"
+        f"{inputs.variable(origin)}. Set {variable} to the private key, or load it into ssh-agent"
     ]
 
 

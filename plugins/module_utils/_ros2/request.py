@@ -375,7 +375,7 @@ def _warn_of_addresses(network: Network) -> Iterator[str]:
         yield (
             f"{PREFIX}external_address: {network.external_address} is what this host tells everybody, and "
             f"{PREFIX}peers does not have it; hosts that reach one another by the addresses of {PREFIX}peers lose this "
-            "one unless they reach that address too; do: leave it empty, or list every host by its external address"
+            "one unless they reach that address too. Leave it empty, or list every host by its external address"
         )
 
 

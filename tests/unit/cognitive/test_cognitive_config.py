@@ -12,21 +12,21 @@ import pytest
 from compose.cognitive.config import ConfigError, load
 
 BAD = {
-    "port": ({"LISTEN_PORT": "0"}, "LISTEN_PORT is '0'; allowed: 1 to 65535"),
+    "port": ({"LISTEN_PORT": "0"}, "LISTEN_PORT is '0'. Allowed: 1 to 65535"),
     "port as text": ({"LISTEN_PORT": "http"}, "LISTEN_PORT is 'http'"),
     "port too large": ({"REDIS_PORT": "70000"}, "REDIS_PORT is '70000'"),
-    "timeout": ({"REDIS_TIMEOUT": "0"}, "REDIS_TIMEOUT is '0'; allowed: more than 0 and at most 60 seconds"),
+    "timeout": ({"REDIS_TIMEOUT": "0"}, "REDIS_TIMEOUT is '0'. Allowed: more than 0 and at most 60 seconds"),
     "timeout not a number": ({"REDIS_TIMEOUT": "nan"}, "REDIS_TIMEOUT is 'nan'"),
-    "level": ({"LOG_LEVEL": "loud"}, "LOG_LEVEL is 'LOUD'; allowed: DEBUG, INFO, WARNING, ERROR"),
+    "level": ({"LOG_LEVEL": "loud"}, "LOG_LEVEL is 'LOUD'. Allowed: DEBUG, INFO, WARNING, ERROR"),
     "secret": ({"REDIS_PASSWORD_FILE": "/nowhere"}, "REDIS_PASSWORD_FILE is '/nowhere'.*No such file"),
     "url without scheme": ({"NIM_URL": "nim:8000"}, "NIM_URL must look like"),
     "url of a file": ({"NIM_URL": "file:///etc/passwd"}, "NIM_URL must look like"),
     "url with a bad port": ({"NIM_URL": "http://nim:99999"}, "NIM_URL must look like"),
     "nim at once": (
         {"NIM_URL": "http://nim:8000", "NIM_CONCURRENCY": "0"},
-        "NIM_CONCURRENCY is '0'; allowed: 1 to 1000",
+        "NIM_CONCURRENCY is '0'. Allowed: 1 to 1000",
     ),
-    "nim queue": ({"NIM_URL": "http://nim:8000", "NIM_QUEUE": "-1"}, "NIM_QUEUE is '-1'; allowed: 0 to 1000"),
+    "nim queue": ({"NIM_URL": "http://nim:8000", "NIM_QUEUE": "-1"}, "NIM_QUEUE is '-1'. Allowed: 0 to 1000"),
     "nim timeout": ({"NIM_URL": "http://nim:8000", "NIM_TIMEOUT": "3600"}, "NIM_TIMEOUT is '3600'"),
 }
 

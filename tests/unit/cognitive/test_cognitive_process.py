@@ -233,7 +233,7 @@ def test_stop_is_obeyed_when_its_body_does_not_come_to_its_end(redis: RedisServe
 @pytest.mark.parametrize(
     ("variable", "value", "message"),
     [
-        ("LISTEN_PORT", "99999", "LISTEN_PORT is '99999'; allowed: 1 to 65535"),
+        ("LISTEN_PORT", "99999", "LISTEN_PORT is '99999'. Allowed: 1 to 65535"),
         ("REDIS_PASSWORD_FILE", "/nowhere", "REDIS_PASSWORD_FILE is '/nowhere', which cannot be read"),
         ("PLACES_FILE", "/nowhere", "/nowhere: No such file or directory"),
     ],

@@ -137,7 +137,7 @@ def test_what_is_no_command_is_told_and_survived(lab: Lab, caplog: pytest.LogCap
     assert lab.outcomes() == [("", "malformed")] * 8
     assert lab.pending() == 1
     logged = [line for line in fields_of(caplog.records) if line.get("outcome") == "malformed"]
-    assert "action is 'fly'; allowed: navigate" in str(logged)
+    assert "action is 'fly'. Allowed: navigate" in str(logged)
     assert {record.levelno for record in caplog.records if record.getMessage() == "command"} == {logging.WARNING}
 
 

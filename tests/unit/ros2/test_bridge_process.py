@@ -73,12 +73,12 @@ def test_health() -> None:
 @pytest.mark.parametrize(
     ("environment", "message"),
     [
-        ({"REDIS_PORT": "0"}, "REDIS_PORT is '0'; allowed: 1 to 65535"),
-        ({"REDIS_TIMEOUT": "nan"}, "REDIS_TIMEOUT is 'nan'; allowed: 0.1 to 60"),
-        ({"EXPECTS_ROBOT": "maybe"}, "EXPECTS_ROBOT is 'maybe'; allowed: true, false"),
-        ({"COMMAND_MAX_AGE": "long"}, "COMMAND_MAX_AGE is 'long'; allowed: 1 to 86400"),
+        ({"REDIS_PORT": "0"}, "REDIS_PORT is '0'. Allowed: 1 to 65535"),
+        ({"REDIS_TIMEOUT": "nan"}, "REDIS_TIMEOUT is 'nan'. Allowed: 0.1 to 60"),
+        ({"EXPECTS_ROBOT": "maybe"}, "EXPECTS_ROBOT is 'maybe'. Allowed: true, false"),
+        ({"COMMAND_MAX_AGE": "long"}, "COMMAND_MAX_AGE is 'long'. Allowed: 1 to 86400"),
         ({"REDIS_PASSWORD_FILE": "/nowhere"}, "REDIS_PASSWORD_FILE is '/nowhere', which cannot be read"),
-        ({"INITIAL_POSE": "here"}, "INITIAL_POSE is 'here'; allowed: x,y,yaw in metres and radians, or none"),
+        ({"INITIAL_POSE": "here"}, "INITIAL_POSE is 'here'. Allowed: x,y,yaw in metres and radians, or none"),
     ],
 )
 def test_bad_settings(environment: dict[str, str], message: str) -> None:

@@ -149,9 +149,9 @@ def test_zones_limit_a_rule() -> None:
 @pytest.mark.parametrize(
     ("rule", "message"),
     [
-        ({"kind": "fire"}, f"fault kind: 'fire'; allowed: {', '.join(KINDS)}"),
-        ({"kind": "error", "probability": 2.0}, "fault probability: 2.0; allowed: more than 0, at most 1"),
-        ({"kind": "error", "count": -1}, "fault count: -1; allowed: 0 (no limit) or more"),
+        ({"kind": "fire"}, f"fault kind: 'fire'. Allowed: {', '.join(KINDS)}"),
+        ({"kind": "error", "probability": 2.0}, "fault probability: 2.0. Allowed: more than 0, at most 1"),
+        ({"kind": "error", "count": -1}, "fault count: -1. Allowed: 0 (no limit) or more"),
     ],
 )
 def test_bad_rules_are_refused(rule: dict[str, Any], message: str) -> None:

@@ -317,25 +317,25 @@ def test_what_is_accepted_with_a_warning(given: dict[str, Any], expected: str) -
 
 
 REFUSED: list[tuple[dict[str, Any], str]] = [
-    ({"domain_id": 233}, "domain_id: 233 is too large; allowed: 0 to 101; do: choose another domain"),
-    ({"domain_id": -1}, "domain_id: -1 is too small; allowed: 0 to 101"),
+    ({"domain_id": 233}, "domain_id: 233 is too large. Allowed: 0 to 101. Choose another domain"),
+    ({"domain_id": -1}, "domain_id: -1 is too small. Allowed: 0 to 101"),
     ({"domain_id": "lab"}, 'domain_id: "lab" is not a whole number'),
-    ({"path_mtu": 100}, "path_mtu: 100 is too small; allowed: 0, or 1280 to 65536 bytes; do: use 1500 for Ethernet"),
+    ({"path_mtu": 100}, "path_mtu: 100 is too small. Allowed: 0, or 1280 to 65536 bytes. Use 1500 for Ethernet"),
     ({"path_mtu": 70000}, "path_mtu: 70000 is too large"),
-    ({"receive_buffer": 2147483648}, "receive_buffer: 2147483648 is too large; allowed: 65536 to 2147483647 bytes"),
+    ({"receive_buffer": 2147483648}, "receive_buffer: 2147483648 is too large. Allowed: 65536 to 2147483647 bytes"),
     ({"send_buffer": 0}, "send_buffer: 0 is too small"),
-    ({"discovery": "magic"}, 'discovery: "magic" is unknown; allowed: host, bridge, peers, discovery_server, zenoh'),
-    ({"rmw": "cyclone"}, 'rmw: "cyclone" is unknown; allowed: rmw_cyclonedds_cpp, rmw_fastrtps_cpp, rmw_zenoh_cpp'),
-    ({"other_rmws": ["rmw_none"]}, 'other_rmws: "rmw_none" is unknown; allowed: a list of rmw_cyclonedds_cpp,'),
+    ({"discovery": "magic"}, 'discovery: "magic" is unknown. Allowed: host, bridge, peers, discovery_server, zenoh'),
+    ({"rmw": "cyclone"}, 'rmw: "cyclone" is unknown. Allowed: rmw_cyclonedds_cpp, rmw_fastrtps_cpp, rmw_zenoh_cpp'),
+    ({"other_rmws": ["rmw_none"]}, 'other_rmws: "rmw_none" is unknown. Allowed: a list of rmw_cyclonedds_cpp,'),
     ({"other_rmws": ZENOH}, 'other_rmws: "rmw_zenoh_cpp" is not a list'),
-    ({"other_rmws": [ZENOH]}, 'other_rmws: "rmw_zenoh_cpp" does not understand rmw_cyclonedds_cpp; allowed: rmw_cycl'),
+    ({"other_rmws": [ZENOH]}, 'other_rmws: "rmw_zenoh_cpp" does not understand rmw_cyclonedds_cpp. Allowed: rmw_cycl'),
     (
         {"cyclonedds_version": 0.10},
-        'cyclonedds_version: 0.1 is a number, as the quotes are missing, .* 0.10: .* allowed: "0.10", "11"; do: write',
+        'cyclonedds_version: 0.1 is a number, as the quotes are missing, .* 0.10: .* allowed: "0.10", "11". Write',
     ),
     ({"cyclonedds_version": 11.0}, "cyclonedds_version: 11.0 is a number, as the quotes are missing"),
-    ({"cyclonedds_version": "0.1"}, 'cyclonedds_version: "0.1" is unknown; allowed: 0.10, 11'),
-    ({"cyclonedds_version": "9"}, 'cyclonedds_version: "9" is unknown; allowed: 0.10, 11'),
+    ({"cyclonedds_version": "0.1"}, 'cyclonedds_version: "0.1" is unknown. Allowed: 0.10, 11'),
+    ({"cyclonedds_version": "9"}, 'cyclonedds_version: "9" is unknown. Allowed: 0.10, 11'),
     ({**PEERS, "peers": ["robot-1"]}, 'peers: "robot-1" is no address of a host'),
     ({**PEERS, "peers": ["10.0.1.300"]}, 'peers: "10.0.1.300" is no address of a host'),
     ({**PEERS, "peers": ["fd00::1"]}, 'peers: "fd00::1" is no address of a host'),
@@ -358,12 +358,12 @@ REFUSED: list[tuple[dict[str, Any], str]] = [
     ({"interface": "no/such"}, 'interface: "no/such" is no interface\'s name'),
     ({"directory": "/etc"}, 'directory: "/etc" is no such path'),
     ({"firewall_ports": "7500-7400"}, 'firewall_ports: "7500-7400" is no range of ports'),
-    ({"participants": 121}, "participants: 121 is too large; allowed: 1 to 120 participants on each host"),
+    ({"participants": 121}, "participants: 121 is too large. Allowed: 1 to 120 participants on each host"),
     ({"domain_id": 101, "participants": 55}, "participants: 55 are more than domain 101 has ports for .* 1 to 54"),
     (
         {**PEERS, "participants": 46, "firewall_ports": "7400-7500"},
         r'firewall_ports: "7400-7500" lets 45 participants of domain 0 through on each host, and .* is 46; '
-        r"allowed: a range that holds 7400-7501; do: set ros2_networking_participants to 45 or less",
+        r"allowed: a range that holds 7400-7501. Set ros2_networking_participants to 45 or less",
     ),
     (
         {**PEERS, "domain_id": 42, "firewall_ports": "7400-7500"},
@@ -371,7 +371,7 @@ REFUSED: list[tuple[dict[str, Any], str]] = [
     ),
     ({"fragment_seconds": 0}, "fragment_seconds: 0 is too small"),
     ({"fragment_memory": 1}, "fragment_memory: 1 is too small"),
-    ({"netdev_max_backlog": 1}, "netdev_max_backlog: 1 is too small; allowed: 0, or 1000 to"),
+    ({"netdev_max_backlog": 1}, "netdev_max_backlog: 1 is too small. Allowed: 0, or 1000 to"),
     ({"mtu": 1500}, "mtu: 1500 is no option"),
 ]
 

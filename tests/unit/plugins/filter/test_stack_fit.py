@@ -233,14 +233,14 @@ def test_shared_memory(ram: int, wanted: int, gets: int, message: str) -> None:
 
 
 REFUSED: dict[str, tuple[str, dict[str, Any], str]] = {
-    "profile": ("all", BIG, "profile is 'all'; allowed: sim, nav, voice, full"),
+    "profile": ("all", BIG, "profile is 'all'. Allowed: sim, nav, voice, full"),
     "type": (
         "nav",
         {"instance_type": "m5.large"},
         "machine lacks gpu, vram_mib, ram_mib: instance_type is 'm5.large', and",
     ),
     "nothing": ("nav", {"gpu": "T4"}, "machine lacks vram_mib, ram_mib: there is no instance_type"),
-    "unknown name": ("nav", {**BIG, "ram": 1}, "machine has ram; allowed: name, instance_type, gpu"),
+    "unknown name": ("nav", {**BIG, "ram": 1}, "machine has ram. Allowed: name, instance_type, gpu"),
     "no number": ("nav", {**BIG, "ram_mib": "much"}, "machine.ram_mib is 'much'; needed: a number"),
     "negative": ("nav", {**BIG, "disk_gib": -1}, "machine.disk_gib is -1; needed: a number"),
     "truth": ("nav", {**BIG, "vram_mib": True}, "machine.vram_mib is True; needed: a number"),

@@ -98,8 +98,8 @@ def test_a_dashboard_without_the_marker_is_somebody_elses(
     cloud.client("cloudwatch").put_dashboard(DashboardName="lab", DashboardBody=there)
     refused = run(body=mine, **given)
     assert refused["msg"] == (
-        'name: "lab" is a dashboard that is there without lab: south in a text widget; allowed: a name that no other '
-        "dashboard of the account has, whatever its region; do: choose another, or delete this dashboard"
+        'name: "lab" is a dashboard that is there without lab: south in a text widget. Allowed: a name that no other '
+        "dashboard of the account has, whatever its region. Choose another, or delete this dashboard"
     )
     kept = run(state="absent", **given)
     assert (kept["changed"], kept["foreign"]) == (False, True)
@@ -150,9 +150,9 @@ def test_a_body_that_is_no_json_is_replaced(run: Run, cloud: Cloud) -> None:
 @pytest.mark.parametrize(
     ("given", "line"),
     [
-        ({"name": "my lab", "body": BODY}, 'name: "my lab" is not a dashboard\'s name; allowed: 1 to 255 letters'),
+        ({"name": "my lab", "body": BODY}, 'name: "my lab" is not a dashboard\'s name. Allowed: 1 to 255 letters'),
         ({"body": "{"}, 'body: "{" is not JSON (Expecting property name enclosed in double quotes: line 1 column 2'),
-        ({"body": "[1]"}, "body: [1] is not a JSON object; allowed: a mapping with the key widgets; do: write"),
+        ({"body": "[1]"}, "body: [1] is not a JSON object. Allowed: a mapping with the key widgets. Write"),
         ({}, "state is present but all of the following are missing: body"),
     ],
 )
@@ -205,7 +205,7 @@ def test_a_denied_call_names_the_permission(
         run(body=BODY)
     cloud.refuse(operation, "AccessDenied", "User is not authorized")
     assert run(**given)["msg"] == (
-        f'AWS permission: "cloudwatch:{operation}" is denied to the caller in us-east-1; allowed: {allowed}; '
+        f'AWS permission: "cloudwatch:{operation}" is denied to the caller in us-east-1. Allowed: {allowed}; '
         f"do: allow cloudwatch:{operation} in the policies of this caller"
     )
 
@@ -219,7 +219,7 @@ def test_a_dashboard_that_vanishes_meanwhile_is_gone(run: Run, cloud: Cloud) -> 
 
 def test_missing_region_is_one_line(run: Run, cloud: Cloud) -> None:
     result = run(body=BODY, region="")
-    assert result["msg"] == ("region: is not set; allowed: an AWS region such as us-east-1; do: set it, or AWS_REGION")
+    assert result["msg"] == ("region: is not set. Allowed: an AWS region such as us-east-1. Set it, or AWS_REGION")
     assert cloud.asked == []
 
 

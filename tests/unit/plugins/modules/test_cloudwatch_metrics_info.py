@@ -193,21 +193,21 @@ def test_a_denied_call_names_the_permission(run: Run, cloud: Cloud) -> None:
 @pytest.mark.parametrize(
     ("metric", "given", "line"),
     [
-        ({}, {"period": 90}, "period: 90 is not a period; allowed: 1, 5, 10, 20, 30, or a multiple of 60 seconds; "),
+        ({}, {"period": 90}, "period: 90 is not a period. Allowed: 1, 5, 10, 20, 30, or a multiple of 60 seconds; "),
         ({}, {"period": -60}, "period: -60 is not a period; "),
-        ({}, {"minutes": 0}, "minutes: 0 is out of range; allowed: 1 to 21600; "),
+        ({}, {"minutes": 0}, "minutes: 0 is out of range. Allowed: 1 to 21600; "),
         ({}, {"since": "yesterday"}, 'since: "yesterday" is no time ('),
         ({}, {"since": "9" * 30}, 'since: "999999999999999999999999999999" is no time ('),
         (
             {"statistic": "Median"},
             {},
-            'statistic: "Median" is not a statistic (metric GPUUtilization); allowed: Average',
+            'statistic: "Median" is not a statistic (metric GPUUtilization). Allowed: Average',
         ),
         ({"statistic": "p101"}, {}, 'statistic: "p101" is not a statistic (metric GPUUtilization); '),
         (
             {"dimensions": {str(number): "x" for number in range(31)}},
             {},
-            "dimensions: 31 dimensions are too many (metric GPUUtilization); allowed: at most 30; ",
+            "dimensions: 31 dimensions are too many (metric GPUUtilization). Allowed: at most 30; ",
         ),
     ],
 )

@@ -12,6 +12,7 @@ import json
 import os
 import pwd
 import stat
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -201,3 +202,25 @@ def test_an_error_of_the_system_is_reported(run: Run, tmp_path: Path, monkeypatc
     told = run({"name": "a", "content": "text"})
     assert told["msg"].startswith(f"The files of {tmp_path}/set could not be written: [Errno 28] No space left")
     assert list((tmp_path / "set").iterdir()) == [], "no temporary file stays"
+
+
+def test_a_file_that_its_program_refuses_is_not_written(run: Run, tmp_path: Path) -> None:
+    script = "import json, sys; json.load(open(sys.argv[1]))"
+    check = f"{sys.executable} -c '{script}' %s"
+    good = {"name": "daemon.json", "content": "{}", "validate": check}
+    assert run(good)["changed"]
+    assert not run(good)["changed"]
+    for text in ("{", ""):
+        refused = run({**good, "content": text})
+        assert refused["failed"]
+        assert (refused["validated"]["name"], refused["validated"]["rc"]) == ("daemon.json", 1)
+        assert "JSONDecodeError" in refused["msg"]
+    folder = tmp_path / "set"
+    assert [(path.name, path.read_text("utf-8")) for path in folder.iterdir()] == [("daemon.json", "{}")]
+
+
+def test_each_file_can_have_its_group(run: Run, tmp_path: Path) -> None:
+    files = [{"name": "a", "content": ""}, {"name": "b", "content": "", "group": STRANGER}]
+    assert run(*files)["changed_files"] == ["a", "b"]
+    assert [(tmp_path / "set" / name).stat().st_gid for name in "ab"] == [os.getegid(), int(STRANGER)]
+    assert not run(*files)["changed"]

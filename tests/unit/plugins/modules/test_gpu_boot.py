@@ -145,7 +145,7 @@ def test_locked_clocks_are_forgotten_with_the_driver(host: Host) -> None:
         ({"faults": ["nvmlInit 18"]}, {}, "NVML cannot be used: .*: reboot"),
         ({"gpus": []}, {}, "gpus: NVML works on this host and knows no GPU"),
         ({}, {"gpus": ["7"]}, "gpus: 7 is no GPU of this host"),
-        ({}, {"power_limit": "400"}, "power_limit 400 W lies outside what it takes; allowed: 100 to 300 W"),
+        ({}, {"power_limit": "400"}, "power_limit 400 W lies outside what it takes. Allowed: 100 to 300 W"),
         ({}, {"power_limit": "full"}, "power_limit: 'full' is no limit"),
         ({"faults": ["nvmlDeviceGetEccMode 3"]}, {"ecc": True, "strict": True}, "ecc: this GPU has no ECC"),
         ({"faults": ["nvmlDeviceSetPersistenceMode 15"]}, {"persistence_mode": True}, "persistence_mode could not be"),

@@ -478,16 +478,16 @@ def test_the_engine_gets_the_credentials_of_the_registry(
 @pytest.mark.parametrize(
     ("config", "said"),
     [
-        ("[]", "docker_config: {config} is no object of JSON; do: write it anew with docker login"),
+        ("[]", "docker_config: {config} is no object of JSON. Write it anew with docker login"),
         ('{"auths": []}', None),
-        ('{"auths": [1]}', "docker_config: auths of {config} is no object; do: write it anew with docker login"),
+        ('{"auths": [1]}', "docker_config: auths of {config} is no object. Write it anew with docker login"),
         (
             '{"auths": {"nvcr.io": {"auth": "?"}}}',
-            "docker_config: auth of nvcr.io in {config} is not user:password in base64; do: docker login nvcr.io",
+            "docker_config: auth of nvcr.io in {config} is not user:password in base64. Docker login nvcr.io",
         ),
         (
             '{"credsStore": "missing"}',
-            "docker_config: {config} names docker-credential-missing for nvcr.io, which is not on PATH; do: install it",
+            "docker_config: {config} names docker-credential-missing for nvcr.io, which is not on PATH. Install it",
         ),
         (
             '{"credsStore": "../../tmp/evil"}',
@@ -526,17 +526,17 @@ def test_what_an_engine_says_is_told_without_secrets(run: Run, engine: FakeEngin
 @pytest.mark.parametrize(
     ("names", "options", "said"),
     [
-        (["nvcr.io/nvidia/isaac-sim"], {}, 'images: "nvcr.io/nvidia/isaac-sim" is no full reference; allowed: a name'),
-        (["redis:"], {}, 'images: "redis:" is no full reference; allowed: '),
-        (["redis:7 --all"], {}, 'images: "redis:7 --all" is no full reference; allowed: '),
-        (["Redis:7"], {}, 'images: "Redis:7" is no full reference; allowed: '),
-        (["redis@sha256:12"], {}, 'images: "redis@sha256:12" is no full reference; allowed: '),
-        ([REDIS], {"parallel": 0}, "parallel: 0 is too small; allowed: a whole number from 1 on; do: raise it"),
-        ([REDIS], {"retries": -1}, "retries: -1 is too small; allowed: a whole number from 0 on; do: raise it"),
-        ([REDIS], {"timeout": 0}, "timeout: 0 is too small; allowed: "),
-        ([REDIS], {"stall_timeout": 0}, "stall_timeout: 0 is too small; allowed: "),
-        ([REDIS], {"progress_file": "/none/p.json"}, "progress_file: /none/p.json cannot be written; allowed: a file"),
-        ([REDIS], {"progress_file": "/etc"}, "progress_file: /etc cannot be written; allowed: a file in a folder"),
+        (["nvcr.io/nvidia/isaac-sim"], {}, 'images: "nvcr.io/nvidia/isaac-sim" is no full reference. Allowed: a name'),
+        (["redis:"], {}, 'images: "redis:" is no full reference. Allowed: '),
+        (["redis:7 --all"], {}, 'images: "redis:7 --all" is no full reference. Allowed: '),
+        (["Redis:7"], {}, 'images: "Redis:7" is no full reference. Allowed: '),
+        (["redis@sha256:12"], {}, 'images: "redis@sha256:12" is no full reference. Allowed: '),
+        ([REDIS], {"parallel": 0}, "parallel: 0 is too small. Allowed: a whole number from 1 on. Raise it"),
+        ([REDIS], {"retries": -1}, "retries: -1 is too small. Allowed: a whole number from 0 on. Raise it"),
+        ([REDIS], {"timeout": 0}, "timeout: 0 is too small. Allowed: "),
+        ([REDIS], {"stall_timeout": 0}, "stall_timeout: 0 is too small. Allowed: "),
+        ([REDIS], {"progress_file": "/none/p.json"}, "progress_file: /none/p.json cannot be written. Allowed: a file"),
+        ([REDIS], {"progress_file": "/etc"}, "progress_file: /etc cannot be written. Allowed: a file in a folder"),
     ],
 )
 def test_what_makes_no_sense_is_refused(

@@ -231,8 +231,8 @@ def test_refusals_of_the_account(run: Run, cloud: Cloud, given: dict[str, Any], 
     result = run(**given)
     (problem,) = result["problems"]
     assert problem.startswith(line)
-    assert "; allowed: " in problem
-    assert "; do: " in problem
+    assert ". Allowed: " in problem
+    assert ". " in problem
     assert all(READS.match(call) for call in cloud.asked)
 
 

@@ -39,7 +39,7 @@ def run(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> 
 @pytest.mark.parametrize(
     ("description", "expected"),
     [
-        ({"domain_id": 102}, "ros2_networking_domain_id: 102 is too large; allowed: 0 to 101"),
+        ({"domain_id": 102}, "ros2_networking_domain_id: 102 is too large. Allowed: 0 to 101"),
         ({"mtu": 1500}, "ros2_networking_mtu: 1500 is no option"),
         ({"directory": "/etc"}, 'ros2_networking_directory: "/etc" is no such path'),
         ({"discovery": "peers", "peers": ["robot-1"]}, 'ros2_networking_peers: "robot-1" is no address of a host'),

@@ -56,18 +56,18 @@ def run(capsys: pytest.CaptureFixture[str]) -> Run:
 )
 def test_what_is_no_setting_is_refused(run: Run, side: str, name: str) -> None:
     told = run(**{side: {name: 1}})
-    assert told["msg"] == f"{side}: {name!r} is no setting; allowed: names such as net.core.rmem_max"
+    assert told["msg"] == f"{side}: {name!r} is no setting. Allowed: names such as net.core.rmem_max"
 
 
 @pytest.mark.parametrize("value", [-1, 1.5, "many", "", True, None, [3]])
 def test_what_is_no_whole_number_is_refused(run: Run, value: object) -> None:
     told = run(exactly={SETTING: value})
-    assert told["msg"] == f"exactly: {SETTING} is {value!r}; allowed: a whole number from 0 on"
+    assert told["msg"] == f"exactly: {SETTING} is {value!r}. Allowed: a whole number from 0 on"
 
 
 def test_a_setting_that_is_wanted_twice_is_refused(run: Run) -> None:
     told = run(at_least={SETTING: 3}, exactly={SETTING: 30})
-    assert told["msg"] == f"exactly: {SETTING} is also in at_least; do: leave it out of one of them"
+    assert told["msg"] == f"exactly: {SETTING} is also in at_least. Leave it out of one of them"
 
 
 @pytest.mark.parametrize("state", ["present", "absent"])
@@ -85,7 +85,7 @@ def test_a_setting_that_is_wanted_twice_is_refused(run: Run) -> None:
 )
 def test_a_file_that_is_not_read_at_boot_is_refused(run: Run, path: str, state: str) -> None:
     told = run(path=path, state=state, exactly={SETTING: 3})
-    assert told["msg"] == f"path: {path} is not read at boot; allowed: /etc/sysctl.d/<name>.conf"
+    assert told["msg"] == f"path: {path} is not read at boot. Allowed: /etc/sysctl.d/<name>.conf"
 
 
 def test_a_check_tells_what_it_documents_and_writes_nothing(run: Run) -> None:

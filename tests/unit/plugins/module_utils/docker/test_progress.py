@@ -69,11 +69,11 @@ def test_several_images_are_one_line() -> None:
     loading.begin(100)
     loading.take(layer("a", "Downloading", GB, 9 * GB), 100)
     there.end(DONE)
-    failed.end(FAILED, "no space left on device; do: make room")
+    failed.end(FAILED, "no space left on device. Make room")
     quiet.begin(58)
     report = reported([(image.snapshot(100), 41_000_000 if image is loading else 0) for image in images])
     assert report["text"] == (
-        "nvidia/isaac-sim:5.1.0: 1.0 of 9.0 GB, 41.0 MB/s; a/b:1: no space left on device; do: make room; "
+        "nvidia/isaac-sim:5.1.0: 1.0 of 9.0 GB, 41.0 MB/s; a/b:1: no space left on device. Make room; "
         "a/c:1: asking the registry, nothing new for 42 s; 1 waiting; 1 of 5 done"
     )
     assert [image["state"] for image in report["images"]] == ["pulling", "done", "failed", "pulling", "waiting"]

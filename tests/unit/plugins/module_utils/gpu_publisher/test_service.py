@@ -575,14 +575,14 @@ def test_an_instance_is_asked_who_it_is(
     [
         ("{", "settings.json cannot be read: "),
         ('{"namespace": "x"}', "settings.json cannot be read: "),
-        ('{"namespace": "x", "spool": "/x", "metrics": ["Speed"]}', "settings.json: metrics has Speed; allowed: GPU"),
+        ('{"namespace": "x", "spool": "/x", "metrics": ["Speed"]}', "settings.json: metrics has Speed. Allowed: GPU"),
         (
             '{"namespace": "x", "spool": "/x", "endpoint_url": "http://host:99999"}',
-            "settings.json: endpoint_url is 'http://host:99999'; allowed: https://HOST or http://HOST, and :PORT",
+            "settings.json: endpoint_url is 'http://host:99999'. Allowed: https://HOST or http://HOST, and :PORT",
         ),
         (
             '{"namespace": "x", "spool": "/x", "endpoint_url": "http://[::1"}',
-            "endpoint_url is 'http://[::1'; allowed: ",
+            "endpoint_url is 'http://[::1'. Allowed: ",
         ),
     ],
 )
@@ -596,8 +596,8 @@ def test_settings_that_are_none_are_refused(publisher: Publisher, text: str, sai
 @pytest.mark.parametrize(
     ("settings", "said"),
     [
-        ({"endpoint_url": "http://a_b.invalid"}, "Invalid endpoint: http://a_b.invalid; do: correct region and"),
-        ({"region": "us east 1"}, "'us east 1' doesn't match a supported format.; do: correct region and"),
+        ({"endpoint_url": "http://a_b.invalid"}, "Invalid endpoint: http://a_b.invalid. Correct region and"),
+        ({"region": "us east 1"}, "'us east 1' doesn't match a supported format.. Correct region and"),
     ],
 )
 def test_what_botocore_does_not_take_ends_it_and_keeps_the_samples(

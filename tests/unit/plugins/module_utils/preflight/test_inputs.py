@@ -68,7 +68,7 @@ def test_limits_that_only_long_values_reach(describe: Describe) -> None:
     tags = {f"key{number}": "" for number in range(40)}
     (too_many,) = check_tags(describe({"tags": tags}))
     assert str(too_many) == (
-        "lab_tags: holds 40 tags; allowed: at most 39, as AWS takes 50 and 11 are the lab's own; do: drop some"
+        "lab_tags: holds 40 tags. Allowed: at most 39, as AWS takes 50 and 11 are the lab's own. Drop some"
     )
     (long_key,) = check_tags(describe({"tags": {"k" * 129: ""}}))
     assert long_key.reason == "is a key of 129 characters"
@@ -85,7 +85,7 @@ def test_limits_that_only_long_values_reach(describe: Describe) -> None:
 @pytest.mark.parametrize("option", ["public_key_file", "private_key_file"])
 def test_text_of_a_private_key_is_not_repeated(describe: Describe, option: str) -> None:
     (problem,) = check_key(describe({option: PRIVATE_KEY}))
-    assert str(problem).startswith(f"lab_{option}: holds the text of a private key; allowed: ")
+    assert str(problem).startswith(f"lab_{option}: holds the text of a private key. Allowed: ")
     assert "secret" not in str(problem)
     assert find_key_warnings(describe({"key_name": "operations", option: PRIVATE_KEY})) == []
 
@@ -184,7 +184,7 @@ def open_dds(ports: str, sources: str) -> str:
             {"vpc_cidr": "172.17.0.0/16"},
             [
                 'lab_vpc_cidr: "172.17.0.0/16" overlaps 172.17.0.0/16, which Docker takes for its bridge on every '
-                "host; do: choose another network, or give Docker another bridge"
+                "host. Choose another network, or give Docker another bridge"
             ],
         ),
         ({"viewer_cidrs": "0.0.0.0/0", "admin_cidrs": None, "vpc_cidr": []}, []),
@@ -221,7 +221,7 @@ def test_warnings(describe: Describe, given: dict[str, Any], warnings: list[str]
 def test_key_warnings(describe: Describe, given: dict[str, Any], origin: str) -> None:
     line = (
         'lab_private_key_file: "keys/not-there" does not exist here, and new hosts let in nobody but who has the '
-        f"private key of {origin}; do: set lab_private_key_file to the private key, or load it into ssh-agent"
+        f"private key of {origin}. Set lab_private_key_file to the private key, or load it into ssh-agent"
     )
     assert find_key_warnings(describe(given)) == ([line] if origin else [])
 
