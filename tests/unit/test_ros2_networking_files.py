@@ -82,7 +82,7 @@ def test_text_means_what_it_says(tmp_path: Path, answer: str, given: str, mtu: i
     told = {
         "serves": "{{ 'ros2-discovery-server.service' in __ros2_networking_wanted_units }}",
         "tried": "{{ __ros2_networking_checks['fastdds.xml'] | length > 0 }}",
-        "multicast": "{{ 'spdp' in __ros2_networking_plan.cyclonedds['11'] }}",
+        "multicast": "{{ __ros2_networking_plan.dds.multicast }}",
         "mtu": "{{ __ros2_networking_plan.message.mtu }}",
     }
     tasks = [

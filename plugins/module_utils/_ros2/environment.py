@@ -13,9 +13,10 @@ import ipaddress
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
+from . import ports
 from .host import Process, printable
 from .plan import environment
-from .request import CYCLONE, DISCOVERY_SERVER_PORT, FAST, PREFIX, ZENOH, Network, read_endpoint
+from .request import CYCLONE, FAST, PREFIX, ZENOH, Network, read_endpoint
 
 DDS, ALL = (CYCLONE, FAST), (CYCLONE, FAST, ZENOH)
 # The values that leave discovery to the configuration; ROS 2 takes any other word for LOCALHOST.
@@ -95,7 +96,7 @@ def _asks_other_servers(network: Network, value: str) -> bool:
 def _servers(value: str) -> list[object]:
     """Return discovery servers: the place of each in the list is its identity."""
     parts = [part.strip() for part in value.rstrip("; ").split(";")]
-    return [read_endpoint(part, DISCOVERY_SERVER_PORT) or part for part in parts]
+    return [read_endpoint(part, ports.DISCOVERY_SERVER) or part for part in parts]
 
 
 def _leads_elsewhere(network: Network, value: str) -> bool:

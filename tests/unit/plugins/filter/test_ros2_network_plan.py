@@ -16,6 +16,8 @@ import yaml
 from ansible_collections.digital_twin.robotics_lab.plugins.filter import ros2_network_plan as plugin
 from ansible_collections.digital_twin.robotics_lab.plugins.module_utils._ros2.request import Network
 
+from tests.support.dds import rendered
+
 CYCLONE, FAST, ZENOH = "rmw_cyclonedds_cpp", "rmw_fastrtps_cpp", "rmw_zenoh_cpp"
 PEERS: dict[str, Any] = {"discovery": "peers", "peers": ["10.0.1.10", "10.0.1.11"]}
 SERVER: dict[str, Any] = {"discovery": "discovery_server", "rmw": FAST, "discovery_servers": ["10.0.1.10"]}
@@ -30,10 +32,10 @@ def ask(**given: Any) -> dict[str, Any]:
 
 
 def plan(**given: Any) -> dict[str, Any]:
-    """Return all that follows."""
+    """Return the plan, and the documents that the role's templates make of it."""
     told = ask(**given)
     assert told["problems"] == []
-    return told
+    return {**told, **rendered(told)}
 
 
 def tree(document: str) -> ET.Element:
@@ -396,4 +398,4 @@ def test_it_documents_what_it_takes_and_tells() -> None:
     defaults = {name: value.get("default") for name, value in documented.items()}
     network = Network()
     assert defaults == {name: getattr(network, name) for name in vars(network)}
-    assert plan().keys() == yaml.safe_load(plugin.RETURN)["_value"]["contains"].keys()
+    assert ask().keys() == yaml.safe_load(plugin.RETURN)["_value"]["contains"].keys()

@@ -41,7 +41,8 @@ from ansible_collections.digital_twin.robotics_lab.plugins.module_utils._ros2.pl
     environment as declared_environment,
 )
 from ansible_collections.digital_twin.robotics_lab.plugins.module_utils._ros2.request import read
-from ansible_collections.digital_twin.robotics_lab.plugins.module_utils._ros2.xml import cyclonedds, fastdds
+
+from tests.support.dds import planned
 
 PEERS = ["10.0.1.10", "10.0.1.11"]
 DESCRIPTION: dict[str, Any] = {"discovery": "peers", "peers": PEERS, "firewall_ports": "7400-7500"}
@@ -402,9 +403,10 @@ def test_an_interface_that_is_gone_or_down_is_named_with_what_there_is(
 def test_what_the_rendered_files_name_is_found_in_them(given: dict[str, Any]) -> None:
     network, _problems = read({**DESCRIPTION, **given})
     wanted = {network.device_address or network.device} - {""}
-    assert set(parse_configured(cyclonedds(network, "11"))) == wanted
+    documents = planned(**{**DESCRIPTION, **given})
+    assert set(parse_configured(documents["cyclonedds"]["11"])) == wanted
     # The profile for Fast DDS names its loopback interface as well.
-    assert set(parse_configured(fastdds(network))) == (wanted | {"127.0.0.1"} if wanted else set()) - {"lo"}
+    assert set(parse_configured(documents["fastdds"])) == (wanted | {"127.0.0.1"} if wanted else set()) - {"lo"}
 
 
 def test_interfaces_are_read_with_their_state_and_addresses() -> None:
