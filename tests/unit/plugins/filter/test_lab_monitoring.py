@@ -307,62 +307,62 @@ def test_no_widget_covers_another() -> None:
     ("given", "line"),
     [
         ({"name": "robo-*"}, 'name: "robo-*" is not a lab\'s name. Allowed: 3 to 32 lowercase'),
-        ({"region": "here"}, 'region: "here" is not a region; '),
-        ({"namespace": "AWS/EC2"}, 'namespace: "AWS/EC2" is not a namespace of metrics; '),
-        ({"dimensions": {"GpuIndex": "1"}}, 'dimensions: "GpuIndex" is a dimension of the publisher\'s own; '),
-        ({"dimensions": {"Zelle": "süd"}}, 'dimensions: {"Zelle": "süd"} is not a dimension; '),
+        ({"region": "here"}, 'region: "here" is not a region. '),
+        ({"namespace": "AWS/EC2"}, 'namespace: "AWS/EC2" is not a namespace of metrics. '),
+        ({"dimensions": {"GpuIndex": "1"}}, 'dimensions: "GpuIndex" is a dimension of the publisher\'s own. '),
+        ({"dimensions": {"Zelle": "süd"}}, 'dimensions: {"Zelle": "süd"} is not a dimension. '),
         (
             {"dimensions": {f"d{n}": "x" for n in range(29)}},
             "dimensions: 29 are too many dimensions. Allowed: at most 28",
         ),
-        ({"tags": {"managed_by": "me"}}, 'tags: "managed_by" is a key that the lab or AWS keeps for itself; '),
+        ({"tags": {"managed_by": "me"}}, 'tags: "managed_by" is a key that the lab or AWS keeps for itself. '),
         ({"tags": {"cost": 7}}, 'tags: 7 (the value of "cost") is not text. Allowed: text. Put it in quotes: "7"'),
-        ({"instances": [{"name": "a b", "instance_id": FIRST}]}, 'instances: "a b" is not a host\'s name; '),
-        ({"instances": [{"name": "a", "instance_id": "i-7"}]}, 'instances: "i-7" is not an instance\'s id (host a); '),
+        ({"instances": [{"name": "a b", "instance_id": FIRST}]}, 'instances: "a b" is not a host\'s name. '),
+        ({"instances": [{"name": "a", "instance_id": "i-7"}]}, 'instances: "i-7" is not an instance\'s id (host a). '),
         (
             {"instances": [{"name": "a", "instance_id": FIRST, "gpus": 0}]},
             "instances: 0 is not a number of GPUs (host a)",
         ),
         (
             {"instances": [{"name": "robo-1", "instance_id": FIRST}, {"name": "1", "instance_id": SECOND}]},
-            f'instances: "{SECOND}" is there twice; ',
+            f'instances: "{SECOND}" is there twice. ',
         ),
         (
             {"instances": [{"name": "a", "instance_id": FIRST}, {"name": "b", "instance_id": FIRST}]},
-            f'instances: "{FIRST}" is there twice; ',
+            f'instances: "{FIRST}" is there twice. ',
         ),
         ({"idle_minutes": 7}, "idle_minutes: 7 is out of range. Allowed: 10 to 1440 minutes. Choose 10 or more"),
         (
             {"idle_minutes": 12},
             "idle_minutes: 12 is not a multiple of 5. Allowed: 10 to 1440 in steps of 5. Choose 15",
         ),
-        ({"idle_minutes": 1445}, "idle_minutes: 1445 is out of range; "),
-        ({"idle_utilization": 0}, "idle_utilization: 0 is out of range. Allowed: 1 to 100 percent; "),
-        ({"heartbeat_minutes": 1}, "heartbeat_minutes: 1 is out of range; "),
+        ({"idle_minutes": 1445}, "idle_minutes: 1445 is out of range. "),
+        ({"idle_utilization": 0}, "idle_utilization: 0 is out of range. Allowed: 1 to 100 percent. "),
+        ({"heartbeat_minutes": 1}, "heartbeat_minutes: 1 is out of range. "),
         (
             {"heartbeat_minutes": 5, "flush_interval": 121},
-            "heartbeat_minutes: 5 is too short for a publisher that writes every 121 s. Allowed: 6 or more; ",
+            "heartbeat_minutes: 5 is too short for a publisher that writes every 121 s. Allowed: 6 or more. ",
         ),
-        ({"flush_interval": 0}, "flush_interval: 0 is out of range. Allowed: 1 to 3600 seconds; "),
-        ({"metrics": ["Heartbeat"]}, 'idle_stop: "auto" needs the metric GPUUtilization, which is not published; '),
+        ({"flush_interval": 0}, "flush_interval: 0 is out of range. Allowed: 1 to 3600 seconds. "),
+        ({"metrics": ["Heartbeat"]}, 'idle_stop: "auto" needs the metric GPUUtilization, which is not published. '),
         ({"idle_stop": True, "metrics": ["Heartbeat"]}, "idle_stop: true needs the metric GPUUtilization, "),
         (
             {"idle_stop": "sometimes"},
             'idle_stop: "sometimes" is not valid. Allowed: auto (the hosts whose work keeps a GPU busy), true (all ',
         ),
-        ({"idle_stop": None}, "idle_stop: null is not valid; "),
+        ({"idle_stop": None}, "idle_stop: null is not valid. "),
         (
             {"instances": [{"name": "a", "instance_id": FIRST, "gpus": "two"}]},
             "instances: 0 is not a number of GPUs (host a)",
         ),
-        ({"instances": [{"name": "a"}]}, 'instances: "" is not an instance\'s id (host a); '),
-        ({"temperature": 200}, "temperature: 200 is out of range. Allowed: 40 to 120 degrees Celsius; "),
-        ({"memory_percent": 101}, "memory_percent: 101 is out of range; "),
-        ({"log_retention_days": 31}, "log_retention_days: 31 is not a number of days that CloudWatch Logs takes; "),
-        ({"log_groups": ["/aws/lambda/x"]}, 'log_groups: "/aws/lambda/x" is not a log group of this lab; '),
+        ({"instances": [{"name": "a"}]}, 'instances: "" is not an instance\'s id (host a). '),
+        ({"temperature": 200}, "temperature: 200 is out of range. Allowed: 40 to 120 degrees Celsius. "),
+        ({"memory_percent": 101}, "memory_percent: 101 is out of range. "),
+        ({"log_retention_days": 31}, "log_retention_days: 31 is not a number of days that CloudWatch Logs takes. "),
+        ({"log_groups": ["/aws/lambda/x"]}, 'log_groups: "/aws/lambda/x" is not a log group of this lab. '),
         ({"log_groups": ["/digital-twin/robo-2/x"]}, 'log_groups: "/digital-twin/robo-2/x" is not a log group of this'),
-        ({"log_groups": ["/digital-twin/robo/"]}, 'log_groups: "/digital-twin/robo/" is not a log group of this lab; '),
-        ({"alarm_topics": ["operators"]}, 'alarm_topics: "operators" is not the ARN of an SNS topic; '),
+        ({"log_groups": ["/digital-twin/robo/"]}, 'log_groups: "/digital-twin/robo/" is not a log group of this lab. '),
+        ({"alarm_topics": ["operators"]}, 'alarm_topics: "operators" is not the ARN of an SNS topic. '),
         (
             {"alarm_topics": [TOPIC.replace("eu-central-1", "us-east-1")]},
             'alarm_topics: "arn:aws:sns:us-east-1:123456789012:operators" is not in eu-central-1, ',
@@ -373,5 +373,5 @@ def test_no_widget_covers_another() -> None:
 def test_refusals(given: dict[str, Any], line: str) -> None:
     told = plan(**given)
     assert any(problem.startswith(f"aws_monitoring_{line}") for problem in told["problems"]), told["problems"]
-    assert all(re.fullmatch(r"[^;]+. Allowed: .+. .+", problem) for problem in told["problems"])
+    assert all(re.fullmatch(r"[^;]+\. Allowed: .+\. .+\.", problem) for problem in told["problems"])
     assert (told["alarms"], told["dashboard"]) == ([], {})
