@@ -1,7 +1,7 @@
 # Copyright (c) the digital_twin.robotics_lab maintainers
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The counterparts as processes, and the script of the viewer's page."""
+"""The simulators as processes, and the script of the viewer's page."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def free_domain() -> int:
 
 @contextmanager
 def process(folder: Path, module: str, environment: Mapping[str, str], *arguments: str) -> Iterator[Callable[[], str]]:
-    """Run a counterpart; what is given tells what it has written, and that it has ended, if it has."""
+    """Run a simulator; what is given tells what it has written, and that it has ended, if it has."""
     log = folder / f"{module}.log"
     inherited = {"PATH": os.environ["PATH"], "PYTHONUNBUFFERED": "1"}
     with log.open("wb") as output:

@@ -1,7 +1,7 @@
 # Copyright (c) the digital_twin.robotics_lab maintainers
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The counterpart of NIM, asked by the cognitive service's own client."""
+"""The simulator of NIM, asked by the cognitive service's own client."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from compose.cognitive.nim import NimClient
 from sandbox.images.nim.__main__ import MODEL
 from tests.support.foxglove import SECONDS
 from tests.unit.cognitive.support import PLACES, ROOT, free_port
-from tests.unit.counterparts.support import process, wait_for_port
+from tests.unit.simulators.support import process, wait_for_port
 
 
 @pytest.fixture(scope="module")
@@ -116,4 +116,4 @@ def test_without_a_key_it_does_not_start() -> None:
         timeout=SECONDS,
         check=False,
     )
-    assert (done.returncode, done.stderr) == (2, "NIM's counterpart cannot start: NGC_API_KEY is missing\n")
+    assert (done.returncode, done.stderr) == (2, "The simulator of NIM cannot start: NGC_API_KEY is missing\n")

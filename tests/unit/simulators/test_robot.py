@@ -1,7 +1,7 @@
 # Copyright (c) the digital_twin.robotics_lab maintainers
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""From a sentence to a robot that moves: the counterparts of Isaac Sim and of the robot, with real Redis and DDS."""
+"""From a sentence to a robot that moves: the simulators of Isaac Sim and of the robot, with real Redis and DDS."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from sandbox.images.isaac_sim.world import RADIUS, RATE, WALLS, World, distance_
 from sandbox.ros import NANO, Bus, Header, Point, Pose, PoseStamped, Time
 from tests.support.foxglove import SECONDS, Watcher, watch
 from tests.unit.cognitive.support import ROOT, RedisServer, free_port
-from tests.unit.counterparts.support import LOOPBACK, Page, free_domain, process, say, secret, wait_for_port
+from tests.unit.simulators.support import LOOPBACK, Page, free_domain, process, say, secret, wait_for_port
 
 PLACES = {place["name"]: place["coordinates"] for place in json.loads((ROOT / "compose" / "places.json").read_text())}
 # What Isaac Sim is told to run.
@@ -39,7 +39,7 @@ FACTOR = 5
 
 @dataclass
 class Lab:
-    """Both counterparts and what is around them."""
+    """Both simulators and what is around them."""
 
     redis: RedisServer
     domain: int
@@ -65,7 +65,7 @@ class Lab:
 
 @pytest.fixture(scope="module")
 def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
-    """Run Redis and both counterparts on the loopback address."""
+    """Run Redis and both simulators on the loopback address."""
     folder = tmp_path_factory.mktemp("lab")
     domain = free_domain()
     page, signalling, media, foxglove = (free_port() for _port in range(4))
@@ -230,7 +230,7 @@ def test_the_page_tells_where_the_robot_is(lab: Lab) -> None:
     status, text = fetch(lab.page, "/status")
     assert status == 200
     assert json.loads(text).keys() == {"stage", "seconds", "x", "y", "yaw"}
-    assert fetch(lab.page)[1].startswith("This is the sandbox's counterpart of Isaac Sim.")
+    assert fetch(lab.page)[1].startswith("This is the sandbox's simulator of Isaac Sim.")
 
 
 def test_the_stream_says_that_there_is_none(lab: Lab) -> None:

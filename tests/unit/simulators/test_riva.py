@@ -1,7 +1,7 @@
 # Copyright (c) the digital_twin.robotics_lab maintainers
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The counterpart of Riva, asked by NVIDIA's own client."""
+"""The simulator of Riva, asked by NVIDIA's own client."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from tests.support.foxglove import SECONDS
 from tests.unit.cognitive.support import ROOT, free_port
-from tests.unit.counterparts.support import process, wait_for_port
+from tests.unit.simulators.support import process, wait_for_port
 
 RATE = 16000
 # A tenth of a second of silence.
@@ -114,4 +114,4 @@ def test_without_a_key_it_does_not_start() -> None:
         timeout=SECONDS,
         check=False,
     )
-    assert (done.returncode, done.stderr) == (2, "Riva's counterpart cannot start: NGC_API_KEY is missing\n")
+    assert (done.returncode, done.stderr) == (2, "The simulator of Riva cannot start: NGC_API_KEY is missing\n")
