@@ -26,11 +26,7 @@ from tests.support.project import ROOT, load_yaml
 
 PATTERNS = {
     **load_yaml(ROOT / "roles/gpu_metrics/vars/main.yml"),
-    **{
-        name: value
-        for task in load_yaml(ROOT / "roles/aws_infrastructure/tasks/preflight.yml")
-        for name, value in task.get("vars", {}).items()
-    },
+    **load_yaml(ROOT / "roles/aws_infrastructure/vars/main.yml"),
 }
 LAB: dict[str, Any] = {"name": "robo", "region": "us-east-1", "account_id": "123456789012", "instances": []}
 
