@@ -80,7 +80,7 @@ def check(alarm: Any) -> None:
 
 @cache
 def install() -> None:
-    """Fill the gaps for this process."""
+    """Patch moto in this process."""
     backend: Any = models.CloudWatchBackend
     put = backend.put_metric_alarm
 

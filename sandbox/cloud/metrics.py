@@ -148,7 +148,7 @@ def percentile(statistics: Any, name: str) -> float:
 
 
 def install_reading() -> None:
-    """Fill the gaps of reading."""
+    """Patch the reads."""
     statistics: Any = models.Statistics
     backend: Any = models.CloudWatchBackend
     answers: Any = responses.CloudWatchResponse
@@ -215,7 +215,7 @@ def install_reading() -> None:
 
 @cache
 def install() -> None:
-    """Fill the gaps for this process."""
+    """Patch moto in this process."""
     untyped: Any = models
     untyped.are_dimensions_same = same_dimensions
     backend: Any = models.CloudWatchBackend

@@ -1,4 +1,4 @@
-"""The cloud as a process: moto, the front and the reconciler on one loopback port, and on a socket for the hosts."""
+"""The cloud as a process: moto, the proxy and the reconciler on one loopback port, and on a socket for the hosts."""
 
 from __future__ import annotations
 
@@ -47,13 +47,13 @@ def serve(sandbox: Sandbox, port: int) -> None:
     from moto.moto_server.werkzeug_app import DomainDispatcherApplication, MotoRequestHandler, create_backend_app
     from werkzeug.serving import make_server
 
-    from sandbox.cloud import alarms, console, gaps, metrics, seed
-    from sandbox.cloud.front import Front
+    from sandbox.cloud import alarms, console, ec2_patches, metrics, seed
     from sandbox.cloud.hosts import Hosts
+    from sandbox.cloud.proxy import Proxy
     from sandbox.cloud.reconciler import Reconciler
 
     seed.install_quotas()
-    gaps.install()
+    ec2_patches.install()
     alarms.install()
     metrics.install()
     addresses: Any = elastic_ip_addresses
@@ -62,7 +62,7 @@ def serve(sandbox: Sandbox, port: int) -> None:
     hosts = Hosts(sandbox, docker.from_env(timeout=120))
     console.install(hosts.console)
     reconciler = Reconciler(sandbox, hosts, keys)
-    application = Front(sandbox.id, DomainDispatcherApplication(create_backend_app), keys, reconciler)
+    application = Proxy(sandbox.id, DomainDispatcherApplication(create_backend_app), keys, reconciler)
     server = make_server("127.0.0.1", port, application, threaded=True, request_handler=MotoRequestHandler)
     signal.signal(signal.SIGTERM, lambda *_: threading.Thread(target=server.shutdown).start())
     with serving_hosts(sandbox.aws_socket, application):
@@ -75,13 +75,13 @@ def serve(sandbox: Sandbox, port: int) -> None:
 def serving_hosts(path: Path, application: Any, name: str = AWS_HOST, port: int = 80) -> Iterator[None]:
     """Serve what hosts may ask of the cloud on a Unix socket.
 
-    :param application: a ``sandbox.cloud.front.Front``.
+    :param application: a ``sandbox.cloud.proxy.Proxy``.
     :param name: under which, with the port, hosts know it.
     """
     from moto.moto_server.werkzeug_app import MotoRequestHandler
     from werkzeug.serving import make_server
 
-    from sandbox.cloud.front import for_hosts
+    from sandbox.cloud.proxy import for_hosts
 
     with listen(path) as listening:
         server = make_server(

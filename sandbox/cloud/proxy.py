@@ -139,7 +139,7 @@ def zone_of(region: str, subnet_id: str) -> str:
 
 
 def for_hosts(application: Application, name: str = AWS_HOST, port: int = 80) -> Application:
-    """Return the front as hosts are to meet it: it answers AWS's own calls, and nothing that controls the sandbox.
+    """Return the proxy as hosts are to meet it: it answers AWS's own calls, and nothing that controls the sandbox.
 
     :param name: under which, with the port, hosts know it.
     """
@@ -181,7 +181,7 @@ def refuse(error: RefusedError, environ: Environ, start_response: StartResponse)
     return [answer]
 
 
-class Front:
+class Proxy:
     """What answers on the sandbox's endpoint."""
 
     def __init__(self, sandbox_id: str, moto: Application, keys: Keys, hosts: Hosts | None = None) -> None:

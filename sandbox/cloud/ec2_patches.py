@@ -55,7 +55,7 @@ def end_without_key(instance: Any) -> None:
 
 
 def install() -> None:
-    """Fill the gaps for this process."""
+    """Patch moto in this process."""
     models: Any = instance_models
     launch = models.InstanceBackend.run_instances
 
