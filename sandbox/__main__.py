@@ -23,7 +23,7 @@ from sandbox.settings import Sandbox
 
 
 def parser() -> argparse.ArgumentParser:
-    """Return the command line's grammar."""
+    """Return the parser of the command line."""
     root = argparse.ArgumentParser(
         prog="python -m sandbox", description="A cloud on this machine, for trying and testing."
     )
@@ -54,7 +54,7 @@ def parser() -> argparse.ArgumentParser:
 
 
 def run(arguments: argparse.Namespace) -> None:
-    """Carry out one command."""
+    """Run one command."""
     sandbox = Sandbox.at(arguments.state)
     match arguments.command:
         case "up":
@@ -101,11 +101,11 @@ def run(arguments: argparse.Namespace) -> None:
 def running(sandbox: Sandbox) -> str:
     """Return the URL of the running cloud.
 
-    :raises SandboxError: none runs.
+    :raises SandboxError: it is not running.
     """
     url = process.endpoint(sandbox)
     if url is None:
-        raise SandboxError(f"No sandbox runs with the state directory {sandbox.state}: make sandbox")
+        raise SandboxError(f"No sandbox runs with the state directory {sandbox.state}. Run `make sandbox`.")
     return url
 
 
@@ -121,13 +121,13 @@ def fault(url: str, key: Key, arguments: argparse.Namespace) -> None:
 
 
 def engine_failure(error: Exception) -> str:
-    """Return the sentence in which a user is told that the Docker engine refused something or did not answer."""
+    """Return the message about an error of the Docker engine."""
     hint = f"; its log is {engine.ENGINE_LOG}" if engine.ENGINE_PID.exists() else ""
     return f"The Docker engine failed: {' '.join(str(error).split())}{hint}"
 
 
 def main() -> int:
-    """Run one command; a refusal is one sentence and status 1."""
+    """Run one command; an error is printed as one sentence, with status 1."""
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     for chatty in ("werkzeug", "botocore", "docker", "urllib3"):
         logging.getLogger(chatty).setLevel(logging.WARNING)
@@ -137,7 +137,7 @@ def main() -> int:
         message = str(error)
     except subprocess.TimeoutExpired as error:
         message = f"{shlex.join(error.cmd)} did not end within {error.timeout:.0f} s"
-    # Where an answer comes in pieces, as from a build, docker passes on what urllib3 raises.
+    # For a streamed answer, such as that of a build, docker does not translate urllib3's exceptions.
     except (DockerException, RequestException, HTTPError) as error:
         message = engine_failure(error)
     else:

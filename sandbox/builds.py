@@ -33,22 +33,22 @@ IMAGES = PROJECT / "sandbox" / "images"
 CONTENT_LABEL = f"{LABEL}.content"
 BOOTSTRAP_SECONDS = 600
 PULL_SECONDS = 120
-# All images from nothing, on a slow machine.
+# Enough for building all images on a slow machine.
 OTHERS_SECONDS = 1800
 
 
 @dataclass(frozen=True)
 class Image:
-    """One image, made from a folder with a Dockerfile on top of a base.
+    """One image, built from a folder with a Dockerfile on a base image.
 
     :param tag: the local name.
     :param folder: the build context.
-    :param base: the local name of the image it starts from.
-    :param published: the repository and tag under which the stack expects it in a registry; empty for none.
-    :param parts: other images from which it copies, by the build argument that names each.
-    :param wheels: Python packages, each pinned, that lie in ``wheels/<name>/`` of its context.
-    :param packages: Python packages, each pinned, that lie in ``packages/`` of its context, ready to be imported.
-    :param sources: files and folders of this project that lie below ``project/`` of its context.
+    :param base: the local name of the base image.
+    :param published: its repository and tag in the sandbox's registry; empty if it is not published.
+    :param parts: other images from which it copies, by build argument.
+    :param wheels: pinned Python packages, put into ``wheels/<name>/`` of its context.
+    :param packages: pinned Python packages, unpacked into ``packages/`` of its context.
+    :param sources: files and folders of this project, copied to ``project/`` in its context.
     """
 
     tag: str
@@ -61,9 +61,9 @@ class Image:
     sources: tuple[str, ...] = ()
 
 
-# The Pythons of the hosts' releases: what holds a library of C is built for each.
+# The Python versions of the hosts' releases: packages with C extensions are built for each.
 PYTHONS = ("3.11", "3.13")
-# That of the images on Debian 13.
+# The Python version of the images on Debian 13.
 PYTHON = "3.13"
 BASES = {"digital-twin/base:debian13": "trixie", "digital-twin/base:debian12": "bookworm"}
 
@@ -75,18 +75,18 @@ def defaults(role: str) -> dict[str, Any]:
 
 
 def binding(variables: Mapping[str, Any]) -> str:
-    """Return the binding of NVML, as role gpu_tuning installs it."""
+    """Return the requirement line of NVML's binding, as role gpu_tuning installs it."""
     hashes = " ".join(f"--hash={value}" for value in variables["gpu_tuning_binding_hashes"])
     return f"nvidia-ml-py=={variables['gpu_tuning_binding_version']} {hashes}"
 
 
-# The names under which the stack looks for its images are the role's to say.
+# The names of the stack's images are defined by the role.
 STACK = defaults("digital_twin_stack")
 PUBLISHED_BASE = {"digital-twin/base:debian13": str(STACK["digital_twin_stack_base_image"])}
 
 
 def host(release: str) -> Image:
-    """Return the image of a simulated host of one Debian release, with a simulated GPU that it may be given."""
+    """Return the image of a simulated host of one Debian release, with an optional simulated GPU."""
     base = f"digital-twin/base:{release}"
     gpu = Image(f"digital-twin/nvml:{release}", PROJECT / "sandbox" / "nvml", base)
     return Image(f"digital-twin/host:{release}", IMAGES / "host", base, parts=(("NVML_IMAGE", gpu),))
@@ -126,17 +126,17 @@ SERVICES = (
 
 
 def locked(*packages: str) -> tuple[str, ...]:
-    """Return packages with the versions and hashes that the project's own lock has."""
+    """Return packages with the versions and hashes of the project's lock."""
     lines = (PROJECT / "requirements.txt").read_text("utf-8").replace("\\\n", " ").splitlines()
     pins = {line.split("==")[0]: " ".join(re.sub(" ;.*?(?= --hash)", "", line).split()) for line in lines}
     return tuple(pins[package] for package in packages)
 
 
 def simulator(name: str, *, packages: tuple[str, ...] = (), sources: tuple[str, ...] = ()) -> Image:
-    """Return the image of what stands in for one of the stack's services that cannot be had here.
+    """Return the image of the simulator of one of the stack's services.
 
-    :param packages: names of Python packages, which the project's own lock pins.
-    :param sources: what it runs beside its own folder.
+    :param packages: names of Python packages, pinned by the project's lock.
+    :param sources: files that it needs in addition to its own folder.
     """
     own = f"sandbox/images/{name}"
     return Image(
@@ -150,7 +150,7 @@ def simulator(name: str, *, packages: tuple[str, ...] = (), sources: tuple[str, 
     )
 
 
-# What cannot be had without a GPU, its vendor's registry or ROS; the slowest to build come first.
+# Services that need a GPU, a vendor's registry or ROS; the slowest to build come first.
 PYTHON_IMAGE = Image("digital-twin/python:debian13", IMAGES / "python", "digital-twin/base:debian13")
 COUNTERPARTS = (
     Image(
@@ -171,7 +171,7 @@ COUNTERPARTS = (
 
 
 def content_of(image: Image, sources: list[str]) -> str:
-    """Return a digest of everything an image is made from: its context, and the ids of its base and its parts."""
+    """Return a digest of an image's inputs: its context, and the ids of its base and its parts."""
     digest = hashlib.sha256(f"{' '.join([*sources, *image.wheels, *image.packages])} ".encode())
     for folder in (image.folder, *(PROJECT / source for source in image.sources)):
         for path in [folder] if folder.is_file() else sorted(folder.rglob("*")):
@@ -182,7 +182,7 @@ def content_of(image: Image, sources: list[str]) -> str:
 
 
 def ensure_base(client: DockerClient, tag: str) -> None:
-    """Make sure that a Debian base image is here: pulled when a registry answers, else bootstrapped.
+    """Create a Debian base image unless it exists: pulled if a registry answers, otherwise bootstrapped.
 
     :raises SandboxError: neither way works on this machine.
     """
@@ -204,7 +204,7 @@ def ensure_base(client: DockerClient, tag: str) -> None:
 
 
 def pulled(client: DockerClient, name: str) -> bool:
-    """Say whether a registry gave us the image."""
+    """Return whether the image could be pulled."""
     puller = docker.from_env(timeout=PULL_SECONDS)
     try:
         repository, tag = name.split(":")
@@ -217,7 +217,7 @@ def pulled(client: DockerClient, name: str) -> bool:
 
 
 def bootstrap(client: DockerClient, suite: str) -> str:
-    """Make a minimal Debian from the package archive and return the image's local name."""
+    """Create a minimal Debian from the package archive, and return the image's local name."""
     install_command("mmdebstrap", ["mmdebstrap"])
     name = f"digital-twin/bootstrap:{suite}"
     with tempfile.TemporaryDirectory() as scratch:
@@ -232,7 +232,7 @@ def bootstrap(client: DockerClient, suite: str) -> str:
             check=False,
         )
         if done.returncode != 0:
-            raise SandboxError(f"mmdebstrap could not make Debian {suite}: {done.stderr.strip()[-800:]}")
+            raise SandboxError(f"mmdebstrap could not create Debian {suite}: {done.stderr.strip()[-800:]}")
         client.api.import_image_from_file(str(archive), *name.split(":"))
     return name
 
@@ -253,12 +253,12 @@ def run_build(client: DockerClient, folder: Path, tag: str, content: str, argume
 
 @cache
 def turn(tag: str) -> threading.Lock:
-    """Return what is held while an image is built: two that have a part in common want it at the same time."""
+    """Return the lock of an image: two images with a common part would build it at the same time."""
     return threading.Lock()
 
 
 def ensure(client: DockerClient, image: Image) -> None:
-    """Make sure that one image is here and made from what its folder holds now; its parts as well."""
+    """Build one image and its parts, unless they exist with the present content."""
     for _argument, part in image.parts:
         with turn(part.tag):
             ensure(client, part)
@@ -286,7 +286,7 @@ def ensure(client: DockerClient, image: Image) -> None:
 
 
 def copy(source: Path, target: Path) -> None:
-    """Copy a file or a folder, without what Python leaves in it."""
+    """Copy a file or a folder, without Python's caches."""
     target.parent.mkdir(parents=True, exist_ok=True)
     if source.is_file():
         shutil.copy2(source, target)
@@ -295,7 +295,7 @@ def copy(source: Path, target: Path) -> None:
 
 
 def pip(verb: str, python: str, packages: Iterable[str], *arguments: str | Path) -> None:
-    """Fetch or unpack Python packages for one version of Python from wherever this machine's pip takes them.
+    """Download or unpack Python packages for one Python version, from this machine's package index.
 
     :param packages: each with its version and hashes.
     :raises SandboxError: pip failed.
@@ -328,7 +328,7 @@ def pip(verb: str, python: str, packages: Iterable[str], *arguments: str | Path)
 
 
 def ensure_all(client: DockerClient, images: Iterable[Image]) -> None:
-    """Make sure that several images and their bases are here; two at a time, since apt and the archive wait in turn."""
+    """Build several images and their bases; two at a time, because apt and the archive mostly wait."""
     wanted = list(images)
 
     def family(base: str) -> Iterator[Image]:

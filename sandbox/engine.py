@@ -1,4 +1,4 @@
-"""A Docker engine: the one that answers, else one that is installed from the distribution and started."""
+"""A Docker engine: the running one, otherwise one that is installed from the distribution and started."""
 
 from __future__ import annotations
 
@@ -25,14 +25,14 @@ ENGINE_LOG = Path("/var/log/digital-twin-dockerd.log")
 START_SECONDS = 60
 APT_SECONDS = 600
 APT_LOCK_SECONDS = 180
-# apt's work, and the engine's own start.
+# Limits for apt, and for the engine's start.
 OTHERS_SECONDS = APT_LOCK_SECONDS + 2 * APT_SECONDS + START_SECONDS
 
 _apt = threading.Lock()
 
 
 def answers() -> bool:
-    """Say whether a Docker engine answers where the environment (``DOCKER_HOST``) or the default says."""
+    """Return whether a Docker engine answers at ``DOCKER_HOST`` or the default address."""
     try:
         client = docker.from_env(timeout=10)
         try:
@@ -57,24 +57,26 @@ def outside_mtu() -> int:
 
 
 def install_command(command: str, packages: list[str]) -> None:
-    """Make sure that a command is here, if need be from Debian packages without their recommendations.
+    """Install a command unless it exists, from Debian packages without their recommendations.
 
-    :raises SandboxError: this is no Debian family machine, its user is not root, or apt failed.
+    :raises SandboxError: this is not a machine of the Debian family, the user is not root, or apt failed.
     """
     with _apt:
         if shutil.which(command):
             return
         names = " ".join(packages)
         if not shutil.which("apt-get"):
-            raise SandboxError(f"{command} is missing and this is no Debian family machine: install it and try again.")
+            raise SandboxError(f"{command} is missing and this is not a machine of the Debian family. Install it.")
         if os.geteuid() != 0:
-            raise SandboxError(f"{command} is missing and only root can install it: sudo apt-get install {names}")
+            raise SandboxError(
+                f"{command} is missing and only root can install it. Run `sudo apt-get install {names}`."
+            )
         apt_get("update", "-q")
         apt_get("install", "-y", "-q", "--no-install-recommends", *packages)
 
 
 def apt_get(*arguments: str) -> None:
-    """Run ``apt-get`` once no other one is at work; it waits by itself for dpkg's lock, and for no other.
+    """Run ``apt-get`` once no other one runs; it waits for dpkg's lock only.
 
     :raises SandboxError: it failed, or another one held its lock for three minutes.
     """
@@ -95,9 +97,9 @@ def apt_get(*arguments: str) -> None:
 
 
 def ensure() -> None:
-    """Make sure that a Docker engine answers.
+    """Start a Docker engine unless one answers.
 
-    :raises SandboxError: none answers and none can be started here.
+    :raises SandboxError: no engine answers, and none can be started here.
     """
     if answers():
         return
@@ -106,9 +108,9 @@ def ensure() -> None:
 
 
 def start() -> None:
-    """Start the machine's Docker engine, installed first where there is none.
+    """Start the machine's Docker engine, and install it first if it is missing.
 
-    :raises SandboxError: none can be started here.
+    :raises SandboxError: it cannot be started here.
     """
     if answers():
         return
@@ -130,7 +132,7 @@ def start() -> None:
 
 
 def start_dockerd() -> None:
-    """Start ``dockerd`` without an init system and remember that it is ours to stop."""
+    """Start ``dockerd`` without an init system, and record that the sandbox started it."""
     own_process(ENGINE_PID)  # dockerd would refuse to start if the process id in a stale file belonged to another
     with private_log(ENGINE_LOG) as log:
         process = subprocess.Popen(
@@ -151,14 +153,14 @@ def start_dockerd() -> None:
 
 
 def private_log(path: Path) -> BinaryIO:
-    """Open a log for its end; only its owner can read it, also when an earlier version has created it for everyone."""
+    """Open a log for appending, readable by its owner only, even if an earlier version created it for everyone."""
     log = os.fdopen(os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW, 0o600), "ab")
     os.fchmod(log.fileno(), 0o600)
     return log
 
 
 def stop_if_ours() -> bool:
-    """Stop the engine when we started it and nothing of any sandbox runs on it; say whether it was stopped."""
+    """Stop the engine if the sandbox started it and no sandbox uses it; return whether it was stopped."""
     # Only root could start it, so only root can stop it.
     pid = own_process(ENGINE_PID) if os.geteuid() == 0 else None
     if pid is None or not answers():
@@ -182,7 +184,7 @@ def stop_if_ours() -> bool:
 
 
 def own_process(pidfile: Path) -> int | None:
-    """Return the process id of the dockerd that runs with a pid file; a file that a killed one has left is removed."""
+    """Return the process id of the dockerd with a pid file; a stale file is removed."""
     try:
         pid = int(pidfile.read_text(encoding="ascii"))
     except FileNotFoundError:
@@ -196,7 +198,7 @@ def own_process(pidfile: Path) -> int | None:
 
 
 def is_dockerd(pid: int, pidfile: Path) -> bool:
-    """Say whether a process is a dockerd started with a pid file: its id alone may have been given to another since."""
+    """Return whether a process is a dockerd started with a pid file: the id may have been reused."""
     try:
         words = Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
     except OSError:

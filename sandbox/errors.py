@@ -1,7 +1,7 @@
-"""The one error a user of the sandbox sees: a sentence that says what is wrong and what to do."""
+"""The error that a user of the sandbox sees: a sentence with the problem and its remedy."""
 
 from __future__ import annotations
 
 
 class SandboxError(Exception):
-    """Something the sandbox needs cannot be had; the message is printed without a traceback."""
+    """The sandbox cannot continue; the message is printed without a traceback."""

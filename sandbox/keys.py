@@ -18,13 +18,13 @@ from botocore.credentials import Credentials
 from sandbox.errors import SandboxError
 from sandbox.settings import REGION
 
-# The service in whose name requests to the sandbox itself are signed.
+# The service name for signing requests to the sandbox itself.
 CONTROL_SERVICE = "sandbox"
 KEY_BITS = 160
 
 
 class Key(NamedTuple):
-    """An access key, as AWS's clients take it; the token is empty but for an instance's temporary key."""
+    """An access key, as AWS's clients take it; the token is empty unless it is an instance's temporary key."""
 
     id: str
     secret: str
@@ -32,19 +32,19 @@ class Key(NamedTuple):
 
     @classmethod
     def new(cls) -> Self:
-        """Return a random key of the kind that a user has."""
+        """Return a random key of a user."""
         return cls(f"AKIA{random_name()}", secrets.token_hex(KEY_BITS // 8))
 
     @classmethod
     def temporary(cls) -> Self:
-        """Return a random key of the kind that an instance has."""
+        """Return a random key of an instance."""
         return cls(f"ASIA{random_name()}", secrets.token_hex(KEY_BITS // 8), secrets.token_hex(KEY_BITS // 8))
 
     @classmethod
     def of(cls, environment: Mapping[str, str]) -> Self:
-        """Return the key that a shell's environment has.
+        """Return the key in a shell's environment.
 
-        :raises KeyError: it has none.
+        :raises KeyError: it is not set.
         """
         return cls(environment["AWS_ACCESS_KEY_ID"], environment["AWS_SECRET_ACCESS_KEY"])
 
@@ -52,7 +52,7 @@ class Key(NamedTuple):
     def read(cls, path: Path) -> Self:
         """Return the key in a file.
 
-        :raises OSError, ValueError, KeyError: the file does not exist or holds no key.
+        :raises OSError, ValueError, KeyError: the file is missing or does not contain a key.
         """
         row = json.loads(path.read_text(encoding="utf-8"))
         return cls(str(row["id"]), str(row["secret"]))
@@ -78,7 +78,7 @@ def random_name() -> str:
 
 
 def ensure_key(path: Path) -> Key:
-    """Return the key in a file, which is created when there is none; only its owner can read it.
+    """Return the key in a file, which is created if it is missing; only its owner can read it.
 
     :raises SandboxError: the file does not hold a key.
     """
@@ -93,7 +93,7 @@ def ensure_key(path: Path) -> Key:
 
 
 def write_private(path: Path, text: str) -> None:
-    """Write a file that only its owner can read, from the first moment."""
+    """Write a file that only its owner can ever read."""
     scratch = path.with_suffix(".new")
     scratch.unlink(missing_ok=True)
     descriptor = os.open(scratch, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
@@ -106,17 +106,17 @@ class Keys:
     """The keys that a cloud knows."""
 
     def __init__(self, own: Key) -> None:
-        """Know the key of the cloud's user; those of instances follow."""
+        """Start with the key of the cloud's user; keys of instances are added."""
         self.own = own
         self._roles: dict[str, Key] = {}
         self._lock = threading.Lock()
 
     def of_role(self, role: str) -> Key:
-        """Return the key of the instances that have a role; another role has another one."""
+        """Return the key of the instances with a role; each role has its own."""
         with self._lock:
             return self._roles.setdefault(role, Key.temporary())
 
     def find(self, key_id: str) -> Key | None:
-        """Return the key of an id; None when it is not known."""
+        """Return the key with an id; None when it is not known."""
         with self._lock:
             return {key.id: key for key in (self.own, *self._roles.values())}.get(key_id)

@@ -1,4 +1,4 @@
-"""Up and down: from nothing to a cloud that answers, and back to nothing."""
+"""Starts the sandbox from nothing, and removes it again."""
 
 from __future__ import annotations
 
@@ -26,12 +26,12 @@ ENGINE_ANSWER_SECONDS = 600
 REGISTRY_SECONDS = 30
 PUSHED = "pushed.txt"
 PORT_LABEL = "digital_twin.port"
-# Any key is accepted here. Ansible masks a secret in every message and path, so it must occur nowhere else.
+# Any key is accepted here. Ansible masks a secret in every message and path, so its text must not occur elsewhere.
 NGC_API_KEY = "nvapi-canary-5e0c27d2"
 
 
 def up(sandbox: Sandbox) -> str:
-    """Bring the sandbox up, reusing whatever of it runs; return the cloud's URL."""
+    """Start the sandbox, reusing the parts that run; return the cloud's URL."""
     own_folder(sandbox)
     for folder in (sandbox.guest, sandbox.keys):
         folder.mkdir(exist_ok=True)
@@ -45,14 +45,14 @@ def up(sandbox: Sandbox) -> str:
     engine.install_command("ssh", ["openssh-client"])
     client = docker.from_env(timeout=ENGINE_ANSWER_SECONDS)
     try:
-        # The other distribution's host is built when an instance first wants it.
+        # The other distribution's host is built when an instance first needs it.
         builds.ensure_all(
             client,
             [builds.HOSTS["debian13"], builds.REGISTRY, builds.ARCHIVE, *builds.SERVICES, *builds.COUNTERPARTS],
         )
         url = process.endpoint(sandbox)
         if url is None:
-            # Hosts of a cloud that died have no state behind them any more.
+            # Hosts of a crashed cloud have no state any more.
             process.stop(sandbox)
             remove_all(sandbox, client)
         publish(sandbox, client, ensure_registry(sandbox, client, key), key)
@@ -84,7 +84,7 @@ def own_folder(sandbox: Sandbox) -> None:
 def down(sandbox: Sandbox, *, keep_engine: bool = False) -> None:
     """Stop and remove everything of this sandbox, and nothing else.
 
-    :param keep_engine: leave a Docker engine that a sandbox has started to whoever comes next.
+    :param keep_engine: keep a Docker engine that a sandbox has started.
     """
     process.stop(sandbox)
     if engine.answers():
@@ -116,7 +116,7 @@ def remove_all(sandbox: Sandbox, client: DockerClient) -> None:
 
 
 def find(sandbox: Sandbox, client: DockerClient, part: str) -> Container | None:
-    """Return one of the sandbox's own containers when it runs; a dead one is removed."""
+    """Return one of the sandbox's own containers if it runs; a stopped one is removed."""
     try:
         container: Container = client.containers.get(sandbox.name(part))
     except NotFound:
@@ -128,7 +128,7 @@ def find(sandbox: Sandbox, client: DockerClient, part: str) -> Container | None:
 
 
 def ensure_registry(sandbox: Sandbox, client: DockerClient, key: Key) -> str:
-    """Make sure that the image registry runs; return its address on this machine, where images are pushed with the key.
+    """Start the image registry unless it runs; return its address on this machine, for pushes with the key.
 
     Hosts pull from another port, on which nothing can be written: other users of this machine reach both.
     """
@@ -160,14 +160,14 @@ def ensure_registry(sandbox: Sandbox, client: DockerClient, key: Key) -> str:
 
 
 def ensure_packages(sandbox: Sandbox, client: DockerClient) -> None:
-    """Make sure that the archive runs that stands in for vendors' own; only hosts reach it."""
+    """Start the archive that replaces the vendors' archives unless it runs; only hosts reach it."""
     if find(sandbox, client, "packages"):
         return
     client.containers.run(builds.ARCHIVE.tag, name=sandbox.name("packages"), labels=sandbox.labels, detach=True)
 
 
 def publish(sandbox: Sandbox, client: DockerClient, address: str, key: Key) -> None:
-    """Push what the stack expects to find in a registry, when it changed since it was last pushed."""
+    """Push the stack's images to the registry if they have changed."""
     record = sandbox.state / PUSHED
     pushed = set(record.read_text(encoding="utf-8").splitlines()) if record.exists() else set()
     wanted = {image.published: image.tag for image in (*builds.SERVICES, *builds.COUNTERPARTS)}
@@ -187,7 +187,7 @@ def publish(sandbox: Sandbox, client: DockerClient, address: str, key: Key) -> N
 
 
 def ensure_edge(sandbox: Sandbox, client: DockerClient) -> None:
-    """Make sure that the internet gateway runs, which answers on the Elastic IPs."""
+    """Start the internet gateway, which answers on the Elastic IPs, unless it runs."""
     if find(sandbox, client, "edge"):
         return
     client.containers.run(
@@ -202,7 +202,7 @@ def ensure_edge(sandbox: Sandbox, client: DockerClient) -> None:
 
 
 def environment(sandbox: Sandbox, url: str, key: Key) -> dict[str, str]:
-    """Return the variables with which the collection's commands work against a cloud as against AWS."""
+    """Return the environment with which the collection's commands use a cloud as AWS."""
     inventory = PROJECT / "inventory"
     return {
         **key.environment,
@@ -218,7 +218,7 @@ def environment(sandbox: Sandbox, url: str, key: Key) -> dict[str, str]:
 
 
 def write_environment(sandbox: Sandbox, url: str, key: Key) -> None:
-    """Write the file to source, after which the collection's commands work against the sandbox as against AWS."""
+    """Write the file to source, with which the collection's commands use the sandbox as AWS."""
     lines = ["# Source this: the collection's commands then work against the sandbox as they would against AWS."]
     lines += ["unset AWS_PROFILE AWS_SESSION_TOKEN AWS_SECURITY_TOKEN"]
     lines += [f"export {name}={shlex.quote(value)}" for name, value in environment(sandbox, url, key).items()]

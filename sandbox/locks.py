@@ -1,4 +1,4 @@
-"""What one process at a time may do on this machine."""
+"""Locks between the processes of a user on this machine."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ from sandbox.waiting import wait_until
 
 @contextmanager
 def alone(name: str, *, what: str, seconds: float) -> Iterator[None]:
-    """Do something that neither another thread nor another process of this user does meanwhile.
+    """Hold a lock that excludes other threads and other processes of this user.
 
     The kernel lets go of the lock when its holder ends, however that happens.
 
     :param name: of the lock.
-    :param what: what the others do, as it completes the sentence "Waited 30 s for ...".
-    :param seconds: how long to wait for them.
-    :raises SandboxError: the bound was reached.
+    :param what: the purpose of the lock, as it completes the sentence "Waited 30 s for ...".
+    :param seconds: how long to wait.
+    :raises SandboxError: the time is over.
     """
     path = Path(tempfile.gettempdir()) / f"digital-twin-{os.geteuid()}-{name}.lock"
     with private(path) as stream:
@@ -32,7 +32,7 @@ def alone(name: str, *, what: str, seconds: float) -> Iterator[None]:
 
 
 def private(path: Path) -> IO[str]:
-    """Open a file of this user's own for a lock; in a folder to which all users write another may have put one.
+    """Open this user's lock file: in a folder to which all users write, another user may have created it.
 
     :raises SandboxError: another user's file, or a link, is in its place.
     """

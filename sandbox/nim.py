@@ -1,4 +1,4 @@
-"""What the simulators of NVIDIA's NIM containers have in common; Riva's is one of them."""
+"""The common part of the simulators of NVIDIA's NIM containers, including Riva."""
 
 from __future__ import annotations
 
@@ -16,24 +16,24 @@ HEALTH = ("/v1/health/ready", "/v1/health/live")
 
 
 class Api(BaseHTTPRequestHandler):
-    """Answers in JSON, and tells how it is."""
+    """Answers in JSON, including the health routes."""
 
     protocol_version = "HTTP/1.1"
     timeout = IDLE_SECONDS
 
     def do_GET(self) -> None:
-        """Tell how it is."""
+        """Answer a health request."""
         if self.path in HEALTH:
             self.answer(HTTPStatus.OK, {"object": "health.response", "message": f"Service is {self.path[11:]}."})
         else:
             self.refuse(HTTPStatus.NOT_FOUND, f"There is no {self.path:.80}.")
 
     def refuse(self, code: HTTPStatus, why: str) -> None:
-        """Send a refusal as OpenAI's interface words it."""
+        """Send an error in the form of OpenAI's interface."""
         self.answer(code, {"object": "error", "message": why, "type": code.phrase, "code": code.value})
 
     def answer(self, code: HTTPStatus, fields: Mapping[str, object]) -> None:
-        """Send it."""
+        """Send an answer."""
         body = json.dumps(fields).encode()
         self.send_response(code)
         self.send_header("Content-Type", "application/json")
@@ -42,11 +42,11 @@ class Api(BaseHTTPRequestHandler):
         self.wfile.write(body)
 
     def log_message(self, format: str, *args: object) -> None:
-        """Keep quiet: what was said to a robot is nobody's affair."""
+        """Log nothing: texts to the robot are private."""
 
 
 def has_key(name: str) -> bool:
-    """Say whether there is a key with which the real one would fetch its model; print it when there is none."""
+    """Return whether the key for downloading the model is set; print an error when it is not."""
     if os.environ.get("NGC_API_KEY"):
         return True
     print(f"The simulator of {name} cannot start: NGC_API_KEY is missing", file=sys.stderr)
@@ -54,9 +54,9 @@ def has_key(name: str) -> bool:
 
 
 def serve(port: int, api: type[Api]) -> None:
-    """Answer until told to end."""
+    """Serve until SIGTERM."""
     with ThreadingHTTPServer(("", port), api) as server:
-        # shutdown() waits for the loop that this thread is in.
+        # shutdown() waits for the loop of this thread.
         signal.signal(signal.SIGTERM, lambda *_signal: threading.Thread(target=server.shutdown).start())
         signal.signal(signal.SIGINT, lambda *_signal: threading.Thread(target=server.shutdown).start())
         server.serve_forever()

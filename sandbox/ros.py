@@ -18,9 +18,9 @@ from cyclonedds.sub import DataReader
 from cyclonedds.topic import Topic
 from cyclonedds.util import duration
 
-# How long a sample may wait for a receiver that is full, in milliseconds; then it is left out.
+# How long a sample may wait for a receiver that is full, in milliseconds; then it is dropped.
 PATIENCE_MS = 10
-# What one turn of a program may find waiting.
+# How many samples a reader keeps.
 MOST = 100
 NANO = 1_000_000_000
 
@@ -30,7 +30,7 @@ Floats = Annotated[Sequence[float], sequence(float32)]
 
 @dataclass
 class Time(IdlStruct, typename="builtin_interfaces::msg::dds_::Time_"):
-    """A moment."""
+    """A time."""
 
     sec: int32 = 0
     nanosec: uint32 = 0
@@ -38,7 +38,7 @@ class Time(IdlStruct, typename="builtin_interfaces::msg::dds_::Time_"):
 
 @dataclass
 class Header(IdlStruct, typename="std_msgs::msg::dds_::Header_"):
-    """When and in which frame."""
+    """Time and frame."""
 
     stamp: Time = field(default_factory=Time)
     frame_id: str = ""
@@ -62,7 +62,7 @@ class Vector3(IdlStruct, typename="geometry_msgs::msg::dds_::Vector3_"):
 
 @dataclass
 class Point(IdlStruct, typename="geometry_msgs::msg::dds_::Point_"):
-    """A place, in metres."""
+    """A point, in metres."""
 
     x: float64 = 0.0
     y: float64 = 0.0
@@ -81,7 +81,7 @@ class Quaternion(IdlStruct, typename="geometry_msgs::msg::dds_::Quaternion_"):
 
 @dataclass
 class Pose(IdlStruct, typename="geometry_msgs::msg::dds_::Pose_"):
-    """A place and a rotation."""
+    """A position and a rotation."""
 
     position: Point = field(default_factory=Point)
     orientation: Quaternion = field(default_factory=Quaternion)
@@ -97,7 +97,7 @@ class PoseStamped(IdlStruct, typename="geometry_msgs::msg::dds_::PoseStamped_"):
 
 @dataclass
 class PoseWithCovariance(IdlStruct, typename="geometry_msgs::msg::dds_::PoseWithCovariance_"):
-    """A pose and how sure it is."""
+    """A pose and its covariance."""
 
     pose: Pose = field(default_factory=Pose)
     covariance: Covariance = field(default_factory=lambda: [0.0] * 36)
@@ -121,7 +121,7 @@ class Twist(IdlStruct, typename="geometry_msgs::msg::dds_::Twist_"):
 
 @dataclass
 class TwistWithCovariance(IdlStruct, typename="geometry_msgs::msg::dds_::TwistWithCovariance_"):
-    """Speeds and how sure they are."""
+    """Speeds and their covariance."""
 
     twist: Twist = field(default_factory=Twist)
     covariance: Covariance = field(default_factory=lambda: [0.0] * 36)
@@ -129,7 +129,7 @@ class TwistWithCovariance(IdlStruct, typename="geometry_msgs::msg::dds_::TwistWi
 
 @dataclass
 class Odometry(IdlStruct, typename="nav_msgs::msg::dds_::Odometry_"):
-    """Where the robot thinks it is."""
+    """The robot's estimated pose and speed."""
 
     header: Header = field(default_factory=Header)
     child_frame_id: str = ""
@@ -139,7 +139,7 @@ class Odometry(IdlStruct, typename="nav_msgs::msg::dds_::Odometry_"):
 
 @dataclass
 class Transform(IdlStruct, typename="geometry_msgs::msg::dds_::Transform_"):
-    """How one frame lies in another."""
+    """The pose of one frame in another."""
 
     translation: Vector3 = field(default_factory=Vector3)
     rotation: Quaternion = field(default_factory=Quaternion)
@@ -163,7 +163,7 @@ class TFMessage(IdlStruct, typename="tf2_msgs::msg::dds_::TFMessage_"):
 
 @dataclass
 class LaserScan(IdlStruct, typename="sensor_msgs::msg::dds_::LaserScan_"):
-    """Distances around the robot, in metres; infinity where nothing is near enough."""
+    """Distances around the robot, in metres; infinity beyond the range."""
 
     header: Header = field(default_factory=Header)
     angle_min: float32 = 0.0
@@ -187,7 +187,7 @@ TOPICS: dict[str, type[IdlStruct]] = {
     "goal_pose": PoseStamped,
     "cmd_vel": Twist,
 }
-# What a node of ROS 2 offers and asks for unless told otherwise; but no program hears itself.
+# The default QoS of a ROS 2 node, except that a program does not receive its own messages.
 QOS = Qos(
     Policy.Reliability.Reliable(duration(milliseconds=PATIENCE_MS)),
     Policy.History.KeepLast(MOST),
@@ -210,17 +210,17 @@ class Bus:
         return self._topics[name]
 
     def writer(self, name: str) -> "Writer":
-        """Return what publishes on a topic."""
+        """Return a publisher of a topic."""
         return Writer(DataWriter(self._participant, self._topic(name), qos=QOS))
 
     def reader(self, name: str) -> "Reader":
-        """Return what has heard a topic."""
+        """Return a subscriber of a topic."""
         reader = DataReader(self._participant, self._topic(name), qos=QOS)
         self._heard.attach(ReadCondition(reader, SampleState.Any | ViewState.Any | InstanceState.Any))
         return Reader(reader)
 
     def wait(self, seconds: float) -> None:
-        """Wait until one of the readers has something to take, or so long."""
+        """Wait until one of the readers has a message, or the time is over."""
         self._heard.wait(duration(milliseconds=int(seconds * 1000)))
 
 
@@ -232,7 +232,7 @@ class Writer:
         self._writer = writer
 
     def write(self, message: IdlStruct) -> None:
-        """Publish a message; a receiver that stands still misses it and delays nobody."""
+        """Publish a message; a receiver that hangs misses it and delays no other."""
         try:
             self._writer.write(message)
         except DDSException as error:
@@ -241,7 +241,7 @@ class Writer:
 
 
 class Reader:
-    """Hears one topic."""
+    """Receives one topic."""
 
     def __init__(self, reader: Any) -> None:
         """Keep the library's own."""
@@ -249,20 +249,20 @@ class Reader:
 
     def take(self) -> list[Any]:
         """Return the messages that have arrived since the last time, oldest first."""
-        # What is no message tells that a publisher has gone.
+        # An invalid sample reports that a publisher has left.
         return [sample for sample in self._reader.take(MOST) if isinstance(sample, IdlStruct)]
 
 
 def moment(nanoseconds: int) -> Time:
-    """Return a time that is given in nanoseconds."""
+    """Return a time from nanoseconds."""
     return Time(nanoseconds // NANO, nanoseconds % NANO)
 
 
 def rotation(yaw: float) -> Quaternion:
-    """Return a turn about the vertical."""
+    """Return a rotation about the vertical."""
     return Quaternion(0.0, 0.0, math.sin(yaw / 2), math.cos(yaw / 2))
 
 
 def yaw_of(turn: Quaternion) -> float:
-    """Return the angle of a turn about the vertical."""
+    """Return the angle of a rotation about the vertical."""
     return math.atan2(2 * (turn.w * turn.z + turn.x * turn.y), 1 - 2 * (turn.y * turn.y + turn.z * turn.z))

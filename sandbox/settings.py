@@ -1,4 +1,4 @@
-"""Where one sandbox keeps its state, and the names and labels of everything it makes."""
+"""The paths of a sandbox's state, and the names and labels of everything it creates."""
 
 from __future__ import annotations
 
@@ -10,20 +10,20 @@ from pathlib import Path
 PROJECT = Path(__file__).resolve().parent.parent
 LABEL = "digital_twin"
 REGION = "us-east-1"
-# What a caller on this machine's loopback is called on the simulated internet; from a range for documentation.
+# The address of this machine's loopback callers on the simulated internet; from a range for documentation.
 PUBLIC_ADDRESS = "203.0.113.10"
 REGISTRY_HOST = "registry.sandbox.internal"
 REGISTRY_PORT = 5000
-# Where the registry accepts images, from the sandbox's key alone.
+# The registry's port for pushes, which require the sandbox's key.
 PUSH_PORT = 5001
 PACKAGES_HOST = "packages.sandbox.internal"
-# Where hosts reach the AWS API, over HTTP: an interface endpoint of their VPC.
+# The address at which hosts reach the AWS API, over HTTP: an interface endpoint of their VPC.
 AWS_HOST = "aws.sandbox.internal"
 
 
 @dataclass(frozen=True)
 class Sandbox:
-    """One sandbox: several can run side by side on a machine, told apart by their state directory."""
+    """One sandbox: several can run on a machine, distinguished by their state directories."""
 
     state: Path
 
@@ -35,12 +35,12 @@ class Sandbox:
 
     @property
     def id(self) -> str:
-        """Eight hexadecimal digits that tell this sandbox from others on the machine."""
+        """Eight hexadecimal digits that identify this sandbox on the machine."""
         return hashlib.sha256(str(self.state).encode()).hexdigest()[:8]
 
     @property
     def labels(self) -> dict[str, str]:
-        """The Docker labels of everything this sandbox makes; clean-up goes by them and by nothing else."""
+        """The Docker labels of everything this sandbox creates; clean-up uses only them."""
         return {LABEL: self.id}
 
     @property
@@ -54,7 +54,7 @@ class Sandbox:
 
     @property
     def elastic_prefix(self) -> str:
-        """The /24 of the loopback range in which this sandbox's Elastic IPs lie, such as ``127.66.17``.
+        """The /24 of the loopback range for this sandbox's Elastic IPs, such as ``127.66.17``.
 
         Loopback addresses make an Elastic IP what it is to its user (an address on which the host answers, ports as
         opened by the security group) without making anything reachable from outside the machine.
@@ -64,7 +64,7 @@ class Sandbox:
 
     @property
     def log(self) -> Path:
-        """What the cloud process prints."""
+        """The log of the cloud process."""
         return self.state / "cloud.log"
 
     @property
@@ -79,12 +79,12 @@ class Sandbox:
 
     @property
     def key_file(self) -> Path:
-        """The key with which callers of the cloud sign."""
+        """The file with the key for signing requests to the cloud."""
         return self.state / "key.json"
 
     @property
     def guest(self) -> Path:
-        """What the helper containers read: the edge's and the metadata service's configuration."""
+        """The folder that the helper containers read: the edge's and the metadata service's configuration."""
         return self.state / "guest"
 
     @property
@@ -94,5 +94,5 @@ class Sandbox:
 
     @property
     def keys(self) -> Path:
-        """Where labs in this sandbox keep the private keys that they generate."""
+        """The folder of the private keys that labs in this sandbox generate."""
         return self.state / "keys"

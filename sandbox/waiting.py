@@ -1,4 +1,4 @@
-"""Bounded waits that say what they waited for."""
+"""Bounded waits that report what they waited for."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ def wait_until(
 ) -> None:
     """Return as soon as ``ready()`` is true.
 
-    :param what: what is waited for, as it completes the sentence "Waited 30 s for ...".
+    :param what: the goal, as it completes the sentence "Waited 30 s for ...".
     :param seconds: the bound, in seconds.
     :param log: the file to read when the bound is reached.
-    :param pause: seconds between two looks.
-    :raises SandboxError: the bound was reached.
+    :param pause: seconds between two checks.
+    :raises SandboxError: the time is over.
     """
     deadline = time.monotonic() + seconds
     while not ready():

@@ -33,7 +33,7 @@ options:
   settle_timeout:
     description:
       - How many seconds to wait until no unit of O(units) is starting, stopping or has a job.
-      - A unit that does not settle is no error. The caller finds its state in RV(units).
+      - A unit that does not settle is not an error. Its state is in RV(units).
     type: float
     default: 0
   files:

@@ -1,4 +1,4 @@
-"""What CloudWatch does with alarms and moto leaves out: states that last, refusals, and actions on EC2 instances."""
+"""CloudWatch's alarms where moto lacks them: persistent states, validation, and actions on EC2 instances."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ EC2_ACTION = re.compile(
     r"(?P<verb>stop|terminate|reboot|recover)(?:/1\.0)?",
     re.IGNORECASE,
 )
-# The call that an action stands for. A recovered instance comes up on other hardware: from within it is a reboot.
+# The call of each action. A recovered instance starts on other hardware: seen from inside, it is a reboot.
 CALLS = {
     "stop": "StopInstances",
     "terminate": "TerminateInstances",
@@ -32,9 +32,9 @@ DAY, WEEK, HOUR = 86400, 7 * 86400, 3600
 
 @dataclass(frozen=True)
 class Deed:
-    """What an alarm did to an instance.
+    """The action of an alarm on an instance.
 
-    :param refused: why it could not, empty when it could.
+    :param refused: why it failed; empty when it did not.
     """
 
     alarm: str
@@ -44,7 +44,7 @@ class Deed:
 
 
 def verbs(actions: Iterable[str] | None) -> list[str]:
-    """Return what an alarm's actions do to an instance, keys of ``CALLS``; those of other services are left out."""
+    """Return an alarm's actions on EC2, keys of ``CALLS``."""
     found = (EC2_ACTION.fullmatch(action) for action in actions or [])
     return [match["verb"].lower() for match in found if match]
 
@@ -57,9 +57,9 @@ def watched(alarm: Any) -> set[str]:
 
 
 def check(alarm: Any) -> None:
-    """Refuse an alarm that CloudWatch refuses.
+    """Check an alarm as CloudWatch does.
 
-    :raises ValidationError: it acts on EC2 and watches no single instance, or it looks back too far.
+    :raises ValidationError: it acts on EC2 without watching one instance, or its period is too long.
     """
     if verbs([*(alarm.alarm_actions or []), *alarm.ok_actions, *alarm.insufficient_data_actions]):
         if alarm.rule is not None:
@@ -80,7 +80,7 @@ def check(alarm: Any) -> None:
 
 @cache
 def install() -> None:
-    """Fill the gaps for this process."""
+    """Patch moto in this process."""
     backend: Any = models.CloudWatchBackend
     put = backend.put_metric_alarm
 
@@ -111,7 +111,7 @@ def raised(region: str) -> set[str]:
 
 
 def act(region: str, names: Iterable[str]) -> list[Deed]:
-    """Carry out the actions on EC2 of alarms that have just come into the state ALARM; the hosts are to follow."""
+    """Perform the EC2 actions of alarms that have just changed to ALARM; the hosts follow."""
     alarms = models.cloudwatch_backends[DEFAULT_ACCOUNT_ID][region].alarms
     return [
         perform(region, alarm.name, verb, instance_id)
@@ -123,7 +123,7 @@ def act(region: str, names: Iterable[str]) -> list[Deed]:
 
 
 def perform(region: str, alarm: str, verb: str, instance_id: str) -> Deed:
-    """Do to an instance what an alarm's action says, as its owner's own call would."""
+    """Perform an alarm's action on an instance, like a call of its owner."""
     backend = ec2_backends[DEFAULT_ACCOUNT_ID][region]
     calls = {
         "StopInstances": backend.stop_instances,

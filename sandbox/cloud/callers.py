@@ -1,4 +1,4 @@
-"""Which requests the cloud answers: those to its own address, from no web page, and signed with one of its keys."""
+"""Admits requests to the cloud's own address that were not sent by a web page and are signed with a known key."""
 
 from __future__ import annotations
 
@@ -27,10 +27,10 @@ Environ = dict[str, Any]
 
 
 class RefusedError(Exception):
-    """A request that is not answered.
+    """The request is refused.
 
     :ivar status: of the HTTP answer.
-    :ivar code: AWS's name of the error; empty when the caller is no client of AWS.
+    :ivar code: AWS's name of the error; empty when the caller is not an AWS client.
     """
 
     def __init__(self, status: int, text: str, code: str = "") -> None:
@@ -41,11 +41,11 @@ class RefusedError(Exception):
 
 
 def check_address(environ: Environ) -> None:
-    """Check that a request names the cloud by its own address, and that no web page sent it.
+    """Check that a request has the cloud's own address as its Host, and was not sent by a web page.
 
-    A page whose name is made to lead to this machine sends its own name as Host, and browsers add Origin.
+    A page that uses DNS rebinding sends its own name as Host, and browsers add Origin.
 
-    :raises RefusedError: it does not, or one did.
+    :raises RefusedError: the Host is not allowed, or a web page sent the request.
     """
     name, port = environ["SERVER_NAME"], environ["SERVER_PORT"]
     names = LOOPBACK if name in LOOPBACK else (name,)
@@ -60,7 +60,7 @@ def check_address(environ: Environ) -> None:
 
 
 def body_length(environ: Environ) -> int:
-    """Return how long a request's body is.
+    """Return the length of a request's body.
 
     :raises RefusedError: it has no length, or is too long.
     """
@@ -78,9 +78,9 @@ class Signature:
     """The signature in the Authorization header of a request."""
 
     def __init__(self, environ: Environ, keys: Keys) -> None:
-        """Read it. Signatures in the query string, of presigned URLs, are not accepted.
+        """Parse it. Signatures in the query string, of presigned URLs, are not accepted.
 
-        :raises RefusedError: there is none, or it names a key that the cloud does not know.
+        :raises RefusedError: the signature is missing, or its key is not known.
         """
         found = AUTHORIZATION.fullmatch(environ.get("HTTP_AUTHORIZATION", ""))
         if found is None:
@@ -97,7 +97,7 @@ class Signature:
 
         The time is not compared: tests set clocks, and only root could read a request on loopback to send it again.
 
-        :raises RefusedError: the signature is another one.
+        :raises RefusedError: the signature is wrong.
         """
         signed = set(self._scope["headers"].split(";"))
         headers = {name: header(environ, name) for name in signed}

@@ -1,7 +1,7 @@
-"""CloudWatch's third protocol, which moto does not speak: Smithy RPC v2 with CBOR, put into JSON and back.
+"""CloudWatch's third protocol, which moto does not support: Smithy RPC v2 with CBOR, translated to JSON and back.
 
-Which of a service's protocols a client speaks depends on its version: today's botocore prefers JSON to CBOR, older
-ones know the query protocol alone, other SDKs prefer CBOR.
+A client's protocol depends on its version: today's botocore prefers JSON to CBOR, older versions only support the query
+protocol, other SDKs prefer CBOR.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ def service_model(signing_name: str) -> Any:
 
 
 def decode(data: bytes) -> Any:
-    """Return what a CBOR document holds; a time stays the number of seconds that it was sent as."""
+    """Return the content of a CBOR document; a time remains a number of seconds."""
     parser: Any = parsers.RpcV2CBORParser(timestamp_parser=lambda seconds: seconds)
     return parser.parse_data_item(io.BufferedReader(io.BytesIO(data))) if data else {}
 
@@ -50,10 +50,10 @@ def encode_error(code: str, message: str) -> bytes:
 
 
 def request_as_json(environ: dict[str, Any], body: bytes) -> bytes:
-    """Turn a CBOR request into the JSON request that asks the same; return its body and change its headers."""
+    """Translate a CBOR request into JSON; return the body and change the headers."""
     found = PATH.match(environ["PATH_INFO"])
     if found is None:
-        raise ValueError(f"{environ['PATH_INFO']} is no operation of RPC v2: /service/<name>/operation/<name>")
+        raise ValueError(f"{environ['PATH_INFO']} is not an operation of RPC v2: /service/<name>/operation/<name>")
     environ["PATH_INFO"] = environ["REQUEST_URI"] = environ["RAW_URI"] = "/"
     environ["HTTP_X_AMZ_TARGET"] = f"{found['target']}.{found['action']}"
     environ["CONTENT_TYPE"] = "application/x-amz-json-1.0"
@@ -61,7 +61,7 @@ def request_as_json(environ: dict[str, Any], body: bytes) -> bytes:
 
 
 def answer_as_cbor(signing_name: str, action: str, status: int, body: bytes) -> bytes:
-    """Return the CBOR body that says what a JSON answer says."""
+    """Return a JSON answer as CBOR."""
     if status >= 300:
         error = json.loads(body or b"{}")
         return encode_error(error.get("__type", "InternalFailure"), error.get("message") or error.get("Message", ""))

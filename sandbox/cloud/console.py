@@ -1,4 +1,4 @@
-"""The console output of instances: EC2 returns what the instance wrote, where moto has one text for all."""
+"""The console output of instances: EC2 returns the output of the instance, moto the same text for all."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ LARGEST = 65536  # bytes that EC2 keeps of a console, the newest
 def install(read: Callable[[str], bytes]) -> None:
     """Answer GetConsoleOutput in this process.
 
-    :param read: returns what the host of an instance has written so far, empty when there is none.
+    :param read: returns the output of an instance's host so far; empty without one.
     """
 
     def get_console_output(self: Any) -> ActionResult:
@@ -27,7 +27,7 @@ def install(read: Callable[[str], bytes]) -> None:
         if self._get_bool_param("Latest", False) and not nitro:
             refused = "This instance type does not support retrieving the latest console logs."
             raise EC2ClientError("UnsupportedOperation", refused)
-        # A serial line ends its lines with both.
+        # A serial console ends its lines with both.
         text = read(instance.id).replace(b"\n", b"\r\n")[-LARGEST:].decode("utf-8", "replace")
         result = {"InstanceId": instance.id, "Timestamp": utcnow()}
         if text:

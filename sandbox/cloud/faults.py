@@ -1,6 +1,6 @@
-"""Faults that AWS makes on a bad day, injected in front of the emulator.
+"""Faults of AWS, injected in front of the emulator.
 
-A rule names what it hits (service, action, zones, instance types), how often (count, probability) and what happens.
+A rule has a target (service, action, zones, instance types), a frequency (count, probability) and an effect.
 """
 
 from __future__ import annotations
@@ -17,19 +17,19 @@ from sandbox.cloud import cbor
 from sandbox.errors import SandboxError
 
 KINDS = ("throttling", "capacity", "error", "unavailable", "expired", "invalid", "denied", "timeout", "lost")
-# These two close the connection: before the call was carried out, and after it.
+# These two close the connection: before the call was executed, and after it.
 CLOSING = ("timeout", "lost")
 
 
 @dataclass(frozen=True)
 class Refusal:
-    """An error as AWS names it.
+    """An error of AWS.
 
     :param status: of the HTTP answer.
     :param code: what boto3 shows.
     :param text: the message, with ``{service}``, ``{action}``, ``{zone}`` and ``{type}`` of the call, and with
-        ``{elsewhere}``, what AWS says of zones that have capacity.
-    :param shape: the exception's name in JSON and CBOR, where a service that began with the query protocol has two.
+        ``{elsewhere}``, AWS's sentence about zones with capacity.
+    :param shape: the exception's name in JSON and CBOR, where it differs from that in the query protocol.
     """
 
     status: int
@@ -62,7 +62,7 @@ OTHER_CODES = {
     "invalid": Refusal(400, "InvalidParameterValue", "A value of the request is invalid."),
     "denied": Refusal(403, "AccessDenied", "User is not authorized to perform: {service}:{action}"),
 }
-# CloudWatch spoke the query protocol first: its newer protocols name an exception, and its old code in a header.
+# CloudWatch used the query protocol first: its newer protocols name an exception, and the old code in a header.
 CLOUDWATCH_CODES = {
     "throttling": Refusal(400, "Throttling", "Rate exceeded", "ThrottlingException"),
     "error": Refusal(
@@ -119,7 +119,7 @@ class Rule:
     hits: int = 0
 
     def __post_init__(self) -> None:
-        """Refuse what could never match.
+        """Check the rule.
 
         :raises SandboxError: a value is outside what the field allows.
         """
@@ -131,7 +131,7 @@ class Rule:
             raise SandboxError(f"fault count: {self.count}. Allowed: 0 (no limit) or more")
 
     def matches(self, call: Call) -> bool:
-        """Say whether this rule is about such a call and not yet spent."""
+        """Return whether this rule matches a call and is not spent."""
         return (
             self.service in ("*", call.service)
             and self.action in ("*", call.action)
@@ -156,7 +156,7 @@ class Injector:
             self._rules.append(rule)
 
     def clear(self) -> None:
-        """Forget every rule."""
+        """Delete all rules."""
         with self._lock:
             self._rules.clear()
 
@@ -188,7 +188,7 @@ def elsewhere(rule: Rule, call: Call) -> str:
 
 
 def refusal(rule: Rule, call: Call) -> Refusal:
-    """Return the error that a rule means for a call."""
+    """Return the error of a rule for a call."""
     tables = {"ec2": EC2_CODES, "monitoring": CLOUDWATCH_CODES}
     found = tables.get(call.service, OTHER_CODES).get(rule.kind) or EC2_CODES[rule.kind]
     found = replace(found, text=found.text.replace("{elsewhere}", elsewhere(rule, call)))
@@ -196,7 +196,7 @@ def refusal(rule: Rule, call: Call) -> Refusal:
 
 
 def response(found: Refusal, call: Call, request_id: str) -> tuple[int, list[tuple[str, str]], bytes]:
-    """Return status, headers and body in the form that the call's own protocol gives an error."""
+    """Return the status, headers and body of an error in the call's protocol."""
     message = found.text.format(type=call.instance_type, zone=call.zone, service=call.service, action=call.action)
     headers = [("x-amzn-RequestId", request_id)]
     if call.protocol in ("json", "cbor"):

@@ -1,4 +1,4 @@
-"""Simulated EC2 hosts: one systemd container each, told what it is by the metadata service."""
+"""Simulated EC2 hosts: one systemd container each, configured by the metadata service."""
 
 from __future__ import annotations
 
@@ -26,26 +26,26 @@ METADATA_ADDRESS = "169.254.169.254"
 INSTANCE_LABEL = "digital_twin.instance"
 VPC_LABEL = "digital_twin.vpc"
 ADDRESS_LABEL = "digital_twin.address"
-FIRST_HOST = 5  # below lie the router, the registry, the package archive and the metadata service
-# What a VPC offers its hosts, in one container that ends when either ends: the metadata service and the AWS endpoint.
+FIRST_HOST = 5  # below: the router, the registry, the package archive and the metadata service
+# The metadata service and the AWS endpoint of a VPC, in one container that ends when either ends.
 SERVICES = """
 python3 -m sandbox.guest.imds /state/imds &
 python3 -m sandbox.guest.endpoint "$1" "/state/$2" &
 wait -n
 """
-# Powers over the machine itself (its modules, clock, memory, files and security modules) that no host needs.
-# Not every machine has the first to give.
+# Capabilities over the machine itself (its modules, clock, memory, files and security modules) that no host needs.
+# Not every machine can grant the first.
 NOT_FOR_HOSTS = ["SYS_RESOURCE", "SYS_MODULE", "SYS_BOOT", "SYS_TIME", "SYS_RAWIO", "SYS_PACCT", "DAC_READ_SEARCH"]
 NOT_FOR_HOSTS += ["MAC_ADMIN", "MAC_OVERRIDE"]
 STOP_SECONDS = 20
 CONSOLE = "/var/log/cloud-init-output.log"
-# Where sandboxes take their networks from; the first free /24 is used. 172.29 to 172.31 are rare in offices and homes.
+# The pool of the sandboxes' networks; the first free /24 is used. 172.29 to 172.31 are rare in offices and homes.
 POOL = [ipaddress.ip_network(f"172.{second}.0.0/16") for second in (29, 30, 31)]
 HYBRID_CGROUP = Path("/sys/fs/cgroup/unified")
 
 
 def cgroup_root() -> Path:
-    """Return the machine's unified cgroup hierarchy, which systemd 257 insists on.
+    """Return the machine's unified cgroup hierarchy, which systemd 257 requires.
 
     :raises SandboxError: the machine has version 1 only.
     """
@@ -69,7 +69,7 @@ def helper(sandbox: Sandbox) -> dict[str, Any]:
 
 @dataclass(frozen=True)
 class Instance:
-    """What a host is made from.
+    """The parameters of a host.
 
     :param host: its image, a key of ``sandbox.builds.HOSTS``.
     :param user: the user that cloud-init creates.
@@ -92,7 +92,7 @@ class Hosts:
     """The containers, networks and volumes behind the instances of one sandbox."""
 
     def __init__(self, sandbox: Sandbox, client: DockerClient) -> None:
-        """Look after the hosts of one sandbox through one engine."""
+        """Manage the hosts of one sandbox through one engine."""
         self._sandbox = sandbox
         self._client = client
         self._metadata = sandbox.guest / "imds"
@@ -112,9 +112,9 @@ class Hosts:
         return {c.labels[INSTANCE_LABEL] for c in containers if INSTANCE_LABEL in c.labels}
 
     def ensure_network(self, vpc_id: str) -> Network:
-        """Return the bridge of one VPC, made with all that a VPC offers its hosts.
+        """Return the bridge of one VPC, created with its services.
 
-        That is the metadata service, the AWS endpoint, the registry and the package archive.
+        These are the metadata service, the AWS endpoint, the registry and the package archive.
         """
         name = self._sandbox.name(vpc_id)
         for network in self._client.networks.list(names=[name]):
@@ -154,7 +154,7 @@ class Hosts:
         raise SandboxError(f"No free /24 is left in {', '.join(map(str, POOL))} for a sandbox network.")
 
     def describe(self, address: str, document: dict[str, Any]) -> None:
-        """Tell the metadata service about the instance that has this private address."""
+        """Configure the metadata service for the instance with this private address."""
         path = self._metadata / f"{address}.json"
         scratch = path.with_suffix(".new")
         scratch.write_text(json.dumps(document), encoding="utf-8")
@@ -181,7 +181,7 @@ class Hosts:
             cap_drop=NOT_FOR_HOSTS,
             security_opt=["seccomp=unconfined", "apparmor=unconfined"],
             cgroupns="host",
-            # A host that reboots itself comes up again; one that was stopped stays so.
+            # A host that reboots itself is started again; one that was stopped is not.
             restart_policy={"Name": "unless-stopped"},
             tmpfs={"/run": "", "/run/lock": ""},
             binds={
@@ -190,7 +190,7 @@ class Hosts:
                 disk.name: {"bind": "/var/lib/docker", "mode": "rw"},
             },
         )
-        # The address is fixed, because Docker would give a stopped host's address away.
+        # The address is fixed, because Docker would reuse a stopped host's address.
         endpoint = api.create_endpoint_config(ipv4_address=instance.address)
         networking: Any = {"EndpointsConfig": {network.name: endpoint}}
         api.create_container(
@@ -211,7 +211,7 @@ class Hosts:
         container.put_archive("/", seed(instance))
 
     def prepare(self, host: str) -> None:
-        """Make sure that a host's image is here, which takes a minute the first time.
+        """Build a host's image unless it exists, which takes a minute the first time.
 
         :raises SandboxError: it could not be built.
         """
@@ -222,7 +222,7 @@ class Hosts:
         self._client.containers.get(self._sandbox.name(instance_id)).start()
 
     def console(self, instance_id: str) -> bytes:
-        """Return what a host wrote to its console; a container has none, and cloud-init writes to its log instead."""
+        """Return a host's console output: cloud-init's log, because a container has no console."""
         container = self.find(instance_id)
         if container is None:
             return b""
@@ -267,7 +267,7 @@ class Hosts:
 
 
 def remove_cgroup(hostname: str) -> None:
-    """Remove what a host leaves in the machine's cgroup tree; empty folders, deepest first."""
+    """Remove a host's empty folders from the machine's cgroup tree, deepest first."""
     root = cgroup_root() / "digital-twin" / hostname
     for folder in sorted((path for path in root.rglob("*") if path.is_dir()), reverse=True):
         with contextlib.suppress(OSError):
@@ -277,7 +277,7 @@ def remove_cgroup(hostname: str) -> None:
 
 
 def seed(instance: Instance) -> bytes:
-    """Return an archive with what a cloud-init instance finds at its first boot: identity, user, key and user-data."""
+    """Return an archive for cloud-init's first boot: identity, user, key and user-data."""
     user = {
         "name": instance.user,
         "shell": "/bin/bash",

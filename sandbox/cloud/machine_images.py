@@ -13,9 +13,9 @@ DEBIAN = "136693071363"
 class MachineImage:
     """A public machine image.
 
-    :param parameters: the public SSM parameters that name it.
+    :param parameters: the public SSM parameters with its id.
     :param user: the user that its cloud-init creates.
-    :param host: the simulated host's image, a key of ``sandbox.builds.HOSTS``: hosts are Debian, whatever they play.
+    :param host: the simulated host's image, a key of ``sandbox.builds.HOSTS``: all hosts are Debian.
     """
 
     id: str

@@ -1,7 +1,7 @@
-"""What CloudWatch does with metrics and moto leaves out.
+"""CloudWatch's metrics where moto differs.
 
-Going in, it refuses what is out of range and keeps the resolution. Coming out, a metric is one namespace, one name and
-one set of dimensions, periods begin at whole multiples of their length, and there are percentiles.
+Writes: values are validated and the resolution is stored. Reads: a metric is one namespace, one name and one set of
+dimensions, periods begin at whole multiples of their length, and percentiles are supported.
 """
 
 from __future__ import annotations
@@ -81,11 +81,11 @@ def faults_of(datum: dict[str, Any], where: str, now: datetime) -> Iterator[str]
     if int(datum.get("StorageResolution") or 60) not in RESOLUTIONS:
         yield f"The value {datum['StorageResolution']} for parameter {where}.StorageResolution must be 1 or 60."
     if datum.get("Unit", "None") not in UNITS:
-        yield f"The value {datum['Unit']} for parameter {where}.Unit is no unit of CloudWatch."
+        yield f"The value {datum['Unit']} for parameter {where}.Unit is not a unit of CloudWatch."
 
 
 def check(namespace: str, data: list[dict[str, Any]]) -> None:
-    """Refuse a PutMetricData request as a whole, as CloudWatch does.
+    """Check a PutMetricData request as a whole, as CloudWatch does.
 
     :raises InvalidParameterValue: a value is out of range.
     :raises InvalidParameterCombination: a datum has no value.
@@ -104,15 +104,15 @@ def check(namespace: str, data: list[dict[str, Any]]) -> None:
 
 
 def same_dimensions(one: Iterable[Any], other: Iterable[Any]) -> bool:
-    """Say whether two metrics have the same dimensions; moto's own says so of none with two or more."""
+    """Return whether two metrics have the same dimensions; moto's own comparison fails for two or more."""
     return {(part.name, part.value) for part in one} == {(part.name, part.value) for part in other}
 
 
 class Stored:
-    """Stands where moto looks for everything that is stored, and shows it the data of one metric."""
+    """Replaces moto's list of all data with the data of one metric."""
 
     def __init__(self, backend: Any, namespace: str, name: str, dimensions: Iterable[dict[str, str]]) -> None:
-        """Look at a metric."""
+        """Select a metric."""
         wanted = [models.Dimension(dimension["Name"], dimension["Value"]) for dimension in dimensions]
         self._found = [
             datum
@@ -126,7 +126,7 @@ class Stored:
 
 
 def period_start(moment: datetime, seconds: int) -> datetime:
-    """Return when the period began that a moment lies in; both in UTC and without a zone."""
+    """Return the begin of the period of a time; both in UTC and without a zone."""
     return moment - (moment - EPOCH) % timedelta(seconds=seconds)
 
 
@@ -134,12 +134,12 @@ def percentile(statistics: Any, name: str) -> float:
     """Return a percentile of the values of one period, the smallest value that is not below so many of them.
 
     :param name: such as ``p99`` or ``p99.9``.
-    :raises InvalidParameterValue: it is no percentile.
+    :raises InvalidParameterValue: it is not a percentile.
     """
     share = float(name[1:]) if PERCENTILE.fullmatch(name) else -1.0
     if not 0 <= share <= 100:
-        raise InvalidParameterValue(f"The statistic {name} is none that the sandbox knows: p0 to p100 besides Sum.")
-    # A statistic set whose values are all the same counts like these values, any other not at all.
+        raise InvalidParameterValue(f"The statistic {name} is not supported by the sandbox: p0 to p100 besides Sum.")
+    # A statistic set with equal values counts like these values, any other is ignored.
     sets = [(one.min, one.sample_count) for one in statistics.metric_aggregated_list if one.min == one.max]
     values = sorted(
         [*statistics.metric_single_values_list, *(low for low, count in sets for each in range(int(count)))]
@@ -148,7 +148,7 @@ def percentile(statistics: Any, name: str) -> float:
 
 
 def install_reading() -> None:
-    """Fill the gaps of reading."""
+    """Patch the reads."""
     statistics: Any = models.Statistics
     backend: Any = models.CloudWatchBackend
     answers: Any = responses.CloudWatchResponse
@@ -172,7 +172,7 @@ def install_reading() -> None:
             elif query["Expression"].startswith("SELECT"):
                 results += data(self, [query], start_time, end_time, scan_by)
         for query in queries:
-            # moto's metric math knows one expression: the name of another query
+            # moto's metric math supports one expression: the name of another query
             if "Expression" in query and not query["Expression"].startswith("SELECT"):
                 values, times = parse_expression(query["Expression"], results)
                 row = {"id": query["Id"], "label": query.get("Label") or query["Id"], "status_code": "Complete"}
@@ -215,7 +215,7 @@ def install_reading() -> None:
 
 @cache
 def install() -> None:
-    """Fill the gaps for this process."""
+    """Patch moto in this process."""
     untyped: Any = models
     untyped.are_dimensions_same = same_dimensions
     backend: Any = models.CloudWatchBackend

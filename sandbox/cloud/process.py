@@ -1,4 +1,4 @@
-"""The cloud as a process: moto, the front and the reconciler on one loopback port, and on a socket for the hosts."""
+"""The cloud as a process: moto, the proxy and the reconciler on one loopback port, and on a socket for the hosts."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ STOP_SECONDS = 60
 
 
 def serve(sandbox: Sandbox, port: int) -> None:
-    """Be the cloud until SIGTERM; only here is moto imported, since it reads its settings at import."""
+    """Run the cloud until SIGTERM; moto is imported only here, because it reads its settings at import."""
     sandbox.guest.mkdir(parents=True, exist_ok=True)
     images = sandbox.state / "images.json"
     os.environ.update(
@@ -47,13 +47,13 @@ def serve(sandbox: Sandbox, port: int) -> None:
     from moto.moto_server.werkzeug_app import DomainDispatcherApplication, MotoRequestHandler, create_backend_app
     from werkzeug.serving import make_server
 
-    from sandbox.cloud import alarms, console, gaps, metrics, seed
-    from sandbox.cloud.front import Front
+    from sandbox.cloud import alarms, console, ec2_patches, metrics, seed
     from sandbox.cloud.hosts import Hosts
+    from sandbox.cloud.proxy import Proxy
     from sandbox.cloud.reconciler import Reconciler
 
     seed.install_quotas()
-    gaps.install()
+    ec2_patches.install()
     alarms.install()
     metrics.install()
     addresses: Any = elastic_ip_addresses
@@ -62,7 +62,7 @@ def serve(sandbox: Sandbox, port: int) -> None:
     hosts = Hosts(sandbox, docker.from_env(timeout=120))
     console.install(hosts.console)
     reconciler = Reconciler(sandbox, hosts, keys)
-    application = Front(sandbox.id, DomainDispatcherApplication(create_backend_app), keys, reconciler)
+    application = Proxy(sandbox.id, DomainDispatcherApplication(create_backend_app), keys, reconciler)
     server = make_server("127.0.0.1", port, application, threaded=True, request_handler=MotoRequestHandler)
     signal.signal(signal.SIGTERM, lambda *_: threading.Thread(target=server.shutdown).start())
     with serving_hosts(sandbox.aws_socket, application):
@@ -73,15 +73,15 @@ def serve(sandbox: Sandbox, port: int) -> None:
 
 @contextlib.contextmanager
 def serving_hosts(path: Path, application: Any, name: str = AWS_HOST, port: int = 80) -> Iterator[None]:
-    """Serve what hosts may ask of the cloud on a Unix socket.
+    """Serve the hosts' calls on a Unix socket.
 
-    :param application: a ``sandbox.cloud.front.Front``.
-    :param name: under which, with the port, hosts know it.
+    :param application: a ``sandbox.cloud.proxy.Proxy``.
+    :param name: the hosts' name for it, with the port.
     """
     from moto.moto_server.werkzeug_app import MotoRequestHandler
     from werkzeug.serving import make_server
 
-    from sandbox.cloud.front import for_hosts
+    from sandbox.cloud.proxy import for_hosts
 
     with listen(path) as listening:
         server = make_server(
@@ -102,7 +102,7 @@ def serving_hosts(path: Path, application: Any, name: str = AWS_HOST, port: int 
 
 
 def listen(path: Path) -> socket.socket:
-    """Return a Unix socket that listens, in place of one that a cloud before this left behind."""
+    """Return a Unix socket that listens, in place of one that an earlier cloud left."""
     path.unlink(missing_ok=True)
     listening = socket.socket(socket.AF_UNIX)
     folder = os.open(path.parent, os.O_PATH)
@@ -116,7 +116,7 @@ def listen(path: Path) -> socket.socket:
 
 
 def endpoint(sandbox: Sandbox) -> str | None:
-    """Return the URL of a running cloud of this sandbox; None when none answers."""
+    """Return the URL of a running cloud of this sandbox; None when it does not answer."""
     try:
         port = int(json.loads(sandbox.process_file.read_text(encoding="utf-8"))["port"])
         answer = control(f"http://127.0.0.1:{port}", Key.read(sandbox.key_file), "GET", "health")
@@ -129,7 +129,7 @@ def control(url: str, key: Key, method: str, path: str, data: Any = None) -> Any
     """Send one request to a cloud's control interface and return its answer.
 
     :param key: the cloud's own.
-    :raises SandboxError: the cloud refused it; the message says why.
+    :raises SandboxError: the cloud refused it, for the reason in the message.
     """
     body = json.dumps(data).encode() if data is not None else b""
     place = f"{url}/_sandbox/{path}"
@@ -158,7 +158,7 @@ def free_port(preferred: int | None) -> int:
 
 
 def last_port(sandbox: Sandbox) -> int | None:
-    """Return the port of the cloud that ran here last."""
+    """Return the port of the last cloud of this sandbox."""
     try:
         return int(json.loads(sandbox.process_file.read_text(encoding="utf-8"))["port"])
     except (OSError, ValueError, KeyError):
@@ -212,7 +212,7 @@ def stop(sandbox: Sandbox) -> None:
 
 
 def is_cloud(pid: int, sandbox: Sandbox) -> bool:
-    """Say whether a process is this sandbox's cloud: a process id alone may have been given to another since."""
+    """Return whether a process is this sandbox's cloud: the id may have been reused."""
     try:
         words = Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
         state = Path(f"/proc/{pid}/stat").read_text(encoding="ascii").rpartition(")")[2].split()[0]

@@ -1,7 +1,7 @@
-"""Keeps one simulated host per moto instance, and the way to it, in step with the emulator's state.
+"""Keeps one simulated host per moto instance, and its routes, in step with the emulator's state.
 
-moto changes an instance's state at once; a machine takes its time. So a state that moto has reached and the host has
-not is shown as the transitional one (pending, stopping, shutting-down) until the host has followed.
+moto changes an instance's state at once; a host takes time. Until the host has followed, its state is reported as the
+transitional one (pending, stopping, shutting-down).
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ WIDEST_RANGE = 128  # ports of one rule that the edge listens on; a rule for all
 
 PENDING, RUNNING, SHUTTING_DOWN = ("pending", 0), ("running", 16), ("shutting-down", 32)
 TERMINATED, STOPPING, STOPPED = ("terminated", 48), ("stopping", 64), ("stopped", 80)
-# What moto says at once: what is shown until the host has got there.
+# moto's new state: the state to report until the host has reached it.
 ON_THE_WAY = {RUNNING[0]: PENDING, STOPPED[0]: STOPPING, TERMINATED[0]: SHUTTING_DOWN}
 ARRIVED = {PENDING[0]: RUNNING, STOPPING[0]: STOPPED, SHUTTING_DOWN[0]: TERMINATED}
 
@@ -53,7 +53,7 @@ def elastic_ip(instance: Any) -> str:
 
 
 def routes(instance: Any) -> Iterable[dict[str, Any]]:
-    """Return what the edge passes on to a running instance: its security groups' TCP rules at its Elastic IP."""
+    """Return the edge's routes to a running instance: its security groups' TCP rules at its Elastic IP."""
     address = elastic_ip(instance)
     if not address or instance.state != RUNNING[0]:
         return []
@@ -98,7 +98,7 @@ def gpus(instance: Any) -> str:
 
 
 def metadata(instance: Any, keys: Keys) -> dict[str, Any]:
-    """Return what the metadata service tells an instance about itself."""
+    """Return an instance's metadata."""
     nic = instance.nics[0]
     region, address = instance.ec2_backend.region_name, nic.private_ip_address
     public = elastic_ip(instance)
@@ -183,7 +183,7 @@ class Reconciler:
         self._pool = ThreadPoolExecutor(max_workers=4, thread_name_prefix="host")
 
     def follow(self) -> None:
-        """Show transitional states and set off what the hosts must do; called after each call that changes EC2."""
+        """Set transitional states and start the hosts' changes; called after each call that changes EC2."""
         with self._lock:
             for instance in instances():
                 if instance.id in self._busy:
@@ -219,7 +219,7 @@ class Reconciler:
                 self._hosts.stop(instance.id)
             else:
                 self._hosts.remove(instance.id)
-        except Exception as error:  # whatever it was, the instance must not stay pending for ever
+        except Exception as error:  # the instance must not stay pending for ever
             LOG.exception("%s could not be brought to %s", instance.id, state)
             instance.state_reason.message = f"Server.InternalError: {error}"
             instance.state_reason.code = "Server.InternalError"
@@ -228,19 +228,19 @@ class Reconciler:
                 self._busy.discard(instance.id)
             return
         with self._lock:
-            # A caller may have asked for another state meanwhile; then that is what to do next.
+            # A caller may have requested another state meanwhile, which is handled next.
             if instance.state in ARRIVED:
                 self._show(instance, ARRIVED[instance.state])
             self._busy.discard(instance.id)
             self.follow()
 
     def _boot(self, instance: Any) -> None:
-        """Create an instance's host when it has none, and boot it."""
+        """Create an instance's host unless it exists, and boot it."""
         if self._hosts.find(instance.id) is None:
             image = machine_image(instance.image_id)
             nic = instance.nics[0]
             self._hosts.prepare(image.host)
-            with self._lock:  # two hosts must not be given one address
+            with self._lock:  # two hosts must not get the same address
                 wanted = int(ipaddress.ip_address(nic.private_ip_address).packed[-1])
                 address = self._hosts.place(instance.vpc_id, wanted)
                 nic.private_ip_address = address
@@ -268,7 +268,7 @@ class Reconciler:
             LOG.exception("%s", instance_id)
 
     def _publish_routes(self) -> None:
-        """Tell the edge what to listen on, and the metadata service about new Elastic IPs."""
+        """Configure the edge's routes, and the metadata service for new Elastic IPs."""
         rows = [row for instance in instances() for row in routes(instance)]
         path = self._sandbox.guest / "edge.json"
         text = json.dumps(rows, indent=1)
@@ -281,5 +281,5 @@ class Reconciler:
                 self._hosts.describe(instance.nics[0].private_ip_address, metadata(instance, self._keys))
 
     def close(self) -> None:
-        """Wait for what is under way."""
+        """Wait for running changes."""
         self._pool.shutdown(wait=True, cancel_futures=True)

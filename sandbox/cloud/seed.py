@@ -1,4 +1,4 @@
-"""What an AWS account finds ready made and moto does not bring: the parameters that name current images, EC2 quotas."""
+"""Defaults of an AWS account that moto lacks: the parameters of current images, and EC2 quotas."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from moto.ssm.models import Parameter, ssm_backends
 
 from sandbox.cloud.machine_images import MACHINE_IMAGES
 
-# Code: (service, name, value). Enough vCPUs for a few hosts, so that a test can reach the bound; five addresses are
+# Code: (service, name, value). Enough vCPUs for a few hosts, so that a test can reach the limit; five addresses are
 # AWS's own default.
 QUOTAS = {
     "L-DB2E81BA": ("ec2", "Running On-Demand G and VT instances", 64.0),
@@ -56,7 +56,7 @@ def set_quota(code: str, value: float) -> None:
 
 
 def install_quotas() -> None:
-    """Teach moto's Service Quotas the EC2 quotas."""
+    """Add the EC2 quotas to moto's Service Quotas."""
     models: Any = quota_models
     known_before = models.ServiceQuotasBackend.get_service_quota
 

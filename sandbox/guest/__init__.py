@@ -1,1 +1,1 @@
-"""What runs inside the sandbox's helper containers, as modules of this package: Python's standard library only."""
+"""The modules that run in the sandbox's helper containers: Python's standard library only."""

@@ -1,9 +1,9 @@
-"""The internet gateway: listens on each Elastic IP and passes on what the security groups let in.
+"""The internet gateway: listens on each Elastic IP and forwards the connections that the security groups allow.
 
 Runs in a container in the machine's network namespace (a port below 1024 needs root, the sandbox does not), with one
-argument: the file that names the routes, a JSON list of
+argument: the file with the routes, a JSON list of
 ``{"address": "127.66.1.4", "port": 22, "target": "172.29.4.3", "sources": ["127.0.0.1/32"]}``.
-The file is replaced whole by the cloud whenever an address, an instance or a security group changes.
+The cloud replaces the file whenever an address, an instance or a security group changes.
 """
 
 from __future__ import annotations
@@ -29,12 +29,12 @@ class Route(NamedTuple):
     sources: tuple[str, ...]
 
     def admits(self, peer: str) -> bool:
-        """Say whether the security group lets this source address in."""
+        """Return whether the security group allows this source address."""
         return any(ipaddress.ip_address(peer) in ipaddress.ip_network(source, strict=False) for source in self.sources)
 
 
 def read_routes(path: Path) -> set[Route]:
-    """Return what the file says; nothing while there is no file."""
+    """Return the routes in the file; none while it is missing."""
     try:
         rows = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:

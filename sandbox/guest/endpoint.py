@@ -1,8 +1,8 @@
-"""The VPC's way to the AWS API, as an interface endpoint is one: TCP port 80 leads to the cloud's Unix socket.
+"""The VPC's interface endpoint of the AWS API: TCP port 80 is forwarded to the cloud's Unix socket.
 
-Runs beside the metadata service, with two arguments: the name under which hosts know the endpoint, which Docker's
-DNS resolves to this container's address on their network, and the socket. The cloud may come, go and come again: each
-connection is its own.
+Runs in the container of the metadata service, with two arguments: the hosts' name for the endpoint, which Docker's DNS
+resolves to this container's address on their network, and the socket. Each connection is independent, so the cloud may
+be restarted.
 """
 
 from __future__ import annotations

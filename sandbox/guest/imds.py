@@ -1,6 +1,6 @@
 """The instance metadata service, version 2 (and 1 where an instance allows it).
 
-Runs in a container with the address 169.254.169.254 on the hosts' network, with one argument: the folder that holds
+Runs in a container with the address 169.254.169.254 on the hosts' network, with one argument: the folder with
 one JSON document per instance, named after its private address::
 
     {"http_tokens": "required", "hop_limit": 1, "user_data": "...", "meta-data": {...}, "dynamic": {...}}
@@ -37,8 +37,8 @@ def look_up(document: dict[str, Any], path: str) -> str | None:
     node: Any = {key: document[key] for key in ("meta-data", "dynamic") if key in document}
     if document.get("user_data"):
         node["user-data"] = document["user_data"]
-    for part in parts[1:]:  # the first names the version of the interface, of which this service knows one
-        # The listing of public-keys is "0=name", its folders are called "0".
+    for part in parts[1:]:  # the first is the version of the interface; there is one
+        # The listing of public-keys is "0=name", its folders are named "0".
         node = (
             next((node[key] for key in node if part in (key, key.split("=")[0])), None)
             if isinstance(node, dict)
@@ -60,7 +60,7 @@ class Handler(BaseHTTPRequestHandler):
     server_version = "EC2ws"
 
     def document(self) -> dict[str, Any] | None:
-        """Return what is known about the instance that asks."""
+        """Return the document of the calling instance."""
         peer = ipaddress.ip_address(self.client_address[0])
         path = ROOT / f"{peer}.json"
         return dict(json.loads(path.read_text(encoding="utf-8"))) if path.exists() else None
@@ -77,7 +77,7 @@ class Handler(BaseHTTPRequestHandler):
         self.wfile.write(data)
 
     def do_PUT(self) -> None:
-        """Hand out a session token."""
+        """Return a session token."""
         document = self.document()
         lifetime = self.headers.get("X-aws-ec2-metadata-token-ttl-seconds", "")
         if self.path != "/latest/api/token" or document is None:
@@ -107,7 +107,7 @@ class Handler(BaseHTTPRequestHandler):
         return self.answer(404) if text is None else self.answer(200, text)
 
     def log_message(self, format: str, *args: Any) -> None:  # the base class's signature
-        """Say which instance asked for what."""
+        """Log the instance and its request."""
         print(self.client_address[0], format % args, file=sys.stderr, flush=True)
 
 

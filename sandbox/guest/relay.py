@@ -1,4 +1,4 @@
-"""Joins two connections, so that each side sees of the other what it would see without anything in between."""
+"""Relays between two connections, transparently for both sides."""
 
 from __future__ import annotations
 
@@ -10,23 +10,23 @@ import sys
 from collections.abc import Awaitable
 
 CONNECT_SECONDS = 10
-# How long a caller may keep its side open after the other side has ended; it is sent nothing any more.
+# How long a caller may keep its side open after the other side has ended.
 LEAVE_SECONDS = 10
-# What the event loop refers to weakly would be collected in the middle of a connection.
+# The event loop holds weak references only: tasks could be collected in the middle of a connection.
 OPEN: set[asyncio.Task[None] | None] = set()
 
 Streams = tuple[asyncio.StreamReader, asyncio.StreamWriter]
 
 
 def reset(writer: asyncio.StreamWriter) -> None:
-    """Break a connection, which says sooner than silence that something is wrong."""
+    """Reset a connection, which reports an error sooner than silence."""
     with contextlib.suppress(OSError):
         writer.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
     writer.transport.abort()
 
 
 async def pump(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-    """Copy one direction until its end; a connection that broke is broken on the other side as well."""
+    """Copy one direction until its end; a broken connection is reset on the other side as well."""
     try:
         while data := await reader.read(65536):
             writer.write(data)

@@ -1,4 +1,4 @@
-"""The simulated GPU: NVIDIA's libraries and ``nvidia-smi`` as far as needed, in C; its state lies in two directories.
+"""The simulated GPU: NVIDIA's libraries and ``nvidia-smi`` as far as needed, in C; its state is in two directories.
 
 ``host.h`` describes the files. Any process that loads the library sees the same GPUs, and what one sets another reads.
 """
@@ -44,7 +44,7 @@ def build(destination: Path) -> None:
     destination.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=destination) as scratch:
         compile_into(scratch)
-        # Whole files only: somebody may be running the old ones.
+        # Replace whole files: a process may be using the old ones.
         for path in Path(scratch).iterdir():
             path.replace(destination / path.name)
     stamp.write_text(wanted, encoding="ascii")
@@ -53,7 +53,7 @@ def build(destination: Path) -> None:
 def compile_into(folder: str) -> None:
     """Run the compiler.
 
-    :raises SandboxError: there is none, or it failed.
+    :raises SandboxError: the compiler is missing, or it failed.
     """
     if shutil.which("cc") is None:
         raise SandboxError("cc is missing: install a C compiler (apt-get install gcc libc6-dev).")
@@ -65,7 +65,7 @@ def compile_into(folder: str) -> None:
 
 
 class Gpus:
-    """The GPUs of one pretended host, for tests: its two directories and what lies in them.
+    """The GPUs of one pretended host, for tests: its two directories and their content.
 
     :param folder: where the directories are made.
     :param library: the folder that was given to :func:`build`.
@@ -150,7 +150,7 @@ class Gpus:
 
         A text ``"+1000000"`` is a reading that is higher by that much with each call that answers it, whichever
         process calls: 1000000, 2000000, and so on until the reboot. Each call of this method starts the counter of
-        energy anew, from the reading ``energy``.
+        energy again, from the reading ``energy``.
         """
         values = " ".join(f"{name}={value}" for name, value in readings.items())
         self._write("load", [*self._others("load", gpu), f"{gpu} {values}"])

@@ -1,7 +1,7 @@
 # Copyright (c) the digital_twin.robotics_lab maintainers
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""CloudWatch within a test: moto behind the sandbox's front, on a loopback port, without hosts or containers."""
+"""CloudWatch within a test: moto behind the sandbox's proxy, on a loopback port, without hosts or containers."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ from werkzeug.serving import BaseWSGIServer, make_server
 from sandbox.cloud import alarms, metrics
 from sandbox.cloud.callers import body_length
 from sandbox.cloud.faults import Rule
-from sandbox.cloud.front import Front, Hosts
 from sandbox.cloud.process import serving_hosts
+from sandbox.cloud.proxy import Hosts, Proxy
 from sandbox.keys import Key, Keys
 from sandbox.settings import REGION
 
@@ -49,8 +49,8 @@ class Datum(NamedTuple):
     request: int
 
 
-class OpenFront(Front):
-    """A front that takes every key, as the tests of its callers' own keys are elsewhere."""
+class OpenProxy(Proxy):
+    """A proxy that accepts every key: keys are tested elsewhere."""
 
     def _admitted(self, environ: dict[str, Any]) -> bytes:
         body: bytes = environ["wsgi.input"].read(body_length(environ))
@@ -73,7 +73,7 @@ class CloudWatch:
         alarms.install()
         metrics.install()
         self.region = region
-        self._front = OpenFront("test", DomainDispatcherApplication(create_backend_app), Keys(Key.new()), hosts)
+        self._front = OpenProxy("test", DomainDispatcherApplication(create_backend_app), Keys(Key.new()), hosts)
         self._server: BaseWSGIServer | None = None
         self._thread: threading.Thread | None = None
         self._port = 0

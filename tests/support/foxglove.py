@@ -1,7 +1,7 @@
 # Copyright (c) the digital_twin.robotics_lab maintainers
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Somebody who looks at the robot as Foxglove does."""
+"""A client that watches the robot like Foxglove."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ HEADER = 1 + 4 + 8
 
 def connect(address: str) -> client.ClientConnection:
     """Connect to Foxglove's server, at an address with a port."""
-    # By the time it is closed nobody reads what would still come before the answer.
+    # At the end, messages before the answer are not read any more.
     return client.connect(
         f"ws://{address}",
         subprotocols=[Subprotocol("foxglove.sdk.v1")],
@@ -36,12 +36,12 @@ def connect(address: str) -> client.ClientConnection:
 
 
 class Watcher:
-    """A client of Foxglove's WebSocket server that looks at some topics."""
+    """A client of Foxglove's WebSocket server that subscribes to topics."""
 
     def __init__(self, address: str, topics: Iterable[str]) -> None:
         """Connect, and subscribe to topics.
 
-        What nobody reads piles up on the way, so that a client is to look at what it needs, when it does.
+        Unread messages pile up, so a client should subscribe only while it reads.
         """
         self._socket = connect(address)
         self.subprotocol = self._socket.subprotocol
@@ -67,7 +67,7 @@ class Watcher:
             pytest.fail(f"{what} was not seen within {SECONDS:g} s")
 
     def until(self, topic: str, true: Callable[[Any], bool] = lambda _: True) -> Any:
-        """Return the next message of a topic of which something is true."""
+        """Return the next message of a topic that meets a condition."""
         deadline = time.monotonic() + SECONDS
         last = None
         while time.monotonic() < deadline:
@@ -82,13 +82,13 @@ class Watcher:
         pytest.fail(f"not within {SECONDS:g} s; the last message on {topic} was {last}")
 
     def close(self) -> None:
-        """Look away."""
+        """Close the connection."""
         self._socket.close()
 
 
 @contextmanager
 def watch(address: str, *topics: str) -> Iterator[Watcher]:
-    """Look at topics for a while."""
+    """Watch topics within a block."""
     watcher = Watcher(address, topics)
     try:
         yield watcher

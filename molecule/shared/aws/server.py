@@ -14,18 +14,18 @@ import sys
 from moto.moto_server.werkzeug_app import DomainDispatcherApplication, create_backend_app
 from werkzeug.serving import make_server
 
-from sandbox.cloud import alarms, gaps, metrics, seed
-from sandbox.cloud.front import Front
+from sandbox.cloud import alarms, ec2_patches, metrics, seed
+from sandbox.cloud.proxy import Proxy
 from sandbox.keys import Key, Keys
 
 REGIONS = ("us-east-1", "eu-central-1")
 
 if __name__ == "__main__":
-    gaps.install()
+    ec2_patches.install()
     alarms.install()
     metrics.install()
     seed.install_quotas()
     for region in REGIONS:
         seed.seed_parameters(region)
-    application = Front("molecule", DomainDispatcherApplication(create_backend_app), Keys(Key.of(os.environ)))
+    application = Proxy("molecule", DomainDispatcherApplication(create_backend_app), Keys(Key.of(os.environ)))
     make_server(sys.argv[2], int(sys.argv[3]), application, threaded=True).serve_forever()

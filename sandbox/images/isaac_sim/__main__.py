@@ -1,7 +1,7 @@
 """``python3 -m sandbox.images.isaac_sim``: the simulator of Isaac Sim, with its arguments and variables.
 
-With a scene it publishes /clock, /odom and /tf at 30 Hz and /scan at 10 Hz, and drives as /cmd_vel says. Without one it
-shows an empty stage, as the real one does, and says nothing.
+With a scene it publishes /clock, /odom and /tf at 30 Hz and /scan at 10 Hz, and follows /cmd_vel. Without one it
+shows an empty stage and publishes nothing, like the real one.
 """
 
 from __future__ import annotations
@@ -44,12 +44,12 @@ TICKS_PER_SCAN = 3
 
 
 class SettingsError(ValueError):
-    """It cannot start like this; the text says why."""
+    """The configuration is not valid; the text says why."""
 
 
 @dataclass(frozen=True)
 class Settings:
-    """How it runs.
+    """The settings.
 
     Attributes:
         scene: what it is to open and play; empty for an empty stage.
@@ -96,17 +96,17 @@ def scene_of(arguments: Sequence[str]) -> str:
 
 
 class Simulator:
-    """The world, and what the lab hears of it."""
+    """The world and its topics."""
 
     def __init__(self, bus: Bus) -> None:
-        """Make its topics."""
+        """Create the topics."""
         self.world = World()
         self._commands = bus.reader("cmd_vel")
         self._clock, self._odom = bus.writer("clock"), bus.writer("odom")
         self._tf, self._scan = bus.writer("tf"), bus.writer("scan")
 
     def turn(self) -> None:
-        """Let one step pass, and tell."""
+        """Advance one step, and publish."""
         for twist in self._commands.take():
             self.world.command(twist.linear.x, twist.angular.z)
         self.world.step()
@@ -139,7 +139,7 @@ class Simulator:
             )
 
     def status(self) -> dict[str, object]:
-        """Return what the page tells."""
+        """Return the content of the page."""
         world = self.world
         return {
             "stage": "plays",
@@ -151,7 +151,7 @@ class Simulator:
 
 
 def main() -> int:
-    """Run until told to end; return 2 when it cannot start like this."""
+    """Run until SIGTERM; return 2 if the configuration is not valid."""
     try:
         settings = read(sys.argv[1:], os.environ)
     except SettingsError as error:
@@ -171,7 +171,7 @@ def main() -> int:
     print(f"scene {settings.scene} is open and plays, {RATE} steps a second, {settings}", flush=True)
     due = time.monotonic()
     while not end.is_set():
-        # On a machine that is too slow its time passes slower; it skips nothing.
+        # On a slow machine its time passes more slowly; it skips no step.
         due = max(due + 1 / RATE / settings.factor, time.monotonic())
         end.wait(due - time.monotonic())
         simulator.turn()

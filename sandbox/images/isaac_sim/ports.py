@@ -1,4 +1,4 @@
-"""What answers on Isaac Sim's ports. There is no picture here, and every one of them says so."""
+"""The servers on Isaac Sim's ports. There is no picture, and each of them reports that."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ NO_PICTURE = (
     "This is the sandbox's simulator of Isaac Sim. It moves a robot over DDS and renders nothing: "
     "see the robot in the viewer on port 8080.\n"
 )
-# STUN, RFC 8489: what WebRTC asks a media port first.
+# STUN, RFC 8489: the first request of WebRTC to a media port.
 COOKIE = 0x2112A442
 BINDING_REQUEST, BINDING_ANSWER, MAPPED = 0x0001, 0x0101, 0x0020
 STUN_HEADER = 20
@@ -24,7 +24,7 @@ Status = Callable[[], Mapping[str, object]]
 
 
 def stun_answer(request: bytes, address: tuple[str, int]) -> bytes:
-    """Return the answer to a STUN binding request, which tells where it came from; nothing for anything else."""
+    """Return the answer to a STUN binding request, with the sender's address; empty for any other packet."""
     kind, cookie = int.from_bytes(request[:2], "big"), int.from_bytes(request[4:8], "big")
     if len(request) < STUN_HEADER or kind != BINDING_REQUEST or cookie != COOKIE:
         return b""
@@ -72,11 +72,11 @@ class Page(BaseHTTPRequestHandler):
         self.wfile.write(body)
 
     def log_message(self, format: str, *args: object) -> None:
-        """Keep quiet."""
+        """Log nothing."""
 
 
 class Signalling(Page):
-    """The port at which WebRTC's clients introduce themselves."""
+    """The signalling port of WebRTC."""
 
     def do_GET(self) -> None:
         """Refuse."""

@@ -6,19 +6,19 @@ import math
 from dataclasses import dataclass
 
 RATE = 30
-# Rays of the lidar, once around, and how far it sees, in metres.
+# The rays of the lidar in one rotation, and its range in metres.
 RAYS = 180
 NEAREST, FARTHEST = 0.1, 12.0
 RADIUS = 0.25
 # Metres and radians a second.
 FASTEST, FASTEST_TURN = 1.5, 2.5
-# A robot that is told nothing for so long stands still, in seconds.
+# After so many seconds without a command the robot stops.
 FORGETS = 0.5
 
 Point = tuple[float, float]
 Wall = tuple[Point, Point]
 
-# The hall of compose/ros2/map, and three walls that are in nobody's straight way between two places.
+# The hall of compose/ros2/map, and three walls that do not cross the straight line between any two places.
 WALLS: tuple[Wall, ...] = (
     ((-4.5, -7.5), (19.5, -7.5)),
     ((19.5, -7.5), (19.5, 17.5)),
@@ -53,13 +53,13 @@ def ray(wall: Wall, origin: Point, direction: Point) -> float:
 
 
 def clipped(value: float, most: float) -> float:
-    """Return a speed no greater than it may be; what is no number is no speed."""
+    """Return a speed within its limit; 0 for a value that is not a number."""
     return min(most, max(-most, value)) if math.isfinite(value) else 0.0
 
 
 @dataclass
 class World:
-    """What there is and what moves.
+    """The state of the world.
 
     Attributes:
         ticks: how many steps have passed.
@@ -88,7 +88,7 @@ class World:
         self.told = self.ticks
 
     def step(self) -> None:
-        """Let a thirtieth of a second pass. A robot at a wall can turn, and goes no further."""
+        """Advance a thirtieth of a second. A robot at a wall can turn, but not drive further."""
         self.ticks += 1
         if self.ticks - self.told > FORGETS * RATE:
             self.linear = self.angular = 0.0
@@ -104,7 +104,7 @@ class World:
         self.yaw = math.remainder(self.yaw + self.angular / RATE, math.tau)
 
     def scan(self) -> list[float]:
-        """Return how far the walls are, once around from behind the robot, leftwards."""
+        """Return the distances to the walls in one rotation, counter-clockwise from behind the robot."""
         found = []
         for number in range(RAYS):
             angle = self.yaw - math.pi + number * math.tau / RAYS

@@ -1,7 +1,7 @@
 """``python3 -m sandbox.images.nim``: the simulator of a NIM language model.
 
-It answers as OpenAI's interface does, and the same each time. From the question it takes the places, one a line after a
-dash with the words for each, and it knows a few verbs: that is all it understands.
+It implements OpenAI's interface with deterministic answers. It reads the places in the question, one per line after a
+dash with the words for each, and recognises a few verbs.
 """
 
 from __future__ import annotations
@@ -39,12 +39,12 @@ def words(text: str) -> list[str]:
 
 
 def chosen(said: set[str], choices: Mapping[str, set[str]], otherwise: str) -> str:
-    """Return the first choice of which a word was said."""
+    """Return the first choice with a word in the text."""
     return next((name for name, known in choices.items() if said & known), otherwise)
 
 
 def understand(system: str, text: str) -> dict[str, object]:
-    """Return the command that a text is, as the question asks for it."""
+    """Return the command of a text in the form that the question requires."""
     said = words(text)
     spoken = f" {' '.join(said)} "
     action = chosen(set(said), ACTIONS, "unknown")
@@ -82,7 +82,7 @@ def completion(asked: Mapping[str, Any]) -> dict[str, object]:
     return {
         "id": "chatcmpl-" + hashlib.sha256(json.dumps(messages).encode()).hexdigest()[:24],
         "object": "chat.completion",
-        # No clock: the same question, the same answer.
+        # No clock: the same question has the same answer.
         "created": 0,
         "model": MODEL,
         "choices": [{"index": 0, "message": {"role": "assistant", "content": text}, "finish_reason": "stop"}],
@@ -94,7 +94,7 @@ class Model(Api):
     """The interface."""
 
     def do_GET(self) -> None:
-        """Tell how it is, and the models."""
+        """Answer the health and model routes."""
         if self.path == "/v1/models":
             model = {"id": MODEL, "object": "model", "created": 0, "owned_by": "sandbox"}
             self.answer(HTTPStatus.OK, {"object": "list", "data": [model]})
@@ -105,7 +105,7 @@ class Model(Api):
         """Answer a question."""
         length = self.headers.get("Content-Length", "")
         if not length.isascii() or not length.isdigit() or int(length) > LONGEST:
-            # What is not read would be taken for the next request.
+            # An unread body would be parsed as the next request.
             self.close_connection = True
             self.refuse(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, f"A question has a length, of {LONGEST} bytes at most.")
             return
@@ -116,7 +116,7 @@ class Model(Api):
         try:
             asked = json.loads(body)
             if not isinstance(asked, dict):
-                raise ValueError("the question is no JSON object")
+                raise ValueError("the question is not a JSON object")
             answer = completion(asked)
         except LookupError as error:
             self.refuse(HTTPStatus.NOT_FOUND, str(error.args[0]))
@@ -127,7 +127,7 @@ class Model(Api):
 
 
 def main() -> int:
-    """Run until told to end; return 2 when it cannot start like this."""
+    """Run until SIGTERM; return 2 if the configuration is not valid."""
     if not has_key("NIM"):
         return 2
     serve(int(os.environ.get("NIM_SERVER_PORT") or PORT), Model)

@@ -1,7 +1,7 @@
 """``python3 -m sandbox.images.riva``: the simulator of Riva's speech recognition.
 
-It speaks Riva's own protocol, by NVIDIA's own definitions, and hears the same phrase in whatever is said to it: a word
-for each piece of sound, and the whole phrase when the sound ends.
+It implements Riva's protocol, with NVIDIA's definitions, and recognises the same phrase in any audio: one word for each
+chunk, and the whole phrase at the end.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ GRACE_SECONDS = 2
 
 @dataclass(frozen=True)
 class Heard:
-    """What was understood so far.
+    """The result so far.
 
     Attributes:
         seconds: how much sound there was.
@@ -43,7 +43,7 @@ class Heard:
     final: bool
 
     def answer(self) -> Any:
-        """Return it as Riva's clients expect it."""
+        """Return the result as a message of Riva."""
         alternative = asr.SpeechRecognitionAlternative(
             transcript=self.text, confidence=CONFIDENCE if self.final else 0.0, language_code=[LANGUAGE]
         )
@@ -58,7 +58,7 @@ class Heard:
 
 
 def hear(pieces: Iterator[int], rate: int, phrase: str) -> Iterator[Heard]:
-    """Yield what is understood of sound that comes piece by piece; nothing when there is none.
+    """Yield the results for chunks of audio; nothing without audio.
 
     :param pieces: how many bytes each has.
     :param rate: samples a second.
@@ -73,10 +73,10 @@ def hear(pieces: Iterator[int], rate: int, phrase: str) -> Iterator[Heard]:
 
 
 class Recognition:
-    """The service; it does nothing but streaming recognition."""
+    """The service, with streaming recognition only."""
 
     def __init__(self, phrase: str) -> None:
-        """Keep what is always said."""
+        """Use a fixed phrase."""
         self._phrase = phrase
 
     def handler(self) -> Any:
@@ -89,7 +89,7 @@ class Recognition:
         return grpc.method_handlers_generic_handler(SERVICE, {"StreamingRecognize": streaming})
 
     def recognise(self, requests: Iterator[Any], context: Any) -> Iterator[Any]:
-        """Answer sound with the phrase."""
+        """Answer audio with the phrase."""
         first = next(requests, asr.StreamingRecognizeRequest())
         if first.WhichOneof("streaming_request") != "streaming_config":
             context.abort(grpc.StatusCode.INVALID_ARGUMENT, "the first message is to be a streaming_config")
@@ -105,7 +105,7 @@ class Recognition:
 
 
 def main() -> int:
-    """Run until told to end; return 2 when it cannot start like this."""
+    """Run until SIGTERM; return 2 if the configuration is not valid."""
     if not has_key("Riva"):
         return 2
     server = grpc.server(ThreadPoolExecutor(max_workers=CALLS))
@@ -116,7 +116,7 @@ def main() -> int:
         state.set(service, health_pb2.HealthCheckResponse.SERVING)
     server.add_insecure_port(f"[::]:{os.environ.get('NIM_GRPC_API_PORT') or 50051}")
     server.start()
-    # NIM's own way to ask after its health.
+    # NIM's own health route.
     serve(int(os.environ.get("NIM_HTTP_API_PORT") or 9000), Api)
     server.stop(GRACE_SECONDS).wait()
     return 0

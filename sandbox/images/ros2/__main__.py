@@ -42,18 +42,18 @@ from sandbox.ros import (
 LOG = logging.getLogger("robot")
 HEARD = ("clock", "odom", "tf", "scan", "goal_pose")
 TOLD = ("cmd_vel", "goal_pose", "amcl_pose", "tf")
-# A robot that was not heard for so long takes no goals, in seconds.
+# After so many seconds without odometry, goals are refused.
 SILENT = 2.0
 WAIT = 0.1
 
 
 class Robot:
-    """The robot, seen from the lab: where it is, and where it is to go. The bridge's navigator."""
+    """The bridge's navigator: the robot's pose and its goal."""
 
     bridge: Bridge
 
     def __init__(self, bus: Bus, viewer: Viewer) -> None:
-        """Make its topics."""
+        """Create the topics."""
         self._bus = bus
         self._viewer = viewer
         self._readers = {topic: bus.reader(topic) for topic in HEARD}
@@ -63,22 +63,22 @@ class Robot:
         self._seen = -SILENT
 
     def ready(self) -> bool:
-        """Say whether there is a robot to be sent anywhere."""
+        """Return whether there is a robot."""
         return time.monotonic() - self._seen < SILENT
 
     def go(self, ticket: int, point: tuple[float, float], speed: float) -> None:
-        """Drive there, and let everybody see where."""
+        """Drive to a point, and publish the goal."""
         self.bridge.accepted(ticket)
         self._tell("goal_pose", PoseStamped(Header(self._stamp, "map"), Pose(Point(*point))))
         self._driver.go(Goal(*point, fastest=FASTEST * speed / 100, ticket=ticket))
 
     def cancel(self, ticket: int) -> None:
-        """Stand still."""
+        """Stop."""
         self._driver.stop()
         self.bridge.halted(ticket)
 
     def turn(self) -> None:
-        """Wait a moment for what the others say, and do what follows from it."""
+        """Wait a moment for messages, and handle them."""
         self._bus.wait(WAIT)
         said: dict[str, list[Any]] = {topic: reader.take() for topic, reader in self._readers.items()}
         for topic, messages in said.items():
@@ -112,7 +112,7 @@ class Robot:
 
 
 def main() -> int:
-    """Run until told to end; return 2 when it cannot start because of how it is configured."""
+    """Run until SIGTERM; return 2 if the configuration is not valid."""
     try:
         settings = load(os.environ)
         places = read_places(settings.places_file)
@@ -142,7 +142,7 @@ def main() -> int:
 
 
 def _drive(bridge: Bridge, end: threading.Event) -> None:
-    """Drive the bridge; when it fails, the process ends as well and is started again."""
+    """Run the bridge; when it fails, the process exits and is restarted."""
     try:
         bridge.run(end)
     except Exception:

@@ -1,4 +1,4 @@
-"""Drives to a goal in place of Nav2: turns towards it and goes straight there. It knows no way round anything."""
+"""Drives to a goal in place of Nav2: turns towards it and drives straight, without avoiding obstacles."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from dataclasses import dataclass
 
 # Metres and radians a second; the first is that of compose/ros2/nav2.yaml.
 FASTEST, FASTEST_TURN = 1.0, 1.5
-# So near, in metres, a goal is reached.
+# A goal is reached within this distance, in metres.
 NEAR = 0.2
-# A goal further to the side than this is turned to first, in radians.
+# Beyond this angle, in radians, the robot turns before it drives.
 ASIDE = 0.3
 SLOWEST = 0.1
 TURN_GAIN = 2.0
@@ -19,7 +19,7 @@ TURN_GAIN = 2.0
 
 @dataclass(frozen=True)
 class Goal:
-    """Where to go.
+    """A goal.
 
     Attributes:
         x: in metres, as is y.
@@ -34,7 +34,7 @@ class Goal:
 
 
 def steer(goal: Goal, x: float, y: float, yaw: float) -> tuple[float, float]:
-    """Return how fast to go and to turn; not at all when the goal is reached."""
+    """Return the linear and the angular speed; 0 at the goal."""
     distance = math.hypot(goal.x - x, goal.y - y)
     if distance <= NEAR:
         return 0.0, 0.0
@@ -44,7 +44,7 @@ def steer(goal: Goal, x: float, y: float, yaw: float) -> tuple[float, float]:
 
 
 class Driver:
-    """Has at most one goal; a new one takes the place of the old."""
+    """Has at most one goal; a new one replaces it."""
 
     def __init__(self, send: Callable[[float, float], None], ended: Callable[[int, str], None]) -> None:
         """Keep whom to tell.
@@ -55,23 +55,23 @@ class Driver:
         self._send = send
         self._ended = ended
         self._goal: Goal | None = None
-        # Nothing may be sent behind a stop.
+        # No speed may be sent after a stop.
         self._alone = threading.Lock()
 
     def go(self, goal: Goal) -> None:
-        """Go there from now on."""
+        """Set the goal."""
         with self._alone:
             self._end("cancelled")
             self._goal = goal
 
     def stop(self) -> None:
-        """Stand still and have no goal."""
+        """Stop and clear the goal."""
         with self._alone:
             self._end("cancelled")
             self._send(0.0, 0.0)
 
     def at(self, x: float, y: float, yaw: float) -> None:
-        """Take note of where the robot is, and send it on."""
+        """Update the pose, and send a speed."""
         with self._alone:
             if self._goal is None:
                 return

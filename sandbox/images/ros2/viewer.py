@@ -1,4 +1,4 @@
-"""Foxglove's own server, which shows ROS 2's messages as its bridge for ROS does: as CDR, each with its definition."""
+"""Publishes ROS 2 messages with Foxglove's own server, like its bridge for ROS: as CDR, each with its definition."""
 
 from __future__ import annotations
 
@@ -57,10 +57,10 @@ def definition(message: type[IdlStruct]) -> str:
 
 
 class Viewer:
-    """Shows what is said on every topic."""
+    """Publishes every topic to viewers."""
 
     def __init__(self, address: str, port: int) -> None:
-        """Answer from now on.
+        """Start the server.
 
         :raises RuntimeError: the port is taken.
         """
@@ -75,11 +75,11 @@ class Viewer:
         self._server = foxglove.start_server(name="digital twin", host=address, port=port)
 
     def show(self, topic: str, message: IdlStruct) -> None:
-        """Send a message to whoever looks at its topic."""
+        """Send a message to the subscribers of its topic."""
         channel = self._channels[topic]
         if channel.has_sinks():
             channel.log(message.serialize())
 
     def close(self) -> None:
-        """Answer no more."""
+        """Stop the server."""
         self._server.stop()

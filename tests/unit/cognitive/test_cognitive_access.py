@@ -187,7 +187,7 @@ def test_no_command_without_the_token(redis: RedisServer, caplog: pytest.LogCapt
 
 
 @pytest.mark.parametrize("method", ["PUT", "PATCH", "DELETE", "OPTIONS", "TRACE", "PROPFIND", "post"])
-def test_no_other_method_goes_round_the_token(redis: RedisServer, method: str) -> None:
+def test_no_method_bypasses_the_token(redis: RedisServer, method: str) -> None:
     async def scenario(send: Send) -> None:
         status, answer = await send([HERE, "X-HTTP-Method-Override: POST"], method=method)
         assert status in (400, 401, 405), answer

@@ -57,7 +57,7 @@ def test_command_arrives_exactly_as_listeners_expect_it(redis: RedisServer, path
     asyncio.run(scenario())
 
 
-def test_every_listener_is_counted_and_their_absence_is_said(redis: RedisServer) -> None:
+def test_listeners_are_counted_and_none_is_a_warning(redis: RedisServer) -> None:
     async def scenario() -> None:
         async with running(settings_for(redis)) as client:
             status, answer = await post(client, "stop")
@@ -95,7 +95,7 @@ async def entries(redis: RedisServer) -> list[tuple[str, dict[str, str]]]:
         await client.aclose()
 
 
-def test_stop_is_heard_even_when_redis_can_store_nothing(redis: RedisServer) -> None:
+def test_stop_is_sent_when_redis_is_full(redis: RedisServer) -> None:
     async def scenario() -> None:
         async with running(settings_for(redis)) as client, listening(redis) as robot:
             administrator: Any = Redis(host="127.0.0.1", port=redis.port, password=PASSWORD)
@@ -205,7 +205,7 @@ STOPPING: dict[str, tuple[str | bytes, dict[str, str]]] = {
 
 
 @pytest.mark.parametrize(("body", "headers"), STOPPING.values(), ids=STOPPING)
-def test_stop_is_obeyed_however_it_is_sent(redis: RedisServer, body: str | bytes, headers: dict[str, str]) -> None:
+def test_stop_is_obeyed_in_invalid_requests(redis: RedisServer, body: str | bytes, headers: dict[str, str]) -> None:
     async def scenario() -> None:
         async with running(settings_for(redis)) as client, listening(redis) as robot:
             async with client.post("/intent", data=body, headers=headers) as response:
@@ -222,7 +222,7 @@ def test_stop_is_obeyed_however_it_is_sent(redis: RedisServer, body: str | bytes
     asyncio.run(scenario())
 
 
-def test_extra_fields_are_no_part_of_the_text(redis: RedisServer) -> None:
+def test_extra_fields_are_ignored(redis: RedisServer) -> None:
     async def scenario() -> None:
         async with running(settings_for(redis)) as client:
             body = {"text": "go to zone b", "client": "stop button"}
@@ -288,7 +288,7 @@ async def health(client: Client) -> tuple[int, dict[str, Any]]:
         return response.status, await response.json()
 
 
-def test_redis_gone_is_said_and_its_return_is_noticed(redis: RedisServer) -> None:
+def test_redis_failure_and_return_are_reported(redis: RedisServer) -> None:
     async def scenario() -> None:
         async with running(settings_for(redis)) as client:
             assert (await health(client))[0] == 200
@@ -334,7 +334,7 @@ def test_redis_that_hangs_is_given_up_in_time(redis: RedisServer) -> None:
     asyncio.run(scenario())
 
 
-def test_wrong_password_is_said_without_repeating_it(redis: RedisServer, caplog: pytest.LogCaptureFixture) -> None:
+def test_wrong_password_is_reported_without_its_text(redis: RedisServer, caplog: pytest.LogCaptureFixture) -> None:
     async def scenario() -> None:
         async with running(settings_for(redis, redis_password="canary-wrong-11")) as client:
             status, body = await health(client)
@@ -385,7 +385,7 @@ def test_many_at_once(redis: RedisServer) -> None:
     asyncio.run(scenario())
 
 
-def test_log_tells_commands_and_refusals_but_no_secret(redis: RedisServer, caplog: pytest.LogCaptureFixture) -> None:
+def test_log_has_commands_and_refusals_but_no_secret(redis: RedisServer, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level("DEBUG")
 
     async def scenario() -> None:

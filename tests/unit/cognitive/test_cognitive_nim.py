@@ -137,7 +137,7 @@ FALLBACKS: dict[str, tuple[Answer, str]] = {
 
 
 @pytest.mark.parametrize(("answer", "why"), FALLBACKS.values(), ids=FALLBACKS)
-def test_keywords_do_when_the_model_does_not(
+def test_keywords_replace_a_failing_model(
     redis: RedisServer, answer: Answer, why: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     status, body, messages, _asked = ask(redis, answer, "move to zone b")
@@ -158,7 +158,7 @@ PASSING: dict[str, tuple[Answer, int]] = {
 
 
 @pytest.mark.parametrize(("answer", "times"), PASSING.values(), ids=PASSING)
-def test_what_passes_is_tried_again(redis: RedisServer, answer: Answer, times: int) -> None:
+def test_retryable_errors_are_retried(redis: RedisServer, answer: Answer, times: int) -> None:
     status, body, messages, asked = ask(redis, answer, "off you go")
     assert (status, body["source"], len(messages), len(asked)) == (200, "nim", 1, times)
     assert body["health"] == {"state": "ok"}
@@ -175,12 +175,12 @@ LASTING: dict[str, tuple[Answer, int]] = {
 
 
 @pytest.mark.parametrize(("answer", "times"), LASTING.values(), ids=LASTING)
-def test_what_does_not_pass_is_given_up(redis: RedisServer, answer: Answer, times: int) -> None:
+def test_final_errors_are_not_retried(redis: RedisServer, answer: Answer, times: int) -> None:
     status, body, messages, asked = ask(redis, answer, "move to zone b")
     assert (status, body["source"], len(messages), len(asked)) == (200, "keywords", 1, times)
 
 
-def test_more_than_may_wait_are_refused_and_stop_is_not(redis: RedisServer) -> None:
+def test_excess_commands_are_refused_and_stop_is_not(redis: RedisServer) -> None:
     async def scenario() -> None:
         understood = asyncio.Event()
         async with (
@@ -210,7 +210,7 @@ def test_more_than_may_wait_are_refused_and_stop_is_not(redis: RedisServer) -> N
     asyncio.run(scenario())
 
 
-def test_waiting_for_ones_turn_is_part_of_the_time(redis: RedisServer) -> None:
+def test_the_time_limit_includes_the_queue(redis: RedisServer) -> None:
     async def scenario() -> None:
         never = asyncio.Event()
         async with (
@@ -229,7 +229,7 @@ def test_waiting_for_ones_turn_is_part_of_the_time(redis: RedisServer) -> None:
     asyncio.run(scenario())
 
 
-def test_keywords_do_when_the_model_is_slow(redis: RedisServer) -> None:
+def test_keywords_replace_a_slow_model(redis: RedisServer) -> None:
     async def scenario() -> None:
         never = asyncio.Event()
         async with fake_nim(once(never, says(GOOD))) as nim, running(settings_for(redis, nim, 0.5)) as client:
@@ -291,7 +291,7 @@ def test_model_can_say_stop(redis: RedisServer) -> None:
     ]
 
 
-def test_model_that_is_not_there(redis: RedisServer) -> None:
+def test_an_unreachable_model(redis: RedisServer) -> None:
     async def scenario() -> None:
         async with fake_nim(says(GOOD)) as nim:
             pass

@@ -111,7 +111,7 @@ def test_starts_is_healthy_is_probed_and_ends_when_told_to(redis: RedisServer, t
     assert TOKEN not in output
 
 
-def test_the_hosts_command_sends_what_it_is_told(
+def test_the_hosts_command_sends_a_text(
     redis: RedisServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """It reads the token where the role writes it, and prints the service's answer."""

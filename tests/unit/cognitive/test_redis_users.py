@@ -216,7 +216,7 @@ def test_a_user_has_no_others(stacked: RedisServer, user: str) -> None:
 
 @pytest.mark.parametrize("user", ["cognitive", "robot"])
 @pytest.mark.parametrize("command", [["FLUSHALL"], ["CONFIG", "SET", "maxmemory", 1], ["PUBLISH", "elsewhere", "x"]])
-def test_a_transaction_is_no_way_round(stacked: RedisServer, user: str, command: list[object]) -> None:
+def test_a_transaction_does_not_bypass_rights(stacked: RedisServer, user: str, command: list[object]) -> None:
     client = client_of(stacked, user, PASSWORDS[user])
     with client.pipeline(transaction=True) as exchange:
         exchange.execute_command(*command)
@@ -244,16 +244,14 @@ STRANGERS: list[tuple[str | None, str | None]] = [
 
 
 @pytest.mark.parametrize(("user", "password"), STRANGERS)
-def test_nobody_gets_in_by_another_name_or_password(
-    stacked: RedisServer, user: str | None, password: str | None
-) -> None:
+def test_other_names_and_passwords_are_refused(stacked: RedisServer, user: str | None, password: str | None) -> None:
     client = client_of(stacked, user, password)
     with pytest.raises(AuthenticationError):
         client.ping()
     client.close()
 
 
-def test_a_hash_is_no_password(stacked: RedisServer) -> None:
+def test_a_hash_is_not_accepted_as_a_password(stacked: RedisServer) -> None:
     """Who reads the file of users learns nothing that Redis takes."""
     users = redis_users()
     assert not [password for password in PASSWORDS.values() if password in users]
@@ -263,7 +261,7 @@ def test_a_hash_is_no_password(stacked: RedisServer) -> None:
             client_of(stacked, "robot", password).ping()
 
 
-def test_without_users_nobody_gets_in(tmp_path: Path) -> None:
+def test_without_users_every_login_is_refused(tmp_path: Path) -> None:
     with stack_redis(tmp_path, "") as server:
         for user, password in [*STRANGERS, *PASSWORDS.items()]:
             with pytest.raises(AuthenticationError):
@@ -292,7 +290,7 @@ def test_the_health_check_of_redis_is_that_of_its_own_user(stacked: RedisServer,
     assert check("") != 0
 
 
-def test_who_is_refused_is_not_disturbed_by_it(stacked: RedisServer) -> None:
+def test_refused_clients_do_not_disturb_others(stacked: RedisServer) -> None:
     """Redis goes on for the others: none of the attacks above has stopped or emptied it."""
     run(stacked, "health", ["PING"])
     moment = time.time()

@@ -16,7 +16,7 @@ from tests.unit.cognitive.support import PASSWORD
 from tests.unit.ros2.support import Lab, Robot, fields_of, turns, until
 
 
-def test_a_command_is_followed_told_and_settled(lab: Lab) -> None:
+def test_a_command_is_followed_published_and_stored(lab: Lab) -> None:
     robot = Robot()
     bridge = lab.bridge(robot)
     lab.give("zone_b", "a", speed="slow")
@@ -30,7 +30,7 @@ def test_a_command_is_followed_told_and_settled(lab: Lab) -> None:
     assert lab.pending() == 0
 
 
-def test_commands_given_while_nobody_was_there_are_followed_in_order(lab: Lab) -> None:
+def test_commands_from_before_the_start_are_followed_in_order(lab: Lab) -> None:
     robot = Robot()
     for place in ("zone_a", "zone_b", "zone_c"):
         lab.give(place, place)
@@ -43,7 +43,7 @@ def test_commands_given_while_nobody_was_there_are_followed_in_order(lab: Lab) -
     assert lab.pending() == 0
 
 
-def test_a_crash_on_the_way_is_made_good_once(lab: Lab) -> None:
+def test_a_command_continues_after_a_crash(lab: Lab) -> None:
     lab.give("zone_b", "a")
     lab.give("zone_c", "b")
     crashed = Robot()
@@ -116,7 +116,7 @@ def test_the_same_command_written_twice_is_followed_once(lab: Lab) -> None:
     assert lab.outcomes() == [("a", "duplicate"), ("a", "done"), ("a", "duplicate")]
 
 
-def test_what_is_no_command_is_told_and_survived(lab: Lab, caplog: pytest.LogCaptureFixture) -> None:
+def test_malformed_messages_are_published(lab: Lab, caplog: pytest.LogCaptureFixture) -> None:
     robot = Robot()
     bridge = lab.bridge(robot)
     turns(bridge)
@@ -213,7 +213,7 @@ def test_commands_wait_for_nav2(lab: Lab) -> None:
     assert (lab.folder / "healthy").exists()
 
 
-def test_a_robot_that_may_be_switched_off_is_no_fault(lab: Lab) -> None:
+def test_an_optional_robot_may_be_switched_off(lab: Lab) -> None:
     robot = Robot(there=False)
     bridge = lab.bridge(robot, expects_robot=False)
     lab.give("zone_b", "a")
@@ -242,7 +242,7 @@ def test_a_stop_of_any_age_counts(lab: Lab) -> None:
     assert robot.cancels == 1
 
 
-def test_what_was_cut_off_the_stream_is_told(lab: Lab) -> None:
+def test_trimmed_entries_are_published(lab: Lab) -> None:
     crashed = Robot()
     lab.give("zone_b", "a")
     until(lab.bridge(crashed), lambda: crashed.goals)
@@ -252,7 +252,7 @@ def test_what_was_cut_off_the_stream_is_told(lab: Lab) -> None:
     assert (robot.goals, lab.outcomes(), lab.pending()) == ([], [("", "malformed")], 0)
 
 
-def test_the_channel_is_heard_as_well(lab: Lab) -> None:
+def test_the_channel_is_received_as_well(lab: Lab) -> None:
     robot = Robot()
     bridge = lab.bridge(robot)
     turns(bridge)
@@ -284,7 +284,7 @@ def test_a_stop_on_the_channel_alone_stops(lab: Lab) -> None:
     assert lab.outcomes() == [("a", "stopped"), ("s", "done")]
 
 
-def test_status_tells_what_the_robot_does(lab: Lab) -> None:
+def test_status_reports_the_robot(lab: Lab) -> None:
     robot = Robot()
     bridge = lab.bridge(robot)
     lab.give("zone_b", "a")
@@ -294,7 +294,7 @@ def test_status_tells_what_the_robot_does(lab: Lab) -> None:
     assert lab.told[-1]["robot"] == {"state": "driving", "target": "zone_b", "waiting": 0}
 
 
-def test_a_wrong_password_is_no_end_and_shows_nowhere(lab: Lab, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_wrong_password_is_survived_and_not_logged(lab: Lab, caplog: pytest.LogCaptureFixture) -> None:
     bridge = lab.bridge(Robot(), redis_password="canary-wrong-11")
     caplog.set_level("DEBUG")
     turns(bridge)

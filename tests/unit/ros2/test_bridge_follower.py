@@ -69,7 +69,7 @@ def test_stop_without_a_goal_cancels_all_the_same() -> None:
     assert story.halted(1) == [End(STOP, "done"), Start(A, 1)]
 
 
-def test_stop_in_the_same_breath_lets_nothing_start() -> None:
+def test_stop_in_the_same_batch_prevents_a_start() -> None:
     assert Story().take(A, B, STOP) == [End(A, "stopped"), End(B, "stopped"), Cancel(1)]
 
 
@@ -144,7 +144,7 @@ def test_commands_without_a_name_are_all_different() -> None:
     assert story.ended(1) == [End(first, "done"), Start(second, 2)]
 
 
-def test_no_more_wait_than_may() -> None:
+def test_waiting_commands_are_limited() -> None:
     story = Story(waiting=1)
     story.take(A)
     assert story.take(B, C) == [End(C, "refused", "1 commands are waiting already")]
@@ -179,13 +179,13 @@ def test_a_goal_that_takes_too_long_is_cancelled_and_the_next_one_starts() -> No
     assert story.halted(1) == []
 
 
-def test_a_goal_that_somebody_else_cancels_is_over() -> None:
+def test_a_goal_that_another_client_cancels_has_ended() -> None:
     story = Story()
     story.take(A, B)
     assert story.ended(1, "cancelled") == [End(A, "cancelled", "another client cancelled it"), Start(B, 2)]
 
 
-def test_a_goal_dies_with_nav2_and_is_set_again_when_it_is_back() -> None:
+def test_a_goal_is_set_again_after_a_crash_of_nav2() -> None:
     story = Story(patience=10)
     story.take(A, B)
     assert story.step(9, nav=False) == []

@@ -25,7 +25,7 @@ KILLS = 4
 AHEAD = 10
 
 
-def test_killed_again_and_again_it_loses_nothing_and_goes_nowhere_twice(lab: Lab) -> None:
+def test_repeated_kills_lose_and_repeat_no_command(lab: Lab) -> None:
     """Whatever it was at when it died: the places are visited in order, and none again once another was."""
     file = lab.folder / "visited"
     file.touch()
@@ -66,7 +66,8 @@ def wait_for_visits(file: Path, number: int) -> None:
 def test_health() -> None:
     assert check(100.0, 109.0) == ""
     assert (
-        check(100.0, 130.0) == "for 30 s Redis has not answered, Nav2 has accepted no goals, or the bridge has been stuck"
+        check(100.0, 130.0)
+        == "for 30 s Redis has not answered, Nav2 has accepted no goals, or the bridge has been stuck"
     )
 
 

@@ -29,8 +29,8 @@ from moto.moto_server.werkzeug_app import DomainDispatcherApplication, MotoReque
 from werkzeug.serving import make_server
 
 from sandbox.cloud import seed
-from sandbox.cloud.front import Front
 from sandbox.cloud.process import control, endpoint, serving_hosts
+from sandbox.cloud.proxy import Proxy
 from sandbox.cloud.reconciler import credentials
 from sandbox.errors import SandboxError
 from sandbox.keys import Key, Keys, ensure_key
@@ -47,7 +47,7 @@ QUOTA = json.dumps({"L-DB2E81BA": 0}).encode()
 
 
 class Cloud(NamedTuple):
-    """A front that serves, what it knows of keys, and the socket on which it serves hosts."""
+    """A proxy that serves, what it knows of keys, and the socket on which it serves hosts."""
 
     port: int
     keys: Keys
@@ -62,14 +62,14 @@ class Cloud(NamedTuple):
 def running() -> Iterator[Cloud]:
     """Serve moto as the sandbox does, without hosts; in a folder that other users can enter."""
     keys = Keys(Key.new())
-    front = Front("test", DomainDispatcherApplication(create_backend_app), keys)
-    server = make_server("127.0.0.1", 0, front, threaded=True, request_handler=MotoRequestHandler)
+    proxy = Proxy("test", DomainDispatcherApplication(create_backend_app), keys)
+    server = make_server("127.0.0.1", 0, proxy, threaded=True, request_handler=MotoRequestHandler)
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})
     thread.start()
     with tempfile.TemporaryDirectory() as folder:
         Path(folder).chmod(0o755)
         path = Path(folder) / "aws.sock"
-        with serving_hosts(path, front):
+        with serving_hosts(path, proxy):
             yield Cloud(server.server_port, keys, path)
     server.shutdown()
     thread.join(timeout=10)

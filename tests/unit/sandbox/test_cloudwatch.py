@@ -148,7 +148,7 @@ def test_a_metric_is_its_namespace_name_and_all_its_dimensions(server: CloudWatc
 
 def test_a_statistic_that_is_unknown_is_refused(server: CloudWatch) -> None:
     put(server.client(), datum())
-    with pytest.raises(ClientError, match="The statistic tm90 is none that the sandbox knows"):
+    with pytest.raises(ClientError, match="The statistic tm90 is not supported by the sandbox"):
         read(server.client(), "tm90")
 
 

@@ -17,8 +17,8 @@ from botocore.exceptions import ClientError, ReadTimeoutError
 from werkzeug.serving import make_server
 
 from sandbox.cloud.faults import KINDS, Call, Injector, Rule, refusal, response
-from sandbox.cloud.front import Front
 from sandbox.cloud.process import control
+from sandbox.cloud.proxy import Proxy
 from sandbox.errors import SandboxError
 from sandbox.keys import Key, Keys
 from sandbox.settings import PUBLIC_ADDRESS
@@ -27,14 +27,14 @@ KEY = Key.new()
 
 
 @pytest.fixture
-def front() -> Iterator[str]:
-    """Serve the front with an application behind it that answers every call with an empty EC2 list."""
+def proxy() -> Iterator[str]:
+    """Serve the proxy with an application behind it that answers every call with an empty EC2 list."""
 
     def behind(environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
         start_response("200 OK", [("Content-Type", "text/xml")])
         return [b"<DescribeVpcsResponse><vpcSet/></DescribeVpcsResponse>"]
 
-    server = make_server("127.0.0.1", 0, Front("test", behind, Keys(KEY)), threaded=True)
+    server = make_server("127.0.0.1", 0, Proxy("test", behind, Keys(KEY)), threaded=True)
     thread = threading.Thread(target=server.serve_forever)
     thread.start()
     yield f"http://127.0.0.1:{server.server_port}"
@@ -65,12 +65,12 @@ def inject(url: str, **rule: Any) -> None:
     ("kind", "code"),
     [("throttling", "RequestLimitExceeded"), ("error", "InternalError"), ("denied", "UnauthorizedOperation")],
 )
-def test_ec2_errors_are_understood(front: str, kind: str, code: str) -> None:
-    inject(front, kind=kind, service="ec2", action="DescribeVpcs", count=1)
+def test_ec2_errors_are_understood(proxy: str, kind: str, code: str) -> None:
+    inject(proxy, kind=kind, service="ec2", action="DescribeVpcs", count=1)
     with pytest.raises(ClientError) as caught:
-        client("ec2", front).describe_vpcs()
+        client("ec2", proxy).describe_vpcs()
     assert caught.value.response["Error"]["Code"] == code
-    assert client("ec2", front).describe_vpcs()["Vpcs"] == [], "a spent rule must let the next call through"
+    assert client("ec2", proxy).describe_vpcs()["Vpcs"] == [], "a spent rule must let the next call through"
 
 
 @pytest.mark.parametrize(
@@ -81,21 +81,21 @@ def test_ec2_errors_are_understood(front: str, kind: str, code: str) -> None:
     ],
 )
 def test_other_protocols_are_understood(
-    front: str, service: str, operation: str, arguments: dict[str, str], code: str
+    proxy: str, service: str, operation: str, arguments: dict[str, str], code: str
 ) -> None:
-    inject(front, kind="denied", service=service)
+    inject(proxy, kind="denied", service=service)
     with pytest.raises(ClientError) as caught:
-        getattr(client(service, front), operation)(**arguments)
+        getattr(client(service, proxy), operation)(**arguments)
     assert caught.value.response["Error"]["Code"] == code
 
 
-def test_capacity_names_the_type(front: str) -> None:
-    inject(front, kind="capacity", service="ec2", action="RunInstances", types=["g5.xlarge"])
+def test_capacity_names_the_type(proxy: str) -> None:
+    inject(proxy, kind="capacity", service="ec2", action="RunInstances", types=["g5.xlarge"])
     with pytest.raises(ClientError, match=r"g5\.xlarge capacity") as caught:
-        client("ec2", front).run_instances(ImageId="ami-1", InstanceType="g5.xlarge", MinCount=1, MaxCount=1)
+        client("ec2", proxy).run_instances(ImageId="ami-1", InstanceType="g5.xlarge", MinCount=1, MaxCount=1)
     assert caught.value.response["Error"]["Code"] == "InsufficientInstanceCapacity"
     # Another type passes; what is behind answers with an empty list.
-    client("ec2", front).run_instances(ImageId="ami-1", InstanceType="g4dn.xlarge", MinCount=1, MaxCount=1)
+    client("ec2", proxy).run_instances(ImageId="ami-1", InstanceType="g4dn.xlarge", MinCount=1, MaxCount=1)
 
 
 def test_no_capacity_in_one_zone_names_the_others() -> None:
@@ -107,24 +107,24 @@ def test_no_capacity_in_one_zone_names_the_others() -> None:
     assert b"choosing" not in body
 
 
-def test_a_caller_may_stand_for_another_address(front: str) -> None:
+def test_a_caller_may_stand_for_another_address(proxy: str) -> None:
     def told(query: str) -> str:
-        return requests.get(f"{front}/_sandbox/checkip{query}", timeout=5).text
+        return requests.get(f"{proxy}/_sandbox/checkip{query}", timeout=5).text
 
     assert told("") == f"{PUBLIC_ADDRESS}\n"
     assert told("?from=203.0.113.9") == "203.0.113.9\n"
 
 
-def test_timeout_keeps_the_caller_waiting(front: str) -> None:
-    inject(front, kind="timeout", service="ec2", seconds=3)
+def test_timeout_keeps_the_caller_waiting(proxy: str) -> None:
+    inject(proxy, kind="timeout", service="ec2", seconds=3)
     with pytest.raises(ReadTimeoutError):
-        client("ec2", front).describe_vpcs()
+        client("ec2", proxy).describe_vpcs()
 
 
-def test_the_journal_tells_reads_from_writes(front: str) -> None:
-    client("ec2", front).describe_vpcs()
-    client("ec2", front).create_vpc(CidrBlock="10.0.0.0/16")
-    calls = control(front, KEY, "GET", "calls")
+def test_the_journal_tells_reads_from_writes(proxy: str) -> None:
+    client("ec2", proxy).describe_vpcs()
+    client("ec2", proxy).create_vpc(CidrBlock="10.0.0.0/16")
+    calls = control(proxy, KEY, "GET", "calls")
     assert [(call["action"], call["mutating"]) for call in calls] == [("DescribeVpcs", False), ("CreateVpc", True)]
 
 

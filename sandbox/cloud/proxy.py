@@ -1,4 +1,4 @@
-"""The WSGI application in front of moto: callers, journal, fault injector, control interface, and the hosts' cue."""
+"""The WSGI application in front of moto: access control, journal, faults, control interface, and host changes."""
 
 from __future__ import annotations
 
@@ -31,13 +31,12 @@ from sandbox.settings import AWS_HOST, PUBLIC_ADDRESS
 LOG = logging.getLogger(__name__)
 CONTROL = "/_sandbox/"
 MOTO_CONTROL = "/moto-api"
-# Returns the address of a caller, as a page of the internet does; like that page it is open to everyone.
+# Returns the address of a caller, as a page of the internet does; like that page it is public.
 CHECK_ADDRESS = f"{CONTROL}checkip"
-FROM_HOST = "sandbox.from_host"  # in a request's environment when it came by way of a VPC
+FROM_HOST = "sandbox.from_host"  # set in the environment of a request from a VPC
 JOURNAL_LENGTH = 20000
 READS = ("Describe", "Get", "List", "Head", "Lookup", "Simulate", "Batch", "GET ", "HEAD ")
-# What hosts send by themselves, minute by minute: it changes no resource, and "this run changed nothing" stays provable
-# while they send it.
+# Hosts send these calls every minute. They change no resource, so "this run changed nothing" remains provable.
 TELEMETRY = ("PutMetricData",)
 LARGEST_TELEMETRY = 1048576  # bytes of a PutMetricData request as it is sent
 TOO_LARGE = Refusal(
@@ -53,17 +52,17 @@ Application = Callable[[Environ, StartResponse], Iterable[bytes]]
 
 
 class Hosts(Protocol):
-    """What follows the calls that change EC2: ``sandbox.cloud.reconciler.Reconciler``."""
+    """Follows the calls that change EC2: ``sandbox.cloud.reconciler.Reconciler``."""
 
     def follow(self) -> None:
-        """Bring the hosts to the state that their instances have."""
+        """Change the hosts to the state of their instances."""
 
     def reboot(self, ids: Iterable[str]) -> None:
         """Reboot the hosts of these instances."""
 
 
 class NoHosts:
-    """Stands where hosts would follow, for a cloud without them."""
+    """Replaces the hosts in a cloud without them."""
 
     def follow(self) -> None:
         """Do nothing."""
@@ -73,9 +72,9 @@ class NoHosts:
 
 
 def unpack(environ: Environ, body: bytes) -> bytes:
-    """Undo a request's compression; return the body as it was meant and change the headers.
+    """Decompress a request; return the body and change the headers.
 
-    :raises OSError, EOFError, zlib.error: the body is not what its header says.
+    :raises OSError, EOFError, zlib.error: the body is not compressed as its header says.
     """
     if environ.get("HTTP_CONTENT_ENCODING") == "gzip":
         del environ["HTTP_CONTENT_ENCODING"]
@@ -84,7 +83,7 @@ def unpack(environ: Environ, body: bytes) -> bytes:
 
 
 def count_datums(call: Call, body: bytes) -> int:
-    """Return how many datums a PutMetricData request holds; its body in JSON or in the query protocol."""
+    """Return the number of datums in a PutMetricData request; its body in JSON or in the query protocol."""
     if call.protocol == "query":
         return len(set(re.findall(rb"MetricData\.member\.(\d+)\.MetricName=", body)))
     return len(json.loads(body or b"{}").get("MetricData", []))
@@ -139,9 +138,9 @@ def zone_of(region: str, subnet_id: str) -> str:
 
 
 def for_hosts(application: Application, name: str = AWS_HOST, port: int = 80) -> Application:
-    """Return the front as hosts are to meet it: it answers AWS's own calls, and nothing that controls the sandbox.
+    """Return the proxy for hosts: it answers AWS's calls, but not those that control the sandbox.
 
-    :param name: under which, with the port, hosts know it.
+    :param name: the hosts' name for it, with the port.
     """
 
     def inside(environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
@@ -155,7 +154,7 @@ def for_hosts(application: Application, name: str = AWS_HOST, port: int = 80) ->
 def hang_up(environ: Environ, why: str) -> NoReturn:
     """Close the caller's connection without an answer.
 
-    :raises ConnectionAbortedError: always; the server takes it for a caller that left.
+    :raises ConnectionAbortedError: always; the server treats it as a closed connection.
     """
     with contextlib.suppress(OSError):
         environ["werkzeug.socket"].shutdown(socket.SHUT_RDWR)
@@ -163,7 +162,7 @@ def hang_up(environ: Environ, why: str) -> NoReturn:
 
 
 def check_ip(environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
-    """Answer with the caller's address on the simulated internet; ?from=203.0.113.7 stands for another caller."""
+    """Answer with the caller's address on the simulated internet; ?from=203.0.113.7 sets another address."""
     asked = parse_qs(environ.get("QUERY_STRING", "")).get("from", [PUBLIC_ADDRESS])
     start_response("200 OK", [("Content-Type", "text/plain"), ("X-Content-Type-Options", "nosniff")])
     return [f"{asked[0]}\n".encode()]
@@ -181,13 +180,13 @@ def refuse(error: RefusedError, environ: Environ, start_response: StartResponse)
     return [answer]
 
 
-class Front:
-    """What answers on the sandbox's endpoint."""
+class Proxy:
+    """The application on the sandbox's endpoint."""
 
     def __init__(self, sandbox_id: str, moto: Application, keys: Keys, hosts: Hosts | None = None) -> None:
-        """Put journal, faults and hosts in front of moto's application; without hosts nothing follows its calls.
+        """Put journal, faults and hosts in front of moto's application; without hosts, calls only change moto.
 
-        :param keys: with one of which each call is to be signed; IAM's policies are not evaluated.
+        :param keys: the keys for signing calls; IAM's policies are not evaluated.
         """
         self._id = sandbox_id
         self._moto = moto
@@ -195,7 +194,7 @@ class Front:
         self._hosts = hosts or NoHosts()
         self.injector = Injector()
         self._journal: deque[dict[str, Any]] = deque(maxlen=JOURNAL_LENGTH)
-        # moto's backends of these services are not made for several writers.
+        # moto's backends of these services are not thread-safe.
         self._writing = {"ec2": threading.RLock(), "monitoring": threading.RLock()}
         self._writing["iam"] = self._writing["ec2"]
         self._seeded: set[str] = set()
@@ -219,9 +218,9 @@ class Front:
     def _admitted(self, environ: Environ) -> bytes:
         """Return the body of a request that one of the cloud's keys has signed.
 
-        An instance's key is for AWS's calls alone.
+        An instance's key is valid for AWS's calls only.
 
-        :raises RefusedError: the request is not admitted; its body is read only where it names a known key.
+        :raises RefusedError: the request is not admitted; its body is read only with a known key.
         """
         signature = self.signature(environ)
         length = body_length(environ)
@@ -278,7 +277,7 @@ class Front:
         self._journal.append({**entry, **more})
 
     def calls(self) -> list[dict[str, Any]]:
-        """Return the journal: one entry a request, in the order in which they came."""
+        """Return the journal: one entry per request, in order."""
         return list(self._journal)
 
     def _answer(
@@ -289,7 +288,7 @@ class Front:
         environ: Environ,
         start_response: StartResponse,
     ) -> Iterable[bytes]:
-        """Have a call carried out, and let the hosts follow."""
+        """Execute a call, and let the hosts follow."""
         if call.service == "ssm" and region not in self._seeded:
             seed.seed_parameters(region)
             self._seeded.add(region)
@@ -301,7 +300,7 @@ class Front:
                 answer = self._answer_cbor(call, environ, start_response)
             else:
                 answer = list(self._moto(environ, start_response))
-            # The hosts are to follow before anyone looks.
+            # The hosts must follow before the answer is sent.
             if call.action == "SetAlarmState":
                 self._act(region, alarms.raised(region) - raised)
             elif call.service != "monitoring" and not call.action.startswith(READS):
@@ -311,7 +310,7 @@ class Front:
         return answer
 
     def _act(self, region: str, names: set[str]) -> None:
-        """Have alarms that have just been raised act on their instances."""
+        """Perform the actions of new alarms."""
         with self._writing["ec2"]:
             deeds = alarms.act(region, names)
             for deed in deeds:
@@ -323,16 +322,16 @@ class Front:
                 self._hosts.reboot(rebooted)
 
     def _answer_cbor(self, call: Call, environ: Environ, start_response: StartResponse) -> list[bytes]:
-        """Have a call carried out whose answer is to be CBOR."""
-        told: list[Any] = []
-        body = b"".join(self._moto(environ, lambda *arguments: told.extend(arguments)))
-        status, headers = told[:2]
+        """Execute a call and answer in CBOR."""
+        started: list[Any] = []
+        body = b"".join(self._moto(environ, lambda *arguments: started.extend(arguments)))
+        status, headers = started[:2]
         kept = [(name, value) for name, value in headers if name.lower().startswith("x-amzn-")]
         start_response(status, [*kept, *cbor.HEADERS])
         return [cbor.answer_as_cbor(call.service, call.action, int(status.split()[0]), body)]
 
     def _control(self, environ: Environ, body: bytes, start_response: StartResponse) -> Iterable[bytes]:
-        """Answer one request to the sandbox itself; a refusal is a 400 with one sentence."""
+        """Answer one request to the sandbox itself; an error is a 400 with one sentence."""
         command = environ["REQUEST_METHOD"], environ["PATH_INFO"].removeprefix(CONTROL)
         if body and environ.get("CONTENT_TYPE") != "application/json":
             return refuse(RefusedError(415, "The Content-Type must be application/json."), environ, start_response)
@@ -344,7 +343,7 @@ class Front:
         return [json.dumps(answer).encode()]
 
     def _perform(self, command: tuple[str, str], data: Any) -> Any:
-        """Carry out one control request."""
+        """Execute one control request."""
         match command:
             case ("GET", "health"):
                 return {"sandbox": self._id}

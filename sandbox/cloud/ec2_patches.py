@@ -1,4 +1,4 @@
-"""What EC2 does and moto leaves out: volumes have a source, their performance and a key, a VPC takes its ACL along."""
+"""EC2 where moto differs: volumes have a source, performance and a key, and a VPC is deleted with its ACL."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from moto.ec2.models import vpcs as vpc_models
 from moto.ec2.responses.elastic_block_store import ElasticBlockStore
 from moto.kms.models import kms_backends
 
-# What EC2 gives a gp3 volume of which the launch says nothing more (IOPS, MiB/s).
+# EC2's defaults for a gp3 volume (IOPS, MiB/s).
 GP3_IOPS = 3000
 GP3_THROUGHPUT = 125
 AWS_KEY = "alias/aws/ebs"
@@ -34,12 +34,12 @@ def complete(instance: Any, mappings: list[dict[str, Any]]) -> None:
 
 
 def default_key(self: Any) -> ActionResult:
-    """Answer GetEbsDefaultKmsKeyId: AWS's own key, unless another was named."""
+    """Answer GetEbsDefaultKmsKeyId: AWS's own key, unless another is configured."""
     return ActionResult({"KmsKeyId": self.ec2_backend.default_kms_key_id or AWS_KEY})
 
 
 def end_without_key(instance: Any) -> None:
-    """End an instance whose encrypted volumes EBS cannot make, as EC2 does a moment after it was launched."""
+    """Terminate an instance whose encrypted volumes cannot be created, as EC2 does shortly after the launch."""
     backend = instance.ec2_backend
     key_id = backend.default_kms_key_id
     volumes = [backend.volumes[attachment.volume_id] for attachment in instance.block_device_mapping.values()]
@@ -55,7 +55,7 @@ def end_without_key(instance: Any) -> None:
 
 
 def install() -> None:
-    """Fill the gaps for this process."""
+    """Patch moto in this process."""
     models: Any = instance_models
     launch = models.InstanceBackend.run_instances
 
@@ -80,7 +80,7 @@ def install() -> None:
 
     def create_volume(self: Any, *arguments: Any, **options: Any) -> Any:
         volume = create(self, *arguments, **options)
-        # EC2 says of an empty volume that it has no source, and moto says nothing.
+        # EC2 reports an empty source for an empty volume, moto reports none.
         volume.snapshot_id = volume.snapshot_id or ""
         return volume
 
