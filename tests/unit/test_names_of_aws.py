@@ -25,7 +25,7 @@ from ansible_collections.digital_twin.robotics_lab.plugins.test.aws_name import 
 from tests.support.project import ROOT, load_yaml
 
 PATTERNS = {
-    **load_yaml(ROOT / "roles/gpu_metrics/vars/main.yml"),
+    **load_yaml(ROOT / "roles/gpu_metrics/vars/main/validation.yml"),
     **{
         name: value
         for task in load_yaml(ROOT / "roles/aws_infrastructure/tasks/preflight.yml")
