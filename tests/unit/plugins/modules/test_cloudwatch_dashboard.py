@@ -98,7 +98,7 @@ def test_a_dashboard_without_the_marker_is_somebody_elses(
     cloud.client("cloudwatch").put_dashboard(DashboardName="lab", DashboardBody=there)
     refused = run(body=mine, **given)
     assert refused["msg"] == (
-        'name: "lab" is a dashboard that is there without lab: south in a text widget. Allowed: a name that no other '
+        'name: "lab" is an existing dashboard without lab: south in a text widget. Allowed: a name that no other '
         "dashboard of the account has, whatever its region. Choose another, or delete this dashboard."
     )
     kept = run(state="absent", **given)
@@ -114,7 +114,7 @@ def test_a_dashboard_with_the_marker_is_replaced_and_deleted(run: Run, cloud: Cl
     assert (changed["changed"], changed["foreign"]) == (True, False)
     assert stored(cloud) == {"widgets": [widget, widget]}
     refused = run(body=BODY, marker="lab: south")["msg"]
-    assert refused.startswith('marker: "lab: south" is not in the body, where the next run would look for it. ')
+    assert refused.startswith('marker: "lab: south" is not in the body, where the next run expects it. ')
     assert cloud.asked == []
     assert run(state="absent", marker="lab: south")["changed"]
     assert names(cloud) == []
