@@ -45,7 +45,7 @@ def run(cloud: Cloud, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.Mo
 
 
 def stored(cloud: Cloud) -> Any:
-    """Return the body of the dashboard "lab" as CloudWatch tells it."""
+    """Return the body of the dashboard "lab" as CloudWatch returns it."""
     return json.loads(cloud.client("cloudwatch").get_dashboard(DashboardName="lab")["DashboardBody"])
 
 
@@ -137,7 +137,7 @@ def test_order_and_white_space_say_nothing(run: Run, cloud: Cloud) -> None:
     cloud.client("cloudwatch").put_dashboard(DashboardName="lab", DashboardBody=text)
     assert not run(body={"widgets": [{"type": "text", "x": 0, "y": 1}], "start": "-PT3H"})["changed"]
     assert not run(body='{"widgets": [{"type": "text", "x": 0, "y": 1}], "start": "-PT3H"}')["changed"]
-    # The order of widgets is what lies above what, and true is not 1.
+    # The order of widgets decides which covers which, and true is not 1.
     assert run(body={"widgets": [{"type": "text", "x": 0, "y": True}], "start": "-PT3H"})["changed"]
 
 

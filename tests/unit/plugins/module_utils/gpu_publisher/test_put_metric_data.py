@@ -117,7 +117,7 @@ def test_the_largest_request_is_taken(server: local.CloudWatch) -> None:
         ("invalid", {"code": "InvalidParameterCombination"}, RefusedError),
         ("invalid", {"code": "MissingParameter"}, RefusedError),
         ("invalid", {"code": "ValidationError"}, RefusedError),
-        # These can be mended meanwhile, by whoever runs the account or the network.
+        # These can be fixed meanwhile.
         ("invalid", {"code": "UnknownOperationException"}, RetryableError),
         ("invalid", {"code": "RequestTimeout"}, RetryableError),
     ],

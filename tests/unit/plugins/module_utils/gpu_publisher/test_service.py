@@ -4,7 +4,7 @@
 
 """The publisher as a process, on a bad day: of what was sampled, CloudWatch gets each value once, with its own time.
 
-The GPU grows warmer by a degree with each reading, so that every sample can be told from every other.
+The GPU grows warmer by a degree with each reading, so that each sample has a unique value.
 """
 
 from __future__ import annotations
@@ -92,7 +92,7 @@ def all_of(count: int) -> list[float]:
 
 
 def everything_arrived(publisher: Publisher, server: CloudWatch, marks: Sequence[Mark] = ()) -> None:
-    """End it, and compare what was sampled with what CloudWatch has, but for what somebody else has read."""
+    """End it, and compare what was sampled with what CloudWatch has, except for readings of the test."""
     assert publisher.stop() == 0
     got = values(server)
     elsewhere = [mark.value for mark in marks]
@@ -101,7 +101,7 @@ def everything_arrived(publisher: Publisher, server: CloudWatch, marks: Sequence
 
 
 class Mark(NamedTuple):
-    """A reading that somebody else has taken, and moments before and after it."""
+    """A reading taken by the test, and moments before and after it."""
 
     before: float
     value: float
