@@ -172,9 +172,9 @@ def test_a_metric_that_nobody_knows_is_refused(host: Host, server: CloudWatch) -
         ({"namespace": "Büro"}, 'namespace: "Büro" is not a namespace of metrics. Allowed: '),
         (
             {"dimensions": {"InstanceId": "i-2"}},
-            'dimensions: "InstanceId" is the module\'s own. Allowed: any name but ',
+            'dimensions: "InstanceId" is reserved for the module. Allowed: any name but ',
         ),
-        ({"dimensions": {"GpuIndex": 1}}, 'dimensions: "GpuIndex" is the module\'s own. Allowed: any name but '),
+        ({"dimensions": {"GpuIndex": 1}}, 'dimensions: "GpuIndex" is reserved for the module. Allowed: any name but '),
         (
             {"dimensions": {"Raum": "Büro"}},
             'dimensions: {"Raum": "Büro"} is not a dimension. Allowed: names of 1 to 255 and',
