@@ -1,7 +1,7 @@
 # Copyright (c) the digital_twin.robotics_lab maintainers
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What is published of a real GPU beside what nvidia-smi says of it, read only.
+"""Compare the published values of a real GPU with those of nvidia-smi; changes nothing.
 
 Needs NVIDIA's driver. GPU 0 is read once an interval as the service of the role gpu_metrics does it, while one
 nvidia-smi prints the same quantities several times a second; a row has what is published, and nvidia-smi's mean, least
@@ -91,7 +91,7 @@ def main() -> None:
     sampler = Sampler(UNITS)
     sample = sampler.sample()
     if not sample.gpus:
-        raise SystemExit(f"There is no GPU to compare: {'; '.join(sample.problems)}")
+        raise SystemExit(f"No GPU was found: {'; '.join(sample.problems)}")
     compare(sampler)
     if sys.argv[1:]:
         with running(*sys.argv[1:]) as load:

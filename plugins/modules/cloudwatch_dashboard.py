@@ -3,7 +3,7 @@
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Ansible module that keeps a CloudWatch dashboard."""
+"""Ansible module that creates, updates or deletes a CloudWatch dashboard."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ options:
     type: str
     required: true
   state:
-    description: Whether there is to be such a dashboard.
+    description: Whether the dashboard exists.
     type: str
     choices: [present, absent]
     default: present
@@ -33,9 +33,9 @@ options:
     type: raw
   marker:
     description:
-      - A text by which your dashboards are known. O(body) has to have it in the markdown of a text widget.
-      - A dashboard that is there without it is somebody else's. With O(state=present) it is then refused, with
-        O(state=absent) it stays, as RV(foreign) tells.
+      - A text that identifies your dashboards. O(body) must contain it in the markdown of a text widget.
+      - An existing dashboard without it belongs to others. The module then fails with O(state=present), and leaves it
+        with O(state=absent), see RV(foreign).
       - When empty, any dashboard of that name is yours.
     type: str
     default: ''
@@ -45,22 +45,22 @@ extends_documentation_fragment:
   - amazon.aws.boto3
 attributes:
   check_mode:
-    description: Can run in check mode and tells what it would do. CloudWatch does not see the body then.
+    description: Reports what it would change. CloudWatch does not validate the body then.
     support: full
   diff_mode:
     description: Returns both bodies as JSON with sorted keys.
     support: full
   idempotent:
-    description: Can be repeated without any effect.
+    description: Changes nothing when the dashboard is as declared.
     support: full
 notes:
   - Needs the permissions C(cloudwatch:GetDashboard), C(cloudwatch:PutDashboard) and C(cloudwatch:DeleteDashboards).
-  - An account has three dashboards of up to 50 metrics for nothing. Every other one costs 3 US dollars a month.
+  - Three dashboards of up to 50 metrics are free for each account. Each further one costs 3 US dollars a month.
 seealso:
   - module: amazon.aws.cloudwatch_metric_alarm
   - module: digital_twin.robotics_lab.cloudwatch_metrics_info
   - name: Dashboard body structure and syntax
-    description: What may stand in O(body).
+    description: The structure of O(body).
     link: https://docs.aws.amazon.com/AmazonCloudWatch/latest/APIReference/CloudWatch-Dashboard-Body-Structure.html
 author:
   - The digital_twin.robotics_lab maintainers (@digital-twin)
@@ -102,18 +102,18 @@ name:
   type: str
   sample: warehouse
 dashboard_arn:
-  description: Its ARN; empty where there is no such dashboard, as in check mode before it is created.
+  description: Its ARN; empty when the dashboard does not exist, as in check mode before it is created.
   returned: success
   type: str
   sample: arn:aws:cloudwatch::123456789012:dashboard/warehouse
 foreign:
-  description: Whether there is a dashboard of that name that does not have O(marker), and was left as it is.
+  description: Whether a dashboard of that name without O(marker) exists, and was left unchanged.
   returned: success
   type: bool
   sample: false
 validation_messages:
   description:
-    - What CloudWatch warns about in a body that it has taken all the same. These are warnings of the module as well.
+    - Warnings of CloudWatch about a body that it accepted. The module prints them as warnings.
     - Empty when nothing was written.
   returned: success
   type: list
@@ -124,7 +124,7 @@ validation_messages:
       type: str
       sample: /widgets/0/properties
     message:
-      description: What about.
+      description: The warning.
       type: str
       sample: Property "foo" is not recognised.
   sample: []
@@ -147,11 +147,11 @@ SPEC: dict[str, dict[str, Any]] = {
 }
 
 
-def keep(module: AnsibleAWSModule) -> dict[str, Any]:
+def apply(module: AnsibleAWSModule) -> dict[str, Any]:
     """Read, compare, write; return the module's result.
 
     Raises:
-        DashboardError: the options or CloudWatch's opinion of the body forbid it.
+        DashboardError: the options or the body are invalid.
         ReadError: CloudWatch did not answer.
     """
     name, region, marker = dashboard.check_name(module.params["name"]), region_of(module), module.params["marker"]
@@ -187,12 +187,12 @@ def keep(module: AnsibleAWSModule) -> dict[str, Any]:
 
 
 def main() -> None:
-    """Keep the dashboard, and tell in one line each what stands in the way."""
+    """Create, update or delete the dashboard, or fail with one line for each reason."""
     module = AnsibleAWSModule(
         argument_spec=SPEC, required_if=[("state", "present", ["body"])], supports_check_mode=True
     )
     try:
-        result = keep(module)
+        result = apply(module)
     except dashboard.DashboardError as error:
         module.fail_json(msg=str(error))
     except ReadError as error:

@@ -3,7 +3,7 @@
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Ansible module that tells the last datapoints of CloudWatch metrics."""
+"""Ansible module that gets the latest datapoints of CloudWatch metrics."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ description:
   - A metric without a datapoint in the given period is not an error. Its value is null.
 options:
   metrics:
-    description: The metrics. Each is told in the order in which it is asked for.
+    description: The metrics. The result has the same order.
     type: list
     elements: dict
     required: true
@@ -36,12 +36,12 @@ options:
         default: {}
       statistic:
         description:
-          - What to make of the values within a period - V(Average), V(Maximum), V(Minimum), V(SampleCount), V(Sum), or
+          - The statistic of a period - V(Average), V(Maximum), V(Minimum), V(SampleCount), V(Sum), or
             a percentile such as V(p95).
         type: str
         default: Average
       label:
-        description: What to call it. When empty, CloudWatch's own words.
+        description: Its label. When empty, CloudWatch's own.
         type: str
         default: ''
   period:
@@ -54,8 +54,8 @@ options:
     default: 15
   since:
     description:
-      - Only periods that begin at this moment or later count, within O(minutes). So nothing that was there before is
-        taken for something new. A value of the very period that this moment falls into does not count either.
+      - Only periods that begin at this moment or later count, within O(minutes), so that no older value counts as new.
+        The period that contains this moment does not count either.
       - In ISO 8601, in UTC unless it names a zone, or in seconds since 1970. When empty, O(minutes) alone decides.
     type: str
     default: ''
@@ -65,17 +65,17 @@ extends_documentation_fragment:
   - amazon.aws.boto3
 attributes:
   check_mode:
-    description: Can run in check mode and does the same there.
+    description: Reads the same.
     support: full
   diff_mode:
-    description: Returns no difference, as nothing is ever changed.
+    description: It changes nothing.
     support: none
   idempotent:
-    description: Can be repeated without any effect on the account.
+    description: It changes nothing.
     support: full
 notes:
   - Needs the permission C(cloudwatch:GetMetricData).
-  - Costs 0.01 US dollars for 1000 metrics that are asked for. One request of the service takes 500 of them.
+  - AWS charges 0.01 US dollars for 1000 metrics. One request of the service has at most 500 of them.
 seealso:
   - module: digital_twin.robotics_lab.cloudwatch_dashboard
 author:
@@ -83,7 +83,7 @@ author:
 """
 
 EXAMPLES = r"""
-- name: Ask how busy a GPU is
+- name: Get the utilization of a GPU
   digital_twin.robotics_lab.cloudwatch_metrics_info:
     region: eu-central-1
     metrics:
@@ -110,7 +110,7 @@ EXAMPLES = r"""
 
 RETURN = r"""
 metrics:
-  description: The metrics in the order in which they were asked for.
+  description: The metrics in the order of O(metrics).
   returned: success
   type: list
   elements: dict
@@ -128,28 +128,28 @@ metrics:
       type: dict
       sample: {InstanceId: i-0123456789abcdef0, GpuIndex: "0"}
     statistic:
-      description: What the value is of the period's values.
+      description: The statistic.
       type: str
       sample: Maximum
     label:
-      description: What it is called.
+      description: Its label.
       type: str
       sample: GPUUtilization
     timestamp:
-      description: When the datapoint's period began, in ISO 8601 and UTC; null when there is none.
+      description: When the datapoint's period began, in ISO 8601 and UTC; null without a datapoint.
       type: str
       sample: "2026-11-24T12:00:00Z"
     value:
-      description: Its value in the unit of the metric; null when there is none.
+      description: Its value in the unit of the metric; null without a datapoint.
       type: float
       sample: 43.5
 start:
-  description: Beginning of the time that was looked at, in ISO 8601 and UTC.
+  description: Beginning of the time range, in ISO 8601 and UTC.
   returned: success
   type: str
   sample: "2026-11-24T11:46:00Z"
 end:
-  description: Its end, which does not belong to it any more.
+  description: Its exclusive end.
   returned: success
   type: str
   sample: "2026-11-24T12:01:00Z"
@@ -184,11 +184,11 @@ def iso(moment: datetime | None) -> str | None:
     return moment.strftime("%Y-%m-%dT%H:%M:%SZ") if moment else None
 
 
-def tell(module: AnsibleAWSModule) -> dict[str, Any]:
-    """Ask for the metrics and return the module's result.
+def read(module: AnsibleAWSModule) -> dict[str, Any]:
+    """Read the metrics and return the result of the module.
 
     Raises:
-        RequestError: CloudWatch would not take such a question.
+        RequestError: CloudWatch would not accept the request.
         ReadError: CloudWatch did not answer.
     """
     options = module.params
@@ -224,10 +224,10 @@ def tell(module: AnsibleAWSModule) -> dict[str, Any]:
 
 
 def main() -> None:
-    """Tell the datapoints, or in one line each why not."""
+    """Return the datapoints, or fail with one line for each reason."""
     module = AnsibleAWSModule(argument_spec=SPEC, supports_check_mode=True)
     try:
-        result = tell(module)
+        result = read(module)
     except get_metric_data.RequestError as error:
         module.fail_json(msg=str(error))
     except ReadError as error:

@@ -14,14 +14,14 @@ short_description: Publish one sample of a host's NVIDIA GPUs to CloudWatch
 description:
   - Reads every GPU of the host once through NVML, and publishes what it reads to Amazon CloudWatch in one request.
   - In check mode the sample is taken and returned, and nothing is published.
-  - For hosts on which no service shall run, for a cron job, or to look at what the role
+  - For hosts without the service, for a cron job, or to see what the role
     P(digital_twin.robotics_lab.gpu_metrics#role) would publish. The same code does both.
   - What a GPU or its driver does not have is left out. It is never published as 0.
   - A reading that fails on a GPU that answers others is left out as well, with a warning, and RV(failed_readings) has
     the error.
   - Where the driver does not work C(Heartbeat) is published as 0. Without the Python package C(nvidia-ml-py), and for a
-    user who may not open the driver's devices, nothing can be told of the GPUs, which may be well. The module fails
-    then, in check mode too, and publishes nothing.
+    user who may not open the driver's devices, the state of the GPUs is unknown. The module then fails, in check mode
+    too, and publishes nothing.
 options:
   namespace:
     description:
@@ -32,7 +32,7 @@ options:
   instance_id:
     description:
       - The value of the dimension C(InstanceId).
-      - Left out, the metadata service of EC2 is asked.
+      - By default, the instance id from the metadata service of EC2.
     type: str
   dimensions:
     description:
@@ -49,7 +49,7 @@ options:
       - C(Heartbeat) has no dimension C(GpuIndex). It is 1 when every GPU answered at least one reading and none of them
         has to be reset, else 0.
       - With several GPUs C(GPUUtilization) is also published without C(GpuIndex), with the values of all of them, for
-        an alarm that stops the instance, which can watch one metric only. It is left out when one of them does not
+        an alarm that stops the instance, which can monitor one metric only. It is left out when one of them does not
         report it.
     type: list
     elements: str
@@ -85,7 +85,7 @@ notes:
 seealso:
   - module: digital_twin.robotics_lab.gpu_info
   - name: PutMetricData
-    description: What CloudWatch takes.
+    description: What CloudWatch accepts.
     link: https://docs.aws.amazon.com/AmazonCloudWatch/latest/APIReference/API_PutMetricData.html
 author:
   - The digital_twin.robotics_lab maintainers (@digital-twin)
@@ -96,7 +96,7 @@ EXAMPLES = r"""
   digital_twin.robotics_lab.gpu_metrics_publish:
     region: eu-central-1
 
-- name: Look at what would be published
+- name: Get what would be published
   digital_twin.robotics_lab.gpu_metrics_publish:
     instance_id: workstation-7
   check_mode: true
@@ -118,7 +118,7 @@ healthy:
   type: bool
   sample: true
 problems:
-  description: Why not, one sentence each.
+  description: Why it is not healthy, one sentence each.
   returned: always
   type: list
   elements: str
@@ -134,7 +134,7 @@ instance_id:
   type: str
   sample: i-0123456789abcdef0
 gpus:
-  description: What each GPU read, by its NVML index. Units are those of RV(metrics).
+  description: The readings of each GPU, by its NVML index. Units are those of RV(metrics).
   returned: always
   type: dict
   sample: {"0": {"GPUUtilization": 42.0, "GPUMemoryUsed": 6411.0, "GPUTemperature": 47}}
@@ -157,7 +157,7 @@ metrics:
       type: float
       sample: 42.0
     unit:
-      description: Its unit in CloudWatch, which knows no watts, degrees and hertz.
+      description: Its unit in CloudWatch, which has none for watts, degrees and hertz.
       type: str
       sample: Percent
     timestamp:
@@ -179,7 +179,7 @@ from ansible_collections.amazon.aws.plugins.module_utils.modules import AnsibleA
 
 from ..module_utils._aws.names import DIMENSION_NAME, DIMENSION_VALUE, MOST_DIMENSIONS, NAMESPACE, OWN_DIMENSIONS
 from ..module_utils._gpu_publisher.imds import IdentityUnknownError, read_identity
-from ..module_utils._gpu_publisher.put_metric_data import CloudWatch, Datum, LaterError, RefusedError, datums_of
+from ..module_utils._gpu_publisher.put_metric_data import CloudWatch, Datum, RefusedError, RetryableError, datums_of
 from ..module_utils._gpu_publisher.sampler import DEFAULT_METRICS, UNITS, Sample, Sampler
 from ..module_utils._problem import Problem, shown
 
@@ -191,29 +191,29 @@ SPEC: dict[str, dict[str, Any]] = {
     "high_resolution": {"type": "bool", "default": False},
 }
 
-# Why NVML cannot be used where that says nothing of the GPUs: a heartbeat of 0 might be a lie.
+# Reasons that are not a fault of the GPUs, so that a heartbeat of 0 would be wrong.
 OF_THE_CALLER = ("binding_missing", "no_permission")
 
 
 def find_problem(namespace: str, dimensions: Mapping[str, str]) -> Problem | None:
-    """Return why CloudWatch would not take a namespace or dimensions; None when it does."""
+    """Return why CloudWatch does not accept a namespace or dimensions; None when it does."""
     if not NAMESPACE.fullmatch(namespace):
         allowed = "1 to 255 letters, digits and ._-/#:, not beginning with a colon or AWS/, which is CloudWatch's own"
-        return Problem("namespace", shown(namespace), "is none", allowed, "choose one such as DigitalTwin")
+        return Problem("namespace", shown(namespace), "is not a namespace of metrics", allowed, "use DigitalTwin")
     if len(dimensions) > MOST_DIMENSIONS:
         return Problem("dimensions", "", f"{len(dimensions)} are too many", f"{MOST_DIMENSIONS}", "leave some out")
     for name, value in dimensions.items():
         if name in OWN_DIMENSIONS:
             allowed = f"any name but {' and '.join(OWN_DIMENSIONS)}, which every metric of a GPU has"
             return Problem(
-                "dimensions", shown(name), "is the module's own", allowed, "leave it out, or set instance_id"
+                "dimensions", shown(name), "is reserved for the module", allowed, "leave it out, or set instance_id"
             )
         if not DIMENSION_NAME.fullmatch(name) or not DIMENSION_VALUE.fullmatch(value):
             allowed = (
                 "names of 1 to 255 and values of 1 to 1024 printable ASCII characters, not of blanks alone; "
                 "no name begins with a colon"
             )
-            return Problem("dimensions", shown({name: value}), "is none", allowed, "write it so")
+            return Problem("dimensions", shown({name: value}), "is not a dimension", allowed, "correct it")
     return None
 
 
@@ -245,7 +245,7 @@ def publish(module: AnsibleAWSModule, datums: list[Datum]) -> None:
     """Send one request.
 
     Raises:
-        LaterError: CloudWatch may take it later.
+        RetryableError: CloudWatch may accept it later.
         RefusedError: it never will.
     """
     cloudwatch = CloudWatch(
@@ -259,19 +259,21 @@ def main() -> None:
     module = AnsibleAWSModule(argument_spec=SPEC, supports_check_mode=True)
     params = module.params
     if unknown := [name for name in params["metrics"] if name not in UNITS]:
-        module.fail_json(msg=f"metrics: {', '.join(unknown)} is none of them. Allowed: {', '.join(UNITS)}. Correct it")
+        module.fail_json(
+            msg=f"metrics: {', '.join(unknown)} is not a metric of a GPU. Allowed: {', '.join(UNITS)}. Correct it."
+        )
     more_dimensions = {name: str(value) for name, value in params["dimensions"].items()}
     if problem := find_problem(params["namespace"], more_dimensions):
         module.fail_json(msg=str(problem))
     try:
         instance_id = params["instance_id"] or read_identity().instance_id
     except IdentityUnknownError as error:
-        module.fail_json(msg=f"instance_id: not set, and {error}. Set it, to any name outside AWS")
+        module.fail_json(msg=f"instance_id: not set, and {error}. Set it. Outside AWS any name is accepted.")
     sample = take_sample(params["metrics"])
     if sample.reason in OF_THE_CALLER:
         module.fail_json(msg=f"The sample was not taken: {sample.problems[0]}")
     for reading, reason in sample.failed.items():
-        # That of AnsibleAWSModule hands warnings to exit_json as well, which ansible-core deprecates.
+        # AnsibleAWSModule.warn passes warnings to exit_json, which ansible-core deprecates.
         warn(f"{reading} cannot be read: {reason}")
     dimensions = {"InstanceId": instance_id, **more_dimensions}
     datums = datums_of([sample], params["metrics"], dimensions, high_resolution=params["high_resolution"])
@@ -287,7 +289,7 @@ def main() -> None:
         module.exit_json(changed=False, **result)
     try:
         publish(module, datums)
-    except (LaterError, RefusedError) as error:
+    except (RetryableError, RefusedError) as error:
         module.fail_json(msg=f"The sample was not published: {error}", **result)
     except (BotoCoreError, ClientError) as error:
         module.fail_json_aws(error, msg="The sample was not published")

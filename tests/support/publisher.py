@@ -35,10 +35,10 @@ def base_environment() -> dict[str, str]:
 
 @dataclass
 class Publisher:
-    """The process, and what it is told.
+    """The process, and its settings.
 
     Attributes:
-        folder: where its spool, settings and journal lie.
+        folder: of its spool, settings and journal.
         settings: fields of the service's settings, besides those that every test wants.
         environment: variables of the process, besides those of the simulated GPUs.
         fork_server: what starts it, if that is to take no time.

@@ -25,7 +25,7 @@ from ansible_collections.digital_twin.robotics_lab.plugins.test.aws_name import 
 from tests.support.project import ROOT, load_yaml
 
 PATTERNS = {
-    **load_yaml(ROOT / "roles/gpu_metrics/vars/main.yml"),
+    **load_yaml(ROOT / "roles/gpu_metrics/vars/main/validation.yml"),
     **load_yaml(ROOT / "roles/aws_infrastructure/vars/main.yml"),
 }
 LAB: dict[str, Any] = {"name": "robo", "region": "us-east-1", "account_id": "123456789012", "instances": []}

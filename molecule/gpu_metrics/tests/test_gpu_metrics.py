@@ -1,7 +1,7 @@
 # Copyright (c) the digital_twin.robotics_lab maintainers
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What CloudWatch has of each host, and what the service on it may do."""
+"""What CloudWatch has of each host, and the privileges of the service."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def release(host: Any) -> str:
     return f"debian{host.system_info.release.split('.')[0]}"
 
 
-def test_cloudwatch_has_what_nvidia_smi_says(host: Any, cloudwatch: Any) -> None:
+def test_cloudwatch_has_the_values_of_nvidia_smi(host: Any, cloudwatch: Any) -> None:
     rows = host.check_output("nvidia-smi --query-gpu=index,temperature.gpu --format=csv,noheader").splitlines()
     name = release(host)
     extra = {"Room": "1.07", "Rack": "3"} if name == "debian13" else {}
@@ -111,12 +111,12 @@ def test_the_key_is_the_service_s_alone(host: Any) -> None:
     assert host.run(f"grep -rsl {KEY} /etc /opt /var/lib /tmp").stdout.split() == [file.path]
 
 
-def test_what_waits_is_for_its_user_s_eyes_only(host: Any) -> None:
+def test_waiting_samples_are_private(host: Any) -> None:
     assert host.file("/var/lib/private/gpu-metrics").mode == 0o700
     assert host.run("su -s /bin/sh nobody -c 'ls /var/lib/gpu-metrics/'").rc != 0
 
 
-def test_it_says_what_it_does(host: Any) -> None:
+def test_the_journal_reports_what_it_does(host: Any) -> None:
     said = host.check_output("journalctl --boot --no-pager --output=cat --identifier=gpu-metrics")
     assert "sampling every 1 s, sending every 10 s: GPUUtilization, " in said
     assert "GPUs, publishing; requests=" in host.check_output(f"systemctl show --property=StatusText {UNIT}")

@@ -28,7 +28,7 @@ INVALID = "InvalidParameterInput"
 
 
 class DashboardError(Exception):
-    """A dashboard that cannot be made; its text is one line for each reason."""
+    """A dashboard that cannot be created; its text is one line for each reason."""
 
 
 @dataclass(frozen=True)
@@ -37,7 +37,7 @@ class Dashboard:
 
     Attributes:
         arn: Its ARN.
-        body: What it shows; whatever was stored when that is no JSON object.
+        body: What it shows; text when the stored body is not JSON.
     """
 
     arn: str
@@ -46,7 +46,7 @@ class Dashboard:
 
 @dataclass(frozen=True)
 class Message:
-    """What CloudWatch finds wrong with a body, and where in it."""
+    """An error or warning of CloudWatch about a body, and its place there."""
 
     data_path: str
     text: str
@@ -60,7 +60,7 @@ def check_name(name: str) -> str:
     """Return a dashboard's name.
 
     Raises:
-        DashboardError: CloudWatch takes no such name.
+        DashboardError: CloudWatch does not accept it.
     """
     if not NAME.fullmatch(name):
         allowed = "1 to 255 letters, digits, dashes and underscores, without accents"
@@ -92,12 +92,12 @@ def parse_body(body: object) -> dict[str, Any]:
 
 
 def pretty(body: object) -> str:
-    """Return a body as JSON whose text depends on nothing but what it says: equal texts, equal dashboards."""
+    """Return a body as canonical JSON, so that equal texts mean equal dashboards."""
     return json.dumps(body, indent=2, sort_keys=True, ensure_ascii=False) + "\n"
 
 
 def read(client: Any, name: str, region: str) -> Dashboard | None:
-    """Return a dashboard, or None when there is none of that name.
+    """Return a dashboard, or None when it does not exist.
 
     Raises:
         ReadError: CloudWatch did not answer.
@@ -116,7 +116,7 @@ def read(client: Any, name: str, region: str) -> Dashboard | None:
 
 
 def has_marker(body: object, marker: str) -> bool:
-    """Tell whether a text widget of a body holds a text."""
+    """Return whether a text widget of a body contains a marker."""
     widgets = body.get("widgets") if isinstance(body, dict) else None
     texts = [widget for widget in widgets or [] if isinstance(widget, dict) and widget.get("type") == "text"]
     return any(
@@ -127,20 +127,20 @@ def has_marker(body: object, marker: str) -> bool:
 
 
 def check_marker(body: dict[str, Any], marker: str) -> None:
-    """Make sure that a body can be told from others by a text once it is stored.
+    """Check that a body contains the marker by which the next run identifies it.
 
     Raises:
-        DashboardError: it holds no such text.
+        DashboardError: it does not.
     """
     if not has_marker(body, marker):
         allowed = "a body of which a text widget has the marker in its markdown"
-        reason = "is not in the body, where the next run would look for it"
+        reason = "is not in the body, where the next run expects it"
         raise DashboardError(str(Problem("marker", shown(marker), reason, allowed, "write it there")))
 
 
 def foreign(name: str, marker: str) -> str:
-    """Return why a dashboard that is there is not replaced."""
-    reason = f"is a dashboard that is there without {marker} in a text widget"
+    """Return why an existing dashboard is not replaced."""
+    reason = f"is an existing dashboard without {marker} in a text widget"
     allowed = "a name that no other dashboard of the account has, whatever its region"
     return str(Problem("name", shown(name), reason, allowed, "choose another, or delete this dashboard"))
 
@@ -165,18 +165,18 @@ def write(client: Any, name: str, body: dict[str, Any], region: str) -> list[Mes
 
 def refusals(name: str, answer: dict[str, Any]) -> list[str]:
     """Return one line for each error that CloudWatch found in a body."""
-    told = _messages(answer.get("dashboardValidationMessages") or answer.get("DashboardValidationMessages"))
-    if not told:
-        told = [Message("", " ".join(str(answer["Error"].get("Message", "")).split()))]
+    messages = _messages(answer.get("dashboardValidationMessages") or answer.get("DashboardValidationMessages"))
+    if not messages:
+        messages = [Message("", " ".join(str(answer["Error"].get("Message", "")).split()))]
     allowed = "a body without errors"
     return [
         str(Problem("body", "", f"CloudWatch refuses it for {name} at {message}", allowed, "correct it there"))
-        for message in told
+        for message in messages
     ]
 
 
 def delete(client: Any, name: str, region: str) -> None:
-    """Delete a dashboard; one that somebody else has deleted meanwhile is no error.
+    """Delete a dashboard, unless it was deleted meanwhile.
 
     Raises:
         ReadError: CloudWatch did not answer.
@@ -189,6 +189,6 @@ def delete(client: Any, name: str, region: str) -> None:
             raise
 
 
-def _messages(told: list[dict[str, str]] | None) -> list[Message]:
+def _messages(messages: list[dict[str, str]] | None) -> list[Message]:
     """Return CloudWatch's messages about a body."""
-    return [Message(item.get("DataPath", ""), " ".join(item.get("Message", "").split())) for item in told or []]
+    return [Message(item.get("DataPath", ""), " ".join(item.get("Message", "").split())) for item in messages or []]

@@ -2,7 +2,7 @@
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""The last datapoints of CloudWatch metrics: what to ask, how, and what the answers say.
+"""Check, plan and read a request for the latest datapoints of CloudWatch metrics.
 
 This is a private module of the collection: it may change in any release.
 """
@@ -19,7 +19,7 @@ from .._problem import Problem, shown
 from .errors import OTHER, ReadError, translated
 
 ACTION = "cloudwatch:GetMetricData"
-# What one request takes.
+# Metrics in one request, at most.
 BATCH = 500
 SIMPLE_STATISTICS = ("Average", "Maximum", "Minimum", "SampleCount", "Sum")
 PERCENTILE = re.compile(r"p(100|\d{1,2}(\.\d{1,10})?)")
@@ -30,15 +30,15 @@ MOST_DIMENSIONS = 30
 
 
 class RequestError(Exception):
-    """A question that CloudWatch would not take; its text is one line for each reason."""
+    """A request that CloudWatch would not accept; its text is one line for each reason."""
 
 
 @dataclass(frozen=True)
 class Metric:
-    """A metric, and which statistic of it is wanted.
+    """A metric and its statistic.
 
     Attributes:
-        label: What to call it in the answer; empty for CloudWatch's own words.
+        label: Its label in the result; empty for CloudWatch's own.
     """
 
     name: str
@@ -50,7 +50,7 @@ class Metric:
 
 @dataclass(frozen=True)
 class Window:
-    """The time that is looked at, in UTC, both ends on a border of a period.
+    """The time range to read, in UTC, both ends at the beginning of a period.
 
     Attributes:
         period: Seconds.
@@ -63,7 +63,7 @@ class Window:
 
 @dataclass(frozen=True)
 class Datapoint:
-    """The newest datapoint of a metric: when its period began (UTC), and its value; both None when there is none."""
+    """The newest datapoint of a metric: when its period began (UTC), and its value; both None without a datapoint."""
 
     timestamp: datetime | None
     value: float | None
@@ -80,18 +80,20 @@ def read_moment(text: str) -> datetime:
         moment = datetime.fromtimestamp(float(text), UTC) if _is_number(text) else datetime.fromisoformat(text)
     except (ValueError, OverflowError, OSError) as error:
         allowed = "a time in ISO 8601 (UTC unless it names a zone), or seconds since 1970"
-        problem = Problem("since", shown(text), f"is no time ({error})", allowed, 'write "2026-11-24T12:00:00Z"')
+        problem = Problem(
+            "since", shown(text), f"is not a valid time ({error})", allowed, 'write "2026-11-24T12:00:00Z"'
+        )
         raise RequestError(str(problem)) from error
     return moment.astimezone(UTC) if moment.tzinfo else moment.replace(tzinfo=UTC)
 
 
 def _is_number(text: str) -> bool:
-    """Tell whether a text is a number of seconds: a compact ISO date such as 20261124T1200 is not."""
+    """Return whether a text is a number of seconds. A compact ISO date such as 20261124T1200 is not."""
     return re.fullmatch(r"\d+(\.\d+)?", text) is not None
 
 
 def check_request(metrics: list[Metric], period: int, minutes: int) -> None:
-    """Refuse what CloudWatch would not take.
+    """Check a request.
 
     Raises:
         RequestError: with one line for each reason.
@@ -115,10 +117,10 @@ def check_request(metrics: list[Metric], period: int, minutes: int) -> None:
 
 
 def choose_window(now: datetime, period: int, minutes: int, since: datetime | None) -> Window:
-    """Return the time to look at.
+    """Return the time range to read.
 
     A datapoint carries the beginning of its period. With `since`, only periods that begin then or later count, so that
-    nothing older can be taken for something new.
+    an older value never counts as new.
     """
     start = _floor(now - timedelta(minutes=minutes), period)
     if since is not None:
@@ -138,8 +140,8 @@ def _ceiling(moment: datetime, period: int) -> datetime:
 
 
 def query(metric: Metric, number: int, period: int) -> dict[str, Any]:
-    """Return the question for one metric; the number tells its answer from the others."""
-    question = {
+    """Return the query of one metric. Its number identifies its results."""
+    one_query = {
         "Id": f"m{number}",
         "MetricStat": {
             "Metric": {
@@ -151,7 +153,7 @@ def query(metric: Metric, number: int, period: int) -> dict[str, Any]:
             "Stat": metric.statistic,
         },
     }
-    return {**question, "Label": metric.label} if metric.label else question
+    return {**one_query, "Label": metric.label} if metric.label else one_query
 
 
 def read(client: Any, metrics: list[Metric], window: Window, region: str) -> list[Datapoint]:
@@ -162,33 +164,33 @@ def read(client: Any, metrics: list[Metric], window: Window, region: str) -> lis
     """
     if window.start >= window.end:
         return [Datapoint(None, None, metric.label) for metric in metrics]
-    questions = [query(metric, number, window.period) for number, metric in enumerate(metrics)]
+    queries = [query(metric, number, window.period) for number, metric in enumerate(metrics)]
     results: list[dict[str, Any]] = []
-    for first in range(0, len(questions), BATCH):
+    for first in range(0, len(queries), BATCH):
         with translated(ACTION, region):
             pages = client.get_paginator("get_metric_data").paginate(
-                MetricDataQueries=questions[first : first + BATCH],
+                MetricDataQueries=queries[first : first + BATCH],
                 StartTime=window.start,
                 EndTime=window.end,
                 ScanBy="TimestampDescending",
             )
             results += [result for page in pages for result in page["MetricDataResults"]]
-    told: dict[str, list[dict[str, Any]]] = {}
+    by_id: dict[str, list[dict[str, Any]]] = {}
     for result in results:
-        told.setdefault(result["Id"], []).append(result)
-    return [newest(told.get(asked["Id"], []), metric, region) for asked, metric in zip(questions, metrics, strict=True)]
+        by_id.setdefault(result["Id"], []).append(result)
+    return [newest(by_id.get(asked["Id"], []), metric, region) for asked, metric in zip(queries, metrics, strict=True)]
 
 
 def newest(results: list[dict[str, Any]], metric: Metric, region: str) -> Datapoint:
-    """Return the newest datapoint in what several pages say about one metric.
+    """Return the newest datapoint in all pages of results of one metric.
 
     Raises:
-        ReadError: CloudWatch says that it could not tell, which is not the same as that there is nothing.
+        ReadError: CloudWatch reported an error for this metric, which does not mean that it has no datapoint.
     """
     for result in results:
         if result.get("StatusCode") in ("Forbidden", "InternalError"):
-            told = "; ".join(message.get("Value", "") for message in result.get("Messages", []))
-            raise ReadError(OTHER, ACTION, region, result["StatusCode"], f"metric {metric.name}: {told}")
+            reasons = "; ".join(message.get("Value", "") for message in result.get("Messages", []))
+            raise ReadError(OTHER, ACTION, region, result["StatusCode"], f"metric {metric.name}: {reasons}")
     points = [
         (timestamp, value)
         for result in results

@@ -2,9 +2,9 @@
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Who this machine is to CloudWatch, by the metadata service that every EC2 instance has.
+"""Get the instance id and the region from the EC2 metadata service.
 
-Nothing of Ansible is imported here. Only version 2 of the service is spoken, which wants a token first.
+Nothing of Ansible is imported here. Only version 2 of the service is used, which requires a token.
 
 This is a private module of the collection: it may change in any release.
 """
@@ -21,7 +21,7 @@ TOKEN_SECONDS = 60
 
 
 class IdentityUnknownError(Exception):
-    """The metadata service does not say who this is: it cannot be reached, or refuses."""
+    """The metadata service cannot be reached, or refuses."""
 
 
 @dataclass(frozen=True)
@@ -33,37 +33,37 @@ class Identity:
 
 
 def read_identity() -> Identity:
-    """Ask the metadata service; ``AWS_EC2_METADATA_SERVICE_ENDPOINT`` names another than the usual one.
+    """Read the metadata service; ``AWS_EC2_METADATA_SERVICE_ENDPOINT`` overrides its address.
 
     Raises:
-        IdentityUnknownError: there is no answer within 2 seconds, or another than expected.
+        IdentityUnknownError: it does not answer within 2 seconds, or refuses.
     """
     endpoint = os.environ.get("AWS_EC2_METADATA_SERVICE_ENDPOINT", DEFAULT_ENDPOINT).rstrip("/")
     try:
-        token = ask(endpoint, "PUT", "api/token", {"X-aws-ec2-metadata-token-ttl-seconds": str(TOKEN_SECONDS)})
+        token = fetch(endpoint, "PUT", "api/token", {"X-aws-ec2-metadata-token-ttl-seconds": str(TOKEN_SECONDS)})
         proof = {"X-aws-ec2-metadata-token": token}
         return Identity(
-            ask(endpoint, "GET", "meta-data/instance-id", proof),
-            ask(endpoint, "GET", "meta-data/placement/region", proof),
+            fetch(endpoint, "GET", "meta-data/instance-id", proof),
+            fetch(endpoint, "GET", "meta-data/placement/region", proof),
         )
     except (OSError, ValueError, http.client.HTTPException) as error:
-        raise IdentityUnknownError(f"the metadata service at {endpoint} does not say who this is: {error}") from None
+        raise IdentityUnknownError(f"the metadata service at {endpoint} does not identify this host: {error}") from None
 
 
-def ask(endpoint: str, method: str, path: str, headers: dict[str, str]) -> str:
+def fetch(endpoint: str, method: str, path: str, headers: dict[str, str]) -> str:
     """Return one answer of the metadata service.
 
     Raises:
         OSError: it does not answer.
         ValueError: it refuses.
     """
-    # No proxy: that one would ask its own.
+    # Without a proxy, which would read its own metadata service.
     connection = http.client.HTTPConnection(endpoint.partition("://")[2], timeout=TIMEOUT_SECONDS)
     try:
         connection.request(method, f"/latest/{path}", headers=headers)
         answer = connection.getresponse()
         if answer.status != 200:
-            raise ValueError(f"{method} {path} is answered with {answer.status} {answer.reason}")
+            raise ValueError(f"{method} {path} returned {answer.status} {answer.reason}")
         return answer.read().decode()
     finally:
         connection.close()

@@ -2,7 +2,7 @@
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Samples on their way to CloudWatch: what a request may hold, how samples become one, and what an error means.
+"""Turn samples into requests of PutMetricData, send them, and classify its errors.
 
 Nothing of Ansible is imported here. Limits are those of the API reference of PutMetricData.
 
@@ -17,7 +17,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-# Whoever sends says that botocore is missing before anything here is called.
+# The caller reports a missing botocore before it calls anything here.
 with contextlib.suppress(ImportError):
     from botocore.exceptions import BotoCoreError, ClientError, ParamValidationError
     from botocore.parsers import ResponseParserError
@@ -27,13 +27,12 @@ from .sampler import HEARTBEAT, UNITS, UTILIZATION, Sample
 
 MAX_DATUMS = 1000
 MAX_VALUES = 150
-# Of the 1 MB that a request may have, with room for what JSON adds.
+# Of the 1 MB limit of a request, with room for what JSON adds.
 MAX_BYTES = 800_000
 OLDEST_SECONDS = 14 * 86400
 NEWEST_SECONDS = 2 * 3600
 
-# With these CloudWatch says that a request is wrong in itself. Whatever else is answered can be mended meanwhile, or is
-# the answer of a proxy or gateway on the way.
+# The request itself is invalid. Every other error may be temporary, or come from a proxy or gateway on the way.
 PERMANENT_CODES = frozenset(
     {
         "InvalidParameterCombination",
@@ -52,15 +51,15 @@ PERMANENT_CODES = frozenset(
 )
 TOO_LARGE_STATUS = 413
 ACTION = "cloudwatch:PutMetricData"
-FOREIGN = "no answer of AWS, as it has no request id: look for a proxy or gateway on the way"
+FOREIGN = "not an answer of AWS, as it has no request id: check for a proxy or gateway on the way"
 
 
-class LaterError(Exception):
-    """CloudWatch did not take a request, and may take it later."""
+class RetryableError(Exception):
+    """CloudWatch did not accept a request, and may accept it later."""
 
 
 class RefusedError(Exception):
-    """CloudWatch will never take this request."""
+    """CloudWatch will never accept this request."""
 
 
 @dataclass(frozen=True)
@@ -81,11 +80,11 @@ class Datum:
 
     @property
     def size(self) -> int:
-        """How many bytes it takes in a request, at most."""
+        """Its size in a request in bytes, at most."""
         return 160 + sum(60 + len(name) + len(value) for name, value in self.dimensions) + 40 * len(self.values)
 
     def request(self) -> dict[str, Any]:
-        """Return it as PutMetricData wants it."""
+        """Return it in the form of PutMetricData."""
         return {
             "MetricName": self.name,
             "Dimensions": [{"Name": name, "Value": value} for name, value in self.dimensions],
@@ -120,8 +119,8 @@ def datums_of(
             for index, readings in sample.gpus.items()
             for name, value in readings.items()
         ]
-        # An alarm that acts on an instance watches one metric, so that of a host has the samples of all its GPUs. When
-        # one of them does not answer, or does not report its utilization, the host may be busy.
+        # An alarm that acts on an instance monitors one metric, so the host's metric has the samples of all its GPUs.
+        # When one of them does not report its utilization, the host may be busy.
         busy = [gpu[UTILIZATION] for gpu in sample.gpus.values() if UTILIZATION in gpu]
         if sample.healthy and 1 < len(busy) == len(sample.gpus):
             rows += [(UTILIZATION, host, value) for value in busy]
@@ -136,23 +135,23 @@ def datums_of(
 
 
 def chunks(values: list[tuple[float, int]]) -> Iterator[tuple[tuple[float, int], ...]]:
-    """Yield values in portions that one datum may hold."""
+    """Yield values in chunks that fit into one datum."""
     for begin in range(0, len(values), MAX_VALUES):
         yield tuple(values[begin : begin + MAX_VALUES])
 
 
 def is_acceptable(datum: Datum, now: float) -> bool:
-    """Say whether CloudWatch still, or already, takes a datum of that time."""
+    """Return whether a datum is in the time range that CloudWatch accepts."""
     return now - OLDEST_SECONDS < datum.time < now + NEWEST_SECONDS
 
 
 class CloudWatch:
-    """PutMetricData with one meaning for each of its errors.
+    """PutMetricData with classified errors.
 
     Args:
         namespace: of all metrics.
         where: the region, for messages.
-        connect: makes a client, with credentials read anew.
+        connect: creates a client, and reads the credentials again.
     """
 
     def __init__(self, namespace: str, where: str, connect: Callable[[], Any]) -> None:
@@ -162,30 +161,30 @@ class CloudWatch:
         self._client: Any = None
 
     def put(self, datums: list[Datum]) -> None:
-        """Send one request; expired credentials are read again, once.
+        """Send one request; read expired credentials again, once.
 
         Raises:
-            LaterError: it may succeed later.
+            RetryableError: it may succeed later.
             RefusedError: it never will.
         """
         while True:
             reused = self._client is not None
             try:
                 answer = self._put(datums)
-            # An answer that is not CloudWatch's may be one that botocore cannot read: the last two.
+            # botocore raises the last two for answers that are not CloudWatch's.
             except (BotoCoreError, ClientError, ResponseParserError, ValueError) as error:
                 if translate_error(error, ACTION, self._where).kind == CREDENTIALS:
                     self._client = None
                     if reused:
                         continue
-                raise meaning(error, self._where) from None
+                raise classify(error, self._where) from None
             if not is_of_aws(answer):
                 status = answer.get("ResponseMetadata", {}).get("HTTPStatusCode")
-                raise LaterError(f"{ACTION} in {self._where}: {status}: {FOREIGN}")
+                raise RetryableError(f"{ACTION} in {self._where}: {status}: {FOREIGN}")
             return
 
     def _put(self, datums: list[Datum]) -> Mapping[str, Any]:
-        """Send one request, by a client that is made when there is none, and return the answer."""
+        """Send one request, create the client first if needed, and return the answer."""
         if self._client is None:
             self._client = self._connect()
         request = [datum.request() for datum in datums]
@@ -194,23 +193,23 @@ class CloudWatch:
 
 
 def is_of_aws(answer: Mapping[str, Any]) -> bool:
-    """Say whether an answer is that of AWS, which names each of its own, or that of something on the way."""
+    """Return whether an answer has a request id, as those of AWS do, and those of a proxy do not."""
     return bool(answer.get("ResponseMetadata", {}).get("RequestId"))
 
 
-def meaning(error: Exception, where: str) -> LaterError | RefusedError:
+def classify(error: Exception, where: str) -> RetryableError | RefusedError:
     """Return what an error of botocore means for the request.
 
-    A caller that is denied, or has no credentials, is no reason to drop anything: both can be mended meanwhile.
+    Missing permissions or credentials drop nothing, as both can be fixed meanwhile.
     """
     translated = translate_error(error, ACTION, where)
     if isinstance(error, ParamValidationError):
         return RefusedError(str(translated))
     if not isinstance(error, ClientError) or translated.kind != OTHER:
-        return LaterError(str(translated))
+        return RetryableError(str(translated))
     if not is_of_aws(error.response):
-        return LaterError(f"{translated} ({FOREIGN})")
+        return RetryableError(f"{translated} ({FOREIGN})")
     too_large = error.response["ResponseMetadata"].get("HTTPStatusCode") == TOO_LARGE_STATUS
     if translated.code in PERMANENT_CODES or too_large:
         return RefusedError(str(translated))
-    return LaterError(str(translated))
+    return RetryableError(str(translated))

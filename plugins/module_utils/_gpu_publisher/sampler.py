@@ -2,10 +2,10 @@
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""The metrics of a GPU: which there are, and one reading of them for every GPU of this host.
+"""The metrics of GPUs, and a sample of them for every GPU of this host.
 
 Nothing of Ansible is imported here, so that a service can run the same code. Values come from NVML, whose API reference
-says what each means. What a GPU or its driver does not have is left out; it is never a 0.
+defines them. What a GPU or its driver does not support is left out; it is never 0.
 
 This is a private module of the collection: it may change in any release.
 """
@@ -34,7 +34,7 @@ from .._gpu.nvml import (
 
 HEARTBEAT = "Heartbeat"
 UTILIZATION = "GPUUtilization"
-# Units are CloudWatch's own words, which have none for watts, degrees and hertz.
+# Units of CloudWatch, which has none for watts, degrees and hertz.
 UNITS = {
     UTILIZATION: "Percent",
     "GPUMemoryUsed": "Megabytes",
@@ -59,7 +59,7 @@ DEFAULT_METRICS = (
     "GPUTemperature",
     HEARTBEAT,
 )
-# A GPU that idles, or runs the clocks that somebody set, is not held back.
+# Idling and configured clocks do not count as throttling.
 HELD_BACK = frozenset(
     {"sw_power_cap", "hw_slowdown", "sw_thermal_slowdown", "hw_thermal_slowdown", "hw_power_brake_slowdown"}
 )
@@ -70,7 +70,7 @@ VALUE_MEMBERS = {0: "dVal", 1: "uiVal", 2: "ulVal", 3: "ullVal", 4: "sllVal", 5:
 TEMPERATURE_GPU = 0
 CORRECTED, UNCORRECTED, AGGREGATE_ECC = 0, 1, 1
 
-# A GPU that fell off the bus is only found again by another session.
+# Only a new session finds a GPU again that fell off the bus.
 REOPEN_SECONDS = 60.0
 
 Readings = dict[str, float]
@@ -99,7 +99,7 @@ class Sample:
 
 
 class GpuReader:
-    """One GPU's handle, and what of the last reading the next one needs.
+    """One GPU's handle, and the parts of the last reading that the next one needs.
 
     Args:
         session: an open NVML.
@@ -116,7 +116,7 @@ class GpuReader:
         self._energy: tuple[float, int] | None = None
 
     def read(self, metrics: Iterable[str]) -> tuple[Readings, dict[str, NvmlError]]:
-        """Return the value of each metric that this GPU has, and the error of each that could not be read.
+        """Return the value of each metric that this GPU supports, and the error of each that could not be read.
 
         Raises:
             NvmlError: the GPU does not answer.
@@ -133,11 +133,11 @@ class GpuReader:
         return any(value is not None for known in (values, read_parts(PARTS, self)[0]) for value in known.values())
 
     def ask(self, function: str, *arguments: Any) -> Any:
-        """Call a function of NVML for this GPU; return None where it has no such thing."""
+        """Call a function of NVML for this GPU; return None where it is not supported."""
         return self._session.ask(function, self._handle, *arguments)
 
     def ask_first(self, function: str, *arguments: Any) -> Any:
-        """Do the same for what can be read in another way as well; return None also when it failed."""
+        """Do the same for values that can also be read in another way; return None on failure, too."""
         try:
             return self.ask(function, *arguments)
         except NvmlError as error:
@@ -197,7 +197,7 @@ class GpuReader:
         energy = self.ask_first("nvmlDeviceGetTotalEnergyConsumption")
         now, last = time.monotonic(), self._energy
         self._energy = None if energy is None else (now, energy)
-        # It starts again when the driver is loaded.
+        # The counter restarts when the driver is loaded.
         if energy is not None and last is not None and energy > last[1] and now > last[0]:
             return (round((energy - last[1]) / 1000 / (now - last[0]), 2),)
         milliwatts = self.ask("nvmlDeviceGetPowerUsage")
@@ -217,11 +217,11 @@ class GpuReader:
         return (None if reasons is None else float(bool(HELD_BACK.intersection(reasons))),)
 
     def encoder(self) -> tuple[float | None]:
-        """Return how busy the video encoder is, in percent."""
+        """Return the utilization of the video encoder in percent."""
         return (self._first_of("nvmlDeviceGetEncoderUtilization"),)
 
     def decoder(self) -> tuple[float | None]:
-        """Return how busy the video decoder is, in percent."""
+        """Return the utilization of the video decoder in percent."""
         return (self._first_of("nvmlDeviceGetDecoderUtilization"),)
 
     def _first_of(self, function: str) -> float | None:
@@ -242,7 +242,7 @@ class GpuReader:
         return (None if rows is None else rows[0] + rows[1],)
 
 
-# What one call to NVML answers together.
+# Metrics that one call to NVML returns together.
 PARTS: Parts[GpuReader] = {
     ("GPUUtilization",): GpuReader.utilization,
     ("GPUMemoryUtilization",): GpuReader.memory_utilization,
@@ -260,7 +260,7 @@ PARTS: Parts[GpuReader] = {
 
 
 class Sampler:
-    """Reads the GPUs again and again through one NVML session, and opens another when that one no longer serves.
+    """Read the GPUs repeatedly through one NVML session, and open another when it no longer works.
 
     Args:
         metrics: names of ``UNITS``.
@@ -275,11 +275,11 @@ class Sampler:
         self._count = 0
 
     def sample(self) -> Sample:
-        """Read every GPU now. What cannot be read makes the sample unhealthy; nothing is raised."""
+        """Read every GPU now. Failures make the sample unhealthy; nothing is raised."""
         now = time.time()
         try:
             session = self._open()
-            # A GPU that is missing after the driver was loaded again is not forgotten.
+            # A GPU that is missing after a reload of the driver still counts.
             self._count = max(self._count, session.call("nvmlDeviceGetCount"))
         except (NvmlUnavailable, NvmlError) as error:
             self.close()
@@ -300,7 +300,7 @@ class Sampler:
             except NvmlError as error:
                 problems.append(f"GPU {index} does not answer: {error}")
         if not self._count:
-            problems.append("NVML works and knows no GPU")
+            problems.append("NVML works and finds no GPU")
         if problems and time.monotonic() - self._opened > REOPEN_SECONDS:
             self.close()
         return Sample(now, not problems, gpus, failed, tuple(problems))
@@ -317,7 +317,7 @@ class Sampler:
         return self._session
 
     def close(self) -> None:
-        """End the session, which lets go of the driver."""
+        """End the session, which releases the driver."""
         self._readers.clear()
         self._session = None
         self._stack.close()

@@ -2,7 +2,7 @@
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""The sender of the service that publishes a host's GPU metrics: from the spool to CloudWatch, for as long as it takes.
+"""Send the samples of the spool to CloudWatch, and retry until it accepts them.
 
 Nothing of Ansible is imported here.
 
@@ -27,8 +27,8 @@ from .put_metric_data import (
     MAX_DATUMS,
     CloudWatch,
     Datum,
-    LaterError,
     RefusedError,
+    RetryableError,
     datums_of,
     is_acceptable,
 )
@@ -37,19 +37,19 @@ from .spool import Segment, Spool
 
 LOG = logging.getLogger("gpu-metrics")
 CONNECT_SECONDS, READ_SECONDS = 5, 20
-# How long SIGTERM leaves for the last request.
+# Seconds for the last request after SIGTERM.
 GOODBYE_SECONDS = 10.0
 
 
 @dataclass
 class Statistics:
-    """What the sender did since the process started.
+    """Counts since the process started.
 
     Attributes:
-        requests: that CloudWatch took.
-        samples: in those.
-        refused: samples that CloudWatch will never take.
-        outdated: datums outside the time that CloudWatch takes.
+        requests: accepted by CloudWatch.
+        samples: in those requests.
+        refused: samples that CloudWatch will never accept.
+        outdated: datums outside the time range that CloudWatch accepts.
     """
 
     requests: int = 0
@@ -59,13 +59,13 @@ class Statistics:
 
 
 @dataclass(frozen=True)
-class Parcel:
-    """What is sent in one request; in several only when a single segment is more than one may hold.
+class Batch:
+    """The content of one request; of several only when a single segment exceeds one.
 
     Attributes:
-        segments: which are forgotten when CloudWatch has it.
+        segments: which are deleted when CloudWatch has accepted it.
         samples: how many they have.
-        outdated: datums of theirs that are left out, being outside the time that CloudWatch takes.
+        outdated: how many datums are left out, being outside the time range that CloudWatch accepts.
         datums: the others.
     """
 
@@ -74,23 +74,23 @@ class Parcel:
     outdated: int
     datums: list[Datum]
 
-    def __add__(self, other: Parcel) -> Parcel:
-        """Return both in one."""
-        return Parcel(
+    def __add__(self, other: Batch) -> Batch:
+        """Return both as one batch."""
+        return Batch(
             self.segments + other.segments,
             self.samples + other.samples,
             self.outdated + other.outdated,
             self.datums + other.datums,
         )
 
-    def has_room_for(self, other: Parcel) -> bool:
-        """Say whether one request may hold both."""
+    def has_room_for(self, other: Batch) -> bool:
+        """Return whether both fit into one request."""
         datums = self.datums + other.datums
         return len(datums) <= MAX_DATUMS and sum(datum.size for datum in datums) <= MAX_BYTES
 
 
 class Sender(threading.Thread):
-    """Sends what the spool holds as soon as there is something, and keeps trying."""
+    """Send the segments of the spool as soon as they are closed, with retries."""
 
     def __init__(self, settings: Settings, spool: Spool) -> None:
         super().__init__(name="sender", daemon=True)
@@ -105,36 +105,36 @@ class Sender(threading.Thread):
         self._unreadable = ""
         self.statistics = Statistics()
         self.trouble = ""
-        # Why it has ended by itself: only other settings would help.
-        self.misled = ""
+        # Why the thread ended by itself: only other settings would help.
+        self.settings_error = ""
 
     @property
     def instance_id(self) -> str:
-        """The value of the dimension InstanceId; empty while nobody knows."""
+        """The value of the dimension InstanceId; empty while it is unknown."""
         return self._settings.instance_id or (self._identity.instance_id if self._identity else "")
 
     def wake(self) -> None:
-        """Say that a segment was closed."""
+        """Signal that a segment was closed."""
         self._work.set()
 
     def finish(self) -> None:
-        """Send what is there, once, and end; within 10 seconds."""
+        """Send what is left, once, and end within 10 seconds."""
         self._ending.set()
         self._work.set()
         self.join(GOODBYE_SECONDS)
 
     def run(self) -> None:
-        """Send, wait, send again, until told to end, or until the settings turn out to be none."""
+        """Send, wait, send again, until finish is called or the settings turn out to be invalid."""
         try:
             self._run()
         except SettingsError as error:
-            self.misled = str(error)
+            self.settings_error = str(error)
 
     def _run(self) -> None:
-        """Send, wait, send again, until told to end.
+        """Send, wait, send again, until finish is called.
 
         Raises:
-            SettingsError: botocore takes the region or the endpoint for none.
+            SettingsError: botocore does not accept the region or the endpoint.
         """
         while not self._ending.is_set():
             self._work.wait()
@@ -148,17 +148,17 @@ class Sender(threading.Thread):
             self._send_all()
 
     def _pause(self) -> float:
-        """Return how long to wait after so many failures; anywhere up to a bound, so that hosts do not march."""
+        """Return how long to wait after the failures so far; random, so that hosts do not retry at the same time."""
         bound = min(self._settings.backoff_max, self._settings.backoff * 2 ** min(self._failures, 20))
         return random.SystemRandom().uniform(self._settings.backoff, bound)
 
     def _send_all(self) -> bool:
-        """Send everything that waits; say whether CloudWatch took, or will never take, all of it."""
+        """Send everything; return whether CloudWatch accepted, or will never accept, all of it."""
         try:
             self._identify()
-            while parcel := self._next_parcel():
-                self._send(parcel)
-        except (IdentityUnknownError, LaterError) as error:
+            while batch := self._next_batch():
+                self._send(batch)
+        except (IdentityUnknownError, RetryableError) as error:
             self._failures += 1
             if not self._failing_since:
                 self._failing_since = time.monotonic()
@@ -168,12 +168,12 @@ class Sender(threading.Thread):
         tidy(keep=self.statistics.requests == 1)
         if self._failing_since:
             LOG.info("publishing again after %.0f s", time.monotonic() - self._failing_since)
-        # What the disk does not give back is tried again with the next segment: no reason to keep that one waiting.
+        # Unreadable segments are tried again with the next segment, which must not wait for them.
         self._failures, self._failing_since, self.trouble = 0, 0.0, self._unreadable
         return True
 
     def _identify(self) -> None:
-        """Ask who this is, unless the settings or an earlier answer say all of it."""
+        """Get the instance and the region, unless the settings or an earlier reply have both."""
         if self._identity is None and not (self._settings.instance_id and self._settings.region):
             self._identity = read_identity()
             LOG.info("this is %s in %s", self._identity.instance_id, self._identity.region)
@@ -182,11 +182,11 @@ class Sender(threading.Thread):
         """Return a client of CloudWatch that reads credentials as every AWS tool does, and tries each request once.
 
         Raises:
-            SettingsError: botocore takes the region or the endpoint for none.
+            SettingsError: botocore does not accept the region or the endpoint.
         """
-        # Of the client before.
+        # Memory of the previous client.
         tidy()
-        # Half of what the process needs, in memory and at its start: a host that does not know who it is does without.
+        # botocore takes half of the memory and start time, which an unidentified host does not need.
         session: Any = importlib.import_module("botocore.session").Session()
         config: Any = importlib.import_module("botocore.config").Config
         region = self._settings.region or (self._identity.region if self._identity else "")
@@ -199,88 +199,90 @@ class Sender(threading.Thread):
                     connect_timeout=CONNECT_SECONDS,
                     read_timeout=READ_SECONDS,
                     retries={"total_max_attempts": 1},
-                    # Below 10 KB botocore does not compress by itself.
+                    # By default botocore compresses from 10 KB only.
                     request_min_compression_size_bytes=1,
                 ),
             )
         except (json.JSONDecodeError, UnicodeError):
-            # Of a document with credentials, which may be another the next time.
+            # From a document with credentials, which may have changed the next time.
             raise
         except ValueError as error:
             raise SettingsError(
                 f"{error}. Correct region and endpoint_url, and apply the role gpu_metrics again"
             ) from None
 
-    def _next_parcel(self) -> Parcel | None:
-        """Return the newest of what can be read, as much as one request may hold; None when there is nothing."""
-        parcel: Parcel | None = None
+    def _next_batch(self) -> Batch | None:
+        """Return the newest readable segments that fit into one request; None when there are none."""
+        batch: Batch | None = None
         unreadable = ""
         for segment in self._spool.waiting():
             try:
                 more = self._unpack(segment)
-            except LaterError as error:
+            except RetryableError as error:
                 unreadable = str(error)
                 continue
-            if parcel is not None and not parcel.has_room_for(more):
+            if batch is not None and not batch.has_room_for(more):
                 break
-            parcel = parcel + more if parcel is not None else more
-        if parcel is None:
+            batch = batch + more if batch is not None else more
+        if batch is None:
             if unreadable not in ("", self._unreadable):
                 LOG.warning("%s; it is kept until it can be read", unreadable)
             self._unreadable = unreadable
-        return parcel
+        return batch
 
-    def _unpack(self, segment: Segment) -> Parcel:
-        """Return what of a segment is still to be sent.
+    def _unpack(self, segment: Segment) -> Batch:
+        """Return the unsent part of a segment.
 
         Raises:
-            LaterError: the disk does not give it back now.
+            RetryableError: the segment cannot be read now.
         """
         try:
             samples = self._spool.read(segment)
         except OSError as error:
-            raise LaterError(f"segment {segment.number} cannot be read: {error.strerror or error}") from None
+            raise RetryableError(f"segment {segment.number} cannot be read: {error.strerror or error}") from None
         dimensions = {"InstanceId": segment.instance_id or self.instance_id, **self._settings.dimensions}
         datums = datums_of(samples, self._settings.metrics, dimensions, high_resolution=self._settings.high_resolution)[
             segment.sent :
         ]
         now = time.time()
         good = [datum for datum in datums if is_acceptable(datum, now)]
-        return Parcel((segment,), len(samples), len(datums) - len(good), good)
+        return Batch((segment,), len(samples), len(datums) - len(good), good)
 
-    def _send(self, parcel: Parcel) -> None:
-        """Send one parcel and forget its segments; one that is refused is sent segment by segment.
+    def _send(self, batch: Batch) -> None:
+        """Send one batch and delete its segments; send a refused batch segment by segment.
 
         Raises:
-            LaterError: CloudWatch may take it later; the spool keeps it.
+            RetryableError: CloudWatch may accept it later. The spool keeps it.
         """
         try:
-            for begin in range(0, len(parcel.datums), MAX_DATUMS):
-                datums = parcel.datums[begin : begin + MAX_DATUMS]
+            for begin in range(0, len(batch.datums), MAX_DATUMS):
+                datums = batch.datums[begin : begin + MAX_DATUMS]
                 self._cloudwatch.put(datums)
                 self.statistics.requests += 1
-                parcel.segments[0].sent += len(datums)
+                batch.segments[0].sent += len(datums)
         except RefusedError as error:
-            if len(parcel.segments) > 1:
-                for segment in parcel.segments:
+            if len(batch.segments) > 1:
+                for segment in batch.segments:
                     self._send(self._unpack(segment))
                 return
-            self.statistics.refused += parcel.samples
-            LOG.error("%d samples dropped, as CloudWatch refuses them: %s", parcel.samples, error)
+            self.statistics.refused += batch.samples
+            LOG.error("%d samples dropped, as CloudWatch refuses them: %s", batch.samples, error)
         else:
-            self.statistics.samples += parcel.samples
-        if parcel.outdated:
-            self.statistics.outdated += parcel.outdated
-            LOG.warning("%d datums dropped: CloudWatch takes none older than 14 days or 2 hours ahead", parcel.outdated)
-        for segment in parcel.segments:
+            self.statistics.samples += batch.samples
+        if batch.outdated:
+            self.statistics.outdated += batch.outdated
+            LOG.warning(
+                "%d datums dropped: CloudWatch accepts none older than 14 days or 2 hours ahead", batch.outdated
+            )
+        for segment in batch.segments:
             self._spool.remove(segment)
 
 
 def tidy(*, keep: bool = False) -> None:
-    """Give back memory that nobody uses, instead of when the collector comes round to it.
+    """Collect garbage now.
 
     Args:
-        keep: whether what is left is there for good, and need not be looked at again.
+        keep: whether the remaining objects are permanent, so that later collections skip them.
     """
     gc.collect()
     if keep:

@@ -2,14 +2,14 @@
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""The service that publishes a host's GPU metrics: samples every few seconds, sends every minute, as long as it runs.
+"""The service that publishes a host's GPU metrics: it samples every few seconds and sends every minute.
 
-One thread samples and appends to the spool; another sends what the spool holds and waits longer after each failure. So
-a CloudWatch that is slow or gone never holds up a sample. Nothing of Ansible is imported here.
+One thread samples and appends to the spool; another sends, and waits longer after each failure. So a slow or
+unreachable CloudWatch never delays a sample. Nothing of Ansible is imported here.
 
 Run as ``python -m ..._gpu_publisher SETTINGS``, where the file holds the fields of ``Settings`` in JSON. The exit
-status is that of sysexits.h: 0 after SIGTERM, 70 after a defect of its own, 75 when another process should try, 78 when
-the file is not what it should be, as nothing but another file would help.
+status is that of sysexits.h: 0 after SIGTERM, 70 after an internal error, 75 when another process should try, 78 when
+the settings are invalid.
 
 This is a private module of the collection: it may change in any release.
 """
@@ -40,13 +40,13 @@ PRIORITIES = {logging.DEBUG: 7, logging.INFO: 6, logging.WARNING: 4, logging.ERR
 
 
 class Notifier:
-    """Tells systemd how the service is; does nothing where systemd did not start it."""
+    """Send the state of the service to systemd; do nothing when systemd did not start it."""
 
     def __init__(self) -> None:
         address = os.environ.get("NOTIFY_SOCKET", "")
         self._address = f"\0{address[1:]}" if address.startswith("@") else address
 
-    def tell(self, *lines: str) -> None:
+    def notify(self, *lines: str) -> None:
         """Send assignments of sd_notify(3)."""
         if self._address:
             with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) as channel:
@@ -55,7 +55,7 @@ class Notifier:
 
 
 class Service:
-    """Samples until it is told to end."""
+    """Sample until `end` is called."""
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
@@ -71,11 +71,11 @@ class Service:
         self._reported = time.monotonic()
 
     def end(self) -> None:
-        """Stop after the present sample."""
+        """Stop after the current sample."""
         self._end.set()
 
     def run(self) -> int:
-        """Sample and have it sent, until the end; return the exit status."""
+        """Sample and send until the end; return the exit status."""
         settings = self._settings
         LOG.info(
             "sampling every %g s, sending every %g s: %s",
@@ -97,20 +97,20 @@ class Service:
                 self._flush()
             self._spool.append(sample, self._sender.instance_id)
             if window is None:
-                # A sign of life at once, also of what an earlier run has left.
+                # Send at once, including what an earlier run has left.
                 self._flush()
-                self._notifier.tell("READY=1")
+                self._notifier.notify("READY=1")
             window = now_in
             self._report(sample)
             due = max(due + settings.sample_interval, time.monotonic())
             self._end.wait(due - time.monotonic())
-        self._notifier.tell("STOPPING=1")
+        self._notifier.notify("STOPPING=1")
         self._spool.close()
         self._sender.finish()
         self._sampler.close()
         LOG.info("ended; %d segments wait", len(self._spool.waiting()))
-        if self._sender.misled:
-            LOG.error("%s", self._sender.misled)
+        if self._sender.settings_error:
+            LOG.error("%s", self._sender.settings_error)
             return EX_CONFIG
         if self._end.is_set():
             return EX_OK
@@ -120,7 +120,7 @@ class Service:
         return EX_SOFTWARE
 
     def _is_stale(self) -> bool:
-        """Say whether NVML has been out of reach for so long that another process should try."""
+        """Return whether NVML has been unusable for so long that another process should try."""
         since = self._unhealthy_since
         return since is not None and time.monotonic() - since > self._settings.renew_interval
 
@@ -129,7 +129,7 @@ class Service:
         self._sender.wake()
 
     def _watch_clock(self, before: float) -> float:
-        """Say when the clock was set, as samples carry its time; return the present offset from the monotonic one."""
+        """Log when the clock was set, as samples carry its time; return its offset from the monotonic clock."""
         now = time.time() - time.monotonic()
         if abs(now - before) > CLOCK_JUMP_SECONDS:
             LOG.warning("the clock was set by %+.0f s", now - before)
@@ -137,7 +137,7 @@ class Service:
         return before if abs(now - before) < 1 else now
 
     def _report(self, sample: Sample) -> None:
-        """Tell systemd and the journal what changed."""
+        """Report changes to systemd and the journal."""
         for problem in set(sample.problems) - set(self._problems):
             LOG.warning("%s", problem)
         if self._problems and not sample.problems:
@@ -149,7 +149,7 @@ class Service:
             if not sample.problems:
                 LOG.info("%s can be read again", reading)
         self._failed = sample.failed
-        # One GPU that is gone is no reason to leave the others.
+        # One missing GPU does not restart the process.
         if sample.gpus:
             self._unhealthy_since = None
         elif self._unhealthy_since is None:
@@ -163,7 +163,7 @@ class Service:
         totals = self._totals()
         state = self._sender.trouble or "publishing"
         unread = f"; cannot be read: {', '.join(sample.failed)}" if sample.failed else ""
-        self._notifier.tell("WATCHDOG=1", f"STATUS={len(sample.gpus)} GPUs, {state}; {totals}{unread}")
+        self._notifier.notify("WATCHDOG=1", f"STATUS={len(sample.gpus)} GPUs, {state}; {totals}{unread}")
         if time.monotonic() - self._reported > REPORT_SECONDS:
             self._reported = time.monotonic()
             LOG.info("%d GPUs, %s; %s", len(sample.gpus), state, totals)
@@ -179,7 +179,7 @@ class Service:
 
 
 class Formatter(logging.Formatter):
-    """Puts systemd's priority before each line."""
+    """Put the priority of systemd before each line."""
 
     def format(self, record: logging.LogRecord) -> str:
         """Return one line for the journal."""

@@ -2,7 +2,7 @@
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""What the service that publishes a host's GPU metrics is told, and the file that tells it.
+"""The settings of the service that publishes a host's GPU metrics, and the file that holds them.
 
 This is a private module of the collection: it may change in any release.
 """
@@ -18,18 +18,18 @@ from .sampler import DEFAULT_METRICS, UNITS
 
 
 class SettingsError(Exception):
-    """The settings are not what they should be."""
+    """The settings are invalid."""
 
 
 @dataclass(frozen=True)
 class Settings:
-    """What the service is told.
+    """The settings of the service.
 
     Attributes:
         namespace: of all metrics.
-        spool: folder of samples that CloudWatch does not have yet.
-        region: empty for the one that the metadata service names.
-        instance_id: value of the dimension InstanceId; empty for what the metadata service says.
+        spool: folder of samples that were not sent yet.
+        region: empty for the region of the metadata service.
+        instance_id: value of the dimension InstanceId; empty for that of the metadata service.
         endpoint_url: of CloudWatch; empty for the region's own.
         dimensions: more of them, for every metric.
         metrics: names of ``UNITS``.
@@ -60,27 +60,27 @@ class Settings:
 
 
 def read_settings(path: Path) -> Settings:
-    """Return what a file says.
+    """Return the settings of a file.
 
     Raises:
-        SettingsError: it cannot be read, or says something else.
+        SettingsError: it cannot be read, or its content is invalid.
     """
-    advice = "do: apply the role gpu_metrics again"
+    advice = "Apply the role gpu_metrics again."
     try:
         document = json.loads(path.read_text(encoding="utf-8"))
         settings = Settings(**document)
     except (OSError, TypeError, ValueError) as error:
-        raise SettingsError(f"{path} cannot be read: {error}; {advice}") from None
+        raise SettingsError(f"{path} cannot be read: {error}. {advice}") from None
     if unknown := set(settings.metrics) - UNITS.keys():
-        raise SettingsError(f"{path}: metrics has {', '.join(sorted(unknown))}. Allowed: {', '.join(UNITS)}; {advice}")
+        raise SettingsError(f"{path}: metrics has {', '.join(sorted(unknown))}. Allowed: {', '.join(UNITS)}. {advice}")
     if settings.endpoint_url and not is_endpoint(settings.endpoint_url):
         allowed = "https://HOST or http://HOST, and :PORT of 1 to 65535"
-        raise SettingsError(f"{path}: endpoint_url is {settings.endpoint_url!r}. Allowed: {allowed}; {advice}")
+        raise SettingsError(f"{path}: endpoint_url is {settings.endpoint_url!r}. Allowed: {allowed}. {advice}")
     return settings
 
 
 def is_endpoint(url: str) -> bool:
-    """Say whether a URL has a host, and a port that can be one if it has any."""
+    """Return whether a URL has a host, and a valid port or none."""
     try:
         parts = urlsplit(url)
         return parts.scheme in {"http", "https"} and bool(parts.hostname) and parts.port != 0

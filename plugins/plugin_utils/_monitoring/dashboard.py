@@ -32,7 +32,7 @@ def _section(lab: Lab, host: MonitoredHost, top: int) -> list[dict[str, Any]]:
     gpus = range(host.gpus)
     heading = {"markdown": f"## {host.name}\n`{host.instance_id}`\n\n{lab.dashboard_marker}"}
     arn = f"arn:{lab.partition}:cloudwatch:{lab.region}:{lab.account_id}:alarm:"
-    told = {"title": f"{host.name}: alarms", "alarms": [arn + alarm["name"] for alarm in alarms_of(lab, host)]}
+    alarm_list = {"title": f"{host.name}: alarms", "alarms": [arn + alarm["name"] for alarm in alarms_of(lab, host)]}
     percent = {"min": 0, "max": 100, "label": "%", "showUnits": False}
     graphs = [
         _graph(lab, host, "CPU", [_of_instance(host, "CPUUtilization", "CPU")], 300, left=percent),
@@ -93,7 +93,7 @@ def _section(lab: Lab, host: MonitoredHost, top: int) -> list[dict[str, Any]]:
     ]
     placed = [
         {"type": "text", "x": 0, "y": top, "width": WIDTH, "height": 3, "properties": heading},
-        {"type": "alarm", "x": WIDTH, "y": top, "width": 2 * WIDTH, "height": 3, "properties": told},
+        {"type": "alarm", "x": WIDTH, "y": top, "width": 2 * WIDTH, "height": 3, "properties": alarm_list},
     ]
     for number, properties in enumerate(graphs):
         row, column = divmod(number, 3)

@@ -29,15 +29,15 @@ LAB: dict[str, Any] = {
 
 def plan(**given: Any) -> dict[str, Any]:
     """Return what watches the lab, but for what is given."""
-    told: dict[str, Any] = FilterModule().filters()["lab_monitoring"]({**LAB, **given})
-    return told
+    planned: dict[str, Any] = FilterModule().filters()["lab_monitoring"]({**LAB, **given})
+    return planned
 
 
 def alarms(**given: Any) -> dict[str, dict[str, Any]]:
     """Return the alarms by name."""
-    told = plan(**given)
-    assert told["problems"] == []
-    return {alarm["name"]: alarm for alarm in told["alarms"]}
+    planned = plan(**given)
+    assert planned["problems"] == []
+    return {alarm["name"]: alarm for alarm in planned["alarms"]}
 
 
 def test_every_host_has_its_alarms() -> None:
@@ -51,8 +51,8 @@ def test_an_idle_instance_is_stopped_and_a_silent_one_is_not() -> None:
     assert idle["alarm_actions"] == ["arn:aws:automate:eu-central-1:ec2:stop", TOPIC]
     assert idle["ok_actions"] == []
     assert idle["dimensions"] == {"GpuIndex": "0", "InstanceId": FIRST}
-    told = (idle["namespace"], idle["metric_name"], idle["statistic"], idle["comparison"], idle["threshold"])
-    assert told == ("DigitalTwin", "GPUUtilization", "Maximum", "LessThanThreshold", 5.0)
+    planned = (idle["namespace"], idle["metric_name"], idle["statistic"], idle["comparison"], idle["threshold"])
+    assert planned == ("DigitalTwin", "GPUUtilization", "Maximum", "LessThanThreshold", 5.0)
     # An hour of five minutes each; no data is no idleness.
     assert (idle["period"], idle["evaluation_periods"], idle["treat_missing_data"]) == (300, 12, "notBreaching")
     assert alarms(idle_stop=False)["robo-1-gpu-idle"]["alarm_actions"] == [TOPIC]
@@ -76,18 +76,18 @@ IDLE_HOSTS = [{"name": "robo-1", "instance_id": FIRST}, {"name": "robo-2", "inst
 def test_a_host_whose_work_leaves_the_gpu_idle_is_stopped_on_request_only(
     idle_stop: object, stopped: list[str], watched: list[str]
 ) -> None:
-    told = alarms(instances=IDLE_HOSTS, idle_stop=idle_stop)
-    idle = {name.removesuffix("-gpu-idle"): alarm for name, alarm in told.items() if name.endswith("-gpu-idle")}
+    planned = alarms(instances=IDLE_HOSTS, idle_stop=idle_stop)
+    idle = {name.removesuffix("-gpu-idle"): alarm for name, alarm in planned.items() if name.endswith("-gpu-idle")}
     assert list(idle) == watched
     assert [
         name for name, alarm in idle.items() if any(":ec2:stop" in action for action in alarm["alarm_actions"])
     ] == stopped
 
 
-def test_what_is_stopped_when_is_told_by_the_alarms_that_there_are() -> None:
+def test_the_report_is_made_from_the_existing_alarms() -> None:
     def found(**more: Any) -> list[dict[str, Any]]:
-        told = alarms(instances=IDLE_HOSTS)["robo-1-gpu-idle"]
-        return [{**told, "alarm_name": told["name"], **more}]
+        planned = alarms(instances=IDLE_HOSTS)["robo-1-gpu-idle"]
+        return [{**planned, "alarm_name": planned["name"], **more}]
 
     def report(there: list[dict[str, Any]], **given: Any) -> list[str]:
         lab = {**LAB, "instances": IDLE_HOSTS, **given}
@@ -124,26 +124,26 @@ def test_several_gpus_are_idle_together_or_not_at_all() -> None:
 )
 def test_actions_are_of_the_regions_partition(region: str, partition: str) -> None:
     topic = f"arn:{partition}:sns:{region}:123456789012:operators"
-    told = alarms(region=region, alarm_topics=[topic])
-    assert told["robo-1-gpu-idle"]["alarm_actions"][0] == f"arn:{partition}:automate:{region}:ec2:stop"
-    assert told["robo-1-status-check"]["alarm_actions"][0] == f"arn:{partition}:automate:{region}:ec2:recover"
+    planned = alarms(region=region, alarm_topics=[topic])
+    assert planned["robo-1-gpu-idle"]["alarm_actions"][0] == f"arn:{partition}:automate:{region}:ec2:stop"
+    assert planned["robo-1-status-check"]["alarm_actions"][0] == f"arn:{partition}:automate:{region}:ec2:recover"
     told_alarms = plan(region=region, alarm_topics=[topic])["dashboard"]["widgets"][1]["properties"]["alarms"]
     assert told_alarms[0] == f"arn:{partition}:cloudwatch:{region}:123456789012:alarm:robo-1-gpu-idle"
 
 
-def test_a_silent_host_is_told() -> None:
+def test_a_silent_host_causes_an_alarm() -> None:
     heartbeat = alarms(heartbeat_minutes=7)["robo-1-heartbeat"]
     assert (heartbeat["metric_name"], heartbeat["dimensions"]) == ("Heartbeat", {"InstanceId": FIRST})
-    told = (heartbeat["statistic"], heartbeat["comparison"], heartbeat["threshold"], heartbeat["treat_missing_data"])
-    assert told == ("Minimum", "LessThanThreshold", 1.0, "breaching")
+    planned = (heartbeat["statistic"], heartbeat["comparison"], heartbeat["threshold"], heartbeat["treat_missing_data"])
+    assert planned == ("Minimum", "LessThanThreshold", 1.0, "breaching")
     assert (heartbeat["period"], heartbeat["evaluation_periods"]) == (60, 7)
     assert heartbeat["alarm_actions"] == heartbeat["ok_actions"] == [TOPIC]
 
 
-def test_hot_and_full_gpus_are_told_each() -> None:
-    told = alarms(temperature=80, memory_percent=90)
+def test_each_hot_or_full_gpu_causes_an_alarm() -> None:
+    planned = alarms(temperature=80, memory_percent=90)
     for name, metric, threshold in (("hot", "GPUTemperature", 80.0), ("memory", "GPUMemoryUsedPercent", 90.0)):
-        alarm = told[f"robo-crane-gpu-1-{name}"]
+        alarm = planned[f"robo-crane-gpu-1-{name}"]
         assert alarm["dimensions"] == {"GpuIndex": "1", "InstanceId": SECOND}
         assert (alarm["metric_name"], alarm["threshold"]) == (metric, threshold)
         assert (alarm["comparison"], alarm["evaluation_periods"]) == ("GreaterThanOrEqualToThreshold", 5)
@@ -156,33 +156,33 @@ def test_broken_hardware() -> None:
     assert alarms(recover=False)["robo-1-status-check"]["alarm_actions"] == [TOPIC]
 
 
-def test_an_instance_that_cannot_be_recovered_is_only_told() -> None:
+def test_an_instance_that_cannot_be_recovered_only_notifies() -> None:
     """CloudWatch refuses such an alarm when it is put."""
     assert alarms()["robo-crane-status-check"]["alarm_actions"] == [TOPIC]
 
 
-def test_there_are_alarms_on_what_is_published_only() -> None:
-    told = alarms(metrics=["GPUTemperature"], idle_stop=False, heartbeat_minutes=2, flush_interval=60)
+def test_only_published_metrics_have_alarms() -> None:
+    planned = alarms(metrics=["GPUTemperature"], idle_stop=False, heartbeat_minutes=2, flush_interval=60)
     ends = ("robo-1-status-check", "robo-1-gpu-0-hot")
-    assert [name for name in told if name.startswith("robo-1-")] == list(ends)
+    assert [name for name in planned if name.startswith("robo-1-")] == list(ends)
     assert alarms(heartbeat_minutes=5, flush_interval=120).keys() == alarms().keys()
 
 
-def test_what_the_publisher_adds_is_asked_for() -> None:
-    told = alarms(dimensions={"Lab": "robo", "Cell": 7}, namespace="Fleet")
-    assert told["robo-1-gpu-0-hot"]["dimensions"] == {
+def test_alarms_have_the_dimensions_of_the_publisher() -> None:
+    planned = alarms(dimensions={"Lab": "robo", "Cell": 7}, namespace="Fleet")
+    assert planned["robo-1-gpu-0-hot"]["dimensions"] == {
         "Cell": "7",
         "GpuIndex": "0",
         "InstanceId": FIRST,
         "Lab": "robo",
     }
-    assert list(told["robo-1-heartbeat"]["dimensions"]) == ["Cell", "InstanceId", "Lab"]
-    assert {alarm["namespace"] for alarm in told.values()} == {"Fleet", "AWS/EC2"}
+    assert list(planned["robo-1-heartbeat"]["dimensions"]) == ["Cell", "InstanceId", "Lab"]
+    assert {alarm["namespace"] for alarm in planned.values()} == {"Fleet", "AWS/EC2"}
     # EC2 knows nothing of it.
-    assert told["robo-1-status-check"]["dimensions"] == {"InstanceId": FIRST}
+    assert planned["robo-1-status-check"]["dimensions"] == {"InstanceId": FIRST}
 
 
-def test_labs_of_similar_names_are_told_apart_by_the_description() -> None:
+def test_the_description_distinguishes_labs_of_similar_names() -> None:
     """Lab robo's host robo-2 and lab robo-2 share the beginning of their alarms' names."""
     short = plan(instances=[{"name": "robo-2", "instance_id": FIRST}])
     long = plan(name="robo-2", instances=[{"name": "robo-2-1", "instance_id": SECOND}], log_groups=[])
@@ -193,22 +193,22 @@ def test_labs_of_similar_names_are_told_apart_by_the_description() -> None:
     assert not long["log_prefix"].startswith(short["log_prefix"])
 
 
-def as_told(alarm: dict[str, Any]) -> dict[str, Any]:
+def as_returned(alarm: dict[str, Any]) -> dict[str, Any]:
     """Return what cloudwatch_metric_alarm_info says of an alarm of the plan."""
     renamed = {"name": "alarm_name", "description": "alarm_description", "comparison": "comparison_operator"}
-    told = {renamed.get(key, key): value for key, value in alarm.items()}
+    planned = {renamed.get(key, key): value for key, value in alarm.items()}
     rows = [{"name": name, "value": value} for name, value in reversed(alarm["dimensions"].items())]
-    return {**told, "dimensions": rows, "insufficient_data_actions": [], "state_value": "OK"}
+    return {**planned, "dimensions": rows, "insufficient_data_actions": [], "state_value": "OK"}
 
 
 def sorted_names(found: list[dict[str, Any]], **given: Any) -> dict[str, list[str]]:
     """Return the names of alarms by what is to become of them."""
-    told = FilterModule().filters()["lab_monitoring"]({**LAB, **given}, {"alarms": found})
-    return {kind: told[kind] for kind in ("own", "foreign", "excess", "differing")}
+    planned = FilterModule().filters()["lab_monitoring"]({**LAB, **given}, {"alarms": found})
+    return {kind: planned[kind] for kind in ("own", "foreign", "excess", "differing")}
 
 
 def test_only_what_differs_is_written() -> None:
-    found = [as_told(alarm) for alarm in plan()["alarms"]]
+    found = [as_returned(alarm) for alarm in plan()["alarms"]]
     names = list(alarms())
     assert sorted_names(found) == {"own": names, "foreign": [], "excess": [], "differing": []}
     assert sorted_names([]) == {"own": [], "foreign": [], "excess": [], "differing": names}
@@ -229,7 +229,7 @@ def test_only_what_differs_is_written() -> None:
 def test_a_lab_that_moves_to_another_namespace_is_stopped_by_none_of_its_alarms() -> None:
     """There no data is yet: all alarms on metrics of the hosts move, and those that act take missing data for good."""
     moved = "DigitalTwin/robo"
-    found = [as_told(alarm) for alarm in plan(namespace="DigitalTwin")["alarms"]]
+    found = [as_returned(alarm) for alarm in plan(namespace="DigitalTwin")["alarms"]]
     there = alarms(namespace=moved)
     of_hosts = [name for name, alarm in there.items() if alarm["namespace"] == moved]
     assert sorted_names(found, namespace=moved)["differing"] == of_hosts
@@ -238,8 +238,8 @@ def test_a_lab_that_moves_to_another_namespace_is_stopped_by_none_of_its_alarms(
     assert [alarm["treat_missing_data"] for alarm in acting] == ["notBreaching"] * len(LAB["instances"])
 
 
-def test_what_is_no_longer_wanted_is_told() -> None:
-    found = [as_told(alarm) for alarm in plan()["alarms"]]
+def test_alarms_that_are_no_longer_planned_are_excess() -> None:
+    found = [as_returned(alarm) for alarm in plan()["alarms"]]
     fewer = sorted_names(found, instances=LAB["instances"][:1])
     assert (fewer["differing"], fewer["foreign"]) == ([], [])
     assert fewer["excess"] == [name for name in alarms() if name.startswith("robo-crane-")]
@@ -247,7 +247,7 @@ def test_what_is_no_longer_wanted_is_told() -> None:
 
 def test_what_is_not_the_labs_is_neither_removed_nor_replaced() -> None:
     neighbour = plan(name="robo-2", instances=[{"name": "robo-2-1", "instance_id": SECOND}], log_groups=[])
-    found = [as_told(alarm) for alarm in neighbour["alarms"]] + [{"alarm_name": "robo-budget"}]
+    found = [as_returned(alarm) for alarm in neighbour["alarms"]] + [{"alarm_name": "robo-budget"}]
     mine = sorted_names(found)
     assert (mine["own"], mine["foreign"], mine["excess"]) == ([], [], [])
     clash = sorted_names(found, instances=[{"name": "robo-2-1", "instance_id": FIRST}])
@@ -282,12 +282,14 @@ def test_the_dashboard_shows_every_host_and_every_gpu() -> None:
     assert {arn.rpartition(":")[2] for arn in arns} == set(alarms())
 
 
-def test_every_heading_says_whose_dashboard_it_is() -> None:
-    """An account has one dashboard of a name, so that the region has to be told as well."""
-    told = plan()
-    headings = [widget["properties"]["markdown"] for widget in told["dashboard"]["widgets"] if widget["type"] == "text"]
+def test_every_heading_has_the_marker() -> None:
+    """An account has one dashboard of a name, so that the region has to be planned as well."""
+    planned = plan()
+    headings = [
+        widget["properties"]["markdown"] for widget in planned["dashboard"]["widgets"] if widget["type"] == "text"
+    ]
     assert len(headings) == len(LAB["instances"])
-    assert all(told["dashboard_marker"] in heading for heading in headings)
+    assert all(planned["dashboard_marker"] in heading for heading in headings)
     for other in ({"name": "robo-2", "log_groups": []}, {"region": "us-east-1", "alarm_topics": []}):
         assert plan(**other)["dashboard_marker"] not in headings[0]
 
@@ -370,27 +372,27 @@ def test_no_widget_covers_another() -> None:
         ({"alarm_topics": [TOPIC] * 5}, "alarm_topics: 5 topics are too many, "),
     ],
 )
-def test_refusals(given: dict[str, Any], line: str) -> None:
-    told = plan(**given)
-    assert any(problem.startswith(f"aws_monitoring_{line}") for problem in told["problems"]), told["problems"]
-    assert all(re.fullmatch(r"[^;]+\. Allowed: .+\. .+\.", problem) for problem in told["problems"])
-    assert (told["alarms"], told["dashboard"]) == ([], {})
+def test_invalid_values(given: dict[str, Any], line: str) -> None:
+    planned = plan(**given)
+    assert any(problem.startswith(f"aws_monitoring_{line}") for problem in planned["problems"]), planned["problems"]
+    assert all(re.fullmatch(r"[^;]+\. Allowed: .+\. .+\.", problem) for problem in planned["problems"])
+    assert (planned["alarms"], planned["dashboard"]) == ([], {})
 
 
 def compared(state: dict[str, Any], **given: Any) -> dict[str, Any]:
     """Return the plan with what CloudWatch holds."""
-    told: dict[str, Any] = FilterModule().filters()["lab_monitoring"]({**LAB, **given}, state)
-    return told
+    planned: dict[str, Any] = FilterModule().filters()["lab_monitoring"]({**LAB, **given}, state)
+    return planned
 
 
 def applied(**given: Any) -> dict[str, Any]:
     """Return the state of CloudWatch after the plan was applied."""
-    told = plan(**given)
-    groups = [{"name": name, "retention_days": 30, "tags": told["tags"]} for name in LAB["log_groups"]]
+    planned = plan(**given)
+    groups = [{"name": name, "retention_days": 30, "tags": planned["tags"]} for name in LAB["log_groups"]]
     return {
-        "alarms": [as_told(alarm) for alarm in told["alarms"]],
+        "alarms": [as_returned(alarm) for alarm in planned["alarms"]],
         "log_groups": groups,
-        "dashboards": [{"name": told["dashboard_name"], "body": told["dashboard"]}],
+        "dashboards": [{"name": planned["dashboard_name"], "body": planned["dashboard"]}],
     }
 
 
@@ -399,29 +401,29 @@ OTHERS_DASHBOARD = [{"name": "digital-twin-robo", "body": {"widgets": []}}]
 
 
 def test_nothing_differs_after_the_plan_was_applied() -> None:
-    told = compared(applied())
-    assert (told["differences"], told["conflicts"], told["log_groups"], told["dashboard_differs"]) == (
+    planned = compared(applied())
+    assert (planned["differences"], planned["conflicts"], planned["log_groups"], planned["dashboard_differs"]) == (
         [],
         [],
         [],
         False,
     )
-    assert told["existing"] == [
+    assert planned["existing"] == [
         *(f"alarm {name}" for name in alarms()),
         "dashboard digital-twin-robo",
         f"log group {GROUP}",
     ]
-    assert (told["dashboard_state"], told["own_log_groups"]) == ("own", [GROUP])
+    assert (planned["dashboard_state"], planned["own_log_groups"]) == ("own", [GROUP])
 
 
 def test_everything_differs_in_an_empty_account() -> None:
-    told = compared({})
-    assert told["differences"] == [
+    planned = compared({})
+    assert planned["differences"] == [
         f"log group {GROUP}",
         *(f"alarm {name}" for name in alarms()),
         "dashboard digital-twin-robo",
     ]
-    assert (told["existing"], told["conflicts"], told["dashboard_state"]) == ([], [], "absent")
+    assert (planned["existing"], planned["conflicts"], planned["dashboard_state"]) == ([], [], "absent")
 
 
 @pytest.mark.parametrize(
@@ -441,9 +443,9 @@ def test_a_log_group_that_differs(
 ) -> None:
     state = applied()
     state["log_groups"][0] |= change
-    told = compared(state, **given)
-    assert told["differences"] == ([] if difference is None else [f"{difference}log group {GROUP}"])
-    assert told["log_groups"] == (
+    planned = compared(state, **given)
+    assert planned["differences"] == ([] if difference is None else [f"{difference}log group {GROUP}"])
+    assert planned["log_groups"] == (
         [] if difference is None else [{"name": GROUP, "exists": exists, "differences": [difference]}]
     )
 
@@ -457,24 +459,24 @@ def test_further_tags_of_a_log_group_are_ignored() -> None:
 def test_a_changed_dashboard_differs() -> None:
     state = applied()
     state["dashboards"][0]["body"] = {"widgets": plan()["dashboard"]["widgets"][:1]}
-    told = compared(state)
-    assert told["differences"] == ["dashboard digital-twin-robo"]
-    assert (told["dashboard_state"], told["dashboard_differs"]) == ("own", True)
+    planned = compared(state)
+    assert planned["differences"] == ["dashboard digital-twin-robo"]
+    assert (planned["dashboard_state"], planned["dashboard_differs"]) == ("own", True)
 
 
 @pytest.mark.parametrize("given", [{"dashboard": False}, {"dashboard": "no"}, {"instances": []}])
 def test_a_dashboard_that_is_no_longer_planned_is_deleted_if_it_is_the_labs(given: dict[str, Any]) -> None:
-    told = compared(applied(), **given)
-    assert (told["dashboard_wanted"], told["dashboard_differs"]) == (False, True)
-    told = compared({**applied(), "dashboards": OTHERS_DASHBOARD}, **given)
-    assert (told["dashboard_differs"], told["conflicts"], told["dashboard_state"]) == (False, [], "foreign")
+    planned = compared(applied(), **given)
+    assert (planned["dashboard_wanted"], planned["dashboard_differs"]) == (False, True)
+    planned = compared({**applied(), "dashboards": OTHERS_DASHBOARD}, **given)
+    assert (planned["dashboard_differs"], planned["conflicts"], planned["dashboard_state"]) == (False, [], "foreign")
     assert compared({}, **given)["dashboard_differs"] is False
 
 
 def test_alarms_and_dashboards_of_others_are_conflicts() -> None:
     others = [{"alarm_name": "robo-1-heartbeat"}, {"alarm_name": "robo-1-budget"}]
-    told = compared({"alarms": others, "dashboards": OTHERS_DASHBOARD})
-    assert told["conflicts"] == [
+    planned = compared({"alarms": others, "dashboards": OTHERS_DASHBOARD})
+    assert planned["conflicts"] == [
         "aws_monitoring_instances: robo-1-heartbeat already exist and do not belong to this lab. Allowed: names that "
         "no other alarm in eu-central-1 has. Rename the hosts, or delete these alarms.",
         'aws_monitoring_name: "robo" needs the dashboard digital-twin-robo, which already exists and does not belong '

@@ -45,7 +45,7 @@ def run(cloud: Cloud, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.Mo
 
 
 def stored(cloud: Cloud) -> Any:
-    """Return the body of the dashboard "lab" as CloudWatch tells it."""
+    """Return the body of the dashboard "lab" as CloudWatch returns it."""
     return json.loads(cloud.client("cloudwatch").get_dashboard(DashboardName="lab")["DashboardBody"])
 
 
@@ -98,7 +98,7 @@ def test_a_dashboard_without_the_marker_is_somebody_elses(
     cloud.client("cloudwatch").put_dashboard(DashboardName="lab", DashboardBody=there)
     refused = run(body=mine, **given)
     assert refused["msg"] == (
-        'name: "lab" is a dashboard that is there without lab: south in a text widget. Allowed: a name that no other '
+        'name: "lab" is an existing dashboard without lab: south in a text widget. Allowed: a name that no other '
         "dashboard of the account has, whatever its region. Choose another, or delete this dashboard."
     )
     kept = run(state="absent", **given)
@@ -114,7 +114,7 @@ def test_a_dashboard_with_the_marker_is_replaced_and_deleted(run: Run, cloud: Cl
     assert (changed["changed"], changed["foreign"]) == (True, False)
     assert stored(cloud) == {"widgets": [widget, widget]}
     refused = run(body=BODY, marker="lab: south")["msg"]
-    assert refused.startswith('marker: "lab: south" is not in the body, where the next run would look for it. ')
+    assert refused.startswith('marker: "lab: south" is not in the body, where the next run expects it. ')
     assert cloud.asked == []
     assert run(state="absent", marker="lab: south")["changed"]
     assert names(cloud) == []
@@ -137,7 +137,7 @@ def test_order_and_white_space_say_nothing(run: Run, cloud: Cloud) -> None:
     cloud.client("cloudwatch").put_dashboard(DashboardName="lab", DashboardBody=text)
     assert not run(body={"widgets": [{"type": "text", "x": 0, "y": 1}], "start": "-PT3H"})["changed"]
     assert not run(body='{"widgets": [{"type": "text", "x": 0, "y": 1}], "start": "-PT3H"}')["changed"]
-    # The order of widgets is what lies above what, and true is not 1.
+    # The order of widgets decides which covers which, and true is not 1.
     assert run(body={"widgets": [{"type": "text", "x": 0, "y": True}], "start": "-PT3H"})["changed"]
 
 

@@ -196,8 +196,8 @@ def test_a_denied_call_names_the_permission(run: Run, cloud: Cloud) -> None:
         ({}, {"period": 90}, "period: 90 is not a period. Allowed: 1, 5, 10, 20, 30, or a multiple of 60 seconds. "),
         ({}, {"period": -60}, "period: -60 is not a period. "),
         ({}, {"minutes": 0}, "minutes: 0 is out of range. Allowed: 1 to 21600. "),
-        ({}, {"since": "yesterday"}, 'since: "yesterday" is no time ('),
-        ({}, {"since": "9" * 30}, 'since: "999999999999999999999999999999" is no time ('),
+        ({}, {"since": "yesterday"}, 'since: "yesterday" is not a valid time ('),
+        ({}, {"since": "9" * 30}, 'since: "999999999999999999999999999999" is not a valid time ('),
         (
             {"statistic": "Median"},
             {},

@@ -158,22 +158,28 @@ def test_a_metric_that_nobody_knows_is_refused(host: Host, server: CloudWatch) -
     host.set_up({"gpus": ["A10G"]})
     result = publish(host, server, metrics=["Heartbeat", "GPUNoise"])
     assert result["failed"] is True
-    assert result["msg"].startswith("metrics: GPUNoise is none of them. Allowed: GPUUtilization, ")
+    assert result["msg"].startswith("metrics: GPUNoise is not a metric of a GPU. Allowed: GPUUtilization, ")
     assert server.calls() == []
 
 
 @pytest.mark.parametrize(
     ("options", "said"),
     [
-        ({"namespace": "AWS/EC2"}, 'namespace: "AWS/EC2" is none. Allowed: 1 to 255 letters, digits and ._-/#:, not'),
-        ({"namespace": "Büro"}, 'namespace: "Büro" is none. Allowed: '),
+        (
+            {"namespace": "AWS/EC2"},
+            'namespace: "AWS/EC2" is not a namespace of metrics. Allowed: 1 to 255 letters, digits and ._-/#:, not',
+        ),
+        ({"namespace": "Büro"}, 'namespace: "Büro" is not a namespace of metrics. Allowed: '),
         (
             {"dimensions": {"InstanceId": "i-2"}},
-            'dimensions: "InstanceId" is the module\'s own. Allowed: any name but ',
+            'dimensions: "InstanceId" is reserved for the module. Allowed: any name but ',
         ),
-        ({"dimensions": {"GpuIndex": 1}}, 'dimensions: "GpuIndex" is the module\'s own. Allowed: any name but '),
-        ({"dimensions": {"Raum": "Büro"}}, 'dimensions: {"Raum": "Büro"} is none. Allowed: names of 1 to 255 and'),
-        ({"dimensions": {"Room": ""}}, 'dimensions: {"Room": ""} is none. Allowed: names of 1 to 255 and'),
+        ({"dimensions": {"GpuIndex": 1}}, 'dimensions: "GpuIndex" is reserved for the module. Allowed: any name but '),
+        (
+            {"dimensions": {"Raum": "Büro"}},
+            'dimensions: {"Raum": "Büro"} is not a dimension. Allowed: names of 1 to 255 and',
+        ),
+        ({"dimensions": {"Room": ""}}, 'dimensions: {"Room": ""} is not a dimension. Allowed: names of 1 to 255 and'),
         (
             {"dimensions": {f"D{n}": n for n in range(29)}},
             "dimensions: 29 are too many. Allowed: 28. Leave some out",

@@ -17,8 +17,8 @@ from ansible_collections.digital_twin.robotics_lab.plugins.module_utils._gpu_pub
     MAX_DATUMS,
     CloudWatch,
     Datum,
-    LaterError,
     RefusedError,
+    RetryableError,
     datums_of,
     is_acceptable,
 )
@@ -107,19 +107,19 @@ def test_the_largest_request_is_taken(server: local.CloudWatch) -> None:
 @pytest.mark.parametrize(
     ("kind", "rule", "meaning"),
     [
-        ("unavailable", {}, LaterError),
-        ("error", {}, LaterError),
-        ("throttling", {}, LaterError),
-        ("denied", {}, LaterError),
-        ("expired", {}, LaterError),
-        ("lost", {}, LaterError),
+        ("unavailable", {}, RetryableError),
+        ("error", {}, RetryableError),
+        ("throttling", {}, RetryableError),
+        ("denied", {}, RetryableError),
+        ("expired", {}, RetryableError),
+        ("lost", {}, RetryableError),
         ("invalid", {}, RefusedError),
         ("invalid", {"code": "InvalidParameterCombination"}, RefusedError),
         ("invalid", {"code": "MissingParameter"}, RefusedError),
         ("invalid", {"code": "ValidationError"}, RefusedError),
-        # These can be mended meanwhile, by whoever runs the account or the network.
-        ("invalid", {"code": "UnknownOperationException"}, LaterError),
-        ("invalid", {"code": "RequestTimeout"}, LaterError),
+        # These can be fixed meanwhile.
+        ("invalid", {"code": "UnknownOperationException"}, RetryableError),
+        ("invalid", {"code": "RequestTimeout"}, RetryableError),
     ],
 )
 def test_each_error_means_later_or_never(
@@ -170,7 +170,7 @@ def test_what_a_proxy_answers_costs_no_sample(
     monkeypatch.setattr(Stranger, "status", status)
     monkeypatch.setattr(Stranger, "body", body)
     monkeypatch.setattr(Stranger, "extra", {"Location": "http://portal.invalid/"} if status == 302 else {})
-    with pytest.raises(LaterError, match="cloudwatch:PutMetricData in here: "):
+    with pytest.raises(RetryableError, match="cloudwatch:PutMetricData in here: "):
         CloudWatch("DigitalTwin", "here", lambda: server.client(url=stranger)).put(recent(1))
 
 
@@ -197,7 +197,7 @@ def test_expired_credentials_are_replaced_once_and_only_when_they_were_used_befo
     assert len(made) == 2
     assert len(server.datums()) == 2
     server.fault("expired")
-    with pytest.raises(LaterError):
+    with pytest.raises(RetryableError):
         cloudwatch.put(recent(1))
     assert len(server.calls()) == 5
 
@@ -206,5 +206,5 @@ def test_without_credentials_there_is_a_later(server: local.CloudWatch) -> None:
     def connect() -> Any:
         raise NoCredentialsError
 
-    with pytest.raises(LaterError, match="NoCredentialsError"):
+    with pytest.raises(RetryableError, match="NoCredentialsError"):
         CloudWatch("DigitalTwin", "here", connect).put(recent(1))

@@ -264,7 +264,7 @@ def test_a_gpu_that_is_gone_after_another_session_is_missed(host: Host, monkeypa
             "NVML cannot be used: RM has detected an NVML/RM version mismatch",
         ),
         ({"gpus": ["A10G"], "faults": ["nvmlDeviceGetCount 1"]}, "NVML cannot be used: Uninitialized"),
-        ({"gpus": []}, "NVML works and knows no GPU"),
+        ({"gpus": []}, "NVML works and finds no GPU"),
     ],
 )
 def test_a_host_without_gpus_has_a_heartbeat_of_zero(host: Host, case: dict[str, Any], problem: str) -> None:

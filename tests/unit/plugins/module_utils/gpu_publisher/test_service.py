@@ -4,7 +4,7 @@
 
 """The publisher as a process, on a bad day: of what was sampled, CloudWatch gets each value once, with its own time.
 
-The GPU grows warmer by a degree with each reading, so that every sample can be told from every other.
+The GPU grows warmer by a degree with each reading, so that each sample has a unique value.
 """
 
 from __future__ import annotations
@@ -92,7 +92,7 @@ def all_of(count: int) -> list[float]:
 
 
 def everything_arrived(publisher: Publisher, server: CloudWatch, marks: Sequence[Mark] = ()) -> None:
-    """End it, and compare what was sampled with what CloudWatch has, but for what somebody else has read."""
+    """End it, and compare what was sampled with what CloudWatch has, except for readings of the test."""
     assert publisher.stop() == 0
     got = values(server)
     elsewhere = [mark.value for mark in marks]
@@ -101,7 +101,7 @@ def everything_arrived(publisher: Publisher, server: CloudWatch, marks: Sequence
 
 
 class Mark(NamedTuple):
-    """A reading that somebody else has taken, and moments before and after it."""
+    """A reading taken by the test, and moments before and after it."""
 
     before: float
     value: float
@@ -296,7 +296,7 @@ def test_samples_of_another_time_than_cloudwatch_takes_are_dropped(publisher: Pu
     now, day = time.time(), 86400
     stored(publisher, now - 15 * day, now - 13 * day, now + 3 * 3600, now - 600)
     publisher.start()
-    publisher.wait_for("4 datums dropped: CloudWatch takes none older than 14 days or 2 hours ahead")
+    publisher.wait_for("4 datums dropped: CloudWatch accepts none older than 14 days or 2 hours ahead")
     assert publisher.stop() == 0
     assert values(server)[:2] == [-4.0, -2.0]
     assert publisher.segments() == []
@@ -427,7 +427,7 @@ def by_value(datums: list[Datum]) -> Iterator[tuple[float, list[Datum]]]:
         yield value, list(group)
 
 
-def test_a_line_that_was_cut_short_or_spoilt_is_left_out(publisher: Publisher, server: CloudWatch) -> None:
+def test_a_line_that_was_cut_short_or_damaged_is_left_out(publisher: Publisher, server: CloudWatch) -> None:
     stored(publisher, time.time() - 120, time.time() - 60)
     one, other = publisher.segments()
     one.write_bytes(one.read_bytes() * 2 + one.read_bytes()[:-7])
@@ -590,7 +590,7 @@ def test_settings_that_are_none_are_refused(publisher: Publisher, text: str, sai
     publisher.start(text)
     assert publisher.running.wait(timeout=SECONDS) == 78
     assert said in publisher.says()
-    assert publisher.says().rstrip().endswith("do: apply the role gpu_metrics again")
+    assert publisher.says().rstrip().endswith("Apply the role gpu_metrics again.")
 
 
 @pytest.mark.parametrize(

@@ -87,7 +87,7 @@ def test_a_line_cut_anywhere_costs_only_itself(tmp_path: Path, keep: int) -> Non
     spool = Spool(tmp_path, LARGE)
     assert held(spool) == [[sample(1)]]
     held(spool)
-    assert spool.counts.spoilt == int(keep > 0), "counted once, however often it is read"
+    assert spool.counts.damaged == int(keep > 0), "counted once, however often it is read"
 
 
 def test_files_of_others_are_left_alone(tmp_path: Path) -> None:
@@ -105,7 +105,7 @@ def test_the_oldest_makes_room(tmp_path: Path) -> None:
     spool = Spool(tmp_path / "many", 3 * one.stat().st_size)
     fill(spool, [1], [2], [3], [4], [5])
     assert held(spool) == [[sample(3)], [sample(4)], [sample(5)]]
-    assert spool.counts.crowded == 2
+    assert spool.counts.dropped == 2
     assert len(list((tmp_path / "many").iterdir())) == 3
 
 
@@ -140,7 +140,7 @@ def test_memory_has_a_bound_as_well(tmp_path: Path, samples: int) -> None:
     assert 14 * 2**20 < in_memory(spool) <= 15 * 2**20
     kept = [row for segment in held(spool) for row in segment]
     assert kept == rows[-len(kept) :]
-    assert spool.counts == Counts(crowded=len(rows) - len(kept))
+    assert spool.counts == Counts(dropped=len(rows) - len(kept))
 
 
 def test_a_segment_that_the_disk_takes_has_a_bound_as_well(tmp_path: Path) -> None:
@@ -185,4 +185,4 @@ def test_one_that_cannot_be_read_makes_room_as_well(tmp_path: Path) -> None:
     spool = Spool(tmp_path, 1)
     fill(spool, [2])
     assert spool.waiting() == []
-    assert spool.counts == Counts(crowded=2, missing=1)
+    assert spool.counts == Counts(dropped=2, missing=1)
