@@ -1,7 +1,7 @@
 # Copyright (c) the digital_twin.robotics_lab maintainers
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What is published of a real GPU beside what nvidia-smi says of it, read only.
+"""The metrics that are published of a real GPU, compared with nvidia-smi. Read only.
 
 Needs NVIDIA's driver. GPU 0 is read once an interval as the service of the role gpu_metrics does it, while one
 nvidia-smi prints the same quantities several times a second; a row has what is published, and nvidia-smi's mean, least

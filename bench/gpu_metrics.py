@@ -1,7 +1,7 @@
 # Copyright (c) the digital_twin.robotics_lab maintainers
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What it costs to publish a GPU's metrics: the guide's shell script beside the service of the role gpu_metrics.
+"""The cost of publishing a GPU's metrics: the guide's shell script compared with the service of the role gpu_metrics.
 
 Both read the same simulated GPU and send to the same CloudWatch of the tests, at the same time, with a sample every
 five seconds. The service has its defaults, which are six metrics with dimensions, where the script has two without.
@@ -164,7 +164,7 @@ class Figures:
         return self.metrics * METRIC + self.requests * MINUTES_A_MONTH * REQUEST
 
 
-def told(datums: Iterable[Datum], *, minutes: float) -> tuple[float, int]:
+def totals(datums: Iterable[Datum], *, minutes: float) -> tuple[float, int]:
     """Return how many requests a minute brought these datums, and of how many metrics they are."""
     kept = list(datums)
     metrics = {(datum.metric, *datum.dimensions.items()) for datum in kept}
@@ -194,13 +194,13 @@ def measure(server: CloudWatch, script: Script, publisher: Publisher) -> tuple[F
         sum(seconds for seconds, _memory in runs) / len(runs),
         max(memory for _seconds, memory in runs),
         processes,
-        *told((datum for datum in datums if not datum.dimensions), minutes=minutes),
+        *totals((datum for datum in datums if not datum.dimensions), minutes=minutes),
     )
     by_service = Figures(
         (cpu_seconds(process) - spent) / (minutes * 60 / SAMPLE_SECONDS),
         peak_memory(process),
         int(has_had_children(process)),
-        *told((datum for datum in datums if datum.dimensions), minutes=minutes),
+        *totals((datum for datum in datums if datum.dimensions), minutes=minutes),
     )
     return by_script, by_service
 

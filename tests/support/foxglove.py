@@ -1,7 +1,7 @@
 # Copyright (c) the digital_twin.robotics_lab maintainers
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Somebody who looks at the robot as Foxglove does."""
+"""A client that watches the robot as Foxglove does."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ HEADER = 1 + 4 + 8
 
 def connect(address: str) -> client.ClientConnection:
     """Connect to Foxglove's server, at an address with a port."""
-    # By the time it is closed nobody reads what would still come before the answer.
+    # When it is closed, the client no longer reads messages that precede the response.
     return client.connect(
         f"ws://{address}",
         subprotocols=[Subprotocol("foxglove.sdk.v1")],
@@ -41,7 +41,7 @@ class Watcher:
     def __init__(self, address: str, topics: Iterable[str]) -> None:
         """Connect, and subscribe to topics.
 
-        What nobody reads piles up on the way, so that a client is to look at what it needs, when it does.
+        Unread messages pile up on the way, so a client subscribes only to what it reads.
         """
         self._socket = connect(address)
         self.subprotocol = self._socket.subprotocol

@@ -146,7 +146,7 @@ class FakeEngine:
         self._thread.start()
 
     def close(self) -> None:
-        """Answer nobody any more."""
+        """Stop answering."""
         if self._thread.is_alive():
             self._server.shutdown()
             self._thread.join(WAIT_SECONDS)
