@@ -6,7 +6,7 @@ SHELL := /bin/bash
 
 # Empty: the newest Python from 3.11 to 3.13 that can make a virtual environment.
 PYTHON ?=
-# For the oldest line of Ansible, which the tests run as well: Python 3.11, where there is one.
+# For the oldest line of Ansible: Python 3.11, if this machine has it.
 OLDEST_PYTHON ?= 3.11
 WORKERS ?= 2
 SANDBOX_DIR ?= $(CURDIR)/.sandbox
@@ -17,7 +17,7 @@ export PATH := $(BIN):$(PATH)
 # Ansible refuses to start with another encoding, and ignores ansible.cfg in a directory that every user may write to.
 export LC_ALL := C.UTF-8
 export ANSIBLE_CONFIG := $(CURDIR)/ansible.cfg
-# Without the bytecode of what it imports each start of Ansible, and of each of its modules, takes a second more.
+# Without bytecode each start of Ansible, and of each of its modules, takes a second more.
 unexport PYTHONDONTWRITEBYTECODE
 
 .PHONY: help
@@ -29,7 +29,7 @@ setup: ## Create .venv from the pinned requirements, with the newest suitable Py
 	@./.ci/environment .venv "$(PYTHON)"
 
 .PHONY: lock
-lock: setup ## Pin requirements.in anew, for every Python from 3.11
+lock: setup ## Pin requirements.in again, for every Python from 3.11
 	for input in requirements.in tests/dds/ros2.in bench/awscli.in .ci/audit.in; do
 	  uv pip compile --quiet --universal --python-version 3.11 --no-annotate --no-header --generate-hashes --upgrade $$input -o $${input%.in}.txt
 	done
@@ -50,10 +50,10 @@ sandbox-down: setup ## Destroy the lab, stop what the sandbox started, and only 
 	python -m sandbox down
 	exit $$status
 
-# What the tests run besides the environment of `setup`; on a machine that has it nothing is installed. Without a Python for
-# the oldest line of Ansible its tests are reported as not run.
+# The programs of the tests, besides the environment of `setup`; only missing ones are installed. Without a Python for the oldest
+# line of Ansible its tests are reported as not run.
 .PHONY: tools
-tools: setup ## Install what the tests run besides, with apt, and create .venv-oldest
+tools: setup ## Install the programs of the tests with apt, and create .venv-oldest
 	@if python -c 'import sys; sys.exit(sys.version_info < (3, 12))'; then
 	  ./.ci/environment .venv-oldest "$(OLDEST_PYTHON)" || test $$? = 3
 	fi
@@ -110,7 +110,7 @@ docs: setup ## Write docs/reference from the plugins and the roles' argument spe
 	python docs/generate.py
 
 .PHONY: bench
-bench: tools ## Measure GPU metrics beside the guide's script, and time the lab's phases
+bench: tools ## Compare GPU metrics with the guide's script, and time the lab's phases
 	python bench/gpu_metrics.py
 	python bench/phases.py
 
@@ -119,7 +119,7 @@ bench-second-run: ## Measure a run that has nothing to change, in the running sa
 	. .sandbox/env && python bench/second_run.py $(if $(PEER),--peer $(PEER))
 
 .PHONY: bench-gpu
-bench-gpu: setup ## Show what is published of a real GPU beside what nvidia-smi says of it; changes nothing
+bench-gpu: setup ## Compare the metrics of a real GPU with nvidia-smi; changes nothing
 	python bench/gpu_figures.py $(LOAD)
 
 .PHONY: bench-dds

@@ -1,7 +1,7 @@
 # Copyright (c) the digital_twin.robotics_lab maintainers
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""How long a lab takes from nothing, and how much of that a run pays that has nothing to do.
+"""How long a lab takes from nothing, and how long the same run takes when it has nothing to change.
 
 Each phase runs twice in a sandbox of its own, first against an empty account, then again; the ratio of the two is what
 to watch, since absolute times differ from machine to machine. ``make bench`` prints one row a phase, in seconds.

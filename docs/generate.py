@@ -42,7 +42,7 @@ PLUGIN_KINDS = {
 
 
 class DocumentationError(Exception):
-    """The documentation of a plugin or role cannot be read; the message names it and says why."""
+    """The documentation of a plugin or role cannot be read; the message names it and the reason."""
 
 
 @dataclass(frozen=True)
@@ -66,7 +66,7 @@ class Page:
 
 @dataclass(frozen=True)
 class OwnDocumentation:
-    """What a plugin's own source says, as opposed to what it borrows from another collection.
+    """What a plugin's own source documents, as opposed to what it takes from another collection.
 
     Borrowed text follows the version of that collection which happens to be installed, and would make the pages differ
     from one machine to the next.
@@ -78,7 +78,7 @@ class OwnDocumentation:
 
 
 def ansible_doc(kind: str, *arguments: str) -> dict[str, Any]:
-    """Return what ansible-doc tells about this collection's plugins of one kind.
+    """Return what ansible-doc prints about this collection's plugins of one kind.
 
     Args:
         kind: module, role, filter and so on.
@@ -110,7 +110,7 @@ def own_documentation(source: Path) -> OwnDocumentation:
     """Return the documentation in a plugin's file and in the fragments of this collection that it names.
 
     Args:
-        source: the Python file, or the YAML file beside it that documents it.
+        source: the Python file, or the YAML file next to it that documents it.
 
     Raises:
         DocumentationError: there is none.
@@ -153,7 +153,7 @@ def code(value: object) -> str:
 
 
 def too_long(option: Mapping[str, Any]) -> bool:
-    """Tell whether the default of an option would spoil a table."""
+    """Return whether the default of an option is too long for a table."""
     return isinstance(option.get("default"), dict | list) and len(code(option["default"])) > LONGEST_CELL
 
 
@@ -161,7 +161,7 @@ class Writer:
     """Turns Ansible's markup into Markdown, with links to the pages that exist."""
 
     def __init__(self, known: Iterable[tuple[str, str]]) -> None:
-        """Remember the pages.
+        """Save the pages.
 
         Args:
             known: kind and full name of everything that gets a page.
@@ -400,7 +400,7 @@ def difference(wanted: Mapping[Path, str], target: Path) -> Iterator[str]:
 
 
 def write(wanted: Mapping[Path, str], target: Path) -> None:
-    """Make a folder hold exactly the wanted pages."""
+    """Write the pages to a folder, and remove all others."""
     for path in target.rglob("*.md"):
         if path.relative_to(target) not in wanted:
             path.unlink()

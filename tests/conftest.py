@@ -1,7 +1,7 @@
 # Copyright (c) the digital_twin.robotics_lab maintainers
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Marks every test with the stage its folder stands for, and decides what runs first, and what side by side."""
+"""Marks every test with the stage of its folder, and decides the order and which tests run in parallel."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from typing import Any
 import pytest
 from xdist.scheduler import LoadScopeScheduling
 
-from tests.support.lines import why_not_both
+from tests.support.lines import why_no_floor, why_not_both
 from tests.support.project import ROOT
 
 # Folder below tests/, and the marker that selects it: `pytest -m unit`. The order is the order of cost.
 STAGES = {"unit": "unit", "gates": "gate", "oldest": "oldest", "dds": "dds", "molecule": "molecule", "e2e": "e2e"}
-# What shares a lab, an account with hosts, or the settings of this machine's kernel: of several workers (pytest-xdist)
-# one runs all of it. In this order it is handed out, before all other tests.
+# Tests that share a lab, an account with hosts, or the settings of this machine's kernel: one worker (pytest-xdist)
+# runs all tests of an entry. The entries are handed out in this order, before all other tests.
 TOGETHER = {
     "the lab": ("tests/e2e/test_2_", "tests/e2e/test_3_", "tests/e2e/test_4_"),
     "the faults": ("tests/e2e/test_5_",),
@@ -25,16 +25,16 @@ TOGETHER = {
 
 
 def shared_by(nodeid: str) -> str:
-    """Return what a test has in common with those that the same worker runs."""
+    """Return what a test shares with those that the same worker runs."""
     for shared, prefixes in TOGETHER.items():
         if nodeid.startswith(prefixes):
             return shared
-    # The tests of a file share what is made once.
+    # The tests of a file share their fixtures.
     return nodeid.partition("::")[0] if nodeid.startswith("tests/unit/") else nodeid
 
 
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
-    """Hand tests to workers, when there are several: one by one, but those together that share something."""
+    """Hand tests to workers one by one, but those that share something together."""
     scheduler: Any = LoadScopeScheduling(config, log)
     scheduler._split_scope = shared_by
     return scheduler
@@ -46,7 +46,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Mark and sort the tests, and leave out what is for the full run, or for a line of Ansible that is not here.
+    """Mark and sort the tests, and deselect those of the full run, or of a Python or line of Ansible that is missing.
 
     Within a stage they keep the order in which they were found. The cheap stages come first; with several workers
     last, as they fill the time in which the long ones wait.
@@ -61,7 +61,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
             continue
         folder = item.path.relative_to(ROOT / "tests").parts[0]
         if folder not in STAGES:
-            raise pytest.UsageError(f"{item.nodeid}: a test belongs into one of tests/{{{','.join(order)}}}/")
+            raise pytest.UsageError(f"{item.nodeid}: a test belongs in one of tests/{{{','.join(order)}}}/")
         item.add_marker(STAGES[folder])
         rank[item.nodeid] = order.index(folder)
     left_out = [item for item in items if is_left_out(item)]
@@ -74,9 +74,11 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 
 def is_left_out(item: pytest.Item) -> bool:
-    """Return whether a test is for the full run alone, or for a line of Ansible that is not here."""
+    """Return whether a test is for the full run alone, or for a Python or line of Ansible that is missing."""
     if item.get_closest_marker("full") and not item.config.getoption("--full"):
         return True
+    if item.get_closest_marker("floor"):
+        return bool(why_no_floor())
     return item.get_closest_marker("oldest") is not None and bool(why_not_both())
 
 
@@ -88,7 +90,7 @@ def handed_out(nodeid: str) -> int:
 
 
 def pytest_terminal_summary(terminalreporter: Any) -> None:
-    """Report how the oldest line of Ansible did, or that one line was not tested."""
+    """Report the results of the oldest line of Ansible, and what was not tested."""
     done = [
         f"{report.nodeid.partition('[')[2].rstrip(']')}: {value}"
         for reports in (terminalreporter.getreports("passed"),)
@@ -96,12 +98,15 @@ def pytest_terminal_summary(terminalreporter: Any) -> None:
         for name, value in report.user_properties
         if name == "summary"
     ]
-    reason = why_not_both()
+    reasons = [reason for reason in (why_not_both(), why_no_floor()) if reason]
     if done:
         terminalreporter.section("the oldest line of Ansible")
         terminalreporter.write_line("\n".join(done))
-    if reason:
+    if reasons:
         terminalreporter.section("not run")
-        terminalreporter.write_line(reason)
-        # Into the last line as well.
-        terminalreporter._add_stats("line of Ansible not run", [reason])
+        terminalreporter.write_line("\n".join(reasons))
+    # Into the last line as well.
+    if why_not_both():
+        terminalreporter._add_stats("line of Ansible not run", [why_not_both()])
+    if why_no_floor():
+        terminalreporter._add_stats("Python of hosts not run", [why_no_floor()])

@@ -39,8 +39,8 @@ _value:
   elements: str
   sample:
     - >-
-      docker_version: 28.1 is a number, as the quotes are missing, and may have been 28.10: YAML drops zeros at the end;
-      allowed: text in quotes, such as "1.10". Write the version in quotes
+      docker_version: 28.1 is a number, as the quotes are missing, and may have been 28.10: YAML drops zeros at the end.
+      Allowed: text in quotes, such as "1.10". Write the version in quotes.
 """
 
 from typing import Any

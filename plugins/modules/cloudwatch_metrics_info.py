@@ -155,7 +155,7 @@ end:
   sample: "2026-11-24T12:01:00Z"
 """
 
-from datetime import UTC, datetime
+from datetime import datetime, timezone
 from typing import Any
 
 from ansible_collections.amazon.aws.plugins.module_utils.modules import AnsibleAWSModule
@@ -200,7 +200,7 @@ def read(module: AnsibleAWSModule) -> dict[str, Any]:
     ]
     get_metric_data.check_request(metrics, options["period"], options["minutes"])
     since = get_metric_data.read_moment(options["since"]) if options["since"] else None
-    window = get_metric_data.choose_window(datetime.now(UTC), options["period"], options["minutes"], since)
+    window = get_metric_data.choose_window(datetime.now(timezone.utc), options["period"], options["minutes"], since)
     region = region_of(module)
     with translated(get_metric_data.ACTION, region):
         client = connector(module)("cloudwatch", region)

@@ -15,7 +15,7 @@ import pytest
 from tests.support.account import counts, holdings
 from tests.support.lab import Cloud, kill_when
 
-# Moments of provisioning, each as the call that AWS has just been sent: it is carried out, and nobody hears the answer.
+# Moments of provisioning, each the call that was just sent: AWS carries it out, and the caller gets no response.
 MOMENTS = [
     "CreateVpc",
     "AttachInternetGateway",

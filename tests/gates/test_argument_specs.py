@@ -98,13 +98,13 @@ def test_defaults_and_specification_agree(role: str) -> None:
     ]
     for name, option in options.items():
         if name in defaults and "default" not in option:
-            found.append(f"{name}: defaults/main.yml sets it, meta/argument_specs.yml tells no default")
+            found.append(f"{name}: defaults/main.yml sets it, meta/argument_specs.yml has no default")
         elif name in defaults and canonical(defaults[name]) != canonical(option["default"]):
             found.append(
                 f"{name}: {defaults[name]!r} in defaults/main.yml, {option['default']!r} in meta/argument_specs.yml"
             )
         elif name not in defaults and "default" in option:
-            found.append(f"{name}: meta/argument_specs.yml tells a default that defaults/main.yml does not set")
+            found.append(f"{name}: meta/argument_specs.yml has a default that defaults/main.yml does not set")
     expect_none(sorted(found))
 
 

@@ -1,7 +1,7 @@
 # Copyright (c) the digital_twin.robotics_lab maintainers
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The artifact that users install is complete, holds nothing else, and works away from this checkout."""
+"""The artifact that users install is complete, contains nothing else, and works without this checkout."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ SHIPPED_FILES = {
     "inventory/static.example.yml",
     "requirements.yml",
 }
-# What working in the checkout leaves behind, or a careless moment: none of it may reach a user.
+# Left-overs of work in the checkout, which must not be shipped.
 LITTER = [
     ".cache/state",
     ".sandbox/env",
@@ -66,10 +66,10 @@ NOT_FOR_ANSIBLE_TEST = ("compose", "group_vars", "inventory", "molecule")
 
 
 def installed_collection(name: str) -> Path:
-    """Return where a collection this one depends on lies among the environment's Python packages.
+    """Return where the environment's Python packages have a collection that this one depends on.
 
     Raises:
-        AssertionError: it is not there.
+        AssertionError: it is not installed.
     """
     spec = importlib.util.find_spec(f"ansible_collections.{name}")
     assert spec, f"{name} is not installed"
@@ -80,7 +80,7 @@ def installed_collection(name: str) -> Path:
 def stage(folder: Path, leave_out: tuple[str, ...] = ()) -> Path:
     """Copy the project below a folder to where Ansible's tools expect a collection, and return that place.
 
-    The collections it depends on are linked beside it: not every tool looks for them among Python's packages.
+    The collections it depends on are linked next to it: not every tool looks for them among Python's packages.
     """
     collections = folder / "ansible_collections"
     for name in load_yaml(PurePosixPath("galaxy.yml"))["dependencies"]:
@@ -187,7 +187,7 @@ def get_pip_name() -> str:
     """Return the file under which ansible-test keeps the bootstrap script of the pip it wants.
 
     Raises:
-        AssertionError: this ansible-core says it in another way.
+        AssertionError: this ansible-core names it in another way.
     """
     source = importlib.resources.files("ansible_test") / "_internal" / "python_requirements.py"
     version = re.search(r"\bpip='([\d.]+)'", source.read_text())
@@ -195,15 +195,15 @@ def get_pip_name() -> str:
     return f"get_pip_{version[1].replace('.', '_')}.py"
 
 
-def keep_pip_settings(home: Path) -> None:
-    """Give a home directory the pip settings that are in force now, a mirror for instance.
+def copy_pip_settings(home: Path) -> None:
+    """Copy the current pip settings, such as a mirror, to a home directory.
 
     ansible-test hands no variable but HOME to the commands it runs.
     """
     settings = configparser.RawConfigParser()
     settings["global"] = {}
     lines = run([sys.executable, "-m", "pip", "config", "list"]).splitlines()
-    # What stands in variables wins.
+    # Environment variables take precedence.
     for line in sorted(lines, key=lambda line: line.startswith(":env:")):
         name, _equals, value = line.partition("=")
         section, _dot, key = name.rpartition(".")
@@ -232,7 +232,7 @@ def test_sanity(tmp_path: Path) -> None:
     cache = home / ".ansible" / "test" / "cache"
     cache.mkdir(parents=True, exist_ok=True)
     (cache / get_pip_name()).write_text("import ensurepip\n\nensurepip.bootstrap()\n")
-    keep_pip_settings(home)
+    copy_pip_settings(home)
     run(
         ["ansible-test", "sanity", "--color", "no", "--python", version],
         cwd=stage(tmp_path, NOT_FOR_ANSIBLE_TEST + left_out()),

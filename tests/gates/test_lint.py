@@ -1,7 +1,7 @@
 # Copyright (c) the digital_twin.robotics_lab maintainers
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Every linter passes over the whole tree, and nothing in the tree tells one to look away."""
+"""Every linter passes over the whole tree, and nothing in the tree silences one."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ import yaml
 from tests.support.lines import left_out
 from tests.support.project import ROOT, expect_none, load_yaml, playbooks, project_files, run, text_files
 
-# The in-tree link to the root: whatever lies behind it is linted under its real path.
+# The in-tree link to the root: files below it are linted under their real paths.
 LINK = PurePosixPath(".collections/ansible_collections/digital_twin/robotics_lab")
 
 # One letter of each word stands in brackets so that this file does not match itself.

@@ -48,7 +48,7 @@ UNIT = {
     ],
 )
 def test_oldest_line(selection: list[str], record_property: Callable[[str, object], None]) -> None:
-    # What pytest tells its own children is about this run, not about theirs.
+    # pytest's variables describe this run, not that of its children.
     environment = {
         name: value for name, value in clean_environment().items() if not name.startswith(("PYTEST_", "PY_COLORS"))
     }

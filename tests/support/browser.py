@@ -52,7 +52,7 @@ class Browser:
         self._wire.sendall(json.dumps(request).encode() + END)
         deadline = time.monotonic() + SECONDS
         while (message := self._receive(deadline, method)).get("id") != self._number:
-            pass  # an event, of which nobody wants to know
+            pass  # an event
         assert "error" not in message, f"{method}: {message['error']}"
         return message["result"]
 
@@ -130,7 +130,7 @@ def browser(folder: Path) -> Iterator[Browser]:
         try:
             yield Browser(mine, log)
         finally:
-            # Told that nobody steers it any more, it ends.
+            # It ends when its controller disconnects.
             mine.close()
             try:
                 child.wait(SECONDS)

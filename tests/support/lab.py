@@ -110,7 +110,7 @@ class Account:
         return process.control(self.url, self.key, method, path, data)
 
     def was_asked(self, action: str) -> bool:
-        """Return whether AWS was sent a call since the journal was last emptied."""
+        """Return whether AWS received a call since the journal was last emptied."""
         return any(call["action"] == action for call in self.control("GET", "calls"))
 
     def mutating_calls(self) -> list[str]:
@@ -279,8 +279,8 @@ def kill_when(
 
     Args:
         log: file for the command's output.
-        due: says whether the moment has come.
-        moment: what the moment is called in messages.
+        due: whether the moment has come.
+        moment: its name in messages.
     """
     with log.open("w", encoding="utf-8") as stream:
         running = subprocess.Popen(

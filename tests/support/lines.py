@@ -9,9 +9,12 @@ Which Ansible requirements.txt installs depends on Python: below 3.12 the oldest
 from __future__ import annotations
 
 import os
+import shutil
+import subprocess
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 from tests.support.project import ROOT
@@ -39,9 +42,9 @@ class Line:
         return {**environment, "PATH": path}
 
 
-# What runs the tests: the environment of `make setup`.
+# The environment of `make setup`.
 MAIN = Line("the line that runs the tests", Path(sys.executable).parent)
-# What `make tools` makes where it finds a Python for it.
+# The environment that `make tools` creates where it finds a Python for it.
 OLDEST = Line("the oldest line", ROOT / ".venv-oldest" / "bin")
 
 
@@ -65,3 +68,29 @@ def why_not_both() -> str:
 def left_out() -> tuple[str, ...]:
     """Return the folders that the gates leave out on this line."""
     return CHECKED_ONCE if MAIN.programs == OLDEST.programs else ()
+
+
+# The oldest Python of supported hosts (Ubuntu 22.04), as in tests/config.yml.
+FLOOR = "3.10"
+
+
+@cache
+def floor_python() -> str:
+    """Return the oldest Python on which modules have to run; empty where this machine has none, on PATH or of pyenv."""
+    versions = Path(os.environ.get("PYENV_ROOT", Path.home() / ".pyenv")) / "versions"
+    places = [shutil.which(f"python{FLOOR}"), *map(str, sorted(versions.glob(f"{FLOOR}.*/bin/python{FLOOR}")))]
+    for place in filter(None, places):
+        # A shim of pyenv may offer a Python that it then does not run.
+        asked = subprocess.run([place, "--version"], capture_output=True, text=True, check=False)
+        if asked.returncode == 0:
+            return place
+    return ""
+
+
+def why_no_floor() -> str:
+    """Return why the modules cannot run on the oldest Python of hosts; empty when they can."""
+    if floor_python() or MAIN.programs == OLDEST.programs:
+        return ""
+    return (
+        f"The modules were not run on Python {FLOOR}, the oldest of supported hosts: this machine has none. Install it."
+    )

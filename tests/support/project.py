@@ -23,7 +23,7 @@ NAMESPACE = "digital_twin"
 NAME = "robotics_lab"
 FQCN = f"{NAMESPACE}.{NAME}"
 
-# What a sourced sandbox environment, a git hook or a user's own settings would change in a command's behaviour.
+# Settings of a sourced sandbox environment, a git hook or the user that would change a command's behaviour.
 _FOREIGN_SETTINGS = ("ANSIBLE_", "AWS_", "GIT_", "MOLECULE_", "MOTO_")
 
 
@@ -34,7 +34,7 @@ def project_files() -> tuple[PurePosixPath, ...]:
     Files that were deleted and not yet committed are left out; symbolic links are included.
 
     Raises:
-        RuntimeError: git is missing or this is no git checkout.
+        RuntimeError: git is missing, or this is not a git checkout.
     """
     listing = ["git", "ls-files", "--cached", "--others", "--exclude-standard", "-z"]
     try:
@@ -130,12 +130,12 @@ def clean_environment(extra: Mapping[str, str] | None = None) -> dict[str, str]:
         extra: variables to add.
     """
     environment = {name: value for name, value in os.environ.items() if not name.startswith(_FOREIGN_SETTINGS)}
-    # The tools beside the running interpreter, even when its environment was not activated.
+    # The tools next to the running interpreter, even when its environment was not activated.
     # pyenv's shims offer Pythons that it then refuses to run, and Ansible takes the newest name it finds.
     found = [name for name in environment.get("PATH", os.defpath).split(os.pathsep) if Path(name).name != "shims"]
     environment["PATH"] = os.pathsep.join([str(Path(sys.executable).parent), *found])
     environment.update({"LC_ALL": "C.UTF-8", "NO_COLOR": "1", "ANSIBLE_NOCOLOR": "1", "PYTHONUNBUFFERED": "1"})
-    # No test may find somebody's real AWS account, neither in their files nor in an instance's metadata.
+    # No test may find a real AWS account, neither in the user's files nor in an instance's metadata.
     environment.update({"AWS_SHARED_CREDENTIALS_FILE": os.devnull, "AWS_CONFIG_FILE": os.devnull})
     environment["AWS_EC2_METADATA_DISABLED"] = "true"
     environment.pop("FORCE_COLOR", None)
@@ -205,7 +205,7 @@ def expect_none(found: Iterable[str], advice: str = "") -> None:
 
 
 def copy_project(target: Path, leave_out: Iterable[str] = ()) -> None:
-    """Copy the project's regular files, and nothing else that lies in the checkout, to an empty folder.
+    """Copy the project's regular files, and nothing else of the checkout, to an empty folder.
 
     Symbolic links are left out: the collection format drops them, and the one under .collections points at the root.
 

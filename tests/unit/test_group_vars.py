@@ -31,9 +31,7 @@ BOTH = ["10.0.1.10", "10.0.1.11"]
 @pytest.mark.parametrize(
     ("hosts", "extra", "expected"),
     [
-        pytest.param(
-            OURS | OTHERS, {"ros2_networking_domain_id": 42}, [BOTH, "peers", "17900-18149"], id="a lab beside another"
-        ),
+        pytest.param(OURS | OTHERS, {"ros2_networking_domain_id": 42}, [BOTH, "peers", "17900-18149"], id="two labs"),
         pytest.param(
             {"one": OURS["one"]},
             {"aws_infrastructure_instance_count": 2},
@@ -47,7 +45,7 @@ BOTH = ["10.0.1.10", "10.0.1.11"]
         ),
     ],
 )
-def test_who_the_peers_are(
+def test_peers_are_the_hosts_of_the_lab(
     tmp_path: Path,
     hosts: dict[str, dict[str, str]],
     extra: dict[str, int],

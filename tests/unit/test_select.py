@@ -2,7 +2,7 @@
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Which hosts of an inventory a run configures: they get the lab's secrets, so that tags alone are not enough."""
+"""A run configures only hosts of the lab: they get its secrets, so tags alone are not enough."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ PROFILE = "arn:aws:iam::123456789012:instance-profile/"
 
 
 def instance(lab: str, key: str, profile: str) -> dict[str, object]:
-    """Return what inventory/aws_ec2.yml tells of an instance with a lab's tags."""
-    told = {"ec2_instance_id": "i-1", "lab_instance_id": "i-1", "lab_name": lab, "ec2_key_name": key}
-    return {**told, "ec2_iam_instance_profile": {"arn": f"{PROFILE}{profile}"}}
+    """Return the variables that inventory/aws_ec2.yml sets for an instance with a lab's tags."""
+    variables = {"ec2_instance_id": "i-1", "lab_instance_id": "i-1", "lab_name": lab, "ec2_key_name": key}
+    return {**variables, "ec2_iam_instance_profile": {"arn": f"{PROFILE}{profile}"}}
 
 
 HOSTS: dict[str, dict[str, object]] = {
@@ -33,7 +33,7 @@ HOSTS: dict[str, dict[str, object]] = {
 
 
 def select(folder: Path, **given: str) -> tuple[list[str], str]:
-    """Return which hosts are selected, and what is told."""
+    """Return which hosts are selected, and the output."""
     inventory, play = folder / "inventory.json", folder / "play.yml"
     inventory.write_text(json.dumps({"lab": {"hosts": HOSTS}}))
     namespaces = "{{ hostvars.values() | map(attribute='gpu_metrics_namespace', default='-') | join(',') }}"
@@ -51,8 +51,8 @@ def select(folder: Path, **given: str) -> tuple[list[str], str]:
     values = json.dumps(
         {"aws_infrastructure_name": NAME, "control_machine_checked": True, "lab_host_key_saved": True, **given}
     )
-    told = run(["ansible-playbook", "--inventory", str(inventory), str(play), "--extra-vars", values])
-    return told.partition("SELECTED=")[2].partition("=")[0].split(","), " ".join(told.split())
+    output = run(["ansible-playbook", "--inventory", str(inventory), str(play), "--extra-vars", values])
+    return output.partition("SELECTED=")[2].partition("=")[0].split(","), " ".join(output.split())
 
 
 def test_an_instance_that_only_carries_the_labs_tags_is_left_alone(tmp_path: Path) -> None:

@@ -31,7 +31,7 @@ HOST = {
     "default_ipv4": {},
 }
 # What else is set, so that the URL is used.
-BESIDE: dict[str, dict[str, object]] = {
+TOGETHER_WITH: dict[str, dict[str, object]] = {
     "docker_repository_url": {"docker_source": "upstream", "docker_repository_key": "/key"},
     "docker_repository_key": {"docker_source": "upstream"},
     "docker_registry_mirrors": {"docker_source": "upstream"},
@@ -57,7 +57,7 @@ def url_options() -> list[tuple[str, str]]:
     found = {}
     for role in role_names():
         specification = load_yaml(PurePosixPath("roles", role, "meta", "argument_specs.yml"))["argument_specs"]
-        for name in specification["main"].get("options") or {}:
+        for name in specification.get("main", {}).get("options") or {}:
             if NAME.search(name) and not OTHERS.search(name) and not INDEX.search(name):
                 found[name] = role
     return [(role, name) for name, role in sorted(found.items())]
@@ -66,19 +66,19 @@ def url_options() -> list[tuple[str, str]]:
 def refusals(
     folder: Path, cases: dict[str, tuple[str, dict[str, object]]], entry_point: str = "preflight"
 ) -> dict[str, str]:
-    """Return in which words each role refuses its variables, by the names of the cases."""
+    """Return the message with which each role refuses its variables, by the names of the cases."""
     tasks: list[dict[str, Any]] = [{"ansible.builtin.set_fact": {**HOST, "cacheable": True}}]
-    file = folder / "told.json"
+    file = folder / "messages.json"
     for case, (role, variables) in cases.items():
         include = {"name": f"{FQCN}.{role}", "tasks_from": entry_point}
-        said = {"told": "{{ told | default({}) | combine({'" + case + "': ansible_failed_result.msg}) }}"}
+        message = {"messages": "{{ messages | default({}) | combine({'" + case + "': ansible_failed_result.msg}) }}"}
         tasks.append(
             {
                 "block": [{"ansible.builtin.include_role": include, "vars": variables}],
-                "rescue": [{"ansible.builtin.set_fact": said}],
+                "rescue": [{"ansible.builtin.set_fact": message}],
             }
         )
-    written = {"dest": str(file), "content": "{{ told | default({}) | to_json }}", "mode": "0644"}
+    written = {"dest": str(file), "content": "{{ messages | default({}) | to_json }}", "mode": "0644"}
     tasks.append({"ansible.builtin.copy": written, "check_mode": False})
     playbook = folder / "urls.yml"
     playbook.write_text(
@@ -86,18 +86,20 @@ def refusals(
     )
     python = f"ansible_python_interpreter={sys.executable}"
     run(["ansible-playbook", "--check", "--inventory", "localhost,", "--extra-vars", python, str(playbook)])
-    told: dict[str, str] = json.loads(file.read_text())
-    return told
+    messages: dict[str, str] = json.loads(file.read_text())
+    return messages
 
 
 def test_every_role_refuses_a_url_without_encryption(tmp_path: Path) -> None:
     options = url_options()
     assert len(options) >= 10
-    cases = {name: (role, {**BESIDE.get(name, {}), name: VALUES.get(name, f"{PLACE}/x")}) for role, name in options}
-    told = refusals(tmp_path, cases)
+    cases = {
+        name: (role, {**TOGETHER_WITH.get(name, {}), name: VALUES.get(name, f"{PLACE}/x")}) for role, name in options
+    }
+    messages = refusals(tmp_path, cases)
     for role, name in options:
         expected = f"{name} is at {PLACE}, which is not encrypted. Use https://, or set {role}_allow_http=true."
-        assert expected in told.get(name, "nothing").splitlines(), (name, told.get(name))
+        assert expected in messages.get(name, "nothing").splitlines(), (name, messages.get(name))
 
 
 def test_an_application_is_a_commit(tmp_path: Path) -> None:
@@ -106,7 +108,7 @@ def test_an_application_is_a_commit(tmp_path: Path) -> None:
     for word in (*moving, "a" * 40, "0" * 64):
         cases[word] = ("digital_twin_stack", {"digital_twin_stack_application_revision": word})
     cases["allowed"] = ("digital_twin_stack", {**cases["main"][1], "digital_twin_stack_application_allow_moving": True})
-    told = refusals(tmp_path, cases, "application_preflight")
-    assert sorted(told) == sorted(moving)
-    for word, message in told.items():
+    messages = refusals(tmp_path, cases, "application_preflight")
+    assert sorted(messages) == sorted(moving)
+    for word, message in messages.items():
         assert message.startswith(f"digital_twin_stack_application_revision is '{word}', which can become another")

@@ -163,7 +163,7 @@ def test_offered_ports_are_those_of_the_labs_services(tmp_path: Path, there: boo
             },
         }
     }
-    hosts = {"here": {"ansible_connection": "local", "verify_project": "digital-twin"}}
+    hosts = {"here": {"ansible_connection": "local", "offered_format": "{}", "verify_project": "digital-twin"}}
     status, output = play(tmp_path, hosts, [offered, *save(tmp_path, "verify_offered")])
     assert status == 0, output
     assert saved(tmp_path)["here"] == (

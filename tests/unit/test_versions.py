@@ -77,7 +77,7 @@ def test_every_role_refuses_a_version_that_lost_its_quotes(tmp_path: Path) -> No
         assert re.match(f"{name}: 2.2 is a number, as the quotes are missing, and may have been 2.20: ", message), (
             message
         )
-        assert message.endswith("do: write the version in quotes")
+        assert message.endswith("Write the version in quotes.")
 
 
 @pytest.mark.parametrize(

@@ -27,7 +27,7 @@ repack() {
 Package: $name
 Version: $version
 Architecture: $(dpkg --print-architecture)
-Maintainer: nobody <nobody@localhost>
+Maintainer: Tests <tests@localhost>
 Depends: $depends
 Description: stand-in for Docker's package, made from $first
 EOF

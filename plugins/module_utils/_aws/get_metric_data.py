@@ -12,7 +12,7 @@ from __future__ import annotations
 import math
 import re
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta, timezone
 from typing import Any
 
 from .._problem import Problem, shown
@@ -77,14 +77,17 @@ def read_moment(text: str) -> datetime:
         RequestError: it is neither.
     """
     try:
-        moment = datetime.fromtimestamp(float(text), UTC) if _is_number(text) else datetime.fromisoformat(text)
+        if _is_number(text):
+            return datetime.fromtimestamp(float(text), timezone.utc)
+        # Python 3.10 does not read Z.
+        moment = datetime.fromisoformat(text[:-1] + "+00:00" if text[-1:] in {"Z", "z"} else text)
     except (ValueError, OverflowError, OSError) as error:
         allowed = "a time in ISO 8601 (UTC unless it names a zone), or seconds since 1970"
         problem = Problem(
             "since", shown(text), f"is not a valid time ({error})", allowed, 'write "2026-11-24T12:00:00Z"'
         )
         raise RequestError(str(problem)) from error
-    return moment.astimezone(UTC) if moment.tzinfo else moment.replace(tzinfo=UTC)
+    return moment.astimezone(timezone.utc) if moment.tzinfo else moment.replace(tzinfo=timezone.utc)
 
 
 def _is_number(text: str) -> bool:
@@ -131,12 +134,12 @@ def choose_window(now: datetime, period: int, minutes: int, since: datetime | No
 
 def _floor(moment: datetime, period: int) -> datetime:
     """Return the beginning of the period that a moment falls into."""
-    return datetime.fromtimestamp(int(moment.timestamp()) // period * period, UTC)
+    return datetime.fromtimestamp(int(moment.timestamp()) // period * period, timezone.utc)
 
 
 def _ceiling(moment: datetime, period: int) -> datetime:
     """Return the first beginning of a period that is not before a moment."""
-    return datetime.fromtimestamp(-(-math.ceil(moment.timestamp()) // period) * period, UTC)
+    return datetime.fromtimestamp(-(-math.ceil(moment.timestamp()) // period) * period, timezone.utc)
 
 
 def query(metric: Metric, number: int, period: int) -> dict[str, Any]:
@@ -200,4 +203,4 @@ def newest(results: list[dict[str, Any]], metric: Metric, region: str) -> Datapo
     if not points:
         return Datapoint(None, None, label)
     timestamp, value = max(points)
-    return Datapoint(timestamp.astimezone(UTC), float(value), label)
+    return Datapoint(timestamp.astimezone(timezone.utc), float(value), label)
