@@ -106,7 +106,7 @@ def check_network(inputs: Inputs) -> list[Problem]:
 
 
 def _check_subnet(inputs: Inputs, vpc: ipaddress.IPv4Network, subnet: ipaddress.IPv4Network) -> list[Problem]:
-    """Check that a valid subnet lies in a valid VPC network and has room for the instances."""
+    """Check that a valid subnet is in a valid VPC network and has room for the instances."""
     allowed = f"a network inside {inputs.variable('vpc_cidr')} ({vpc})"
     if not subnet.subnet_of(vpc):
         first = next(vpc.subnets(new_prefix=max(subnet.prefixlen, vpc.prefixlen)))
@@ -198,7 +198,7 @@ def check_ports(inputs: Inputs) -> list[Problem]:
 
 
 def check_internal_ports(inputs: Inputs) -> list[Problem]:
-    """Check what is open between the hosts of the lab beside DDS."""
+    """Check what is open between the hosts of the lab besides DDS."""
     problems = _check_port_list(inputs, "internal_ports", PORT_FORM)
     good = [port for port in entries(inputs.internal_ports) if not _wrong_with_port(port)]
     rules = [(port["protocol"], whole_number(port["from_port"]), whole_number(port["to_port"])) for port in good]
