@@ -403,7 +403,7 @@ def find_account_warnings(lab: LabDescription, snapshot: AccountSnapshot) -> lis
         if gpu.name in GPUS_WITHOUT_RT_CORES:
             warnings.append(
                 f"{lab.prefix}instance_type: {shown(lab.instance_type)} has the GPU {gpu.name}, which lacks the RT "
-                "cores that Isaac Sim renders with. Choose a type with a T4, A10G, L4 or L40S"
+                "cores that Isaac Sim renders with. Choose a type with a T4, A10G, L4 or L40S."
             )
     warnings += [
         f"{lab.prefix}name: {thing} carries the lab's tags without belonging to the lab, and is left alone. "
@@ -415,14 +415,14 @@ def find_account_warnings(lab: LabDescription, snapshot: AccountSnapshot) -> lis
         who = f"{_names([instance])[0]} ({instance.instance_id})"
         if is_surplus(lab, instance):
             consequence = (
-                "will be terminated with its volumes"
+                "will be terminated with its volumes."
                 if lab.remove_surplus
-                else f"stays and is paid for. Set {lab.prefix}remove_surplus to true to terminate it"
+                else f"stays and is paid for. Set {lab.prefix}remove_surplus to true to terminate it."
             )
             warnings.append(f"{lab.prefix}instance_count: {lab.instance_count} leaves out {who}, which {consequence}")
         elif instance.instance_type != lab.instance_type:
             warnings.append(
                 f"{lab.prefix}instance_type: {shown(lab.instance_type)} is not what {who} is, which stays "
-                f"{instance.instance_type}. Destroy the lab and make it again to change this"
+                f"{instance.instance_type}. Destroy the lab and create it again to change this."
             )
     return warnings

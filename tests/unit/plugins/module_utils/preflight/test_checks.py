@@ -152,7 +152,7 @@ def test_nothing_is_concluded_from_what_was_not_read(describe: Describe) -> None
     (line,) = map(str, checks.check_account(lab, unread))
     assert line == (
         'AWS permission: "ec2:DescribeVpcs" is denied to the caller in us-east-1. Allowed: a caller that may read what '
-        "it is about to build on. Allow ec2:DescribeVpcs in the policies of this caller"
+        "it is about to build on. Allow ec2:DescribeVpcs in the policies of this caller."
     )
     assert checks.find_account_warnings(lab, unread) == []
 
