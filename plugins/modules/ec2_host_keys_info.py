@@ -33,16 +33,7 @@ extends_documentation_fragment:
   - amazon.aws.common.modules
   - amazon.aws.region.modules
   - amazon.aws.boto3
-attributes:
-  check_mode:
-    description: Changes nothing.
-    support: full
-  diff_mode:
-    description: Changes nothing.
-    support: N/A
-  idempotent:
-    description: Changes nothing.
-    support: full
+  - digital_twin.robotics_lab._attributes.info
 notes:
   - Needs the permission C(ec2:GetConsoleOutput). Without it each instance has that as its reason.
   - Images that set C(emit_keys_to_console) of cloud-init to false write no keys.

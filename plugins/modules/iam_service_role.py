@@ -59,16 +59,7 @@ extends_documentation_fragment:
   - amazon.aws.common.modules
   - amazon.aws.region.modules
   - amazon.aws.boto3
-attributes:
-  check_mode:
-    description: Can run in check mode and returns the calls that it would make.
-    support: full
-  diff_mode:
-    description: Returns the names of the calls that it makes.
-    support: full
-  idempotent:
-    description: Can be repeated without any effect.
-    support: full
+  - digital_twin.robotics_lab._attributes
 notes:
   - Needs the permissions C(iam:GetRole) and C(iam:ListAttachedRolePolicies), and those in RV(actions).
   - With O(state=absent) also C(iam:ListRolePolicies) and C(iam:ListInstanceProfilesForRole).
@@ -124,10 +115,10 @@ SPEC: dict[str, dict[str, Any]] = {
 }
 
 
-def wanted(parameters: dict[str, Any]) -> iam_role.Wanted:
+def wanted(parameters: dict[str, Any]) -> iam_role.WantedRole:
     """Return the role that a module's options describe."""
     statement = {"Effect": "Allow", "Principal": {"Service": parameters["service"]}, "Action": "sts:AssumeRole"}
-    return iam_role.Wanted(
+    return iam_role.WantedRole(
         name=parameters["name"],
         description=parameters["description"],
         trust={"Version": "2012-10-17", "Statement": [statement]},

@@ -23,16 +23,7 @@ extends_documentation_fragment:
   - amazon.aws.common.modules
   - amazon.aws.region.modules
   - amazon.aws.boto3
-attributes:
-  check_mode:
-    description: Changes nothing.
-    support: full
-  diff_mode:
-    description: Changes nothing.
-    support: N/A
-  idempotent:
-    description: Changes nothing.
-    support: full
+  - digital_twin.robotics_lab._attributes.info
 notes:
   - Needs the permissions C(iam:GetRole) and C(iam:ListAttachedRolePolicies).
 seealso:

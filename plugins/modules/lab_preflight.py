@@ -3,7 +3,7 @@
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Ansible module that refuses a lab which an AWS account could not take."""
+"""Ansible module that checks whether an AWS account can take a lab."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ description:
   - The description is checked first. AWS is contacted only when it is valid.
   - The account is then read, never written to - credentials, region, instance type and zone, quotas, key pair, image,
     and what there is of this lab already.
-  - "Every refusal is one line of the form C(variable: value what is wrong. Allowed: what is. What helps). All
-    problems that can be found are told at once."
+  - "Every problem is one line of the form C(variable: value what is wrong. Allowed: what is. What helps). All problems
+    that can be found are returned at once."
   - The options take any type, so that a value of the wrong type gets such a line as well.
 options:
   name:
@@ -120,7 +120,7 @@ options:
     default: []
   internal_ports:
     description:
-      - What is open between the hosts of the lab beside the ports of DDS, each a mapping as in O(ports), without an
+      - What is open between the hosts of the lab besides the ports of DDS, each a mapping as in O(ports), without an
         audience.
     type: raw
     default: []
@@ -180,7 +180,7 @@ options:
   remove_surplus:
     description:
       - Whether instances beyond O(instance_count) are going to be terminated.
-      - This module terminates nothing. It says in a notice what is to become of such instances.
+      - This module terminates nothing. It reports in a notice what happens to such instances.
     type: raw
     default: false
   adopt:
@@ -190,22 +190,13 @@ options:
     type: raw
     default: []
   variable_prefix:
-    description: What stands in front of an option's name in the variables of whoever reads the messages.
+    description: Prefix of an option's name in the variables of the user, for messages.
     type: str
     default: aws_infrastructure_
 extends_documentation_fragment:
   - amazon.aws.common.modules
   - amazon.aws.boto3
-attributes:
-  check_mode:
-    description: Can run in check mode and does the same there.
-    support: full
-  diff_mode:
-    description: Returns no difference, as nothing is ever changed.
-    support: none
-  idempotent:
-    description: Can be repeated without any effect on the account.
-    support: full
+  - digital_twin.robotics_lab._attributes.info
 notes:
   - Needs the permissions C(ec2:Describe*), C(iam:GetRole), C(iam:GetInstanceProfile) and C(ssm:GetParameter).
     Without C(servicequotas:GetServiceQuota) it warns that quotas are not checked, without
@@ -220,7 +211,7 @@ author:
 """
 
 EXAMPLES = r"""
-- name: Refuse what AWS could not take
+- name: Check the account
   digital_twin.robotics_lab.lab_preflight:
     name: warehouse
     region: eu-central-1
@@ -232,13 +223,13 @@ EXAMPLES = r"""
       - 203.0.113.0/24
   register: preflight
 
-- name: Tell where the lab is going to be
+- name: Report where the lab is going to be
   ansible.builtin.debug:
     msg: >-
       {{ preflight.account_id }}: {{ preflight.existing.missing_hosts | join(', ') | default('nothing', true) }}
       to be launched in {{ preflight.availability_zone }}
 
-- name: Name the variables of a playbook of one's own in the messages
+- name: Check an account with the variable names of another playbook in the messages
   digital_twin.robotics_lab.lab_preflight:
     name: "{{ fleet_name }}"
     region: "{{ fleet_region }}"
@@ -255,7 +246,7 @@ account_id:
   type: str
   sample: "123456789012"
 caller_arn:
-  description: Who the credentials are.
+  description: ARN of the identity that the credentials belong to.
   returned: success
   type: str
   sample: arn:aws:iam::123456789012:user/robotics
@@ -413,19 +404,19 @@ quotas:
       in_use: 4
       needed: 4
 notices:
-  description: What is no reason to refuse and should be known all the same. On success these are warnings as well.
+  description: What does not prevent the lab but should be known. On success these are warnings as well.
   returned: always
   type: list
   elements: str
   sample: []
 problems:
-  description: All reasons to refuse, each one line.
+  description: All problems, each one line.
   returned: failure
   type: list
   elements: str
   sample:
-    - 'aws_infrastructure_volume_size: 50 is too small. Allowed: 100 to 65536 GiB;
-      do: 200 leaves room for models, logs and scenes'
+    - 'aws_infrastructure_volume_size: 50 is too small. Allowed: 100 to 65536 GiB. 200
+      leaves room for models, logs and scenes'
 """
 
 from typing import Any
@@ -500,7 +491,7 @@ def read_inputs(params: dict[str, Any]) -> Inputs:
     return Inputs(prefix=params["variable_prefix"], **{option: params[option] for option in DESCRIPTION})
 
 
-def refuse(module: AnsibleAWSModule, problems: list[Problem], notices: list[str]) -> None:
+def fail_on_problems(module: AnsibleAWSModule, problems: list[Problem], notices: list[str]) -> None:
     """Fail with all problems, one a line, if there are any."""
     if problems:
         lines = list(dict.fromkeys(map(str, problems)))
@@ -508,18 +499,18 @@ def refuse(module: AnsibleAWSModule, problems: list[Problem], notices: list[str]
 
 
 def main() -> None:
-    """Check the description, then the account; tell what is wrong, or what was found."""
+    """Check the description, then the account, and report the problems or what was found."""
     spec = {**DESCRIPTION, "variable_prefix": {"type": "str", "default": "aws_infrastructure_"}}
     module = AnsibleAWSModule(argument_spec=spec, supports_check_mode=True)
 
     inputs = read_inputs(module.params)
     notices = [*find_network_warnings(inputs), *find_key_warnings(inputs)]
-    refuse(module, check_inputs(inputs), notices)
+    fail_on_problems(module, check_inputs(inputs), notices)
 
     lab = read_lab(inputs)
     snapshot = read_account(Account(connector(module), module.params["region"]), lab)
     notices += find_account_warnings(lab, snapshot)
-    refuse(module, check_account(lab, snapshot), notices)
+    fail_on_problems(module, check_account(lab, snapshot), notices)
 
     for notice in notices:
         warn(notice)

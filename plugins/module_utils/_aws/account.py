@@ -260,7 +260,7 @@ class Account:
             raise
 
     def caller(self) -> Caller:
-        """Return who asks (sts:GetCallerIdentity, which nobody can be denied)."""
+        """Return the caller (sts:GetCallerIdentity, which no policy can deny)."""
         answer = self.read("sts", "get_caller_identity", region=home_region(self._region))
         return Caller(answer["Account"], answer["Arn"])
 

@@ -41,7 +41,7 @@ class ServiceRole:
 
 
 @dataclass(frozen=True)
-class Wanted:
+class WantedRole:
     """What a role should be. Policies and tags that are not named here stay as they are.
 
     Attributes:
@@ -116,7 +116,7 @@ def read_dependants(client: Any, role: ServiceRole, region: str) -> tuple[list[s
     return inline, profiles
 
 
-def plan(found: ServiceRole | None, wanted: Wanted) -> list[Call]:
+def plan(found: ServiceRole | None, wanted: WantedRole) -> list[Call]:
     """Return the calls that make a role as wanted, in their order; none when it is so already."""
     name = {"RoleName": wanted.name}
     document = json.dumps(wanted.trust)
@@ -150,7 +150,7 @@ def plan(found: ServiceRole | None, wanted: Wanted) -> list[Call]:
     return calls
 
 
-def _plan_boundary(found: ServiceRole, wanted: Wanted) -> list[Call]:
+def _plan_boundary(found: ServiceRole, wanted: WantedRole) -> list[Call]:
     """Return the call that makes the permissions boundary of an existing role as wanted, if one is needed."""
     name = {"RoleName": wanted.name}
     if wanted.boundary is None or wanted.boundary == found.boundary:

@@ -22,7 +22,7 @@ NAMESPACE = re.compile(r"(?!:|AWS/)[A-Za-z0-9._/#:-]{1,255}")
 DIMENSION_NAME = re.compile(r"(?!:)(?= *[!-~])[ -~]{1,255}")
 DIMENSION_VALUE = re.compile(r"(?= *[!-~])[ -~]{1,1024}")
 
-# Those that every metric of a GPU has: nobody may give them another meaning.
+# Those that every metric of a GPU has: no user may give them another meaning.
 OWN_DIMENSIONS = ("InstanceId", "GpuIndex")
 # CloudWatch takes 30.
 MOST_DIMENSIONS = 30 - len(OWN_DIMENSIONS)

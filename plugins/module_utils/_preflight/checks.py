@@ -15,11 +15,11 @@ from .._aws.account import Instance, InstanceProfile, Role, Subnet
 from .._aws.errors import describe_error
 from .._lab.ownership import INDEX_TAG
 from .._problem import Problem, listed, shown
-from .description import Lab
+from .description import LabDescription
 from .facts import describe_instance_type
 from .snapshot import (
     VCPU_QUOTAS,
-    Snapshot,
+    AccountSnapshot,
     boundary_arn,
     host_indexes,
     is_own,
@@ -39,7 +39,7 @@ USABLE_KEY_STATES = ("Enabled", "Updating")
 GPUS_WITHOUT_RT_CORES = ("A100", "H100", "H200", "V100")
 
 
-def check_region(lab: Lab, snapshot: Snapshot) -> list[Problem]:
+def check_region(lab: LabDescription, snapshot: AccountSnapshot) -> list[Problem]:
     """Check that the region exists and that the account has it enabled."""
     if snapshot.regions is None or region_is_usable(lab, snapshot):
         return []
@@ -53,7 +53,7 @@ def check_region(lab: Lab, snapshot: Snapshot) -> list[Problem]:
     return [lab.problem("region", f"is not enabled for account {account}", allowed, remedy)]
 
 
-def check_instance_type(lab: Lab, snapshot: Snapshot) -> list[Problem]:
+def check_instance_type(lab: LabDescription, snapshot: AccountSnapshot) -> list[Problem]:
     """Check that the region offers the instance type and that it is an x86_64 machine with an NVIDIA GPU."""
     zones = list_zones(lab, snapshot)
     if snapshot.type_info is None or zones is None:
@@ -83,12 +83,12 @@ def check_instance_type(lab: Lab, snapshot: Snapshot) -> list[Problem]:
     return problems or _check_what_is_known(lab, snapshot, allowed)
 
 
-def _types_of_hosts(lab: Lab, snapshot: Snapshot) -> set[str]:
+def _types_of_hosts(lab: LabDescription, snapshot: AccountSnapshot) -> set[str]:
     """Return the instance types of the lab's hosts that are there."""
     return {instance.instance_type for instance in snapshot.instances or [] if not is_surplus(lab, instance)}
 
 
-def _check_what_is_known(lab: Lab, snapshot: Snapshot, allowed: str) -> list[Problem]:
+def _check_what_is_known(lab: LabDescription, snapshot: AccountSnapshot, allowed: str) -> list[Problem]:
     """Check that a type has a whole GPU and a known amount of memory, which decide whether the stack fits."""
     known = describe_instance_type(lab, snapshot)
     if known["gpu_count"] < 1:
@@ -102,7 +102,7 @@ def _check_what_is_known(lab: Lab, snapshot: Snapshot, allowed: str) -> list[Pro
     return []
 
 
-def check_default_key(lab: Lab, snapshot: Snapshot) -> list[Problem]:
+def check_default_key(lab: LabDescription, snapshot: AccountSnapshot) -> list[Problem]:
     """Check that new volumes can be encrypted: with a key that cannot be used an instance ends as soon as it starts."""
     if not snapshot.default_key:
         return []
@@ -124,7 +124,7 @@ def check_default_key(lab: Lab, snapshot: Snapshot) -> list[Problem]:
     ]
 
 
-def _offered_types(lab: Lab, snapshot: Snapshot) -> list[str]:
+def _offered_types(lab: LabDescription, snapshot: AccountSnapshot) -> list[str]:
     """Return the catalogue's types that the region offers."""
     zones = snapshot.zones or []
     offered = [name for name, places in (snapshot.offerings or {}).items() if set(places) & set(zones)]
@@ -135,7 +135,7 @@ def _offered_types(lab: Lab, snapshot: Snapshot) -> list[str]:
     ]
 
 
-def check_zone(lab: Lab, snapshot: Snapshot) -> list[Problem]:
+def check_zone(lab: LabDescription, snapshot: AccountSnapshot) -> list[Problem]:
     """Check that the zone exists, offers the instance type and is where the lab is already."""
     zones = list_zones(lab, snapshot)
     if not zones or snapshot.zones is None:
@@ -153,7 +153,9 @@ def check_zone(lab: Lab, snapshot: Snapshot) -> list[Problem]:
     return []
 
 
-def _check_existing_zone(lab: Lab, snapshot: Snapshot, subnet: Subnet, zones: list[str]) -> list[Problem]:
+def _check_existing_zone(
+    lab: LabDescription, snapshot: AccountSnapshot, subnet: Subnet, zones: list[str]
+) -> list[Problem]:
     """Check that the zone of the existing subnet is the one described and offers the instance type."""
     if lab.availability_zone not in ("", subnet.zone):
         reason = f"is not where the existing lab is ({subnet.subnet_id} in {subnet.zone})"
@@ -166,7 +168,7 @@ def _check_existing_zone(lab: Lab, snapshot: Snapshot, subnet: Subnet, zones: li
     return []
 
 
-def check_network(lab: Lab, snapshot: Snapshot) -> list[Problem]:
+def check_network(lab: LabDescription, snapshot: AccountSnapshot) -> list[Problem]:
     """Check that the existing lab has one network and that it is the one described."""
     things = [
         ("vpc_cidr", [(vpc.vpc_id, vpc.cidr) for vpc in own_vpcs(lab, snapshot)]),
@@ -186,7 +188,7 @@ def check_network(lab: Lab, snapshot: Snapshot) -> list[Problem]:
     return problems
 
 
-def check_foreign(lab: Lab, snapshot: Snapshot) -> list[Problem]:
+def check_foreign(lab: LabDescription, snapshot: AccountSnapshot) -> list[Problem]:
     """Check that no instance carries the lab's tags without belonging to it: it would be taken for a host."""
     allowed = "instances in the lab's VPC, with its key pair and its instance profile"
     return [
@@ -201,7 +203,7 @@ def check_foreign(lab: Lab, snapshot: Snapshot) -> list[Problem]:
     ]
 
 
-def check_instances(lab: Lab, snapshot: Snapshot) -> list[Problem]:
+def check_instances(lab: LabDescription, snapshot: AccountSnapshot) -> list[Problem]:
     """Check that no two instances claim to be the same host, and that each has the address of the host that it claims.
 
     The number is a tag, which decides what is surplus. Other callers can change it, but not what has an address.
@@ -228,7 +230,7 @@ def check_instances(lab: Lab, snapshot: Snapshot) -> list[Problem]:
     return problems
 
 
-def check_key(lab: Lab, snapshot: Snapshot) -> list[Problem]:
+def check_key(lab: LabDescription, snapshot: AccountSnapshot) -> list[Problem]:
     """Check that the named key pair exists, or that the lab's own is its own and its private half is here."""
     problems = []
     if snapshot.key_pairs is not None and lab.key_name and not snapshot.key_pairs:
@@ -252,17 +254,17 @@ def _names(instances: list[Instance]) -> list[str]:
     return [instance.tags.get("Name", instance.instance_id) for instance in instances]
 
 
-def check_role(lab: Lab, snapshot: Snapshot) -> list[Problem]:
+def check_role(lab: LabDescription, snapshot: AccountSnapshot) -> list[Problem]:
     """Check that the IAM role of this name, if there is one, is this lab's."""
     return _check_identity(lab, "role", snapshot.role)
 
 
-def check_instance_profile(lab: Lab, snapshot: Snapshot) -> list[Problem]:
+def check_instance_profile(lab: LabDescription, snapshot: AccountSnapshot) -> list[Problem]:
     """Check that the instance profile of this name, if there is one, is this lab's: it would be destroyed with it."""
     return _check_identity(lab, "instance profile", snapshot.instance_profile)
 
 
-def check_permissions_boundary(lab: Lab, snapshot: Snapshot) -> list[Problem]:
+def check_permissions_boundary(lab: LabDescription, snapshot: AccountSnapshot) -> list[Problem]:
     """Check that the permissions boundary is a policy that IAM takes for this account's roles."""
     arn = boundary_arn(lab, snapshot)
     if not arn or snapshot.caller is None:
@@ -280,7 +282,7 @@ def check_permissions_boundary(lab: Lab, snapshot: Snapshot) -> list[Problem]:
     return []
 
 
-def _check_identity(lab: Lab, kind: str, found: Role | InstanceProfile | None) -> list[Problem]:
+def _check_identity(lab: LabDescription, kind: str, found: Role | InstanceProfile | None) -> list[Problem]:
     """Check that something of IAM, if it exists, is this lab's: IAM knows no regions."""
     if found is None:
         return []
@@ -293,7 +295,7 @@ def _check_identity(lab: Lab, kind: str, found: Role | InstanceProfile | None) -
     return [lab.problem("name", reason, allowed, "choose another name")]
 
 
-def check_image(lab: Lab, snapshot: Snapshot) -> list[Problem]:
+def check_image(lab: LabDescription, snapshot: AccountSnapshot) -> list[Problem]:
     """Check that the image exists and that a host can boot from it."""
     if snapshot.image_id is None:
         return []
@@ -325,7 +327,7 @@ def check_image(lab: Lab, snapshot: Snapshot) -> list[Problem]:
     return problems
 
 
-def check_quotas(lab: Lab, snapshot: Snapshot) -> list[Problem]:
+def check_quotas(lab: LabDescription, snapshot: AccountSnapshot) -> list[Problem]:
     """Check that the account's quotas leave room for what the lab needs."""
     problems = []
     for demand in list_demands(lab, snapshot):
@@ -349,7 +351,7 @@ def check_quotas(lab: Lab, snapshot: Snapshot) -> list[Problem]:
     return problems
 
 
-def check_record(lab: Lab, snapshot: Snapshot) -> list[Problem]:
+def check_record(lab: LabDescription, snapshot: AccountSnapshot) -> list[Problem]:
     """Check that it is known which VPC is that of a lab that an earlier release left without instances."""
     record = snapshot.record
     if record is None or not record.readable or record.started or record.vpc_id:
@@ -384,14 +386,14 @@ CHECKS = (
 )
 
 
-def check_account(lab: Lab, snapshot: Snapshot) -> list[Problem]:
+def check_account(lab: LabDescription, snapshot: AccountSnapshot) -> list[Problem]:
     """Return everything that stands between the account and the lab."""
     caller = snapshot.caller.arn if snapshot.caller else ""
     problems = [describe_error(failure, caller) for failure in snapshot.failures]
     return [*problems, *(problem for check in CHECKS for problem in check(lab, snapshot))]
 
 
-def find_account_warnings(lab: Lab, snapshot: Snapshot) -> list[str]:
+def find_account_warnings(lab: LabDescription, snapshot: AccountSnapshot) -> list[str]:
     """Return what a user should know about an account that is otherwise accepted."""
     warnings = [f"not checked: {what} ({why})" for what, why in snapshot.skipped.items()]
     info = (snapshot.type_info or {}).get(lab.instance_type)
@@ -401,7 +403,7 @@ def find_account_warnings(lab: Lab, snapshot: Snapshot) -> list[str]:
         if gpu.name in GPUS_WITHOUT_RT_CORES:
             warnings.append(
                 f"{lab.prefix}instance_type: {shown(lab.instance_type)} has the GPU {gpu.name}, which lacks the RT "
-                "cores that Isaac Sim renders with. Choose a type with a T4, A10G, L4 or L40S"
+                "cores that Isaac Sim renders with. Choose a type with a T4, A10G, L4 or L40S."
             )
     warnings += [
         f"{lab.prefix}name: {thing} carries the lab's tags without belonging to the lab, and is left alone. "
@@ -413,14 +415,14 @@ def find_account_warnings(lab: Lab, snapshot: Snapshot) -> list[str]:
         who = f"{_names([instance])[0]} ({instance.instance_id})"
         if is_surplus(lab, instance):
             consequence = (
-                "will be terminated with its volumes"
+                "will be terminated with its volumes."
                 if lab.remove_surplus
-                else f"stays and is paid for. Set {lab.prefix}remove_surplus to true to terminate it"
+                else f"stays and is paid for. Set {lab.prefix}remove_surplus to true to terminate it."
             )
             warnings.append(f"{lab.prefix}instance_count: {lab.instance_count} leaves out {who}, which {consequence}")
         elif instance.instance_type != lab.instance_type:
             warnings.append(
                 f"{lab.prefix}instance_type: {shown(lab.instance_type)} is not what {who} is, which stays "
-                f"{instance.instance_type}. Destroy the lab and make it again to change this"
+                f"{instance.instance_type}. Destroy the lab and create it again to change this."
             )
     return warnings

@@ -82,7 +82,7 @@ class Port:
 
 
 @dataclass(frozen=True)
-class Lab:
+class LabDescription:
     """A lab's description after it was found to be without problems.
 
     Attributes:

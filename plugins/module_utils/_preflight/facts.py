@@ -16,9 +16,9 @@ from typing import Any
 
 from .._lab.ownership import INDEX_TAG
 from .._lab.record import Record, claim, write_record
-from .description import Lab
+from .description import LabDescription
 from .snapshot import (
-    Snapshot,
+    AccountSnapshot,
     boundary_arn,
     choose_zone,
     host_indexes,
@@ -32,7 +32,7 @@ from .snapshot import (
 )
 
 
-def describe_account(lab: Lab, snapshot: Snapshot) -> dict[str, Any]:
+def describe_account(lab: LabDescription, snapshot: AccountSnapshot) -> dict[str, Any]:
     """Return what was found in an account that can take the lab."""
     facts: dict[str, Any] = {
         "region": lab.region,
@@ -53,7 +53,7 @@ def describe_account(lab: Lab, snapshot: Snapshot) -> dict[str, Any]:
     return facts
 
 
-def describe_instance_type(lab: Lab, snapshot: Snapshot) -> dict[str, Any]:
+def describe_instance_type(lab: LabDescription, snapshot: AccountSnapshot) -> dict[str, Any]:
     """Return what is known of the lab's instance type: the catalogue's entry, and what EC2 says for the rest."""
     known: dict[str, Any] = {
         "type": lab.instance_type,
@@ -91,7 +91,7 @@ def read_gbps(phrase: str) -> float | None:
     return int(match.group(1) or 1) * float(match.group(2)) if match else None
 
 
-def describe_existing(lab: Lab, snapshot: Snapshot) -> dict[str, Any]:
+def describe_existing(lab: LabDescription, snapshot: AccountSnapshot) -> dict[str, Any]:
     """Return what of the lab is there already, in the form that the module documents."""
     own = own_vpcs(lab, snapshot)
     subnets = snapshot.subnets or []
@@ -127,7 +127,7 @@ def describe_existing(lab: Lab, snapshot: Snapshot) -> dict[str, Any]:
     }
 
 
-def describe_record(lab: Lab, snapshot: Snapshot, secret: str) -> dict[str, Any]:
+def describe_record(lab: LabDescription, snapshot: AccountSnapshot, secret: str) -> dict[str, Any]:
     """Return the tags that the lab's role gets as its record, and the tokens of what is to be created.
 
     Args:
@@ -143,7 +143,7 @@ def describe_record(lab: Lab, snapshot: Snapshot, secret: str) -> dict[str, Any]
     }
 
 
-def describe_quotas(lab: Lab, snapshot: Snapshot) -> list[dict[str, Any]]:
+def describe_quotas(lab: LabDescription, snapshot: AccountSnapshot) -> list[dict[str, Any]]:
     """Return the quotas that the lab touches, in the form that the module documents."""
     return [
         {

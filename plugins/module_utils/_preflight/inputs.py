@@ -19,7 +19,7 @@ from .._aws.names import REGIONS_ALLOWED, partition_of, region_fault
 from .._lab.names import NAME_FORM, NAME_LENGTHS, is_lab_name
 from .._problem import Problem, listed
 from .._values import truth
-from .description import INSTANCE_COUNTS, Inputs, Lab, check_number
+from .description import INSTANCE_COUNTS, Inputs, LabDescription, check_number
 from .network import (
     as_network,
     check_callers,
@@ -91,7 +91,7 @@ def check_region(inputs: Inputs) -> list[Problem]:
 
 
 def check_zone(inputs: Inputs) -> list[Problem]:
-    """Check the form of the availability zone's name and that it lies in the region."""
+    """Check the form of the availability zone's name and that it is in the region."""
     allowed = 'empty for any zone that offers the instances, or the name of a zone of the region, such as "us-east-1a"'
     zone, region = inputs.availability_zone, inputs.region
     if zone is None or zone == "":
@@ -151,7 +151,7 @@ def check_catalogue(inputs: Inputs) -> list[Problem]:
             allowed = "images with at least parameter, the SSM parameter that holds the image's id"
             problem = inputs.problem_with("images", {name: image}, "has no parameter", allowed, "add its parameter")
             problems.append(problem)
-        # Nobody logs in on images that are not used.
+        # No user logs in on images that are not used.
         if name == inputs.image and isinstance(image, dict) and not _is_filled(image.get("user")):
             allowed = "for the image that is used also user, the login user that the image is built with"
             problem = inputs.problem_with("images", {name: image}, "has no user", allowed, "add its user")
@@ -167,7 +167,7 @@ def _is_number(value: object, least: float) -> bool:
 
 
 def _is_filled(value: object) -> bool:
-    """Tell whether a value is text and not empty."""
+    """Return whether a value is text and not empty."""
     return isinstance(value, str) and bool(value.strip())
 
 
@@ -290,7 +290,7 @@ def check_inputs(inputs: Inputs) -> list[Problem]:
     return [problem for check in CHECKS for problem in check(inputs)]
 
 
-def read_lab(inputs: Inputs) -> Lab:
+def read_lab(inputs: Inputs) -> LabDescription:
     """Turn a description without problems into typed values.
 
     Raises:
@@ -299,7 +299,7 @@ def read_lab(inputs: Inputs) -> Lab:
     problems = check_inputs(inputs)
     if problems:
         raise ValueError("\n".join(map(str, problems)))
-    return Lab(
+    return LabDescription(
         prefix=inputs.prefix,
         name=str(inputs.name),
         region=str(inputs.region),

@@ -106,7 +106,7 @@ def check_network(inputs: Inputs) -> list[Problem]:
 
 
 def _check_subnet(inputs: Inputs, vpc: ipaddress.IPv4Network, subnet: ipaddress.IPv4Network) -> list[Problem]:
-    """Check that a valid subnet lies in a valid VPC network and has room for the instances."""
+    """Check that a valid subnet is in a valid VPC network and has room for the instances."""
     allowed = f"a network inside {inputs.variable('vpc_cidr')} ({vpc})"
     if not subnet.subnet_of(vpc):
         first = next(vpc.subnets(new_prefix=max(subnet.prefixlen, vpc.prefixlen)))
@@ -198,7 +198,7 @@ def check_ports(inputs: Inputs) -> list[Problem]:
 
 
 def check_internal_ports(inputs: Inputs) -> list[Problem]:
-    """Check what is open between the hosts of the lab beside DDS."""
+    """Check what is open between the hosts of the lab besides DDS."""
     problems = _check_port_list(inputs, "internal_ports", PORT_FORM)
     good = [port for port in entries(inputs.internal_ports) if not _wrong_with_port(port)]
     rules = [(port["protocol"], whole_number(port["from_port"]), whole_number(port["to_port"])) for port in good]
@@ -266,8 +266,8 @@ def find_network_warnings(inputs: Inputs) -> list[str]:
             whom = f"{network.num_addresses} addresses" if network.prefixlen else "the whole internet"
             warnings.append(
                 f"{inputs.variable('viewer_cidrs')}: {shown(value)} opens Foxglove and Isaac Sim to {whom}, and these "
-                "streams have no authentication: whoever finds the address can watch and steer the robot; "
-                "do: list the viewers' addresses instead"
+                "streams have no authentication: everyone who finds the address can watch and steer the robot. "
+                "List the viewers' addresses instead."
             )
     for option in ("admin_cidrs", "viewer_cidrs"):
         for value in entries(getattr(inputs, option)):
@@ -275,14 +275,14 @@ def find_network_warnings(inputs: Inputs) -> list[str]:
             if network is not None and any(network.subnet_of(unrouted) for unrouted in UNROUTED_NETWORKS):
                 warnings.append(
                     f"{inputs.variable(option)}: {shown(value)} is a range from which nothing arrives over the "
-                    "internet. Name the public address behind which these machines are"
+                    "internet. Name the public address behind which these machines are."
                 )
     warnings += _find_open_dds(inputs)
     vpc = read_network(inputs.vpc_cidr)[0]
     if vpc is not None and vpc.overlaps(DOCKER_BRIDGE):
         warnings.append(
             f"{inputs.variable('vpc_cidr')}: {shown(inputs.vpc_cidr)} overlaps {DOCKER_BRIDGE}, which Docker takes for "
-            "its bridge on every host. Choose another network, or give Docker another bridge"
+            "its bridge on every host. Choose another network, or give Docker another bridge."
         )
     return warnings
 

@@ -46,7 +46,7 @@ from .._lab.ownership import (
     wrong_with_vpc,
 )
 from .._lab.record import MANAGED_BY, Record, read_record
-from .description import Lab
+from .description import LabDescription
 
 # How the description of a rule ends that admits the address of a caller.
 CALLER_MARK = " (address of a caller)"
@@ -105,7 +105,7 @@ class Demand:
 
     Attributes:
         option: The option that has to change if it cannot be had.
-        in_use: How much of it is taken already, whoever took it.
+        in_use: How much of it is taken already, by whichever lab or service.
         needed: How much more the lab needs; nothing is asked or concluded when it is 0.
     """
 
@@ -116,7 +116,7 @@ class Demand:
 
 
 @dataclass
-class Snapshot:
+class AccountSnapshot:
     """What was read from the account. None: not asked, or not answered.
 
     Attributes:
@@ -142,7 +142,7 @@ class Snapshot:
         key: That key, where it is not AWS's own. None also when it does not exist.
         limits: Values of those quotas of which the lab needs more, by code.
         skipped: What could not be checked, and why, where the lab may well work all the same.
-        failures: Reads that failed and without which nobody can tell.
+        failures: Reads that failed and whose answers are needed.
     """
 
     caller: Caller | None = None
@@ -172,24 +172,24 @@ class Snapshot:
     failures: list[ReadError] = field(default_factory=list)
 
 
-def own_tags(lab: Lab) -> dict[str, str]:
+def own_tags(lab: LabDescription) -> dict[str, str]:
     """Return the tags by which everything of a lab is found."""
     return {"digital_twin_lab": lab.name, "managed_by": MANAGED_BY}
 
 
-def is_own(lab: Lab, tags: dict[str, str]) -> bool:
+def is_own(lab: LabDescription, tags: dict[str, str]) -> bool:
     """Return whether something carries the lab's tags. They prove nothing alone: other callers can set them as well."""
     return own_tags(lab).items() <= tags.items()
 
 
-def own_vpcs(lab: Lab, snapshot: Snapshot) -> list[Vpc]:
+def own_vpcs(lab: LabDescription, snapshot: AccountSnapshot) -> list[Vpc]:
     """Return the VPCs that belong to the lab, whatever tags they carry; those with its tags if its record is unread."""
     if snapshot.record is None:
         return [vpc for vpc in snapshot.vpcs or [] if is_own(lab, vpc.tags)]
     return [vpc for vpc in snapshot.vpcs or [] if not wrong_with_vpc(snapshot.record, vpc.vpc_id)]
 
 
-def boundary_arn(lab: Lab, snapshot: Snapshot) -> str:
+def boundary_arn(lab: LabDescription, snapshot: AccountSnapshot) -> str:
     """Return the ARN of the lab's permissions boundary, or nothing; a name means a policy of the caller's account."""
     if not lab.permissions_boundary or lab.permissions_boundary.startswith("arn:"):
         return lab.permissions_boundary
@@ -197,7 +197,7 @@ def boundary_arn(lab: Lab, snapshot: Snapshot) -> str:
     return f"arn:{partition_of(lab.region)}:iam::{account_id}:policy/{lab.permissions_boundary}"
 
 
-def own_addresses(lab: Lab, snapshot: Snapshot) -> dict[str, Address]:
+def own_addresses(lab: LabDescription, snapshot: AccountSnapshot) -> dict[str, Address]:
     """Return the Elastic IP addresses that belong to the lab, by the numbers of their hosts."""
     if snapshot.record is None:
         tagged = [address for address in snapshot.addresses or [] if is_own(lab, address.tags)]
@@ -206,7 +206,7 @@ def own_addresses(lab: Lab, snapshot: Snapshot) -> dict[str, Address]:
     return {host: there[name] for host, name in snapshot.record.addresses.items() if name in there}
 
 
-def settle_record(lab: Lab, snapshot: Snapshot) -> Record | None:
+def settle_record(lab: LabDescription, snapshot: AccountSnapshot) -> Record | None:
     """Return the lab's record, or None when the role, which has it, could not be read."""
     if any(failure.action == "iam:GetRole" for failure in snapshot.failures):
         return None
@@ -227,7 +227,7 @@ def settle_record(lab: Lab, snapshot: Snapshot) -> Record | None:
     return settle(lab.name, lab_keys(lab.name, lab.key_name), record, claimed, adopt=set(lab.adopt))
 
 
-def sort_out(lab: Lab, snapshot: Snapshot) -> None:
+def sort_out(lab: LabDescription, snapshot: AccountSnapshot) -> None:
     """Leave only what belongs to the lab in its subnets and instances, and note what only carries its tags."""
     record = snapshot.record = settle_record(lab, snapshot)
     foreign = {}
@@ -253,7 +253,7 @@ def sort_out(lab: Lab, snapshot: Snapshot) -> None:
     snapshot.foreign = [Foreign(*key, reason) for key, reason in foreign.items() if reason]
 
 
-def misses_record(lab: Lab, snapshot: Snapshot) -> bool:
+def misses_record(lab: LabDescription, snapshot: AccountSnapshot) -> bool:
     """Return whether anything is still to be created, or to be recorded."""
     record = snapshot.record or Record()
     own_key = record.key_pair_id or lab.key_name
@@ -262,19 +262,19 @@ def misses_record(lab: Lab, snapshot: Snapshot) -> bool:
     return not complete or bool(record.secret)
 
 
-def host_indexes(lab: Lab) -> list[str]:
+def host_indexes(lab: LabDescription) -> list[str]:
     """Return the numbers of the lab's hosts, which their instances and addresses carry as a tag."""
     return [str(number) for number in range(1, lab.instance_count + 1)]
 
 
-def missing_hosts(lab: Lab, snapshot: Snapshot) -> list[str]:
+def missing_hosts(lab: LabDescription, snapshot: AccountSnapshot) -> list[str]:
     """Return the names of those hosts for which there is no instance yet."""
     there = {instance.tags.get(INDEX_TAG) for instance in snapshot.instances or []}
     return [f"{lab.name}-{index}" for index in host_indexes(lab) if index not in there]
 
 
-def is_surplus(lab: Lab, instance: Instance) -> bool:
-    """Tell whether one of the lab's instances is none of its hosts any more."""
+def is_surplus(lab: LabDescription, instance: Instance) -> bool:
+    """Return whether an instance of the lab is beyond its number of hosts."""
     return instance.tags.get(INDEX_TAG) not in host_indexes(lab)
 
 
@@ -284,13 +284,13 @@ def vcpu_quota(instance_type: str) -> Quota | None:
     return VCPU_QUOTAS.get(family.group(0)) if family else None
 
 
-def read_account(account: Account, lab: Lab) -> Snapshot:
+def read_account(account: Account, lab: LabDescription) -> AccountSnapshot:
     """Read all that is compared with the lab.
 
     A missing permission is noted and reading goes on, so that all of them are told at once. Refused credentials,
     endpoints that do not answer and throttling end it: every further read would wait for the same end.
     """
-    snapshot = Snapshot()
+    snapshot = AccountSnapshot()
     try:
         snapshot.caller = account.caller()
         _read_regions(account, snapshot)
@@ -302,7 +302,7 @@ def read_account(account: Account, lab: Lab) -> Snapshot:
     return snapshot
 
 
-def _read_regions(account: Account, snapshot: Snapshot) -> None:
+def _read_regions(account: Account, snapshot: AccountSnapshot) -> None:
     """Read which regions there are, which an organisation may deny outside its own regions."""
     try:
         snapshot.regions = account.regions()
@@ -312,7 +312,7 @@ def _read_regions(account: Account, snapshot: Snapshot) -> None:
         snapshot.skipped["whether the account has the region enabled"] = f"{error.action} is denied in {error.where}"
 
 
-def _read_region(account: Account, lab: Lab, snapshot: Snapshot) -> None:
+def _read_region(account: Account, lab: LabDescription, snapshot: AccountSnapshot) -> None:
     """Read what there is in the lab's region, all but quotas."""
 
     def attempt(read: Callable[[], Answer]) -> Answer | None:
@@ -360,7 +360,7 @@ def _read_region(account: Account, lab: Lab, snapshot: Snapshot) -> None:
         snapshot.type_info.update(attempt(lambda: account.instance_types(unknown)) or {})
 
 
-def _read_default_key(account: Account, snapshot: Snapshot) -> None:
+def _read_default_key(account: Account, snapshot: AccountSnapshot) -> None:
     """Read the key that would encrypt new volumes. A caller that may launch instances may lack the permission."""
     try:
         key_id = account.default_key()
@@ -374,7 +374,7 @@ def _read_default_key(account: Account, snapshot: Snapshot) -> None:
         snapshot.skipped["whether the key with which EBS encrypts new volumes can be used"] = reason
 
 
-def _read_limits(account: Account, lab: Lab, snapshot: Snapshot) -> None:
+def _read_limits(account: Account, lab: LabDescription, snapshot: AccountSnapshot) -> None:
     """Read those quotas of which the lab needs more. None of this is worth a refusal: launching may work."""
     for demand in list_demands(lab, snapshot):
         quota = demand.quota
@@ -391,7 +391,7 @@ def _read_limits(account: Account, lab: Lab, snapshot: Snapshot) -> None:
             snapshot.limits[quota.code] = limit
 
 
-def list_demands(lab: Lab, snapshot: Snapshot) -> list[Demand]:
+def list_demands(lab: LabDescription, snapshot: AccountSnapshot) -> list[Demand]:
     """Return what the lab wants of every quota that can be judged by what was read."""
     demands = []
     quota, vcpus = vcpu_quota(lab.instance_type), snapshot.type_info or {}
@@ -424,7 +424,7 @@ def list_demands(lab: Lab, snapshot: Snapshot) -> list[Demand]:
     return demands
 
 
-def list_sources(lab: Lab, snapshot: Snapshot) -> dict[str, list[str]]:
+def list_sources(lab: LabDescription, snapshot: AccountSnapshot) -> dict[str, list[str]]:
     """Return from where each audience may reach the lab.
 
     Where that is the caller's address, the addresses of earlier callers stay, so that a colleague's run locks no caller
@@ -447,7 +447,7 @@ def list_sources(lab: Lab, snapshot: Snapshot) -> dict[str, list[str]]:
     return sources
 
 
-def _count_rules_of_callers(lab: Lab, snapshot: Snapshot) -> int:
+def _count_rules_of_callers(lab: LabDescription, snapshot: AccountSnapshot) -> int:
     """Return how many rules the addresses of earlier callers take."""
     sources = list_sources(lab, snapshot)
     more = {
@@ -462,20 +462,20 @@ def _sum_vcpus(instances: list[Instance], type_info: dict[str, InstanceType]) ->
     return sum(type_info[item.instance_type].vcpus for item in instances if item.instance_type in type_info)
 
 
-def list_zones(lab: Lab, snapshot: Snapshot) -> list[str] | None:
+def list_zones(lab: LabDescription, snapshot: AccountSnapshot) -> list[str] | None:
     """Return the ordinary zones of the region that offer the lab's instance type, or None when that was not read."""
     if snapshot.offerings is None or snapshot.zones is None:
         return None
     return [zone for zone in snapshot.offerings.get(lab.instance_type, []) if zone in snapshot.zones]
 
 
-def choose_zone(lab: Lab, snapshot: Snapshot) -> str:
+def choose_zone(lab: LabDescription, snapshot: AccountSnapshot) -> str:
     """Return the zone of the lab's hosts: where its subnet is, else as asked for, else the first that offers them."""
     for subnet in snapshot.subnets or []:
         return subnet.zone
     return lab.availability_zone or next(iter(list_zones(lab, snapshot) or []), "")
 
 
-def region_is_usable(lab: Lab, snapshot: Snapshot) -> bool:
-    """Tell whether the account has the lab's region enabled, as far as that could be read."""
+def region_is_usable(lab: LabDescription, snapshot: AccountSnapshot) -> bool:
+    """Return whether the account has the lab's region enabled, as far as that could be read."""
     return snapshot.regions is None or snapshot.regions.get(lab.region, False)

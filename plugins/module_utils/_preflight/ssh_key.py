@@ -48,8 +48,8 @@ def find_key_warnings(inputs: Inputs) -> list[str]:
         return []
     variable = inputs.variable("private_key_file")
     return [
-        f"{variable}: {shown(path)} does not exist here, and new hosts let in nobody but who has the private key of "
-        f"{inputs.variable(origin)}. Set {variable} to the private key, or load it into ssh-agent"
+        f"{variable}: {shown(path)} does not exist here, and new hosts accept only the private key of "
+        f"{inputs.variable(origin)}. Set {variable} to the private key, or load it into ssh-agent."
     ]
 
 

@@ -65,7 +65,7 @@ def _check_tag_key(inputs: Inputs, key: str, seen: dict[str, str]) -> list[Probl
 
 
 def _clash(key: str, seen: dict[str, str]) -> str:
-    """Return why a key of good form cannot stand beside the others, or nothing."""
+    """Return why a key of good form cannot be used with the others, or nothing."""
     if key.lower().startswith("aws:"):
         return 'begins with "aws:", which AWS keeps for itself'
     # IAM does not tell "Team" from "team", though EC2 does.

@@ -176,13 +176,13 @@ def test_existing_lab(run: Run, cloud: Cloud) -> None:
     assert result["existing"]["missing_hosts"] == []
     assert "image" not in result
     assert result["notices"] == [
-        f"lab_instance_count: 1 leaves out lab-2 ({second}), which stays and is paid for; "
-        "do: set lab_remove_surplus to true to terminate it"
+        f"lab_instance_count: 1 leaves out lab-2 ({second}), which stays and is paid for. "
+        "Set lab_remove_surplus to true to terminate it."
     ]
     assert result["warned"] == result["notices"]
 
     refused = run(vpc_cidr="10.9.0.0/16", subnet_cidr="10.9.1.0/24", availability_zone="us-east-1a")
-    assert [line.split(";")[0] for line in refused["problems"]] == [
+    assert [line.split(". Allowed")[0] for line in refused["problems"]] == [
         f'lab_availability_zone: "us-east-1a" is not where the existing lab is ({subnet} in us-east-1b)',
         f'lab_vpc_cidr: "10.9.0.0/16" is not what the existing lab has ({vpc}), and AWS changes no existing network',
         f'lab_subnet_cidr: "10.9.1.0/24" is not what the existing lab has ({subnet}), '
@@ -303,7 +303,7 @@ def test_what_only_carries_the_labs_tags_is_refused_or_left_out(run: Run, cloud:
         launch(cloud, 2, other),
         launch(cloud, 1, subnet, KeyName="web"),
     ]
-    assert [line.split("; allowed")[0] for line in run()["problems"]] == [
+    assert [line.split(". Allowed")[0] for line in run()["problems"]] == [
         f'lab_name: "lab" is in the tags of instance {strangers[0]} (it is in {web}, not in the lab\'s VPC {vpc}), '
         "which does not belong to the lab",
         f'lab_name: "lab" is in the tags of instance {strangers[1]} (its key pair is "web", not "lab"), '
@@ -316,7 +316,7 @@ def test_names_that_others_have_taken(run: Run, cloud: Cloud) -> None:
     cloud.client("ec2").create_key_pair(KeyName="lab")
     cloud.client("iam").create_role(RoleName="lab-instance", AssumeRolePolicyDocument="{}")
     cloud.client("iam").create_instance_profile(InstanceProfileName="lab-instance")
-    assert [line.split(";")[0] for line in run()["problems"]] == [
+    assert [line.split(". Allowed")[0] for line in run()["problems"]] == [
         'lab_name: "lab" is also the name of a key pair in us-east-1 that is not this lab\'s',
         'lab_name: "lab" would share the IAM role lab-instance, which is not this lab\'s',
         'lab_name: "lab" would share the IAM instance profile lab-instance, which is not this lab\'s',
@@ -385,7 +385,7 @@ def test_all_missing_permissions_are_told_at_once(run: Run, cloud: Cloud) -> Non
     cloud.refuse("GetServiceQuota", "AccessDeniedException")
     result = run()
     caller = "arn:aws:sts::123456789012:user/moto"
-    assert [line.split(";")[0] for line in result["problems"]] == [
+    assert [line.split(". Allowed")[0] for line in result["problems"]] == [
         f'AWS permission: "ec2:DescribeVpcs" is denied to {caller} in us-east-1',
         f'AWS permission: "iam:GetRole" is denied to {caller} in us-east-1',
         f'AWS permission: "iam:GetInstanceProfile" is denied to {caller} in us-east-1',
@@ -415,7 +415,7 @@ def test_streams_for_everybody_are_a_warning(run: Run) -> None:
 def test_expired_credentials_are_one_line(run: Run, cloud: Cloud) -> None:
     cloud.refuse("GetCallerIdentity", "ExpiredToken")
     (problem,) = run()["problems"]
-    assert problem.startswith("AWS credentials: have expired; ")
+    assert problem.startswith("AWS credentials: have expired. ")
     assert cloud.asked == ["sts:GetCallerIdentity in us-east-1"]
 
 
@@ -430,7 +430,7 @@ def test_missing_credentials_are_one_line(run: Run, cloud: Cloud, monkeypatch: p
     monkeypatch.delenv("AWS_SECRET_ACCESS_KEY")
     monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
     (problem,) = run()["problems"]
-    assert problem.startswith("AWS credentials: none were found; ")
+    assert problem.startswith("AWS credentials: none were found. ")
     assert cloud.asked == ["sts:GetCallerIdentity in us-east-1"]
 
 
@@ -439,7 +439,7 @@ def test_unknown_profile_is_one_line(run: Run, cloud: Cloud, monkeypatch: pytest
     monkeypatch.delenv("AWS_SECRET_ACCESS_KEY")
     (problem,) = run(profile="robotics")["problems"]
     assert problem.startswith(
-        "AWS credentials: the profile does not exist (The config profile (robotics) could not be found); "
+        "AWS credentials: the profile does not exist (The config profile (robotics) could not be found). "
     )
     assert cloud.asked == []
 
@@ -448,7 +448,7 @@ def test_unreachable_endpoint_is_one_line(run: Run, cloud: Cloud) -> None:
     endpoint = "https://ec2.us-east-1.amazonaws.com/"
     cloud.answers["DescribeSubnets"] = ConnectTimeoutError(endpoint_url=endpoint)
     (problem,) = run()["problems"]
-    assert problem.startswith(f'AWS endpoint: "{endpoint}" did not answer ec2:DescribeSubnets (ConnectTimeoutError); ')
+    assert problem.startswith(f'AWS endpoint: "{endpoint}" did not answer ec2:DescribeSubnets (ConnectTimeoutError). ')
     assert cloud.asked[-1] == "ec2:DescribeSubnets in us-east-1"
 
 

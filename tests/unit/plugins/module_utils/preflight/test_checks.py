@@ -32,11 +32,14 @@ from ansible_collections.digital_twin.robotics_lab.plugins.module_utils._aws.err
 from ansible_collections.digital_twin.robotics_lab.plugins.module_utils._lab.ownership import Foreign
 from ansible_collections.digital_twin.robotics_lab.plugins.module_utils._lab.record import Record
 from ansible_collections.digital_twin.robotics_lab.plugins.module_utils._preflight import checks, facts
-from ansible_collections.digital_twin.robotics_lab.plugins.module_utils._preflight.description import Inputs, Lab
+from ansible_collections.digital_twin.robotics_lab.plugins.module_utils._preflight.description import (
+    Inputs,
+    LabDescription,
+)
 from ansible_collections.digital_twin.robotics_lab.plugins.module_utils._preflight.inputs import read_lab
 from ansible_collections.digital_twin.robotics_lab.plugins.module_utils._preflight.snapshot import (
     CALLER_MARK,
-    Snapshot,
+    AccountSnapshot,
     list_sources,
 )
 
@@ -100,7 +103,7 @@ def instance_type(entry: dict[str, Any]) -> InstanceType:
     return InstanceType(**{**defaults, **entry, "gpus": [Gpu(**gpu) for gpu in entry.get("gpus", [])]})
 
 
-def snapshot_of(read: dict[str, Any]) -> Snapshot:
+def snapshot_of(read: dict[str, Any]) -> AccountSnapshot:
     """Make the snapshot of an empty account, but for what is given."""
     values = {**EMPTY_ACCOUNT, **read}
     for name, kind in PLURALS.items():
@@ -120,10 +123,10 @@ def snapshot_of(read: dict[str, Any]) -> Snapshot:
     values["foreign"] = [Foreign(**thing) for thing in values.get("foreign", [])]
     values["record"] = Record(**values["record"]) if values.get("record") is not None else None
     values["failures"] = [ReadError(**failure) for failure in values.get("failures", [])]
-    return Snapshot(**values)
+    return AccountSnapshot(**values)
 
 
-def lab_of(describe: Describe, given: dict[str, Any]) -> Lab:
+def lab_of(describe: Describe, given: dict[str, Any]) -> LabDescription:
     """Make a lab of what differs from a good description; a number of ports stands for that many."""
     port = {"from_port": 8080, "to_port": 8080, "protocol": "tcp", "audience": "viewer"}
     if isinstance(given.get("ports"), int):
@@ -142,12 +145,14 @@ def test_table_has_every_check() -> None:
 
 
 def test_nothing_is_concluded_from_what_was_not_read(describe: Describe) -> None:
-    unread = Snapshot(failures=[ReadError(DENIED, "ec2:DescribeVpcs", "us-east-1", "UnauthorizedOperation", "no")])
+    unread = AccountSnapshot(
+        failures=[ReadError(DENIED, "ec2:DescribeVpcs", "us-east-1", "UnauthorizedOperation", "no")]
+    )
     lab = lab_of(describe, {"key_name": "operations", "availability_zone": "us-east-1a"})
     (line,) = map(str, checks.check_account(lab, unread))
     assert line == (
         'AWS permission: "ec2:DescribeVpcs" is denied to the caller in us-east-1. Allowed: a caller that may read what '
-        "it is about to build on. Allow ec2:DescribeVpcs in the policies of this caller"
+        "it is about to build on. Allow ec2:DescribeVpcs in the policies of this caller."
     )
     assert checks.find_account_warnings(lab, unread) == []
 

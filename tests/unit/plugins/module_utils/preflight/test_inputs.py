@@ -68,7 +68,7 @@ def test_limits_that_only_long_values_reach(describe: Describe) -> None:
     tags = {f"key{number}": "" for number in range(40)}
     (too_many,) = check_tags(describe({"tags": tags}))
     assert str(too_many) == (
-        "lab_tags: holds 40 tags. Allowed: at most 39, as AWS takes 50 and 11 are the lab's own. Drop some"
+        "lab_tags: holds 40 tags. Allowed: at most 39, as AWS takes 50 and 11 are the lab's own. Drop some."
     )
     (long_key,) = check_tags(describe({"tags": {"k" * 129: ""}}))
     assert long_key.reason == "is a key of 129 characters"
@@ -160,23 +160,23 @@ def open_dds(ports: str, sources: str) -> str:
             {"viewer_cidrs": ["0.0.0.0/0"]},
             [
                 'lab_viewer_cidrs: "0.0.0.0/0" opens Foxglove and Isaac Sim to the whole internet, and these streams '
-                "have no authentication: whoever finds the address can watch and steer the robot; "
-                "do: list the viewers' addresses instead"
+                "have no authentication: everyone who finds the address can watch and steer the robot. "
+                "List the viewers' addresses instead."
             ],
         ),
         (
             {"viewer_cidrs": ["128.0.0.0/2"]},
             [
                 'lab_viewer_cidrs: "128.0.0.0/2" opens Foxglove and Isaac Sim to 1073741824 addresses, and these '
-                "streams have no authentication: whoever finds the address can watch and steer the robot; "
-                "do: list the viewers' addresses instead"
+                "streams have no authentication: everyone who finds the address can watch and steer the robot. "
+                "List the viewers' addresses instead."
             ],
         ),
         (
             {"admin_cidrs": ["192.168.1.0/24"]},
             [
-                'lab_admin_cidrs: "192.168.1.0/24" is a range from which nothing arrives over the internet; '
-                "do: name the public address behind which these machines are"
+                'lab_admin_cidrs: "192.168.1.0/24" is a range from which nothing arrives over the internet. '
+                "Name the public address behind which these machines are."
             ],
         ),
         ({"vpc_cidr": "172.16.0.0/16"}, []),
@@ -184,7 +184,7 @@ def open_dds(ports: str, sources: str) -> str:
             {"vpc_cidr": "172.17.0.0/16"},
             [
                 'lab_vpc_cidr: "172.17.0.0/16" overlaps 172.17.0.0/16, which Docker takes for its bridge on every '
-                "host. Choose another network, or give Docker another bridge"
+                "host. Choose another network, or give Docker another bridge."
             ],
         ),
         ({"viewer_cidrs": "0.0.0.0/0", "admin_cidrs": None, "vpc_cidr": []}, []),
@@ -220,8 +220,8 @@ def test_warnings(describe: Describe, given: dict[str, Any], warnings: list[str]
 )
 def test_key_warnings(describe: Describe, given: dict[str, Any], origin: str) -> None:
     line = (
-        'lab_private_key_file: "keys/not-there" does not exist here, and new hosts let in nobody but who has the '
-        f"private key of {origin}. Set lab_private_key_file to the private key, or load it into ssh-agent"
+        'lab_private_key_file: "keys/not-there" does not exist here, and new hosts accept only the '
+        f"private key of {origin}. Set lab_private_key_file to the private key, or load it into ssh-agent."
     )
     assert find_key_warnings(describe(given)) == ([line] if origin else [])
 
