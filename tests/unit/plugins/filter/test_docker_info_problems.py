@@ -32,7 +32,7 @@ INFO: dict[str, Any] = {
 
 
 @pytest.mark.parametrize(
-    ("options", "told"),
+    ("options", "messages"),
     [
         ({}, []),
         ({"live-restore": True, "log-driver": "json-file", "storage-driver": "overlay2", "debug": False}, []),
@@ -58,8 +58,8 @@ INFO: dict[str, Any] = {
         ),
     ],
 )
-def test_options_that_are_not_in_force(options: dict[str, Any], told: list[str]) -> None:
-    assert find(INFO, options) == told
+def test_options_that_are_not_in_force(options: dict[str, Any], messages: list[str]) -> None:
+    assert find(INFO, options) == messages
 
 
 def test_an_engine_that_does_not_answer_is_not_compared() -> None:
