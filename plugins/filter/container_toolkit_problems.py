@@ -13,7 +13,7 @@ version_added: 1.0.0
 author: The digital_twin.robotics_lab maintainers (@digital-twin)
 description:
   - Reads the text of C(/etc/nvidia-container-runtime/config.toml) and returns each setting with which a container does
-    not get its GPUs, either through CDI or through the runtime C(nvidia), with what to do.
+    not get its GPUs, either through CDI or through the runtime C(nvidia), with its remedy.
 positional: version
 options:
   _input:
@@ -49,7 +49,7 @@ from typing import Any
 
 from ansible.errors import AnsibleFilterError
 
-# In 1.18.0, nvidia-ctk takes the runtime's mode for its own, and does not know these.
+# In 1.18.0, nvidia-ctk reads the runtime's mode as its own, and does not support these.
 # https://github.com/NVIDIA/nvidia-container-toolkit/issues/1376
 MODES = ("auto", "jit-cdi", "legacy")
 MODES_OF_ALL = ("auto",)
@@ -92,7 +92,7 @@ def find(settings: dict[str, Any], version: tuple[int, ...]) -> Iterator[str]:
     if settings.get("accept-nvidia-visible-devices-envvar-when-unprivileged") is False:
         yield (
             "accept-nvidia-visible-devices-envvar-when-unprivileged is false: the runtime nvidia gives no GPU to "
-            "containers that ask by NVIDIA_VISIBLE_DEVICES. Set it to true."
+            "containers that request one by NVIDIA_VISIBLE_DEVICES. Set it to true."
         )
     resource = settings.get("swarm-resource", "")
     if resource:

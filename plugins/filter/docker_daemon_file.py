@@ -26,7 +26,7 @@ EXAMPLES = r"""
     that: file.problem == ''
     fail_msg: "{{ file.problem }}"
   vars:
-    file: "{{ lookup('ansible.builtin.file', '/etc/docker/daemon.json') | digital_twin.robotics_lab.docker_daemon_file }}"
+    file: "{{ lookup('file', '/etc/docker/daemon.json') | digital_twin.robotics_lab.docker_daemon_file }}"
 """
 
 RETURN = r"""

@@ -3,7 +3,7 @@
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Ansible module that adds an apt repository, whichever sources the host has already."""
+"""Ansible module that adds an apt repository, unless the host already has it."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ options:
         itself.
       - apt downloads a URL, with the proxy, the certificates and the logins that it is configured with.
       - Not read while the host's own entries suffice. When one of them has the repository without all of
-        O(components), the new entry takes over its key and its other options, because apt demands that they are the
+        O(components), the new entry uses its key and its other options, because apt demands that they are the
         same.
     type: str
   fingerprints:
@@ -185,7 +185,7 @@ class Refusal(Exception):
 
 
 def check_request(params: dict[str, object], wanted: Wanted, expected: Sequence[str]) -> None:
-    """Check what the caller has asked for.
+    """Check the caller's options.
 
     Raises:
         Refusal: an option is not valid.
@@ -227,7 +227,7 @@ def explain(found: Sequence[Conflict]) -> str:
 
 
 def check_host(apt: Apt, entries: Sequence[Entry], foreign: Sequence[Entry]) -> None:
-    """Check that apt can read the host's sources, but for what a file of ours does to them.
+    """Check that apt can read the host's sources, apart from conflicts of our own file.
 
     Raises:
         Refusal: it cannot.
@@ -283,7 +283,7 @@ def get_key(
     """Return the path of the key file to name, and its content where it is ours to write.
 
     Raises:
-        Refusal: there is no key that apt can use.
+        Refusal: apt cannot use the key.
     """
     if not signed_by:
         raise Refusal("signed_by is empty. Set it to the URL, the path or the text of the repository's key.")
@@ -321,8 +321,8 @@ def get_key(
                     "then run again."
                 ) from None
         raise Refusal(
-            f"The key {signed_by} could not be downloaded: {problem}. {UNCHANGED} Correct signed_by, or the host's way "
-            "there (apt's own proxy settings are used), then run again."
+            f"The key {signed_by} could not be downloaded: {problem}. {UNCHANGED} Correct signed_by, or the host's "
+            "network (apt's own proxy settings are used), then run again."
         ) from None
 
 
@@ -335,7 +335,7 @@ class Files:
     """The files that are ours to write."""
 
     def __init__(self, module: AnsibleModule, apt: Apt) -> None:
-        """Find them."""
+        """Read them."""
         name = module.params["name"]
         self.module = module
         self.source = Path(apt.folder, f"{name}.sources")
@@ -361,7 +361,7 @@ class Files:
         path.chmod(0o644)
 
     def put(self, wanted: dict[Path, str | None], apt: Apt) -> None:
-        """Write what is wanted; put everything back when apt cannot read its sources with it.
+        """Write what is wanted; restore everything when apt cannot read its sources with it.
 
         Raises:
             Refusal: apt cannot.
@@ -372,23 +372,23 @@ class Files:
                     self.write(path, text)
             apt.check_sources()
         except AptProblem as problem:
-            self.put_back()
+            self.restore()
             raise Refusal(
                 f"With {self.source} apt could not read its sources: {problem}. {UNCHANGED} Correct uri, suites, "
                 "components or signed_by, then run again."
             ) from None
         except BaseException:
-            self.put_back()
+            self.restore()
             raise
 
-    def put_back(self) -> None:
+    def restore(self) -> None:
         """Restore what was there."""
         for path, text in reversed(self.before.items()):
             self.write(path, text)
 
 
 def try_new(apt: Apt, text: str, files: Files, key: str | None, planned: Plan) -> None:
-    """Have apt try what is going to be written, with a key that is not in its place yet.
+    """Try the new source in apt, with a key that is not installed yet.
 
     Raises:
         Refusal: apt cannot use it.
@@ -407,7 +407,7 @@ def try_new(apt: Apt, text: str, files: Files, key: str | None, planned: Plan) -
 def compare(
     module: AnsibleModule, apt: Apt, files: Files, wanted: Wanted, expected: Sequence[str]
 ) -> tuple[dict[Path, str | None], Plan]:
-    """Return what the files are to hold, tried by apt unless this is a check.
+    """Return the content that the files must have, tried by apt unless this is a check.
 
     Raises:
         Refusal: the repository cannot be used.

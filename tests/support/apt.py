@@ -1,7 +1,7 @@
 # Copyright (c) the digital_twin.robotics_lab maintainers
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The machine's own apt with sources, lists and keys below a folder, so that tests see what apt really reads."""
+"""The machine's own apt with sources, lists and keys below a folder, so that tests use the real apt."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ from urllib.parse import unquote
 
 
 class AptRoot:
-    """A folder that apt takes for the root of a host of the architecture amd64."""
+    """A folder that apt uses as the root of a host of the architecture amd64."""
 
     def __init__(self, folder: Path) -> None:
-        """Make an apt without sources."""
+        """Create an apt without sources."""
         self.folder = folder
         self.main = folder / "etc/apt/sources.list"
         self.parts = folder / "etc/apt/sources.list.d"
@@ -36,7 +36,7 @@ class AptRoot:
 
     @property
     def environment(self) -> dict[str, str]:
-        """What makes apt use the folder."""
+        """The environment in which apt uses the folder."""
         return {"APT_CONFIG": str(self.configuration)}
 
     def configure(self, text: str) -> None:
@@ -76,7 +76,7 @@ class AptRoot:
 
 @contextmanager
 def apt_root() -> Iterator[AptRoot]:
-    """Yield an apt of its own, in a folder that apt's own user may enter."""
+    """Yield an apt in a folder of its own, which apt's own user can enter."""
     folder = Path(tempfile.mkdtemp(prefix="apt-root-"))
     folder.chmod(0o755)
     try:

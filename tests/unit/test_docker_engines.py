@@ -1,7 +1,7 @@
 # Copyright (c) the digital_twin.robotics_lab maintainers
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Which Docker engines role docker finds on a host that has a past. The host is a folder, and its dpkg a stand-in."""
+"""Docker engines that role docker finds on a host. The host is a folder with a fake dpkg-query."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ SCRIPT = Path(__file__).parents[2] / "roles/docker/files/engines.sh"
 
 
 class Machine:
-    """A host that has nothing yet."""
+    """A host without Docker."""
 
     def __init__(self, folder: Path) -> None:
-        """Make it."""
+        """Create the folder."""
         self.root = folder / "root"
         self.owned = folder / "owned"
         self.owned.touch()
@@ -31,7 +31,7 @@ class Machine:
         (self.root / "proc/1/ns/mnt").symlink_to("mnt:[1]")
 
     def put(self, path: str, owner: str = "", target: str = "") -> None:
-        """Put a file, or a link, which a package brought when it has an owner."""
+        """Create a file or a link. The package `owner` installed it."""
         place = self.root / path.removeprefix("/")
         place.parent.mkdir(parents=True, exist_ok=True)
         if target:
@@ -42,12 +42,12 @@ class Machine:
             self.own(path, owner)
 
     def own(self, path: str, owner: str) -> None:
-        """Have dpkg say that a package brought a path."""
+        """Record that a package installed a path."""
         with self.owned.open("a") as file:
             file.write(f"{owner}: {path}\n")
 
     def start(self, number: int, name: str, path: str, mounts: str = "mnt:[1]") -> None:
-        """Run a process."""
+        """Add a process."""
         process = self.root / f"proc/{number}"
         (process / "ns").mkdir(parents=True)
         (process / "comm").write_text(f"{name}\n")
@@ -55,7 +55,7 @@ class Machine:
         (process / "ns/mnt").symlink_to(mounts)
 
     def found(self) -> list[tuple[str, ...]]:
-        """Return what the script finds."""
+        """Return the engines that the script finds."""
         environment = {"PATH": f"{self.programs}:{os.environ['PATH']}", "OWNED": str(self.owned)}
         done = subprocess.run(
             ["sh", str(SCRIPT), str(self.root)], env=environment, capture_output=True, text=True, check=True
@@ -66,11 +66,11 @@ class Machine:
 
 @pytest.fixture
 def machine(tmp_path: Path) -> Machine:
-    """Return a host that has nothing yet."""
+    """Return a host without Docker."""
     return Machine(tmp_path)
 
 
-def test_a_bare_host_has_none(machine: Machine) -> None:
+def test_a_host_without_docker_has_no_engine(machine: Machine) -> None:
     assert machine.found() == []
 
 
@@ -81,7 +81,7 @@ def test_a_snap_is_found(machine: Machine, path: str) -> None:
     assert machine.found() == [("snap", path, "")]
 
 
-def test_programs_have_the_package_that_brought_them(machine: Machine) -> None:
+def test_programs_have_the_package_that_installed_them(machine: Machine) -> None:
     machine.put("/usr/bin/dockerd", "docker-ce")
     machine.put("/usr/bin/docker", "docker-ce-cli")
     machine.put("/usr/local/bin/docker", target="/usr/bin/docker")
@@ -117,7 +117,7 @@ def test_a_static_program_has_no_package(machine: Machine, path: str) -> None:
         "/root/.config/systemd/user/docker.service",
     ],
 )
-def test_an_engine_without_root_is_found(machine: Machine, path: str) -> None:
+def test_a_rootless_engine_is_found(machine: Machine, path: str) -> None:
     machine.put(path)
     assert machine.found() == [("rootless", path, "")]
 

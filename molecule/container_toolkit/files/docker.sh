@@ -1,3 +1,3 @@
 #!/bin/sh
-# Stands in for the command line of an engine that has the version FAKE_ENGINE.
-echo "$FAKE_ENGINE"
+# A fake of the command line of an engine that has the version FAKE_ENGINE.
+echo "{\"ServerVersion\": \"$FAKE_ENGINE\"}"

@@ -1,5 +1,5 @@
 #!/bin/sh
-# Makes the image bare:bones of a shell, sleep, and the libraries that these and nvidia-smi are linked with.
+# Creates the image bare:bones of a shell, sleep, and the libraries that these and nvidia-smi are linked with.
 set -eu
 
 root=$(mktemp -d)

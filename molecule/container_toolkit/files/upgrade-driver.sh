@@ -1,5 +1,5 @@
 #!/bin/sh
-# Another driver is installed, and the one before it still loaded: the version is in the names of its libraries.
+# Installs another driver while the earlier one is loaded. The version is in the names of its libraries.
 set -eu
 
 cd /usr/lib/*-linux-gnu/nvidia/current

@@ -1,4 +1,4 @@
-"""The effects of role container_toolkit, as those who start containers would see them."""
+"""The effects of role container_toolkit, as users of containers see them."""
 
 from __future__ import annotations
 
@@ -30,18 +30,18 @@ services:
 
 
 def is_debian12(host: Host) -> bool:
-    """Say whether this is the host whose GPUs changed."""
+    """Return whether this is the host whose GPUs changed."""
     return bool(host.system_info.codename == "bookworm")
 
 
 def info(host: Host) -> dict[str, Any]:
-    """Return what the engine says of itself on its socket."""
+    """Return what the engine reports on its socket."""
     answer = host.check_output("curl --silent --fail --unix-socket /run/docker.sock http://docker/info")
     return dict(json.loads(answer))
 
 
 def specification(host: Host) -> dict[str, Any]:
-    """Return the specification, from where this host wants it."""
+    """Return the specification, from the path that this host has configured."""
     path = "/run/cdi/gpus.yaml" if is_debian12(host) else "/run/cdi/nvidia.yaml"
     return dict(json.loads(host.file(path).content_string.removeprefix("---\n")))
 
@@ -53,7 +53,7 @@ def started_by_unit(host: Host, unit: str) -> int:
 
 @pytest.fixture
 def project(host: Host) -> Iterator[str]:
-    """Write a Compose project and yield the command that speaks to it."""
+    """Write a Compose project and yield its command."""
     host.run_test("mkdir -p /srv/probe")
     host.run_test("echo %s > /srv/probe/compose.yaml", COMPOSE)
     compose = "docker compose --project-directory /srv/probe"
@@ -61,7 +61,7 @@ def project(host: Host) -> Iterator[str]:
     host.run_test(f"{compose} down --timeout 1")
 
 
-def test_the_hosts_have_the_gpus_that_were_put_in(host: Host) -> None:
+def test_the_hosts_have_the_gpus_that_were_added(host: Host) -> None:
     names = re.findall(r"GPU \d+: (?:NVIDIA )?(?:Tesla )?(\w+)", host.check_output("nvidia-smi -L"))
     assert names == (["T4", "V100", "T4"] if is_debian12(host) else ["A10G"])
 
@@ -74,7 +74,7 @@ def test_the_specification_names_them_since_the_boot(host: Host) -> None:
 
 
 def test_the_specification_has_the_nodes_of_cuda_and_vulkan_since_the_boot(host: Host) -> None:
-    """The role has not run since, and nothing else makes them."""
+    """The role has not run since, and no other program creates them."""
     nodes = [node["path"] for node in specification(host)["containerEdits"]["deviceNodes"]]
     assert {"/dev/nvidia-modeset", "/dev/nvidia-uvm", "/dev/nvidia-uvm-tools", "/dev/nvidiactl"} <= set(nodes)
     assert host.run("docker exec survivor sh -c ': < /dev/nvidia-uvm'").rc == 0
@@ -87,7 +87,7 @@ def test_the_specification_is_made_of_the_driver_that_is_installed_now(host: Hos
     assert any("/libnvidia-ml.so." in path for path in libraries)
     assert all(path.endswith(f".so.{driver}") for path in libraries)
     if not is_debian12(host):
-        assert driver.count(".") == 3, "without another driver than Debian's this test proves nothing"
+        assert driver.count(".") == 3, "without another driver than Debian's this test has no effect"
 
 
 def test_nothing_else_was_written_where_engines_look(host: Host) -> None:
@@ -114,12 +114,12 @@ def test_a_container_keeps_its_gpus_when_systemd_reloads(host: Host) -> None:
     ["--device nvidia.com/gpu=0", "--runtime nvidia --env NVIDIA_VISIBLE_DEVICES=0"],
     ids=["cdi", "runtime"],
 )
-def test_a_container_that_wants_one_gpu_gets_one(host: Host, arguments: str) -> None:
+def test_a_container_that_requests_one_gpu_gets_one(host: Host, arguments: str) -> None:
     command = f"docker run --rm --network none {arguments} bare:bones sh -c 'echo /dev/nvidia[0-9]*'"
     assert host.check_output(command) == "/dev/nvidia0"
 
 
-def test_the_runtime_gives_nothing_to_those_who_do_not_ask(host: Host) -> None:
+def test_the_runtime_gives_no_gpu_without_a_request(host: Host) -> None:
     command = "docker run --rm --network none --runtime nvidia bare:bones sh -c 'echo /dev/nvidia*'"
     assert host.check_output(command) == "/dev/nvidia*"
 
@@ -128,7 +128,7 @@ def test_compose_gives_gpus_through_cdi(host: Host, project: str) -> None:
     assert host.check_output(f"{project} run --rm gpu") == host.check_output("nvidia-smi -L")
 
 
-def test_options_that_nobody_declares_survive(host: Host) -> None:
+def test_options_that_are_not_declared_survive(host: Host) -> None:
     options = json.loads(host.file("/etc/docker/daemon.json").content_string)
     assert options["debug"] is True
     assert options["features"] == {"containerd-snapshotter": False, "cdi": True}
@@ -142,9 +142,9 @@ def test_options_that_nobody_declares_survive(host: Host) -> None:
     assert info(host)["CDISpecDirs"]
 
 
-def test_the_toolkit_does_not_rise_by_itself(host: Host) -> None:
+def test_the_toolkit_is_not_upgraded_by_apt(host: Host) -> None:
     offered = host.check_output("apt-cache madison nvidia-container-toolkit")
-    assert "1.19.1-1" in offered, "without a newer version this test proves nothing"
+    assert "1.19.1-1" in offered, "without a newer version this test has no effect"
     for package in PACKAGES:
         assert host.package(package).version == "1.18.2-1"
         assert "Candidate: 1.18.2-1" in host.check_output(f"apt-cache policy {package}")

@@ -1,4 +1,4 @@
-"""The effects of role docker, as those who use the engine would see them."""
+"""The effects of role docker, as users of the engine see them."""
 
 from __future__ import annotations
 
@@ -30,18 +30,18 @@ services:
 
 
 def upstream(host: Host) -> bool:
-    """Say whether this is the host that takes its packages from the stand-in for Docker's repository."""
+    """Return whether this host gets its packages from the fake of Docker's repository."""
     return bool(host.system_info.codename == "bookworm")
 
 
 def info(host: Host) -> dict[str, Any]:
-    """Return what the engine says of itself on its socket."""
+    """Return what the engine reports on its socket."""
     answer = host.check_output("curl --silent --fail --unix-socket /run/docker.sock http://docker/info")
     return dict(json.loads(answer))
 
 
 def daemon_options(host: Host) -> dict[str, Any]:
-    """Return what daemon.json holds."""
+    """Return the options in daemon.json."""
     return dict(json.loads(host.file("/etc/docker/daemon.json").content_string))
 
 
@@ -60,7 +60,7 @@ def pinned(request: pytest.FixtureRequest) -> Host:
 
 @pytest.fixture(scope="module")
 def project(host: Host) -> Iterator[str]:
-    """Bring a Compose project up and yield the command that speaks to it."""
+    """Start a Compose project and yield its command."""
     host.run_test("mkdir -p /srv/probe")
     host.run_test("echo %s > /srv/probe/compose.yaml", COMPOSE)
     compose = "docker compose --project-directory /srv/probe"
@@ -84,14 +84,14 @@ def test_packages_come_from_the_declared_source_and_no_other(host: Host) -> None
     assert not host.package(theirs).is_installed
 
 
-def test_the_engine_does_not_rise_by_itself(pinned: Host) -> None:
+def test_the_engine_is_not_upgraded_by_apt(pinned: Host) -> None:
     offered = pinned.check_output("apt-cache madison docker-ce")
-    assert "5:26.1.6-1~debian.12~bookworm" in offered, "without a newer version this test proves nothing"
+    assert "5:26.1.6-1~debian.12~bookworm" in offered, "without a newer version this test has no effect"
     assert "Candidate: 5:26.1.5-1~debian.12~bookworm" in pinned.check_output("apt-cache policy docker-ce")
     assert "docker-ce" not in pinned.check_output("apt-get --simulate dist-upgrade | grep ^Inst || true")
 
 
-def test_earlier_pins_are_replaced_or_let_go(host: Host) -> None:
+def test_earlier_pins_are_replaced_or_removed(host: Host) -> None:
     pins = host.file("/etc/apt/preferences.d").listdir()
     assert pins == (["digital-twin-docker-engine"] if upstream(host) else [])
     assert host.check_output("apt-mark showhold").split() == (["docker-ce", "docker-ce-cli"] if upstream(host) else [])
@@ -111,7 +111,7 @@ def test_containers_have_the_mtu_of_the_link(host: Host, project: str) -> None:
     assert host.check_output("docker exec survivor cat /sys/class/net/eth0/mtu") == link.strip()
 
 
-def test_options_that_nobody_declares_survive(host: Host) -> None:
+def test_options_that_are_not_declared_survive(host: Host) -> None:
     options = daemon_options(host)
     assert options["debug"] is True
     assert options["features"]["containerd-snapshotter"] is False
@@ -138,7 +138,7 @@ def test_registries_are_known_to_the_engine(host: Host) -> None:
         assert registries["Mirrors"] == ["http://archive:5000/"]
 
 
-def test_logs_rotate_unless_they_are_kept_elsewhere(host: Host) -> None:
+def test_logs_rotate_unless_another_driver_keeps_them(host: Host) -> None:
     config = json.loads(host.check_output("docker inspect survivor"))[0]["HostConfig"]["LogConfig"]
     if upstream(host):
         assert config == {"Type": "json-file", "Config": {"max-size": "50m", "max-file": "5", "tag": "{{.Name}}"}}
@@ -146,7 +146,7 @@ def test_logs_rotate_unless_they_are_kept_elsewhere(host: Host) -> None:
         assert config == {"Type": "journald", "Config": {"tag": "{{.Name}}"}}
 
 
-def test_apt_reads_its_sources_without_a_word(host: Host) -> None:
+def test_apt_reads_its_sources_without_a_warning(host: Host) -> None:
     assert host.file("/etc/apt/sources.list.d/docker.list").exists == upstream(host)
     assert not [name for name in host.file("/etc/apt/sources.list.d").listdir() if name.startswith("digital-twin")]
     update = host.run("apt-get update")
@@ -155,7 +155,7 @@ def test_apt_reads_its_sources_without_a_word(host: Host) -> None:
 
 def test_a_user_of_a_directory_is_a_member_of_the_group(host: Host) -> None:
     assert "docker" in host.check_output("id -nG remote").split()
-    assert host.run("grep -q ^remote: /etc/passwd").rc != 0, "a user of this host proves nothing"
+    assert host.run("grep -q ^remote: /etc/passwd").rc != 0, "a user of this host is not a valid test"
 
 
 def test_a_container_survives_restarts_of_the_engine(host: Host) -> None:

@@ -39,16 +39,16 @@ UNSPECIFIC = (
     "Some index files failed to download",
     "is performed unsandboxed",
 )
-# Warnings with which apt ends well, although nothing comes from the source.
+# Warnings with which apt succeeds, although it gets nothing from the source.
 USELESS = re.compile(r"^W: (Skipping acquire .* doesn't have the component .*)$", re.MULTILINE)
 
 
 class AptProblem(Exception):
-    """apt refuses something; the text is its error message."""
+    """An error of apt; the text is its error message."""
 
 
-def words_of(output: str) -> str:
-    """Return what apt complains of, in one line without a full stop."""
+def error_of(output: str) -> str:
+    """Return the errors and warnings of apt, in one line without a full stop."""
     lines = [line[2:].strip().rstrip(".;") for line in output.splitlines() if line.startswith(("E:", "W:"))]
     specific = [line for line in lines if not any(phrase in line for phrase in UNSPECIFIC)]
     return "; ".join(dict.fromkeys(specific or lines)) or output.strip() or "nothing"
@@ -85,14 +85,14 @@ class Apt:
         return read_sources(self.main, self.folder, self.architecture)
 
     def check_sources(self) -> None:
-        """Have apt read all its sources.
+        """Check that apt can read all its sources.
 
         Raises:
             AptProblem: it cannot.
         """
         status, out, err = self.run(["apt-get", "indextargets", "--format", "$(SITE)"])
         if status:
-            raise AptProblem(words_of(err or out))
+            raise AptProblem(error_of(err or out))
 
     def has_lists(self, entry: Entry) -> bool:
         """Return whether apt has downloaded an entry's repository before."""
@@ -120,7 +120,7 @@ class Apt:
         return found[1] if found else ""
 
     def try_source(self, text: str, lists: bool = True) -> str:
-        """Have apt download a source, signatures and all, into a folder of its own that is removed again.
+        """Download a source and its signatures with apt, into a temporary folder.
 
         Args:
             text: The source, in deb822's form.
@@ -154,7 +154,7 @@ class Apt:
             status, out, err = self.run(["apt-get", "update", "--error-on=any", *words])
             useless = USELESS.search(err + out)
             if status or useless:
-                reason = useless[1] if useless and not status else words_of(err or out)
+                reason = useless[1] if useless and not status else error_of(err or out)
                 raise AptProblem(reason.replace(str(folder / "trial.sources"), "the source"))
             files = (folder / "lists").glob("*Release")
             return next((file.read_text("utf-8", "replace") for file in files), "")
@@ -171,7 +171,7 @@ class Apt:
             target = folder / "key"
             status, out, err = self.run([HELPER, "download-file", url, str(target)])
             if status or not target.is_file():
-                raise AptProblem(words_of(err or out))
+                raise AptProblem(error_of(err or out))
             return target.read_bytes()
 
 
@@ -184,7 +184,7 @@ def find_apt(run: Run) -> Apt:
     words = [word for name, setting in SETTINGS.items() for word in (name, setting)]
     status, out, err = run(["apt-config", "shell", *words])
     if status:
-        raise AptProblem(words_of(err or out))
+        raise AptProblem(error_of(err or out))
     values = dict(word.partition("=")[::2] for word in shlex.split(out))
     settings = {name: values.get(name, "") for name in SETTINGS}
     for name in ("folder", "etc", "lists"):

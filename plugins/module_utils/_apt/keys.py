@@ -2,7 +2,7 @@
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Keys that sign repositories, as files that apt takes.
+"""Keys that sign repositories, as files that apt accepts.
 
 This is a private module of the collection: it may change in any release.
 """
@@ -47,7 +47,7 @@ def checksum(data: bytes) -> bytes:
 
 
 def packets(block: str) -> bytes:
-    """Return what is inside an armored block.
+    """Return the data in an armored block.
 
     Raises:
         KeyProblem: it is damaged.
@@ -62,7 +62,7 @@ def packets(block: str) -> bytes:
 
 
 def armored(data: bytes) -> str:
-    """Return a key as text that apt takes in a file of the suffix .asc.
+    """Return a key as text that apt accepts in a file of the suffix .asc.
 
     Raises:
         KeyProblem: it is not a public key.
@@ -165,7 +165,7 @@ def normal_fingerprint(text: str) -> str:
 
 
 def check_fingerprints(found: Collection[str], expected: Collection[str]) -> None:
-    """Check that all keys are expected ones; none expected accepts every key.
+    """Check that all keys are expected. Without expected keys, every key is accepted.
 
     Raises:
         KeyProblem: one is not.
@@ -176,7 +176,7 @@ def check_fingerprints(found: Collection[str], expected: Collection[str]) -> Non
 
 
 def checked(data: bytes, expected: Collection[str]) -> str:
-    """Return a key as text, made of just the packets that were checked.
+    """Return a key as text, made only of the packets that were checked.
 
     Raises:
         KeyProblem: it is not a public key, or not the expected one.
@@ -188,7 +188,7 @@ def checked(data: bytes, expected: Collection[str]) -> str:
 
 
 def check_file(path: str) -> None:
-    """Check that apt can read a key file, which it does as a user of its own.
+    """Check that apt can read a key file, which runs as a user of its own.
 
     Raises:
         KeyProblem: it cannot.

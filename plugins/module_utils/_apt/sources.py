@@ -39,7 +39,7 @@ SHARED = (
 
 
 def truth(text: str) -> bool | None:
-    """Return what apt takes a word for; None when it is neither yes nor no."""
+    """Return how apt reads a word; None when it is neither yes nor no."""
     word = text.strip().lower()
     if word in ("yes", "true", "with", "on", "enable", "1"):
         return True
@@ -75,7 +75,7 @@ def release_of(uri: str, suite: str) -> str:
 
 
 def repository_of(uri: str, suite: str) -> str:
-    """Return the same, whatever the spelling: apt takes some spellings of one repository for two."""
+    """Return the repository in one spelling. apt reads some spellings of one repository as two."""
     # apt-cacher-ng fetches http://HTTPS///host over HTTPS.
     place = re.sub(r"^https///", "", unquote(release_of(uri, suite)), flags=re.IGNORECASE)
     host, _slash, path = place.partition("/")
@@ -117,7 +117,7 @@ class Entry:
 
     @property
     def repository(self) -> str:
-        """The repository, whatever the spelling."""
+        """The repository in one spelling."""
         return repository_of(self.uri, self.suite)
 
     def shared(self, option: str) -> str:
@@ -132,15 +132,15 @@ class Entry:
 
     def serves(self, architecture: str) -> bool:
         """Return whether apt gets packages of an architecture from here."""
-        # apt asks the user to insert the disc, which a module cannot do.
+        # apt waits until the user inserts the disc, which a module cannot do.
         if self.kind != "deb" or self.uri.startswith("cdrom:"):
             return False
         parts = {sign: set(self.options.get(f"arch{sign}", "").split(",")) - {""} for sign in ("", "+", "-")}
         return architecture in (parts[""] or {architecture}) | parts["+"] and architecture not in parts["-"]
 
 
-def take_words(text: str) -> Iterator[str]:
-    """Yield the words of a line as apt takes them apart; one that is not closed ends the line."""
+def split_words(text: str) -> Iterator[str]:
+    """Yield the words of a line as apt splits it. A word that is not closed ends the line."""
     position = 0
     while match := WORD.match(text, position):
         position = match.end()
@@ -148,7 +148,7 @@ def take_words(text: str) -> Iterator[str]:
 
 
 def without_comment(line: str) -> str:
-    """Return a line without its comment; a # among the options begins none."""
+    """Return a line without its comment. A # among the options does not start one."""
     for position, character in enumerate(line):
         if character == "#" and line.count("[", 0, position) <= line.count("]", 0, position):
             return line[:position].strip()
@@ -171,8 +171,10 @@ def read_lines(text: str, file: str, architecture: str) -> Iterator[Entry]:
         options: dict[str, str] = {}
         if rest.startswith("["):
             inside, _bracket, rest = rest[1:].partition("]")
-            options = {key: value for key, _sign, value in (word.partition("=") for word in take_words(inside.strip()))}
-        words = list(take_words(rest.strip()))
+            options = {
+                key: value for key, _sign, value in (word.partition("=") for word in split_words(inside.strip()))
+            }
+        words = list(split_words(rest.strip()))
         if len(words) < 2 or ":" not in words[0]:
             continue
         uri, suite, *components = words

@@ -1,8 +1,8 @@
-# Prints what could be another Docker engine than the one to install: kind, path, and the package that brought it, with
-# tabs between them. $1 stands in for the root folder in tests.
+# Prints Docker engines other than the one to install: kind, path and the package that installed it, separated by tabs.
+# Tests set $1 as the root folder.
 root="${1:-}"
 
-# dpkg knows a program by the path in its package, which may lack /usr; a link is its target's.
+# dpkg records the path in the package, which may lack /usr. A link has the package of its target.
 owner() {
   target=$(readlink -f "$root$1")
   target="${target#"$root"}"
@@ -18,15 +18,15 @@ done
 
 if [ -e "$root/opt/docker-desktop" ]; then printf 'desktop\t/opt/docker-desktop\t\n'; fi
 
-# A command line of its own before that of a package is a wrapper around that one.
+# An unpackaged command line before a packaged one is a wrapper.
 packaged=$(owner /usr/bin/docker)
 for folder in /usr/local/sbin /usr/local/bin /usr/sbin /usr/bin /opt/bin; do
   for program in dockerd docker; do
     path="$folder/$program"
     if [ -f "$root$path" ]; then
-      brought=$(owner "$path")
-      if [ "$program" = dockerd ] || [ -n "$brought" ] || [ -z "$packaged" ]; then
-        printf 'program\t%s\t%s\n' "$path" "$brought"
+      package=$(owner "$path")
+      if [ "$program" = dockerd ] || [ -n "$package" ] || [ -z "$packaged" ]; then
+        printf 'program\t%s\t%s\n' "$path" "$package"
       fi
     fi
   done
@@ -37,7 +37,7 @@ for path in "$root"/run/user/*/docker.sock "$root"/home/*/.config/systemd/user/d
   if [ -e "$path" ]; then printf 'rootless\t%s\t\n' "${path#"$root"}"; fi
 done
 
-# An engine in a container has mounts of its own, and so has one without root, which is found above.
+# An engine in a container has mounts of its own, and so has a rootless engine, which is found above.
 for process in "$root"/proc/[0-9]*; do
   if [ "$(cat "$process/comm" 2>/dev/null)" = dockerd ] &&
     [ "$(readlink "$process/ns/mnt")" = "$(readlink "$root/proc/1/ns/mnt")" ]; then

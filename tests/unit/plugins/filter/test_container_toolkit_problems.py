@@ -1,7 +1,7 @@
 # Copyright (c) the digital_twin.robotics_lab maintainers
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""With which settings of NVIDIA's Container Toolkit containers get no GPU."""
+"""Settings of NVIDIA's Container Toolkit with which containers get no GPU."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from ansible_collections.digital_twin.robotics_lab.plugins.filter.container_tool
 
 find = FilterModule().filters()["container_toolkit_problems"]
 
-# As the package ships it, in short.
+# An excerpt of the packaged file.
 SHIPPED = """
 #accept-nvidia-visible-devices-envvar-when-unprivileged = true
 disable-require = false
@@ -35,13 +35,13 @@ runtimes = ["runc", "crun"]
 @pytest.mark.parametrize(
     "text", ["", SHIPPED, SHIPPED.replace("#no-", "no-").replace("cgroups = false", "cgroups = true")]
 )
-def test_what_works_is_not_a_problem(text: str) -> None:
+def test_working_settings_are_accepted(text: str) -> None:
     assert find(text, "1.18.0") == []
     assert find(text, "1.18.2-1") == []
 
 
 @pytest.mark.parametrize(
-    ("before", "after", "told"),
+    ("before", "after", "message"),
     [
         ('"auto"', '"cdi"', "mode in [nvidia-container-runtime] is 'cdi'. Allowed with version 1.18.2 is 'auto' or"),
         ('"auto"', '"csv"', "mode in [nvidia-container-runtime] is 'csv'"),
@@ -53,9 +53,9 @@ def test_what_works_is_not_a_problem(text: str) -> None:
         ('"auto"', '"auto', "it is not valid TOML (Illegal character"),
     ],
 )  # fmt: skip
-def test_what_does_not_work_is_named_with_the_remedy(before: str, after: str, told: str) -> None:
+def test_problems_name_the_setting_and_the_remedy(before: str, after: str, message: str) -> None:
     (problem,) = find(SHIPPED.replace(before, after), "1.18.2")
-    assert problem.startswith(told)
+    assert problem.startswith(message)
     assert re.search(r"(Set|Remove|Correct) it", problem)
 
 
@@ -67,6 +67,6 @@ def test_some_settings_only_break_together_or_with_a_version() -> None:
     assert ["no-cgroups in" in problem for problem in find(both, "1.19.0")] == [True]
 
 
-def test_what_is_not_a_version_is_refused() -> None:
+def test_version_must_be_valid() -> None:
     with pytest.raises(AnsibleFilterError, match="'newest' is not a version"):
         find("", "newest")

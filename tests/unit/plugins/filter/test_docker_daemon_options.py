@@ -1,7 +1,7 @@
 # Copyright (c) the digital_twin.robotics_lab maintainers
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What becomes of a daemon's options when others are merged into them."""
+"""Options merged into those of a Docker daemon."""
 
 from __future__ import annotations
 
@@ -29,6 +29,6 @@ def test_options_are_merged(case: dict[str, Any]) -> None:
     assert json.dumps(case) == before, "the caller's options were changed"
 
 
-def test_what_is_not_a_dictionary_is_refused() -> None:
+def test_options_must_be_a_dictionary() -> None:
     with pytest.raises(AnsibleFilterError, match=r"\['debug'\] is not a dictionary"):
         merge({}, ["debug"])

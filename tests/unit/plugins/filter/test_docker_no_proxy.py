@@ -1,7 +1,7 @@
 # Copyright (c) the digital_twin.robotics_lab maintainers
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What the Docker client hands to containers as no_proxy, by its config.json."""
+"""The no_proxy of containers, from the config.json of the Docker client."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ OTHER = "tcp://build.lab:2376"
         (None, []),
     ],
 )
-def test_what_containers_reach_without_a_proxy(proxies: object, names: list[str]) -> None:
+def test_no_proxy_of_the_local_daemon(proxies: object, names: list[str]) -> None:
     config = {"auths": {"nvcr.io": {"auth": "eDp5"}}, "proxies": proxies, "plugins": {"x": {"noProxy": "b.lab"}}}
     assert no_proxy(json.dumps(config)) == no_proxy(json.dumps(config, indent="\t")) == names
 
@@ -54,11 +54,11 @@ def test_what_containers_reach_without_a_proxy(proxies: object, names: list[str]
         ('{"Proxies": {"default": {"noProxy": "\\u0061.lab,10.0.0.0\\/8"}}}', ["a.lab", "10.0.0.0/8"]),
     ],
 )
-def test_any_text_is_read_as_the_client_reads_it(text: str, names: list[str]) -> None:
+def test_texts_are_read_as_by_the_client(text: str, names: list[str]) -> None:
     assert no_proxy(text) == names
 
 
-def test_what_is_not_text_is_refused() -> None:
+def test_input_must_be_text() -> None:
     with pytest.raises(AnsibleFilterError, match=r"the input is of type dict\. Pass the text") as refused:
         no_proxy({"auths": {"nvcr.io": {"auth": "eDp5"}}})
     assert "eDp5" not in str(refused.value)

@@ -2,7 +2,7 @@
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""The module with the machine's own apt, on hosts that have a past. Each test looks at what apt makes of the result.
+"""The module with the machine's own apt, on hosts with earlier sources. Each test checks how apt reads the result.
 
 The repositories below apt/ are signed by vendor.asc and laid out like Docker's and like NVIDIA's.
 """
@@ -44,14 +44,14 @@ Run = Callable[..., dict[str, Any]]
 
 
 class Server(ThreadingHTTPServer):
-    """Serves the repositories and their keys, and remembers what it was asked for."""
+    """Serves the repositories and their keys, and records the requests."""
 
     asked: list[str]
     folder: Path
 
     @property
     def url(self) -> str:
-        """Where it listens."""
+        """The address of the server."""
         return f"http://127.0.0.1:{self.server_port}"
 
 
@@ -95,7 +95,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
 
 @pytest.fixture
 def root(monkeypatch: pytest.MonkeyPatch) -> Iterator[AptRoot]:
-    """Return an apt that the module uses, and that has nothing yet."""
+    """Return an apt without sources that the module uses."""
     with apt_root() as made:
         for name, value in made.environment.items():
             monkeypatch.setenv(name, value)
@@ -151,9 +151,9 @@ def test_a_repository_is_added_once(run: Run, root: AptRoot, server: Server, for
     check = run(signed_by=signed_by, _ansible_check_mode=True, _ansible_diff=True)
     assert check["changed"]
     assert root.files() == before
-    told = run(signed_by=signed_by)
-    assert (told["changed"], told["file"], told["used"]) == (True, str(root.folder / "etc/apt" / OURS), [])
-    assert told["diff"]["after"] == check["diff"]["after"] == root.files()[OURS]
+    result = run(signed_by=signed_by)
+    assert (result["changed"], result["file"], result["used"]) == (True, str(root.folder / "etc/apt" / OURS), [])
+    assert result["diff"]["after"] == check["diff"]["after"] == root.files()[OURS]
     assert (KEY in root.files()) == (form != "path")
     assert packages(root) == ["engine"]
     assert not run(signed_by=signed_by)["changed"]
@@ -163,7 +163,7 @@ def test_a_repository_is_added_once(run: Run, root: AptRoot, server: Server, for
     assert not run(state="absent")["changed"]
 
 
-def test_the_architecture_is_put_in_its_place(run: Run, root: AptRoot, server: Server) -> None:
+def test_the_architecture_is_inserted(run: Run, root: AptRoot, server: Server) -> None:
     flat = {**FLAT, "uri": f"{server.url}/flat/$(ARCH)"}
     assert run(**flat)["changed"]
     assert packages(root) == ["toolkit"]
@@ -243,7 +243,7 @@ LAYOUTS = {
 
 
 def plant(root: AptRoot, server: Server, files: dict[str, str]) -> dict[str, str]:
-    """Write files below /etc/apt and return all that is there now."""
+    """Write files below /etc/apt and return all files there."""
     for name, text in {"keys/vendor.asc": VENDOR, "keys/stranger.asc": STRANGER, **files}.items():
         root.write(
             name, text.replace("KEYS", "ETC/keys").replace("ETC", f"{root.folder}/etc/apt").replace("URL", server.url)
@@ -259,9 +259,9 @@ def test_an_entry_of_the_host_is_used_as_it_is(
     before = plant(root, server, LAYOUTS[layout])
     if downloaded:
         root.run("update")
-    told = run(signed_by=f"{server.url}/never-asked-for")
-    assert (told["changed"], told["file"]) == (False, "")
-    assert told["used"]
+    result = run(signed_by=f"{server.url}/never-requested")
+    assert (result["changed"], result["file"]) == (False, "")
+    assert result["used"]
     assert root.files() == before
     assert root.run("update").returncode == 0
 
@@ -296,8 +296,8 @@ FLAT_LAYOUTS = {
 @pytest.mark.parametrize("files", FLAT_LAYOUTS.values(), ids=FLAT_LAYOUTS)
 def test_a_flat_repository_of_the_host_is_used(run: Run, root: AptRoot, server: Server, files: dict[str, str]) -> None:
     before = plant(root, server, files)
-    told = run(**FLAT, uri=f"{server.url}/flat/$(ARCH)")
-    assert not told["changed"]
+    result = run(**FLAT, uri=f"{server.url}/flat/$(ARCH)")
+    assert not result["changed"]
     assert root.files() == before
     assert packages(root) == ["toolkit"]
 
@@ -361,9 +361,9 @@ def test_any_mirror_of_an_archive_is_used(
     before = plant(root, server, files)
     if downloaded:
         root.run("update")
-    told = run(**ARCHIVE, signed_by=f"{server.url}/never-asked-for")
-    assert (told["changed"], told["file"]) == (False, "")
-    assert told["used"]
+    result = run(**ARCHIVE, signed_by=f"{server.url}/never-requested")
+    assert (result["changed"], result["file"]) == (False, "")
+    assert result["used"]
     assert root.files() == before
 
 
@@ -408,15 +408,13 @@ ARCHIVE_LACKS = {
 
 @pytest.mark.parametrize("name", ARCHIVE_LACKS)
 @pytest.mark.parametrize("downloaded", [False, True], ids=["never downloaded", "downloaded"])
-def test_what_only_looks_like_the_archive_is_not_used(
-    run: Run, root: AptRoot, server: Server, name: str, downloaded: bool
-) -> None:
+def test_another_origin_is_not_used(run: Run, root: AptRoot, server: Server, name: str, downloaded: bool) -> None:
     files, added = ARCHIVE_LACKS[name]
     before = plant(root, server, files)
     if downloaded:
         root.run("update")
-    told = run(**ARCHIVE, origin="Debian")
-    assert told["changed"]
+    result = run(**ARCHIVE, origin="Debian")
+    assert result["changed"]
     assert f"Components: {added}\n" in root.files()[OURS]
     assert {name: text for name, text in root.files().items() if name not in (OURS, KEY)} == before
     assert root.run("indextargets").returncode == 0
@@ -435,18 +433,18 @@ def test_what_only_looks_like_the_archive_is_not_used(
         },
     ],
 )
-def test_what_an_entry_lacks_is_added_with_its_key(
+def test_missing_components_are_added_with_the_key_of_the_entry(
     run: Run, root: AptRoot, server: Server, files: dict[str, str]
 ) -> None:
     before = plant(root, server, files)
-    told = run(signed_by=f"{server.url}/never-asked-for")
-    assert told["changed"]
+    result = run(signed_by=f"{server.url}/never-requested")
+    assert result["changed"]
     assert {name: text for name, text in root.files().items() if name != OURS} == before
     done = root.run("update")
     assert done.returncode == 0
     assert "configured multiple times" not in done.stderr
     assert "/debian/dists/bookworm/stable/binary-amd64/Packages" in root.run("update", "--print-uris").stdout
-    assert not run(signed_by=f"{server.url}/never-asked-for")["changed"]
+    assert not run(signed_by=f"{server.url}/never-requested")["changed"]
 
 
 @pytest.mark.parametrize(
@@ -480,7 +478,7 @@ def test_a_mirror_of_the_same_origin_is_used(run: Run, root: AptRoot, server: Se
     assert "Components: test\n" in root.files()[OURS]
 
 
-# What the host has that cannot work, and what is said.
+# Sources that cannot work, and the message.
 BROKEN = {
     "two entries with different keys": (
         {
@@ -541,11 +539,11 @@ BROKEN = {
 
 @pytest.mark.parametrize("name", BROKEN)
 def test_a_host_that_is_broken_is_refused_and_left_alone(run: Run, root: AptRoot, server: Server, name: str) -> None:
-    files, told = BROKEN[name]
+    files, message = BROKEN[name]
     before = plant(root, server, files)
     refusal = run()
     assert refusal["failed"]
-    assert_matches(refusal["msg"], told)
+    assert_matches(refusal["msg"], message)
     assert root.files() == before
 
 
@@ -556,7 +554,7 @@ def assert_matches(text: str, pattern: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("given", "told"),
+    ("given", "message"),
     [
         ({"signed_by": "URL/gone.asc"}, "The key .*/gone.asc could not be downloaded: .*404"),
         ({"signed_by": "http://127.0.0.1:9/key"}, "The key http://127.0.0.1:9/key could not be downloaded: "),
@@ -576,21 +574,21 @@ def assert_matches(text: str, pattern: str) -> None:
     ],
 )
 def test_what_cannot_work_leaves_apt_as_it_was(
-    run: Run, root: AptRoot, server: Server, given: dict[str, Any], told: str
+    run: Run, root: AptRoot, server: Server, given: dict[str, Any], message: str
 ) -> None:
     given = {
         name: value.replace("URL", server.url) if isinstance(value, str) else value for name, value in given.items()
     }
     before = root.files()
-    assert_matches(run(**given)["msg"], told)
+    assert_matches(run(**given)["msg"], message)
     assert root.files() == before
     run(signed_by=VENDOR)
     before = root.files()
     refusal = run(**given)
-    if "could not be downloaded" in told:
+    if "could not be downloaded" in message:
         assert not refusal["changed"], "the key of the run before serves on"
     else:
-        assert_matches(refusal["msg"], told)
+        assert_matches(refusal["msg"], message)
     assert root.files() == before
     assert root.run("indextargets").returncode == 0
 
@@ -680,7 +678,7 @@ def test_a_fingerprint_that_others_can_forge_is_refused(run: Run, root: AptRoot,
 
 
 @pytest.mark.parametrize(
-    ("data", "told"),
+    ("data", "message"),
     [
         (VENDOR_BYTES + b"\xc8\x01\x00", "packet of type 8"),  # compressed, in which keys can be hidden
         (VENDOR_BYTES + b"\xce\xe1\x00", "damaged"),  # in pieces, whose end readers find differently
@@ -691,8 +689,10 @@ def test_a_fingerprint_that_others_can_forge_is_refused(run: Run, root: AptRoot,
         (VENDOR_BYTES + b"\xc6\x00", "version 0"),
     ],
 )
-def test_a_key_that_readers_could_take_for_another_is_refused(run: Run, root: AptRoot, data: bytes, told: str) -> None:
-    assert_matches(run(signed_by=armored(data), fingerprints=[FINGERPRINT])["msg"], told)
+def test_a_key_that_readers_could_take_for_another_is_refused(
+    run: Run, root: AptRoot, data: bytes, message: str
+) -> None:
+    assert_matches(run(signed_by=armored(data), fingerprints=[FINGERPRINT])["msg"], message)
     assert root.files() == {}
 
 
@@ -703,7 +703,7 @@ def test_a_key_of_version_6_has_its_fingerprint() -> None:
     assert fingerprints(key.encode()) == ["CB186C4F0609A697E4D52DFA6C722B0C1F1E27C18A56708F6525EC27BAD9ACC9"]
 
 
-def test_the_key_of_an_earlier_run_is_checked_while_its_server_is_silent(run: Run, root: AptRoot) -> None:
+def test_the_key_of_an_earlier_run_is_checked_while_its_server_does_not_answer(run: Run, root: AptRoot) -> None:
     assert run(signed_by=VENDOR)["changed"]
     before = root.files()
     silent: dict[str, object] = {"signed_by": "http://127.0.0.1:9/key"}
@@ -715,7 +715,7 @@ def test_the_key_of_an_earlier_run_is_checked_while_its_server_is_silent(run: Ru
 
 
 @pytest.mark.parametrize(
-    ("entry", "told"),
+    ("entry", "message"),
     [
         ("deb [signed-by=KEYS/vendor.asc] URL/debian bookworm stable\n", f"has the key {FINGERPRINT}, but expected is"),
         (f"deb [signed-by={FINGERPRINT}] URL/debian bookworm stable\n", f"has the key {FINGERPRINT}, but expected is"),
@@ -732,13 +732,13 @@ def test_the_key_of_an_earlier_run_is_checked_while_its_server_is_silent(run: Ru
     ],
 )
 def test_an_unexpected_key_of_the_host_is_reported(
-    run: Run, root: AptRoot, server: Server, entry: str, told: str
+    run: Run, root: AptRoot, server: Server, entry: str, message: str
 ) -> None:
     before = plant(root, server, {"sources.list.d/docker.list": entry, "trusted.gpg.d/vendor.asc": VENDOR})
     for check in (True, False):
         result = run(fingerprints=[STRANGER_PRINT], _ansible_check_mode=check)
-        assert_matches(" ".join(result["unexpected"]), f"docker.list:1 {told}")
-        assert_matches(json.dumps(result["warnings"]), f"docker.list:1 {told}.*The entry is used as it is")
+        assert_matches(" ".join(result["unexpected"]), f"docker.list:1 {message}")
+        assert_matches(json.dumps(result["warnings"]), f"docker.list:1 {message}.*The entry is used as it is")
     assert {name: text for name, text in root.files().items() if name != OURS} == before
     # Without fingerprints there is nothing to compare.
     assert run()["unexpected"] == []
@@ -746,7 +746,7 @@ def test_an_unexpected_key_of_the_host_is_reported(
         assert run(fingerprints=[VENDOR_PRINT])["unexpected"] == []
 
 
-def test_our_file_makes_room_for_an_entry_that_came_later(run: Run, root: AptRoot, server: Server) -> None:
+def test_our_file_is_removed_for_a_later_entry(run: Run, root: AptRoot, server: Server) -> None:
     run()
     before = plant(root, server, LAYOUTS["get.docker.com, and docs.docker.com in 2024"])
     assert root.run("update").returncode, "without a conflict this test proves nothing"

@@ -2,7 +2,7 @@
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""What files of apt's sources mean, compared with what the machine's own apt makes of them."""
+"""How files of apt's sources are read, compared with the machine's own apt."""
 
 from __future__ import annotations
 
