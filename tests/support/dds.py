@@ -116,7 +116,7 @@ def distribution_exchanges(hosts: Sequence[Host], uris: Sequence[str]) -> bool:
     return done.returncode == 0
 
 
-def complaints_of_cyclone(host: Host, uri: str) -> str:
+def cyclone_errors(host: Host, uri: str) -> str:
     """Return what the distribution's Cyclone DDS holds against a configuration; nothing when it starts with it."""
     done = subprocess.run(
         host.inside("ddsperf", "-D", "0.1", "sanity"),
@@ -129,7 +129,7 @@ def complaints_of_cyclone(host: Host, uri: str) -> str:
     return (done.stderr or f"it exited {done.returncode}") if done.returncode else ""
 
 
-def complaints_of_fast(folder: Path, profile: str) -> str:
+def fast_dds_errors(folder: Path, profile: str) -> str:
     """Return what the Fast DDS of ROS 2 holds against a profile, as the role's own program for that tells it."""
     file = folder / "profile.xml"
     file.write_text(profile, encoding="utf-8")

@@ -2,7 +2,7 @@
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""What follows from how ROS 2 hosts are to speak with one another, and what is refused."""
+"""The plan for a description of ROS 2 hosts, and the descriptions that are refused."""
 
 from __future__ import annotations
 
@@ -300,16 +300,16 @@ def test_the_kernel_is_asked_for_nothing_that_nobody_wants() -> None:
 @pytest.mark.parametrize(
     ("given", "expected"),
     [
-        ({"receive_buffer": 2147483647}, r"receive_buffer: 2147483647 lets every socket .* hold up to 2047 MiB"),
+        ({"receive_buffer": 2147483647}, r"receive_buffer: 2147483647 allows every socket .* hold up to 2047 MiB"),
         (
             {"discovery": "peers", "peers": ["203.0.113.7"], "path_mtu": 9001, "external_address": "203.0.113.7"},
             "path_mtu: 9001 is more than the internet",
         ),
         (
             {**PEERS, "external_address": "203.0.113.7"},
-            "external_address: 203.0.113.7 is what this host tells everybody",
+            "external_address: 203.0.113.7 is what this host announces",
         ),
-        (ROUTER, "zenoh_routers: a router asks nobody who they are"),
+        (ROUTER, "zenoh_routers: a router does not authenticate"),
         ({"discovery": "peers", "peers": ["127.0.0.1", "10.0.1.10"]}, "peers: 127.0.0.1 is every host's"),
     ],
 )
@@ -338,43 +338,46 @@ REFUSED: list[tuple[dict[str, Any], str]] = [
     ({"cyclonedds_version": 11.0}, "cyclonedds_version: 11.0 is a number, as the quotes are missing"),
     ({"cyclonedds_version": "0.1"}, 'cyclonedds_version: "0.1" is unknown. Allowed: 0.10, 11'),
     ({"cyclonedds_version": "9"}, 'cyclonedds_version: "9" is unknown. Allowed: 0.10, 11'),
-    ({**PEERS, "peers": ["robot-1"]}, 'peers: "robot-1" is no address of a host'),
-    ({**PEERS, "peers": ["10.0.1.300"]}, 'peers: "10.0.1.300" is no address of a host'),
-    ({**PEERS, "peers": ["fd00::1"]}, 'peers: "fd00::1" is no address of a host'),
-    ({**PEERS, "peers": ["239.255.0.1"]}, 'peers: "239.255.0.1" is no address of a host'),
+    ({**PEERS, "peers": ["robot-1"]}, 'peers: "robot-1" is not the address of a host'),
+    ({**PEERS, "peers": ["10.0.1.300"]}, 'peers: "10.0.1.300" is not the address of a host'),
+    ({**PEERS, "peers": ["fd00::1"]}, 'peers: "fd00::1" is not the address of a host'),
+    ({**PEERS, "peers": ["239.255.0.1"]}, 'peers: "239.255.0.1" is not the address of a host'),
     ({**PEERS, "peers": "10.0.1.10"}, 'peers: "10.0.1.10" is not a list'),
-    ({**PEERS, "peers": []}, r"peers: \[\] names nobody, and discovery is peers. .* the same list on each"),
-    ({**PEERS, "multicast": True}, "multicast: true does not go with discovery peers"),
+    ({**PEERS, "peers": []}, r"peers: \[\] is empty, and discovery is peers. .* the same list on each"),
+    ({**PEERS, "multicast": True}, "multicast: true cannot be combined with discovery peers"),
     ({"multicast": "perhaps"}, 'multicast: "perhaps" is neither true nor false'),
-    ({"external_address": "203.0.113.7"}, 'external_address: "203.0.113.7" is of no use to participants that stay'),
+    ({"external_address": "203.0.113.7"}, 'external_address: "203.0.113.7" has no effect on participants of one host'),
     (
         {**PEERS, "rmw": FAST, "external_address": "203.0.113.7"},
-        'external_address: "203.0.113.7" is nothing that rmw_fastrtps_cpp can tell for all participants of a host',
+        'external_address: "203.0.113.7" cannot be announced by rmw_fastrtps_cpp for all participants of a host',
     ),
-    ({**PEERS, "external_address": "lab.example.com"}, 'external_address: "lab.example.com" is no address of a host'),
-    ({**SERVER, "rmw": CYCLONE}, 'discovery: "discovery_server" is nothing that rmw_cyclonedds_cpp has. .* Set'),
-    ({"rmw": ZENOH}, 'discovery: "host" is nothing that rmw_zenoh_cpp has'),
-    ({**SERVER, "discovery_servers": []}, r"discovery_servers: \[\] names nobody"),
-    ({**SERVER, "discovery_servers": ["10.0.1.10:0"]}, 'discovery_servers: "10.0.1.10:0" is no address'),
-    ({**ROUTER, "zenoh_routers": ["tcp/10.0.1.10:7447"]}, 'zenoh_routers: "tcp/10.0.1.10:7447" is no address'),
-    ({"interface": "no/such"}, 'interface: "no/such" is no interface\'s name'),
-    ({"directory": "/etc"}, 'directory: "/etc" is no such path'),
-    ({"firewall_ports": "7500-7400"}, 'firewall_ports: "7500-7400" is no range of ports'),
+    (
+        {**PEERS, "external_address": "lab.example.com"},
+        'external_address: "lab.example.com" is not the address of a host',
+    ),
+    ({**SERVER, "rmw": CYCLONE}, 'discovery: "discovery_server" is not supported by rmw_cyclonedds_cpp. .* Set'),
+    ({"rmw": ZENOH}, 'discovery: "host" is not supported by rmw_zenoh_cpp'),
+    ({**SERVER, "discovery_servers": []}, r"discovery_servers: \[\] is empty"),
+    ({**SERVER, "discovery_servers": ["10.0.1.10:0"]}, 'discovery_servers: "10.0.1.10:0" is not the address'),
+    ({**ROUTER, "zenoh_routers": ["tcp/10.0.1.10:7447"]}, 'zenoh_routers: "tcp/10.0.1.10:7447" is not the address'),
+    ({"interface": "no/such"}, 'interface: "no/such" is not a valid interface name'),
+    ({"directory": "/etc"}, 'directory: "/etc" is not a valid path'),
+    ({"firewall_ports": "7500-7400"}, 'firewall_ports: "7500-7400" is not a range of ports'),
     ({"participants": 121}, "participants: 121 is too large. Allowed: 1 to 120 participants on each host"),
     ({"domain_id": 101, "participants": 55}, "participants: 55 are more than domain 101 has ports for .* 1 to 54"),
     (
         {**PEERS, "participants": 46, "firewall_ports": "7400-7500"},
-        r'firewall_ports: "7400-7500" lets 45 participants of domain 0 through on each host, and .* is 46. '
+        r'firewall_ports: "7400-7500" allows 45 participants of domain 0 on each host, and .* is 46. '
         r"Allowed: a range that holds 7400-7501. Set ros2_networking_participants to 45 or less",
     ),
     (
         {**PEERS, "domain_id": 42, "firewall_ports": "7400-7500"},
-        'firewall_ports: "7400-7500" lets no participant of domain 42 through: its ports begin at 17900',
+        'firewall_ports: "7400-7500" allows no participant of domain 42: its ports begin at 17900',
     ),
     ({"fragment_seconds": 0}, "fragment_seconds: 0 is too small"),
     ({"fragment_memory": 1}, "fragment_memory: 1 is too small"),
     ({"netdev_max_backlog": 1}, "netdev_max_backlog: 1 is too small. Allowed: 0, or 1000 to"),
-    ({"mtu": 1500}, "mtu: 1500 is no option"),
+    ({"mtu": 1500}, "mtu: 1500 is not an option"),
 ]
 
 

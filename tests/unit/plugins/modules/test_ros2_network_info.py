@@ -40,11 +40,11 @@ def run(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> 
     ("description", "expected"),
     [
         ({"domain_id": 102}, "ros2_networking_domain_id: 102 is too large. Allowed: 0 to 101"),
-        ({"mtu": 1500}, "ros2_networking_mtu: 1500 is no option"),
-        ({"directory": "/etc"}, 'ros2_networking_directory: "/etc" is no such path'),
-        ({"discovery": "peers", "peers": ["robot-1"]}, 'ros2_networking_peers: "robot-1" is no address of a host'),
+        ({"mtu": 1500}, "ros2_networking_mtu: 1500 is not an option"),
+        ({"directory": "/etc"}, 'ros2_networking_directory: "/etc" is not a valid path'),
+        ({"discovery": "peers", "peers": ["robot-1"]}, 'ros2_networking_peers: "robot-1" is not the address of a host'),
         ({"discovery": "peers", "peers": "10.0.1.10"}, 'ros2_networking_peers: "10.0.1.10" is not a list'),
-        ({"interface": "../eth0"}, 'ros2_networking_interface: "../eth0" is no interface'),
+        ({"interface": "../eth0"}, 'ros2_networking_interface: "../eth0" is not a valid interface name'),
     ],
 )
 def test_a_description_that_cannot_work_is_refused(run: Run, description: dict[str, Any], expected: str) -> None:
