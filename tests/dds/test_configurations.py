@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from tests.support.dds import cyclone_errors, fast_dds_errors, cyclone, file_uri, find, planned
+from tests.support.dds import cyclone, cyclone_errors, fast_dds_errors, file_uri, find, planned
 from tests.support.network import INTERFACE, Network
 
 CYCLONE, FAST = "rmw_cyclonedds_cpp", "rmw_fastrtps_cpp"

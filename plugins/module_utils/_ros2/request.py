@@ -374,9 +374,9 @@ def _warn_of_addresses(network: Network) -> Iterator[str]:
             yield f"{PREFIX}peers: {value} is every host's own; the others need this host's address"
     if network.discovery == "peers" and network.external_address and network.external_address not in network.peers:
         yield (
-            f"{PREFIX}external_address: {network.external_address} is what this host announces, "
-            f"and {PREFIX}peers does not contain it. Hosts that reach one another by the addresses of {PREFIX}peers lose this "
-            "one unless they reach that address too. Leave it empty, or list every host by its external address"
+            f"{PREFIX}external_address: {network.external_address} is what this host announces, and {PREFIX}peers does "
+            f"not contain it. Hosts that reach one another by the addresses of {PREFIX}peers lose this one unless they "
+            "reach that address too. Leave it empty, or list every host by its external address"
         )
 
 
