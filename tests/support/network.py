@@ -56,7 +56,7 @@ def command(*words: str) -> str:
 def machine_settings(settings: Mapping[str, int]) -> Iterator[None]:
     """Give the whole machine other kernel settings, and then those back that it had.
 
-    Whoever else wants to change them waits until then.
+    Others that change them wait until then.
 
     Raises:
         RuntimeError: this machine does not allow it.
@@ -169,7 +169,7 @@ def make_namespace(stack: ExitStack, host: Host) -> None:
 def translated(router: Host, address: str) -> Iterator[Host]:
     """Return a host behind another one that translates its address to its own one, as an Elastic IP is.
 
-    Nobody else knows a way to the host's own address.
+    No other host has a route to the host's own address.
 
     Args:
         router: a host of a network, whose address is the external one.

@@ -73,7 +73,7 @@ def test_ports_follow_from_the_domain(given: dict[str, Any], expected: str) -> N
     assert plan(**given)["ports"]["range"] == expected
 
 
-def test_the_hundred_ports_of_the_guide_carry_45_participants() -> None:
+def test_the_hundred_ports_of_the_guide_suffice_for_45_participants() -> None:
     assert plan(**PEERS, firewall_ports="7400-7500")["ports"]["participants_within"] == 45
     assert plan(**PEERS, firewall_ports="7400-7649")["ports"]["participants_within"] == 120
     assert plan(**PEERS, firewall_ports="1-65535", domain_id=42)["ports"]["participants_within"] == 120
@@ -101,7 +101,7 @@ def test_a_message_fits_the_path(given: dict[str, Any], expected: tuple[int, int
     assert text(told["fastdds"], path) == str(expected[1])
 
 
-def test_cyclone_asks_for_what_the_kernel_grants_and_starts_without_it() -> None:
+def test_cyclone_requests_buffers_without_a_minimum() -> None:
     told = plan(receive_buffer=16777216, send_buffer=8388608)
     for document in told["cyclonedds"].values():
         assert attributes(document, "SocketReceiveBufferSize") == [{"max": "16777216B"}]
@@ -111,7 +111,7 @@ def test_cyclone_asks_for_what_the_kernel_grants_and_starts_without_it() -> None
 
 
 @pytest.mark.parametrize("version", ["0.10", "11"])
-def test_peers_of_cyclone_are_asked_for_as_long_as_it_takes(version: str) -> None:
+def test_cyclone_never_drops_a_declared_peer(version: str) -> None:
     document = plan(**PEERS, interface="ens5")["cyclonedds"][version]
     peers = attributes(document, "Peer")
     assert [peer["Address"] for peer in peers] == ["127.0.0.1", "10.0.1.10", "10.0.1.11"]
@@ -134,7 +134,7 @@ def test_peers_of_cyclone_are_asked_for_as_long_as_it_takes(version: str) -> Non
         ({"interface_address": "127.0.0.1"}, {"name": "lo"}),
     ],
 )
-def test_cyclone_knows_an_interface_by_its_address(given: dict[str, Any], expected: dict[str, str]) -> None:
+def test_cyclone_names_an_interface_by_its_address(given: dict[str, Any], expected: dict[str, str]) -> None:
     for document in plan(**given)["cyclonedds"].values():
         (interface,) = attributes(document, "NetworkInterface")
         assert {name: interface[name] for name in ("name", "address") if name in interface} == expected
@@ -163,11 +163,11 @@ def test_a_bridge_carries_multicast() -> None:
 
 
 @pytest.mark.parametrize("given", [{}, PEERS, SERVER, ROUTER])
-def test_host_networking_takes_no_sysctls(given: dict[str, Any]) -> None:
+def test_host_networking_has_no_sysctls(given: dict[str, Any]) -> None:
     assert plan(**given)["compose_sysctls"] == {}
 
 
-def test_an_external_address_is_told_to_others() -> None:
+def test_an_external_address_is_announced_to_others() -> None:
     told = plan(**PEERS, external_address="203.0.113.7")
     assert text(told["cyclonedds"]["11"], "Domain/General/ExternalNetworkAddress") == "203.0.113.7"
     # The library refuses a profile that has it without a port, and each participant has its own.
@@ -175,7 +175,7 @@ def test_an_external_address_is_told_to_others() -> None:
     assert "203.0.113.7" not in plan(**PEERS)["cyclonedds"]["11"]
 
 
-def test_fast_asks_every_participant_of_a_peer() -> None:
+def test_fast_contacts_every_participant_of_a_peer() -> None:
     document = plan(**PEERS, rmw=FAST, participants=20)["fastdds"]
     assert text(document, "profiles/transport_descriptors/transport_descriptor/maxInitialPeersRange") == "20"
     assert re.findall("<address>(.*)</address>", document) == ["127.0.0.1", "10.0.1.10", "10.0.1.11"]
@@ -193,7 +193,7 @@ def test_fast_asks_every_participant_of_a_peer() -> None:
         (PEERS, []),
     ],
 )
-def test_fast_knows_interfaces_by_their_addresses(given: dict[str, Any], expected: list[tuple[str, str]]) -> None:
+def test_fast_names_interfaces_by_their_addresses(given: dict[str, Any], expected: list[tuple[str, str]]) -> None:
     # Names, and the element for them, are unknown to Fast DDS before 2.13.
     allowed = re.search("<interfaceWhiteList>.*</interfaceWhiteList>", plan(**given)["fastdds"], re.DOTALL)
     assert (re.findall(r"<(\w+)>(.+)</", allowed[0]) if allowed else []) == expected
@@ -251,7 +251,7 @@ def test_environment(given: dict[str, Any], expected: dict[str, str]) -> None:
     assert plan(**given)["environment"] == {**expected, **always}
 
 
-def test_a_session_of_zenoh_asks_every_router() -> None:
+def test_a_zenoh_session_connects_to_every_router() -> None:
     told = plan(**{**ROUTER, "zenoh_routers": ["10.0.1.10:7500", "10.0.1.11"]})["zenoh"]
     session = json.loads(told["session"])
     assert session["connect"]["endpoints"] == ["tcp/10.0.1.10:7500", "tcp/10.0.1.11:7447"]
@@ -266,7 +266,7 @@ def test_a_session_of_zenoh_asks_every_router() -> None:
         ("10.0.1.12", 7447, ["tcp/10.0.1.10:7500", "tcp/10.0.1.11:7447"]),
     ],
 )
-def test_a_router_of_zenoh_listens_at_its_own_port_and_asks_the_others(
+def test_a_zenoh_router_listens_on_its_own_port_and_connects_to_the_others(
     address: str, port: int, others: list[str]
 ) -> None:
     routers = ["10.0.1.10:7500", "10.0.1.11", "10.0.1.12"]
@@ -282,7 +282,7 @@ def test_zenoh_stamps_samples_as_the_file_of_ros_2_does(name: str) -> None:
     assert json.loads(plan(**ROUTER)["zenoh"][name])["timestamping"] == {"enabled": True}
 
 
-def test_the_kernel_is_asked_for_nothing_that_nobody_wants() -> None:
+def test_optional_kernel_settings_are_left_out() -> None:
     assert plan()["kernel"] == {
         "at_least": {
             "net.core.rmem_max": 33554432,
@@ -313,7 +313,7 @@ def test_the_kernel_is_asked_for_nothing_that_nobody_wants() -> None:
         ({"discovery": "peers", "peers": ["127.0.0.1", "10.0.1.10"]}, "peers: 127.0.0.1 is every host's"),
     ],
 )
-def test_what_is_accepted_with_a_warning(given: dict[str, Any], expected: str) -> None:
+def test_accepted_values_with_a_warning(given: dict[str, Any], expected: str) -> None:
     (warning,) = plan(**given)["warnings"]
     assert re.match(f"ros2_networking_{expected}", warning)
 
@@ -382,7 +382,7 @@ REFUSED: list[tuple[dict[str, Any], str]] = [
 
 
 @pytest.mark.parametrize(("given", "expected"), REFUSED)
-def test_what_cannot_work_is_refused_in_one_line(given: dict[str, Any], expected: str) -> None:
+def test_invalid_values_are_refused_in_one_line(given: dict[str, Any], expected: str) -> None:
     told = ask(**given)
     (problem,) = told.pop("problems")
     assert re.match(f"ros2_networking_{expected}", problem)
@@ -390,13 +390,13 @@ def test_what_cannot_work_is_refused_in_one_line(given: dict[str, Any], expected
     assert not any(told.values()), "nothing follows from what cannot work"
 
 
-def test_everything_that_is_wrong_is_told_at_once() -> None:
+def test_all_problems_are_reported_at_once() -> None:
     told = ask(domain_id=233, path_mtu=100, peers=["robot-1"], discovery="magic", receive_buffer=2147483648)
     options = [problem.split(":")[0].removeprefix("ros2_networking_") for problem in told["problems"]]
     assert sorted(options) == ["discovery", "domain_id", "path_mtu", "peers", "receive_buffer"]
 
 
-def test_it_documents_what_it_takes_and_tells() -> None:
+def test_options_and_result_are_documented() -> None:
     documented = yaml.safe_load(plugin.DOCUMENTATION)["options"]["_input"]["suboptions"]
     defaults = {name: value.get("default") for name, value in documented.items()}
     network = Network()

@@ -93,7 +93,7 @@ def lines(findings: list[Ros2Finding]) -> list[str]:
     return [f"{finding.symptom}: {finding.cause}: {finding.remedy}" for finding in findings]
 
 
-def test_nothing_is_wrong_where_nothing_is() -> None:
+def test_an_empty_host_has_no_findings() -> None:
     others = Process(1, "resolved", {}, (Socket("net:[1]", 1, 53, 99), Socket("net:[1]", 2, 18000, 0)))
     # Counted before, and not any more: what was wrong may be mended, and the counters stay until the next boot.
     counters = {"RcvbufErrors": 17, "ReasmFails": 5}
@@ -179,7 +179,7 @@ def test_nothing_is_wrong_where_nothing_is() -> None:
         ),
     ],
 )
-def test_what_is_wrong_is_told(seen: HostTraffic, given: dict[str, Any], expected: str) -> None:
+def test_problems_are_found(seen: HostTraffic, given: dict[str, Any], expected: str) -> None:
     findings = find(seen, **given)
     assert len(findings) == 1
     assert re.search(expected, findings[0])
@@ -279,7 +279,7 @@ def test_a_variable_that_overrides_the_network_is_named(
 @pytest.mark.parametrize(
     ("given", "names"), [({}, "ROS_LOCALHOST_ONLY ROS_STATIC_PEERS"), (ROUTER, "ZENOH_CONFIG_OVERRIDE")]
 )
-def test_the_environment_file_takes_back_what_it_can(given: dict[str, Any], names: str) -> None:
+def test_the_environment_file_overrides_other_values(given: dict[str, Any], names: str) -> None:
     hostile = {"ROS_LOCALHOST_ONLY": "1", "ROS_STATIC_PEERS": "10.0.1.99", "ZENOH_CONFIG_OVERRIDE": "mode=client"}
     network, _problems = read({**DESCRIPTION, **given})
     for name in names.split():
@@ -398,7 +398,7 @@ BRIDGE = Interface("docker0", up=False, addresses=("172.17.0.1",))
         ([LOOPBACK, NEW], [("cyclonedds-11.xml", "lo")], HOST, ""),
     ],
 )
-def test_an_interface_that_is_gone_or_down_is_named_with_what_there_is(
+def test_a_missing_or_down_interface_is_named_with_the_present_ones(
     interfaces: list[Interface], configured: list[tuple[str, str]], given: dict[str, Any], expected: str
 ) -> None:
     found = find(HostTraffic(interfaces=interfaces, configured=configured), **given)
@@ -416,7 +416,7 @@ def test_an_interface_that_is_gone_or_down_is_named_with_what_there_is(
         HOST,
     ],
 )
-def test_what_the_rendered_files_name_is_found_in_them(given: dict[str, Any]) -> None:
+def test_interfaces_in_the_rendered_files_are_found(given: dict[str, Any]) -> None:
     network, _problems = read({**DESCRIPTION, **given})
     wanted = {network.device_address or network.device} - {""}
     documents = planned(**{**DESCRIPTION, **given})
@@ -437,7 +437,7 @@ def test_interfaces_are_read_with_their_state_and_addresses() -> None:
     ]
 
 
-def test_sockets_are_read_with_what_they_lost() -> None:
+def test_sockets_are_read_with_their_losses() -> None:
     assert list(parse_sockets("net:[1]", UDP)) == [Socket("net:[1]", 4711, 7411, 17), Socket("net:[1]", 4712, 53, 0)]
 
 
@@ -445,7 +445,7 @@ def test_counters_are_those_of_udp_and_ip() -> None:
     assert parse_counters(SNMP) == {"ReasmTimeout": 2, "ReasmFails": 5, "InErrors": 8, "RcvbufErrors": 7}
 
 
-def test_a_counter_is_watched_while_the_host_is_looked_at(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_counters_are_watched_during_the_diagnosis(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     counted = tmp_path / "proc/self/net/snmp"
     counted.parent.mkdir(parents=True)
     counted.write_text(SNMP)
@@ -462,7 +462,7 @@ def test_a_counter_is_watched_while_the_host_is_looked_at(tmp_path: Path, monkey
     assert seen.growth == {"ReasmTimeout": 0, "ReasmFails": 0, "InErrors": 0, "RcvbufErrors": 2}
 
 
-def test_nothing_else_of_an_environment_is_kept() -> None:
+def test_other_variables_of_an_environment_are_dropped() -> None:
     data = b"ROS_DISTRO=jazzy\0ROS_DOMAIN_ID=7\0AWS_SECRET_ACCESS_KEY=canary-aws-51be\0"
     assert parse_environment(data) == {"ROS_DISTRO": "", "ROS_DOMAIN_ID": "7"}
 
@@ -492,7 +492,7 @@ def started(code: str, **environment: str) -> subprocess.Popen[bytes]:
     return process
 
 
-def test_a_running_process_is_named_with_the_variable_that_keeps_it_to_its_host() -> None:
+def test_a_process_is_named_with_the_variable_that_limits_it_to_its_host() -> None:
     code = (
         "import socket; probe = socket.socket(socket.AF_INET, socket.SOCK_DGRAM); probe.bind(('127.0.0.1', 0)); "
         "print('ready', flush=True); input()"
@@ -526,7 +526,7 @@ def test_a_process_without_udp_counts_where_it_has_loaded_middleware(
     assert found == ([True] if expected else [])
 
 
-def test_a_program_that_only_inherits_the_environment_is_no_participant() -> None:
+def test_a_program_that_only_inherits_the_environment_is_not_a_participant() -> None:
     network, _problems = read(DESCRIPTION)
     sockets = (Socket("net:[1]", 1, 41000, 0),)
     inherits = Process(812, "mosh-server", declared_environment(network), sockets, middleware=False)
@@ -541,7 +541,7 @@ def test_a_program_that_only_inherits_the_environment_is_no_participant() -> Non
         ("0::/user.slice/user-1000.slice/session-1.scope", []),
     ],
 )
-def test_a_process_in_a_container_is_told_with_it(tmp_path: Path, text: str, expected: list[str]) -> None:
+def test_a_process_is_named_with_its_container(tmp_path: Path, text: str, expected: list[str]) -> None:
     (tmp_path / "cgroup").write_text(text)
     assert read_containers(tmp_path) == expected
     assert str(Process(812, "listener", {}, (), container=(expected or [""])[-1])).endswith(

@@ -37,5 +37,5 @@ MIXED = "\x1b[31;1m[\x1b[37;1mXMLPARSER\x1b[31;1mCannot open XML file /none.xml.
     ],
     ids=["taken", "refused", "refused in part", "unreadable", "mixed", "broken", "silent"],
 )
-def test_only_a_profile_without_complaints_is_taken(said: str, expected: list[str]) -> None:
+def test_only_a_profile_without_errors_is_accepted(said: str, expected: list[str]) -> None:
     assert profile_errors(said) == expected
