@@ -133,11 +133,11 @@ from ..module_utils._ros2.host import HostTraffic, is_own, parse_interfaces, pri
 from ..module_utils._ros2.request import Network, read
 
 
-def present(network: Network, seen: HostTraffic) -> dict[str, Any]:
+def present(network: Network, traffic: HostTraffic) -> dict[str, Any]:
     """Return the module's result."""
-    assessment = assess_traffic(network, seen)
+    assessment = assess_traffic(network, traffic)
     processes = []
-    for process in seen.processes:
+    for process in traffic.processes:
         listening = sorted(entry.port for entry in process.sockets)
         indices = {index for port in listening if (index := ports.index_of(network.domain_id, port)) is not None}
         if process.is_ros or indices:
@@ -154,11 +154,11 @@ def present(network: Network, seen: HostTraffic) -> dict[str, Any]:
         "findings": [vars(finding) for finding in assessment.findings],
         "notices": [vars(notice) for notice in assessment.notices],
         "processes": processes,
-        "environment": seen.written or {},
-        "counters": seen.counters,
-        "growth": seen.growth,
-        "machine_id": seen.machine_id,
-        "receive_limit": seen.receive_limit,
+        "environment": traffic.written or {},
+        "counters": traffic.counters,
+        "growth": traffic.growth,
+        "machine_id": traffic.machine_id,
+        "receive_limit": traffic.receive_limit,
     }
 
 
@@ -182,12 +182,12 @@ def main() -> None:
     if problems:
         module.fail_json(msg="; ".join(map(str, problems)))
     peers = network.peers if network.discovery == "peers" else []
-    seen = read_host(Path("/"), network.directory, peers, ports.of_participant(network.domain_id, 0).first)
+    traffic = read_host(Path("/"), network.directory, peers, ports.of_participant(network.domain_id, 0).first)
     if module.params["participants"] is not None:
-        seen.silent = find_silent(network, peers, module.params["participants"])
+        traffic.silent = find_silent(network, peers, module.params["participants"])
     status, text, _error = module.run_command(["ip", "-json", "address", "show"])
-    seen.interfaces = parse_interfaces(text) if status == 0 else None
-    module.exit_json(changed=False, **present(network, seen))
+    traffic.interfaces = parse_interfaces(text) if status == 0 else None
+    module.exit_json(changed=False, **present(network, traffic))
 
 
 if __name__ == "__main__":

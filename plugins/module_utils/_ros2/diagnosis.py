@@ -32,29 +32,29 @@ class Ros2Assessment:
     notices: list[Ros2Finding] = field(default_factory=list)
 
 
-def diagnose(network: Network, seen: HostTraffic) -> list[Ros2Finding]:
+def diagnose(network: Network, traffic: HostTraffic) -> list[Ros2Finding]:
     """Return the findings about the traffic of a host, the most certain first."""
-    return assess_traffic(network, seen).findings
+    return assess_traffic(network, traffic).findings
 
 
-def assess_traffic(network: Network, seen: HostTraffic) -> Ros2Assessment:
+def assess_traffic(network: Network, traffic: HostTraffic) -> Ros2Assessment:
     """Assess the traffic of a host."""
     assessment = Ros2Assessment(
         [
-            *_find_interfaces(network, seen),
-            *_find_other_file(network, seen),
-            *_find_other_settings(network, seen),
-            *_find_ports(network, seen),
-            *_find_peers(network, seen),
-            *_find_silence(network, seen),
+            *_find_interfaces(network, traffic),
+            *_find_other_file(network, traffic),
+            *_find_other_settings(network, traffic),
+            *_find_ports(network, traffic),
+            *_find_peers(network, traffic),
+            *_find_silence(network, traffic),
         ]
     )
     # The administrator of this host cannot repair losses that only a larger kernel limit would prevent.
-    is_short = seen.receive_limit is not None and seen.receive_limit < network.receive_buffer
-    losses = assessment.notices if is_short and seen.limit_is_fixed else assessment.findings
-    losses += [*_find_losses(network, seen), *(_find_limit(network, seen) if is_short else [])]
-    assessment.findings += _find_fragments(network, seen)
-    assessment.notices += _notice_losses(network, seen)
+    is_short = traffic.receive_limit is not None and traffic.receive_limit < network.receive_buffer
+    losses = assessment.notices if is_short and traffic.limit_is_fixed else assessment.findings
+    losses += [*_find_losses(network, traffic), *(_find_limit(network, traffic) if is_short else [])]
+    assessment.findings += _find_fragments(network, traffic)
+    assessment.notices += _notice_losses(network, traffic)
     return assessment
 
 
@@ -68,18 +68,20 @@ def _domains(process: Process) -> set[int]:
     return found
 
 
-def _find_interfaces(network: Network, seen: HostTraffic) -> Iterator[Ros2Finding]:
+def _find_interfaces(network: Network, traffic: HostTraffic) -> Iterator[Ros2Finding]:
     """Find interfaces and addresses of the configuration that are missing on the host, or down."""
     # Containers on a bridge have interfaces of their own, and Zenoh uses the kernel's routes.
-    if seen.interfaces is None or network.discovery in ("bridge", "zenoh"):
+    if traffic.interfaces is None or network.discovery in ("bridge", "zenoh"):
         return
-    there = f"this host has {listed([str(entry) for entry in seen.interfaces if entry.addresses])}"
+    there = f"this host has {listed([str(entry) for entry in traffic.interfaces if entry.addresses])}"
     in_use = "fastdds" if network.rmw == FAST else "cyclonedds"
     named: dict[str, str] = {network.device: f"{PREFIX}interface"} if network.device else {}
-    for file, name in seen.configured:
+    for file, name in traffic.configured:
         if file.startswith(in_use):
             named.setdefault(name, f"{network.directory}/{file}")
-    missing = [name for name in named if not any(name in (entry.name, *entry.addresses) for entry in seen.interfaces)]
+    missing = [
+        name for name in named if not any(name in (entry.name, *entry.addresses) for entry in traffic.interfaces)
+    ]
     for name in missing:
         remedy = f"apply the role, with {PREFIX}interface empty for that of the default route, or set to one of them"
         kind = "address" if read_address(name) else "network interface"
@@ -91,7 +93,7 @@ def _find_interfaces(network: Network, seen: HostTraffic) -> Iterator[Ros2Findin
             remedy,
             f"interface {name}",
         )
-    for entry in seen.interfaces:
+    for entry in traffic.interfaces:
         if named.keys().isdisjoint((entry.name, *entry.addresses)):
             continue
         about = f"interface {entry.name}"
@@ -105,35 +107,35 @@ def _find_interfaces(network: Network, seen: HostTraffic) -> Iterator[Ros2Findin
             )
 
 
-def _find_other_file(network: Network, seen: HostTraffic) -> Iterator[Ros2Finding]:
+def _find_other_file(network: Network, traffic: HostTraffic) -> Iterator[Ros2Finding]:
     """Find an environment file that is missing or outdated."""
     file, declared = f"{network.directory}/ros2.env", environment(network)
-    if seen.written == {}:
+    if traffic.written == {}:
         yield Ros2Finding(
             f"programs start without the settings of {PREFIX}*", f"{file} is missing", "apply the role", "files"
         )
         return
     for name, option in (("ROS_DOMAIN_ID", "domain_id"), ("RMW_IMPLEMENTATION", "rmw")):
-        if seen.written and seen.written.get(name) != declared[name]:
+        if traffic.written and traffic.written.get(name) != declared[name]:
             yield Ros2Finding(
                 "programs that start now do not hear those of correctly configured hosts",
-                f"{file} has {name}={seen.written.get(name, '')}, and {PREFIX}{option} is {declared[name]}",
+                f"{file} has {name}={traffic.written.get(name, '')}, and {PREFIX}{option} is {declared[name]}",
                 "apply the role to this host",
                 "files",
             )
 
 
-def _find_other_settings(network: Network, seen: HostTraffic) -> Iterator[Ros2Finding]:
+def _find_other_settings(network: Network, traffic: HostTraffic) -> Iterator[Ros2Finding]:
     """Find processes whose environment contradicts what is declared."""
-    for process in seen.processes:
+    for process in traffic.processes:
         if process.is_ros:
             yield from find_overrides(network, process)
 
 
-def _find_ports(network: Network, seen: HostTraffic) -> Iterator[Ros2Finding]:
+def _find_ports(network: Network, traffic: HostTraffic) -> Iterator[Ros2Finding]:
     """Find processes that listen on ports outside their domain, or on ports that the firewall blocks."""
     allowed = ports.read_range(network.firewall_ports) if network.firewall_ports else None
-    for process in seen.processes:
+    for process in traffic.processes:
         domains = _domains(process)
         elsewhere = bool(domains) and network.domain_id not in domains
         # The domain of its environment, unless the program has chosen another.
@@ -172,9 +174,9 @@ def _find_ports(network: Network, seen: HostTraffic) -> Iterator[Ros2Finding]:
                 )
 
 
-def _find_peers(network: Network, seen: HostTraffic) -> Iterator[Ros2Finding]:
+def _find_peers(network: Network, traffic: HostTraffic) -> Iterator[Ros2Finding]:
     """Find peers that cannot be reached."""
-    for peer, obstacle in seen.peers.items():
+    for peer, obstacle in traffic.peers.items():
         if obstacle:
             yield Ros2Finding(
                 f"peer {peer} cannot be reached",
@@ -184,11 +186,11 @@ def _find_peers(network: Network, seen: HostTraffic) -> Iterator[Ros2Finding]:
             )
 
 
-def _find_silence(network: Network, seen: HostTraffic) -> Iterator[Ros2Finding]:
+def _find_silence(network: Network, traffic: HostTraffic) -> Iterator[Ros2Finding]:
     """Find peers that do not answer although no obstacle is known."""
     needed = ports.of_participants(network.domain_id, network.participants)
-    for peer in seen.silent:
-        if not seen.peers.get(peer):
+    for peer in traffic.silent:
+        if not traffic.peers.get(peer):
             yield Ros2Finding(
                 f"no participant of peer {peer} answers",
                 f"none runs there, or a firewall drops UDP {needed}",
@@ -197,13 +199,13 @@ def _find_silence(network: Network, seen: HostTraffic) -> Iterator[Ros2Finding]:
             )
 
 
-def _find_losses(network: Network, seen: HostTraffic) -> Iterator[Ros2Finding]:
+def _find_losses(network: Network, traffic: HostTraffic) -> Iterator[Ros2Finding]:
     """Find packets that a full socket dropped.
 
     Only those of while the host was watched, as earlier ones may precede a repair. The kernel's counter exists until
     the next boot, and a socket's as long as its process.
     """
-    for process, entry in _losing_sockets(network, seen):
+    for process, entry in _losing_sockets(network, traffic):
         lost = entry.drops if entry.growth is None else entry.growth
         if lost:
             since = "since it began to listen" if entry.growth is None else MEANWHILE
@@ -214,9 +216,9 @@ def _find_losses(network: Network, seen: HostTraffic) -> Iterator[Ros2Finding]:
                 "and restart it",
                 "packets",
             )
-    if seen.growth.get("RcvbufErrors", 0) > 0:
+    if traffic.growth.get("RcvbufErrors", 0) > 0:
         yield Ros2Finding(
-            f"RcvbufErrors grew by {seen.growth['RcvbufErrors']} {MEANWHILE}",
+            f"RcvbufErrors grew by {traffic.growth['RcvbufErrors']} {MEANWHILE}",
             "full UDP sockets of this host dropped that many packets",
             "find the socket by the column drops of /proc/net/udp. "
             f"Raise {PREFIX}receive_buffer if it belongs to ROS 2",
@@ -224,17 +226,17 @@ def _find_losses(network: Network, seen: HostTraffic) -> Iterator[Ros2Finding]:
         )
 
 
-def _losing_sockets(network: Network, seen: HostTraffic) -> Iterator[tuple[Process, Socket]]:
+def _losing_sockets(network: Network, traffic: HostTraffic) -> Iterator[tuple[Process, Socket]]:
     """Return the sockets of ROS 2 that have lost packets."""
-    for process in seen.processes:
+    for process in traffic.processes:
         for entry in process.sockets:
             if entry.drops and (process.is_ros or ports.index_of(network.domain_id, entry.port) is not None):
                 yield process, entry
 
 
-def _notice_losses(network: Network, seen: HostTraffic) -> Iterator[Ros2Finding]:
+def _notice_losses(network: Network, traffic: HostTraffic) -> Iterator[Ros2Finding]:
     """Note packets that were lost before the host was watched, such as while many programs started at once."""
-    for process, entry in _losing_sockets(network, seen):
+    for process, entry in _losing_sockets(network, traffic):
         if entry.growth == 0:
             yield Ros2Finding(
                 f"{process} has lost {entry.drops} packets at UDP {entry.port} since it began to listen, and none "
@@ -245,21 +247,21 @@ def _notice_losses(network: Network, seen: HostTraffic) -> Iterator[Ros2Finding]
             )
 
 
-def _find_limit(network: Network, seen: HostTraffic) -> Iterator[Ros2Finding]:
+def _find_limit(network: Network, traffic: HostTraffic) -> Iterator[Ros2Finding]:
     """Find a kernel limit below the buffer that DDS requests."""
     yield Ros2Finding(
-        f"a socket gets {seen.receive_limit} bytes, and requests {network.receive_buffer}",
-        f"net.core.rmem_max is {seen.receive_limit}",
+        f"a socket gets {traffic.receive_limit} bytes, and requests {network.receive_buffer}",
+        f"net.core.rmem_max is {traffic.receive_limit}",
         "apply the role to the machine that runs this kernel. A container cannot change the setting",
         "kernel",
     )
 
 
-def _find_fragments(network: Network, seen: HostTraffic) -> Iterator[Ros2Finding]:
+def _find_fragments(network: Network, traffic: HostTraffic) -> Iterator[Ros2Finding]:
     """Find fragmented packets that did not arrive completely."""
-    if seen.growth.get("ReasmFails", 0) > 0:
+    if traffic.growth.get("ReasmFails", 0) > 0:
         yield Ros2Finding(
-            f"ReasmFails grew by {seen.growth['ReasmFails']} {MEANWHILE}",
+            f"ReasmFails grew by {traffic.growth['ReasmFails']} {MEANWHILE}",
             "fragments of packets were lost, or there was no memory for them",
             f"set {PREFIX}path_mtu to the MTU of the path, {network.mtu} now, so that no packet is split",
             "packets",
