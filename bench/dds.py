@@ -60,12 +60,12 @@ def main() -> None:
             ("messages of 65500 bytes, kernel of the role", LARGE_MESSAGES, kernel_settings(plan, "net.ipv4.")),
             ("kernel and XML of the role", uri, kernel_settings(plan, "net.ipv4.")),
         ):
-            told = ""
+            results = ""
             for reliable in (True, False):
                 with Network(2) as network:
                     arrived, late = losses(network, configuration, kernel, reliable=reliable)
-                told += f"{f'{arrived} ({late})':>12}"
-            print(f"  {name:<44}{told}", flush=True)
+                results += f"{f'{arrived} ({late})':>12}"
+            print(f"  {name:<44}{results}", flush=True)
 
 
 if __name__ == "__main__":

@@ -12,12 +12,12 @@ short_description: List settings in which ROS 2 hosts differ
 version_added: 1.0.0
 author: The digital_twin.robotics_lab maintainers (@digital-twin)
 description:
-  - Compares what several hosts report about themselves. Contacts nothing, changes nothing.
+  - Compares the settings of several hosts. Contacts nothing, changes nothing.
 options:
   _input:
     description: >-
       Hosts by name, each with its C(domain_id), C(rmw) and C(discovery), as the role C(ros2_networking) has them
-      without their prefix, and its C(machine_id), as M(digital_twin.robotics_lab.ros2_network_info) tells it.
+      without their prefix, and its C(machine_id), as M(digital_twin.robotics_lab.ros2_network_info) returns it.
     type: dict
     required: true
 """
@@ -34,7 +34,7 @@ EXAMPLES = r"""
 
 RETURN = r"""
 _value:
-  description: In what they differ, each with its C(symptom), C(cause) and C(remedy).
+  description: The differences, each with its C(symptom), C(cause) and C(remedy).
   type: list
   elements: dict
   sample:
@@ -49,7 +49,7 @@ from ..module_utils._ros2.diagnosis import compare_hosts
 
 
 def ros2_network_mismatches(hosts: dict[str, dict[str, Any]]) -> list[dict[str, str]]:
-    """Return in what hosts differ."""
+    """Return the differences between hosts."""
     return [vars(finding) for finding in compare_hosts(hosts)]
 
 

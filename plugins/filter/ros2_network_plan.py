@@ -17,7 +17,7 @@ description:
   - The options are those of the role C(ros2_networking), whose README describes them, without their prefix.
 options:
   _input:
-    description: How ROS 2 hosts are to speak with one another.
+    description: How ROS 2 hosts should communicate.
     type: dict
     required: true
     suboptions:
@@ -30,7 +30,7 @@ options:
         type: str
         default: rmw_cyclonedds_cpp
       other_rmws:
-        description: Other RMW implementations that some processes use; they must speak the same protocol.
+        description: Other RMW implementations that some processes use. They must use the same protocol.
         type: list
         elements: str
         default: []
@@ -43,11 +43,11 @@ options:
         type: int
         default: 45
       firewall_ports:
-        description: UDP ports that a filter lets through, such as V(7400-7500); empty where nothing filters.
+        description: UDP ports that a firewall allows, such as V(7400-7500); empty without a firewall.
         type: str
         default: ""
       path_mtu:
-        description: The largest packet in bytes that the path takes; 0 for what the mode implies.
+        description: The largest packet of the path in bytes; 0 for the default of the mode.
         type: int
         default: 0
       interface:
@@ -63,7 +63,7 @@ options:
         elements: str
         default: []
       external_address:
-        description: The IPv4 address by which others reach this host, where a router translates it.
+        description: The IPv4 address at which others reach this host behind a 1:1 NAT.
         type: str
         default: ""
       discovery_servers:
@@ -77,11 +77,11 @@ options:
         elements: str
         default: []
       receive_buffer:
-        description: What a socket may keep until somebody reads it, in bytes.
+        description: How many unread bytes a socket may hold.
         type: int
         default: 33554432
       send_buffer:
-        description: What a socket may keep until it is sent, in bytes.
+        description: How many unsent bytes a socket may hold.
         type: int
         default: 33554432
       cyclonedds_version:
@@ -97,19 +97,19 @@ options:
         type: int
         default: 134217728
       netdev_max_backlog:
-        description: How many packets may wait for a processor; 0 leaves it as it is.
+        description: How many packets may wait for a processor; 0 keeps the kernel's value.
         type: int
         default: 0
       default_receive_buffer:
-        description: What a socket gets that asks for nothing, in bytes; 0 leaves it as it is.
+        description: The receive buffer of a socket that requests none, in bytes; 0 keeps the kernel's value.
         type: int
         default: 0
       directory:
-        description: Where the rendered files lie.
+        description: Folder of the rendered files.
         type: str
         default: /etc/ros2-networking
       own_addresses:
-        description: IPv4 addresses of this host, by which it knows itself among routers; not a variable of the role.
+        description: IPv4 addresses of this host, which identify it in the list of routers; not a variable of the role.
         type: list
         elements: str
         default: []
@@ -120,35 +120,35 @@ options:
 """
 
 EXAMPLES = r"""
-- name: Tell which ports two hosts need between them
+- name: Show the ports that two hosts need between them
   ansible.builtin.debug:
     msg: "{{ ({'domain_id': 42, 'participants': 20} | digital_twin.robotics_lab.ros2_network_plan).ports.range }}"
 """
 
 RETURN = r"""
 _value:
-  description: What follows.
+  description: The plan.
   type: dict
   contains:
     problems:
-      description: Why it cannot work, each one line; the others are empty unless this is.
+      description: Why it cannot work, one line each. The other values are empty unless this is.
       type: list
       elements: str
       sample: ["ros2_networking_participants: 0 is too small. Allowed: 1 to 120 on each host. Count the processes"]
     warnings:
-      description: What a user should know all the same, each one line.
+      description: Warnings, one line each.
       type: list
       elements: str
       sample: []
     ports:
       description: >-
         UDP ports. C(first) and C(last) are the domain's, C(needed_first), C(needed_last) and C(range) those that its
-        participants use, C(multicast_discovery) and C(multicast_data) those of multicast. C(participants_within) says
-        how many participants a host may have behind the filter, C(most_participants) in the domain.
+        participants use, C(multicast_discovery) and C(multicast_data) those of multicast. C(participants_within) is
+        how many participants a host may have behind the firewall, C(most_participants) in the domain.
       type: dict
       sample: {first: 7400, last: 7649, range: 7400-7499, participants_within: 45}
     message:
-      description: In bytes, C(mtu) of the path, C(max_message_size) of a message, C(fragment_size) of its pieces.
+      description: In bytes, the C(mtu) of the path, the C(max_message_size), and the C(fragment_size) of samples.
       type: dict
       sample: {mtu: 1500, max_message_size: 1472, fragment_size: 1344}
     dds:
@@ -162,7 +162,7 @@ _value:
       type: dict
       sample: {}
     environment:
-      description: The environment of every process of ROS 2.
+      description: The environment of every ROS 2 process.
       type: dict
       sample: {RMW_IMPLEMENTATION: rmw_cyclonedds_cpp, ROS_DOMAIN_ID: "0"}
     kernel:
@@ -170,11 +170,11 @@ _value:
       type: dict
       sample: {at_least: {net.core.rmem_max: 33554432}, exactly: {net.ipv4.ipfrag_time: 3}}
     compose_sysctls:
-      description: What containers on a bridge network need as C(sysctls), since they take none over from their host.
+      description: C(sysctls) of containers on a bridge network, which inherit none from their host.
       type: dict
       sample: {net.ipv4.ipfrag_time: "3"}
     loopback_multicast:
-      description: Whether the loopback interface has to carry multicast.
+      description: Whether the loopback interface needs the flag for multicast.
       type: bool
       sample: false
 """
@@ -185,7 +185,7 @@ from ..module_utils._ros2.plan import plan
 
 
 def ros2_network_plan(description: dict[str, Any]) -> dict[str, Any]:
-    """Return what follows from how ROS 2 hosts are to speak with one another."""
+    """Return the plan for a description."""
     return plan(description)
 
 

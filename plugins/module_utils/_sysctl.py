@@ -62,7 +62,7 @@ class SysctlPlan:
         before: Values before, None for a setting that this kernel or network namespace does not have.
         after: Values after.
         persisted: Values in the new file.
-        text_before: The present file; empty when there is none.
+        text_before: The present file; empty when it does not exist.
         text_after: The new file.
         written: Values that the kernel was given, or would be.
         unmet: Why a setting differs and cannot be set, by name.

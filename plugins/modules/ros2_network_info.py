@@ -3,7 +3,7 @@
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Ansible module that tells what is wrong with a host's ROS 2 traffic."""
+"""Ansible module that diagnoses a host's ROS 2 traffic."""
 
 from __future__ import annotations
 
@@ -23,15 +23,15 @@ description:
 options:
   description:
     description:
-      - How ROS 2 hosts are to speak with one another, as the filter
+      - How ROS 2 hosts should communicate, as the filter
         P(digital_twin.robotics_lab.ros2_network_plan#filter) takes it.
     type: dict
     default: {}
   participants:
     description:
-      - Who answered while somebody listened in the domain, each with an C(address) such as C(udp/10.0.1.10:7410@1), as
-        Cyclone DDS writes it.
-      - Left out, nobody listened, and no peer is told to be silent.
+      - Participants that were discovered in the domain, each with an C(address) such as C(udp/10.0.1.10:7410@1), the
+        form of Cyclone DDS.
+      - Without it, no peer is reported as silent.
     type: list
     elements: dict
 attributes:
@@ -39,10 +39,10 @@ attributes:
     description: Does the same, as it changes nothing.
     support: full
   diff_mode:
-    description: Has nothing to show.
+    description: It changes nothing.
     support: none
   idempotent:
-    description: Changes nothing.
+    description: It changes nothing.
     support: full
 notes:
   - Needs root to see the sockets of other users' processes.
@@ -54,12 +54,12 @@ author:
 """
 
 EXAMPLES = r"""
-- name: Look at a host of domain 42
+- name: Diagnose a host of domain 42
   digital_twin.robotics_lab.ros2_network_info:
     description: {domain_id: 42, discovery: peers, peers: [10.0.1.10, 10.0.1.11]}
   register: ros2
 
-- name: Say what is wrong
+- name: Report the findings
   ansible.builtin.debug:
     msg: "{{ item.symptom }}: {{ item.cause }}. {{ item.remedy }}"
   loop: "{{ ros2.findings }}"
@@ -75,13 +75,12 @@ findings:
   elements: dict
   sample:
     - symptom: listener (process 812) has lost 17 packets at UDP 7411 since it began to listen
-      cause: "its receive buffer was full: it reads too slowly, or the buffer is too small for a burst"
+      cause: "its receive buffer was full. It reads too slowly, or the buffer is too small for a burst"
       remedy: raise ros2_networking_receive_buffer, which is 33554432, or send less at once, and restart it
       about: packets
 notices:
   description: >-
-    What is not wrong but worth knowing, in the same form, such as a buffer that is small because this host is a
-    container, which cannot change it.
+    What is correct but worth knowing, in the same form, such as a small buffer that a container cannot change.
   returned: success
   type: list
   elements: dict
@@ -95,24 +94,24 @@ processes:
   elements: dict
   sample: [{pid: 812, name: listener, ports: [7410, 7411], indices: [0], environment: {ROS_DOMAIN_ID: "0"}}]
 environment:
-  description: What the environment file says to programs that start now, as far as it matters; empty without a file.
+  description: ROS 2 variables of the environment file; empty without a file.
   returned: success
   type: dict
   sample: {ROS_DOMAIN_ID: "0", RMW_IMPLEMENTATION: rmw_cyclonedds_cpp}
 counters:
   description: >-
-    Packets since the host started - C(RcvbufErrors) that a socket had no room for, C(ReasmFails) and C(ReasmTimeout)
-    that came in pieces and not whole, C(InErrors) that UDP dropped for any reason.
+    Packets since the host started - C(RcvbufErrors) that a full socket dropped, C(ReasmFails) and C(ReasmTimeout)
+    that lost fragments, C(InErrors) that UDP dropped for any reason.
   returned: success
   type: dict
   sample: {InErrors: 9, RcvbufErrors: 9, ReasmTimeout: 0, ReasmFails: 0}
 growth:
-  description: What of RV(counters) came while the module looked.
+  description: The increase of RV(counters) while the module watched.
   returned: success
   type: dict
   sample: {InErrors: 2, RcvbufErrors: 2, ReasmTimeout: 0, ReasmFails: 0}
 machine_id:
-  description: The host's C(/etc/machine-id), by which Fast DDS tells hosts apart.
+  description: The host's C(/etc/machine-id), by which Fast DDS distinguishes hosts.
   returned: success
   type: str
   sample: 9b2f0c1d4e5f4a6b8c7d9e0f1a2b3c4d
@@ -134,11 +133,11 @@ from ..module_utils._ros2.host import HostTraffic, is_own, parse_interfaces, pri
 from ..module_utils._ros2.request import Network, read
 
 
-def present(network: Network, seen: HostTraffic) -> dict[str, Any]:
-    """Return what was seen as the module's result."""
-    assessment = assess_traffic(network, seen)
+def present(network: Network, traffic: HostTraffic) -> dict[str, Any]:
+    """Return the module's result."""
+    assessment = assess_traffic(network, traffic)
     processes = []
-    for process in seen.processes:
+    for process in traffic.processes:
         listening = sorted(entry.port for entry in process.sockets)
         indices = {index for port in listening if (index := ports.index_of(network.domain_id, port)) is not None}
         if process.is_ros or indices:
@@ -155,16 +154,16 @@ def present(network: Network, seen: HostTraffic) -> dict[str, Any]:
         "findings": [vars(finding) for finding in assessment.findings],
         "notices": [vars(notice) for notice in assessment.notices],
         "processes": processes,
-        "environment": seen.written or {},
-        "counters": seen.counters,
-        "growth": seen.growth,
-        "machine_id": seen.machine_id,
-        "receive_limit": seen.receive_limit,
+        "environment": traffic.written or {},
+        "counters": traffic.counters,
+        "growth": traffic.growth,
+        "machine_id": traffic.machine_id,
+        "receive_limit": traffic.receive_limit,
     }
 
 
 def find_silent(network: Network, peers: list[str], participants: list[dict[str, Any]]) -> list[str]:
-    """Return the peers of which no participant answered."""
+    """Return the peers without a participant that answered."""
     answered = " ".join(str(participant.get("address", "")) for participant in participants)
     others = [peer for peer in peers if peer != network.external_address and not is_own(peer)]
     return [peer for peer in others if f"/{peer}:" not in answered]
@@ -183,12 +182,12 @@ def main() -> None:
     if problems:
         module.fail_json(msg="; ".join(map(str, problems)))
     peers = network.peers if network.discovery == "peers" else []
-    seen = read_host(Path("/"), network.directory, peers, ports.of_participant(network.domain_id, 0).first)
+    traffic = read_host(Path("/"), network.directory, peers, ports.of_participant(network.domain_id, 0).first)
     if module.params["participants"] is not None:
-        seen.silent = find_silent(network, peers, module.params["participants"])
+        traffic.silent = find_silent(network, peers, module.params["participants"])
     status, text, _error = module.run_command(["ip", "-json", "address", "show"])
-    seen.interfaces = parse_interfaces(text) if status == 0 else None
-    module.exit_json(changed=False, **present(network, seen))
+    traffic.interfaces = parse_interfaces(text) if status == 0 else None
+    module.exit_json(changed=False, **present(network, traffic))
 
 
 if __name__ == "__main__":

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from tests.support.dds import complaints_of_cyclone, complaints_of_fast, cyclone, file_uri, find, planned
+from tests.support.dds import cyclone, cyclone_errors, fast_dds_errors, file_uri, find, planned
 from tests.support.network import INTERFACE, Network
 
 CYCLONE, FAST = "rmw_cyclonedds_cpp", "rmw_fastrtps_cpp"
@@ -33,7 +33,7 @@ ONLY_FAST: list[dict[str, Any]] = [{"discovery": "discovery_server", "discovery_
 def test_cyclone_dds_takes_it(network: Network, tmp_path: Path, description: dict[str, Any]) -> None:
     documents = planned(rmw=CYCLONE, **description)["cyclonedds"]
     host = network.hosts[0]
-    assert complaints_of_cyclone(host, file_uri(tmp_path, documents["0.10"])) == ""
+    assert cyclone_errors(host, file_uri(tmp_path, documents["0.10"])) == ""
     with cyclone(host, file_uri(tmp_path, documents["11"])):
         pass
 
@@ -46,9 +46,9 @@ def test_an_interface_that_gets_another_name_is_found_by_its_address(network: Ne
     for words in (("down",), ("name", "enp39s0")):
         here.run("ip", "link", "set", "dev", INTERFACE, *words)
     here.run("ip", "link", "set", "dev", "enp39s0", "up")
-    complaint = complaints_of_cyclone(here, file_uri(tmp_path, named["0.10"]))
-    assert f"{INTERFACE}: does not match an available interface" in complaint
-    assert complaints_of_cyclone(here, file_uri(tmp_path, addressed["0.10"])) == ""
+    error = cyclone_errors(here, file_uri(tmp_path, named["0.10"]))
+    assert f"{INTERFACE}: does not match an available interface" in error
+    assert cyclone_errors(here, file_uri(tmp_path, addressed["0.10"])) == ""
     with (
         cyclone(here, file_uri(tmp_path, addressed["11"])) as one,
         cyclone(there, file_uri(tmp_path, named["11"])) as other,
@@ -58,12 +58,12 @@ def test_an_interface_that_gets_another_name_is_found_by_its_address(network: Ne
 
 @pytest.mark.parametrize("description", SHARED + ONLY_FAST, ids=str)
 def test_fast_dds_takes_it(ros2: None, tmp_path: Path, description: dict[str, Any]) -> None:
-    assert complaints_of_fast(tmp_path, planned(rmw=FAST, **description)["fastdds"]) == ""
+    assert fast_dds_errors(tmp_path, planned(rmw=FAST, **description)["fastdds"]) == ""
 
 
 def test_they_do_not_take_everything(ros2: None, network: Network, tmp_path: Path) -> None:
     plan = planned(**PEERS)
     spoilt = plan["cyclonedds"]["0.10"].replace("ParticipantIndex>", "ParticipantNumber>")
-    assert "ParticipantNumber: unknown element" in complaints_of_cyclone(network.hosts[0], file_uri(tmp_path, spoilt))
+    assert "ParticipantNumber: unknown element" in cyclone_errors(network.hosts[0], file_uri(tmp_path, spoilt))
     spoilt = plan["fastdds"].replace("maxMessageSize>", "largestMessage>")
-    assert "Invalid element found" in complaints_of_fast(tmp_path, spoilt)
+    assert "Invalid element found" in fast_dds_errors(tmp_path, spoilt)

@@ -19,7 +19,7 @@ def test_mode_host_keeps_to_the_host(network: Network, tmp_path: Path) -> None:
         find(one, other)
         assert hears(other, one)
         assert stranger.ask("find", seconds=3, count=1) == {"peers": 0}
-        # It does ask: whoever does not keep to the host is found.
+        # It does contact this host: a participant that is not limited to it is found.
         with cyclone(here, asking):
             assert stranger.ask("find", seconds=10, count=1) == {"peers": 1}
 

@@ -83,13 +83,13 @@ def refused(**description: Any) -> list[str]:
 
 
 def kernel_settings(plan: Mapping[str, Any], prefix: str) -> dict[str, int]:
-    """Return those of a plan's kernel settings whose names begin like that."""
+    """Return the kernel settings of a plan whose names have a prefix."""
     settings = {**plan["kernel"]["at_least"], **plan["kernel"]["exactly"]}
     return {name: value for name, value in settings.items() if name.startswith(prefix)}
 
 
 def file_uri(folder: Path, text: str) -> str:
-    """Put a configuration of Cyclone DDS into a file and return the URI that leads there."""
+    """Write a configuration of Cyclone DDS into a file, and return its URI."""
     file = folder / f"{sha256(text.encode()).hexdigest()[:12]}.xml"
     file.write_text(text, encoding="utf-8")
     return file.as_uri()
@@ -102,7 +102,7 @@ def cyclone(host: Host, uri: str, *, domain: int = 0, reliable: bool = True) -> 
 
 
 def distribution_exchanges(hosts: Sequence[Host], uris: Sequence[str]) -> bool:
-    """Say whether samples arrive at the second of two hosts with the distribution's Cyclone DDS, 0.10 in Debian.
+    """Return whether samples arrive at the second of two hosts with the distribution's Cyclone DDS, 0.10 in Debian.
 
     Args:
         hosts: the sender, which starts first, and the receiver.
@@ -116,8 +116,8 @@ def distribution_exchanges(hosts: Sequence[Host], uris: Sequence[str]) -> bool:
     return done.returncode == 0
 
 
-def complaints_of_cyclone(host: Host, uri: str) -> str:
-    """Return what the distribution's Cyclone DDS holds against a configuration; nothing when it starts with it."""
+def cyclone_errors(host: Host, uri: str) -> str:
+    """Return the errors of the distribution's Cyclone DDS for a configuration; empty when it starts."""
     done = subprocess.run(
         host.inside("ddsperf", "-D", "0.1", "sanity"),
         env=clean_environment({"CYCLONEDDS_URI": uri}),
@@ -129,8 +129,8 @@ def complaints_of_cyclone(host: Host, uri: str) -> str:
     return (done.stderr or f"it exited {done.returncode}") if done.returncode else ""
 
 
-def complaints_of_fast(folder: Path, profile: str) -> str:
-    """Return what the Fast DDS of ROS 2 holds against a profile, as the role's own program for that tells it."""
+def fast_dds_errors(folder: Path, profile: str) -> str:
+    """Return the errors of a profile, as the role's program gets them from the Fast DDS of ROS 2."""
     file = folder / "profile.xml"
     file.write_text(profile, encoding="utf-8")
     path = {**fast_libraries(), "PATH": f"{ROS2 / 'bin'}:{os.environ['PATH']}"}
@@ -146,7 +146,7 @@ def complaints_of_fast(folder: Path, profile: str) -> str:
 
 
 def stalls(network: Network, uri: str, kernel: Mapping[str, int], rounds: int = 1) -> list[int]:
-    """Return how many large samples a process gets that stood still while they were sent, round by round.
+    """Return how many large samples a stopped process receives after it continues, for each round.
 
     Args:
         network: two hosts.
@@ -212,18 +212,18 @@ def find(*workers: Worker) -> None:
 
 
 def hears(receiver: Worker, sender: Worker, count: int = 20) -> bool:
-    """Say whether every sample arrives that one sends to the other."""
+    """Return whether every sample arrives that one sends to the other."""
     sender.ask("send", seconds=10, count=count)
     return len(receiver.ask("collect", seconds=10, count=count)["numbers"]) == count
 
 
 def zenoh_router(configuration: Path) -> list[str]:
-    """Return the command of the router that the role brings along."""
+    """Return the command of the role's Zenoh router."""
     return [sys.executable, str(ROOT / "plugins" / "module_utils" / "_ros2" / "zenoh_router.py"), str(configuration)]
 
 
 def install_ros2() -> None:
-    """Make the environment with ROS 2 that the tests of Fast DDS run in, unless it is there."""
+    """Create the environment with ROS 2 for the tests of Fast DDS, unless it exists."""
     stamp = ROS2 / ".made-of"
     wanted = f"{sys.version}\n{ROS2_REQUIREMENTS.read_text(encoding='utf-8')}"
     if stamp.is_file() and stamp.read_text(encoding="utf-8") == wanted:
@@ -244,7 +244,7 @@ def install_ros2() -> None:
 
 
 def ros2_environment(plan: Mapping[str, Any], folder: Path) -> dict[str, str]:
-    """Put the profile of Fast DDS where the plan's environment says, and return that environment for a node."""
+    """Write the profile of Fast DDS to the path in the plan's environment, and return that environment for a node."""
     (folder / "fastdds.xml").write_text(plan["fastdds"], encoding="utf-8")
     return {**plan["environment"], "ROS_HOME": str(folder), "ROS_LOG_DIR": str(folder / "log")}
 
@@ -255,7 +255,7 @@ def ros2_node(host: Host, environment: Mapping[str, str]) -> Worker:
 
 
 def unit_command(host: Host, unit: str, folder: Path, **variables: Any) -> list[str]:
-    """Return what a unit of the role starts on a host, which Ansible looks at for it.
+    """Return the command that a unit of the role starts on a host, as Ansible renders it.
 
     Args:
         host: the host.

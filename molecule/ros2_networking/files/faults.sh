@@ -1,6 +1,6 @@
 #!/bin/sh
-# A program of another domain and RMW that keeps to its host, at the ports of the participant with index 44, and a peer to
-# which no way leads.
+# A program of another domain and RMW that keeps to its host, at the ports of the participant with index 44, and a peer without
+# a route.
 set -eu
 
 ip route add unreachable 192.0.2.7
@@ -10,8 +10,8 @@ systemd-run --unit=faulty --setenv=ROS_DOMAIN_ID=7 --setenv=RMW_IMPLEMENTATION=r
 import os, socket, time
 probe = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
 probe.bind(("", 17998))
-told = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
-told.sendto(b"READY=1", os.environ["NOTIFY_SOCKET"])
+notify = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+notify.sendto(b"READY=1", os.environ["NOTIFY_SOCKET"])
 while True:
     time.sleep(3600)
 '

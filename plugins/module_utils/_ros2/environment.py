@@ -2,7 +2,7 @@
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Processes whose environment overrides the declared network: which variable, and what follows. Pure functions.
+"""Processes whose environment overrides the declared network: the variable, and its effect. Pure functions.
 
 This is a private module of the collection: it may change in any release.
 """
@@ -19,13 +19,13 @@ from .plan import environment
 from .request import CYCLONE, FAST, PREFIX, ZENOH, Network, read_endpoint
 
 DDS, ALL = (CYCLONE, FAST), (CYCLONE, FAST, ZENOH)
-# The values that leave discovery to the configuration; ROS 2 takes any other word for LOCALHOST.
+# The values that leave discovery to the configuration. ROS 2 treats any other word as LOCALHOST.
 OPEN_RANGES = ("", "SUBNET", "SYSTEM_DEFAULT")
 
 
 @dataclass(frozen=True)
 class Ros2Finding:
-    """Something that is wrong.
+    """A difference from the declared networking, or a problem.
 
     Attributes:
         about: What it is about: a `process`, a `peer` with its address, an `interface` with its name, lost `packets`,
@@ -45,9 +45,9 @@ class Override:
     Attributes:
         rmws: The RMW implementations that read it.
         deviates: Whether a value, empty where the variable is not set, contradicts the network.
-        symptom: What follows for the process, continuing a sentence.
-        remedy: What else helps than to start the process with the environment file.
-        needed: Whether the declared configuration only arrives by this variable.
+        symptom: The effect on the process, continuing a sentence.
+        remedy: The remedy besides a start with the environment file.
+        needed: Whether only this variable leads to the declared configuration.
     """
 
     name: str
@@ -59,17 +59,17 @@ class Override:
 
 
 def _is_localhost_only(_network: Network, value: str) -> bool:
-    """Return whether ROS 2 keeps a process to its host: it takes 1 alone for yes."""
+    """Return whether ROS 2 limits a process to its host, which only the value 1 does."""
     return value == "1"
 
 
 def _limits_range(network: Network, value: str) -> bool:
-    """Return whether a range of discovery keeps out the others that are declared."""
+    """Return whether a discovery range excludes declared hosts."""
     return value not in OPEN_RANGES and not (network.discovery == "host" and value == "LOCALHOST")
 
 
 def _asks_others(network: Network, value: str) -> bool:
-    """Return whether static peers name hosts beyond the declared ones."""
+    """Return whether static peers contain hosts that are not declared."""
     declared = {*network.own_addresses, *(network.peers if network.discovery == "peers" else [])}
     return any(name not in declared and not _is_loopback(name) for name in _listed(value))
 
@@ -88,7 +88,7 @@ def _listed(value: str) -> list[str]:
 
 
 def _asks_other_servers(network: Network, value: str) -> bool:
-    """Return whether a process asks other discovery servers than the declared ones, in their order, or none of them."""
+    """Return whether a process uses other discovery servers than the declared ones, or another order."""
     declared = environment(network).get("ROS_DISCOVERY_SERVER", "")
     return _servers(value) != _servers(declared)
 
@@ -100,7 +100,7 @@ def _servers(value: str) -> list[object]:
 
 
 def _leads_elsewhere(network: Network, value: str) -> bool:
-    """Return whether a configuration is another than the rendered one; inline text may follow the file's name."""
+    """Return whether a configuration is not the rendered one. Inline text may follow the file's name."""
     return network.directory not in value
 
 
@@ -110,12 +110,12 @@ def _is_set(_network: Network, value: str) -> bool:
 
 
 def _leads_elsewhere_if_set(network: Network, value: str) -> bool:
-    """Return whether a configuration that need not be there is another than the rendered one."""
+    """Return whether an optional configuration is not the rendered one."""
     return bool(value) and _leads_elsewhere(network, value)
 
 
 def _chooses_transports(_network: Network, value: str) -> bool:
-    """Return whether a process asks for other transports than UDP over IPv4; the default adds shared memory alone."""
+    """Return whether a process selects other transports than UDP over IPv4. The default only adds shared memory."""
     return value.partition("?")[0].upper() not in ("", "UDPV4", "DEFAULT")
 
 
@@ -124,8 +124,8 @@ def _is_super_client(network: Network, value: str) -> bool:
     return value.upper() in ("TRUE", "1") and network.discovery != "discovery_server"
 
 
-# Measured: RMW puts ROS_LOCALHOST_ONLY before the configuration, and Cyclone DDS starts no participant when that names
-# the same interface, or when RMW writes the old form of an address; otherwise both apply, as with Fast DDS.
+# Measured: RMW inserts ROS_LOCALHOST_ONLY before the configuration, and Cyclone DDS starts no participant when both
+# name the same interface, or when RMW writes the old form of an address. Otherwise both apply, as with Fast DDS.
 ALONE = "may start no participant, or hear no other host"
 STOPPED = "may start no participant, or not find the others on this host"
 LOSES = "loses large messages, or is not found by others"
@@ -136,7 +136,7 @@ OVERRIDES = (
         "ROS_STATIC_PEERS",
         DDS,
         _asks_others,
-        "asks hosts that are not declared",
+        "contacts hosts that are not declared",
         f"unset it and list all hosts in {PREFIX}peers",
     ),
     Override("CYCLONEDDS_URI", (CYCLONE,), _leads_elsewhere, LOSES, needed=True),
@@ -152,11 +152,11 @@ OVERRIDES = (
         "ROS_DISCOVERY_SERVER",
         (FAST,),
         _asks_other_servers,
-        "is found only by those that ask the same discovery servers",
+        "is found only by processes with the same discovery servers",
         f"unset it or list them in {PREFIX}discovery_servers",
     ),
     Override("ROS_SUPER_CLIENT", (FAST,), _is_super_client, "may wait for a discovery server", "unset it"),
-    Override("ROS2_EASY_MODE", (FAST,), _is_set, "is found only by those that have the same value", "unset it"),
+    Override("ROS2_EASY_MODE", (FAST,), _is_set, "is found only by processes with the same value", "unset it"),
     Override("FASTDDS_ENVIRONMENT_FILE", (FAST,), _is_set, "may take its discovery servers from that file", "unset it"),
     Override(
         "ZENOH_SESSION_CONFIG_URI",
@@ -173,17 +173,17 @@ OVERRIDES = (
     ),
     Override("ZENOH_CONFIG_OVERRIDE", (ZENOH,), _is_set, "may not reach the declared routers", "unset it"),
 )
-# One name since ROS 2 Iron, the other before: one of them has to lead to the profile, and neither elsewhere.
+# The first since ROS 2 Iron, the second before. One of them must name the profile, and neither another file.
 FAST_PROFILES = ("FASTDDS_DEFAULT_PROFILES_FILE", "FASTRTPS_DEFAULT_PROFILES_FILE")
 
 
 def find_overrides(network: Network, process: Process) -> Iterator[Ros2Finding]:
-    """Find what in a process' environment contradicts the declared network."""
+    """Find variables of a process that contradict the declared network."""
     yield from _find_domain(network, process)
     rmw = process.environment.get("RMW_IMPLEMENTATION", "")
     if rmw and rmw not in (network.rmw, *network.other_rmws):
         yield Ros2Finding(
-            f"{process} may hear others and not understand them",
+            f"{process} may hear others without understanding them",
             f"its RMW_IMPLEMENTATION is {printable('RMW_IMPLEMENTATION', rmw)}, and {PREFIX}rmw is {network.rmw}",
             f"start it with {network.directory}/ros2.env, or set {PREFIX}rmw to "
             f"{printable('RMW_IMPLEMENTATION', rmw)} on every host",
@@ -213,7 +213,7 @@ def _find_domain(network: Network, process: Process) -> Iterator[Ros2Finding]:
 
 
 def _find_profile(network: Network, process: Process) -> Iterator[Ros2Finding]:
-    """Find a profile of Fast DDS that is not the rendered one, or none."""
+    """Find a missing Fast DDS profile, or one that is not the rendered one."""
     given = {name: process.environment.get(name, "") for name in FAST_PROFILES}
     elsewhere = [name for name, value in given.items() if value and _leads_elsewhere(network, value)]
     if not any(given.values()) and network.rmw == FAST:
@@ -227,7 +227,7 @@ def _contradiction(network: Network, process: Process, name: str, symptom: str, 
     value = process.environment.get(name, "")
     shown_value = printable(name, value) if value else "not set"
     if name in ("CYCLONEDDS_URI", *FAST_PROFILES):
-        why = "so that buffers, ports and peers are the library's own or another file's"
+        why = "so that buffers, ports and peers are the library's defaults or those of another file"
     else:
         why = f"and {PREFIX}discovery is {network.discovery}"
     # An environment file overrides what a shell's start-up file or an image sets, where it names the variable.

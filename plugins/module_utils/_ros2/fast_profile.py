@@ -2,11 +2,10 @@
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Whether Fast DDS takes a profile, and why not.
+"""Whether Fast DDS accepts a profile, and why not.
 
-A program of its own, with the profile as its only argument. It asks Fast DDS's discovery server, which reads the
-profile first, and then ends without having opened a socket, as it is told to listen at an address that is none. Nothing
-of Ansible is imported here.
+A separate program, with the profile as its only argument. It starts the Fast DDS discovery server, which reads the
+profile first and then ends without opening a socket, as its address is invalid. It imports nothing of Ansible.
 
 This is a private module of the collection: it may change in any release.
 """
@@ -19,29 +18,29 @@ import re
 import sys
 
 SERVER = "fast-discovery-server"
-# What it says once it has taken the profile.
+# Its message after it has accepted the profile.
 ENDED = "Invalid listening locator address specified"
 SECONDS = 30
-# Profiles that Fast DDS would read besides.
+# Variables with other profiles.
 OTHER_PROFILES = ("FASTDDS_DEFAULT_PROFILES_FILE", "FASTRTPS_DEFAULT_PROFILES_FILE")
 COLOURS = re.compile(r"\x1b\[[0-9;]*m")
-COMPLAINT = re.compile(r"XMLPARSER Error\] (.+?)(?: -> Function .*)?$", re.MULTILINE)
+ERROR = re.compile(r"XMLPARSER Error\] (.+?)(?: -> Function .*)?$", re.MULTILINE)
 
 
-def complaints(said: str) -> list[str]:
-    """Return what the server holds against the profile, or all that it says where it did not come as far as planned."""
-    plain = COLOURS.sub("", said)
-    found = COMPLAINT.findall(plain)
+def profile_errors(output: str) -> list[str]:
+    """Return the errors in the server's output, or all of it when the server did not come as far as planned."""
+    plain = COLOURS.sub("", output)
+    found = ERROR.findall(plain)
     if found or ("XMLPARSER" not in plain and ENDED in plain):
         return list(found)
-    return [line.strip() for line in plain.splitlines() if line.strip()] or [f"{SERVER} said nothing"]
+    return [line.strip() for line in plain.splitlines() if line.strip()] or [f"{SERVER} printed nothing"]
 
 
-async def said_by(command: list[str], environment: dict[str, str]) -> str:
-    """Return what a program writes until it ends.
+async def output_of(command: list[str], environment: dict[str, str]) -> str:
+    """Return the output of a program.
 
     Raises:
-        OSError: it cannot be started, or did not end in time and was killed.
+        OSError: it cannot be started, or was killed as it did not end in time.
     """
     pipe = asyncio.subprocess.PIPE
     program = await asyncio.create_subprocess_exec(
@@ -58,11 +57,11 @@ async def said_by(command: list[str], environment: dict[str, str]) -> str:
 
 
 def main() -> int:
-    """Ask about a profile, write what stands against it, and return the exit status."""
+    """Validate a profile, print its errors, and return the exit status."""
     environment = {name: value for name, value in os.environ.items() if name not in OTHER_PROFILES}
     command = [SERVER, "-i", "0", "-l", "", "-x", sys.argv[1]]
     try:
-        found = complaints(asyncio.run(said_by(command, environment)))
+        found = profile_errors(asyncio.run(output_of(command, environment)))
     except OSError as error:
         sys.stderr.write(f"{error}\n")
         return 1

@@ -2,7 +2,7 @@
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""What a host shows of its ROS 2 traffic: sockets, the processes behind them, and what the kernel had to drop.
+"""The ROS 2 traffic of a host: sockets, the processes behind them, and what the kernel had to drop.
 
 This is a private module of the collection: it may change in any release.
 """
@@ -21,7 +21,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-# The variables that are kept of a process' environment. With one of them the process is one of ROS 2.
+# The variables that are read of a process' environment. A process with one of them uses ROS 2.
 VARIABLES = (
     "ROS_DOMAIN_ID",
     "RMW_IMPLEMENTATION",
@@ -40,16 +40,16 @@ VARIABLES = (
     "ZENOH_ROUTER_CONFIG_URI",
     "ZENOH_CONFIG_OVERRIDE",
 )
-# Of the last, only that it is there.
+# Of the last one, only whether it is set.
 MARKS = (*VARIABLES, "ROS_DISTRO")
 LONGEST_VALUE = 120
-# The library of a participant that has no UDP socket, as one of Zenoh or of shared memory alone.
+# Libraries of participants without a UDP socket, such as those of Zenoh or of shared memory.
 MIDDLEWARE = re.compile(r"/lib(rmw_|ddsc|fastrtps|fastdds|zenoh)[^/]*\.so|/zenoh[^/]*\.so")
 CONTAINER = re.compile(r"(?:docker|libpod|cri-containerd)[-/]([0-9a-f]{12})[0-9a-f]{52}")
 # By protocol, the counters of /proc/net/snmp.
 COUNTERS = {"Udp": ("InErrors", "RcvbufErrors"), "Ip": ("ReasmTimeout", "ReasmFails")}
-# For how long the kernel's counters are watched, and for how long it may say that a peer is out of reach: what Linux
-# takes to find out that nobody has an address on the own link.
+# How long the kernel's counters are watched, and how long it may take to report an unreachable peer. Linux needs so
+# long to find out that an address does not exist on its own link.
 WATCH_SECONDS = 4.0
 UNREACHABLE = (errno.EHOSTUNREACH, errno.ENETUNREACH, errno.EHOSTDOWN, errno.ENETDOWN)
 
@@ -61,8 +61,8 @@ class Socket:
     Attributes:
         namespace: The network namespace that it is in.
         inode: How processes refer to it.
-        drops: How many packets came for it and found no room, since it was opened.
-        growth: How many of these came while the host was looked at; None where it was not watched.
+        drops: How many packets it dropped because it was full, since it was opened.
+        growth: How many of these came while the host was watched; None for a socket that was not watched.
     """
 
     namespace: str
@@ -120,21 +120,20 @@ class Interface:
 
 @dataclass
 class HostTraffic:
-    """What a host shows.
+    """The observed ROS 2 traffic of a host.
 
     Attributes:
-        processes: Those with UDP sockets that are bound to a port.
+        processes: Processes with UDP sockets that are bound to a port.
         counters: Counters of the kernel since it started, by name.
-        growth: What of it came while the host was looked at.
+        growth: Their increase while the host was watched.
         receive_limit: The largest receive buffer that a socket may have, in bytes; None where it cannot be read.
         limit_is_fixed: Whether that limit cannot be changed from here, as in a container.
         interfaces: The network interfaces; None where they were not read.
-        configured: Files that name an interface or one of its addresses, each with what it names.
-        machine_id: By which Fast DDS tells hosts apart.
-        peers: What stands in the way to each peer; empty where nothing is known to.
-        silent: Peers none of whose participants answered; empty where nobody listened.
-        written: What the environment file says to programs that start now; empty where there is none, None where nobody
-            looked.
+        configured: Files that name an interface or its address, each with that name.
+        machine_id: The id by which Fast DDS distinguishes hosts.
+        peers: The obstacle on the way to each peer; empty when none is known.
+        silent: Peers without a participant that answered; empty when it was not checked.
+        written: Variables of the environment file; empty without a file, None when it was not read.
     """
 
     processes: list[Process] = field(default_factory=list)
@@ -160,7 +159,7 @@ def parse_sockets(namespace: str, text: str) -> Iterator[Socket]:
 
 
 def parse_counters(text: str) -> dict[str, int]:
-    """Return the counters of /proc/net/snmp that tell of lost packets."""
+    """Return the counters of lost packets in /proc/net/snmp."""
     names: dict[str, list[str]] = {}
     found = {}
     for line in text.splitlines():
@@ -174,12 +173,12 @@ def parse_counters(text: str) -> dict[str, int]:
 
 
 def read_counters(root: Path) -> dict[str, int]:
-    """Return the counters that tell of lost packets, as they are now."""
+    """Return the present counters of lost packets."""
     return parse_counters((root / "proc/self/net/snmp").read_text("ascii"))
 
 
 def parse_environment(data: bytes) -> dict[str, str]:
-    """Return what of a process' environment matters here, and of the other marks only that they are there."""
+    """Return the ROS 2 variables of a process, and of other marks only their names."""
     entries = (entry.partition("=") for entry in data.decode("utf-8", errors="replace").split("\0"))
     return {name: value if name in VARIABLES else "" for name, _equals, value in entries if name in MARKS}
 
@@ -197,7 +196,7 @@ def printable(name: str, value: str) -> str:
 
 
 def read_written(file: Path) -> dict[str, str]:
-    """Return what of an environment file matters here; nothing of one that is not there."""
+    """Return the ROS 2 variables of an environment file; none without a file."""
     lines = file.read_text("utf-8", errors="replace").splitlines() if file.is_file() else []
     entries = (line.partition("=") for line in lines)
     return {name: value.strip('"') for name, _equals, value in entries if name in VARIABLES}
@@ -238,7 +237,7 @@ def read_processes(root: Path) -> list[Process]:
     outer = set(read_containers(root / "proc/self"))
     processes = []
     for folder in sorted((root / "proc").glob("[0-9]*"), key=lambda path: int(path.name)):
-        # A process may end while it is looked at.
+        # A process may end while it is read.
         try:
             namespace = str((folder / "ns/net").readlink())
             if namespace not in sockets:
@@ -282,10 +281,10 @@ def read_inodes(folder: Path) -> set[int]:
     return {int(link[8:-1]) for link in links if link.startswith("socket:[")}
 
 
-def ask_peers(addresses: Iterable[str], port: int, seconds: float = WATCH_SECONDS) -> dict[str, str]:
-    """Send an empty packet to a port of each peer, and return what stands in the way; empty where nothing is known to.
+def probe_peers(addresses: Iterable[str], port: int, seconds: float = WATCH_SECONDS) -> dict[str, str]:
+    """Send an empty packet to a port of each peer, and return the obstacles, empty when none is known.
 
-    A participant does not answer, and neither does a filter; but a network that knows no way says so.
+    Neither a participant nor a firewall answers, but a network without a route reports an error.
     """
     with contextlib.ExitStack() as stack:
         obstacles, waiting = {}, {}
@@ -303,7 +302,7 @@ def ask_peers(addresses: Iterable[str], port: int, seconds: float = WATCH_SECOND
 
 
 def is_own(address: str) -> bool:
-    """Tell whether an address is this host's."""
+    """Return whether an address belongs to this host."""
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
         try:
             probe.bind((address, 0))
@@ -323,12 +322,12 @@ def _try(probe: socket.socket, address: str, port: int) -> int:
 
 
 def _name(error: int) -> str:
-    """Return an error in words when it says that a host cannot be reached; a port where nobody listens is reached."""
+    """Return the text of an error that means an unreachable host. A closed port is reachable."""
     return os.strerror(error) if error in UNREACHABLE else ""
 
 
 def read_host(root: Path, directory: str, peers: Iterable[str], port: int) -> HostTraffic:
-    """Return what the host shows, what is in its directory, and what stands between it and its peers.
+    """Return the traffic of the host, the content of its directory, and the obstacles to its peers.
 
     It takes the time for which the counters are watched.
     """
@@ -338,8 +337,8 @@ def read_host(root: Path, directory: str, peers: Iterable[str], port: int) -> Ho
     drops = {
         (entry.namespace, entry.inode): entry.drops for process in read_processes(root) for entry in process.sockets
     }
-    obstacles = ask_peers(peers, port)
-    # Sooner where there are no peers, or all have answered.
+    obstacles = probe_peers(peers, port)
+    # The peers may have answered earlier.
     time.sleep(max(0, until - time.monotonic()))
     counters = read_counters(root)
     return HostTraffic(
@@ -356,7 +355,7 @@ def read_host(root: Path, directory: str, peers: Iterable[str], port: int) -> Ho
 
 
 def watched(process: Process, before: Mapping[tuple[str, int], int]) -> Process:
-    """Return a process whose sockets count their losses since then; all of them for one that was opened meanwhile."""
+    """Return a process with the losses of its sockets since then; all of them for a socket that was opened since."""
     sockets = (
         replace(entry, growth=entry.drops - before.get((entry.namespace, entry.inode), 0)) for entry in process.sockets
     )

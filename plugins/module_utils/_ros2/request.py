@@ -2,7 +2,7 @@
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""How ROS 2 hosts are to speak with one another, and everything about it that cannot work. Pure functions.
+"""The request: how ROS 2 hosts should communicate, and its problems and warnings. Pure functions.
 
 This is a private module of the collection: it may change in any release.
 """
@@ -22,7 +22,7 @@ from . import ports
 PREFIX = "ros2_networking_"
 CYCLONE, FAST, ZENOH = "rmw_cyclonedds_cpp", "rmw_fastrtps_cpp", "rmw_zenoh_cpp"
 RMWS = (CYCLONE, FAST, ZENOH)
-# Each with the implementations of RMW that have it.
+# The RMW implementations that support each mode.
 MODES = {
     "host": (CYCLONE, FAST),
     "bridge": (CYCLONE, FAST),
@@ -33,11 +33,11 @@ MODES = {
 CYCLONE_VERSIONS = ("0.10", "11")
 
 INT_MAX = 2147483647
-# Below it no path has to be: IPv6 asks for as much of every link. Above it there is only the loopback interface's own.
+# The minimum of IPv6, and the loopback interface's MTU.
 MTUS = (1280, 65536)
 LOOPBACK_MTU, ETHERNET_MTU = 65536, 1500
 BUFFERS = (65536, INT_MAX)
-# From here on a single socket that nobody reads may hold a good part of a host's memory.
+# From this size a single unread socket may hold much of a host's memory.
 LARGE_BUFFER = 268435456
 FRAGMENT_SECONDS = (1, 300)
 FRAGMENT_MEMORY = (4194304, INT_MAX)
@@ -49,7 +49,7 @@ DIRECTORY_FORM = re.compile(r"(/[A-Za-z0-9][A-Za-z0-9._-]*){2,}")
 
 @dataclass(frozen=True)
 class Network:
-    """How ROS 2 hosts are to speak with one another. Values are as they were given until `check` has found no fault.
+    """How ROS 2 hosts should communicate. Values are unconverted until `check` accepts them.
 
     Attributes:
         domain_id: The ROS domain.
@@ -57,22 +57,22 @@ class Network:
         other_rmws: Other RMW implementations that some processes use, such as a vendor's simulator.
         discovery: How participants find one another.
         participants: How many a host may have.
-        firewall_ports: Which ports a filter between the hosts lets through; empty where there is none.
-        path_mtu: The largest packet that the path between participants takes; 0 for what the mode implies.
+        firewall_ports: Ports that a firewall between the hosts allows; empty without a firewall.
+        path_mtu: The largest packet of the path between participants; 0 for the default of the mode.
         interface: Name of the network interface; empty for the library's own choice.
-        multicast: Whether discovery may use multicast; None for what the mode implies.
+        multicast: Whether discovery may use multicast; None for the default of the mode.
         peers: IPv4 addresses of the hosts.
-        external_address: The address by which others reach this host, where a router translates it.
+        external_address: The address at which others reach this host behind a 1:1 NAT.
         discovery_servers: Addresses of Fast DDS discovery servers, each with or without a port.
         zenoh_routers: Addresses of Zenoh routers, each with or without a port.
-        receive_buffer: What a socket may keep until somebody reads it, in bytes.
-        send_buffer: What a socket may keep until it is sent, in bytes.
+        receive_buffer: How many unread bytes a socket may hold.
+        send_buffer: How many unsent bytes a socket may hold.
         cyclonedds_version: Which version of Cyclone DDS the environment is for.
         fragment_seconds: How long the kernel waits for the rest of a packet.
         fragment_memory: How many bytes of incomplete packets it keeps.
-        netdev_max_backlog: How many packets may wait for a processor; 0 leaves it as it is.
-        default_receive_buffer: What a socket gets that asks for nothing; 0 leaves it as it is.
-        directory: Where the rendered files lie.
+        netdev_max_backlog: How many packets may wait for a processor; 0 keeps the kernel's value.
+        default_receive_buffer: The receive buffer of a socket that requests none; 0 keeps the kernel's value.
+        directory: Folder of the rendered files.
         own_addresses: IPv4 addresses of this host, as it sees itself or as others do.
         interface_address: IPv4 address of the network interface; empty where it is not known.
     """
@@ -131,25 +131,25 @@ NUMBERS = {
     "fragment_seconds": (FRAGMENT_SECONDS, "seconds", "3 is enough within a data centre"),
     "fragment_memory": (FRAGMENT_MEMORY, "bytes", "134217728 (128 MiB) is what ROS 2 recommends"),
 }
-# Those of which 0 says something else.
+# 0 has a special meaning.
 OPTIONAL_NUMBERS = {
     "path_mtu": (
         MTUS,
         "bytes",
-        "use 1500 for Ethernet and the internet, 9001 within a VPC, or 0 for what the mode implies",
+        "use 1500 for Ethernet and the internet, 9001 within a VPC, or 0 for the default of the mode",
     ),
-    "netdev_max_backlog": (BACKLOG, "packets", "use 0 to leave it as it is"),
-    "default_receive_buffer": (BUFFERS, "bytes", "use 0 to leave it as it is"),
+    "netdev_max_backlog": (BACKLOG, "packets", "use 0 to keep the kernel's value"),
+    "default_receive_buffer": (BUFFERS, "bytes", "use 0 to keep the kernel's value"),
 }
 WORDS = {"rmw": RMWS, "discovery": tuple(MODES), "cyclonedds_version": CYCLONE_VERSIONS}
 LISTS = ("peers", "discovery_servers", "zenoh_routers")
 
 
 def read(description: dict[str, Any]) -> tuple[Network, list[Problem]]:
-    """Read a description, and return what is wrong with it beside."""
+    """Read a description, and return it with its problems."""
     known = {entry.name for entry in fields(Network)}
     problems = [
-        problem(name, description[name], "is no option", listed(sorted(known)), "correct its name")
+        problem(name, description[name], "is not an option", listed(sorted(known)), "correct its name")
         for name in description
         if name not in known
     ]
@@ -166,17 +166,17 @@ def read(description: dict[str, Any]) -> tuple[Network, list[Problem]]:
 
 
 def problem(option: str, value: object, reason: str, allowed: str, remedy: str) -> Problem:
-    """Return what is wrong with the value of one of the role's variables."""
+    """Return a problem with a variable of the role."""
     return Problem(f"{PREFIX}{option}", shown(value), reason, allowed, remedy)
 
 
 def check(network: Network) -> list[Problem]:
-    """Return what is wrong with each value by itself."""
+    """Return the problems of each value by itself."""
     return [*_check_words(network), *_check_numbers(network), *_check_texts(network), *_check_addresses(network)]
 
 
 def _check_words(network: Network) -> Iterator[Problem]:
-    """Check what is one of a few words."""
+    """Check the options with a few allowed words."""
     for option, words in WORDS.items():
         value = getattr(network, option)
         unquoted_value = unquoted(f"{PREFIX}{option}", value, whole=True) if option == "cyclonedds_version" else None
@@ -186,8 +186,8 @@ def _check_words(network: Network) -> Iterator[Problem]:
         elif str(value) not in words:
             yield problem(option, value, "is unknown", listed(list(words)), "choose one of them")
     if network.multicast not in (None, "") and truth(network.multicast) is None:
-        allowed = "true, false, or null for what the mode implies"
-        yield problem("multicast", network.multicast, "is neither true nor false", allowed, "write one of these")
+        allowed = "true, false, or null for the default of the mode"
+        yield problem("multicast", network.multicast, "is neither true nor false", allowed, "use one of these")
     known = f"a list of {listed(list(RMWS))}"
     if not isinstance(network.other_rmws, list):
         yield problem("other_rmws", network.other_rmws, "is not a list", known, "write a list")
@@ -216,23 +216,27 @@ def _check_numbers(network: Network) -> Iterator[Problem]:
 
 
 def _check_texts(network: Network) -> Iterator[Problem]:
-    """Check names, and the range of ports."""
+    """Check names and the range of ports."""
     if not isinstance(network.directory, str) or not DIRECTORY_FORM.fullmatch(network.directory):
         allowed = "an absolute path of letters, digits, dots, dashes and underscores, at least two folders deep"
-        yield problem("directory", network.directory, "is no such path", allowed, "use /etc/ros2-networking")
+        yield problem("directory", network.directory, "is not a valid path", allowed, "use /etc/ros2-networking")
     if network.interface != "" and not INTERFACE_FORM.fullmatch(str(network.interface)):
         allowed = "the name of one interface, such as ens5, or empty"
-        yield problem("interface", network.interface, "is no interface's name", allowed, "take it from ip -brief link")
+        yield problem(
+            "interface", network.interface, "is not a valid interface name", allowed, "take it from ip -brief link"
+        )
     if network.firewall_ports != "" and ports.read_range(str(network.firewall_ports)) is None:
-        allowed = "a range such as 7400-7500, or empty where nothing filters"
-        yield problem("firewall_ports", network.firewall_ports, "is no range of ports", allowed, "correct it")
+        allowed = "a range such as 7400-7500, or empty without a firewall"
+        yield problem("firewall_ports", network.firewall_ports, "is not a range of ports", allowed, "correct it")
 
 
 def _check_addresses(network: Network) -> Iterator[Problem]:
-    """Check everything that is an address, or a list of them."""
+    """Check addresses and lists of them."""
     if network.external_address != "" and read_address(network.external_address) is None:
         allowed = "an IPv4 address such as 203.0.113.7, or empty"
-        yield problem("external_address", network.external_address, "is no address of a host", allowed, "correct it")
+        yield problem(
+            "external_address", network.external_address, "is not the address of a host", allowed, "correct it"
+        )
     for option in LISTS:
         values = getattr(network, option)
         example = "10.0.1.10" if option == "peers" else "10.0.1.10 or 10.0.1.10:7447"
@@ -243,8 +247,8 @@ def _check_addresses(network: Network) -> Iterator[Problem]:
         for value in values:
             found = read_address(value) if option == "peers" else read_endpoint(value, 1)
             if found is None:
-                remedy = "write the address that the other hosts reach, not a name: names may be resolved differently"
-                yield problem(option, value, "is no address of a host", allowed, remedy)
+                remedy = "write the address that the other hosts reach. Names may be resolved differently"
+                yield problem(option, value, "is not the address of a host", allowed, remedy)
 
 
 def read_address(value: object) -> str | None:
@@ -258,7 +262,7 @@ def read_address(value: object) -> str | None:
 
 
 def read_endpoint(value: object, port: int) -> tuple[str, int] | None:
-    """Return address and port, where a port that is not given is the one named; None for anything else."""
+    """Return address and port, with a default port; None for anything else."""
     host, colon, tail = str(value).partition(":")
     address, number = read_address(host), whole_number(tail) if colon else port
     if address is None or number is None or not 1 <= number <= 65535:
@@ -267,71 +271,69 @@ def read_endpoint(value: object, port: int) -> tuple[str, int] | None:
 
 
 def check_together(network: Network) -> list[Problem]:
-    """Return what is wrong with values that are all right one by one."""
+    """Return the problems of values that are valid one by one."""
     return [*_check_mode(network), *_check_ports(network)]
 
 
 def _check_mode(network: Network) -> Iterator[Problem]:
-    """Check that a mode of discovery has what it needs."""
+    """Check that the discovery mode has the options that it needs."""
     mode, able = network.discovery, MODES[network.discovery]
     foreign = [rmw for rmw in network.other_rmws if (rmw == ZENOH) != (network.rmw == ZENOH)]
     if foreign:
         reason = f"does not understand {network.rmw}"
         allowed = f"{listed([rmw for rmw in RMWS if (rmw == ZENOH) == (network.rmw == ZENOH)])}"
-        yield problem("other_rmws", foreign[0], reason, allowed, "leave it out")
+        yield problem("other_rmws", foreign[0], reason, allowed, "remove it")
     if network.rmw not in able:
         remedy = f"set {PREFIX}rmw to {able[0]}, or choose another mode"
-        yield problem("discovery", mode, f"is nothing that {network.rmw} has", f"{listed(list(able))} with it", remedy)
+        yield problem("discovery", mode, f"is not supported by {network.rmw}", f"{listed(list(able))} with it", remedy)
     needs = {"peers": "peers", "discovery_server": "discovery_servers", "zenoh": "zenoh_routers"}.get(mode)
     if needs and not getattr(network, needs):
         remedy = f"list in {PREFIX}{needs} the addresses of " + (
-            "all hosts, the same list on each" if needs == "peers" else "those that all hosts are to ask"
+            "all hosts, the same list on each" if needs == "peers" else "those that all hosts are to contact"
         )
-        yield problem(needs, [], f"names nobody, and discovery is {mode}", "one address or more", remedy)
+        yield problem(needs, [], f"is empty, and discovery is {mode}", "one address or more", remedy)
     if mode == "peers" and network.multicast:
         remedy = "leave it null; for multicast on one bridge, choose discovery bridge"
-        yield problem("multicast", True, "does not go with discovery peers", "false or null", remedy)
+        yield problem("multicast", True, "cannot be combined with discovery peers", "false or null", remedy)
     if mode == "host" and network.external_address:
         remedy = "choose peers, or leave it empty"
-        reason = "is of no use to participants that stay on one host"
+        reason = "has no effect on participants of one host"
         yield problem("external_address", network.external_address, reason, "empty with discovery host", remedy)
     elif network.external_address and network.rmw == FAST:
-        # Its profile wants a port with it, and every participant of a host has ports of its own.
-        reason = f"is nothing that {FAST} can tell for all participants of a host"
+        # The profile requires a port with it, and each participant of a host has its own ports.
+        reason = f"cannot be announced by {FAST} for all participants of a host"
         remedy = f"set {PREFIX}rmw to {CYCLONE}, or list addresses that need no translation"
         yield problem("external_address", network.external_address, reason, f"empty with {FAST}", remedy)
 
 
 def _check_ports(network: Network) -> Iterator[Problem]:
-    """Check that the ports of all participants exist, and that a filter lets them through."""
+    """Check that the ports of all participants exist, and that the firewall allows them."""
     domain, wanted = network.domain_id, network.participants
     most = ports.most_participants(domain)
     if wanted > most:
         reason = f"are more than domain {domain} has ports for below the next domain's and the kernel's own"
-        yield problem("participants", wanted, reason, f"1 to {most} in this domain", "choose less, or another domain")
+        yield problem("participants", wanted, reason, f"1 to {most} in this domain", "choose fewer, or another domain")
         return
     allowed = ports.read_range(str(network.firewall_ports)) if network.firewall_ports else None
-    # Zenoh has one TCP port, whatever the domain, and what stays on a host passes no filter between hosts.
+    # Zenoh has one TCP port in any domain, and traffic within a host passes no firewall between hosts.
     if allowed is None or network.discovery in ("host", "zenoh"):
         return
     needed, room = ports.of_participants(domain, wanted), ports.participants_within(domain, allowed)
-    # The first ten ports but two are nobody's, and those two are for multicast alone.
+    # Of the first ten ports two are for multicast, and the others are unused.
     if room >= wanted:
         return
     value = str(network.firewall_ports)
     if room:
-        reason = (
-            f"lets {room} participants of domain {domain} through on each host, and {PREFIX}participants is {wanted}"
-        )
-        remedy = f"set {PREFIX}participants to {room} or less, or let {needed} through"
+        reason = f"allows {room} participants of domain {domain} on each host, and {PREFIX}participants is {wanted}"
+        remedy = f"set {PREFIX}participants to {room} or less, or allow {needed}"
         yield problem("firewall_ports", value, reason, f"a range that holds {needed}", remedy)
     else:
-        reason = f"lets no participant of domain {domain} through: its ports begin at {needed.first}"
-        yield problem("firewall_ports", value, reason, f"a range that holds {needed}", f"let {needed} (UDP) through")
+        reason = f"allows no participant of domain {domain}: its ports begin at {needed.first}"
+        yield problem("firewall_ports", value, reason, f"a range that holds {needed}", f"allow {needed} (UDP)")
 
 
 def warn(network: Network) -> list[str]:
-    """Return what a user should know about a network that is otherwise accepted."""
+    """Return warnings about a network that is accepted."""
     return [
         *_warn_of_memory(network),
         *_warn_of_fragments(network),
@@ -341,13 +343,13 @@ def warn(network: Network) -> list[str]:
 
 
 def _warn_of_memory(network: Network) -> Iterator[str]:
-    """Warn of buffers that may take a host's memory."""
+    """Warn of buffers that may exhaust a host's memory."""
     for option in ("receive_buffer", "send_buffer"):
         value = getattr(network, option)
         if value > LARGE_BUFFER:
             yield (
-                f"{PREFIX}{option}: {value} lets every socket of every process hold up to "
-                f"{value // 1048576} MiB of the host's memory; 33554432 (32 MiB) lost nothing in our measurements"
+                f"{PREFIX}{option}: {value} allows every socket of every process to hold up to "
+                f"{value // 1048576} MiB of the host's memory; 33554432 (32 MiB) lost no sample in our measurements"
             )
     if network.default_receive_buffer:
         yield (
@@ -357,7 +359,7 @@ def _warn_of_memory(network: Network) -> Iterator[str]:
 
 
 def _warn_of_fragments(network: Network) -> Iterator[str]:
-    """Warn of packets that a path splits."""
+    """Warn of packets that a path may split."""
     if network.mtu > ETHERNET_MTU and network.external_address:
         yield (
             f"{PREFIX}path_mtu: {network.mtu} is more than the internet carries, and {PREFIX}external_address is for "
@@ -366,22 +368,22 @@ def _warn_of_fragments(network: Network) -> Iterator[str]:
 
 
 def _warn_of_addresses(network: Network) -> Iterator[str]:
-    """Warn of peers that only this host can mean."""
+    """Warn of addresses that mean something else on other hosts."""
     for value in network.peers:
         if ipaddress.IPv4Address(value).is_loopback and len(network.peers) > 1:
             yield f"{PREFIX}peers: {value} is every host's own; the others need this host's address"
     if network.discovery == "peers" and network.external_address and network.external_address not in network.peers:
         yield (
-            f"{PREFIX}external_address: {network.external_address} is what this host tells everybody, and "
-            f"{PREFIX}peers does not have it; hosts that reach one another by the addresses of {PREFIX}peers lose this "
-            "one unless they reach that address too. Leave it empty, or list every host by its external address"
+            f"{PREFIX}external_address: {network.external_address} is what this host announces, and {PREFIX}peers does "
+            f"not contain it. Hosts that reach one another by the addresses of {PREFIX}peers lose this one unless they "
+            "reach that address too. Leave it empty, or list every host by its external address"
         )
 
 
 def _warn_of_strangers(network: Network) -> Iterator[str]:
-    """Warn of whoever else may take part."""
+    """Warn of participants without authentication."""
     if network.rmw == ZENOH:
         yield (
-            f"{PREFIX}zenoh_routers: a router asks nobody who they are, and whoever reaches its port sees and "
-            "steers the robot; let a firewall pass those alone whom you know"
+            f"{PREFIX}zenoh_routers: a router does not authenticate. Anyone who reaches its port sees and "
+            "controls the robot. Allow only known addresses in a firewall"
         )

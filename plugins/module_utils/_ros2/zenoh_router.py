@@ -2,9 +2,9 @@
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""A router of Zenoh, for hosts that have none from ROS 2 or from Zenoh's own packages.
+"""A Zenoh router for hosts without one of ROS 2 or of Zenoh's own packages.
 
-A program of its own, with a configuration file as its only argument. Nothing of Ansible is imported here.
+A separate program, with a configuration file as its only argument. It imports nothing of Ansible.
 
 This is a private module of the collection: it may change in any release.
 """
@@ -20,7 +20,7 @@ from typing import Any
 
 
 def main() -> int:
-    """Route until told to stop, and return the exit status."""
+    """Route until a signal arrives, and return the exit status."""
     zenoh: Any = importlib.import_module("zenoh")
     signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM, signal.SIGINT})
     try:
@@ -30,7 +30,7 @@ def main() -> int:
         return 1
     sys.stdout.write(f"routing as {session.zid()}\n")
     sys.stdout.flush()
-    # Whoever starts after this unit finds it listening.
+    # Units that start after this one find it listening.
     if os.environ.get("NOTIFY_SOCKET"):
         with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as service_manager:
             service_manager.sendto(b"READY=1", os.environ["NOTIFY_SOCKET"].replace("@", "\0", 1))

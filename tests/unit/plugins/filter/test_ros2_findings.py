@@ -2,7 +2,7 @@
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""The verdict that verify and diagnose share: both judge the same host alike."""
+"""The findings that verify and diagnose share: both assess a host alike."""
 
 from __future__ import annotations
 
@@ -41,8 +41,8 @@ UNIT = "ros2-zenoh-router.service"
 SELF = {"domain_id": 0, "rmw": "rmw_fastrtps_cpp", "discovery": "peers", "machine_id": "a"}
 
 
-def verdict(state: dict[str, Any]) -> dict[str, list[Any]]:
-    """Return the verdict."""
+def assess(state: dict[str, Any]) -> dict[str, list[Any]]:
+    """Return the findings."""
     told: dict[str, list[Any]] = plugin.FilterModule().filters()["ros2_findings"](state)
     return told
 
@@ -59,7 +59,7 @@ def machine(root: Path, limit: int, file: str | None = None, *, others: str = ""
     return SysctlHost(root)
 
 
-def judged_kernel(host: SysctlHost) -> dict[str, Any]:
+def kernel_state(host: SysctlHost) -> dict[str, Any]:
     """Return what is read of the kernel, as the module returns it in check mode."""
     return {"kernel": sysctl_settings.present(compare(host, WANTED, FILE), WANTED), "sysctl_file": FILE}
 
@@ -76,20 +76,20 @@ def seen_by(seen: HostTraffic) -> dict[str, Any]:
 @pytest.mark.parametrize("strict", [False, True])
 @pytest.mark.parametrize("fixed", [False, True])
 @pytest.mark.parametrize("limit", [212992, 4194304, 33554432, 2147483647])
-def test_both_say_the_same_of_a_kernel_that_grants_little_or_much(
+def test_verify_and_diagnose_agree_on_any_kernel_limit(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, limit: int, *, fixed: bool, strict: bool
 ) -> None:
     monkeypatch.setattr(SysctlHost, "writable", lambda _host, _name: not fixed)
-    verify = {**judged_kernel(machine(tmp_path, limit)), "strict": strict}
+    verify = {**kernel_state(machine(tmp_path, limit)), "strict": strict}
     lossy = Process(812, "listener", environment(NETWORK), (Socket("net:[1]", 1, 7410, 9, growth=0),))
     traffic = seen_by(HostTraffic([lossy], receive_limit=limit, limit_is_fixed=fixed, growth={"RcvbufErrors": 0}))
     diagnose = {**verify, "traffic": traffic}
-    assert verdict(verify)["findings"] == verdict(diagnose)["findings"]
+    assert assess(verify)["findings"] == assess(diagnose)["findings"]
     is_short = limit < NETWORK.receive_buffer
-    assert bool(verdict(verify)["findings"]) == (is_short and (strict or not fixed))
+    assert bool(assess(verify)["findings"]) == (is_short and (strict or not fixed))
     # Each reports it once.
     for state in (verify, diagnose):
-        told = [f"{row['symptom']} {row['cause']}" for kind in ("findings", "notices") for row in verdict(state)[kind]]
+        told = [f"{row['symptom']} {row['cause']}" for kind in ("findings", "notices") for row in assess(state)[kind]]
         assert len([line for line in told if f"net.core.rmem_max is {limit}" in line]) == is_short
 
 
@@ -135,8 +135,8 @@ QUIET: list[HostTraffic] = [
 
 @pytest.mark.parametrize("seen", QUIET)
 @pytest.mark.parametrize(("state", "broken"), STATES)
-def test_both_say_the_same_of_the_same_host(state: dict[str, Any], broken: str, seen: HostTraffic) -> None:
-    verify, diagnose = verdict(state), verdict({**state, "traffic": seen_by(seen), "addresses": ["10.0.1.11"]})
+def test_verify_and_diagnose_agree_on_a_host(state: dict[str, Any], broken: str, seen: HostTraffic) -> None:
+    verify, diagnose = assess(state), assess({**state, "traffic": seen_by(seen), "addresses": ["10.0.1.11"]})
     assert verify["findings"] == diagnose["findings"]
     assert bool(verify["findings"]) == bool(broken)
     assert all(broken in line for line in verify["lines"])
@@ -152,8 +152,8 @@ def test_both_say_the_same_of_the_same_host(state: dict[str, Any], broken: str, 
         (None, "net.core.rmem_max = 2147483647\n", f"{FILE} is not as declared"),
     ],
 )
-def test_what_the_next_boot_brings_is_judged(tmp_path: Path, file: str | None, others: str, broken: str) -> None:
-    told = verdict(judged_kernel(machine(tmp_path, 33554432, file, others=others)))
+def test_settings_at_the_next_boot_are_assessed(tmp_path: Path, file: str | None, others: str, broken: str) -> None:
+    told = assess(kernel_state(machine(tmp_path, 33554432, file, others=others)))
     assert len(told["lines"]) == bool(broken)
     assert all(broken in line for line in told["lines"])
 
@@ -168,21 +168,21 @@ def test_what_the_next_boot_brings_is_judged(tmp_path: Path, file: str | None, o
         (DEAF, "10.0.1.12", False, True),
     ],
 )
-def test_a_peer_is_judged_by_whether_it_was_asked_to_answer(
+def test_a_silent_peer_is_a_finding_only_if_it_exchanged_samples(
     exchange: dict[str, Any], silent: str, *, finding: bool, notice: bool
 ) -> None:
     seen = HostTraffic(peers=dict.fromkeys(OTHER, ""), silent=[silent])
-    told = verdict({"exchange": exchange, "traffic": seen_by(seen), "addresses": ["10.0.1.11"]})
+    told = assess({"exchange": exchange, "traffic": seen_by(seen), "addresses": ["10.0.1.11"]})
     symptom = f"no participant of peer {silent} answers"
     assert [symptom in [row["symptom"] for row in told[kind]] for kind in ("findings", "notices")] == [finding, notice]
 
 
-def test_what_a_user_starts_is_for_diagnose_alone() -> None:
+def test_programs_of_users_concern_only_diagnose() -> None:
     """Verify judges the lab, and not what its users run: it must not take back that the lab is complete."""
     stranger = Process(812, "listener", {**environment(NETWORK), "ROS_LOCALHOST_ONLY": "1"}, ())
-    found = verdict({"traffic": seen_by(replace(HostTraffic(), processes=[stranger]))})["findings"]
+    found = assess({"traffic": seen_by(replace(HostTraffic(), processes=[stranger]))})["findings"]
     assert [row["about"] for row in found] == ["process"]
 
 
-def test_it_documents_what_it_tells() -> None:
-    assert verdict({}).keys() == yaml.safe_load(plugin.RETURN)["_value"]["contains"].keys()
+def test_the_result_is_documented() -> None:
+    assert assess({}).keys() == yaml.safe_load(plugin.RETURN)["_value"]["contains"].keys()

@@ -2,7 +2,7 @@
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""What follows from how ROS 2 hosts are to speak with one another, and what is refused."""
+"""The plan for a description of ROS 2 hosts, and the descriptions that are refused."""
 
 from __future__ import annotations
 
@@ -73,7 +73,7 @@ def test_ports_follow_from_the_domain(given: dict[str, Any], expected: str) -> N
     assert plan(**given)["ports"]["range"] == expected
 
 
-def test_the_hundred_ports_of_the_guide_carry_45_participants() -> None:
+def test_the_hundred_ports_of_the_guide_suffice_for_45_participants() -> None:
     assert plan(**PEERS, firewall_ports="7400-7500")["ports"]["participants_within"] == 45
     assert plan(**PEERS, firewall_ports="7400-7649")["ports"]["participants_within"] == 120
     assert plan(**PEERS, firewall_ports="1-65535", domain_id=42)["ports"]["participants_within"] == 120
@@ -101,7 +101,7 @@ def test_a_message_fits_the_path(given: dict[str, Any], expected: tuple[int, int
     assert text(told["fastdds"], path) == str(expected[1])
 
 
-def test_cyclone_asks_for_what_the_kernel_grants_and_starts_without_it() -> None:
+def test_cyclone_requests_buffers_without_a_minimum() -> None:
     told = plan(receive_buffer=16777216, send_buffer=8388608)
     for document in told["cyclonedds"].values():
         assert attributes(document, "SocketReceiveBufferSize") == [{"max": "16777216B"}]
@@ -111,7 +111,7 @@ def test_cyclone_asks_for_what_the_kernel_grants_and_starts_without_it() -> None
 
 
 @pytest.mark.parametrize("version", ["0.10", "11"])
-def test_peers_of_cyclone_are_asked_for_as_long_as_it_takes(version: str) -> None:
+def test_cyclone_never_drops_a_declared_peer(version: str) -> None:
     document = plan(**PEERS, interface="ens5")["cyclonedds"][version]
     peers = attributes(document, "Peer")
     assert [peer["Address"] for peer in peers] == ["127.0.0.1", "10.0.1.10", "10.0.1.11"]
@@ -134,7 +134,7 @@ def test_peers_of_cyclone_are_asked_for_as_long_as_it_takes(version: str) -> Non
         ({"interface_address": "127.0.0.1"}, {"name": "lo"}),
     ],
 )
-def test_cyclone_knows_an_interface_by_its_address(given: dict[str, Any], expected: dict[str, str]) -> None:
+def test_cyclone_names_an_interface_by_its_address(given: dict[str, Any], expected: dict[str, str]) -> None:
     for document in plan(**given)["cyclonedds"].values():
         (interface,) = attributes(document, "NetworkInterface")
         assert {name: interface[name] for name in ("name", "address") if name in interface} == expected
@@ -163,11 +163,11 @@ def test_a_bridge_carries_multicast() -> None:
 
 
 @pytest.mark.parametrize("given", [{}, PEERS, SERVER, ROUTER])
-def test_host_networking_takes_no_sysctls(given: dict[str, Any]) -> None:
+def test_host_networking_has_no_sysctls(given: dict[str, Any]) -> None:
     assert plan(**given)["compose_sysctls"] == {}
 
 
-def test_an_external_address_is_told_to_others() -> None:
+def test_an_external_address_is_announced_to_others() -> None:
     told = plan(**PEERS, external_address="203.0.113.7")
     assert text(told["cyclonedds"]["11"], "Domain/General/ExternalNetworkAddress") == "203.0.113.7"
     # The library refuses a profile that has it without a port, and each participant has its own.
@@ -175,7 +175,7 @@ def test_an_external_address_is_told_to_others() -> None:
     assert "203.0.113.7" not in plan(**PEERS)["cyclonedds"]["11"]
 
 
-def test_fast_asks_every_participant_of_a_peer() -> None:
+def test_fast_contacts_every_participant_of_a_peer() -> None:
     document = plan(**PEERS, rmw=FAST, participants=20)["fastdds"]
     assert text(document, "profiles/transport_descriptors/transport_descriptor/maxInitialPeersRange") == "20"
     assert re.findall("<address>(.*)</address>", document) == ["127.0.0.1", "10.0.1.10", "10.0.1.11"]
@@ -193,7 +193,7 @@ def test_fast_asks_every_participant_of_a_peer() -> None:
         (PEERS, []),
     ],
 )
-def test_fast_knows_interfaces_by_their_addresses(given: dict[str, Any], expected: list[tuple[str, str]]) -> None:
+def test_fast_names_interfaces_by_their_addresses(given: dict[str, Any], expected: list[tuple[str, str]]) -> None:
     # Names, and the element for them, are unknown to Fast DDS before 2.13.
     allowed = re.search("<interfaceWhiteList>.*</interfaceWhiteList>", plan(**given)["fastdds"], re.DOTALL)
     assert (re.findall(r"<(\w+)>(.+)</", allowed[0]) if allowed else []) == expected
@@ -251,7 +251,7 @@ def test_environment(given: dict[str, Any], expected: dict[str, str]) -> None:
     assert plan(**given)["environment"] == {**expected, **always}
 
 
-def test_a_session_of_zenoh_asks_every_router() -> None:
+def test_a_zenoh_session_connects_to_every_router() -> None:
     told = plan(**{**ROUTER, "zenoh_routers": ["10.0.1.10:7500", "10.0.1.11"]})["zenoh"]
     session = json.loads(told["session"])
     assert session["connect"]["endpoints"] == ["tcp/10.0.1.10:7500", "tcp/10.0.1.11:7447"]
@@ -266,7 +266,7 @@ def test_a_session_of_zenoh_asks_every_router() -> None:
         ("10.0.1.12", 7447, ["tcp/10.0.1.10:7500", "tcp/10.0.1.11:7447"]),
     ],
 )
-def test_a_router_of_zenoh_listens_at_its_own_port_and_asks_the_others(
+def test_a_zenoh_router_listens_on_its_own_port_and_connects_to_the_others(
     address: str, port: int, others: list[str]
 ) -> None:
     routers = ["10.0.1.10:7500", "10.0.1.11", "10.0.1.12"]
@@ -282,7 +282,7 @@ def test_zenoh_stamps_samples_as_the_file_of_ros_2_does(name: str) -> None:
     assert json.loads(plan(**ROUTER)["zenoh"][name])["timestamping"] == {"enabled": True}
 
 
-def test_the_kernel_is_asked_for_nothing_that_nobody_wants() -> None:
+def test_optional_kernel_settings_are_left_out() -> None:
     assert plan()["kernel"] == {
         "at_least": {
             "net.core.rmem_max": 33554432,
@@ -300,20 +300,20 @@ def test_the_kernel_is_asked_for_nothing_that_nobody_wants() -> None:
 @pytest.mark.parametrize(
     ("given", "expected"),
     [
-        ({"receive_buffer": 2147483647}, r"receive_buffer: 2147483647 lets every socket .* hold up to 2047 MiB"),
+        ({"receive_buffer": 2147483647}, r"receive_buffer: 2147483647 allows every socket .* hold up to 2047 MiB"),
         (
             {"discovery": "peers", "peers": ["203.0.113.7"], "path_mtu": 9001, "external_address": "203.0.113.7"},
             "path_mtu: 9001 is more than the internet",
         ),
         (
             {**PEERS, "external_address": "203.0.113.7"},
-            "external_address: 203.0.113.7 is what this host tells everybody",
+            "external_address: 203.0.113.7 is what this host announces",
         ),
-        (ROUTER, "zenoh_routers: a router asks nobody who they are"),
+        (ROUTER, "zenoh_routers: a router does not authenticate"),
         ({"discovery": "peers", "peers": ["127.0.0.1", "10.0.1.10"]}, "peers: 127.0.0.1 is every host's"),
     ],
 )
-def test_what_is_accepted_with_a_warning(given: dict[str, Any], expected: str) -> None:
+def test_accepted_values_with_a_warning(given: dict[str, Any], expected: str) -> None:
     (warning,) = plan(**given)["warnings"]
     assert re.match(f"ros2_networking_{expected}", warning)
 
@@ -338,48 +338,51 @@ REFUSED: list[tuple[dict[str, Any], str]] = [
     ({"cyclonedds_version": 11.0}, "cyclonedds_version: 11.0 is a number, as the quotes are missing"),
     ({"cyclonedds_version": "0.1"}, 'cyclonedds_version: "0.1" is unknown. Allowed: 0.10, 11'),
     ({"cyclonedds_version": "9"}, 'cyclonedds_version: "9" is unknown. Allowed: 0.10, 11'),
-    ({**PEERS, "peers": ["robot-1"]}, 'peers: "robot-1" is no address of a host'),
-    ({**PEERS, "peers": ["10.0.1.300"]}, 'peers: "10.0.1.300" is no address of a host'),
-    ({**PEERS, "peers": ["fd00::1"]}, 'peers: "fd00::1" is no address of a host'),
-    ({**PEERS, "peers": ["239.255.0.1"]}, 'peers: "239.255.0.1" is no address of a host'),
+    ({**PEERS, "peers": ["robot-1"]}, 'peers: "robot-1" is not the address of a host'),
+    ({**PEERS, "peers": ["10.0.1.300"]}, 'peers: "10.0.1.300" is not the address of a host'),
+    ({**PEERS, "peers": ["fd00::1"]}, 'peers: "fd00::1" is not the address of a host'),
+    ({**PEERS, "peers": ["239.255.0.1"]}, 'peers: "239.255.0.1" is not the address of a host'),
     ({**PEERS, "peers": "10.0.1.10"}, 'peers: "10.0.1.10" is not a list'),
-    ({**PEERS, "peers": []}, r"peers: \[\] names nobody, and discovery is peers. .* the same list on each"),
-    ({**PEERS, "multicast": True}, "multicast: true does not go with discovery peers"),
+    ({**PEERS, "peers": []}, r"peers: \[\] is empty, and discovery is peers. .* the same list on each"),
+    ({**PEERS, "multicast": True}, "multicast: true cannot be combined with discovery peers"),
     ({"multicast": "perhaps"}, 'multicast: "perhaps" is neither true nor false'),
-    ({"external_address": "203.0.113.7"}, 'external_address: "203.0.113.7" is of no use to participants that stay'),
+    ({"external_address": "203.0.113.7"}, 'external_address: "203.0.113.7" has no effect on participants of one host'),
     (
         {**PEERS, "rmw": FAST, "external_address": "203.0.113.7"},
-        'external_address: "203.0.113.7" is nothing that rmw_fastrtps_cpp can tell for all participants of a host',
+        'external_address: "203.0.113.7" cannot be announced by rmw_fastrtps_cpp for all participants of a host',
     ),
-    ({**PEERS, "external_address": "lab.example.com"}, 'external_address: "lab.example.com" is no address of a host'),
-    ({**SERVER, "rmw": CYCLONE}, 'discovery: "discovery_server" is nothing that rmw_cyclonedds_cpp has. .* Set'),
-    ({"rmw": ZENOH}, 'discovery: "host" is nothing that rmw_zenoh_cpp has'),
-    ({**SERVER, "discovery_servers": []}, r"discovery_servers: \[\] names nobody"),
-    ({**SERVER, "discovery_servers": ["10.0.1.10:0"]}, 'discovery_servers: "10.0.1.10:0" is no address'),
-    ({**ROUTER, "zenoh_routers": ["tcp/10.0.1.10:7447"]}, 'zenoh_routers: "tcp/10.0.1.10:7447" is no address'),
-    ({"interface": "no/such"}, 'interface: "no/such" is no interface\'s name'),
-    ({"directory": "/etc"}, 'directory: "/etc" is no such path'),
-    ({"firewall_ports": "7500-7400"}, 'firewall_ports: "7500-7400" is no range of ports'),
+    (
+        {**PEERS, "external_address": "lab.example.com"},
+        'external_address: "lab.example.com" is not the address of a host',
+    ),
+    ({**SERVER, "rmw": CYCLONE}, 'discovery: "discovery_server" is not supported by rmw_cyclonedds_cpp. .* Set'),
+    ({"rmw": ZENOH}, 'discovery: "host" is not supported by rmw_zenoh_cpp'),
+    ({**SERVER, "discovery_servers": []}, r"discovery_servers: \[\] is empty"),
+    ({**SERVER, "discovery_servers": ["10.0.1.10:0"]}, 'discovery_servers: "10.0.1.10:0" is not the address'),
+    ({**ROUTER, "zenoh_routers": ["tcp/10.0.1.10:7447"]}, 'zenoh_routers: "tcp/10.0.1.10:7447" is not the address'),
+    ({"interface": "no/such"}, 'interface: "no/such" is not a valid interface name'),
+    ({"directory": "/etc"}, 'directory: "/etc" is not a valid path'),
+    ({"firewall_ports": "7500-7400"}, 'firewall_ports: "7500-7400" is not a range of ports'),
     ({"participants": 121}, "participants: 121 is too large. Allowed: 1 to 120 participants on each host"),
     ({"domain_id": 101, "participants": 55}, "participants: 55 are more than domain 101 has ports for .* 1 to 54"),
     (
         {**PEERS, "participants": 46, "firewall_ports": "7400-7500"},
-        r'firewall_ports: "7400-7500" lets 45 participants of domain 0 through on each host, and .* is 46. '
+        r'firewall_ports: "7400-7500" allows 45 participants of domain 0 on each host, and .* is 46. '
         r"Allowed: a range that holds 7400-7501. Set ros2_networking_participants to 45 or less",
     ),
     (
         {**PEERS, "domain_id": 42, "firewall_ports": "7400-7500"},
-        'firewall_ports: "7400-7500" lets no participant of domain 42 through: its ports begin at 17900',
+        'firewall_ports: "7400-7500" allows no participant of domain 42: its ports begin at 17900',
     ),
     ({"fragment_seconds": 0}, "fragment_seconds: 0 is too small"),
     ({"fragment_memory": 1}, "fragment_memory: 1 is too small"),
     ({"netdev_max_backlog": 1}, "netdev_max_backlog: 1 is too small. Allowed: 0, or 1000 to"),
-    ({"mtu": 1500}, "mtu: 1500 is no option"),
+    ({"mtu": 1500}, "mtu: 1500 is not an option"),
 ]
 
 
 @pytest.mark.parametrize(("given", "expected"), REFUSED)
-def test_what_cannot_work_is_refused_in_one_line(given: dict[str, Any], expected: str) -> None:
+def test_invalid_values_are_refused_in_one_line(given: dict[str, Any], expected: str) -> None:
     told = ask(**given)
     (problem,) = told.pop("problems")
     assert re.match(f"ros2_networking_{expected}", problem)
@@ -387,13 +390,13 @@ def test_what_cannot_work_is_refused_in_one_line(given: dict[str, Any], expected
     assert not any(told.values()), "nothing follows from what cannot work"
 
 
-def test_everything_that_is_wrong_is_told_at_once() -> None:
+def test_all_problems_are_reported_at_once() -> None:
     told = ask(domain_id=233, path_mtu=100, peers=["robot-1"], discovery="magic", receive_buffer=2147483648)
     options = [problem.split(":")[0].removeprefix("ros2_networking_") for problem in told["problems"]]
     assert sorted(options) == ["discovery", "domain_id", "path_mtu", "peers", "receive_buffer"]
 
 
-def test_it_documents_what_it_takes_and_tells() -> None:
+def test_options_and_result_are_documented() -> None:
     documented = yaml.safe_load(plugin.DOCUMENTATION)["options"]["_input"]["suboptions"]
     defaults = {name: value.get("default") for name, value in documented.items()}
     network = Network()

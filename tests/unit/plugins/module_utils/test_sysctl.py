@@ -55,7 +55,7 @@ def kernel(root: Path, name: str) -> int:
     return int((root / "proc/sys" / name.replace(".", "/")).read_text())
 
 
-def test_what_is_too_low_is_raised_and_survives_a_boot(root: Path) -> None:
+def test_a_low_value_is_raised_also_at_the_next_boot(root: Path) -> None:
     outcome = run(root)
     assert outcome.changed
     assert (kernel(root, RMEM), kernel(root, THRESH), kernel(root, TIME)) == (1000, 5000, 3)
@@ -77,8 +77,8 @@ def boot(root: Path) -> None:
         write(root, f"proc/sys/{setting.name.replace('.', '/')}", f"{setting.value}\n")
 
 
-def test_what_is_higher_is_left_until_the_next_boot(root: Path) -> None:
-    # Its own default, or set by hand: nobody can tell.
+def test_a_higher_value_is_preserved_until_the_next_boot(root: Path) -> None:
+    # The default of the kernel, or set by hand.
     write(root, "proc/sys/net/core/rmem_max", "2147483647\n")
     wanted = SysctlRequest({RMEM: 1000}, {})
     for changed in (True, False):
@@ -93,7 +93,7 @@ def test_what_is_higher_is_left_until_the_next_boot(root: Path) -> None:
     assert (kernel(root, RMEM), outcome.changed, outcome.lowering) == (1000, False, {})
 
 
-def test_what_was_declared_higher_before_comes_down_with_the_next_boot(root: Path) -> None:
+def test_an_earlier_higher_declaration_ends_at_the_next_boot(root: Path) -> None:
     run(root, SysctlRequest({RMEM: 2147483647}, {}))
     boot(root)
     outcome = run(root, SysctlRequest({RMEM: 1000}, {}))
@@ -105,7 +105,7 @@ def test_what_was_declared_higher_before_comes_down_with_the_next_boot(root: Pat
     assert (kernel(root, RMEM), outcome.changed, outcome.lowering) == (1000, False, {})
 
 
-def test_what_another_file_says_is_not_told_to_be_lowered_and_what_is_beyond_it_is(root: Path) -> None:
+def test_only_a_value_beyond_all_files_is_reported_as_lowering(root: Path) -> None:
     write(root, "etc/sysctl.d/60-buffers.conf", f"{RMEM}=9000\n")
     boot(root)
     wanted = SysctlRequest({RMEM: 1000}, {})
@@ -118,15 +118,13 @@ def test_what_another_file_says_is_not_told_to_be_lowered_and_what_is_beyond_it_
     assert kernel(root, RMEM) == 9000
 
 
-def test_what_only_the_machine_around_may_set_is_no_boot_of_this_host_to_lower(
-    root: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_boot_does_not_lower_a_read_only_setting(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     write(root, "proc/sys/net/core/rmem_max", "2147483647\n")
     monkeypatch.setattr(SysctlHost, "writable", lambda _host, _name: False)
     assert run(root, SysctlRequest({RMEM: 1000}, {})).lowering == {}
 
 
-def test_what_another_file_sets_higher_is_not_lowered_at_the_next_boot(root: Path) -> None:
+def test_a_higher_value_of_another_file_is_preserved(root: Path) -> None:
     write(root, "etc/sysctl.d/60-buffers.conf", f"{RMEM}=9000\n")
     write(root, "usr/lib/sysctl.d/50-default.conf", f"{RMEM}=100\n")
     outcome = run(root)
@@ -136,7 +134,7 @@ def test_what_another_file_sets_higher_is_not_lowered_at_the_next_boot(root: Pat
     assert not run(root).changed
 
 
-def test_a_longer_time_is_no_better(root: Path) -> None:
+def test_a_longer_time_is_not_accepted(root: Path) -> None:
     write(root, "etc/sysctl.d/60-time.conf", f"{TIME} = 60\n")
     assert run(root).persisted[TIME] == 3
 
@@ -161,26 +159,26 @@ def test_a_longer_time_is_no_better(root: Path) -> None:
         ("usr/lib/sysctl.d/99-zz-robots.conf", f"{RMEM} = 10", False),
     ],
 )
-def test_files_that_undo_ours_are_told(root: Path, path: str, line: str, told: bool) -> None:
+def test_files_that_override_ours_are_reported(root: Path, path: str, line: str, told: bool) -> None:
     write(root, path, f"kernel.panic = 5\n{line}\n")
     found = run(root).overriding
     assert [setting.file for setting in found] == ([f"/{path}"] if told else [])
 
 
-def test_a_masked_file_says_nothing(root: Path) -> None:
+def test_a_masked_file_has_no_settings(root: Path) -> None:
     write(root, "usr/lib/sysctl.d/99-zzz.conf", f"{RMEM} = 10")
     (root / "etc/sysctl.d/99-zzz.conf").symlink_to("/dev/null")
     assert run(root).overriding == []
 
 
-def test_only_the_line_that_wins_is_told(root: Path) -> None:
+def test_only_the_effective_line_is_reported(root: Path) -> None:
     write(root, "etc/sysctl.d/99-zzz.conf", f"{RMEM} = 10\n{RMEM} = 20\n")
     assert [setting.value for setting in run(root).overriding] == ["20"]
     write(root, "etc/sysctl.d/99-zzzz.conf", f"{RMEM} = 5000")
     assert run(root).overriding == []
 
 
-def test_what_is_undone_by_hand_and_at_no_boot_is_told_apart(root: Path) -> None:
+def test_sysctl_conf_is_reported_apart_from_files_of_the_boot(root: Path) -> None:
     write(root, "etc/sysctl.conf", f"{RMEM}=10\n{TIME}=30\n{THRESH}=9999\n")
     # As on Debian 12: there it is read, and before ours.
     (root / "etc/sysctl.d/99-sysctl.conf").symlink_to("../sysctl.conf")
@@ -192,7 +190,7 @@ def test_what_is_undone_by_hand_and_at_no_boot_is_told_apart(root: Path) -> None
     ]
 
 
-def test_order_is_that_of_names_whatever_the_folder() -> None:
+def test_files_are_ordered_by_name_in_any_folder() -> None:
     files = {
         "etc/sysctl.conf": "a.a=5",
         "etc/sysctl.d/20-b.conf": "a.a=2",
@@ -209,7 +207,7 @@ def test_a_dot_in_an_interfaces_name_stays() -> None:
     assert SysctlHost(Path("/x")).place(expected[0].name) == Path("/x/proc/sys/net/ipv4/conf/eth0.100/rp_filter")
 
 
-def test_what_is_not_there_is_persisted_and_told(root: Path) -> None:
+def test_a_missing_setting_is_persisted_and_reported(root: Path) -> None:
     (root / "proc/sys/net/core/rmem_max").unlink()
     outcome = run(root)
     assert list(outcome.unmet) == [RMEM]
@@ -221,7 +219,7 @@ def test_what_is_not_there_is_persisted_and_told(root: Path) -> None:
     assert list(again.unmet) == [RMEM]
 
 
-def test_what_is_read_only_is_persisted_and_told(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_read_only_setting_is_persisted_and_reported(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(SysctlHost, "writable", lambda _host, name: name != RMEM)
     outcome = run(root)
     assert "read-only here" in outcome.unmet[RMEM]
@@ -243,7 +241,7 @@ def test_a_value_that_is_not_a_number_is_refused(root: Path) -> None:
         compare(SysctlHost(root), WANTED, PATH)
 
 
-def test_a_kernel_that_keeps_another_value_is_told(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_kernel_that_does_not_accept_a_value_is_reported(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(SysctlHost, "write", lambda _host, _name, _value: None)
     outcome = run(root, SysctlRequest({RMEM: 1000}, {}))
     assert outcome.unmet == {RMEM: "the kernel did not accept the value"}

@@ -2,7 +2,7 @@
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""The module as Ansible runs it: what it refuses, and what it tells of this machine."""
+"""The module as Ansible runs it: what it refuses, and what it returns about this machine."""
 
 from __future__ import annotations
 
@@ -40,21 +40,21 @@ def run(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> 
     ("description", "expected"),
     [
         ({"domain_id": 102}, "ros2_networking_domain_id: 102 is too large. Allowed: 0 to 101"),
-        ({"mtu": 1500}, "ros2_networking_mtu: 1500 is no option"),
-        ({"directory": "/etc"}, 'ros2_networking_directory: "/etc" is no such path'),
-        ({"discovery": "peers", "peers": ["robot-1"]}, 'ros2_networking_peers: "robot-1" is no address of a host'),
+        ({"mtu": 1500}, "ros2_networking_mtu: 1500 is not an option"),
+        ({"directory": "/etc"}, 'ros2_networking_directory: "/etc" is not a valid path'),
+        ({"discovery": "peers", "peers": ["robot-1"]}, 'ros2_networking_peers: "robot-1" is not the address of a host'),
         ({"discovery": "peers", "peers": "10.0.1.10"}, 'ros2_networking_peers: "10.0.1.10" is not a list'),
-        ({"interface": "../eth0"}, 'ros2_networking_interface: "../eth0" is no interface'),
+        ({"interface": "../eth0"}, 'ros2_networking_interface: "../eth0" is not a valid interface name'),
     ],
 )
-def test_a_description_that_cannot_work_is_refused(run: Run, description: dict[str, Any], expected: str) -> None:
+def test_an_invalid_description_is_refused(run: Run, description: dict[str, Any], expected: str) -> None:
     told = run(description=description)
     assert told["failed"]
     assert told["msg"].startswith(expected)
     assert "findings" not in told
 
 
-def test_everything_that_is_wrong_is_told_in_one_line(run: Run) -> None:
+def test_all_problems_are_reported_in_one_line(run: Run) -> None:
     told = run(description={"domain_id": 233, "path_mtu": 100})
     assert [part.split(":")[0] for part in told["msg"].split("; ros2_")] == [
         "ros2_networking_domain_id",
@@ -64,17 +64,17 @@ def test_everything_that_is_wrong_is_told_in_one_line(run: Run) -> None:
 
 
 @pytest.mark.parametrize("given", [{"description": "peers"}, {"participants": "nobody"}])
-def test_what_is_no_mapping_or_list_is_refused(run: Run, given: dict[str, Any]) -> None:
+def test_options_of_another_type_are_refused(run: Run, given: dict[str, Any]) -> None:
     assert run(**given)["failed"]
 
 
-def test_it_tells_what_it_documents_and_changes_nothing(run: Run) -> None:
+def test_it_returns_the_documented_values_and_changes_nothing(run: Run) -> None:
     told = run()
     assert not told["changed"]
     assert set(told) - {"changed", "invocation"} == set(yaml.safe_load(ros2_network_info.RETURN))
 
 
-def test_a_process_in_the_ports_of_the_domain_is_told_with_its_index(run: Run) -> None:
+def test_a_process_on_ports_of_the_domain_is_reported_with_its_index(run: Run) -> None:
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as participant:
         participant.bind(("127.0.0.1", 17998))
         told = run(description={"domain_id": 42})

@@ -2,7 +2,7 @@
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""The module as Ansible runs it: what it refuses, and what a check tells. Nothing is written here."""
+"""The module as Ansible runs it: what it refuses, and what check mode returns. Nothing is written here."""
 
 from __future__ import annotations
 
@@ -54,18 +54,18 @@ def run(capsys: pytest.CaptureFixture[str]) -> Run:
         "net/core/rmem_max",
     ],
 )
-def test_what_is_no_setting_is_refused(run: Run, side: str, name: str) -> None:
+def test_a_name_that_is_not_a_setting_is_refused(run: Run, side: str, name: str) -> None:
     told = run(**{side: {name: 1}})
     assert told["msg"] == f"{side}: {name!r} is not the name of a setting. Allowed: names such as net.core.rmem_max"
 
 
 @pytest.mark.parametrize("value", [-1, 1.5, "many", "", True, None, [3]])
-def test_what_is_no_whole_number_is_refused(run: Run, value: object) -> None:
+def test_a_value_that_is_not_a_whole_number_is_refused(run: Run, value: object) -> None:
     told = run(exactly={SETTING: value})
     assert told["msg"] == f"exactly: {SETTING} is {value!r}. Allowed: a whole number from 0 on"
 
 
-def test_a_setting_that_is_wanted_twice_is_refused(run: Run) -> None:
+def test_a_setting_in_both_lists_is_refused(run: Run) -> None:
     told = run(at_least={SETTING: 3}, exactly={SETTING: 30})
     assert told["msg"] == f"exactly: {SETTING} is also in at_least. Leave it out of one of them"
 
@@ -88,7 +88,7 @@ def test_a_file_that_is_not_read_at_boot_is_refused(run: Run, path: str, state: 
     assert told["msg"] == f"path: {path} is not read at boot. Allowed: /etc/sysctl.d/<name>.conf"
 
 
-def test_a_check_tells_what_it_documents_and_writes_nothing(run: Run) -> None:
+def test_check_mode_returns_the_documented_values_and_writes_nothing(run: Run) -> None:
     documented = yaml.safe_load(sysctl_settings.RETURN)
     told = run(exactly={SETTING: 7, "net.ipv4.no_such_setting": 1}, at_least={"net.core.somaxconn": 1})
     assert told["changed"]
@@ -97,6 +97,6 @@ def test_a_check_tells_what_it_documents_and_writes_nothing(run: Run) -> None:
     assert not Path(PATH).exists()
 
 
-def test_strict_refuses_what_this_kernel_does_not_have(run: Run) -> None:
+def test_strict_refuses_a_setting_that_is_missing(run: Run) -> None:
     told = run(exactly={"net.ipv4.no_such_setting": 1}, strict=True)
     assert told["msg"].startswith("net.ipv4.no_such_setting is None: this kernel")

@@ -25,13 +25,13 @@ from ansible_collections.digital_twin.robotics_lab.plugins.module_utils._ros2.ho
     Interface,
     Process,
     Socket,
-    ask_peers,
     parse_configured,
     parse_counters,
     parse_environment,
     parse_interfaces,
     parse_sockets,
     printable,
+    probe_peers,
     read_containers,
     read_host,
     read_processes,
@@ -93,7 +93,7 @@ def lines(findings: list[Ros2Finding]) -> list[str]:
     return [f"{finding.symptom}: {finding.cause}: {finding.remedy}" for finding in findings]
 
 
-def test_nothing_is_wrong_where_nothing_is() -> None:
+def test_an_empty_host_has_no_findings() -> None:
     others = Process(1, "resolved", {}, (Socket("net:[1]", 1, 53, 99), Socket("net:[1]", 2, 18000, 0)))
     # Counted before, and not any more: what was wrong may be mended, and the counters stay until the next boot.
     counters = {"RcvbufErrors": 17, "ReasmFails": 5}
@@ -120,9 +120,9 @@ def test_nothing_is_wrong_where_nothing_is() -> None:
         (
             HostTraffic([process(7450, 7451)]),
             {"participants": 20},
-            "participant index is 20, and its peers ask for 20 from 0",
+            "participant index is 20, and its peers contact 20 from 0",
         ),
-        (HostTraffic([process(41000, 41001)]), {}, "it listens at 41000, 41001, random ports"),
+        (HostTraffic([process(41000, 41001)]), {}, "it listens on 41000, 41001, random ports"),
         (
             HostTraffic([process(17910, 17911, ROS_DOMAIN_ID="42")]),
             {},
@@ -133,7 +133,7 @@ def test_nothing_is_wrong_where_nothing_is() -> None:
             {"domain_id": 2, "firewall_ports": ""},
             "ROS_DOMAIN_ID is 0, and",
         ),
-        (HostTraffic([process(17910, 17911)]), {}, "it listens in the ports of domain 42, which it chose by itself"),
+        (HostTraffic([process(17910, 17911)]), {}, "it listens on the ports of domain 42, which it chose by itself"),
         (
             HostTraffic([process(7410, RMW_IMPLEMENTATION="rmw_fastrtps_cpp")]),
             {},
@@ -145,27 +145,27 @@ def test_nothing_is_wrong_where_nothing_is() -> None:
             {},
             "has lost 17 packets at UDP 7410 since .*receive_buffer.* restart it",
         ),
-        (HostTraffic(written={}), {}, "/etc/ros2-networking/ros2.env is not there: apply the role"),
+        (HostTraffic(written={}), {}, "/etc/ros2-networking/ros2.env is missing: apply the role"),
         (
             HostTraffic(written=ENVIRONMENT),
             {"domain_id": 42, "firewall_ports": ""},
-            "ros2.env says ROS_DOMAIN_ID=0, and ros2_networking_domain_id is 42: apply the role",
+            "ros2.env has ROS_DOMAIN_ID=0, and ros2_networking_domain_id is 42: apply the role",
         ),
         (
             HostTraffic(written={**ENVIRONMENT, "RMW_IMPLEMENTATION": "rmw_fastrtps_cpp"}),
             {},
-            "ros2.env says RMW_IMPLEMENTATION=rmw_fastrtps_cpp, and ros2_networking_rmw is rmw_cyclonedds_cpp",
+            "ros2.env has RMW_IMPLEMENTATION=rmw_fastrtps_cpp, and ros2_networking_rmw is rmw_cyclonedds_cpp",
         ),
-        (HostTraffic(receive_limit=212992), {}, "a socket gets 212992 bytes, and asks for 33554432"),
+        (HostTraffic(receive_limit=212992), {}, "a socket gets 212992 bytes, and requests 33554432"),
         (
             HostTraffic(counters={"RcvbufErrors": 24}, growth={"RcvbufErrors": 7}),
             {},
-            "RcvbufErrors grew by 7 while this host was looked at: .*: see which: .*; raise .*receive_buffer where",
+            "RcvbufErrors grew by 7 while this host was watched: .*: find the socket .*Raise .*receive_buffer if",
         ),
         (
             HostTraffic(counters={"ReasmFails": 10}, growth={"ReasmFails": 5}),
             {},
-            "ReasmFails grew by 5 while this host was looked at: .*: set .*path_mtu to what the path takes",
+            "ReasmFails grew by 5 while this host was watched: .*: set .*path_mtu to the MTU of the path",
         ),
         (
             HostTraffic(silent=["10.0.1.11"]),
@@ -179,7 +179,7 @@ def test_nothing_is_wrong_where_nothing_is() -> None:
         ),
     ],
 )
-def test_what_is_wrong_is_told(seen: HostTraffic, given: dict[str, Any], expected: str) -> None:
+def test_problems_are_found(seen: HostTraffic, given: dict[str, Any], expected: str) -> None:
     findings = find(seen, **given)
     assert len(findings) == 1
     assert re.search(expected, findings[0])
@@ -222,11 +222,11 @@ def test_a_process_with_the_environment_file_is_not_a_finding(given: dict[str, A
         ({}, "ROS_AUTOMATIC_DISCOVERY_RANGE", "everywhere", "may start no participant, or hear no other"),
         ({}, "ROS_AUTOMATIC_DISCOVERY_RANGE", "SUBNET", ""),
         (HOST, "ROS_AUTOMATIC_DISCOVERY_RANGE", "LOCALHOST", ""),
-        ({}, "ROS_STATIC_PEERS", "10.0.1.99", "asks hosts that are not declared"),
-        (HOST, "ROS_STATIC_PEERS", "10.0.1.10;robot-2", "asks hosts that are not declared"),
+        ({}, "ROS_STATIC_PEERS", "10.0.1.99", "contacts hosts that are not declared"),
+        (HOST, "ROS_STATIC_PEERS", "10.0.1.10;robot-2", "contacts hosts that are not declared"),
         ({}, "ROS_STATIC_PEERS", "10.0.1.10; 127.0.0.1;localhost;", ""),
-        ({}, "RMW_IMPLEMENTATION", FAST, "may hear others and not understand them"),
-        (HOST, "RMW_IMPLEMENTATION", ZENOH, "may hear others and not understand them"),
+        ({}, "RMW_IMPLEMENTATION", FAST, "may hear others without understanding them"),
+        (HOST, "RMW_IMPLEMENTATION", ZENOH, "may hear others without understanding them"),
         # Such as Isaac Sim, which has no other.
         ({"other_rmws": [FAST]}, "RMW_IMPLEMENTATION", FAST, ""),
         ({}, "ROS_DOMAIN_ID", "7", "hears no participant of domain 0"),
@@ -243,8 +243,8 @@ def test_a_process_with_the_environment_file_is_not_a_finding(given: dict[str, A
         ({"rmw": FAST}, "FASTDDS_BUILTIN_TRANSPORTS", "LARGE_DATA?max_msg_size=1MB", "may use transports that"),
         ({"rmw": FAST}, "FASTDDS_BUILTIN_TRANSPORTS", "UDPv4", ""),
         ({"rmw": FAST}, "FASTDDS_ENVIRONMENT_FILE", "/home/me/env.json", "may take its discovery servers"),
-        ({"rmw": FAST}, "ROS_DISCOVERY_SERVER", "10.0.1.10:11811", "is found only by those that ask the same"),
-        (SERVER, "ROS_DISCOVERY_SERVER", ";10.0.1.11:11811", "is found only by those that ask the same"),
+        ({"rmw": FAST}, "ROS_DISCOVERY_SERVER", "10.0.1.10:11811", "is found only by processes with the same"),
+        (SERVER, "ROS_DISCOVERY_SERVER", ";10.0.1.11:11811", "is found only by processes with the same"),
         (SERVER, "ROS_DISCOVERY_SERVER", "", "its ROS_DISCOVERY_SERVER is not set"),
         (SERVER, "ROS_DISCOVERY_SERVER", "10.0.1.10", ""),
         ({}, "ROS_DISCOVERY_SERVER", "10.0.1.10:11811", ""),
@@ -252,7 +252,7 @@ def test_a_process_with_the_environment_file_is_not_a_finding(given: dict[str, A
         # It hears more, and loses nothing.
         (SERVER, "ROS_SUPER_CLIENT", "TRUE", ""),
         ({"rmw": FAST}, "ROS_SUPER_CLIENT", "FALSE", ""),
-        ({"rmw": FAST}, "ROS2_EASY_MODE", "10.0.1.10", "is found only by those that have the same value"),
+        ({"rmw": FAST}, "ROS2_EASY_MODE", "10.0.1.10", "is found only by processes with the same value"),
         (ROUTER, "ZENOH_SESSION_CONFIG_URI", "/home/me/session.json5", "may not reach the declared routers"),
         (ROUTER, "ZENOH_SESSION_CONFIG_URI", "", "its ZENOH_SESSION_CONFIG_URI is not set"),
         (ROUTER, "ZENOH_ROUTER_CONFIG_URI", "/home/me/router.json5", "may not reach the other routers"),
@@ -279,7 +279,7 @@ def test_a_variable_that_overrides_the_network_is_named(
 @pytest.mark.parametrize(
     ("given", "names"), [({}, "ROS_LOCALHOST_ONLY ROS_STATIC_PEERS"), (ROUTER, "ZENOH_CONFIG_OVERRIDE")]
 )
-def test_the_environment_file_takes_back_what_it_can(given: dict[str, Any], names: str) -> None:
+def test_the_environment_file_overrides_other_values(given: dict[str, Any], names: str) -> None:
     hostile = {"ROS_LOCALHOST_ONLY": "1", "ROS_STATIC_PEERS": "10.0.1.99", "ZENOH_CONFIG_OVERRIDE": "mode=client"}
     network, _problems = read({**DESCRIPTION, **given})
     for name in names.split():
@@ -323,7 +323,7 @@ def test_a_limit_that_a_container_cannot_change_is_a_notice(limit: int) -> None:
     seen = HostTraffic([lossy], receive_limit=limit, limit_is_fixed=True, growth={"RcvbufErrors": 4})
     assert find(seen) == []
     lost, grew, asks = notice(seen)
-    assert "has lost 4 packets at UDP 7410 while this host was looked at" in lost
+    assert "has lost 4 packets at UDP 7410 while this host was watched" in lost
     assert "RcvbufErrors grew by 4" in grew
     assert f"net.core.rmem_max is {limit}" in asks
     # Where it can be changed, and where the declared buffer is as small, it is what it was.
@@ -398,7 +398,7 @@ BRIDGE = Interface("docker0", up=False, addresses=("172.17.0.1",))
         ([LOOPBACK, NEW], [("cyclonedds-11.xml", "lo")], HOST, ""),
     ],
 )
-def test_an_interface_that_is_gone_or_down_is_named_with_what_there_is(
+def test_a_missing_or_down_interface_is_named_with_the_present_ones(
     interfaces: list[Interface], configured: list[tuple[str, str]], given: dict[str, Any], expected: str
 ) -> None:
     found = find(HostTraffic(interfaces=interfaces, configured=configured), **given)
@@ -416,7 +416,7 @@ def test_an_interface_that_is_gone_or_down_is_named_with_what_there_is(
         HOST,
     ],
 )
-def test_what_the_rendered_files_name_is_found_in_them(given: dict[str, Any]) -> None:
+def test_interfaces_in_the_rendered_files_are_found(given: dict[str, Any]) -> None:
     network, _problems = read({**DESCRIPTION, **given})
     wanted = {network.device_address or network.device} - {""}
     documents = planned(**{**DESCRIPTION, **given})
@@ -437,7 +437,7 @@ def test_interfaces_are_read_with_their_state_and_addresses() -> None:
     ]
 
 
-def test_sockets_are_read_with_what_they_lost() -> None:
+def test_sockets_are_read_with_their_losses() -> None:
     assert list(parse_sockets("net:[1]", UDP)) == [Socket("net:[1]", 4711, 7411, 17), Socket("net:[1]", 4712, 53, 0)]
 
 
@@ -445,7 +445,7 @@ def test_counters_are_those_of_udp_and_ip() -> None:
     assert parse_counters(SNMP) == {"ReasmTimeout": 2, "ReasmFails": 5, "InErrors": 8, "RcvbufErrors": 7}
 
 
-def test_a_counter_is_watched_while_the_host_is_looked_at(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_counters_are_watched_during_the_diagnosis(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     counted = tmp_path / "proc/self/net/snmp"
     counted.parent.mkdir(parents=True)
     counted.write_text(SNMP)
@@ -462,7 +462,7 @@ def test_a_counter_is_watched_while_the_host_is_looked_at(tmp_path: Path, monkey
     assert seen.growth == {"ReasmTimeout": 0, "ReasmFails": 0, "InErrors": 0, "RcvbufErrors": 2}
 
 
-def test_nothing_else_of_an_environment_is_kept() -> None:
+def test_other_variables_of_an_environment_are_dropped() -> None:
     data = b"ROS_DISTRO=jazzy\0ROS_DOMAIN_ID=7\0AWS_SECRET_ACCESS_KEY=canary-aws-51be\0"
     assert parse_environment(data) == {"ROS_DISTRO": "", "ROS_DOMAIN_ID": "7"}
 
@@ -492,7 +492,7 @@ def started(code: str, **environment: str) -> subprocess.Popen[bytes]:
     return process
 
 
-def test_a_running_process_is_named_with_the_variable_that_keeps_it_to_its_host() -> None:
+def test_a_process_is_named_with_the_variable_that_limits_it_to_its_host() -> None:
     code = (
         "import socket; probe = socket.socket(socket.AF_INET, socket.SOCK_DGRAM); probe.bind(('127.0.0.1', 0)); "
         "print('ready', flush=True); input()"
@@ -526,7 +526,7 @@ def test_a_process_without_udp_counts_where_it_has_loaded_middleware(
     assert found == ([True] if expected else [])
 
 
-def test_a_program_that_only_inherits_the_environment_is_no_participant() -> None:
+def test_a_program_that_only_inherits_the_environment_is_not_a_participant() -> None:
     network, _problems = read(DESCRIPTION)
     sockets = (Socket("net:[1]", 1, 41000, 0),)
     inherits = Process(812, "mosh-server", declared_environment(network), sockets, middleware=False)
@@ -541,7 +541,7 @@ def test_a_program_that_only_inherits_the_environment_is_no_participant() -> Non
         ("0::/user.slice/user-1000.slice/session-1.scope", []),
     ],
 )
-def test_a_process_in_a_container_is_told_with_it(tmp_path: Path, text: str, expected: list[str]) -> None:
+def test_a_process_is_named_with_its_container(tmp_path: Path, text: str, expected: list[str]) -> None:
     (tmp_path / "cgroup").write_text(text)
     assert read_containers(tmp_path) == expected
     assert str(Process(812, "listener", {}, (), container=(expected or [""])[-1])).endswith(
@@ -550,7 +550,7 @@ def test_a_process_in_a_container_is_told_with_it(tmp_path: Path, text: str, exp
 
 
 def test_a_peer_without_a_listener_is_reached() -> None:
-    assert ask_peers(["127.0.0.1", "127.0.0.2"], 9) == {"127.0.0.1": "", "127.0.0.2": ""}
+    assert probe_peers(["127.0.0.1", "127.0.0.2"], 9) == {"127.0.0.1": "", "127.0.0.2": ""}
 
 
 def test_hosts_that_differ_are_named() -> None:

@@ -7,7 +7,7 @@
 from __future__ import annotations
 
 import pytest
-from ansible_collections.digital_twin.robotics_lab.plugins.module_utils._ros2.fast_profile import complaints
+from ansible_collections.digital_twin.robotics_lab.plugins.module_utils._ros2.fast_profile import profile_errors
 
 TAKEN = "Invalid listening locator address specified:\n"
 REFUSED = (
@@ -33,9 +33,9 @@ MIXED = "\x1b[31;1m[\x1b[37;1mXMLPARSER\x1b[31;1mCannot open XML file /none.xml.
             "error while loading shared libraries: libfastrtps.so\n",
             ["error while loading shared libraries: libfastrtps.so"],
         ),
-        ("", ["fast-discovery-server said nothing"]),
+        ("", ["fast-discovery-server printed nothing"]),
     ],
     ids=["taken", "refused", "refused in part", "unreadable", "mixed", "broken", "silent"],
 )
-def test_only_a_profile_without_complaints_is_taken(said: str, expected: list[str]) -> None:
-    assert complaints(said) == expected
+def test_only_a_profile_without_errors_is_accepted(said: str, expected: list[str]) -> None:
+    assert profile_errors(said) == expected
