@@ -23,7 +23,7 @@ from .request import RequestError, read_request
 
 
 class SettingsError(Exception):
-    """The file with the settings is not what it should be."""
+    """The file with the settings is not valid."""
 
 
 def read_settings(path: Path) -> dict[str, Any]:
