@@ -30,16 +30,16 @@ def read_settings(path: Path) -> dict[str, Any]:
     """Return the module's options that a file holds.
 
     Raises:
-        SettingsError: it holds none.
+        SettingsError: it has no valid settings.
     """
     try:
         settings = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
-        raise SettingsError(f"{path} cannot be read: {error}. Apply the role gpu_tuning again") from None
+        raise SettingsError(f"{path} cannot be read: {error}. Apply the role gpu_tuning again.") from None
     missing = {"gpus", "strict", "state", "persistence_mode", "power_limit", "clocks", "ecc", "compute_mode"}
     missing -= set(settings) if isinstance(settings, dict) else set()
     if missing:
-        raise SettingsError(f"{path} lacks {', '.join(sorted(missing))}. Apply the role gpu_tuning again")
+        raise SettingsError(f"{path} lacks {', '.join(sorted(missing))}. Apply the role gpu_tuning again.")
     return dict(settings)
 
 

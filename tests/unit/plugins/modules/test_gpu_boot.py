@@ -168,10 +168,10 @@ def test_a_failure_is_one_line(host: Host, case: dict[str, Any], settings: dict[
         ('{"gpus": ["all"]}', "settings.json lacks clocks, compute_mode, ecc, persistence_mode, power_limit, state"),
     ],
 )
-def test_settings_that_are_none_are_refused(host: Host, text: str, reason: str) -> None:
+def test_invalid_settings_are_refused(host: Host, text: str, reason: str) -> None:
     host.set_up({"gpus": ["A10G"]})
     line, status = host.boot(text)
     assert status == "1"
     assert reason in line
-    assert line.endswith("do: apply the role gpu_tuning again")
+    assert line.endswith("Apply the role gpu_tuning again.")
     assert host.writes() == []
