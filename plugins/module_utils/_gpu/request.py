@@ -120,8 +120,8 @@ def read_power_limit(value: Any, problems: list[str]) -> PowerLimit | None:
     found = None if isinstance(value, bool) else POWER_LIMIT.match(text)
     if found is None:
         problems.append(
-            f"power_limit: {value!r} is not a valid limit. Allowed: max, default, min, watts such as 250, or a share of the "
-            "maximum such as 80%"
+            f"power_limit: {value!r} is not a valid limit. Allowed: max, default, min, watts such as 250, or a share "
+            "of the maximum such as 80%"
         )
         return None
     number = float(found[1])

@@ -416,8 +416,8 @@ def nothing_fits(request: Request, candidates: list[Driver], world: World) -> st
     stand_ins = drivers({name: world.offered.get(name, []) for name in world.transitional}, request)
     if request.branch in {driver.branch for driver in stand_ins}:
         return (
-            f"Branch {request.branch} is not a driver in this archive any more, only a transitional package for a newer one: set "
-            f"nvidia_driver_branch to one of {available}."
+            f"Branch {request.branch} is not a driver in this archive any more, only a transitional package for a "
+            f"newer one: set nvidia_driver_branch to one of {available}."
         )
     if not wanted:
         return (
