@@ -52,7 +52,7 @@ options:
         type: str
         default: ""
       below:
-        description: The version below which it must lie; empty for no limit.
+        description: The version below which it must be; empty for no limit.
         type: str
         default: ""
       kernel:
@@ -69,11 +69,11 @@ options:
         type: bool
         default: false
   search:
-    description: What C(apt-cache search --names-only) says of packages that may belong to a driver or a kernel.
+    description: What C(apt-cache search --names-only) prints for packages that may belong to a driver or a kernel.
     type: str
     required: true
   madison:
-    description: What C(apt-cache madison) says of them.
+    description: What C(apt-cache madison) prints for them.
     type: str
     required: true
   dpkg:
@@ -145,7 +145,7 @@ from ..plugin_utils._nvidia_driver.choice import (
 
 
 def nvidia_driver_choice(wanted: dict[str, Any], search: str, madison: str, dpkg: dict[str, str]) -> dict[str, Any]:
-    """Return the packages of a driver, or why there is none."""
+    """Return the packages of a driver, or why none fits."""
     values: dict[str, Any] = {
         name: tuple(value) if isinstance(value, list) else value for name, value in wanted.items()
     }

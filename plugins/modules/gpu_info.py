@@ -3,7 +3,7 @@
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Ansible module that tells what NVML says of a host's GPUs."""
+"""Ansible module that returns what NVML reports about a host's GPUs."""
 
 from __future__ import annotations
 

@@ -22,7 +22,7 @@ description:
   - The driver forgets everything but ECC when it is unloaded, and so with every reboot.
 options:
   gpus:
-    description: The GPUs to set, V(all) or indices and UUIDs as M(digital_twin.robotics_lab.gpu_info) tells them.
+    description: The GPUs to set, V(all) or indices and UUIDs as M(digital_twin.robotics_lab.gpu_info) returns them.
     type: list
     elements: str
     default: [all]
@@ -67,7 +67,7 @@ requirements:
   - The Python package C(nvidia-ml-py), for the Python that the module runs in.
 attributes:
   check_mode:
-    description: Says what it would do, and writes nothing.
+    description: Reports what it would do, and writes nothing.
     support: full
   diff_mode:
     description: Shows each setting of each GPU as it is and as it is going to be.
@@ -157,7 +157,7 @@ problems:
   type: list
   elements: str
   sample:
-    - "GPU 0 (NVIDIA A10G): power_limit 400 W lies outside what it takes. Allowed: 100 to 300 W"
+    - "GPU 0 (NVIDIA A10G): power_limit 400 W is outside its range. Allowed: 100 to 300 W"
 reason_code:
   description: Why NVML cannot be used, as in M(digital_twin.robotics_lab.gpu_info).
   returned: when NVML cannot be used

@@ -1,4 +1,4 @@
-"""The effects of role gpu_tuning, as nvidia-smi and systemd tell them."""
+"""The effects of role gpu_tuning, as nvidia-smi and systemd report them."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def tuned(request: pytest.FixtureRequest) -> Host:
 
 
 def query(host: Host, *fields: str) -> list[list[str]]:
-    """Return what nvidia-smi says of each GPU."""
+    """Return what nvidia-smi reports for each GPU."""
     answer = host.check_output(f"nvidia-smi --query-gpu={','.join(fields)} --format=csv,noheader,nounits")
     return [line.split(", ") for line in answer.splitlines()]
 

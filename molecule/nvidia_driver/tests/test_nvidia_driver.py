@@ -1,4 +1,4 @@
-"""The effects of role nvidia_driver, as those who use the GPU would see them."""
+"""The effects of role nvidia_driver, as users of the GPU see them."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ print(count.value)
 
 
 def older(host: Host) -> bool:
-    """Say whether this is the host that is pinned to an older version than its archive offers."""
+    """Return whether this is the host that is pinned to an older version than its archive offers."""
     return bool(host.system_info.codename == "bookworm")
 
 
 @pytest.fixture
 def pinned(request: pytest.FixtureRequest) -> Host:
-    """Return that host."""
+    """Return the host with the older version."""
     hosts = testinfra.get_hosts(str(request.config.getoption("hosts")).split(","))
     (only,) = (host for host in hosts if older(host))
     return only
@@ -39,7 +39,7 @@ def test_the_loaded_driver_is_the_declared_one(host: Host) -> None:
     assert set(loaded) == {"535.261.03" if older(host) else "550.163.01"}
 
 
-def test_no_other_driver_is_left_beside_it(host: Host) -> None:
+def test_no_other_driver_is_installed(host: Host) -> None:
     listed = host.check_output("dpkg-query --show --showformat '${db:Status-Status} ${Package}\n'").splitlines()
     installed = [line.split()[1] for line in listed if line.startswith("installed ")]
     assert "libnvidia-ml1" in installed
@@ -71,7 +71,7 @@ def test_neither_does_unattended_upgrades(pinned: Host) -> None:
     assert not any("nvidia" in line or "libcuda" in line for line in upgraded), upgraded
 
 
-def test_apt_has_nothing_to_complain_of(host: Host) -> None:
+def test_apt_reports_no_problem(host: Host) -> None:
     update = host.run("apt-get update")
     assert update.rc == 0
     assert "configured multiple times" not in update.stdout + update.stderr

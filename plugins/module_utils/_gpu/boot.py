@@ -23,23 +23,23 @@ from .request import RequestError, read_request
 
 
 class SettingsError(Exception):
-    """The file with the settings is not what it should be."""
+    """The file with the settings is not valid."""
 
 
 def read_settings(path: Path) -> dict[str, Any]:
     """Return the module's options that a file holds.
 
     Raises:
-        SettingsError: it holds none.
+        SettingsError: it has no valid settings.
     """
     try:
         settings = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
-        raise SettingsError(f"{path} cannot be read: {error}. Apply the role gpu_tuning again") from None
+        raise SettingsError(f"{path} cannot be read: {error}. Apply the role gpu_tuning again.") from None
     missing = {"gpus", "strict", "state", "persistence_mode", "power_limit", "clocks", "ecc", "compute_mode"}
     missing -= set(settings) if isinstance(settings, dict) else set()
     if missing:
-        raise SettingsError(f"{path} lacks {', '.join(sorted(missing))}. Apply the role gpu_tuning again")
+        raise SettingsError(f"{path} lacks {', '.join(sorted(missing))}. Apply the role gpu_tuning again.")
     return dict(settings)
 
 

@@ -122,7 +122,7 @@ def lacks(plan: Plan, gpu: dict[str, Any], setting: str, reason: str, *readings:
 
 
 def differ(plan: Plan, gpu: dict[str, Any], setting: str, before: Any, after: Any) -> None:
-    """Add a step unless there is nothing to do."""
+    """Add a step if the value differs."""
     if before != after:
         plan.steps.append(Step(gpu["index"], setting, before, after))
 
@@ -163,7 +163,7 @@ def plan_power_limit(plan: Plan, gpu: dict[str, Any], wanted: PowerLimit | None)
     if wanted.unit != "default" and not low <= watts <= high:
         meant = "" if wanted.unit == "watts" else f" is {watts:g} W and"
         plan.problems.append(
-            f"{title(gpu)}: power_limit {wanted}{meant} lies outside what it takes. Allowed: {low:g} to {high:g} W"
+            f"{title(gpu)}: power_limit {wanted}{meant} is outside its range. Allowed: {low:g} to {high:g} W"
         )
         return
     differ(plan, gpu, "power_limit_watts", limit, watts)

@@ -2,7 +2,7 @@
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""What somebody wants of GPUs, checked as far as it can be without looking at one.
+"""The requested settings of GPUs, checked as far as possible without reading one.
 
 This is a private module of the collection: it may change in any release.
 """
@@ -120,15 +120,15 @@ def read_power_limit(value: Any, problems: list[str]) -> PowerLimit | None:
     found = None if isinstance(value, bool) else POWER_LIMIT.match(text)
     if found is None:
         problems.append(
-            f"power_limit: {value!r} is no limit. Allowed: max, default, min, watts such as 250, or a share of the "
-            "maximum such as 80%"
+            f"power_limit: {value!r} is not a valid limit. Allowed: max, default, min, watts such as 250, or a share "
+            "of the maximum such as 80%"
         )
         return None
     number = float(found[1])
     if found[2] != "%":
         return PowerLimit("watts", number)
     if not 0 < number <= 100:
-        problems.append(f"power_limit: {text} of the maximum is no limit. Allowed: more than 0% to 100%")
+        problems.append(f"power_limit: {text} of the maximum is not a valid limit. Allowed: more than 0% to 100%")
         return None
     return PowerLimit("percent", number)
 
@@ -140,10 +140,10 @@ def read_clock_request(value: Any, problems: list[str]) -> Clocks | None:
     if isinstance(value, str) and value in NAMED_CLOCKS:
         return Clocks(value)
     allowed = (
-        "allowed: max, default, or a mapping of memory and graphics in MHz, such as {memory: 6251, graphics: 1710}"
+        "Allowed: max, default, or a mapping of memory and graphics in MHz, such as {memory: 6251, graphics: 1710}"
     )
     if not isinstance(value, dict) or not value or not set(value) <= {"memory", "graphics"}:
-        problems.append(f"clocks: {value!r} are no clocks; {allowed}")
+        problems.append(f"clocks: {value!r} is not a valid value. {allowed}")
         return None
     numbers: dict[str, int | None] = {}
     for name in ("memory", "graphics"):
@@ -153,7 +153,7 @@ def read_clock_request(value: Any, problems: list[str]) -> Clocks | None:
         elif not isinstance(given, bool) and str(given).isascii() and str(given).isdigit() and int(given) > 0:
             numbers[name] = int(given)
         else:
-            problems.append(f"clocks: {name} is {given!r}; {allowed}")
+            problems.append(f"clocks: {name} is {given!r}. {allowed}")
             return None
     return Clocks(memory_mhz=numbers["memory"], graphics_mhz=numbers["graphics"])
 
@@ -166,7 +166,7 @@ def select_gpus(wanted: list[Any], gpus: list[dict[str, Any]]) -> list[dict[str,
         gpus: as ``_nvml.read_gpus`` returns them.
 
     Raises:
-        RequestError: a name is no GPU of this host, or one of them does not answer.
+        RequestError: a name is not a GPU of this host, or one of them does not answer.
     """
     if not gpus:
         raise RequestError(["gpus: NVML works on this host and knows no GPU; see lspci -d 10de:"])
@@ -175,7 +175,7 @@ def select_gpus(wanted: list[Any], gpus: list[dict[str, Any]]) -> list[dict[str,
     own = {gpu["index"]: [str(name) for name in (gpu["index"], gpu.get("uuid")) if name is not None] for gpu in gpus}
     allowed = ", ".join(["all", *(" or ".join(known) for known in own.values())])
     strangers = [name for name in names if name != "all" and not any(name in known for known in own.values())]
-    problems = [f"gpus: {name} is no GPU of this host. Allowed: {allowed}" for name in strangers]
+    problems = [f"gpus: {name} is not a GPU of this host. Allowed: {allowed}" for name in strangers]
     if not names:
         problems = [f"gpus: the list is empty. Allowed: {allowed}"]
     chosen = [gpu for gpu in gpus if "all" in names or set(own[gpu["index"]]) & set(names)]

@@ -22,7 +22,7 @@ SUPPORTED_UNTIL = {535: (2026, 6), 580: (2028, 6), 595: (2027, 3), 620: (2029, 9
 FIRST_TURING, FIRST_BLACKWELL = 0x1E00, 0x2900
 
 CAPABILITIES = ("compute", "utility", "graphics", "video")
-# Debian names its own driver plainly and those that it keeps beside it by their branch.
+# Debian's own driver has plain names, and its other drivers have their branch in the name.
 DEBIAN = {
     "compute": ["libcuda1", "nvidia-persistenced"],
     "utility": ["libnvidia-ml1", "nvidia-smi"],
@@ -55,7 +55,7 @@ UBUNTU = {
     "proprietary": ["nvidia-dkms-{series}"],
     "open": ["nvidia-dkms-{series}-open"],
 }
-# The library of NVML carries the driver's version, and its name tells the series.
+# The library of NVML carries the driver's version, and its name has the series.
 NVML = re.compile(r"^libnvidia-(?:(tesla(?:-\d+)?)-)?ml1$|^libnvidia-compute-(\d+(?:-server)?)$")
 # What Debian's and Ubuntu's drivers for X are called, whatever the series.
 X_DRIVER = "xserver-xorg-video-nvidia"
@@ -229,7 +229,7 @@ def meets(driver: Driver, request: Request) -> bool:
 
 
 def in_range(driver: Driver, request: Request) -> bool:
-    """Say whether a driver lies between the limits."""
+    """Return whether a driver is between the limits."""
     own = numbers(driver.version)
     return not (
         (request.minimum and own < numbers(request.minimum)) or (request.below and own >= numbers(request.below))
@@ -346,7 +346,7 @@ def find_module(driver: Driver, request: Request, offered: dict[str, list[str]])
     """Return the kernel module of a driver.
 
     Raises:
-        ChoiceError: there is no such module.
+        ChoiceError: the archive does not have this module.
     """
     if not request.kernel:
         return Module("host")
@@ -416,8 +416,8 @@ def nothing_fits(request: Request, candidates: list[Driver], world: World) -> st
     stand_ins = drivers({name: world.offered.get(name, []) for name in world.transitional}, request)
     if request.branch in {driver.branch for driver in stand_ins}:
         return (
-            f"Branch {request.branch} is no driver in this archive any more, only a stand-in for a newer one: set "
-            f"nvidia_driver_branch to one of {available}."
+            f"Branch {request.branch} is not a driver in this archive any more, only a transitional package for a "
+            f"newer one: set nvidia_driver_branch to one of {available}."
         )
     if not wanted:
         return (

@@ -144,9 +144,9 @@ def test_locked_clocks_are_forgotten_with_the_driver(host: Host) -> None:
         ({"driver": "none"}, {}, "NVML cannot be used: .*: install the NVIDIA driver"),
         ({"faults": ["nvmlInit 18"]}, {}, "NVML cannot be used: .*: reboot"),
         ({"gpus": []}, {}, "gpus: NVML works on this host and knows no GPU"),
-        ({}, {"gpus": ["7"]}, "gpus: 7 is no GPU of this host"),
-        ({}, {"power_limit": "400"}, "power_limit 400 W lies outside what it takes. Allowed: 100 to 300 W"),
-        ({}, {"power_limit": "full"}, "power_limit: 'full' is no limit"),
+        ({}, {"gpus": ["7"]}, "gpus: 7 is not a GPU of this host"),
+        ({}, {"power_limit": "400"}, "power_limit 400 W is outside its range. Allowed: 100 to 300 W"),
+        ({}, {"power_limit": "full"}, "power_limit: 'full' is not a valid limit"),
         ({"faults": ["nvmlDeviceGetEccMode 3"]}, {"ecc": True, "strict": True}, "ecc: this GPU has no ECC"),
         ({"faults": ["nvmlDeviceSetPersistenceMode 15"]}, {"persistence_mode": True}, "persistence_mode could not be"),
         ({"faults": ["nvmlDeviceGetCount 999"]}, {}, "see dmesg, and whether nvidia-smi -q answers"),
@@ -168,10 +168,10 @@ def test_a_failure_is_one_line(host: Host, case: dict[str, Any], settings: dict[
         ('{"gpus": ["all"]}', "settings.json lacks clocks, compute_mode, ecc, persistence_mode, power_limit, state"),
     ],
 )
-def test_settings_that_are_none_are_refused(host: Host, text: str, reason: str) -> None:
+def test_invalid_settings_are_refused(host: Host, text: str, reason: str) -> None:
     host.set_up({"gpus": ["A10G"]})
     line, status = host.boot(text)
     assert status == "1"
     assert reason in line
-    assert line.endswith("do: apply the role gpu_tuning again")
+    assert line.endswith("Apply the role gpu_tuning again.")
     assert host.writes() == []
