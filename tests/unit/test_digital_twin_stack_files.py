@@ -183,7 +183,7 @@ def test_a_record_has_a_limit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
 @pytest.mark.parametrize("name", ["digital-twin.j2", "digital-twin.service.j2", "digital-twin-logs.service.j2"])
 def test_what_lies_among_the_files_of_others_has_the_roles_mark(name: str) -> None:
     template = (ROOT / "roles/digital_twin_stack/templates" / name).read_text("utf-8")
-    variables = load_yaml(PurePosixPath("roles/digital_twin_stack/vars/main/command.yml"))
+    variables = load_yaml(PurePosixPath("roles/digital_twin_stack/vars/main/units.yml"))
     assert any(line.startswith(variables["__digital_twin_stack_mark"]) for line in template.splitlines()[:2])
 
 
