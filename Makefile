@@ -114,6 +114,10 @@ bench: tools ## Measure GPU metrics beside the guide's script, and time the lab'
 	python bench/gpu_metrics.py
 	python bench/phases.py
 
+.PHONY: bench-second-run
+bench-second-run: ## Measure a run that has nothing to change, in the running sandbox (PEER=folder of another role)
+	. .sandbox/env && python bench/second_run.py $(if $(PEER),--peer $(PEER))
+
 .PHONY: bench-gpu
 bench-gpu: setup ## Show what is published of a real GPU beside what nvidia-smi says of it; changes nothing
 	python bench/gpu_figures.py $(LOAD)

@@ -132,7 +132,7 @@ def locked(*packages: str) -> tuple[str, ...]:
     return tuple(pins[package] for package in packages)
 
 
-def counterpart(name: str, *, packages: tuple[str, ...] = (), sources: tuple[str, ...] = ()) -> Image:
+def simulator(name: str, *, packages: tuple[str, ...] = (), sources: tuple[str, ...] = ()) -> Image:
     """Return the image of what stands in for one of the stack's services that cannot be had here.
 
     :param packages: names of Python packages, which the project's own lock pins.
@@ -159,14 +159,14 @@ COUNTERPARTS = (
         "digital-twin/base:debian13",
         STACK["digital_twin_stack_foxglove_image"],
     ),
-    counterpart("ros2", packages=("cyclonedds", "foxglove-sdk"), sources=("sandbox/ros.py", "compose/ros2/bridge")),
-    counterpart(
+    simulator("ros2", packages=("cyclonedds", "foxglove-sdk"), sources=("sandbox/ros.py", "compose/ros2/bridge")),
+    simulator(
         "riva",
         packages=("grpcio", "grpcio-health-checking", "nvidia-riva-client", "protobuf"),
         sources=("sandbox/nim.py",),
     ),
-    counterpart("isaac_sim", packages=("cyclonedds",), sources=("sandbox/ros.py",)),
-    counterpart("nim", sources=("sandbox/nim.py",)),
+    simulator("isaac_sim", packages=("cyclonedds",), sources=("sandbox/ros.py",)),
+    simulator("nim", sources=("sandbox/nim.py",)),
 )
 
 

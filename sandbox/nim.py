@@ -1,4 +1,4 @@
-"""What the counterparts of NVIDIA's NIM containers have in common; Riva's is one of them."""
+"""What the simulators of NVIDIA's NIM containers have in common; Riva's is one of them."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def has_key(name: str) -> bool:
     """Say whether there is a key with which the real one would fetch its model; print it when there is none."""
     if os.environ.get("NGC_API_KEY"):
         return True
-    print(f"{name}'s counterpart cannot start: NGC_API_KEY is missing", file=sys.stderr)
+    print(f"The simulator of {name} cannot start: NGC_API_KEY is missing", file=sys.stderr)
     return False
 
 

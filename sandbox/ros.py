@@ -1,4 +1,4 @@
-"""ROS 2's messages and topics over plain DDS, for the counterparts that run without ROS.
+"""ROS 2's messages and topics over plain DDS, for the simulators that run without ROS.
 
 Names, fields and their order are those of ROS 2, so that its nodes and these understand one another.
 """
@@ -177,7 +177,7 @@ class LaserScan(IdlStruct, typename="sensor_msgs::msg::dds_::LaserScan_"):
     intensities: Floats = field(default_factory=list)
 
 
-# Every topic the counterparts know, without its slash.
+# Every topic the simulators know, without its slash.
 TOPICS: dict[str, type[IdlStruct]] = {
     "clock": Clock,
     "odom": Odometry,

@@ -2,6 +2,6 @@
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""The cognitive service: a command in words goes in, a robot command on a Redis channel comes out."""
+"""The cognitive service: turns a command in natural language into a robot command on a Redis channel."""
 
 __version__ = "1.0.0"

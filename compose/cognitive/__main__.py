@@ -2,7 +2,7 @@
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""``python3 -m cognitive``: run the service until it is told to end."""
+"""``python3 -m cognitive``: run the service until it is stopped."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from aiohttp import web
 from . import config, logs, places
 from .app import make_app
 
-# Long enough for what a language model is given then, and for Redis after it.
+# Long enough for the language model's remaining time, and for Redis after it.
 SHUTDOWN_SECONDS = 6.0
 
 
 def main() -> int:
-    """Run the service; return 2 when it cannot start because of how it is configured."""
+    """Run the service; return 2 if its configuration is not valid."""
     try:
         settings = config.load(os.environ)
         known = places.read(settings.places_file)

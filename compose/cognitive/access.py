@@ -2,7 +2,7 @@
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Who may call the service: by which name of it, from which page, and with which token."""
+"""Access control: the requested host, the origin of web pages, and the token."""
 
 from __future__ import annotations
 
@@ -12,40 +12,40 @@ import re
 
 from multidict import CIMultiDictProxy
 
-# What the service is called on its own machine and by the other services.
+# The service's names on its own machine and for the other services.
 OWN_HOSTS = ("localhost", "127.0.0.1", "[::1]", "cognitive")
 # A name, an IPv4 address, or an IPv6 address in brackets.
 HOST = r"[a-z0-9](?:[a-z0-9.-]*[a-z0-9])?|\[[0-9a-f:.]+\]"
 _AUTHORITY = re.compile(rf"({HOST})(?::[0-9]{{1,5}})?")
-# These change nothing and show no command.
+# These methods change nothing and return no command.
 OPEN_METHODS = ("GET", "HEAD")
 
 Headers = CIMultiDictProxy[str]
 
 
 class DeniedError(Exception):
-    """A request that is not answered.
+    """The request is denied.
 
     :ivar status: HTTP status.
     :ivar code: one word for programs.
     """
 
     def __init__(self, status: int, code: str, message: str) -> None:
-        """Remember what the answer consists of."""
+        """Store the parts of the answer."""
         super().__init__(message)
         self.status = status
         self.code = code
 
 
 def check_source(target: str, headers: Headers, allowed: tuple[str, ...]) -> None:
-    """Check how a request names the service, and which page sends it.
+    """Check the requested host and the origin.
 
-    A page whose name was made to lead here (DNS rebinding) sends that name as its host. No other header, and no host in
-    the request's target, counts.
+    A page that uses DNS rebinding sends its own name as the host. Other headers are ignored, as is a host in the
+    request's target.
 
-    :param target: what the request's first line asks for.
+    :param target: the target in the request line.
     :param allowed: hosts in addition to :data:`OWN_HOSTS`.
-    :raises DeniedError: the service has another name, or the page is another one's.
+    :raises DeniedError: the host is not allowed, or the page belongs to another site.
     """
     if not target.startswith("/"):
         raise DeniedError(403, "foreign_host", "The request's target must be a path, such as /command.")
@@ -69,10 +69,10 @@ def check_token(headers: Headers, token: str, problem: str) -> None:
     :raises DeniedError: the request has no token or a wrong one, or the service has no token.
     """
     if not token:
-        raise DeniedError(503, "no_token", f"No command is taken: {problem}.")
+        raise DeniedError(503, "no_token", f"Commands are not accepted: {problem}.")
     given = headers.getall("Authorization", [])
     scheme, _blank, value = given[0].partition(" ") if len(given) == 1 else ("", "", "")
-    # Digests, as the comparison of texts that differ in length would show that length.
+    # Digests, because comparing texts of different lengths would reveal the length.
     if scheme.lower() != "bearer" or not hmac.compare_digest(_digest(value.strip(" ")), _digest(token)):
         message = (
             "Send the header Authorization: Bearer TOKEN; on the host, `sudo digital-twin token` prints the token."

@@ -2,7 +2,7 @@
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""The HTTP side: routes, answers, and what happens between a request and the channel."""
+"""The HTTP server: routes, answers, and the steps from a request to the channel."""
 
 from __future__ import annotations
 
@@ -23,10 +23,10 @@ from .intent import Intent, Refused
 from .places import Places
 
 LOG = logging.getLogger("cognitive")
-# How long a command that is being worked out may still take when the service is told to end.
+# How long a pending question to the language model may still take when the service is stopped.
 GRACE_SECONDS = 2.0
 MAX_BODY = 16 * 1024
-# A body that is too large, or does not come to its end, is searched for a stop as far as this; a larger one is one.
+# A body that is too large or incomplete is searched for a stop up to this size; a larger one counts as a stop.
 MAX_SEARCHED = 64 * 1024
 BODY_SECONDS = 2.0
 USAGE = 'Send JSON, as {"text": "move to zone b"}, with the header Content-Type: application/json.'
@@ -39,14 +39,14 @@ ROUTES = {
 
 
 class RequestError(Exception):
-    """A request that gets an error as its answer.
+    """The request is answered with an error.
 
     :ivar status: HTTP status.
     :ivar code: one word for programs.
     """
 
     def __init__(self, status: int, code: str, message: str, **details: object) -> None:
-        """Remember what the answer consists of."""
+        """Store the parts of the answer."""
         super().__init__(message)
         self.status = status
         self.code = code
@@ -55,10 +55,10 @@ class RequestError(Exception):
 
 @dataclass(frozen=True)
 class Understood:
-    """A command and where it comes from.
+    """A command and its source.
 
     :param source: ``nim`` or ``keywords``.
-    :param fallback: why the keywords had to do although NIM is configured; empty otherwise.
+    :param fallback: why keywords were used although NIM is configured; empty otherwise.
     :param problem: what is wrong with a request that was obeyed because it stops the robot; empty otherwise.
     """
 
@@ -68,14 +68,14 @@ class Understood:
     problem: str = ""
 
     def answer(self) -> dict[str, object]:
-        """Return what every answer about this command carries."""
+        """Return the common fields of an answer about this command."""
         fields: dict[str, object] = {"command": self.intent.message(), "source": self.source}
         details = {"fallback": self.fallback, "problem": self.problem}
         return {**fields, **{name: value for name, value in details.items() if value}}
 
 
 class Service:
-    """What the routes share."""
+    """The state that the routes share."""
 
     def __init__(self, settings: Settings, places: Places) -> None:
         """Prepare; connections are opened by :meth:`run`."""
@@ -83,7 +83,7 @@ class Service:
         self.places = places
         self.bus = bus.CommandBus(bus.connect(settings), settings.channel, settings.stream, settings.redis_timeout)
         self._nim: nim.NimClient | None = None
-        self._nim_state: dict[str, str] = {"state": "not asked yet" if settings.nim else "not configured"}
+        self._nim_state: dict[str, str] = {"state": "not used yet" if settings.nim else "not configured"}
 
     async def run(self, _app: web.Application) -> AsyncIterator[None]:
         """Hold the connections open while the application runs."""
@@ -93,37 +93,37 @@ class Service:
             yield
         await self.bus.close()
 
-    async def hurry(self, _app: web.Application) -> None:
-        """Have the commands that are being worked out come to their end."""
+    async def limit_questions(self, _app: web.Application) -> None:
+        """Limit the time of pending questions, because the service ends."""
         if self._nim:
-            self._nim.hurry(GRACE_SECONDS)
+            self._nim.limit_questions(GRACE_SECONDS)
 
     async def read(self, request: web.Request) -> Understood:
         """Return the command that a request asks for.
 
-        Nothing that stops the robot is refused, however it is written or sent.
+        A request that stops the robot is never refused, whatever is wrong with it.
 
-        :raises RequestError: there is no text that can be used.
-        :raises Refused: there is no command that may be sent.
-        :raises nim.BusyError: too many are being worked out already.
+        :raises RequestError: the request has no valid text.
+        :raises Refused: the text is not a command that may be sent.
+        :raises nim.BusyError: too many questions are pending.
         """
         raw, problem = await _body(request)
         try:
             if problem:
                 raise problem
             text = _text(request, raw, self.settings.max_text)
-        except RequestError as refusal:
-            said = _said(request, raw)
-            if len(raw) <= MAX_SEARCHED and not intent.forbids(said, self.places):
+        except RequestError as error:
+            text = _all_text(request, raw)
+            if len(raw) <= MAX_SEARCHED and not intent.forbids(text, self.places):
                 raise
-            return Understood(intent.stop(_shown(said, self.settings.max_text)), "keywords", problem=str(refusal))
+            return Understood(intent.stop(_shown(text, self.settings.max_text)), "keywords", problem=str(error))
         return await self.understand(text)
 
     async def understand(self, text: str) -> Understood:
         """Return the command that a text asks for.
 
-        :raises Refused: there is none that may be sent.
-        :raises nim.BusyError: too many are being worked out already.
+        :raises Refused: the text is not a command that may be sent.
+        :raises nim.BusyError: too many questions are pending.
         """
         plain = intent.immediate(text, self.places)
         if plain or self._nim is None:
@@ -141,20 +141,20 @@ class Service:
         return understood
 
     async def health(self) -> tuple[int, dict[str, object]]:
-        """Return status and body of the health answer; takes at most the time that Redis is given."""
+        """Return the status and the body of the health answer, within the time limit for Redis."""
         redis, token = {"state": "ok"}, {"state": "ok"}
         try:
             await self.bus.check()
         except bus.BusError as error:
             redis = {"state": "unavailable", "reason": str(error)}
         if not self.settings.token:
-            token = {"state": "unavailable", "reason": f"no command is taken: {self.settings.closed_because}"}
+            token = {"state": "unavailable", "reason": f"commands are not accepted: {self.settings.closed_because}"}
         reasons = [part["reason"] for part in (redis, token) if "reason" in part]
         healthy = not reasons
         body: dict[str, object] = {
             "status": "ok" if healthy else "unavailable",
             "version": __version__,
-            # NIM is no reason to be unhealthy: keywords do its work meanwhile.
+            # A failing NIM does not make the service unhealthy: keywords replace it.
             "dependencies": {"redis": redis, "token": token, "nim": self._nim_state},
         }
         return (200, body) if healthy else (503, {**body, "reason": "; ".join(reasons)})
@@ -170,7 +170,7 @@ def make_app(settings: Settings, places: Places) -> web.Application:
         try:
             sent = await service.bus.publish(understood.intent, ticket)
         except bus.SupersededError:
-            message = "A stop came before this command could be sent; it was dropped."
+            message = "A stop arrived before this command could be sent, so the command was dropped."
             raise RequestError(409, "superseded", message, **understood.answer()) from None
         except bus.BusError as error:
             what = "It is not known whether the command was sent" if error.unsure else "The command was NOT sent"
@@ -184,7 +184,9 @@ def make_app(settings: Settings, places: Places) -> web.Application:
             **understood.answer(),
         }
         if sent.receivers == 0:
-            body["warning"] = f"Nobody listens on {settings.channel}: only a robot that is back soon will take this."
+            body["warning"] = (
+                f"There is no listener on {settings.channel}: only a robot that returns soon will follow this command."
+            )
         fields = {"id": sent.id, "command": understood.intent.message(), "source": understood.source}
         LOG.info("command", extra={"fields": {**fields, "receivers": sent.receivers}})
         return web.json_response(body)
@@ -209,7 +211,7 @@ def make_app(settings: Settings, places: Places) -> web.Application:
 
     app = web.Application(middlewares=[_errors(places), _guard(settings)])
     app.cleanup_ctx.append(service.run)
-    app.on_shutdown.append(service.hurry)
+    app.on_shutdown.append(service.limit_questions)
     app.add_routes(
         [
             web.get("/", index),
@@ -223,7 +225,7 @@ def make_app(settings: Settings, places: Places) -> web.Application:
 
 
 async def _body(request: web.Request) -> tuple[bytes, RequestError | None]:
-    """Return the body, or as much of it as came, and what is wrong with it."""
+    """Return the body, or the part of it that arrived, and what is wrong with it."""
     body = bytearray()
     problem = None
     try:
@@ -245,7 +247,7 @@ async def _body(request: web.Request) -> tuple[bytes, RequestError | None]:
 def _text(request: web.Request, raw: bytes, longest: int) -> str:
     """Return the text of a request.
 
-    :raises RequestError: there is none that can be used.
+    :raises RequestError: the request has no valid text.
     """
     # A page in a browser can post a form without asking first, but not JSON.
     if request.content_type != "application/json":
@@ -261,22 +263,22 @@ def _text(request: web.Request, raw: bytes, longest: int) -> str:
     if not text:
         raise RequestError(400, "empty_text", f"The text is empty. {USAGE}")
     if len(text) > longest:
-        raise RequestError(413, "text_too_long", f"The text has {len(text)} characters; allowed are {longest}.")
+        raise RequestError(413, "text_too_long", f"The text has {len(text)} characters. Allowed: {longest}.")
     if not text.isprintable():
         raise RequestError(400, "not_printable", "The text has control characters; send one line of plain text.")
     return text
 
 
 def _once(pairs: list[tuple[str, object]]) -> dict[str, object]:
-    """Return an object of JSON, in which no name may occur twice: one text would hide the other."""
+    """Return a JSON object whose names are unique: otherwise one text would hide the other."""
     found = dict(pairs)
     if len(found) < len(pairs):
         raise ValueError("a name occurs twice")
     return found
 
 
-def _said(request: web.Request, raw: bytes) -> str:
-    """Return all text of a request that cannot be used, in every encoding that it may be in."""
+def _all_text(request: web.Request, raw: bytes) -> str:
+    """Return all text of an invalid request, in each encoding that it may have."""
     encodings = ("utf-8", "utf-16-le", "utf-16-be") if b"\0" in raw else ("utf-8",)
     texts = [raw.decode(encoding, "replace") for encoding in encodings]
     return words.legible("\n".join([*texts, request.query_string]))
@@ -289,7 +291,7 @@ def _shown(text: str, longest: int) -> str:
 
 
 def _guard(settings: Settings) -> Middleware:
-    """Return the middleware that lets no request further that may not be answered."""
+    """Return the middleware that enforces access control."""
 
     @web.middleware
     async def middleware(request: web.Request, handler: Handler) -> web.StreamResponse:
@@ -302,7 +304,7 @@ def _guard(settings: Settings) -> Middleware:
 
 
 def _errors(places: Places) -> Middleware:
-    """Return the middleware that answers in JSON whatever happens, and writes one line for each request."""
+    """Return the middleware that turns all errors into JSON, and logs one line for each request."""
 
     @web.middleware
     async def middleware(request: web.Request, handler: Handler) -> web.StreamResponse:
@@ -335,7 +337,7 @@ def _errors(places: Places) -> Middleware:
         except Exception:
             LOG.exception("internal_error", extra={"fields": {"method": request.method, "path": request.path}})
             error = "internal_error"
-            response = _failure(500, error, "The service failed; its log says why.")
+            response = _failure(500, error, "The service failed. Its log has the reason.")
         quiet = request.path == "/health" and response.status == 200
         fields = {
             "method": request.method,

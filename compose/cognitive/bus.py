@@ -4,8 +4,8 @@
 
 """Sends robot commands through Redis, in an order that keeps ``stop`` final.
 
-A channel forgets what nobody listens to at that moment. So each command goes into a stream as well, where a robot that
-was away finds it; its id tells that the two are one.
+Redis drops a channel's message when there is no listener. So each command also goes into a stream, where a robot that
+was away reads it; both carry the same id.
 """
 
 from __future__ import annotations
@@ -23,16 +23,16 @@ from redis.exceptions import AuthenticationError, RedisError, ResponseError
 from .config import Settings
 from .intent import Action, Intent
 
-# How many commands the stream keeps, about: more than any robot may have waiting.
-KEPT = 1000
+# About how many commands the stream keeps: more than any robot queues.
+STREAM_LENGTH = 1000
 
 
 @dataclass(frozen=True)
 class Sent:
     """A command that was sent.
 
-    :ivar id: what the message calls it.
-    :ivar receivers: how many listen on the channel.
+    :ivar id: its id in the message.
+    :ivar receivers: the number of listeners on the channel.
     """
 
     id: str
@@ -40,19 +40,19 @@ class Sent:
 
 
 class BusError(Exception):
-    """Redis did not take the message; the text says why, without secrets.
+    """Redis did not accept the message; the text says why, without secrets.
 
-    :ivar unsure: whether it may have taken it all the same.
+    :ivar unsure: whether the message may have been sent nevertheless.
     """
 
     def __init__(self, message: str, *, unsure: bool = False) -> None:
-        """Remember what is not known."""
+        """Store whether the result is unknown."""
         super().__init__(message)
         self.unsure = unsure
 
 
 class SupersededError(Exception):
-    """A stop came after this command was given and before it could be sent."""
+    """A stop arrived after this command was given and before it could be sent."""
 
 
 def connect(settings: Settings) -> Redis:
@@ -64,17 +64,17 @@ def connect(settings: Settings) -> Redis:
         password=settings.redis_password or None,
         socket_timeout=settings.redis_timeout,
         socket_connect_timeout=settings.redis_timeout,
-        # One more try mends a connection that broke while idle, for instance when Redis was restarted.
+        # One retry repairs a connection that broke while idle, for instance when Redis was restarted.
         retry=Retry(NoBackoff(), 1),
         decode_responses=True,
     )
 
 
 class CommandBus:
-    """The way to the robot."""
+    """Sends commands to the robot."""
 
     def __init__(self, redis: Redis, channel: str, stream: str, timeout: float) -> None:
-        """Take a client, which :meth:`close` closes.
+        """Use a client, which :meth:`close` closes.
 
         :param timeout: the longest one exchange may take, in seconds.
         """
@@ -86,17 +86,17 @@ class CommandBus:
         self.stream = stream
 
     def ticket(self) -> int:
-        """Return what :meth:`publish` needs to know when the command was given."""
+        """Return the ticket by which :meth:`publish` knows when the command was given."""
         return self._stops
 
     async def publish(self, intent: Intent, ticket: int) -> Sent:
         """Send a command.
 
-        A stop is sent at once and makes every movement that was asked for before it worthless, even one whose meaning
-        is still being worked out.
+        A stop is sent at once and supersedes every movement that was requested before it, even one that the language
+        model is still interpreting.
 
-        :raises SupersededError: a stop came in between.
-        :raises BusError: Redis did not take it.
+        :raises SupersededError: a stop arrived in between.
+        :raises BusError: Redis did not accept it.
         """
         if intent.action is Action.STOP:
             self._stops += 1
@@ -112,10 +112,10 @@ class CommandBus:
                 raise BusError(reason(error, self._timeout), unsure=_is_timeout(error)) from None
 
     async def _send(self, message: str, *, stop: bool) -> int:
-        """Send to stream and channel, both or neither; but a stop goes by the channel when the stream takes nothing."""
+        """Send to stream and channel, both or neither; but a stop uses the channel alone when the stream is full."""
         try:
             async with self._redis.pipeline(transaction=True) as exchange:
-                exchange.xadd(self.stream, {"command": message}, maxlen=KEPT)
+                exchange.xadd(self.stream, {"command": message}, maxlen=STREAM_LENGTH)
                 exchange.publish(self.channel, message)
                 _entry, receivers = await exchange.execute()
         except ResponseError:
@@ -125,9 +125,9 @@ class CommandBus:
         return int(receivers)
 
     async def check(self) -> None:
-        """Make sure that Redis answers.
+        """Check that Redis answers.
 
-        :raises BusError: it does not.
+        :raises BusError: Redis does not answer.
         """
         try:
             async with asyncio.timeout(self._timeout):
@@ -141,7 +141,7 @@ class CommandBus:
 
 
 def reason(error: Exception, timeout: float) -> str:
-    """Say in words why Redis did not answer; its client's own texts may quote what was sent, so they are not used."""
+    """Return why Redis did not answer; the client's own texts may quote the message, so they are not used."""
     if isinstance(error, AuthenticationError):
         return "Redis refused the password"
     if _is_timeout(error):

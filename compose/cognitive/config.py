@@ -16,7 +16,7 @@ from urllib.parse import urlsplit
 from .access import HOST
 
 LOG_LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR")
-# What a header can carry, and long enough not to be guessed.
+# Characters that a header allows, and too long to guess.
 TOKEN = re.compile(r"[A-Za-z0-9._~+/=-]{32,128}")
 
 
@@ -26,12 +26,12 @@ class ConfigError(ValueError):
 
 @dataclass(frozen=True)
 class NimSettings:
-    """Where and how to ask a NIM language model.
+    """The settings for a NIM language model.
 
     :param url: base of its OpenAI-compatible API, ending in ``/v1``.
-    :param timeout: the longest one question may take, in seconds, with its waiting and all its tries.
-    :param concurrency: how many questions are asked at once.
-    :param queue: how many more may wait for their turn.
+    :param timeout: the time limit for one question in seconds, including the queue and all attempts.
+    :param concurrency: how many questions are sent at once.
+    :param queue: how many more may be queued.
     """
 
     url: str
@@ -44,13 +44,13 @@ class NimSettings:
 
 @dataclass(frozen=True)
 class Settings:
-    """Everything the service needs to know.
+    """The settings of the service.
 
     :param host: address to listen on; ``None`` means every address of the container.
     :param token: what callers must send with a command; empty if the service has no token.
     :param closed_because: why the service has no token.
-    :param allowed_hosts: names and addresses at which callers reach the service, besides those of its own machine.
-    :param redis_timeout: the longest one exchange with Redis may take, in seconds.
+    :param allowed_hosts: names and addresses at which callers reach the service, besides those of its machine.
+    :param redis_timeout: the time limit for one exchange with Redis, in seconds.
     :param max_text: longest command in characters.
     """
 
@@ -73,7 +73,7 @@ class Settings:
 
 
 def load(environment: Mapping[str, str]) -> Settings:
-    """Read the settings from the environment; an empty variable counts as absent.
+    """Read the settings from the environment; an empty variable counts as unset.
 
     :raises ConfigError: a value is out of range or a secret file cannot be read.
     """
@@ -119,7 +119,7 @@ def _hosts(given: Mapping[str, str]) -> tuple[str, ...]:
     for host in hosts:
         if not re.fullmatch(HOST, host):
             raise ConfigError(
-                f"ALLOWED_HOSTS has {host!r}. Allowed: names and addresses without a port, with commas between"
+                f"ALLOWED_HOSTS has {host!r}. Allowed: names and addresses without a port, separated by commas"
             )
     return tuple(hosts)
 

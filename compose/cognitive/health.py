@@ -15,15 +15,15 @@ HTTP_SECONDS = 4.0
 
 
 class ProbeError(Exception):
-    """What was asked for is not so; the message says what is instead."""
+    """A check failed; the message says what was found."""
 
 
 def http(port: int, method: str, path: str, body: object = None, token: str = "") -> tuple[int, dict[str, object]]:
-    """Return status and JSON body of one request to the service on this machine.
+    """Return the status and the JSON body of one request to the service on this machine.
 
     :param token: sent when it is not empty.
 
-    :raises ProbeError: it does not answer in JSON within four seconds.
+    :raises ProbeError: the service does not answer in JSON within four seconds.
     """
     connection = HTTPConnection("127.0.0.1", port, timeout=HTTP_SECONDS)
     try:
@@ -39,7 +39,7 @@ def http(port: int, method: str, path: str, body: object = None, token: str = ""
 
 
 def check(port: int) -> str:
-    """Make sure that the service can send commands.
+    """Check that the service can send commands.
 
     :raises ProbeError: it cannot.
     """

@@ -2,7 +2,7 @@
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""From words to a robot command, by keywords. Pure functions: no network, no clock, no state."""
+"""Finds a robot command in a text, by keywords. Pure functions."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from .places import Mention, Place, Places
 
 
 class Action(StrEnum):
-    """What a robot can be asked to do."""
+    """An action of a robot."""
 
     NAVIGATE = "navigate"
     INSPECT = "inspect"
@@ -27,7 +27,7 @@ class Action(StrEnum):
 
 
 class Speed(StrEnum):
-    """How fast."""
+    """The speed of a movement."""
 
     SLOW = "slow"
     NORMAL = "normal"
@@ -35,20 +35,20 @@ class Speed(StrEnum):
 
 
 class Refused(ValueError):
-    """The text gives no command that may be sent to a robot.
+    """The text is not a command that may be sent to a robot.
 
     :ivar code: ``unknown_action``, ``unknown_place`` or ``ambiguous``.
     """
 
     def __init__(self, code: str, message: str) -> None:
-        """Remember the code beside the message."""
+        """Store the code and the message."""
         super().__init__(message)
         self.code = code
 
 
 @dataclass(frozen=True)
 class Intent:
-    """A command that may be sent: whatever moves the robot has a place, and a place has coordinates."""
+    """A command that may be sent: a movement always has a place, and a place has coordinates."""
 
     action: Action
     place: Place | None
@@ -58,11 +58,11 @@ class Intent:
 
     @property
     def moves(self) -> bool:
-        """Whether the robot leaves where it stands."""
+        """Whether the robot drives."""
         return self.action not in (Action.STOP, Action.STATUS)
 
     def message(self) -> dict[str, object]:
-        """Return what listeners of the channel receive; ``stop`` and ``status`` have neither target nor coordinates."""
+        """Return the message for the channel; ``stop`` and ``status`` have neither target nor coordinates."""
         return {
             "action": self.action.value,
             "target": self.place.name if self.place else None,
@@ -89,8 +89,8 @@ LEAVING = re.compile(r"\b(from|leave|leaving)( the)? $")
 def parse(text: str, places: Places) -> Intent:
     """Return the command that a text asks for.
 
-    :param text: what the user said, not empty.
-    :raises Refused: there is no such command, or it is not clear which.
+    :param text: the user's text, not empty.
+    :raises Refused: the text is not a command, or is ambiguous.
     """
     plain = immediate(text, places)
     if plain:
@@ -103,7 +103,7 @@ def parse(text: str, places: Places) -> Intent:
 
 
 def immediate(text: str, places: Places) -> Intent | None:
-    """Return ``stop`` or ``status`` when a text plainly asks for it: neither waits for a language model."""
+    """Return ``stop`` or ``status`` if the text requests it: neither waits for a language model."""
     words = spoken.normalise(text)
     mentions = places.mentioned(words)
     rest = _replaced(words, mentions)
@@ -121,9 +121,9 @@ def stop(text: str) -> Intent:
 
 
 def forbids(text: str, places: Places) -> bool:
-    """Return whether a text stops the robot or forbids a movement, in any way of reading it.
+    """Return whether a text stops the robot or forbids a movement, in any of its readings.
 
-    The robot shall not stop because it is sent to a bus stop: the names of places do not count.
+    Names of places do not count: the robot must not stop because it is sent to a bus stop.
     """
     return any(
         spoken.forbids([_replaced(clause, places.mentioned(clause), "@") for clause in clauses])
@@ -132,7 +132,7 @@ def forbids(text: str, places: Places) -> bool:
 
 
 def _replaced(words: str, mentions: list[Mention], sign: str = "") -> str:
-    """Return the words with a sign in the place of each place."""
+    """Return the words with each place replaced by a sign."""
     kept, position = [], 0
     for mention in mentions:
         kept += [words[position : mention.start], sign]
@@ -159,7 +159,7 @@ def _action(rest: str, *, bare_place: bool) -> Action:
 
 
 def _destination(words: str, mentions: list[Mention], action: Action, places: Places) -> Place:
-    """Return the one place that the robot shall go to."""
+    """Return the one destination."""
     going = [mention.place for mention in mentions if not LEAVING.search(words[: mention.start])]
     if not going and action is Action.PICK:
         # "Pick it up from zone a" goes there; "come back from zone a" does not.
@@ -174,7 +174,7 @@ def _destination(words: str, mentions: list[Mention], action: Action, places: Pl
 
 
 def unknown_place(action: Action, places: Places) -> Refused:
-    """Return the refusal of a command that names no known place."""
+    """Return the error for a command without a known place."""
     return Refused("unknown_place", f"'{action}' needs a known place. Known places: {', '.join(places.names)}.")
 
 

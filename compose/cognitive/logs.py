@@ -2,7 +2,7 @@
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""One JSON object a line on standard output."""
+"""Logs one JSON object per line on standard output."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from datetime import UTC, datetime
 
 
 class JsonFormatter(logging.Formatter):
-    """Writes a record with the fields that were given as ``extra={"fields": {...}}``."""
+    """Formats a record with the fields in ``extra={"fields": {...}}``."""
 
     def format(self, record: logging.LogRecord) -> str:
         """Return the line."""
@@ -34,5 +34,5 @@ def configure(level: str) -> None:
     handler = logging.StreamHandler(sys.stdout)
     handler.setFormatter(JsonFormatter())
     logging.basicConfig(level=level, handlers=[handler], force=True)
-    # The server quotes the line of a request that it cannot parse, which may be the one with the token.
+    # The server logs request lines that it cannot parse, which may contain the token.
     logging.getLogger("aiohttp.server").disabled = True

@@ -2,7 +2,7 @@
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Asks a NIM language model, through its OpenAI-compatible API, what a text means."""
+"""Interprets a text with a NIM language model, through its OpenAI-compatible API."""
 
 from __future__ import annotations
 
@@ -24,95 +24,93 @@ Choice = TypeVar("Choice", Action, Speed)
 MAX_ANSWER = 64 * 1024
 MIN_CONFIDENCE = 0.5
 FENCE = re.compile(r"^```(?:json)?\s*(.*?)\s*```$", re.DOTALL)
-
-
-TRIES = 3
-# What passes: too many requests, and a model that is being loaded or a proxy that does not reach it.
-PASSING = (429, 500, 502, 503, 504)
-# How long to wait before the second try, in seconds; twice as long before the third.
+ATTEMPTS = 3
+# Too many requests, a model that is being loaded, or a proxy that does not reach it.
+RETRYABLE = (429, 500, 502, 503, 504)
+# The pause before the second attempt, in seconds; twice as long before the third.
 PAUSE = 0.1
 
 
 class NimError(Exception):
-    """The model gave no answer that can be used; the message says why, without secrets."""
+    """The model returned no usable answer; the message says why, without secrets."""
 
 
 class BusyError(Exception):
-    """More questions are waiting than may."""
+    """Too many questions are pending."""
 
 
-class PassingError(NimError):
-    """It may work in a moment.
+class RetryableError(NimError):
+    """Another attempt may succeed.
 
-    :ivar pause: how long the model asks to be left alone, in seconds.
+    :ivar pause: the pause that the server requests, in seconds.
     """
 
     def __init__(self, message: str, pause: float = 0.0) -> None:
-        """Remember how long to wait."""
+        """Store the pause."""
         super().__init__(message)
         self.pause = pause
 
 
 class NimClient:
-    """One model behind one URL, asked a few questions at a time."""
+    """One model behind one URL, with a limited number of simultaneous questions."""
 
     def __init__(self, session: aiohttp.ClientSession, settings: NimSettings) -> None:
-        """Keep the session, which the caller closes."""
+        """Use a session, which the caller closes."""
         self._session = session
         self._settings = settings
-        self._turn = asyncio.Semaphore(settings.concurrency)
-        self._asking: set[asyncio.Timeout] = set()
+        self._slots = asyncio.Semaphore(settings.concurrency)
+        self._pending: set[asyncio.Timeout] = set()
         self._ending = False
 
     async def ask(self, text: str, places: Places) -> Intent:
-        """Return the command that the model reads from a text.
+        """Return the command that the model finds in a text.
 
-        Waiting for one's turn, and for the next try, counts as time.
+        The time limit includes the queue and the pauses between attempts.
 
-        :raises BusyError: too many are waiting.
-        :raises NimError: no answer in time, or none that can be used.
-        :raises Refused: the model understood, but this is no command that may be sent.
+        :raises BusyError: too many questions are pending.
+        :raises NimError: no usable answer in time.
+        :raises Refused: the model answered that this is not a command that may be sent.
         """
         settings = self._settings
-        if len(self._asking) >= settings.concurrency + settings.queue:
-            raise BusyError(f"{len(self._asking)} commands are being worked out already; send it again in a moment")
+        if len(self._pending) >= settings.concurrency + settings.queue:
+            raise BusyError(f"{len(self._pending)} commands are being processed already; send it again in a moment")
         try:
             async with asyncio.timeout(settings.timeout) as limit:
-                self._asking.add(limit)
+                self._pending.add(limit)
                 try:
-                    async with self._turn:
-                        body = await self._persist(question(text, settings.model, places), limit)
+                    async with self._slots:
+                        body = await self._request(question(text, settings.model, places), limit)
                 finally:
-                    self._asking.discard(limit)
+                    self._pending.discard(limit)
         except TimeoutError:
             when = "before the service ended" if self._ending else f"within {settings.timeout:g} s"
             raise NimError(f"NIM did not answer {when}") from None
         return interpret(content(body), text, places)
 
-    def hurry(self, seconds: float) -> None:
-        """Give all questions that are being asked no more than this time, as the service ends."""
+    def limit_questions(self, seconds: float) -> None:
+        """Limit the remaining time of all pending questions, because the service ends."""
         self._ending = True
         latest = asyncio.get_running_loop().time() + seconds
-        for limit in self._asking:
+        for limit in self._pending:
             if limit.expired():
                 continue
             limit.reschedule(min(limit.when() or latest, latest))
 
-    async def _persist(self, asked: dict[str, object], limit: asyncio.Timeout) -> bytes:
-        """Try until there is an answer, a failure that does not pass, or no time for another try."""
+    async def _request(self, asked: dict[str, object], limit: asyncio.Timeout) -> bytes:
+        """Try until there is an answer, a final error, or no time for another attempt."""
         pause = PAUSE
-        for _try in range(TRIES - 1):
+        for _attempt in range(ATTEMPTS - 1):
             try:
-                return await self._try(asked)
-            except PassingError as error:
+                return await self._attempt(asked)
+            except RetryableError as error:
                 pause = max(error.pause, pause)
                 if pause >= (limit.when() or 0.0) - asyncio.get_running_loop().time():
                     raise
             await asyncio.sleep(pause)
             pause *= 2
-        return await self._try(asked)
+        return await self._attempt(asked)
 
-    async def _try(self, asked: dict[str, object]) -> bytes:
+    async def _attempt(self, asked: dict[str, object]) -> bytes:
         settings = self._settings
         headers = {"Authorization": f"Bearer {settings.api_key}"} if settings.api_key else {}
         try:
@@ -121,20 +119,20 @@ class NimClient:
                 json=asked,
                 headers=headers,
                 timeout=aiohttp.ClientTimeout(total=None),
-                # The key must not follow a redirection to another host.
+                # The key must not be sent to another host after a redirect.
                 allow_redirects=False,
             ) as response:
-                if response.status in PASSING:
-                    raise PassingError(f"NIM answered HTTP {response.status}", _pause(response))
+                if response.status in RETRYABLE:
+                    raise RetryableError(f"NIM answered HTTP {response.status}", _pause(response))
                 if response.status != 200:
                     raise NimError(f"NIM answered HTTP {response.status}")
                 return await _limited(response)
         except aiohttp.ClientError as error:
-            raise PassingError(f"NIM cannot be reached: {type(error).__name__}") from None
+            raise RetryableError(f"NIM cannot be reached: {type(error).__name__}") from None
 
 
 def _pause(response: aiohttp.ClientResponse) -> float:
-    """Return how long an answer asks to be left alone; it may name a date instead, which is for longer than we wait."""
+    """Return the pause that an answer requests; a date instead of seconds counts as too long to wait."""
     value = response.headers.get("Retry-After", "0")
     return float(value) if value.isascii() and value.isdigit() else math.inf
 
@@ -171,12 +169,12 @@ def question(text: str, model: str, places: Places) -> dict[str, object]:
 def content(body: bytes) -> str:
     """Return the model's text from the body of a chat completion.
 
-    :raises NimError: the body is no chat completion.
+    :raises NimError: the body is not a chat completion.
     """
     try:
         text = json.loads(body)["choices"][0]["message"]["content"]
     except (ValueError, LookupError, TypeError):
-        raise NimError("NIM's answer is no chat completion") from None
+        raise NimError("NIM's answer is not a chat completion") from None
     if not isinstance(text, str):
         raise NimError("NIM's answer has no text")
     return text
@@ -185,11 +183,11 @@ def content(body: bytes) -> str:
 def interpret(answer: str, text: str, places: Places) -> Intent:
     """Return the command that the model's JSON describes.
 
-    Where a place is comes from our own data only: a model that invents coordinates moves nothing. A stop needs no
-    certainty, and a text that stops the robot or forbids a movement stops it whatever the model makes of it.
+    Coordinates come from our own data only, so invented ones have no effect. A stop needs no confidence, and a text
+    that stops the robot or forbids a movement stops it, whatever the model answers.
 
-    :raises NimError: the answer is no JSON of the form that was asked for, or the model was not sure.
-    :raises Refused: it is no command, or names no place that is known.
+    :raises NimError: the answer is not valid JSON of the requested form, or the model was not confident.
+    :raises Refused: it is not a command, or does not name a known place.
     """
     if forbids(text, places):
         return stop(text)
@@ -218,7 +216,7 @@ def _json(answer: str) -> Mapping[str, object]:
     except (ValueError, RecursionError):
         raise NimError("NIM's answer is not JSON") from None
     if not isinstance(fields, dict):
-        raise NimError("NIM's answer is no JSON object")
+        raise NimError("NIM's answer is not a JSON object")
     return fields
 
 
@@ -236,7 +234,7 @@ def _confidence(value: object) -> float:
 
 
 def _place(fields: Mapping[str, object], places: Places) -> Place | None:
-    """Return the place that the answer names, or at whose coordinates, list or object, it points."""
+    """Return the place that the answer names, or whose coordinates it has, as a list or an object."""
     target = fields.get("target")
     if isinstance(target, str) and target.strip():
         return places.find(target)

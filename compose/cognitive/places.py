@@ -2,7 +2,7 @@
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""The places a robot knows: names, other words for them, and where they are."""
+"""The places that a robot knows: names, aliases and coordinates."""
 
 from __future__ import annotations
 
@@ -63,19 +63,19 @@ class Places:
     def __init__(self, places: Iterable[Place]) -> None:
         """Index the places.
 
-        :raises PlacesError: there is none, two share a name, or a name is a word that stops the robot.
+        :raises PlacesError: the list is empty, two places share a name, or a name is a word that stops the robot.
         """
         self._by_words: dict[str, Place] = {}
         self._all = tuple(places)
         if not self._all:
-            raise PlacesError("there is no place; at least one is needed")
+            raise PlacesError("the list is empty; at least one place is needed")
         for place in self._all:
             for name in (place.name, *place.aliases):
                 words = normalise(name)
                 if not words:
                     raise PlacesError(f"place {place.name!r} has an empty name or alias")
                 if stops(words):
-                    raise PlacesError(f"no place may be called {name!r}: the word stops the robot")
+                    raise PlacesError(f"{name!r} cannot be the name of a place: the word stops the robot")
                 other = self._by_words.setdefault(words, place)
                 if other is not place:
                     raise PlacesError(f"{name!r} names both {other.name} and {place.name}")
@@ -89,7 +89,7 @@ class Places:
         return [place.name for place in self._all]
 
     def __iter__(self) -> Iterator[Place]:
-        """Go through the places in the order of the file."""
+        """Iterate over the places in the order of the file."""
         return iter(self._all)
 
     def find(self, name: str) -> Place | None:
@@ -109,7 +109,7 @@ class Places:
 def parse(document: str) -> Places:
     """Read places from JSON: a list of ``{"name": ..., "coordinates": [x, y], "aliases": [...]}``.
 
-    :raises PlacesError: the document is not of that form.
+    :raises PlacesError: the document does not have that form.
     """
     try:
         entries = json.loads(document)
@@ -123,7 +123,7 @@ def parse(document: str) -> Places:
 def read(path: Path) -> Places:
     """Read places from a file.
 
-    :raises PlacesError: the file cannot be read or is not of the form that :func:`parse` takes.
+    :raises PlacesError: the file cannot be read or is not valid.
     """
     try:
         return parse(path.read_text(encoding="utf-8"))

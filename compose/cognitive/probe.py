@@ -2,9 +2,9 @@
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""``python3 -m cognitive.probe``: check the way from a command to the channel, and that strangers are refused.
+"""``python3 -m cognitive.probe``: check that a command arrives on the channel, and that wrong credentials are refused.
 
-It runs beside the service, in its container, with the service's own settings: no password appears on a command line.
+It runs in the service's container with the service's settings: no password appears on a command line.
 """
 
 from __future__ import annotations
@@ -26,10 +26,10 @@ from .health import ProbeError, http
 ARRIVAL_SECONDS = 5.0
 
 
-async def arrival(settings: Settings) -> None:
-    """Post a command, which asks for a status and moves nothing, and see it arrive on the channel.
+async def check_arrival(settings: Settings) -> None:
+    """Post a status command, which moves nothing, and check that it arrives on the channel.
 
-    :raises ProbeError: it was not taken or did not arrive.
+    :raises ProbeError: it was not accepted or did not arrive.
     """
     text = f"status check {secrets.token_hex(4)}"
     redis = connect(settings)
@@ -48,15 +48,14 @@ async def arrival(settings: Settings) -> None:
                     return
     finally:
         await redis.aclose()
-    raise ProbeError(f"the command was taken but did not arrive on {settings.channel} within {ARRIVAL_SECONDS:g} s")
+    raise ProbeError(f"the command was accepted but did not arrive on {settings.channel} within {ARRIVAL_SECONDS:g} s")
 
 
-async def refusal(settings: Settings, password: str) -> None:
-    """Make sure that Redis refuses a password; the empty one stands for none.
+async def check_password_refused(settings: Settings, password: str) -> None:
+    """Check that Redis refuses a password; an empty one means a login without credentials.
 
-    :raises ProbeError: it lets this one in, or does not answer.
+    :raises ProbeError: Redis accepts it, or does not answer.
     """
-    # Without a password a client gives no name either.
     redis = connect(
         dataclasses.replace(
             settings, redis_username=settings.redis_username if password else "", redis_password=password
@@ -68,13 +67,13 @@ async def refusal(settings: Settings, password: str) -> None:
         return
     finally:
         await redis.aclose()
-    raise ProbeError(f"Redis lets clients in {'with a wrong password' if password else 'without a password'}")
+    raise ProbeError(f"Redis accepts clients {'with a wrong password' if password else 'without a password'}")
 
 
-async def intruder(settings: Settings, token: str) -> None:
-    """Make sure that the service refuses a token; the empty one stands for none.
+async def check_token_refused(settings: Settings, token: str) -> None:
+    """Check that the service refuses a token; an empty one means a request without a token.
 
-    :raises ProbeError: it takes a command with this one, or does not answer.
+    :raises ProbeError: the service accepts it, or does not answer.
     """
     status, _answer = await asyncio.to_thread(http, settings.port, "POST", "/intent", {"text": "status"}, token)
     if status != 401:
@@ -83,28 +82,28 @@ async def intruder(settings: Settings, token: str) -> None:
 
 
 async def probe(settings: Settings) -> None:
-    """Make sure of everything.
+    """Run all checks.
 
-    :raises ProbeError: something is not as it should be.
+    :raises ProbeError: a check failed.
     """
     try:
-        await arrival(settings)
-        await refusal(settings, secrets.token_hex(16))
-        await refusal(settings, "")
-        await intruder(settings, secrets.token_hex(16))
-        await intruder(settings, "")
+        await check_arrival(settings)
+        await check_password_refused(settings, secrets.token_hex(16))
+        await check_password_refused(settings, "")
+        await check_token_refused(settings, secrets.token_hex(16))
+        await check_token_refused(settings, "")
     except (RedisError, OSError) as error:
         raise ProbeError(reason(error, settings.redis_timeout)) from None
 
 
 def main() -> int:
-    """Print the result; return 1 when something is not as it should be."""
+    """Print the result; return 1 when a check failed."""
     try:
         asyncio.run(probe(load(os.environ)))
     except (ProbeError, ConfigError) as error:
         print(error)
         return 1
-    print("a command arrives; a wrong password, a wrong token and none are refused")
+    print("a command arrives; wrong and missing passwords and tokens are refused")
     return 0
 
 

@@ -2,7 +2,7 @@
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""The words of a text, however it is written, and which of them keep the robot from moving."""
+"""Normalises the words of a text, and finds those that stop the robot."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ NUMBERS = {
     "ten": "10",
 }
 
-# What a keyboard, a phone or a speech recogniser writes for the apostrophe of "don't".
+# The characters that keyboards, phones and speech recognisers use for the apostrophe of "don't".
 _APOSTROPHES = str.maketrans(
     dict.fromkeys(
         "'`\u00b4\u02b9\u02ba\u02bb\u02bc\u02bd\u02be\u02bf\u02c8\u02ca\u02cb\u02ee\u0374\u0384\u055a\u055b\u05f3"
@@ -41,14 +41,14 @@ _LOOKALIKES = str.maketrans(
     "\u03b1\u03b5\u03bf\u03c1\u03bd\u03c4\u03c5\u03b9\u03ba\u0131\ua731\u1d1b\u1d0f\u1d18\u0274",
     "aeopctyxkmhbisjdhl" + "aeopvtuik" + "istopn",
 )
-# Diacritics of alphabets in which a word without them is the same word; other scripts need their marks.
+# Diacritics of alphabets in which they do not change the word; other scripts need their marks.
 _DIACRITICS = re.compile("[\u0300-\u036f\u1ab0-\u1aff\u1dc0-\u1dff\u20d0-\u20ff\ufe00-\ufe0f\ufe20-\ufe2f]")
-# Printable by their category, but nothing is seen of them.
+# Printable by their category, but invisible.
 _BLANKS = frozenset("\u115f\u1160\u2800\u3164\uffa0\ufffd")
-# Where a clause ends: the name of a place does not go on behind it.
+# The end of a clause: no name of a place spans it.
 _BREAKS = re.compile(r"[^\w\s-]+|\s[-\u2010-\u2015]+\s|[\t\n\r\v\f\x1c-\x1f\x85\u2028\u2029]")
 
-# Words that always stop the robot. A place of that name would take the word away from the person who shouts it.
+# Words that always stop the robot. A place must not have such a name, or the word would no longer stop it.
 STOP_WORDS = ("stop", "halt", "freeze", "abort", "cancel", "pause", "wait", "emergency", "estop", "whoa", "woah")
 
 
@@ -65,8 +65,8 @@ _STOP = re.compile(
     r"|shut (it )?down|(switch|turn|power) (it )?off|kill|cease|desist|quit|thats enough|enough now|forget)\b"
 )
 
-# A robot that stands still can be told to go again; one that drives off cannot be called back. So every negation,
-# prohibition or exception means stop, whatever it refers to: "don't stop", "you can't go there", "anywhere but there".
+# A stopped robot can be sent again; one that drives away cannot be called back. So every negation, prohibition or
+# exception means stop, whatever it refers to: "don't stop", "you can't go there", "anywhere but there".
 _FORBIDDEN = re.compile(
     r"\b("
     r"(do|does|did|ca|wo|would|could|should|must|might|may|need|sha|is|are|ai|was|were|has|have|had|dare|ought)"
@@ -108,7 +108,7 @@ NOT_SLOW = re.compile(_NEGATED + r"(?:slow|slowly|slower)\b")
 
 def normalise(text: str) -> str:
     """Return the words of a text: lower case, no punctuation, numbers as digits, one space between words."""
-    # Before anything is decomposed: an acute accent that stands alone would fall apart into a space and a mark.
+    # Before decomposition, which would split a lone acute accent into a space and a mark.
     plain = text.translate(_SIGNS).translate(_APOSTROPHES)
     folded = unicodedata.normalize("NFKD", plain).casefold().translate(_LOOKALIKES)
     shown = "".join(character for character in folded if unicodedata.category(character) != "Cf")
@@ -118,9 +118,9 @@ def normalise(text: str) -> str:
 
 
 def clauses(text: str) -> list[list[str]]:
-    """Return the ways in which a text can be read, each as its normalised clauses.
+    """Return the possible readings of a text, each as its normalised clauses.
 
-    What is not seen, and what may be an apostrophe, either divides two words or does not: "st.op" written with a
+    Invisible characters, and those that may be apostrophes, either separate two words or do not: "st.op" written with a
     zero-width space is one word, "now" and "stop" with the same between them are two.
     """
     signed = text.translate(_SIGNS)
@@ -142,7 +142,7 @@ def _divided(character: str) -> str:
 
 
 def forbids(clause: list[str]) -> bool:
-    """Return whether clauses, in which @ stands for a place, stop the robot or forbid it to move."""
+    """Return whether clauses, in which @ replaces a place, stop the robot or forbid a movement."""
     text = " ".join(clause)
     allowed = " ".join(_EASY.sub(lambda found: found.group() if found["verb"] else " ", part) for part in clause)
     return bool(_STOP.search(text) or _FORBIDDEN.search(" ".join(allowed.split())))
@@ -154,7 +154,7 @@ def stops(name: str) -> bool:
 
 
 def legible(body: str) -> str:
-    """Return the text of a body that is neither JSON nor a form, or a broken one: its escapes are resolved."""
+    """Return the text of an invalid body, with escapes resolved."""
     text = unquote(body.replace("+", " "), errors="replace")
     text = re.sub(r"\\+u([0-9a-fA-F]{4})", lambda found: chr(int(found[1], 16)), text)
     return re.sub(r"\\+[bfnrt]", "\n", text)

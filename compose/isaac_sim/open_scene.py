@@ -2,9 +2,9 @@
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Opens the scene that its argument names, and plays it: ROS hears of a robot in a playing stage only.
+"""Opens the scene that its argument names, and plays it: ROS topics are published in a playing stage only.
 
-Isaac Sim runs it, by ``--exec``. Written by Kit's documentation.
+Isaac Sim runs it, by ``--exec``. It follows Kit's documentation.
 """
 
 from __future__ import annotations
@@ -17,14 +17,14 @@ import omni.kit.async_engine
 import omni.timeline
 import omni.usd
 
-# How long another stage may take to be opened or closed, in seconds.
-PATIENCE = 300
+# How long to wait for another stage to be opened or closed, in seconds.
+STAGE_TIMEOUT = 300
 
 
 async def open_scene(scene: str) -> None:
-    """Open it and play it, and log that, or why it could not be opened."""
+    """Open and play a scene, and log the result."""
     app, context = omni.kit.app.get_app(), omni.usd.get_context()
-    end = time.monotonic() + PATIENCE
+    end = time.monotonic() + STAGE_TIMEOUT
     while not context.can_open_stage() and time.monotonic() < end:
         await app.next_update_async()
     opened, reason = await context.open_stage_async(scene)

@@ -2,7 +2,7 @@
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Nav2, the Foxglove bridge and the command bridge. When one of them dies, all end, and the container starts afresh."""
+"""Nav2, the Foxglove bridge and the command bridge. When one ends, all end, and the container is restarted."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def generate_launch_description() -> LaunchDescription:
     foxglove = {
         "port": 8765,
         "address": given.get("FOXGLOVE_BRIDGE_ADDRESS", "127.0.0.1"),
-        # Whoever reaches the port sees all; only with clientPublish and services does it steer as well.
+        # Every client of the port can watch; with clientPublish and services it can also steer.
         "capabilities": given.get("FOXGLOVE_CAPABILITIES", "connectionGraph,assets").split(","),
     }
     servers = [

@@ -15,7 +15,7 @@ TOPIC = "arn:aws:sns:us-east-1:123456789012:operators"
 
 
 def put_alarm(name: str, threshold: float, **more: Any) -> None:
-    """Make or change an alarm in the simplest form."""
+    """Create or change an alarm with few options."""
     cloudwatch: Any = boto3.client("cloudwatch")
     cloudwatch.put_metric_alarm(
         AlarmName=name,
@@ -31,7 +31,7 @@ def put_alarm(name: str, threshold: float, **more: Any) -> None:
 
 
 def past() -> None:
-    """Make what bears names like the lab's and is not the lab's."""
+    """Create resources of others with names like those of the lab."""
     put_alarm("lab-a-budget", 1.0)
     put_alarm("lab-a-old", 1.0, AlarmDescription="(digital_twin_lab: lab-a, by hand)")
     cloudwatch: Any = boto3.client("cloudwatch")
@@ -41,7 +41,7 @@ def past() -> None:
 
 
 def drift() -> None:
-    """Do by hand what the next run has to take back."""
+    """Change by hand what the next run has to repair."""
     cloudwatch: Any = boto3.client("cloudwatch")
     (hot,) = cloudwatch.describe_alarms(AlarmNames=["lab-a-1-gpu-0-hot"])["MetricAlarms"]
     put_alarm("lab-a-1-gpu-0-hot", 20.0, AlarmDescription=hot["AlarmDescription"])

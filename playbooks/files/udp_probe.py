@@ -18,17 +18,17 @@ BINDING_REQUEST = b"\x00\x01\x00\x00\x21\x12\xa4\x42"
 TRIES, SECONDS = 3, 1.0
 
 
-def look(host: str, port: int) -> str:
+def probe(host: str, port: int) -> str:
     """Return the result of a STUN request."""
     family, kind, protocol, _name, address = socket.getaddrinfo(host, port, type=socket.SOCK_DGRAM)[0]
-    with socket.socket(family, kind, protocol) as probe:
-        probe.settimeout(SECONDS)
+    with socket.socket(family, kind, protocol) as client:
+        client.settimeout(SECONDS)
         # A connected socket gets ICMP errors.
-        probe.connect(address)
+        client.connect(address)
         for _try in range(TRIES):
             try:
-                probe.send(BINDING_REQUEST + os.urandom(12))
-                if probe.recv(2048):
+                client.send(BINDING_REQUEST + os.urandom(12))
+                if client.recv(2048):
                     return "answered"
             except TimeoutError:
                 continue
@@ -38,4 +38,4 @@ def look(host: str, port: int) -> str:
 
 
 if __name__ == "__main__":
-    print(look(sys.argv[1], int(sys.argv[2])))
+    print(probe(sys.argv[1], int(sys.argv[2])))

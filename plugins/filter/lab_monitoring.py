@@ -12,12 +12,13 @@ short_description: Compute the CloudWatch alarms and dashboard of a lab
 version_added: 1.0.0
 author: The digital_twin.robotics_lab maintainers (@digital-twin)
 description:
-  - Returns the CloudWatch alarms of a lab and the content of its dashboard. Does not contact AWS, changes nothing.
+  - Returns the CloudWatch alarms of a lab and the content of its dashboard.
+  - Compares them with what CloudWatch holds, without contacting AWS.
   - The options are those of the role C(aws_monitoring), whose README describes them, without their prefix.
-positional: found
+positional: state
 options:
   _input:
-    description: The lab, and how it is to be watched.
+    description: The lab, and how to monitor it.
     type: dict
     required: true
     suboptions:
@@ -42,12 +43,12 @@ options:
         type: dict
         default: {}
       metrics:
-        description: Which metrics the hosts write. There are no alarms on others.
+        description: Which metrics the hosts write. Others get no alarm.
         type: list
         elements: str
         default: [GPUUtilization, GPUMemoryUsedPercent, GPUTemperature, Heartbeat]
       flush_interval:
-        description: Every how many seconds they write them.
+        description: Seconds between their requests.
         type: int
         default: 60
       instances:
@@ -77,7 +78,7 @@ options:
             type: bool
             default: true
       alarm_topics:
-        description: ARNs of the SNS topics that are told.
+        description: ARNs of the SNS topics to notify.
         type: list
         elements: str
         default: []
@@ -88,15 +89,15 @@ options:
         type: raw
         default: auto
       idle_minutes:
-        description: After how many minutes.
+        description: Idle minutes before the stop.
         type: int
         default: 60
       idle_utilization:
-        description: Below which utilisation of every GPU, in percent.
+        description: Utilization in percent below which a GPU is idle.
         type: int
         default: 5
       heartbeat_minutes:
-        description: After how many minutes without a heartbeat somebody is told.
+        description: Minutes without a heartbeat before the alarm.
         type: int
         default: 5
       temperature:
@@ -112,7 +113,7 @@ options:
         type: bool
         default: true
       log_retention_days:
-        description: How long log groups keep their events.
+        description: Days for which log groups keep their events.
         type: int
         default: 30
       log_groups:
@@ -121,18 +122,21 @@ options:
         elements: str
         default: []
       tags:
-        description: Tags of the user's own.
+        description: More tags for the log groups.
         type: dict
         default: {}
-  found:
-    description: The alarms that there are, as M(amazon.aws.cloudwatch_metric_alarm_info) tells them.
-    type: list
-    elements: dict
-    default: []
+      dashboard:
+        description: Whether the lab has a dashboard. Without instances it has none.
+        type: bool
+        default: true
+  state:
+    description: What CloudWatch holds, as M(digital_twin.robotics_lab.cloudwatch_info) returns it.
+    type: dict
+    default: {}
 """
 
 EXAMPLES = r"""
-- name: Tell the names of the alarms
+- name: Report the names of the alarms
   ansible.builtin.debug:
     msg: "{{ (lab | digital_twin.robotics_lab.lab_monitoring).alarms | map(attribute='name') }}"
   vars:
@@ -145,11 +149,11 @@ EXAMPLES = r"""
 
 RETURN = r"""
 _value:
-  description: What watches the lab.
+  description: The planned monitoring.
   type: dict
   contains:
     problems:
-      description: Why it cannot be watched like that, each one line; the others are empty unless this is.
+      description: What is wrong with the description, one line for each reason. Then nothing is planned.
       type: list
       elements: str
       sample: ["aws_monitoring_temperature: 200 is out of range. Allowed: 40 to 120 degrees Celsius. Choose less"]
@@ -159,27 +163,27 @@ _value:
       elements: dict
       sample: [{name: warehouse-1-gpu-idle, metric_name: GPUUtilization}]
     own:
-      description: Names of those found that are this lab's.
+      description: Names of existing alarms of this lab.
       type: list
       elements: str
       sample: [warehouse-1-gpu-idle]
     foreign:
-      description: Names of those found that are not this lab's and bear a name that one of this lab's has to bear.
+      description: Names of existing alarms of others that an alarm of this lab needs.
       type: list
       elements: str
       sample: []
-    surplus:
-      description: Names of this lab's that are no longer wanted.
+    excess:
+      description: Names of existing alarms of this lab that are no longer planned.
       type: list
       elements: str
       sample: []
     differing:
-      description: Names of those that are wanted and not there, or not like that.
+      description: Names of planned alarms that are missing or differ.
       type: list
       elements: str
       sample: [warehouse-1-heartbeat]
     report:
-      description: In words which hosts are stopped when, by the alarms that were found, and how to turn that off.
+      description: Sentences about which hosts are stopped when, by the existing alarms, and how to turn that off.
       type: list
       elements: str
       sample: [warehouse-2 is not stopped when its GPU is idle.]
@@ -188,27 +192,76 @@ _value:
       type: dict
       sample: {widgets: []}
     marker:
-      description: How the description of the lab's alarms ends, and of no other's.
+      description: End of the description of this lab's alarms, and of no other's.
       type: str
       sample: "(digital_twin_lab: warehouse, managed_by: digital_twin.robotics_lab)"
     dashboard_marker:
-      description: What each heading on the lab's dashboard says, and on no other's.
+      description: A text in each heading of this lab's dashboard, and of no other's.
       type: str
       sample: "(digital_twin_lab: warehouse, region: eu-central-1, managed_by: digital_twin.robotics_lab)"
+    dashboard_name:
+      description: Name of the dashboard.
+      type: str
+      sample: digital-twin-warehouse
+    dashboard_wanted:
+      description: Whether the lab gets a dashboard.
+      type: bool
+      sample: true
+    dashboard_state:
+      description: V(absent) when no dashboard has this name, V(own) when it is this lab's, else V(foreign).
+      type: str
+      sample: own
+    dashboard_differs:
+      description: Whether the dashboard has to be written or deleted.
+      type: bool
+      sample: false
+    log_groups:
+      description:
+        - Log groups to create or change, with C(name), C(exists), and C(differences), the beginning of what
+          RV(_value.differences) has of each.
+      type: list
+      elements: dict
+      sample: [{name: /digital-twin/warehouse/bootstrap, exists: true, differences: ["retention of "]}]
+    own_log_groups:
+      description: Names of existing log groups of this lab.
+      type: list
+      elements: str
+      sample: [/digital-twin/warehouse/bootstrap]
+    tags:
+      description: Tags of the log groups.
+      type: dict
+      sample: {digital_twin_lab: warehouse, managed_by: digital_twin.robotics_lab}
+    conflicts:
+      description: Why the plan would overwrite alarms or a dashboard of others, one line for each reason.
+      type: list
+      elements: str
+      sample: []
+    differences:
+      description: What differs from the plan.
+      type: list
+      elements: str
+      sample: [alarm warehouse-1-heartbeat]
+    existing:
+      description: What exists of this lab's monitoring.
+      type: list
+      elements: str
+      sample: [alarm warehouse-1-heartbeat, dashboard digital-twin-warehouse]
     log_prefix:
-      description: What the names of the lab's log groups begin with, and of no other's.
+      description: Beginning of the names of this lab's log groups, and of no other's.
       type: str
       sample: /digital-twin/warehouse/
 """
 
 import contextlib
+from collections.abc import Mapping
 from typing import Any
 
 from ansible.module_utils.parsing.convert_bool import boolean
 
-from ..plugin_utils._monitoring.alarms import alarms, report, sort_alarms
+from ..plugin_utils._monitoring.alarms import alarms, report
+from ..plugin_utils._monitoring.compare import compare
 from ..plugin_utils._monitoring.dashboard import dashboard
-from ..plugin_utils._monitoring.lab import Host, Lab, check
+from ..plugin_utils._monitoring.lab import Lab, MonitoredHost, check
 
 DEFAULTS: dict[str, Any] = {
     "account_id": "",
@@ -228,22 +281,25 @@ DEFAULTS: dict[str, Any] = {
     "log_retention_days": 30,
     "log_groups": [],
     "tags": {},
+    "dashboard": True,
 }
+# Variables of Ansible may be text, as -e makes them.
+NUMBERS = [name for name, value in DEFAULTS.items() if type(value) is int]
 
 
 def read_count(value: object) -> int:
-    """Return a number of GPUs, and 0, which is refused, for anything else."""
+    """Return a number of GPUs, and 0, which is out of range, for anything else."""
     try:
         return int(str(value))
     except ValueError:
         return 0
 
 
-def lab_monitoring(description: dict[str, Any], found: list[dict[str, Any]] | None = None) -> dict[str, Any]:
-    """Return what watches a lab, or why it cannot be watched like that."""
-    values = {**DEFAULTS, **description}
+def lab_monitoring(description: dict[str, Any], state: Mapping[str, Any] | None = None) -> dict[str, Any]:
+    """Return the planned monitoring of a lab, or what is wrong with its description."""
+    values, state = {**DEFAULTS, **description}, state or {}
     hosts = tuple(
-        Host(
+        MonitoredHost(
             str(host.get("name", "")),
             str(host.get("instance_id", "")),
             read_count(host.get("gpus", 1)),
@@ -255,17 +311,24 @@ def lab_monitoring(description: dict[str, Any], found: list[dict[str, Any]] | No
     with contextlib.suppress(TypeError):
         values["idle_stop"] = boolean(values["idle_stop"])
     values |= {name: tuple(values[name]) for name in ("alarm_topics", "log_groups", "metrics")}
+    values |= {name: int(values[name]) for name in NUMBERS}
+    values |= {name: boolean(values[name]) for name in ("recover", "dashboard")}
     lab = Lab(hosts=hosts, **values)
     problems = [str(problem) for problem in check(lab)]
+    compared = compare(lab, state)
     return {
+        **compared,
         "problems": problems,
+        "conflicts": [str(problem) for problem in compared["conflicts"]],
         "alarms": [] if problems else alarms(lab),
-        **sort_alarms(lab, found or []),
-        "report": [] if problems else report(lab, found or []),
+        "report": [] if problems else report(lab, state.get("alarms", [])),
         "dashboard": {} if problems else dashboard(lab),
+        "dashboard_wanted": lab.has_dashboard,
+        "dashboard_name": lab.dashboard_name,
         "marker": lab.marker,
         "dashboard_marker": lab.dashboard_marker,
         "log_prefix": lab.log_prefix,
+        "tags": lab.all_tags,
     }
 
 

@@ -128,6 +128,8 @@ Item = dict[str, Any]
 Found = dict[str, list[Item]]
 Judge = Callable[[Item], str]
 
+# Kinds that are read to judge others.
+NOT_OWN = ("image_snapshots", "named_key_pairs")
 # The variable of role aws_infrastructure.
 ADOPT = "aws_infrastructure_adopt"
 
@@ -158,7 +160,7 @@ def lab_ownership(
         )
         record = settle(lab, keys, read_record(lab, region, role_tags), claimed, adopt=adopt, public_key=public_key)
 
-    own: Found = {kind: items for kind, items in found.items() if kind != "image_snapshots"}
+    own: Found = {kind: items for kind, items in found.items() if kind not in NOT_OWN}
     foreign: list[Foreign] = []
     for kind, title, identifier, judge in judges(lab, keys, record):
         reasons = [(item, judge(item)) for item in found.get(kind, [])]
@@ -169,6 +171,8 @@ def lab_ownership(
     # One that is shutting down may have given up its VPC, and then only its launch was judged.
     launched = [read_instance(item) for item in own.get("instances", [])]
     roots = {*root_volumes, *(item.root_volume for item in launched if item.vpc_id or record is None)} - {""}
+    if "root_volumes" in found:
+        own["root_volumes"] = [item for item in found["root_volumes"] if item["id"] in roots]
     copies = [*found.get("snapshots", []), *found.get("image_snapshots", [])]
     snapshots = {item["snapshot_id"] for item in copies if item.get("volume_id") in roots}
     for kind, title, identifier, judge in disk_judges(roots, snapshots):

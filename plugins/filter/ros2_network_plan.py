@@ -8,12 +8,12 @@ from __future__ import annotations
 
 DOCUMENTATION = r"""
 name: ros2_network_plan
-short_description: Compute ports and configuration of ROS 2 networking
+short_description: Compute ports, sizes and settings of ROS 2 networking
 version_added: 1.0.0
 author: The digital_twin.robotics_lab maintainers (@digital-twin)
 description:
-  - Returns the UDP ports, the configuration of Cyclone DDS, Fast DDS and Zenoh, the environment and kernel settings,
-    or the reasons why the settings cannot work. Contacts nothing, changes nothing.
+  - Returns the UDP ports, the settings of Cyclone DDS, Fast DDS and Zenoh, the environment and the kernel settings,
+    or the problems that prevent them. Contacts nothing, changes nothing.
   - The options are those of the role C(ros2_networking), whose README describes them, without their prefix.
 options:
   _input:
@@ -151,18 +151,16 @@ _value:
       description: In bytes, C(mtu) of the path, C(max_message_size) of a message, C(fragment_size) of its pieces.
       type: dict
       sample: {mtu: 1500, max_message_size: 1472, fragment_size: 1344}
-    cyclonedds:
-      description: The configuration of Cyclone DDS, by version.
+    dds:
+      description: >-
+        Settings of the Cyclone DDS configuration and the Fast DDS profile, which templates of the role
+        C(ros2_networking) render.
       type: dict
-      sample: {"0.10": "<CycloneDDS/>", "11": "<CycloneDDS/>"}
-    fastdds:
-      description: The profile of Fast DDS.
-      type: str
-      sample: <dds/>
+      sample: {interface: {name: lo, multicast: "false"}, multicast: false, participants: 45, peers: [127.0.0.1]}
     zenoh:
-      description: The configuration of Zenoh, of a C(session) and of a C(router); empty with another RMW.
+      description: Settings of a Zenoh C(session) and a C(router); empty with another RMW.
       type: dict
-      sample: {session: "{}", router: "{}"}
+      sample: {}
     environment:
       description: The environment of every process of ROS 2.
       type: dict

@@ -2,7 +2,7 @@
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Kernel settings as files of sysctl.d say them and as they are: which file wins, what is to be set, what cannot be.
+"""Kernel settings in the files of sysctl.d and in the kernel: which file takes precedence, and what to set.
 
 This is a private module of the collection: it may change in any release.
 """
@@ -14,21 +14,19 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-# A file hides those of the same name in the folders after its own. Whatever their folder, names are read in order.
+# A file hides files of the same name in later folders. Files are read in the order of their names, whatever the folder.
 FOLDERS = ("etc/sysctl.d", "run/sysctl.d", "usr/local/lib/sysctl.d", "usr/lib/sysctl.d")
-# Read by `sysctl --system`, after all others, and never at boot: there systemd only reads it where a link in sysctl.d
-# names it, in that link's place.
+# `sysctl --system` reads it after all others. At boot, systemd reads it only where a link in sysctl.d points to it.
 LAST = "etc/sysctl.conf"
 HEADING = "# Written by Ansible: changes here are lost.\n"
 
 
 @dataclass(frozen=True)
-class Wanted:
-    """What settings are wanted.
+class SysctlRequest:
+    """The settings that a task declares.
 
     Attributes:
-        at_least: Smallest value by name; a larger one that the kernel has is left alone, and one that another file says
-            stays.
+        at_least: Smallest value by name. A larger one of the kernel or of another file is preserved.
         exactly: Value by name.
     """
 
@@ -41,14 +39,14 @@ class Wanted:
         return dict(sorted({**self.at_least, **self.exactly}.items()))
 
     def met(self, name: str, value: int | None) -> bool:
-        """Tell whether a value is as wanted."""
+        """Return whether a value is as declared."""
         if value is None:
             return False
         return value >= self.at_least[name] if name in self.at_least else value == self.exactly[name]
 
 
 @dataclass(frozen=True)
-class Setting:
+class SysctlLine:
     """A line of a file of sysctl.d."""
 
     file: str
@@ -57,20 +55,20 @@ class Setting:
 
 
 @dataclass
-class Outcome:
-    """What was found, and what is to be done or was.
+class SysctlPlan:
+    """The present state, and the changes to make or made.
 
     Attributes:
         before: Values before, None for a setting that this kernel or network namespace does not have.
         after: Values after.
-        persisted: What the file says from now on.
-        text_before: What the file held; empty when it was not there.
-        text_after: What it holds from now on.
+        persisted: Values in the new file.
+        text_before: The present file; empty when there is none.
+        text_after: The new file.
         written: Values that the kernel was given, or would be.
-        unmet: Why a setting is not as wanted now, by name.
-        lowering: What the kernel has beyond all files, by name: it is left alone, and the next boot lowers it.
-        overriding: Lines of other files that undo ours at the next boot.
-        undoing: Lines that undo it whenever somebody runs `sysctl --system`, and at no boot.
+        unmet: Why a setting differs and cannot be set, by name.
+        lowering: Values of the kernel beyond all files, by name. They are preserved until the next boot.
+        overriding: Lines of other files that override ours at the next boot.
+        undoing: Lines that override ours whenever `sysctl --system` runs, but not at boot.
     """
 
     before: dict[str, int | None]
@@ -81,8 +79,8 @@ class Outcome:
     written: dict[str, int] = field(default_factory=dict)
     unmet: dict[str, str] = field(default_factory=dict)
     lowering: dict[str, int] = field(default_factory=dict)
-    overriding: list[Setting] = field(default_factory=list)
-    undoing: list[Setting] = field(default_factory=list)
+    overriding: list[SysctlLine] = field(default_factory=list)
+    undoing: list[SysctlLine] = field(default_factory=list)
 
     @property
     def changed(self) -> bool:
@@ -90,32 +88,32 @@ class Outcome:
         return bool(self.written) or self.text_before != self.text_after
 
 
-class SettingsError(Exception):
-    """A setting cannot be had."""
+class SysctlError(Exception):
+    """A setting cannot be read or set."""
 
 
-def parse(file: str, text: str) -> list[Setting]:
-    """Return the settings of a file. Patterns are left out: a plain name wins over them, wherever it stands."""
+def parse(file: str, text: str) -> list[SysctlLine]:
+    """Return the settings of a file, without patterns: a plain name always takes precedence over them."""
     found = []
     for line in text.splitlines():
         name, equals, value = line.strip().partition("=")
         name = name.strip().removeprefix("-")
         if not equals or name.startswith(("#", ";")) or set(name) & set("*?["):
             continue
-        found.append(Setting(file, plain(name), " ".join(value.split())))
+        found.append(SysctlLine(file, plain(name), " ".join(value.split())))
     return found
 
 
 def plain(name: str) -> str:
-    """Return a setting's name with dots, where the first separator may be a slash."""
+    """Return a setting's name with dots. The first separator may be a slash."""
     slash, dot = name.find("/"), name.find(".")
     if slash >= 0 and (dot < 0 or slash < dot):
         return name.translate(str.maketrans("/.", "./"))
     return name
 
 
-def in_order(files: Mapping[str, str]) -> list[Setting]:
-    """Return the settings of all files that are read at boot, the one that wins last.
+def in_order(files: Mapping[str, str]) -> list[SysctlLine]:
+    """Return the settings of all files that are read at boot, by increasing precedence.
 
     Args:
         files: Text by path, relative to the root.
@@ -129,10 +127,10 @@ def in_order(files: Mapping[str, str]) -> list[Setting]:
     return [setting for name in sorted(seen) for setting in parse(f"/{seen[name]}", files[seen[name]])]
 
 
-def persist(wanted: Wanted, others: list[Setting]) -> dict[str, int]:
-    """Return what our file is to say: at least what others say, where more is as good.
+def persist(wanted: SysctlRequest, others: list[SysctlLine]) -> dict[str, int]:
+    """Return the values for our file, no lower than those of others.
 
-    Not what the kernel has: that may be what our file said at the last boot, and could never be lowered again.
+    The kernel's value does not count: it may come from our own file at the last boot, and could never be lowered again.
     """
     values = wanted.values
     for name in wanted.at_least:
@@ -141,8 +139,8 @@ def persist(wanted: Wanted, others: list[Setting]) -> dict[str, int]:
     return values
 
 
-def find_overriding(wanted: Wanted, settings: list[Setting], ours: str) -> list[Setting]:
-    """Return the settings that are read after ours and are not as wanted; only the one that wins for each name."""
+def find_overriding(wanted: SysctlRequest, settings: list[SysctlLine], ours: str) -> list[SysctlLine]:
+    """Return the settings that are read after ours and differ, only the effective one for each name."""
     winning = {setting.name: setting for setting in settings}
     return [
         winner
@@ -158,11 +156,11 @@ def render(values: Mapping[str, int]) -> str:
     return HEADING + "".join(f"{name} = {value}\n" for name, value in values.items())
 
 
-class Host:
-    """The files and the kernel of the host, below a root."""
+class SysctlHost:
+    """The files and the kernel of a host, below a root folder."""
 
     def __init__(self, root: Path = Path("/")) -> None:
-        """Look below a root."""
+        """Set the root folder."""
         self.root = root
 
     def read_files(self) -> dict[str, str]:
@@ -171,85 +169,85 @@ class Host:
         paths += [self.root / LAST] if (self.root / LAST).is_file() else []
         texts = {}
         for path in paths:
-            # A link to /dev/null hides a file, and any other that leads nowhere says nothing.
+            # A link to /dev/null hides a file. A broken link has no settings.
             text = path.read_text("utf-8", errors="replace") if path.is_file() else ""
             texts[str(path.relative_to(self.root))] = text
         return texts
 
     def place(self, name: str) -> Path:
-        """Return where the kernel shows a setting."""
+        """Return the path of a setting below /proc/sys."""
         return self.root / "proc/sys" / name.translate(str.maketrans("/.", "./"))
 
     def read(self, name: str) -> int | None:
-        """Return a setting's value, or None where there is no such setting.
+        """Return a setting's value, or None when it does not exist.
 
         Raises:
-            SettingsError: its value is no whole number.
+            SysctlError: its value is not a whole number.
         """
         try:
             text = self.place(name).read_text("ascii").strip()
         except FileNotFoundError:
             return None
         except OSError as error:
-            raise SettingsError(f"{name} cannot be read: {error.strerror}") from error
+            raise SysctlError(f"{name} cannot be read: {error.strerror}") from error
         if not text.lstrip("-").isdigit():
-            raise SettingsError(f"{name} is {text!r}, no whole number. Leave it to another tool")
+            raise SysctlError(f"{name} is {text!r}, which is not a whole number. Use another tool for it")
         return int(text)
 
     def writable(self, name: str) -> bool:
-        """Tell whether a setting can be changed from here."""
+        """Return whether a setting can be changed from here."""
         return os.access(self.place(name), os.W_OK)
 
     def write(self, name: str, value: int) -> None:
         """Set a setting.
 
         Raises:
-            SettingsError: the kernel did not take it.
+            SysctlError: the kernel rejected it.
         """
         try:
             self.place(name).write_text(f"{value}\n", "ascii")
         except OSError as error:
-            raise SettingsError(f"{name} could not be set to {value}: {error.strerror}") from error
+            raise SysctlError(f"{name} could not be set to {value}: {error.strerror}") from error
 
 
-def compare(host: Host, wanted: Wanted, path: str) -> Outcome:
-    """Return what would be done, and why some of it cannot be."""
+def compare(host: SysctlHost, wanted: SysctlRequest, path: str) -> SysctlPlan:
+    """Return the plan."""
     files = host.read_files()
     ours = path.lstrip("/")
     text_before = files.pop(ours, "")
     before = {name: host.read(name) for name in wanted.values}
     persisted = persist(wanted, in_order(files))
     text_after = render(persisted)
-    outcome = Outcome(before, dict(before), persisted, text_before, text_after)
-    outcome.overriding = find_overriding(wanted, in_order({**files, ours: text_after}), path)
-    outcome.undoing = find_overriding(wanted, parse(f"/{LAST}", files.get(LAST, "")), path)
+    plan = SysctlPlan(before, dict(before), persisted, text_before, text_after)
+    plan.overriding = find_overriding(wanted, in_order({**files, ours: text_after}), path)
+    plan.undoing = find_overriding(wanted, parse(f"/{LAST}", files.get(LAST, "")), path)
     for name, value in before.items():
         if wanted.met(name, value):
-            # What cannot be set from here is no boot of this host's to lower.
+            # A boot of this host does not lower a setting of another machine's kernel.
             if value is not None and value > persisted[name] and host.writable(name):
-                outcome.lowering[name] = value
+                plan.lowering[name] = value
             continue
         if value is None:
-            outcome.unmet[name] = "this kernel, or this network namespace, does not have it"
+            plan.unmet[name] = "this kernel, or this network namespace, does not have it"
         elif not host.writable(name):
-            outcome.unmet[name] = "it is read-only here, as the machine around this host alone may set it"
+            plan.unmet[name] = "it is read-only here, as only the machine that runs this host can set it"
         else:
-            outcome.written[name] = wanted.values[name]
-            outcome.after[name] = wanted.values[name]
-    return outcome
+            plan.written[name] = wanted.values[name]
+            plan.after[name] = wanted.values[name]
+    return plan
 
 
-def apply(host: Host, wanted: Wanted, outcome: Outcome, save: Callable[[str], None]) -> None:
-    """Do what `compare` has found, and read back what came of it.
+def apply(host: SysctlHost, wanted: SysctlRequest, plan: SysctlPlan, save: Callable[[str], None]) -> None:
+    """Apply a plan, and read the values back.
 
     Raises:
-        SettingsError: the kernel did not take a value.
+        SysctlError: the kernel rejected a value.
     """
-    if outcome.text_after != outcome.text_before:
-        save(outcome.text_after)
-    for name, value in outcome.written.items():
+    if plan.text_after != plan.text_before:
+        save(plan.text_after)
+    for name, value in plan.written.items():
         host.write(name, value)
-    for name in outcome.written:
-        outcome.after[name] = host.read(name)
-        if not wanted.met(name, outcome.after[name]):
-            outcome.unmet[name] = "the kernel did not take the value"
+    for name in plan.written:
+        plan.after[name] = host.read(name)
+        if not wanted.met(name, plan.after[name]):
+            plan.unmet[name] = "the kernel did not accept the value"

@@ -3,7 +3,7 @@
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Ansible module that tells what a Foxglove WebSocket server shows of a robot."""
+"""Ansible module that gets the topics of a robot from a Foxglove WebSocket server."""
 
 from __future__ import annotations
 
@@ -27,26 +27,26 @@ options:
     default: 8765
   topics:
     description:
-      - The topics to listen to, such as V(/odom). Each must be advertised within O(timeout).
-      - Where several channels carry a topic, one of them is listened to.
+      - The topics to subscribe to, such as V(/odom). Each must be advertised within O(timeout).
+      - Where several channels carry a topic, one of them is used.
     type: list
     elements: str
     default: []
   seconds:
     description:
-      - How long to listen at most, 0 to 60 seconds. It ends earlier once there are O(messages) of every topic.
-      - A topic on which nothing is said in this time is no error. Its RV(seen[].count) is 0 then.
+      - How long to receive messages, 0 to 60 seconds. It ends earlier once there are O(messages) of every topic.
+      - A topic without messages in this time is not an error. Its RV(seen[].count) is 0.
     type: float
     default: 1.0
   messages:
-    description: How many messages of each topic are enough.
+    description: The module returns once it has so many messages of each topic.
     type: int
     default: 2
   timeout:
     description:
-      - How long it may take, in seconds, to connect, to shake hands, and until all of O(topics) are advertised, at most
-        600. What the resolver takes for a name is not counted.
-      - A server that advertises nothing at all is waited for as long.
+      - How long the connection, the handshake and the advertisement of all O(topics) may take, in seconds, at most 600.
+        The time for resolving a name is not counted.
+      - The module also waits this long for a server that advertises no topics.
     type: float
     default: 5.0
 attributes:
@@ -59,19 +59,20 @@ attributes:
   idempotent:
     description: Can be repeated without any effect on the server.
     support: full
+requirements:
+  - websocket-client (Debian and Ubuntu package C(python3-websocket)) where the module runs.
 notes:
   - Speaks the subprotocols C(foxglove.sdk.v1) and C(foxglove.websocket.v1), without TLS.
-  - Needs nothing but Python 3.9 or newer where it runs.
 seealso:
   - name: Foxglove WebSocket protocol
-    description: What the server is asked and what it answers.
+    description: The messages between client and server.
     link: https://github.com/foxglove/ws-protocol
 author:
   - The digital_twin.robotics_lab maintainers (@digital-twin)
 """
 
 EXAMPLES = r"""
-- name: Look at the robot
+- name: Get the state of the robot
   digital_twin.robotics_lab.foxglove_info:
     host: 203.0.113.9
     topics: [/clock, /odom]
@@ -79,21 +80,21 @@ EXAMPLES = r"""
   delegate_to: localhost
   register: robot
 
-- name: Refuse a simulation that stands still
+- name: Check that the simulation runs
   ansible.builtin.assert:
     that:
       - robot.seen | selectattr('count', 'lt', 2) | length == 0
       - robot.seen[0].last.seconds > robot.seen[0].first.seconds
     fail_msg: "{{ robot.seen }}"
 
-- name: Tell which topics there are
+- name: Get the topics
   digital_twin.robotics_lab.foxglove_info:
     host: 127.0.0.1
 """
 
 RETURN = r"""
 server:
-  description: What the server tells of itself.
+  description: The server's description.
   returned: success
   type: dict
   contains:
@@ -102,16 +103,16 @@ server:
       type: str
       sample: foxglove_bridge
     capabilities:
-      description: What else it can do.
+      description: Its optional features.
       type: list
       elements: str
       sample: [connectionGraph, assets]
     subprotocol:
-      description: The subprotocol that it has chosen.
+      description: The subprotocol that the server has chosen.
       type: str
       sample: foxglove.sdk.v1
 topics:
-  description: What it advertises, by topic.
+  description: The advertised channels, by topic.
   returned: success
   type: list
   elements: dict
@@ -129,7 +130,7 @@ topics:
       type: str
       sample: cdr
 seen:
-  description: What was said on O(topics), in their order.
+  description: The messages on O(topics), in their order.
   returned: success
   type: list
   elements: dict
@@ -143,12 +144,12 @@ seen:
       type: str
       sample: nav_msgs/msg/Odometry
     count:
-      description: How many messages came.
+      description: How many messages were received.
       type: int
       sample: 2
     first:
       description:
-        - The first of them. Null where none came, where it is not CDR, or where the schema is none of these.
+        - The first message. Null without a message, if it is not encoded as CDR, or if the schema is not one of these.
         - C(rosgraph_msgs/msg/Clock) has C(seconds), the time.
         - C(geometry_msgs/msg/PoseStamped) and C(geometry_msgs/msg/PoseWithCovarianceStamped) have C(stamp), the time in
           seconds, C(position), x, y and z in metres, and C(yaw), the angle about the vertical in radians.
@@ -157,17 +158,18 @@ seen:
       type: dict
       sample: {stamp: 12.5, position: [1.0, 2.0, 0.0], yaw: 0.0, speed: 0.5, turn: 0.0}
     last:
-      description: The last of them, in the same form.
+      description: The last message, in the same form.
       type: dict
       sample: {stamp: 12.6, position: [1.05, 2.0, 0.0], yaw: 0.0, speed: 0.5, turn: 0.0}
 """
 
+from importlib.util import find_spec
 from typing import Any
 
-from ansible.module_utils.basic import AnsibleModule
+from ansible.module_utils.basic import AnsibleModule, missing_required_lib
 
 from ..module_utils._foxglove import client
-from ..module_utils._foxglove.websocket import ServerError
+from ..module_utils._foxglove.connection import ServerError
 
 SPEC: dict[str, dict[str, Any]] = {
     "host": {"type": "str", "required": True},
@@ -179,11 +181,17 @@ SPEC: dict[str, dict[str, Any]] = {
 }
 
 
+LIBRARY = "websocket-client"
+REMEDY = "Install it with `pip install websocket-client`, or `apt install python3-websocket` for the system's Python."
+
+
 def main() -> None:
-    """Tell what the server shows, or in one line why that is not known."""
+    """Return what the server shows, or report in one line why it is not known."""
     module = AnsibleModule(argument_spec=SPEC, supports_check_mode=True)
+    if find_spec("websocket") is None:
+        module.fail_json(msg=f"{missing_required_lib(LIBRARY)} {REMEDY}")
     try:
-        result = client.look(client.Request(**module.params))
+        result = client.read_server(client.Request(**module.params))
     except (client.RequestError, ServerError) as error:
         module.fail_json(msg=str(error))
     module.exit_json(changed=False, **result)

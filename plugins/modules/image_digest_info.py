@@ -3,7 +3,7 @@
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Ansible module that gets the digests which registries have for images."""
+"""Ansible module that gets the digests of images from their registries."""
 
 from __future__ import annotations
 
@@ -88,11 +88,11 @@ def get_digest(engine: Engine, name: str, config: str) -> str:
     """Return the digest that the registry has for an image.
 
     Raises:
-        ValueError: it cannot be had; the text is the reason.
+        ValueError: there is no digest; the text says why.
     """
     image = parse_reference(name)
     if image is None:
-        raise ValueError(f"{name} is not a full reference. Write it with its tag, such as docker.io/library/redis:8.0.")
+        raise ValueError(f"{name} is not a full image name. Add the tag, such as docker.io/library/redis:8.0.")
     try:
         credentials = credentials_for(image.registry, read_config(config), config)
     except CredentialsError as error:
@@ -107,7 +107,7 @@ def get_digest(engine: Engine, name: str, config: str) -> str:
 
 
 def main() -> None:
-    """Ask for each image."""
+    """Return the digest of each image."""
     module = AnsibleModule(
         argument_spec={
             "images": {"type": "list", "elements": "str", "required": True},

@@ -129,14 +129,14 @@ from typing import Any
 from ansible.module_utils.basic import AnsibleModule
 
 from ..module_utils._ros2 import ports
-from ..module_utils._ros2.diagnosis import judge_traffic
-from ..module_utils._ros2.host import Seen, is_own, parse_interfaces, printable, read_host
+from ..module_utils._ros2.diagnosis import assess_traffic
+from ..module_utils._ros2.host import HostTraffic, is_own, parse_interfaces, printable, read_host
 from ..module_utils._ros2.request import Network, read
 
 
-def present(network: Network, seen: Seen) -> dict[str, Any]:
+def present(network: Network, seen: HostTraffic) -> dict[str, Any]:
     """Return what was seen as the module's result."""
-    judgement = judge_traffic(network, seen)
+    assessment = assess_traffic(network, seen)
     processes = []
     for process in seen.processes:
         listening = sorted(entry.port for entry in process.sockets)
@@ -152,8 +152,8 @@ def present(network: Network, seen: Seen) -> dict[str, Any]:
                 }
             )
     return {
-        "findings": [vars(finding) for finding in judgement.findings],
-        "notices": [vars(notice) for notice in judgement.notices],
+        "findings": [vars(finding) for finding in assessment.findings],
+        "notices": [vars(notice) for notice in assessment.notices],
         "processes": processes,
         "environment": seen.written or {},
         "counters": seen.counters,

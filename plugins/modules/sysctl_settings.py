@@ -12,16 +12,16 @@ module: sysctl_settings
 version_added: 1.0.0
 short_description: Set sysctl values persistently and report conflicting files
 description:
-  - Sets whole-number settings below C(/proc/sys), writes them to one file of C(/etc/sysctl.d), and reads back what came
-    of it.
-  - Unlike M(ansible.posix.sysctl) it can raise a setting and leave a larger value alone, tells which other file undoes
-    ours at the next boot, and knows that a container or network namespace may read a setting and not change it.
+  - Sets whole-number settings below C(/proc/sys), writes them to one file of C(/etc/sysctl.d), and reads them back.
+  - Unlike M(ansible.posix.sysctl) it can raise a setting and preserve a larger value, reports which other file
+    overrides ours at the next boot, and supports containers and network namespaces that can read a setting but not
+    change it.
 options:
   at_least:
     description:
-      - Smallest value of each setting. A larger one that another file says stays, also at the next boot.
-      - A larger one that only the kernel has stays until then, whether it is what O(path) said before, what somebody
-        set by hand, or the kernel's own default. RV(lowering) tells it.
+      - Smallest value of each setting. A larger one of another file is preserved, also at the next boot.
+      - A larger one that only the kernel has is preserved until then, whether it is an earlier value of O(path), was
+        set by hand, or is the kernel's default. RV(lowering) reports it.
     type: dict
     default: {}
   exactly:
@@ -30,31 +30,31 @@ options:
     default: {}
   path:
     description:
-      - The file to write, which is to hold nothing else. Files are read in the order of their names, whatever their
-        folder, and the last one wins.
+      - The file to write. Its other content is lost. Files are read in the order of their names, whatever their folder,
+        and the last one takes precedence.
     type: path
     required: true
   strict:
     description:
-      - Whether to fail, before anything is written, when a setting that is not as wanted cannot be changed from here.
-      - Otherwise it is written to the file, and told in RV(unmet).
+      - Whether to fail, before the first change, when a setting differs and cannot be changed from here.
+      - Otherwise it is written to the file, and reported in RV(unmet).
     type: bool
     default: false
   state:
     description:
-      - V(absent) removes the file. The kernel keeps its values until the next boot, as nobody knows those of before.
+      - V(absent) removes the file. The kernel keeps its values until the next boot, as the earlier ones are unknown.
     type: str
     choices: [present, absent]
     default: present
 attributes:
   check_mode:
-    description: Says what it would do, and writes nothing.
+    description: Reports what it would change, and writes nothing.
     support: full
   diff_mode:
-    description: Shows the file and the values as they are and as they are going to be.
+    description: Shows the file and the values before and after.
     support: full
   idempotent:
-    description: Writes nothing when the file and the values are as wanted.
+    description: Writes nothing when the file and the values are as declared.
     support: full
 notes:
   - Writing needs root. Reading does not.
@@ -69,7 +69,7 @@ author:
 """
 
 EXAMPLES = r"""
-- name: Let sockets ask for buffers of 32 MiB, and give up on incomplete packets early
+- name: Allow socket buffers of 32 MiB, and drop incomplete packets early
   digital_twin.robotics_lab.sysctl_settings:
     path: /etc/sysctl.d/99-zz-robots.conf
     at_least:
@@ -78,7 +78,7 @@ EXAMPLES = r"""
       net.ipv4.ipfrag_time: 3
   register: kernel
 
-- name: Say what holds it up
+- name: Report what prevents it
   ansible.builtin.debug:
     msg: "{{ kernel.unmet + kernel.overriding }}"
 """
@@ -93,33 +93,39 @@ settings:
   elements: dict
   sample: [{name: net.core.rmem_max, wanted: 33554432, before: 212992, after: 33554432, persisted: 33554432}]
 file_changed:
-  description: Whether the file is written, or would be in check mode; a setting may be changed without it.
+  description: Whether the file is written, or would be in check mode. A setting may change while the file does not.
   returned: when O(state=present)
   type: bool
   sample: true
 unmet:
-  description: Each setting that is not as wanted, with C(name), C(value), the value C(wanted), and the C(reason).
+  description: Each setting that differs, with C(name), C(value), the value C(wanted), and the C(reason).
   returned: when O(state=present)
   type: list
   elements: dict
   sample: [{name: net.core.rmem_max, wanted: 33554432, value: 212992, reason: it is read-only here}]
 lowering:
   description: >-
-    Each setting of O(at_least) of which the kernel has more than any file says, with its C(name), the C(value) that it
-    has, and what is C(persisted), to which the next boot lowers it.
+    Each setting of O(at_least) for which the kernel has more than any file, with its C(name), its C(value), and the
+    C(persisted) value that it gets at the next boot.
   returned: when O(state=present)
   type: list
   elements: dict
   sample: [{name: net.core.rmem_max, value: 2147483647, persisted: 33554432}]
+notes:
+  description: A sentence for each setting of RV(unmet) and RV(lowering).
+  returned: when O(state=present)
+  type: list
+  elements: str
+  sample: ["net.core.rmem_max is 212992 and should be 33554432: it is read-only here."]
 overriding:
-  description: Each line of another file that undoes ours at the next boot, with its C(file), C(name) and C(value).
+  description: Each line of another file that overrides ours at the next boot, with its C(file), C(name) and C(value).
   returned: when O(state=present)
   type: list
   elements: dict
   sample: [{file: /etc/sysctl.d/99-zzz.conf, name: net.core.rmem_max, value: "212992"}]
 undoing:
   description: >-
-    Each such line of C(/etc/sysctl.conf), which is read after ours by C(sysctl --system), and at no boot.
+    Each such line of C(/etc/sysctl.conf), which C(sysctl --system) reads after ours, but not at boot.
   returned: when O(state=present)
   type: list
   elements: dict
@@ -129,79 +135,99 @@ undoing:
 import os
 import re
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
 
-from ..module_utils._sysctl import FOLDERS, Host, Outcome, SettingsError, Wanted, apply, compare
+from ..module_utils._sysctl import FOLDERS, SysctlError, SysctlHost, SysctlPlan, SysctlRequest, apply, compare
 from ..module_utils._values import whole_number
 
-# With dots between the parts; a slash stands for a dot within one, as in the name of a VLAN's interface. A dash in
-# front would be a word of sysctl.d.
+# Dots separate the parts. A slash stands for a dot within one, as in the name of a VLAN's interface. A leading dash has
+# a meaning in sysctl.d.
 NAME_FORM = re.compile(r"\w[\w-]*(\.[\w-]+(/[\w-]+)*)+", re.ASCII)
 
 
-def read_wanted(params: dict[str, Any]) -> Wanted:
-    """Return what is wanted.
+def read_wanted(params: dict[str, Any]) -> SysctlRequest:
+    """Return the request.
 
     Raises:
-        SettingsError: a name is none of a setting, a value is no whole number, or a setting is wanted twice.
+        SysctlError: a name is not that of a setting, a value is not a whole number, or a setting is in both lists.
     """
     sides: dict[str, dict[str, int]] = {}
     for side in ("at_least", "exactly"):
         sides[side] = {}
         for name, value in params[side].items():
             if not NAME_FORM.fullmatch(name):
-                raise SettingsError(f"{side}: {name!r} is no setting. Allowed: names such as net.core.rmem_max")
+                raise SysctlError(
+                    f"{side}: {name!r} is not the name of a setting. Allowed: names such as net.core.rmem_max"
+                )
             number = whole_number(value)
             if number is None or number < 0:
-                raise SettingsError(f"{side}: {name} is {value!r}. Allowed: a whole number from 0 on")
+                raise SysctlError(f"{side}: {name} is {value!r}. Allowed: a whole number from 0 on")
             sides[side][name] = number
     twice = sides["at_least"].keys() & sides["exactly"].keys()
     if twice:
-        raise SettingsError(f"exactly: {', '.join(sorted(twice))} is also in at_least. Leave it out of one of them")
-    return Wanted(**sides)
+        raise SysctlError(f"exactly: {', '.join(sorted(twice))} is also in at_least. Leave it out of one of them")
+    return SysctlRequest(**sides)
 
 
 def check_path(path: str) -> None:
-    """Check that the file is one that is read at boot.
+    """Check that the file is read at boot.
 
     Raises:
-        SettingsError: it is not.
+        SysctlError: it is not.
     """
     if Path(path).parent != Path("/", FOLDERS[0]) or Path(path).suffix != ".conf":
-        raise SettingsError(f"path: {path} is not read at boot. Allowed: /{FOLDERS[0]}/<name>.conf")
+        raise SysctlError(f"path: {path} is not read at boot. Allowed: /{FOLDERS[0]}/<name>.conf")
 
 
-def present(outcome: Outcome, wanted: Wanted) -> dict[str, Any]:
-    """Return an outcome as the module's result."""
+def present(plan: SysctlPlan, wanted: SysctlRequest) -> dict[str, Any]:
+    """Return the module's result."""
     return {
-        "changed": outcome.changed,
-        "file_changed": outcome.text_before != outcome.text_after,
+        "changed": plan.changed,
+        "file_changed": plan.text_before != plan.text_after,
         "settings": [
             {
                 "name": name,
                 "wanted": value,
-                "before": outcome.before[name],
-                "after": outcome.after[name],
-                "persisted": outcome.persisted[name],
+                "before": plan.before[name],
+                "after": plan.after[name],
+                "persisted": plan.persisted[name],
             }
             for name, value in wanted.values.items()
         ],
         "unmet": [
-            {"name": name, "wanted": wanted.values[name], "value": outcome.after[name], "reason": reason}
-            for name, reason in outcome.unmet.items()
+            {"name": name, "wanted": wanted.values[name], "value": plan.after[name], "reason": reason}
+            for name, reason in plan.unmet.items()
         ],
         "lowering": [
-            {"name": name, "value": value, "persisted": outcome.persisted[name]}
-            for name, value in outcome.lowering.items()
+            {"name": name, "value": value, "persisted": plan.persisted[name]} for name, value in plan.lowering.items()
         ],
+        "notes": [*note_unmet(plan, wanted), *note_lowering(plan)],
         **{
             name: [{"file": setting.file, "name": setting.name, "value": setting.value} for setting in settings]
-            for name, settings in (("overriding", outcome.overriding), ("undoing", outcome.undoing))
+            for name, settings in (("overriding", plan.overriding), ("undoing", plan.undoing))
         },
     }
+
+
+def note_unmet(plan: SysctlPlan, wanted: SysctlRequest) -> Iterator[str]:
+    """Return a line for each setting that cannot be set from here."""
+    for name, reason in plan.unmet.items():
+        value = "missing" if plan.after[name] is None else plan.after[name]
+        yield f"{name} is {value} and should be {wanted.values[name]}: {reason}. It is written for the next boot."
+
+
+def note_lowering(plan: SysctlPlan) -> Iterator[str]:
+    """Return a line for each setting that the next boot lowers."""
+    for name, value in plan.lowering.items():
+        persisted = plan.persisted[name]
+        yield (
+            f"{name} is {value} until the next boot, and then {persisted}, as no file has more. To lower it now, run "
+            f"`sysctl -w {name}={persisted}`. To keep more, declare more."
+        )
 
 
 def remove(module: AnsibleModule, path: Path) -> None:
@@ -214,7 +240,7 @@ def remove(module: AnsibleModule, path: Path) -> None:
 
 
 def main() -> None:
-    """Read, compare, write."""
+    """Read, compare and write."""
     module = AnsibleModule(
         argument_spec={
             "at_least": {"type": "dict", "default": {}},
@@ -225,10 +251,10 @@ def main() -> None:
         },
         supports_check_mode=True,
     )
-    host, path = Host(), module.params["path"]
+    host, path = SysctlHost(), module.params["path"]
 
     def save(text: str) -> None:
-        # Its name does not end in .conf, so nothing reads it.
+        # Without the suffix .conf, nothing reads it.
         descriptor, scratch = tempfile.mkstemp(prefix=".settings.", dir=Path(path).parent)
         with os.fdopen(descriptor, "w", encoding="utf-8") as stream:
             stream.write(text)
@@ -240,32 +266,32 @@ def main() -> None:
         if module.params["state"] == "absent":
             remove(module, Path(path))
         wanted = read_wanted(module.params)
-        outcome = compare(host, wanted, path)
-        if outcome.unmet and module.params["strict"]:
-            told = [f"{name} is {outcome.before[name]}: {reason}" for name, reason in outcome.unmet.items()]
-            module.fail_json(msg=f"{'; '.join(told)}. Set it there, or leave strict out")
+        plan = compare(host, wanted, path)
+        if plan.unmet and module.params["strict"]:
+            problems = [f"{name} is {plan.before[name]}: {reason}" for name, reason in plan.unmet.items()]
+            module.fail_json(msg=f"{'; '.join(problems)}. Set it there, or leave strict out")
         if not module.check_mode:
-            apply(host, wanted, outcome, save)
-    except SettingsError as error:
+            apply(host, wanted, plan, save)
+    except SysctlError as error:
         module.fail_json(msg=str(error))
-    for setting in outcome.overriding:
+    for setting in plan.overriding:
         module.warn(
-            f"{setting.file} says {setting.name} = {setting.value} after {path}, and undoes it at the next boot; "
-            "do: remove that line"
+            f"{setting.file} sets {setting.name} = {setting.value} after {path}, and overrides it at the next boot. "
+            "Remove that line."
         )
-    for setting in outcome.undoing:
+    for setting in plan.undoing:
         module.warn(
-            f"{setting.file} says {setting.name} = {setting.value}, and undoes {path} whenever somebody runs "
-            "sysctl --system, though not at boot. Remove that line"
+            f"{setting.file} sets {setting.name} = {setting.value}, and overrides {path} whenever "
+            "`sysctl --system` runs, though not at boot. Remove that line."
         )
     values = {
-        side: "".join(f"{name} = {values[name]}\n" for name in outcome.written)
-        for side, values in (("before", outcome.before), ("after", outcome.after))
+        side: "".join(f"{name} = {values[name]}\n" for name in plan.written)
+        for side, values in (("before", plan.before), ("after", plan.after))
     }
     module.exit_json(
-        **present(outcome, wanted),
+        **present(plan, wanted),
         diff=[
-            {"before_header": path, "after_header": path, "before": outcome.text_before, "after": outcome.text_after},
+            {"before_header": path, "after_header": path, "before": plan.text_before, "after": plan.text_after},
             {"before_header": "kernel", "after_header": "kernel", **values},
         ],
     )

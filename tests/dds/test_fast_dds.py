@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 from ansible_collections.digital_twin.robotics_lab.plugins.module_utils._ros2.diagnosis import diagnose
-from ansible_collections.digital_twin.robotics_lab.plugins.module_utils._ros2.host import Seen, read_processes
+from ansible_collections.digital_twin.robotics_lab.plugins.module_utils._ros2.host import HostTraffic, read_processes
 from ansible_collections.digital_twin.robotics_lab.plugins.module_utils._ros2.request import read
 
 from tests.support.dds import ROS2, find, hears, planned, ros2_environment, ros2_node, unit_command
@@ -93,7 +93,7 @@ def named_variables(peers: list[str], variables: dict[str, str]) -> set[str]:
     """Return those of some variables that are found to contradict the network in a process of this machine."""
     declared, problems = read({"rmw": RMW, "discovery": "peers", "peers": peers})
     assert not problems
-    causes = [finding.cause for finding in diagnose(declared, Seen(read_processes(Path("/"))))]
+    causes = [finding.cause for finding in diagnose(declared, HostTraffic(read_processes(Path("/"))))]
     return {name for name, value in variables.items() if any(f"its {name} is {value}," in cause for cause in causes)}
 
 

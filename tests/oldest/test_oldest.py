@@ -20,7 +20,7 @@ SECONDS = 2000
 # test_module_utils_use_nothing_of_ansible in tests/gates/test_lint.py checks for that.
 WITHOUT_ANSIBLE = (
     "cognitive",
-    "counterparts",
+    "simulators",
     "plugins/module_utils",
     "ros2",
     "sandbox",

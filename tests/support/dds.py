@@ -1,7 +1,7 @@
 # Copyright (c) the digital_twin.robotics_lab maintainers
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What role ros2_networking renders, put into files, and the nodes that run with it."""
+"""The files that role ros2_networking renders, and the nodes that use them."""
 
 from __future__ import annotations
 
@@ -11,11 +11,14 @@ import shlex
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
+from functools import cache
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
+import jinja2
 from ansible_collections.digital_twin.robotics_lab.plugins.filter.ros2_network_plan import ros2_network_plan
+from ansible_collections.digital_twin.robotics_lab.plugins.module_utils._ros2.request import CYCLONE_VERSIONS
 
 from tests.support.network import Host, Network, machine_settings
 from tests.support.project import FQCN, ROOT, clean_environment, run
@@ -31,19 +34,47 @@ LOSS_SAMPLES, LOSS_BYTES, LOSS_RATE, LOSS_SHARE = 300, 64_000, 100, 0.02
 LARGE_MESSAGES = "<General><MaxMessageSize>65500B</MaxMessageSize><FragmentSize>65000B</FragmentSize></General>"
 
 ROS2_REQUIREMENTS = ROOT / "tests" / "dds" / "ros2.txt"
+ROLE = ROOT / "roles" / "ros2_networking"
 ROS2 = ROOT / ".cache" / "ros2"
 INSTALL_SECONDS = 600
 
 
 def planned(**description: Any) -> dict[str, Any]:
-    """Return what the role makes of its variables, which are given without their prefix and must be good.
+    """Return the role's plan and its rendered documents, for variables without their prefix.
 
     Raises:
-        AssertionError: the role would refuse them.
+        AssertionError: the role refuses the variables.
     """
     plan = ros2_network_plan(description)
     assert not plan["problems"], plan["problems"]
-    return plan
+    return {**plan, **rendered(plan)}
+
+
+def rendered(plan: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the documents of the role's templates: `cyclonedds` by version, `fastdds`, and `zenoh` by part."""
+    return {
+        "cyclonedds": {version: _render("cyclonedds.xml", plan, version=version) for version in CYCLONE_VERSIONS},
+        "fastdds": _render("fastdds.xml", plan),
+        "zenoh": {part: _render("zenoh.json5", plan, part=part) for part in plan["zenoh"]},
+    }
+
+
+@cache
+def _templates() -> jinja2.Environment:
+    """Return an environment with Ansible's options."""
+    loader = jinja2.FileSystemLoader(ROLE / "templates")
+    return jinja2.Environment(
+        loader=loader,
+        trim_blocks=True,
+        keep_trailing_newline=True,
+        undefined=jinja2.StrictUndefined,
+        autoescape=jinja2.select_autoescape(enabled_extensions=()),
+    )
+
+
+def _render(name: str, plan: Mapping[str, Any], **variables: str) -> str:
+    """Return the text of a template."""
+    return _templates().get_template(f"{name}.j2").render(__ros2_networking_plan=plan, **variables)
 
 
 def refused(**description: Any) -> list[str]:

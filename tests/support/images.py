@@ -1,7 +1,7 @@
 # Copyright (c) the digital_twin.robotics_lab maintainers
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What images are pulled by and from: an engine of few words on a Unix socket, and a registry that wants a password."""
+"""A fake Docker engine on a Unix socket, and a fake registry that requires a password."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, unquote, urlsplit
 
-# For what happens at once unless it is broken.
+# A limit for steps that normally take no time.
 WAIT_SECONDS = 20
 
 
 class PullEnded(Exception):
-    """A pull is over, and the image did not come."""
+    """The pull ends without the image."""
 
 
 class Handler(http.server.BaseHTTPRequestHandler):
@@ -68,11 +68,11 @@ class Handler(http.server.BaseHTTPRequestHandler):
             engine.most = max(engine.most, len(engine.now))
             planned = engine.plans.get(name)
             steps = planned.pop(0) if planned else []
-        self.begun = False
+        self.started = False
         try:
             for step in steps:
                 step(self)
-            self.say({"status": f"Status: Downloaded newer image for {name}"})
+            self.send_messages({"status": f"Status: Downloaded newer image for {name}"})
             engine.images[name] = engine.id_of(name)
             self.wfile.write(b"0\r\n\r\n")
         except (PullEnded, ConnectionError):
@@ -81,10 +81,10 @@ class Handler(http.server.BaseHTTPRequestHandler):
             with engine.lock:
                 engine.now.discard(name)
 
-    def say(self, *messages: dict[str, Any]) -> None:
-        """Send messages of a pull, each in two parts that no line ends."""
-        if not self.begun:
-            self.begun = True
+    def send_messages(self, *messages: dict[str, Any]) -> None:
+        """Send messages of a pull, each split into two chunks."""
+        if not self.started:
+            self.started = True
             self.send_response(200)
             self.send_header("Transfer-Encoding", "chunked")
             self.end_headers()
@@ -94,7 +94,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
                 self.wfile.write(f"{len(part):x}\r\n".encode() + part + b"\r\n")
 
     def answer(self, status: int, body: object) -> None:
-        """Send a whole answer."""
+        """Send a complete answer."""
         data = json.dumps(body).encode()
         self.send_response(status)
         self.send_header("Content-Length", str(len(data)))
@@ -102,11 +102,11 @@ class Handler(http.server.BaseHTTPRequestHandler):
         self.wfile.write(data)
 
     def closed(self, seconds: float) -> bool:
-        """Say whether the other side closes the connection within a time."""
+        """Return whether the client closes the connection within a time."""
         return bool(select.select([self.connection], [], [], seconds)[0])
 
     def log_message(self, format: str, *args: object) -> None:
-        """Say nothing."""
+        """Log nothing."""
 
 
 Step = Callable[[Handler], None]
@@ -120,15 +120,15 @@ class EngineServer(socketserver.ThreadingUnixStreamServer):
 
 
 class FakeEngine:
-    """An engine that pulls at once, but for what is planned.
+    """An engine whose pulls succeed at once, unless other steps are planned.
 
     Attributes:
-        images: ids of the images that are there, by the name under which they are asked for.
-        digests: those that registries have, by name and tag.
+        images: ids of the present images, by requested name.
+        digests: the digests in registries, by name and tag.
         plans: for each image the steps of each attempt.
-        pulls: what was asked for, and its X-Registry-Auth.
-        most: how many pulls there were at a time.
-        away: how many more times it does not answer when it is asked whether it is there.
+        pulls: the requested names, each with its X-Registry-Auth.
+        most: the largest number of simultaneous pulls.
+        away: how many more pings get no answer.
     """
 
     def __init__(self, path: Path) -> None:
@@ -146,7 +146,7 @@ class FakeEngine:
         self._thread.start()
 
     def close(self) -> None:
-        """Answer nobody any more."""
+        """Stop the engine."""
         if self._thread.is_alive():
             self._server.shutdown()
             self._thread.join(WAIT_SECONDS)
@@ -159,22 +159,22 @@ class FakeEngine:
         return f"sha256:{hashlib.sha256(name.encode()).hexdigest()}"
 
     def attempts(self, name: str) -> int:
-        """Return how often an image was asked for."""
+        """Return how often an image was requested."""
         return [pulled for pulled, _authorization in self.pulls].count(name)
 
 
 def layer(name: str, status: str, current: int = 0, total: int = 0, **more: object) -> dict[str, Any]:
-    """Return what an engine says of a layer."""
+    """Return an engine's message about a layer."""
     detail = {"current": current, "total": total, **more} if current or total else {}
     return {"id": name, "status": status, "progressDetail": detail}
 
 
-def says(*messages: dict[str, Any]) -> Step:
+def sends(*messages: dict[str, Any]) -> Step:
     """Return the step that sends messages."""
-    return lambda handler: handler.say(*messages)
+    return lambda handler: handler.send_messages(*messages)
 
 
-def refuses(status: int, message: str) -> Step:
+def responds(status: int, message: str) -> Step:
     """Return the step that answers with an error instead of a pull."""
 
     def step(handler: Handler) -> None:
@@ -188,7 +188,7 @@ def fails(message: str, **detail: object) -> Step:
     """Return the step that ends a pull with an error."""
 
     def step(handler: Handler) -> None:
-        handler.say({"errorDetail": {"message": message, **detail}, "error": message})
+        handler.send_messages({"errorDetail": {"message": message, **detail}, "error": message})
         handler.wfile.write(b"0\r\n\r\n")
         raise PullEnded
 
@@ -196,7 +196,7 @@ def fails(message: str, **detail: object) -> Step:
 
 
 def goes_away(times: int) -> Step:
-    """Return the step that breaks the connection, and does not answer so many times."""
+    """Return the step that closes the connection and leaves the next pings without an answer."""
 
     def step(handler: Handler) -> None:
         handler.server.engine.away = times
@@ -206,40 +206,40 @@ def goes_away(times: int) -> Step:
 
 
 def closes(handler: Handler) -> None:
-    """Break the connection, and be gone for good."""
+    """Close the connection, and stop the engine."""
     handler.server.engine.close()
     raise PullEnded
 
 
-def forgets(handler: Handler) -> None:
-    """End a pull as if the image were there."""
-    handler.say({"status": "Status: Image is up to date"})
+def ends_without_image(handler: Handler) -> None:
+    """Report success without the image."""
+    handler.send_messages({"status": "Status: Image is up to date"})
     handler.wfile.write(b"0\r\n\r\n")
     raise PullEnded
 
 
 def hangs(*messages: dict[str, Any]) -> Step:
-    """Return the step that says the same again and again, or nothing, until the other side has enough."""
+    """Return the step that repeats messages, or sends nothing, until the client closes the connection."""
 
     def step(handler: Handler) -> None:
         for _round in range(WAIT_SECONDS * 50):
-            handler.say(*messages)
+            handler.send_messages(*messages)
             if handler.closed(0.02):
                 raise PullEnded
 
     return step
 
 
-def loads_for_ever(handler: Handler) -> None:
-    """Load byte by byte until the other side has enough."""
+def loads_forever(handler: Handler) -> None:
+    """Report one more byte at a time until the client closes the connection."""
     for count in range(1, WAIT_SECONDS * 50):
-        handler.say(layer("aaa", "Downloading", count, 10**9))
+        handler.send_messages(layer("aaa", "Downloading", count, 10**9))
         if handler.closed(0.02):
             raise PullEnded
 
 
 def waits_for(event: threading.Event | threading.Barrier) -> Step:
-    """Return the step that waits for something else."""
+    """Return the step that waits for an event."""
 
     def step(_handler: Handler) -> None:
         event.wait(WAIT_SECONDS)
@@ -267,7 +267,7 @@ class RegistryHandler(http.server.BaseHTTPRequestHandler):
     do_HEAD = do_GET
 
     def answer(self, status: int, body: bytes, headers: dict[str, str]) -> None:
-        """Send a whole answer."""
+        """Send a complete answer."""
         self.send_response(status)
         for name, value in headers.items():
             self.send_header(name, value)
@@ -277,15 +277,15 @@ class RegistryHandler(http.server.BaseHTTPRequestHandler):
             self.wfile.write(body)
 
     def log_message(self, format: str, *args: object) -> None:
-        """Say nothing."""
+        """Log nothing."""
 
 
 class RegistryServer(http.server.ThreadingHTTPServer):
-    """A registry with one image of one layer, which is there under any name with the tag 1.
+    """A registry with one image of one layer, under any name with the tag 1.
 
     Attributes:
         contents: media type and bytes, by digest or tag.
-        authorization: the header without which it answers nothing.
+        authorization: the required header.
     """
 
     def __init__(self, user: str, password: str, data: bytes) -> None:
@@ -317,7 +317,7 @@ class RegistryServer(http.server.ThreadingHTTPServer):
         self.contents["1"] = (kind, content)
 
     def _add(self, kind: str, content: bytes) -> dict[str, Any]:
-        """Keep something, and return its descriptor."""
+        """Store content, and return its descriptor."""
         digest = f"sha256:{hashlib.sha256(content).hexdigest()}"
         self.contents[digest] = (kind, content)
         return {"mediaType": kind, "size": len(content), "digest": digest}
@@ -325,7 +325,7 @@ class RegistryServer(http.server.ThreadingHTTPServer):
 
 @contextlib.contextmanager
 def registry(user: str, password: str, data: bytes) -> Iterator[str]:
-    """Serve one image on a loopback port; give the registry's address."""
+    """Serve one image on a loopback port; yield the registry's address."""
     with RegistryServer(user, password, data) as server:
         thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})
         thread.start()

@@ -215,7 +215,7 @@ def test_the_next_run_leaves_a_host_nothing_but_the_metrics_of_its_lab(aws: Aws)
 
     limit = f"arn:aws:iam::{ACCOUNT}:policy/own"
     iam.put_role_permissions_boundary(RoleName=ROLE, PermissionsBoundary=limit)
-    changed, shown = aws.apply("rights", "identity", check=True)
+    changed, shown = aws.apply("find", "report", "identity", check=True)
     told = " ".join(shown.split())
     assert f"{ROLE} has AmazonSSMManagedInstanceCore and CloudWatchAgentServerPolicy from an earlier version" in told
     assert f"{ROLE} has the permissions boundary {limit}, which stays" in told
@@ -229,7 +229,7 @@ def test_the_next_run_leaves_a_host_nothing_but_the_metrics_of_its_lab(aws: Aws)
     assert aws.permitted([*NEVER, *WRITE_LOGS, *SESSIONS]) == []
     attached = iam.list_attached_role_policies(RoleName=ROLE)["AttachedPolicies"]
     assert [row["PolicyName"] for row in attached] == ["own"], "what others attached stays"
-    changed, shown = aws.apply("rights", "identity")
+    changed, shown = aws.apply("find", "report", "identity")
     assert changed == 0
     assert "has " not in shown
 
@@ -240,7 +240,7 @@ def test_each_variable_adds_what_it_names_and_takes_it_back(aws: Aws) -> None:
     iam = aws.client("iam")
     boundary = iam.create_policy(PolicyName="hosts", PolicyDocument=document)["Policy"]["Arn"]
     added = {"aws_infrastructure_session_manager": True, "aws_infrastructure_write_logs": True}
-    told = " ".join(aws.apply("rights", "identity", given=added)[1].split())
+    told = " ".join(aws.apply("find", "report", "identity", given=added)[1].split())
     assert "everyone in the account with ssm:StartSession is root on the hosts" in told
     assert "CloudWatchAgent" not in told
     assert aws.permitted(PUBLISH + WRITE_LOGS + SESSIONS) == PUBLISH + WRITE_LOGS + SESSIONS

@@ -1,7 +1,7 @@
 # Copyright (c) the digital_twin.robotics_lab maintainers
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What is taken for a name of AWS, by every role, module and filter that refuses one, is the same."""
+"""All roles, modules, filters and tests accept the same names of AWS."""
 
 from __future__ import annotations
 
@@ -20,16 +20,13 @@ from ansible_collections.digital_twin.robotics_lab.plugins.module_utils._aws.nam
 from ansible_collections.digital_twin.robotics_lab.plugins.module_utils._preflight.description import Inputs
 from ansible_collections.digital_twin.robotics_lab.plugins.module_utils._preflight.inputs import check_region
 from ansible_collections.digital_twin.robotics_lab.plugins.modules.gpu_metrics_publish import find_problem
+from ansible_collections.digital_twin.robotics_lab.plugins.test.aws_name import TestModule as Tests
 
 from tests.support.project import ROOT, load_yaml
 
 PATTERNS = {
     **load_yaml(ROOT / "roles/gpu_metrics/vars/main.yml"),
-    **{
-        name: value
-        for task in load_yaml(ROOT / "roles/aws_infrastructure/tasks/preflight.yml")
-        for name, value in task.get("vars", {}).items()
-    },
+    **load_yaml(ROOT / "roles/aws_infrastructure/vars/main.yml"),
 }
 LAB: dict[str, Any] = {"name": "robo", "region": "us-east-1", "account_id": "123456789012", "instances": []}
 
@@ -53,23 +50,23 @@ def in_lab(region: str) -> bool:
 
 TAKERS: dict[str, dict[str, Callable[[str], bool]]] = {
     "region": {
-        "role gpu_metrics": role("__gpu_metrics_region_pattern"),
+        "test aws_region": Tests().tests()["aws_region"],
         "lab_preflight": in_lab,
         "lab_monitoring": lambda value: watched("region", value),
     },
     "namespace": {
-        "role gpu_metrics": role("__gpu_metrics_namespace_pattern"),
+        "test aws_namespace": Tests().tests()["aws_namespace"],
         "role aws_infrastructure": role("__aws_infrastructure_namespace_pattern"),
         "gpu_metrics_publish": lambda value: find_problem(value, {}) is None,
         "lab_monitoring": lambda value: watched("namespace", value),
     },
     "dimension's name": {
-        "role gpu_metrics": role("__gpu_metrics_dimension_name_pattern"),
+        "test aws_dimension_name": Tests().tests()["aws_dimension_name"],
         "gpu_metrics_publish": lambda value: find_problem("DigitalTwin", {value: "x"}) is None,
         "lab_monitoring": lambda value: watched("dimensions", {value: "x"}),
     },
     "dimension's value": {
-        "role gpu_metrics": role("__gpu_metrics_dimension_value_pattern"),
+        "test aws_dimension_value": Tests().tests()["aws_dimension_value"],
         "gpu_metrics_publish": lambda value: find_problem("DigitalTwin", {"Room": value}) is None,
         "lab_monitoring": lambda value: watched("dimensions", {"Room": value}),
     },
@@ -95,11 +92,16 @@ REFUSED = {
         *((kind, value, False) for kind, values in REFUSED.items() for value in values),
     ],
 )
-def test_all_say_the_same(kind: str, value: str, *, expected: bool) -> None:
+def test_all_agree(kind: str, value: str, *, expected: bool) -> None:
     assert {taker: takes(value) for taker, takes in TAKERS[kind].items()} == dict.fromkeys(TAKERS[kind], expected)
 
 
-def test_all_keep_the_same_dimensions_for_themselves() -> None:
+@pytest.mark.parametrize("name", ["aws_region", "aws_namespace", "aws_dimension_name", "aws_dimension_value"])
+def test_only_text_is_accepted(name: str) -> None:
+    assert not any(Tests().tests()[name](value) for value in (7, None, True, ["us-east-1"]))
+
+
+def test_all_reserve_the_same_dimensions() -> None:
     own = PATTERNS["__gpu_metrics_own_dimensions"]
     assert own == ["InstanceId", "GpuIndex"]
     for name in own:

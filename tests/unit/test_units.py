@@ -33,7 +33,7 @@ BOUNDS = {
 }
 # Drop-ins add to units that packages bring. That of nftables.service loads our rules when it has flushed all tables.
 DROP_INS = {
-    "roles/container_toolkit/tasks/specification.yml",
+    "roles/container_toolkit/vars/main/specification.yml",
     "roles/digital_twin_stack/vars/main/metadata.yml",
     "roles/gpu_tuning/templates/nvidia-persistenced.conf.j2",
 }

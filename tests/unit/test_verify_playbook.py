@@ -1,7 +1,7 @@
 # Copyright (c) the digital_twin.robotics_lab maintainers
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What playbooks/verify.yml checks from outside: only what it can reach, and only what is the lab's own."""
+"""playbooks/verify.yml checks from outside only what this machine reaches, and only what is the lab's own."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from typing import Any
 
 import pytest
 
-from playbooks.files.udp_probe import look
+from playbooks.files.udp_probe import probe
 from tests.support.ansible_programs import execute
 from tests.support.project import ROOT, load_yaml
 
@@ -95,15 +95,15 @@ def play(folder: Path, hosts: dict[str, dict[str, Any]], tasks: list[dict[str, A
     return done.returncode, done.stdout + done.stderr
 
 
-def keep(folder: Path, expression: str) -> list[dict[str, Any]]:
-    """Return tasks that write down what an expression is on each host."""
-    values = "ansible_play_hosts | map('extract', hostvars, 'kept')"
+def save(folder: Path, expression: str) -> list[dict[str, Any]]:
+    """Return tasks that write the value of an expression on each host into a file."""
+    values = "ansible_play_hosts | map('extract', hostvars, 'saved')"
     return [
-        {"ansible.builtin.set_fact": {"kept": "{{ " + expression + " }}"}},
+        {"ansible.builtin.set_fact": {"saved": "{{ " + expression + " }}"}},
         {
             "ansible.builtin.copy": {
                 "content": "{{ dict(ansible_play_hosts | zip(" + values + ")) | to_json }}\n",
-                "dest": f"{folder}/kept.json",
+                "dest": f"{folder}/saved.json",
                 "mode": "0600",
             },
             "delegate_to": "localhost",
@@ -112,22 +112,22 @@ def keep(folder: Path, expression: str) -> list[dict[str, Any]]:
     ]
 
 
-def kept(folder: Path) -> dict[str, Any]:
-    """Return what was written down, by host."""
-    return dict(json.loads((folder / "kept.json").read_text()))
+def saved(folder: Path) -> dict[str, Any]:
+    """Return what was written, by host."""
+    return dict(json.loads((folder / "saved.json").read_text()))
 
 
-def test_a_direct_way_is_one_without_another_machine(tmp_path: Path) -> None:
+def test_only_a_connection_without_a_jump_host_is_direct(tmp_path: Path) -> None:
     config = tmp_path / "config"
     config.write_text(SSH_CONFIG)
     hosts = {
         name: {key: value.format(config=config) if "{config}" in value else value for key, value in given.items()}
         for name, (given, *_expected) in REACHED.items()
     }
-    outside = {"ansible.builtin.include_tasks": str(ROOT / "playbooks/tasks/outside.yml")}
-    status, output = play(tmp_path, hosts, [outside, *keep(tmp_path, "[verify_outside, verify_indirect]")], become=True)
+    outside = TASKS["Get how this machine reaches the host"]
+    status, output = play(tmp_path, hosts, [outside, *save(tmp_path, "[verify_outside, verify_indirect]")], become=True)
     assert status == 0, output
-    found = kept(tmp_path)
+    found = saved(tmp_path)
     for name, (_given, host, port, reason) in REACHED.items():
         assert found[name] == [{"host": host, "port": port}, reason], name
 
@@ -150,7 +150,7 @@ echo 'LISTEN 0 4096 *:2375 *:* users:(("dockerd",pid=13,fd=5))'
 
 
 @pytest.mark.parametrize("there", [True, False], ids=["with Docker", "without"])
-def test_what_the_lab_offers_is_what_its_services_publish(tmp_path: Path, there: bool) -> None:
+def test_offered_ports_are_those_of_the_labs_services(tmp_path: Path, there: bool) -> None:
     for name, text in (("docker", DOCKER), ("ss", SOCKETS)):
         if there:
             (tmp_path / name).write_text(text)
@@ -163,17 +163,17 @@ def test_what_the_lab_offers_is_what_its_services_publish(tmp_path: Path, there:
             },
         }
     }
-    hosts = {"here": {"ansible_connection": "local", "offered_format": "{}", "verify_project": "digital-twin"}}
-    status, output = play(tmp_path, hosts, [offered, *keep(tmp_path, "verify_offered")])
+    hosts = {"here": {"ansible_connection": "local", "verify_project": "digital-twin"}}
+    status, output = play(tmp_path, hosts, [offered, *save(tmp_path, "verify_offered")])
     assert status == 0, output
-    assert kept(tmp_path)["here"] == (
+    assert saved(tmp_path)["here"] == (
         {"8080": "published by service foxglove of this stack", "2375": "the API of Docker"} if there else {}
     )
 
 
 @contextmanager
 def listening(answer: bytes) -> Iterator[int]:
-    """Run a program that answers connections, and give its port."""
+    """Run a program that answers connections, and yield its port."""
 
     class Answer(socketserver.BaseRequestHandler):
         def handle(self) -> None:
@@ -194,7 +194,7 @@ def closed_port() -> int:
         return int(probe.getsockname()[1])
 
 
-CHECKS = ["SSH answers from outside", "Internal ports are closed from outside"]
+CHECKS = ["Verify that SSH answers from outside", "Verify that internal ports are closed from outside"]
 
 
 def checked(folder: Path, ssh: int, taken: int, **variables: Any) -> tuple[int, str]:
@@ -211,7 +211,7 @@ def checked(folder: Path, ssh: int, taken: int, **variables: Any) -> tuple[int, 
     return play(folder, {"workstation": host}, [TASKS[name] for name in CHECKS])
 
 
-def test_a_program_of_the_user_is_not_judged_and_a_published_service_is(tmp_path: Path) -> None:
+def test_only_published_services_must_be_closed_from_outside(tmp_path: Path) -> None:
     with listening(b"SSH-2.0-dropbear\r\n") as ssh, listening(b"hello") as taken:
         status, output = checked(tmp_path, ssh, taken)
         assert status == 0, output
@@ -223,25 +223,25 @@ def test_a_program_of_the_user_is_not_judged_and_a_published_service_is(tmp_path
 
 
 @pytest.mark.parametrize(
-    ("variables", "said"),
+    ("variables", "message"),
     [
         ({}, "Check the firewalls on the way. If only another machine reaches the host, name it as ProxyJump"),
         ({"lab_instance_id": "i-1"}, "still among aws_infrastructure_admin_cidrs."),
     ],
 )
-def test_a_host_that_does_not_answer_is_told_by_where_it_is(
-    tmp_path: Path, variables: dict[str, str], said: str
+def test_the_remedy_for_a_silent_host_depends_on_where_it_is(
+    tmp_path: Path, variables: dict[str, str], message: str
 ) -> None:
     status, output = checked(tmp_path, closed_port(), closed_port(), **variables)
     assert status == 2
     output = " ".join(output.split())
-    assert said in output
+    assert message in output
     assert ("admin_cidrs" in output) == bool(variables)
     status, output = checked(tmp_path, closed_port(), closed_port(), verify_indirect="SSH goes through bastion")
     assert status == 0, output
 
 
-def test_a_port_of_udp_is_looked_at_as_far_as_that_is_possible() -> None:
+def test_a_udp_port_answers_refuses_or_is_silent() -> None:
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as port:
         port.bind(("127.0.0.1", 0))
         number = port.getsockname()[1]
@@ -254,7 +254,7 @@ def test_a_port_of_udp_is_looked_at_as_far_as_that_is_possible() -> None:
 
         thread = threading.Thread(target=answer)
         thread.start()
-        assert look("127.0.0.1", number) == "answered"
+        assert probe("127.0.0.1", number) == "answered"
         thread.join()
-        assert look("127.0.0.1", number) == "silent"
-    assert look("127.0.0.1", number) == "refused"
+        assert probe("127.0.0.1", number) == "silent"
+    assert probe("127.0.0.1", number) == "refused"

@@ -2,7 +2,7 @@
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Robot commands go in from Redis, goals come out for Nav2.
+"""Turns robot commands from Redis into goals for Nav2.
 
-Runs in ROS 2 Humble with its Python 3.10; only :mod:`.node` knows ROS.
+Runs in ROS 2 Humble with its Python 3.10; only :mod:`.node` uses ROS.
 """

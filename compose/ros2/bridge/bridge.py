@@ -2,7 +2,7 @@
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Drives the follower: commands from Redis, goals to whoever navigates, receipts back."""
+"""Connects Redis, the follower and the navigator: commands in, goals out, receipts back."""
 
 from __future__ import annotations
 
@@ -24,26 +24,26 @@ LOG = logging.getLogger("bridge")
 
 
 class Navigator(Protocol):
-    """Whoever drives the robot. It answers by the bridge's methods of the same ticket, from any thread."""
+    """Drives the robot. It calls the bridge's methods with the same ticket, from any thread."""
 
     def ready(self) -> bool:
-        """Say whether goals are taken."""
+        """Return whether goals are accepted."""
 
     def go(self, ticket: int, point: Point, speed: float) -> None:
-        """Drive there; answered by accepted() and ended().
+        """Drive to a point; answered by accepted() and ended().
 
-        :param speed: percent of the fastest.
+        :param speed: percent of the maximum.
         """
 
     def cancel(self, ticket: int) -> None:
-        """Cancel every goal; answered by halted(), at once when nobody is there to cancel any."""
+        """Cancel every goal; answered by halted(), at once if the navigator is not running."""
 
 
 class Bridge:
-    """Everything between Redis and the navigator."""
+    """Connects Redis and the navigator."""
 
     def __init__(self, inbox: Inbox, navigator: Navigator, places: Mapping[str, Point], settings: Settings) -> None:
-        """Put the parts together."""
+        """Connect the parts."""
         self._inbox = inbox
         self._navigator = navigator
         self._places = places
@@ -54,28 +54,28 @@ class Bridge:
         self._linked = False
 
     def accepted(self, ticket: int) -> None:
-        """Tell that a goal was taken."""
+        """Record that a goal was accepted."""
         self._reports.put(("accepted", ticket, "", ""))
 
     def ended(self, ticket: int, outcome: str, reason: str = "") -> None:
-        """Tell how a goal ended: done, failed or cancelled."""
+        """Record how a goal ended: done, failed or cancelled."""
         self._reports.put(("ended", ticket, outcome, reason))
 
     def halted(self, ticket: int) -> None:
-        """Tell that a cancellation was answered."""
+        """Record that a cancellation was answered."""
         self._reports.put(("halted", ticket, "", ""))
 
     def run(self, end: threading.Event) -> None:
-        """Go on until told to end."""
+        """Run until the event is set."""
         while not end.is_set():
             if not self.turn():
                 end.wait(self._settings.wait / 1000)
 
     def turn(self) -> bool:
-        """Do what there is to do once, and say whether Redis answered."""
+        """Do one iteration, and return whether Redis answered."""
         jobs = self._jobs()
         now = time.monotonic()
-        effects = [*self._heard(now), *self._follower.take(jobs, now)]
+        effects = [*self._navigator_effects(now), *self._follower.take(jobs, now)]
         nav = self._navigator.ready()
         effects += self._follower.step(now, nav=nav, link=self._linked)
         for effect in effects:
@@ -99,13 +99,13 @@ class Bridge:
 
     def _failed(self, error: Exception) -> None:
         if self._linked:
-            # The client's own texts may quote what was sent.
+            # The client's own texts may quote the message.
             LOG.warning("redis_away", extra={"fields": {"reason": type(error).__name__}})
         self._linked = False
         self._inbox.lost()
 
     def _job(self, delivery: Delivery) -> list[Job]:
-        """Return the command of a message, if it is one and new."""
+        """Return the command of a message if it is valid and new."""
         if delivery.entry and self._in_hand(delivery.entry):
             return []
         try:
@@ -114,7 +114,7 @@ class Bridge:
             self._end(Command("", "unknown"), delivery.entry, "malformed", str(error))
             return []
         if not delivery.entry and command.id and command.action != "stop":
-            # It comes by the stream as well, which loses nothing.
+            # It also arrives by the stream, which loses nothing.
             return []
         if command.id and command.moves and self._is_finished(command.id):
             self._end(command, delivery.entry, "duplicate")
@@ -127,8 +127,8 @@ class Bridge:
     def _is_finished(self, identifier: str) -> bool:
         return any(receipt.id == identifier for receipt in self._unsettled) or self._inbox.finished(identifier)
 
-    def _heard(self, now: float) -> list[Effect]:
-        """Pass on what the navigator told."""
+    def _navigator_effects(self, now: float) -> list[Effect]:
+        """Apply the navigator's reports."""
         effects: list[Effect] = []
         while not self._reports.empty():
             kind, ticket, outcome, reason = self._reports.get()
@@ -143,15 +143,15 @@ class Bridge:
     def _carry_out(self, effect: Effect) -> None:
         if isinstance(effect, Start):
             command = effect.job.command
-            self._tell(command, effect.job.entry, "started")
+            self._report(command, effect.job.entry, "started")
             self._navigator.go(effect.ticket, command.point, SPEEDS[command.speed])
         elif isinstance(effect, Cancel):
             self._navigator.cancel(effect.ticket)
         elif isinstance(effect, End):
             self._end(effect.job.command, effect.job.entry, effect.outcome, effect.reason)
 
-    def _tell(self, command: Command, entry: str, outcome: str, reason: str = "") -> dict[str, object]:
-        """Log what became of a command, and return it."""
+    def _report(self, command: Command, entry: str, outcome: str, reason: str = "") -> dict[str, object]:
+        """Log the outcome of a command, and return the event."""
         event: dict[str, object] = {
             "id": command.id,
             "action": command.action,
@@ -165,12 +165,12 @@ class Bridge:
         return event
 
     def _end(self, command: Command, entry: str, outcome: str, reason: str = "") -> None:
-        # The end of a duplicate is not the end of the command: the other one may still wait.
+        # The end of a duplicate is not the end of the command: the other one may still be waiting.
         identifier = "" if outcome == "duplicate" else command.id
-        self._unsettled.append(Receipt(entry, identifier, self._tell(command, entry, outcome, reason)))
+        self._unsettled.append(Receipt(entry, identifier, self._report(command, entry, outcome, reason)))
 
     def _settle(self) -> None:
-        """Hand in the receipts, now or as soon as Redis is back."""
+        """Store the receipts as soon as Redis answers."""
         if not self._unsettled or not self._linked:
             return
         try:

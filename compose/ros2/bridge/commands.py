@@ -2,7 +2,7 @@
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Robot commands: what they look like, and what is none. Pure functions."""
+"""Parses and validates robot commands. Pure functions."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ Point = tuple[float, float]
 
 MOVES = ("navigate", "inspect", "pick", "place")
 ACTIONS = (*MOVES, "stop", "status")
-# Percent of the fastest that Nav2 is configured for.
+# Percent of the maximum speed that Nav2 is configured for.
 SPEEDS = {"slow": 40.0, "normal": 70.0, "fast": 100.0}
 IDENTIFIER = re.compile(r"[A-Za-z0-9_-]{1,64}")
 LONGEST = 16 * 1024
@@ -26,7 +26,7 @@ FARTHEST = 1e6
 
 
 class MalformedError(ValueError):
-    """This is no command; the text says why."""
+    """The message is not a valid command; the text says why."""
 
 
 class PlacesError(ValueError):
@@ -38,10 +38,10 @@ class Command:
     """One command.
 
     Attributes:
-        id: what its sender calls it; empty when it has no name.
+        id: its id; empty when it has none.
         action: one of ACTIONS.
-        target: name of the place, empty when there is none.
-        point: x and y in the map frame, in metres; means nothing when nothing moves.
+        target: name of the place; empty without one.
+        point: x and y in the map frame, in metres; unused unless the robot drives.
         speed: one of SPEEDS.
     """
 
@@ -53,17 +53,17 @@ class Command:
 
     @property
     def moves(self) -> bool:
-        """Whether the robot leaves where it stands."""
+        """Whether the robot drives."""
         return self.action in MOVES
 
 
 def parse(message: bytes | str, places: Mapping[str, Point]) -> Command:
     """Return the command of a message.
 
-    Whatever says stop is one, be the rest of it as it may. A place without coordinates is where the places say.
+    A message with the action stop is a stop, whatever else is wrong with it. A place without coordinates is looked up.
 
-    :param places: where a place is, by its name.
-    :raises MalformedError: this is no command.
+    :param places: coordinates by place name.
+    :raises MalformedError: the message is not a valid command.
     """
     fields = _fields(message)
     action = fields.get("action")
@@ -85,19 +85,19 @@ def parse(message: bytes | str, places: Mapping[str, Point]) -> Command:
         raise MalformedError(f"speed is {speed!r:.80}. Allowed: {', '.join(SPEEDS)}")
     target = fields.get("target")
     if target is not None and not isinstance(target, str):
-        raise MalformedError(f"target is {target!r:.80}; needed: a text")
+        raise MalformedError(f"target is {target!r:.80}. Allowed: a text")
     return Command(name, str(action), target or "", _where(fields.get("coordinates"), target or "", places), speed)
 
 
 def _fields(message: bytes | str) -> dict[str, object]:
     if len(message) > LONGEST:
-        raise MalformedError(f"the message has {len(message)} bytes; allowed are {LONGEST}")
+        raise MalformedError(f"the message has {len(message)} bytes. Allowed: {LONGEST}")
     try:
         fields = json.loads(message)
     except (ValueError, RecursionError):
         raise MalformedError("the message is not JSON") from None
     if not isinstance(fields, dict):
-        raise MalformedError("the message is no JSON object")
+        raise MalformedError("the message is not a JSON object")
     return fields
 
 
@@ -105,12 +105,14 @@ def _where(coordinates: object, target: str, places: Mapping[str, Point]) -> Poi
     if coordinates is None:
         known = places.get(target)
         if known is None:
-            raise MalformedError(f"{target!r:.80} has no coordinates and is no known place; known: {', '.join(places)}")
+            raise MalformedError(
+                f"{target!r:.80} has no coordinates and is not a known place. Known places: {', '.join(places)}"
+            )
         return known
     found = point(coordinates)
     if found is None:
         raise MalformedError(
-            f"coordinates are {coordinates!r:.80}; needed: two numbers, [x, y] or an object of x and y"
+            f"coordinates are {coordinates!r:.80}. Allowed: two numbers, as [x, y] or an object of x and y"
         )
     return found
 
@@ -134,7 +136,7 @@ def _number(value: object) -> float | None:
 
 
 def read_places(path: Path) -> dict[str, Point]:
-    """Return where each place is, by its name, from the file that the cognitive service reads as well.
+    """Return the coordinates of each place by name, from the file that the cognitive service also reads.
 
     :raises PlacesError: the file cannot be read, or a place has no name or no coordinates.
     """
@@ -143,13 +145,13 @@ def read_places(path: Path) -> dict[str, Point]:
     except (OSError, ValueError) as error:
         raise PlacesError(f"{path} cannot be read: {error}") from None
     if not isinstance(entries, list):
-        raise PlacesError(f"{path} is no list of places")
+        raise PlacesError(f"{path} is not a list of places")
     places: dict[str, Point] = {}
     for entry in entries:
         name = entry.get("name") if isinstance(entry, dict) else None
         where = point(entry.get("coordinates")) if isinstance(entry, dict) else None
         if not isinstance(name, str) or not name or where is None:
-            raise PlacesError(f"{path} has {entry!r:.120}; needed: a name and two numbers as coordinates")
+            raise PlacesError(f"{path} has {entry!r:.120}. Each place needs a name and two numbers as coordinates")
         places[name] = where
     return places
 
@@ -157,7 +159,7 @@ def read_places(path: Path) -> dict[str, Point]:
 def pose(text: str) -> tuple[float, float, float]:
     """Return x, y (metres) and yaw (radians) of ``x,y,yaw``.
 
-    :raises ValueError: these are not three finite numbers.
+    :raises ValueError: the text does not have three finite numbers.
     """
     x, y, yaw = (float(part) for part in text.split(","))
     if not all(math.isfinite(number) for number in (x, y, yaw)):

@@ -4,7 +4,7 @@
 
 """Settings, read once at start from environment variables and a secret file.
 
-Without Redis' client, which the health check would load every few seconds for nothing.
+It does not import Redis' client, which would slow down the health check.
 """
 
 from __future__ import annotations
@@ -24,15 +24,15 @@ class ConfigError(ValueError):
 
 @dataclass(frozen=True)
 class Settings:
-    """Everything the bridge needs to know.
+    """The settings of the bridge.
 
     Attributes:
-        redis_socket: path of Redis' socket, which goes before host and port; empty when there is none.
-        redis_timeout: the longest one exchange with Redis may take, in seconds.
-        wait: how long to wait for a command before looking at the robot again, in milliseconds.
-        initial_pose: x, y (metres) and yaw (radians) at which the robot starts; None leaves that to somebody else.
-        expects_robot: whether there is something wrong when Nav2 takes no goals, or the robot may just be switched off.
-        health_file: touched as long as commands can be followed, or could be once the robot is there.
+        redis_socket: path of Redis' socket, which takes precedence over host and port; empty without one.
+        redis_timeout: the time limit for one exchange with Redis, in seconds.
+        wait: how long to wait for a command before checking the robot again, in milliseconds.
+        initial_pose: x, y (metres) and yaw (radians) at which the robot starts; None sets no pose.
+        expects_robot: whether the service is unhealthy while Nav2 accepts no goals; false if the robot may be off.
+        health_file: touched while commands can be followed, or wait for a robot that is not expected.
     """
 
     places_file: Path
@@ -56,7 +56,7 @@ class Settings:
 
 
 def load(environment: Mapping[str, str]) -> Settings:
-    """Read the settings from the environment; an empty variable counts as absent.
+    """Read the settings from the environment; an empty variable counts as unset.
 
     :raises ConfigError: a value is out of range or a secret file cannot be read.
     """

@@ -2,10 +2,10 @@
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Decides what the robot does next. No network, no clock, no thread: whoever drives it tells it the time.
+"""Decides what the robot does next. No network, no clock, no thread: the caller passes the time.
 
-Commands are followed one at a time, in the order in which they were given. A stop ends what the robot is doing and
-everything that waits, and nothing starts before Nav2 has confirmed it.
+Commands are followed one at a time, in the order in which they were given. A stop ends the present command and all
+waiting ones, and nothing starts before Nav2 has confirmed it.
 """
 
 from __future__ import annotations
@@ -19,13 +19,13 @@ from .commands import Command
 
 @dataclass(frozen=True)
 class Limits:
-    """How long and how many, in seconds where it is a time.
+    """Limits; times in seconds.
 
     Attributes:
-        age: how old a command may be when the robot starts on it.
-        goal: how long it may take to get there.
-        patience: how long the robot goes on while Nav2 or Redis is away.
-        again: after which time a cancellation that was not confirmed is asked for again.
+        age: the maximum age of a command when it is started.
+        goal: how long the robot may take to a goal.
+        patience: how long the robot continues while Nav2 or Redis is unreachable.
+        again: the interval at which an unconfirmed cancellation is repeated.
         waiting: how many commands may wait.
     """
 
@@ -38,11 +38,11 @@ class Limits:
 
 @dataclass(frozen=True)
 class Job:
-    """A command and where it came from.
+    """A command and its source.
 
     Attributes:
         entry: its entry in the stream; empty for a message of the channel.
-        given: when it was given, on the clock of whoever drives the follower.
+        given: when it was given, on the caller's clock.
     """
 
     command: Command
@@ -52,7 +52,7 @@ class Job:
 
 @dataclass(frozen=True)
 class Start:
-    """Send the robot there."""
+    """Start a goal."""
 
     job: Job
     ticket: int
@@ -60,14 +60,14 @@ class Start:
 
 @dataclass(frozen=True)
 class Cancel:
-    """Have Nav2 cancel every goal that it has, whoever set it."""
+    """Cancel all of Nav2's goals, including those of other clients."""
 
     ticket: int
 
 
 @dataclass(frozen=True)
 class End:
-    """A command has come to its end.
+    """A command has ended.
 
     Attributes:
         outcome: ``done``, ``failed``, ``cancelled``, ``stopped``, ``expired``, ``refused`` or ``duplicate``.
@@ -85,18 +85,18 @@ class Follower:
     """The state of one robot."""
 
     def __init__(self, limits: Limits) -> None:
-        """Start without anything to do."""
+        """Start without commands."""
         self._limits = limits
         self._waiting: deque[Job] = deque()
         self._current: Job | None = None
         self._started = 0.0
         self._stops: list[Job] = []
-        # Why the goal is being cancelled: "stop", "time" or "link"; empty when it is not.
+        # Why the goal is being cancelled: "stop", "time" or "link"; empty otherwise.
         self._why = ""
         self._cancel_at = 0.0
         self._ticket = 0
         self._cancel_ticket = 0
-        # The first cancellation that was asked for after the last stop, and whether it or a later one was answered.
+        # The first cancellation after the last stop, and whether it or a later one was answered.
         self._needed = 0
         self._halted = False
         self._nav_seen = 0.0
@@ -105,18 +105,18 @@ class Follower:
 
     @property
     def state(self) -> dict[str, object]:
-        """What the robot is doing, for whoever asks."""
+        """What the robot is doing."""
         doing = "stopping" if self._why == "stop" else "driving" if self._current else "idle"
         target = self._current.command.target if self._current else ""
         return {"state": doing, "target": target, "waiting": len(self._waiting)}
 
     def holds(self, entry: str) -> bool:
-        """Say whether this entry of the stream is in hand."""
+        """Return whether this entry of the stream is being handled."""
         jobs = (*self._waiting, *self._stops, *([self._current] if self._current else []))
         return any(job.entry == entry for job in jobs)
 
     def take(self, jobs: Iterable[Job], now: float) -> list[Effect]:
-        """Take commands, in the order in which they were given."""
+        """Accept commands, in the order in which they were given."""
         effects: list[Effect] = []
         for job in jobs:
             if job.command.action == "stop":
@@ -136,9 +136,9 @@ class Follower:
         return any(job.command.id == identifier for job in jobs)
 
     def _stop(self, job: Job, now: float) -> list[Effect]:
-        """Stop. A stop comes by the channel and by the stream, and what was given between the two must not start.
+        """Stop. A stop arrives by the channel and by the stream; commands given between the two must not start.
 
-        So the one of the stream always counts, at its place in the order, and that of the channel only if it is first.
+        So the one in the stream always counts, in its order, and the one on the channel only if it is first.
         """
         identifier = job.command.id
         if identifier and not job.entry and identifier in self._stopped_ids:
@@ -155,16 +155,16 @@ class Follower:
         return effects
 
     def accepted(self, ticket: int, now: float) -> None:
-        """Hear that Nav2 took a goal; a cancellation that was asked for before missed it."""
+        """Handle that Nav2 accepted a goal: an earlier cancellation has missed it."""
         if self._why and ticket == self._ticket:
             self._cancel_at = now
 
     def halted(self, ticket: int) -> None:
-        """Hear that Nav2 has nothing left to cancel that was there when it was asked."""
+        """Handle that Nav2 has cancelled all goals that existed at the request."""
         self._halted = self._halted or ticket >= self._needed
 
     def ended(self, ticket: int, outcome: str, reason: str = "") -> list[Effect]:
-        """Hear how a goal ended.
+        """Handle the end of a goal.
 
         :param outcome: ``done``, ``failed`` or ``cancelled``.
         """
@@ -180,25 +180,25 @@ class Follower:
         if outcome == "cancelled" and why == "time":
             return [End(job, "failed", f"did not arrive within {self._limits.goal:g} s")]
         if outcome == "cancelled":
-            return [End(job, outcome, reason or "somebody else cancelled it")]
+            return [End(job, outcome, reason or "another client cancelled it")]
         return [End(job, outcome, reason)]
 
     def step(self, now: float, *, nav: bool, link: bool) -> list[Effect]:
-        """Do what is due.
+        """Return the effects that are due.
 
-        :param nav: whether Nav2 takes goals.
-        :param link: whether Redis answers, by which a stop would come.
+        :param nav: whether Nav2 accepts goals.
+        :param link: whether Redis answers, through which a stop would arrive.
         """
         self._nav_seen = now if nav else self._nav_seen
         self._link_seen = now if link else self._link_seen
         return [*self._watch(now), *self._cancel(now), *self._confirm(), *self._begin(now, nav=nav, link=link)]
 
     def _watch(self, now: float) -> list[Effect]:
-        """Look after the goal that the robot is on."""
+        """Check the present goal."""
         if self._current is None:
             return []
         if now - self._nav_seen >= self._limits.patience:
-            # Nav2 died and the goal with it: nobody will tell how it ended.
+            # Nav2 ended and the goal with it: there will be no report of its end.
             job, self._current = self._current, None
             self._ticket += 1
             if self._stops:
@@ -219,7 +219,7 @@ class Follower:
         return [Cancel(self._cancel_ticket)]
 
     def _confirm(self) -> list[Effect]:
-        """End the stops once the robot stands."""
+        """End the stops once the robot has stopped."""
         if not self._stops or self._current or not self._halted:
             return []
         stops, self._stops = self._stops, []

@@ -12,7 +12,7 @@ import time
 
 from .config import ConfigError, load
 
-# The bridge says several times a second that commands can be followed, or wait for a robot that is not expected.
+# The bridge touches the file several times a second while commands can be followed, or wait for an optional robot.
 OLDEST = 10.0
 
 
@@ -21,7 +21,7 @@ def check(touched: float, now: float) -> str:
     silent = now - touched
     if silent <= OLDEST:
         return ""
-    return f"for {silent:.0f} s Redis has not answered, Nav2 has taken no goals, or the bridge has been stuck"
+    return f"for {silent:.0f} s Redis has not answered, Nav2 has accepted no goals, or the bridge has been stuck"
 
 
 def main() -> int:

@@ -2,7 +2,7 @@
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""The way from Redis: commands from a stream, of which none is lost or taken twice, and from the channel beside it."""
+"""Receives commands from Redis: from a stream, in which none is lost or followed twice, and from a channel."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ from redis.retry import Retry
 from .config import Settings
 
 FIELD = b"command"
-# How many ids of finished commands are remembered.
-REMEMBERED = 1000
+# How many ids of finished commands are stored.
+FINISHED_IDS = 1000
 BATCH = 100
 
 
@@ -40,12 +40,12 @@ class Delivery:
 
 @dataclass(frozen=True)
 class Receipt:
-    """What is kept of a command that came to its end.
+    """The record of a command that has ended.
 
     Attributes:
         entry: its entry in the stream; empty when it has none.
-        id: what its sender calls it; empty when it has no name.
-        event: what listeners of the channel of events are told.
+        id: its id; empty when it has none.
+        event: the message for the channel of events.
     """
 
     entry: str
@@ -63,22 +63,22 @@ def connect(settings: Settings) -> Redis:
         password=settings.redis_password or None,
         socket_timeout=settings.redis_timeout,
         socket_connect_timeout=settings.redis_timeout,
-        # The bridge tries again itself, and looks after the robot meanwhile.
+        # The bridge retries itself, and handles the robot meanwhile.
         retry=Retry(NoBackoff(), 0),
     )
 
 
 class Inbox:
-    """One reader, known to Redis by a name that it keeps when it is started again.
+    """One reader, whose name in Redis survives a restart.
 
-    An entry that was read stays pending until its receipt is settled, and is read again after a crash of this end, and
-    after a failure of the connection, which may have swallowed it.
+    An entry stays pending until its receipt is stored. It is read again after a crash of this process, and after a
+    failure of the connection, in which it may have been lost.
     """
 
     def __init__(self, redis: Any, settings: Settings) -> None:
-        """Take a client; nothing is sent before :meth:`read`.
+        """Use a client; nothing is sent before :meth:`read`.
 
-        :param redis: a :class:`redis.Redis`; what its types say of answers is not what comes, from version to version.
+        :param redis: a :class:`redis.Redis`; untyped, because its annotations of answers differ between versions.
         """
         self._redis = redis
         self._settings = settings
@@ -87,24 +87,24 @@ class Inbox:
         self._pending = "0"
 
     def lost(self) -> None:
-        """Hear that an exchange failed: the next one starts from the beginning."""
+        """Handle a failed exchange: the next one starts from the beginning."""
         self._open = False
         self._channel.close()
 
     def read(self) -> list[Delivery]:
-        """Return what has arrived; waits a moment when there is nothing.
+        """Return the messages that have arrived; waits a moment when there are none.
 
         :raises redis.exceptions.RedisError: Redis does not answer.
         """
         if not self._open:
             self._begin()
         found = self._stream()
-        return [*found, *self._heard()]
+        return [*found, *self._channel_messages()]
 
     def _begin(self) -> None:
         settings = self._settings
         try:
-            # From the beginning: what was written before this robot came for the first time counts as well.
+            # From the beginning: commands from before the first start of this robot count as well.
             self._redis.xgroup_create(settings.stream, settings.group, id="0", mkstream=True)
         except ResponseError as error:
             if "BUSYGROUP" not in str(error):
@@ -118,7 +118,7 @@ class Inbox:
     def _stream(self) -> list[Delivery]:
         settings = self._settings
         found: list[Delivery] = []
-        # All that is there before any of it counts: the last of it may be a stop.
+        # All available entries before any is handled: the last one may be a stop.
         while True:
             start = self._pending or ">"
             wait = None if self._pending or found else settings.wait
@@ -135,24 +135,24 @@ class Inbox:
     @staticmethod
     def _delivery(entry: bytes, fields: Mapping[bytes, bytes] | None, now: float) -> Delivery:
         written = int(entry.split(b"-")[0]) / 1000
-        # Of an entry that was cut off the stream meanwhile only the number is left.
+        # An entry that was trimmed from the stream meanwhile has no fields.
         return Delivery((fields or {}).get(FIELD, b""), entry.decode(), max(0.0, now - written))
 
-    def _heard(self) -> list[Delivery]:
+    def _channel_messages(self) -> list[Delivery]:
         found = []
         while (message := self._channel.get_message(timeout=0)) is not None:
             found.append(Delivery(message["data"], "", 0.0))
         return found
 
     def finished(self, identifier: str) -> bool:
-        """Say whether a command of this name has come to its end before.
+        """Return whether a command with this id has ended before.
 
         :raises redis.exceptions.RedisError: Redis does not answer.
         """
         return self._redis.zscore(self._settings.finished, identifier) is not None
 
     def settle(self, receipts: Iterable[Receipt]) -> None:
-        """Keep that commands have come to their end, all or none, and tell listeners.
+        """Store that commands have ended, all or none, and publish the events.
 
         :raises redis.exceptions.RedisError: Redis does not answer.
         """
@@ -164,5 +164,5 @@ class Inbox:
                 if receipt.entry and receipt.id:
                     exchange.zadd(settings.finished, {receipt.id: int(receipt.entry.split("-")[0])})
                 exchange.publish(settings.events, json.dumps(receipt.event))
-            exchange.zremrangebyrank(settings.finished, 0, -REMEMBERED - 1)
+            exchange.zremrangebyrank(settings.finished, 0, -FINISHED_IDS - 1)
             exchange.execute()

@@ -2,7 +2,7 @@
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""One JSON object a line on standard output."""
+"""Logs one JSON object per line on standard output."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import time
 
 
 class JsonFormatter(logging.Formatter):
-    """Writes a record with the fields that were given as ``extra={"fields": {...}}``."""
+    """Formats a record with the fields in ``extra={"fields": {...}}``."""
 
     def format(self, record: logging.LogRecord) -> str:
         """Return the line."""

@@ -2,7 +2,7 @@
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""``python3 -m bridge.node``: the ROS 2 node. It hands goals to Nav2 and answers back, and decides nothing."""
+"""``python3 -m bridge.node``: the ROS 2 node. It passes goals to Nav2 and answers back, and decides nothing."""
 
 from __future__ import annotations
 
@@ -34,12 +34,12 @@ OUTCOMES = {GoalStatus.STATUS_SUCCEEDED: "done", GoalStatus.STATUS_CANCELED: "ca
 
 
 class Nav2:
-    """The navigator that is Nav2; its answers come in the executor's thread."""
+    """Nav2 as the navigator; its answers arrive in the executor's thread."""
 
     bridge: Bridge
 
     def __init__(self, node: Any) -> None:
-        """Make the clients."""
+        """Create the clients."""
         self._node = node
         self._goals = ActionClient(node, NavigateToPose, ACTION)
         self._cancels = node.create_client(CancelGoal, f"{ACTION}/_action/cancel_goal")
@@ -49,7 +49,7 @@ class Nav2:
         self._asking = node.create_timer(1.0, self._ask)
 
     def ready(self) -> bool:
-        """Say whether goals are taken: while Nav2 starts, its action is there and refuses them."""
+        """Return whether goals are accepted: while Nav2 starts, its action exists and refuses them."""
         return self._active and bool(self._goals.server_is_ready())
 
     def _ask(self) -> None:
@@ -62,7 +62,7 @@ class Nav2:
         self._active = bool(future.result().success)
 
     def go(self, ticket: int, point: Point, speed: float) -> None:
-        """Drive there."""
+        """Drive to a point."""
         self._speed.publish(SpeedLimit(percentage=True, speed_limit=speed))
         goal = NavigateToPose.Goal(pose=PoseStamped())
         goal.pose.header.frame_id = "map"
@@ -80,10 +80,10 @@ class Nav2:
 
     def _over(self, ticket: int, future: Any) -> None:
         outcome = OUTCOMES.get(future.result().status, "failed")
-        self.bridge.ended(ticket, outcome, "Nav2 found no way there" if outcome == "failed" else "")
+        self.bridge.ended(ticket, outcome, "Nav2 found no path" if outcome == "failed" else "")
 
     def cancel(self, ticket: int) -> None:
-        """Cancel every goal: that is what a request without an id and a time means."""
+        """Cancel every goal: a request without id and time means all."""
         if not self._cancels.service_is_ready():
             self.bridge.halted(ticket)
             return
@@ -92,10 +92,10 @@ class Nav2:
 
 
 class InitialPose:
-    """Tells AMCL where the robot starts, until it knows."""
+    """Publishes the robot's initial pose until AMCL has one."""
 
     def __init__(self, node: Any, x: float, y: float, yaw: float) -> None:
-        """Start telling."""
+        """Start publishing."""
         self._node = node
         self._pose = PoseWithCovarianceStamped()
         self._pose.header.frame_id = "map"
@@ -104,21 +104,21 @@ class InitialPose:
         # Half a metre and fifteen degrees: of x, of y, and of the rotation about z.
         self._pose.pose.covariance[0] = self._pose.pose.covariance[7] = 0.25
         self._pose.pose.covariance[35] = 0.07
-        self._told = node.create_publisher(PoseWithCovarianceStamped, "initialpose", 1)
+        self._publisher = node.create_publisher(PoseWithCovarianceStamped, "initialpose", 1)
         self._known = node.create_subscription(PoseWithCovarianceStamped, "amcl_pose", self._stop, 1)
-        self._timer = node.create_timer(1.0, self._tell)
+        self._timer = node.create_timer(1.0, self._publish)
 
-    def _tell(self) -> None:
-        if self._told.get_subscription_count():
+    def _publish(self) -> None:
+        if self._publisher.get_subscription_count():
             self._pose.header.stamp = self._node.get_clock().now().to_msg()
-            self._told.publish(self._pose)
+            self._publisher.publish(self._pose)
 
     def _stop(self, _pose: PoseWithCovarianceStamped) -> None:
         self._timer.cancel()
 
 
 def main() -> int:
-    """Run the node; return 2 when it cannot start because of how it is configured."""
+    """Run the node; return 2 if its configuration is not valid."""
     try:
         settings = config.load(os.environ)
         places = read_places(settings.places_file)
@@ -148,7 +148,7 @@ def main() -> int:
 
 
 def _drive(bridge: Bridge, end: threading.Event) -> None:
-    """Drive the bridge; when it fails, the process ends as well and is started again."""
+    """Run the bridge; when it fails, the process exits and is restarted."""
     try:
         bridge.run(end)
     except Exception:

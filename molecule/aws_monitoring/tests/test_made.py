@@ -1,7 +1,7 @@
 # Copyright (c) the digital_twin.robotics_lab maintainers
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What watches a lab of two hosts beside another of a similar name, as CloudWatch tells of it."""
+"""What CloudWatch holds of a lab of two hosts, next to a lab of a similar name."""
 
 from __future__ import annotations
 
@@ -43,9 +43,9 @@ def dimensions_of(alarm: dict[str, Any]) -> dict[str, str]:
 
 
 def test_exactly_one_lab_was_added() -> None:
-    """What was made for a host that came and went is gone as well."""
+    """Alarms of a host that was removed are deleted too."""
     before, after = held("neighbour"), held("made")
-    assert before <= after, "the neighbour has lost something"
+    assert before <= after, "something of the neighbour was deleted"
     assert after - before == {
         *(("alarm", name) for name in NAMES),
         ("dashboard", "digital-twin-lab-a"),
@@ -63,7 +63,7 @@ def test_an_idle_instance_is_stopped(alarms: dict[str, Any]) -> None:
     assert dimensions_of(alarms["lab-a-2-gpu-idle"]) == {"InstanceId": SECOND, "Lab": "lab-a"}
 
 
-def test_what_was_changed_by_hand_is_taken_back(alarms: dict[str, Any]) -> None:
+def test_manual_changes_are_repaired(alarms: dict[str, Any]) -> None:
     hot = alarms["lab-a-1-gpu-0-hot"]
     assert (hot["Threshold"], hot["EvaluationPeriods"], hot["AlarmActions"]) == (85.0, 5, [TOPIC])
     heartbeat = alarms["lab-a-1-heartbeat"]

@@ -1,4 +1,4 @@
-"""Makes a Python package index in a folder: an arm in two versions, the later of which needs a gripper."""
+"""Create a Python package index in a folder: arm in two versions, the later of which needs gripper."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ PACKAGES = (("arm", "1.0", ""), ("arm", "2.0", "gripper>=3"), ("gripper", "3.1",
 
 
 def make_wheel(folder: Path, name: str, version: str, needs: str) -> str:
-    """Write a package that knows its version, and return the name of its file."""
+    """Write a wheel with a module that has its version, and return its file name."""
     about = f"{name}-{version}.dist-info"
     metadata = f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n"
     files = {
@@ -27,7 +27,7 @@ def make_wheel(folder: Path, name: str, version: str, needs: str) -> str:
 
 
 def make_index(root: Path) -> None:
-    """Write the packages, and the page of each name that pip reads."""
+    """Write the wheels, and the page that pip reads for each name."""
     pages: dict[str, str] = {}
     for name, version, needs in PACKAGES:
         folder = root / name

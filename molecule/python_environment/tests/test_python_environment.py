@@ -1,4 +1,4 @@
-"""The effects of role python_environment, as the host's other users see them."""
+"""The effects of role python_environment, as other users of the host see them."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ ENVIRONMENT = "/opt/digital-twin/nvml"
 DEFAULTS = Path(__file__).parents[3] / "roles" / "gpu_tuning" / "defaults" / "main.yml"
 
 
-def test_everybody_may_import_the_package_at_its_version(host: Host) -> None:
+def test_every_user_can_import_the_package_in_its_version(host: Host) -> None:
     code = "import importlib.metadata, pynvml; print(importlib.metadata.version('nvidia-ml-py'))"
     imported = host.check_output(f'cd / && runuser -u nobody -- {ENVIRONMENT}/bin/python -c "{code}"')
     assert imported == yaml.safe_load(DEFAULTS.read_text("utf-8"))["gpu_tuning_binding_version"]
@@ -26,7 +26,7 @@ def test_nothing_else_is_installed(host: Host) -> None:
     assert {package["name"] for package in listed} - {"pip", "setuptools"} == {"nvidia-ml-py"}
 
 
-def test_the_host_s_own_python_has_none_of_it(host: Host) -> None:
+def test_the_python_of_the_host_does_not_have_the_package(host: Host) -> None:
     assert host.run("/usr/bin/python3 -c 'import pynvml'").rc == 1
 
 

@@ -235,7 +235,7 @@ class Account:
         self._region = region
         self._clients: dict[tuple[str, str], Any] = {}
 
-    def _read(self, service: str, operation: str, region: str = "", **parameters: object) -> dict[str, Any]:
+    def read(self, service: str, operation: str, region: str = "", **parameters: object) -> dict[str, Any]:
         """Make one call, all its pages, and turn what goes wrong into a ReadError."""
         region = region or self._region
         action = f"{IAM_PREFIXES.get(service, service)}:{''.join(map(str.capitalize, operation.split('_')))}"
@@ -250,10 +250,10 @@ class Account:
                 answer = getattr(client, operation)(**parameters)
         return answer
 
-    def _find(self, absent: tuple[str, ...], service: str, operation: str, **parameters: Any) -> dict[str, Any]:
+    def find(self, absent: tuple[str, ...], service: str, operation: str, **parameters: Any) -> dict[str, Any]:
         """Make one call to which an error code among `absent` means that there is no such thing."""
         try:
-            return self._read(service, operation, **parameters)
+            return self.read(service, operation, **parameters)
         except ReadError as error:
             if error.code in absent:
                 return {}
@@ -261,17 +261,17 @@ class Account:
 
     def caller(self) -> Caller:
         """Return who asks (sts:GetCallerIdentity, which nobody can be denied)."""
-        answer = self._read("sts", "get_caller_identity", region=home_region(self._region))
+        answer = self.read("sts", "get_caller_identity", region=home_region(self._region))
         return Caller(answer["Account"], answer["Arn"])
 
     def regions(self) -> dict[str, bool]:
         """Return the partition's regions and whether the account has each enabled."""
-        answer = self._read("ec2", "describe_regions", region=home_region(self._region), AllRegions=True)
+        answer = self.read("ec2", "describe_regions", region=home_region(self._region), AllRegions=True)
         return {region["RegionName"]: region.get("OptInStatus") != "not-opted-in" for region in answer["Regions"]}
 
     def zones(self) -> list[str]:
         """Return the region's zones that take instances, without local and wavelength zones."""
-        answer = self._read("ec2", "describe_availability_zones")
+        answer = self.read("ec2", "describe_availability_zones")
         return sorted(
             zone["ZoneName"]
             for zone in answer["AvailabilityZones"]
@@ -280,7 +280,7 @@ class Account:
 
     def instance_types(self, names: list[str]) -> dict[str, InstanceType]:
         """Return what EC2 says about instance types; empty when the region does not know one of them."""
-        answer = self._find(("InvalidInstanceType",), "ec2", "describe_instance_types", InstanceTypes=names)
+        answer = self.find(("InvalidInstanceType",), "ec2", "describe_instance_types", InstanceTypes=names)
         return {
             info["InstanceType"]: InstanceType(
                 name=info["InstanceType"],
@@ -304,7 +304,7 @@ class Account:
 
     def offerings(self, names: list[str]) -> dict[str, list[str]]:
         """Return for each of some instance types the zones that offer it."""
-        answer = self._read(
+        answer = self.read(
             "ec2",
             "describe_instance_type_offerings",
             LocationType="availability-zone",
@@ -317,12 +317,12 @@ class Account:
 
     def vpcs(self) -> list[Vpc]:
         """Return all VPCs of the region."""
-        answer = self._read("ec2", "describe_vpcs")
+        answer = self.read("ec2", "describe_vpcs")
         return [Vpc(vpc["VpcId"], vpc["CidrBlock"], read_tags(vpc.get("Tags"))) for vpc in answer["Vpcs"]]
 
     def subnets(self, tags: dict[str, str]) -> list[Subnet]:
         """Return the subnets that carry all of some tags."""
-        answer = self._read("ec2", "describe_subnets", Filters=_tag_filters(tags))
+        answer = self.read("ec2", "describe_subnets", Filters=_tag_filters(tags))
         return [
             Subnet(
                 subnet["SubnetId"],
@@ -337,14 +337,14 @@ class Account:
     def instances(self, states: list[str], tags: dict[str, str]) -> list[Instance]:
         """Return the instances in some states that carry all of some tags."""
         filters = [{"Name": "instance-state-name", "Values": states}, *_tag_filters(tags)]
-        answer = self._read("ec2", "describe_instances", Filters=filters)
+        answer = self.read("ec2", "describe_instances", Filters=filters)
         return [
             read_instance(instance) for reservation in answer["Reservations"] for instance in reservation["Instances"]
         ]
 
     def gateways(self, tags: dict[str, str]) -> list[Gateway]:
         """Return the internet gateways that carry all of some tags."""
-        answer = self._read("ec2", "describe_internet_gateways", Filters=_tag_filters(tags))
+        answer = self.read("ec2", "describe_internet_gateways", Filters=_tag_filters(tags))
         return [
             Gateway(
                 gateway["InternetGatewayId"],
@@ -356,7 +356,7 @@ class Account:
 
     def security_groups(self, tags: dict[str, str]) -> list[SecurityGroup]:
         """Return the security groups that carry all of some tags, with the IPv4 networks of their inbound rules."""
-        answer = self._read("ec2", "describe_security_groups", Filters=_tag_filters(tags))
+        answer = self.read("ec2", "describe_security_groups", Filters=_tag_filters(tags))
         return [
             SecurityGroup(
                 group["GroupId"],
@@ -379,7 +379,7 @@ class Account:
 
     def addresses(self) -> list[Address]:
         """Return all Elastic IP addresses of the region."""
-        answer = self._read("ec2", "describe_addresses")
+        answer = self.read("ec2", "describe_addresses")
         return [
             Address(
                 address.get("AllocationId", ""),
@@ -392,7 +392,7 @@ class Account:
 
     def key_pairs(self, names: list[str]) -> list[KeyPair]:
         """Return those of some key pairs that exist."""
-        answer = self._read("ec2", "describe_key_pairs", Filters=[{"Name": "key-name", "Values": names}])
+        answer = self.read("ec2", "describe_key_pairs", Filters=[{"Name": "key-name", "Values": names}])
         return [
             KeyPair(pair["KeyName"], read_tags(pair.get("Tags")), pair.get("KeyPairId", ""))
             for pair in answer["KeyPairs"]
@@ -400,13 +400,13 @@ class Account:
 
     def image_id(self, parameter: str) -> str:
         """Return the image id that a public SSM parameter holds; empty when the region has no such parameter."""
-        answer = self._find(("ParameterNotFound",), "ssm", "get_parameter", Name=parameter)
+        answer = self.find(("ParameterNotFound",), "ssm", "get_parameter", Name=parameter)
         return str(answer.get("Parameter", {}).get("Value", ""))
 
     def image(self, image_id: str) -> Image | None:
         """Return an image, or None when it does not exist or is not shared with the account."""
         absent = ("InvalidAMIID.NotFound", "InvalidAMIID.Malformed", "InvalidAMIID.Unavailable")
-        answer = self._find(absent, "ec2", "describe_images", ImageIds=[image_id])
+        answer = self.find(absent, "ec2", "describe_images", ImageIds=[image_id])
         for image in answer.get("Images", []):
             root = [
                 mapping.get("Ebs", {}).get("VolumeSize", 0)
@@ -426,11 +426,11 @@ class Account:
 
     def default_key(self) -> str:
         """Return the key with which EBS encrypts volumes when no other is named."""
-        return str(self._read("ec2", "get_ebs_default_kms_key_id")["KmsKeyId"])
+        return str(self.read("ec2", "get_ebs_default_kms_key_id")["KmsKeyId"])
 
     def key(self, key_id: str) -> Key | None:
         """Return a KMS key, or None when it does not exist."""
-        answer = self._find(("NotFoundException",), "kms", "describe_key", KeyId=key_id)
+        answer = self.find(("NotFoundException",), "kms", "describe_key", KeyId=key_id)
         if not answer:
             return None
         found = answer["KeyMetadata"]
@@ -442,18 +442,18 @@ class Account:
 
     def role(self, name: str) -> Role | None:
         """Return an IAM role, or None when it does not exist."""
-        answer = self._find(("NoSuchEntity",), "iam", "get_role", RoleName=name)
+        answer = self.find(("NoSuchEntity",), "iam", "get_role", RoleName=name)
         if not answer:
             return None
         return Role(answer["Role"]["RoleName"], read_tags(answer["Role"].get("Tags")))
 
     def has_policy(self, arn: str) -> bool:
         """Return whether there is a managed policy of this ARN."""
-        return bool(self._find(("NoSuchEntity",), "iam", "get_policy", PolicyArn=arn))
+        return bool(self.find(("NoSuchEntity",), "iam", "get_policy", PolicyArn=arn))
 
     def instance_profile(self, name: str) -> InstanceProfile | None:
         """Return an IAM instance profile, or None when it does not exist."""
-        answer = self._find(("NoSuchEntity",), "iam", "get_instance_profile", InstanceProfileName=name)
+        answer = self.find(("NoSuchEntity",), "iam", "get_instance_profile", InstanceProfileName=name)
         if not answer:
             return None
         profile = answer["InstanceProfile"]
@@ -462,7 +462,7 @@ class Account:
     def quota(self, service: str, code: str) -> float | None:
         """Return the value of a quota, or None when AWS does not know it."""
         absent = ("NoSuchResourceException",)
-        answer = self._find(absent, "service-quotas", "get_service_quota", ServiceCode=service, QuotaCode=code)
+        answer = self.find(absent, "service-quotas", "get_service_quota", ServiceCode=service, QuotaCode=code)
         return float(answer["Quota"]["Value"]) if answer else None
 
 

@@ -29,13 +29,13 @@ class Kind:
         pattern: a regular expression that the engine's error message matches.
         statuses: the HTTP statuses that mean it, where no pattern of any kind matches.
         remedy: a sentence; it may use {registry}, {host}, {name}, {config} and {platform}.
-        passes: whether another attempt may help.
+        retryable: whether another attempt may help.
         with_login: the remedy where credentials were used already; empty for the same.
     """
 
     pattern: str
     remedy: str
-    passes: bool = False
+    retryable: bool = False
     statuses: tuple[int, ...] = ()
     with_login: str = ""
 
@@ -44,11 +44,11 @@ LOGIN = (
     "No credentials for {registry} are in {config}. Run `docker login {registry}` as a user who may pull it, "
     "or correct the name."
 )
-# The first that matches counts.
+# The first match applies.
 KINDS = (
     Kind(
         r"no space left|disk quota exceeded|not enough (?:disk )?space",
-        "Free disk space where the engine keeps images. `docker system df` shows what takes how much.",
+        "Free disk space where the engine stores images. `docker system df` shows what uses it.",
     ),
     Kind(
         r"(?:register|extract|unpack|apply)(?:ing)? (?:the )?(?:image )?layer.*(?:permission denied|not permitted)"
@@ -63,15 +63,15 @@ KINDS = (
     ),
     Kind(
         r"proxyconnect|proxy (?:error|refused)|socks connect",
-        "The engine's proxy does not let it through. Check the proxy that `docker info` shows.",
-        passes=True,
+        "The engine's proxy blocks the connection. Check the proxy that `docker info` shows.",
+        retryable=True,
     ),
     Kind(
         r"toomanyrequests|too many requests|rate.?limit|HTTP 429|\b429\b.{0,3}too",
-        "{registry} limits how much is pulled without a login. Run `docker login {registry}`, or pull from a mirror.",
-        passes=True,
+        "{registry} limits pulls without a login. Run `docker login {registry}`, or pull from a mirror.",
+        retryable=True,
         statuses=(429,),
-        with_login="{registry} limits how much this account pulls. Run it again later, or pull from a mirror.",
+        with_login="{registry} limits the pulls of this account. Run it again later, or pull from a mirror.",
     ),
     Kind(
         r"no matching manifest|no match for platform|no child with platform|cannot be used on this platform"
@@ -81,11 +81,11 @@ KINDS = (
     ),
     Kind(
         r"gave HTTP response to HTTPS client|not look like a TLS handshake|wrong version number",
-        "{registry} does not speak HTTPS. Add it to the engine's insecure-registries, or correct its port.",
+        "{registry} does not use HTTPS. Add it to the engine's insecure-registries, or correct its port.",
     ),
     Kind(
         r"expired or is(?: not)? (?:not )?yet valid|certificate has expired",
-        "The certificate of {registry} is not valid now. Check the clock of this host, then the certificate.",
+        "The certificate of {registry} is not valid at this time. Check the clock of this host, then the certificate.",
     ),
     Kind(
         r"x509:.*(?:valid for|doesn't contain|not valid for|legacy Common Name)",
@@ -100,7 +100,7 @@ KINDS = (
     Kind(
         r"no such host|server misbehaving|name resolution|lookup \S+.*(?:timeout|refused|unreachable)",
         "This host cannot resolve the name. Check it and the resolver with `getent hosts {host}`.",
-        passes=True,
+        retryable=True,
     ),
     Kind(
         r"unauthorized|unauthenticated|access denied|denied:|is denied|: denied\b|forbidden|authentication required"
@@ -115,7 +115,7 @@ KINDS = (
     ),
     Kind(
         r"looking for beginning of value|media type:? \"?text/html|<html",
-        "Something else answers in the place of {registry}, such as a proxy or a login page. Check `curl -i https://{registry}/v2/`.",
+        "Something else answers instead of {registry}, such as a proxy or a login page. Run `curl -i https://{registry}/v2/`.",
     ),
     Kind(
         r"schema ?1|schema version 1|unsupported (?:manifest )?media ?type|unsupported schema|mediaType in manifest",
@@ -128,25 +128,26 @@ KINDS = (
     Kind(
         r"verification failed|digest mismatch|(?:verify|invalid|unexpected|wrong).*(?:digest|checksum)"
         r"|failed commit on ref|gzip: invalid|archive/tar|invalid tar header|unexpected (?:EOF|size)|corrupt",
-        "What arrives is damaged or cut off. Run it again. If it stays so, look for a proxy or mirror on the way.",
-        passes=True,
+        "The download is damaged or incomplete. Run it again. "
+        "If the error remains, check the proxies and mirrors on the way.",
+        retryable=True,
     ),
     Kind(
         r"timeout|timed out|deadline exceeded|Client\.Timeout",
         "{registry} does not answer in time. Check with `curl -i https://{registry}/v2/` that this host reaches it.",
-        passes=True,
+        retryable=True,
     ),
     Kind(
         r"connection refused|no route to host|network is (?:unreachable|down)|host is down|connection reset|broken pipe"
         r"|server closed|use of closed",
         "Check with `curl -i https://{registry}/v2/` that this host reaches {registry}, and that its port is right.",
-        passes=True,
+        retryable=True,
     ),
     Kind(
         r"HTTP 5\d\d|\b50\d (?:internal|bad|service|gateway)|unexpected HTTP status|internal server error|bad gateway"
         r"|service unavailable|gateway time",
         "{registry} reports an internal error. Run it again later.",
-        passes=True,
+        retryable=True,
     ),
     Kind(
         r"name unknown|name.?(?:is )?not known|repository .*not (?:found|exist)|not found|invalid reference"
@@ -155,7 +156,7 @@ KINDS = (
         statuses=(400, 404),
     ),
 )
-OTHER = Kind("", "Run it again.", passes=True)
+OTHER = Kind("", "Run it again.", retryable=True)
 
 
 def kind_of(reason: str, status: int) -> Kind:
@@ -175,8 +176,8 @@ def remedy_for(kind: Kind, reason: str, name: str, registry: str, config: str, *
     Args:
         reason: the engine's error message.
         name: the image.
-        config: where credentials come from.
-        with_login: whether there were some for this registry.
+        config: the file with the credentials.
+        with_login: whether it has credentials for this registry.
     """
     named = PLATFORM.search(reason)
     machine = platform.machine()

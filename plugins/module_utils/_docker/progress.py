@@ -2,11 +2,11 @@
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""How far a pull is, by what the engine says of each layer, and in words for people.
+"""The progress of a pull, from the engine's messages about each layer, as numbers and as text.
 
-Engines say it in two ways. With a graph driver a layer is downloaded, then extracted, both in bytes. With containerd's
-image store it is downloaded in bytes, and extracted without a word or in seconds; what stands still is said again and
-again, so that a message alone is no progress.
+Engines report it in two ways. With a graph driver a layer is downloaded, then extracted, both in bytes. With
+containerd's image store it is downloaded in bytes, and extracted without messages or in seconds; the same state is sent
+repeatedly, so a message alone is not progress.
 
 Nothing of Ansible is imported here.
 
@@ -23,11 +23,11 @@ from dataclasses import dataclass
 from typing import Any
 
 PULLING, EXTRACTING, DONE, FAILED, WAITING = "pulling", "extracting", "done", "failed", "waiting"
-# What the engine says of a layer, and how far it is then.
+# The states of a layer, in order, by the engine's status text.
 LAYER_WAITS, LAYER_QUEUES, LAYER_LOADS, LAYER_IS_LOADED, LAYER_UNPACKS, LAYER_IS_DONE, LAYER_WAS_THERE = range(7)
 LAYER_STATES = {
     "Pulling fs layer": LAYER_WAITS,
-    # For its turn: an engine loads few layers at a time, of all images together.
+    # An engine downloads few layers at a time, of all images together.
     "Waiting": LAYER_QUEUES,
     "Downloading": LAYER_LOADS,
     "Verifying Checksum": LAYER_IS_LOADED,
@@ -36,19 +36,19 @@ LAYER_STATES = {
     "Pull complete": LAYER_IS_DONE,
     "Already exists": LAYER_WAS_THERE,
 }
-# The time over which a rate is measured, and after which it is worth a word that nothing comes.
+# The time over which a rate is measured, and after which a missing message is reported.
 RATE_SECONDS = 10.0
 QUIET_SECONDS = 10.0
 
 
 @dataclass
 class Layer:
-    """One layer, in bytes as they are sent.
+    """One layer, in compressed bytes.
 
     Attributes:
-        total: its size; -1 while nobody has said it.
-        loaded: what of it has come.
-        unpacked: what of it is unpacked.
+        total: its size; -1 while it is unknown.
+        loaded: how much is downloaded.
+        unpacked: how much is unpacked.
     """
 
     state: int = LAYER_WAITS
@@ -56,8 +56,8 @@ class Layer:
     loaded: int = 0
     unpacked: int = 0
 
-    def take(self, state: int, detail: dict[str, Any]) -> None:
-        """Take note of what the engine says of it."""
+    def update(self, state: int, detail: dict[str, Any]) -> None:
+        """Apply a message of the engine."""
         self.state = state
         in_bytes = not detail.get("units")
         current, total = (whole(detail.get(name)) for name in ("current", "total"))
@@ -68,7 +68,7 @@ class Layer:
         elif state == LAYER_WAS_THERE:
             self.total = self.loaded = self.unpacked = 0
         elif state >= LAYER_IS_LOADED:
-            # The smallest are there before anybody said how large they are.
+            # The smallest layers are complete before their size was reported.
             self.total = self.loaded = max(self.total, self.loaded)
         if state == LAYER_UNPACKS and in_bytes:
             self.unpacked = current
@@ -78,16 +78,16 @@ class Layer:
 
 @dataclass(frozen=True)
 class Snapshot:
-    """How far one image is at one moment.
+    """The progress of one image at one moment.
 
     Attributes:
-        loaded: bytes that have come, of those of this attempt.
-        total: bytes that are to come, as far as the layers are known.
-        total_known: whether all of them are.
-        unpacked: what of that is unpacked, in percent; -1 where the engine does not say.
-        queued: whether all that is missing waits for its turn.
-        quiet: for how many seconds nothing has happened.
-        note: what happens, or happened, in words; may be empty.
+        loaded: bytes downloaded in this attempt.
+        total: bytes to download, as far as the sizes of the layers are known.
+        total_known: whether the sizes of all layers are known.
+        unpacked: how much of that is unpacked, in percent; -1 where the engine does not report it.
+        queued: whether all missing layers are queued in the engine.
+        quiet: seconds since the last progress.
+        note: the present event or the error; may be empty.
     """
 
     name: str
@@ -103,11 +103,11 @@ class Snapshot:
 
 
 class Progress:
-    """How far one image is; written by who pulls it, read by who tells.
+    """The progress of one image; written by the thread that pulls it, read by the one that writes the file.
 
     Args:
         name: the image.
-        now: the time, in seconds from anywhere.
+        now: the time in seconds, from any origin.
     """
 
     def __init__(self, name: str, now: float = 0.0) -> None:
@@ -115,67 +115,67 @@ class Progress:
         self._lock = threading.Lock()
         self._state, self._attempt, self._note = WAITING, 0, ""
         self._layers: dict[str, Layer] = {}
-        self._said: dict[str, tuple[Any, ...]] = {}
+        self._latest: dict[str, tuple[Any, ...]] = {}
         self._moved = now
 
     def begin(self, now: float) -> None:
-        """Begin an attempt, which knows nothing of the one before."""
+        """Begin an attempt, with empty progress."""
         with self._lock:
             self._state, self._note = PULLING, ""
             self._attempt += 1
-            self._layers, self._said, self._moved = {}, {}, now
+            self._layers, self._latest, self._moved = {}, {}, now
 
-    def say(self, note: str) -> None:
-        """Tell in words what happens between two attempts."""
+    def set_note(self, note: str) -> None:
+        """Set the text for the time between two attempts."""
         with self._lock:
             self._note = note
 
     def end(self, state: str, note: str = "") -> None:
-        """End it, as done or failed."""
+        """Set the final state, done or failed."""
         with self._lock:
             self._state, self._note = state, note
 
-    def take(self, message: dict[str, Any], now: float) -> None:
-        """Take note of a message of the engine."""
+    def update(self, message: dict[str, Any], now: float) -> None:
+        """Apply a message of the engine."""
         status, layer = str(message.get("status", "")), str(message.get("id", ""))
         detail = message.get("progressDetail")
         detail = detail if isinstance(detail, dict) else {}
-        said = (status, detail.get("current"), detail.get("total"))
+        latest = (status, detail.get("current"), detail.get("total"))
         with self._lock:
-            if self._said.get(layer) == said:
+            if self._latest.get(layer) == latest:
                 return
-            self._said[layer] = said
+            self._latest[layer] = latest
             self._moved = now
             state = LAYER_WAITS if status.startswith("Retrying in") else LAYER_STATES.get(status)
-            # What has another status, such as the image itself, is no layer.
+            # Other statuses, such as that of the image itself, are not about a layer.
             if layer and state is not None:
-                self._layers.setdefault(layer, Layer()).take(state, detail)
+                self._layers.setdefault(layer, Layer()).update(state, detail)
             self._state = EXTRACTING if self._loaded() else PULLING
 
     @property
     def moved(self) -> float:
-        """When something last happened."""
+        """The time of the last progress."""
         with self._lock:
             return self._moved
 
     @property
     def may_be_silent(self) -> bool:
-        """Whether the engine has reason to say nothing: other images have their turn, or it unpacks without a word."""
+        """Whether no message is expected: all layers are queued, or the engine unpacks without messages."""
         with self._lock:
             states = {layer.state for layer in self._layers.values()}
             return self._queued() or (self._loaded() and not states & {LAYER_UNPACKS, LAYER_IS_DONE})
 
     def _queued(self) -> bool:
-        """Say whether all that is missing waits for its turn."""
+        """Return whether all missing layers are queued in the engine."""
         missing = {layer.state for layer in self._layers.values()} - {LAYER_IS_LOADED, LAYER_IS_DONE, LAYER_WAS_THERE}
         return missing == {LAYER_QUEUES}
 
     def _loaded(self) -> bool:
-        """Say whether all layers have come, or some are there anyhow."""
+        """Return whether all layers are downloaded or were present."""
         return bool(self._layers) and all(layer.state >= LAYER_IS_LOADED for layer in self._layers.values())
 
     def snapshot(self, now: float) -> Snapshot:
-        """Return how far it is."""
+        """Return the present progress."""
         with self._lock:
             layers = list(self._layers.values())
             total = sum(max(0, layer.total) for layer in layers)
@@ -195,13 +195,13 @@ class Progress:
 
 
 class Rates:
-    """How fast images come."""
+    """The download rates of images."""
 
     def __init__(self) -> None:
         self._samples: dict[str, collections.deque[tuple[float, int]]] = {}
 
     def rate(self, image: Snapshot, now: float) -> int:
-        """Return bytes per second, over the last seconds in which it was asked."""
+        """Return bytes per second, over the calls of the last seconds."""
         samples = self._samples.setdefault(f"{image.name} {image.attempt}", collections.deque())
         samples.append((now, image.loaded))
         while now - samples[0][0] > RATE_SECONDS:
@@ -211,12 +211,12 @@ class Rates:
 
 
 def whole(value: object) -> int:
-    """Return a number of bytes; 0 for what is none."""
+    """Return a number of bytes; 0 for any other value."""
     return value if isinstance(value, int) and value > 0 else 0
 
 
 def short(name: str) -> str:
-    """Return an image's name as people say it: without registry, and without the digest where there is a tag."""
+    """Return an image's short name: without registry, and without the digest where there is a tag."""
     first, slash, others = name.partition("/")
     if slash and (re.search(r"[.:]", first) or first == "localhost"):
         name = others
@@ -227,7 +227,7 @@ def short(name: str) -> str:
 
 
 def size(count: int, largest: int) -> tuple[str, str]:
-    """Return a number of bytes and its unit, which is that of another number."""
+    """Return a number of bytes in the unit that suits another number, and that unit."""
     unit, factor = next(
         ((unit, factor) for unit, factor in (("GB", 10**9), ("MB", 10**6)) if largest >= factor), ("kB", 10**3)
     )
@@ -235,34 +235,34 @@ def size(count: int, largest: int) -> tuple[str, str]:
 
 
 def amount(image: Snapshot) -> str:
-    """Return how much of an image has come: 3.2 of 9.8 GB."""
+    """Return how much of an image is downloaded: 3.2 of 9.8 GB."""
     largest = max(image.loaded, image.total)
     (loaded, unit), (total, _unit) = size(image.loaded, largest), size(image.total, largest)
     return f"{loaded} of {'' if image.total_known else 'at least '}{total} {unit}"
 
 
 def described(image: Snapshot, rate: int) -> str:
-    """Return how far an image is, as one phrase."""
+    """Return the progress of an image as one phrase."""
     if image.note:
-        return image.note
+        return image.note.removesuffix(".")
     if image.state == EXTRACTING:
         percent = f" {image.unpacked} %" if image.unpacked >= 0 else ""
         return f"{amount(image)}, unpacking{percent}" if image.total else "unpacking"
     if image.queued:
-        return f"{amount(image)}, waiting for its turn" if image.total else "waiting for its turn"
+        return f"{amount(image)}, queued in the engine" if image.total else "queued in the engine"
     if not image.total:
-        phrase = "asking the registry"
+        phrase = "contacting the registry"
     else:
         speed, unit = size(rate, rate)
         phrase = f"{amount(image)}, {speed} {unit}/s"
     return f"{phrase}, nothing new for {image.quiet:.0f} s" if image.quiet >= QUIET_SECONDS else phrase
 
 
-def told(images: Sequence[tuple[Snapshot, int]]) -> str:
-    """Return how far all images are, as one line: those that are on their way, then how many are there.
+def summary(images: Sequence[tuple[Snapshot, int]]) -> str:
+    """Return the progress of all images as one line: those in progress or failed, then how many are done.
 
     Args:
-        images: each with the bytes per second in which it comes.
+        images: each with its bytes per second.
     """
     parts = [
         f"{short(image.name)}: {described(image, rate)}"
@@ -275,10 +275,10 @@ def told(images: Sequence[tuple[Snapshot, int]]) -> str:
     return "; ".join([*parts, f"{states.count(DONE)} of {len(images)} done"])
 
 
-def reported(images: Sequence[tuple[Snapshot, int]]) -> dict[str, Any]:
-    """Return how far all images are, for the file."""
+def report_of(images: Sequence[tuple[Snapshot, int]]) -> dict[str, Any]:
+    """Return the progress of all images, for the file."""
     return {
-        "text": told(images),
+        "text": summary(images),
         "finished": all(image.state in (DONE, FAILED) for image, _rate in images),
         "images": [
             {

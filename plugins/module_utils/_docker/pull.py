@@ -2,7 +2,7 @@
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Pulls images side by side, each until it is there, cannot be had, or time is over.
+"""Pulls images in parallel, each until it is present, has finally failed, or the time is over.
 
 Nothing of Ansible is imported here.
 
@@ -26,13 +26,13 @@ from typing import Any
 from .api import AnsweredError, Engine, EngineGoneError, SilenceError
 from .credentials import DOCKER_HUB, Credentials
 from .errors import OTHER, kind_of, remedy_for
-from .progress import DONE, FAILED, Progress, Rates, amount, reported
+from .progress import DONE, FAILED, Progress, Rates, amount, report_of
 
 REPORT_SECONDS = 1.0
 # A failed attempt is followed by a pause of up to the first number, up to twice that, and so on, up to the second.
 PAUSE_SECONDS, LONGEST_PAUSE_SECONDS = 2.0, 60.0
-# How long an engine may be away.
-RETURN_SECONDS, ASK_AGAIN_SECONDS = 120.0, 0.5
+# How long the engine may be unreachable.
+RETURN_SECONDS, PING_INTERVAL_SECONDS = 120.0, 0.5
 LONGEST_REASON = 300
 
 COMPONENT = r"[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*"
@@ -45,14 +45,14 @@ REFERENCE = re.compile(
 
 
 class PullError(Exception):
-    """An image will not come, and why."""
+    """The pull of an image has finally failed; the text says why."""
 
 
 class AttemptError(Exception):
-    """An attempt failed, and the next one may not.
+    """An attempt failed; the next one may succeed.
 
     Attributes:
-        remedy: what to do when it fails as well, as a sentence.
+        remedy: what to do if it fails as well, as a sentence.
     """
 
     def __init__(self, message: str, remedy: str = OTHER.remedy) -> None:
@@ -66,7 +66,7 @@ class Reference:
 
     Attributes:
         name: as the user wrote it.
-        registry: the host that has it, and its port.
+        registry: its host and port.
         repository: the name without tag and digest.
         version: the digest, or the tag where there is none.
     """
@@ -78,19 +78,19 @@ class Reference:
 
     @property
     def exact(self) -> str:
-        """The name by which the engine has it: by its digest only, where there is one."""
+        """The name by which the engine knows the image: with the digest only, where there is one."""
         return f"{self.repository}{'@' if ':' in self.version else ':'}{self.version}"
 
 
 @dataclass(frozen=True)
 class Limits:
-    """How much time and how many attempts there are; times in seconds.
+    """Limits of time and attempts; times in seconds.
 
     Attributes:
         parallel: how many images are pulled at a time.
-        retries: how often a failed pull is tried again.
-        timeout: for all images.
-        stall_timeout: how long nothing may happen to an image that is pulled.
+        retries: how often a failed pull is retried.
+        timeout: for all images together.
+        stall_timeout: how long a pull may be without progress.
     """
 
     parallel: int
@@ -101,13 +101,13 @@ class Limits:
 
 @dataclass
 class Outcome:
-    """What came of one image.
+    """The result for one image.
 
     Attributes:
-        id: the engine's, once it is there.
-        pulled: whether it was not there before.
-        downloaded: bytes that came, in the attempt that succeeded.
-        problem: why it is not there, in one line.
+        id: the engine's id of it; empty while it is missing.
+        pulled: whether it was missing before.
+        downloaded: bytes downloaded in the attempt that succeeded.
+        problem: why it is missing, in one line.
     """
 
     name: str
@@ -120,7 +120,7 @@ class Outcome:
 
 
 def parse_reference(name: str) -> Reference | None:
-    """Return what an image's full name says; None when it is none, or has neither tag nor digest."""
+    """Return the parts of a full image name; None when it is not valid, or has neither tag nor digest."""
     match = REFERENCE.fullmatch(name)
     version = match and (match["digest"] or match["tag"])
     if not match or not version:
@@ -132,10 +132,10 @@ class Pull:
     """The pull of one image, over all its attempts.
 
     Args:
-        image: which.
+        image: the image.
         credentials: for its registry.
-        config: where they come from, for who has to correct them.
-        ends: when time is over for all images, on the monotonic clock.
+        config: the file with the credentials, for messages.
+        ends: when the time for all images is over, on the monotonic clock.
     """
 
     def __init__(
@@ -151,7 +151,7 @@ class Pull:
         self.outcome = Outcome(image.name)
 
     def run(self) -> None:
-        """Pull it, and write down what came of it."""
+        """Pull the image, and set the outcome."""
         begin = time.monotonic()
         try:
             self._run()
@@ -165,13 +165,13 @@ class Pull:
         self.outcome.seconds = round(time.monotonic() - begin, 1)
 
     def _run(self) -> None:
-        """Try until it is there.
+        """Try until the image is present.
 
         Raises:
-            PullError: it will not come.
+            PullError: the pull has finally failed.
         """
         if time.monotonic() >= self._ends:
-            raise PullError(f"not begun within {self._limits.timeout} s. Raise timeout, or run it again")
+            raise PullError(f"not started within {self._limits.timeout} s. Increase timeout, or run it again.")
         attempts = 1 + self._limits.retries
         for attempt in range(1, attempts + 1):
             self.outcome.attempts = attempt
@@ -183,9 +183,9 @@ class Pull:
                     remedy = error.remedy if isinstance(error, AttemptError) else OTHER.remedy
                     raise PullError(f"{ended(f'{reason}, at the last of {attempts} attempts')} {remedy}") from None
                 if isinstance(error, EngineGoneError):
-                    self.progress.say(f"{reason}; waiting until it answers again")
+                    self.progress.set_note(f"{reason}; waiting until it answers again")
                     self._wait_for_engine(reason)
-                self.progress.say(f"{reason}; attempt {attempt + 1} of {attempts} follows")
+                self.progress.set_note(f"{reason}; attempt {attempt + 1} of {attempts} follows")
                 self._pause(attempt, reason)
             else:
                 return
@@ -194,18 +194,18 @@ class Pull:
         """Try once.
 
         Raises:
-            AttemptError: another attempt may have it.
-            EngineGoneError: the engine is away.
-            PullError: none will.
+            AttemptError: another attempt may succeed.
+            EngineGoneError: the engine is unreachable.
+            PullError: no further attempt can succeed.
         """
         self.progress.begin(time.monotonic())
         try:
             for message in self._engine.pull(
-                self._image.repository, self._image.version, self._credentials.authorization, self._patience
+                self._image.repository, self._image.version, self._credentials.authorization, self._next_timeout
             ):
-                self.progress.take(message, time.monotonic())
+                self.progress.update(message, time.monotonic())
         except AnsweredError as error:
-            raise self._judge(error) from None
+            raise self._classified(error) from None
         except SilenceError:
             raise self._stalled() from None
         try:
@@ -213,48 +213,48 @@ class Pull:
         except (AnsweredError, SilenceError) as error:
             raise AttemptError(str(error)) from None
         if not self.outcome.id:
-            raise AttemptError("the engine ended the pull, and does not have the image")
+            raise AttemptError("the engine ended the pull without the image")
 
-    def _waits_until(self) -> float:
-        """Return when it is no longer waited for what comes next."""
+    def _message_deadline(self) -> float:
+        """Return until when to wait for the next message."""
         if self.progress.may_be_silent:
             return self._ends
         return min(self._ends, self.progress.moved + self._limits.stall_timeout)
 
-    def _patience(self) -> float:
-        """Return for how many seconds to wait for what comes next.
+    def _next_timeout(self) -> float:
+        """Return how many seconds to wait for the next message.
 
         Raises:
-            AttemptError: nothing happened for too long.
-            PullError: time is over.
+            AttemptError: there was no progress for too long.
+            PullError: the time for all images is over.
         """
-        seconds = self._waits_until() - time.monotonic()
+        seconds = self._message_deadline() - time.monotonic()
         if seconds <= 0:
             raise self._stalled()
         return seconds
 
     def _stalled(self) -> Exception:
-        """Return what went wrong when the wait is over."""
-        if self._waits_until() >= self._ends:
+        """Return the exception to raise when the wait is over."""
+        if self._message_deadline() >= self._ends:
             return self._late("")
-        return AttemptError(f"no progress for {self._limits.stall_timeout} s{self._far()}")
+        return AttemptError(f"no progress for {self._limits.stall_timeout} s{self._amount()}")
 
     def _late(self, reason: str) -> PullError:
-        """Return that time is over for all images.
+        """Return the exception to raise when the time for all images is over.
 
         Args:
-            reason: of the last attempt, where that has failed.
+            reason: why the last attempt failed; empty if it did not.
         """
-        after = f", after: {reason}" if reason else self._far()
-        return PullError(f"not there within {self._limits.timeout} s{after}. Raise timeout, or run it again")
+        after = f", after: {reason}" if reason else self._amount()
+        return PullError(f"not complete within {self._limits.timeout} s{after}. Increase timeout, or run it again.")
 
-    def _far(self) -> str:
-        """Return how much has come, as the end of a sentence."""
+    def _amount(self) -> str:
+        """Return how much is downloaded, as the end of a sentence."""
         snapshot = self.progress.snapshot(time.monotonic())
-        return f", {amount(snapshot)} have come" if snapshot.total else ""
+        return f", {amount(snapshot)} downloaded" if snapshot.total else ""
 
-    def _judge(self, error: AnsweredError) -> Exception:
-        """Return whether an engine's refusal is for good, and what to do then."""
+    def _classified(self, error: AnsweredError) -> Exception:
+        """Return an engine's error as retryable or final, with its remedy."""
         reason = cleaned(str(error), self._credentials.secrets)
         kind = kind_of(str(error), error.status)
         remedy = remedy_for(
@@ -265,13 +265,13 @@ class Pull:
             self._config,
             with_login=bool(self._credentials.authorization),
         )
-        return AttemptError(reason, remedy) if kind.passes else PullError(f"{ended(reason)} {remedy}")
+        return AttemptError(reason, remedy) if kind.retryable else PullError(f"{ended(reason)} {remedy}")
 
     def _wait_for_engine(self, reason: str) -> None:
         """Wait until the engine answers.
 
         Raises:
-            PullError: it does not in time.
+            PullError: the engine does not answer in time.
         """
         ends = time.monotonic() + RETURN_SECONDS
         while not self._engine.answers():
@@ -279,18 +279,18 @@ class Pull:
                 raise self._late(reason)
             if time.monotonic() >= ends:
                 raise PullError(
-                    f"{reason}, and it did not answer again within {RETURN_SECONDS:.0f} s. See journalctl -u docker"
+                    f"{reason}, and did not answer again within {RETURN_SECONDS:.0f} s. See `journalctl -u docker`."
                 )
-            time.sleep(ASK_AGAIN_SECONDS)
+            time.sleep(PING_INTERVAL_SECONDS)
 
     def _pause(self, attempt: int, reason: str) -> None:
         """Wait before the next attempt.
 
         Raises:
-            PullError: time is over.
+            PullError: the time for all images is over.
         """
         bound = min(LONGEST_PAUSE_SECONDS, PAUSE_SECONDS * 2 ** (attempt - 1))
-        # Hosts that failed together are not to come back together.
+        # Hosts that failed together must not retry together.
         pause = random.SystemRandom().uniform(bound / 2, bound)
         if time.monotonic() + pause >= self._ends:
             raise self._late(reason)
@@ -303,20 +303,20 @@ def ended(text: str) -> str:
 
 
 def cleaned(text: str, secrets: Sequence[str]) -> str:
-    """Return what an engine says on one line, without what nobody is to read."""
+    """Return an engine's message on one line, without secrets."""
     for secret in secrets:
         text = text.replace(secret, "********")
-    # Registries hand out addresses that are signed there.
+    # The query of a registry's URL may hold a signature.
     text = re.sub(r"\?[^\s\"'<>]+", "?...", " ".join(text.split()))
     return text if len(text) <= LONGEST_REASON else f"{text[: LONGEST_REASON - 3]}..."
 
 
 class ProgressFile:
-    """The file that tells how far all images are.
+    """The file with the progress of all images.
 
     Attributes:
-        path: where it is; empty for none.
-        problem: why it could not be written the last time; empty when it could.
+        path: its path; empty for no file.
+        problem: why the last write failed; empty if it did not.
     """
 
     def __init__(self, path: str) -> None:
@@ -325,12 +325,12 @@ class ProgressFile:
         self.problem = ""
 
     def write(self, images: Sequence[Progress]) -> None:
-        """Write it anew, whole or not at all; images are worth more than it is."""
+        """Replace the file atomically; a failure does not stop the pull."""
         if not self.path:
             return
         now = time.monotonic()
         snapshots = [image.snapshot(now) for image in images]
-        report = reported([(snapshot, self._rates.rate(snapshot, now)) for snapshot in snapshots])
+        report = report_of([(snapshot, self._rates.rate(snapshot, now)) for snapshot in snapshots])
         try:
             replace(self.path, json.dumps(report, indent=1) + "\n")
         except OSError as error:
@@ -340,10 +340,10 @@ class ProgressFile:
 
 
 def replace(path: str, text: str) -> None:
-    """Put a file in the place of another, readable by everybody.
+    """Replace a file atomically, readable by all users.
 
     Raises:
-        OSError: it cannot be written.
+        OSError: the file cannot be written.
     """
     folder, name = os.path.split(path)
     descriptor, scratch = tempfile.mkstemp(prefix=f".{name}.", dir=folder or ".")
@@ -367,13 +367,13 @@ def pull_all(
     limits: Limits,
     file: ProgressFile,
 ) -> list[Outcome]:
-    """Pull the images that are missing.
+    """Pull the missing images.
 
     Args:
-        present: the images that are there, for the file.
+        present: the progress of the images that are present, for the file.
         credentials: by registry.
-        config: where they come from.
-        file: is written while images come.
+        config: the file with the credentials.
+        file: the progress file.
     """
     ends = time.monotonic() + limits.timeout
     pulls = [

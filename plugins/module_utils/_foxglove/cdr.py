@@ -2,9 +2,7 @@
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Some of ROS 2's messages, read from CDR, the form in which DDS carries them. Pure functions.
-
-Nothing newer than Python 3.9 is used here.
+"""Decodes some ROS 2 messages from CDR, the encoding of DDS. Pure functions.
 
 This is a private module of the collection: it may change in any release.
 """
@@ -18,24 +16,24 @@ from typing import Any
 
 HEADER = 4
 ORDERS = {b"\0\0": ">", b"\0\1": "<"}
-# DDS fills up a payload to a multiple of four bytes.
+# DDS pads a payload to a multiple of four bytes.
 MOST_PADDING = 3
 COVARIANCE = 36
 NANO = 1e9
 
 
 class MessageError(Exception):
-    """Why some bytes are no such message, continuing a sentence."""
+    """The bytes are not a valid message; the text continues a sentence."""
 
 
 class Cdr:
-    """Takes one value after the other, each aligned to its own size from the end of the header."""
+    """Reads one value after the other, each aligned to its own size from the end of the header."""
 
     def __init__(self, payload: bytes) -> None:
         """Read the header.
 
         Raises:
-            MessageError: it is not one of plain CDR.
+            MessageError: it is not a header of plain CDR.
         """
         if payload[:2] not in ORDERS or len(payload) < HEADER:
             raise MessageError(f"it begins with {payload[:HEADER].hex() or 'nothing'} instead of 0000 or 0001")
@@ -44,10 +42,10 @@ class Cdr:
         self._at = 0
 
     def take(self, kind: str, count: int = 1) -> tuple[Any, ...]:
-        """Return numbers of a kind of `struct`.
+        """Return numbers of one of the formats of `struct`.
 
         Raises:
-            MessageError: there are less of them.
+            MessageError: the payload is too short.
         """
         size = struct.calcsize(f"={kind}")
         at = -(-self._at // size) * size
@@ -57,10 +55,10 @@ class Cdr:
         return struct.unpack_from(f"{self._order}{count}{kind}", self._body, at)
 
     def skip_text(self) -> None:
-        """Leave out a text.
+        """Skip a text.
 
         Raises:
-            MessageError: it is none.
+            MessageError: it is not a valid text.
         """
         (length,) = self.take("I")
         if length:
@@ -69,17 +67,17 @@ class Cdr:
                 raise MessageError("a text in it does not end where its length says")
 
     def end(self) -> None:
-        """Check that nothing is left but padding.
+        """Check that only padding is left.
 
         Raises:
-            MessageError: something is.
+            MessageError: the payload is too long.
         """
         if len(self._body) - self._at > MOST_PADDING:
             raise MessageError(f"it has {HEADER + len(self._body)} instead of {HEADER + self._at} bytes")
 
 
 def finite(number: float) -> float | None:
-    """Return a number, or None for what JSON cannot carry."""
+    """Return a number, or None for one that JSON cannot represent."""
     return number if math.isfinite(number) else None
 
 
@@ -141,10 +139,10 @@ READERS: dict[str, Callable[[Cdr], dict[str, Any]]] = {
 
 
 def read_message(schema: str, payload: bytes) -> dict[str, Any] | None:
-    """Return what a message says; None where its schema is not among those that are known here.
+    """Return the content of a message; None for a schema without a reader.
 
     Raises:
-        MessageError: it is no such message.
+        MessageError: the payload is not valid.
     """
     reader = READERS.get(schema)
     if reader is None:

@@ -16,6 +16,7 @@ import math
 import re
 
 from .._aws.names import REGIONS_ALLOWED, partition_of, region_fault
+from .._lab.names import NAME_FORM, NAME_LENGTHS, is_lab_name
 from .._problem import Problem, listed
 from .._values import truth
 from .description import INSTANCE_COUNTS, Inputs, Lab, check_number
@@ -33,8 +34,6 @@ from .network import (
 from .ssh_key import check_key, private_key_is_missing
 from .tags import check_tags
 
-NAME_FORM = re.compile(r"[a-z](?:[a-z0-9-]*[a-z0-9])?")
-NAME_LENGTHS = (3, 32)
 ZONE_SUFFIX_FORM = re.compile(r"(?:-[a-z]+-[0-9]+)?[a-z]")
 INSTANCE_TYPE_FORM = re.compile(r"[a-z][a-z0-9-]*\.[a-z0-9-]+")
 IMAGE_ID_FORM = re.compile(r"ami-(?:[0-9a-f]{17}|[0-9a-f]{8})")
@@ -66,7 +65,7 @@ def check_name(inputs: Inputs) -> list[Problem]:
     if not isinstance(inputs.name, str):
         return [inputs.problem("name", "is not text", allowed, remedy)]
     better = re.sub(r"[^a-z0-9]+", "-", inputs.name.lower()).strip("-")
-    if NAME_FORM.fullmatch(better) and shortest <= len(better) <= longest and better != inputs.name:
+    if is_lab_name(better) and better != inputs.name:
         remedy = f'use "{better}"'
     if not inputs.name:
         return [inputs.problem("name", "is empty", allowed, remedy)]

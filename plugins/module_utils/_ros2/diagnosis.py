@@ -15,8 +15,8 @@ from typing import Any
 
 from .._problem import listed
 from . import ports
-from .environment import Finding, find_overrides
-from .host import Process, Seen, Socket
+from .environment import Ros2Finding, find_overrides
+from .host import HostTraffic, Process, Socket
 from .plan import environment
 from .request import FAST, PREFIX, ZENOH, Network, read_address
 
@@ -25,21 +25,21 @@ MEANWHILE = "while this host was looked at"
 
 
 @dataclass
-class Judgement:
+class Ros2Assessment:
     """Findings, and notices that a user should know about."""
 
-    findings: list[Finding] = field(default_factory=list)
-    notices: list[Finding] = field(default_factory=list)
+    findings: list[Ros2Finding] = field(default_factory=list)
+    notices: list[Ros2Finding] = field(default_factory=list)
 
 
-def diagnose(network: Network, seen: Seen) -> list[Finding]:
+def diagnose(network: Network, seen: HostTraffic) -> list[Ros2Finding]:
     """Return what is wrong with the traffic of a host, the surest first."""
-    return judge_traffic(network, seen).findings
+    return assess_traffic(network, seen).findings
 
 
-def judge_traffic(network: Network, seen: Seen) -> Judgement:
+def assess_traffic(network: Network, seen: HostTraffic) -> Ros2Assessment:
     """Judge what a host shows of its traffic."""
-    judgement = Judgement(
+    assessment = Ros2Assessment(
         [
             *_find_interfaces(network, seen),
             *_find_other_file(network, seen),
@@ -51,11 +51,11 @@ def judge_traffic(network: Network, seen: Seen) -> Judgement:
     )
     # The administrator of this host cannot repair losses that only a larger kernel limit would prevent.
     is_short = seen.receive_limit is not None and seen.receive_limit < network.receive_buffer
-    losses = judgement.notices if is_short and seen.limit_is_fixed else judgement.findings
+    losses = assessment.notices if is_short and seen.limit_is_fixed else assessment.findings
     losses += [*_find_losses(network, seen), *(_find_limit(network, seen) if is_short else [])]
-    judgement.findings += _find_fragments(network, seen)
-    judgement.notices += _notice_losses(network, seen)
-    return judgement
+    assessment.findings += _find_fragments(network, seen)
+    assessment.notices += _notice_losses(network, seen)
+    return assessment
 
 
 def _domains(process: Process) -> set[int]:
@@ -68,7 +68,7 @@ def _domains(process: Process) -> set[int]:
     return found
 
 
-def _find_interfaces(network: Network, seen: Seen) -> Iterator[Finding]:
+def _find_interfaces(network: Network, seen: HostTraffic) -> Iterator[Ros2Finding]:
     """Find interfaces and addresses that the configuration names and the host does not have, or that are down."""
     # Containers on a bridge have interfaces of their own, and Zenoh goes where the kernel's routes lead.
     if seen.interfaces is None or network.discovery in ("bridge", "zenoh"):
@@ -85,7 +85,7 @@ def _find_interfaces(network: Network, seen: Seen) -> Iterator[Finding]:
         kind = "address" if read_address(name) else "network interface"
         if kind == "address":
             remedy += f"; correct {PREFIX}peers where the host's address is another one"
-        yield Finding(
+        yield Ros2Finding(
             "no participant starts on this host, or none reaches another",
             f"{named[name]} names the {kind} {name}, and {there}",
             remedy,
@@ -97,25 +97,25 @@ def _find_interfaces(network: Network, seen: Seen) -> Iterator[Finding]:
         about = f"interface {entry.name}"
         if not entry.up:
             remedy = f"run `ip link set dev {entry.name} up`, and check its cable and its driver"
-            yield Finding("no participant reaches another host", f"interface {entry} is down", remedy, about)
+            yield Ros2Finding("no participant reaches another host", f"interface {entry} is down", remedy, about)
         elif not entry.addresses:
             remedy = f"give it an address, or set {PREFIX}interface to another one"
-            yield Finding(
+            yield Ros2Finding(
                 "no participant starts on this host", f"interface {entry.name} has no IPv4 address", remedy, about
             )
 
 
-def _find_other_file(network: Network, seen: Seen) -> Iterator[Finding]:
+def _find_other_file(network: Network, seen: HostTraffic) -> Iterator[Ros2Finding]:
     """Find an environment file that is missing, or of another time."""
     file, declared = f"{network.directory}/ros2.env", environment(network)
     if seen.written == {}:
-        yield Finding(
+        yield Ros2Finding(
             f"programs start without the settings of {PREFIX}*", f"{file} is not there", "apply the role", "files"
         )
         return
     for name, option in (("ROS_DOMAIN_ID", "domain_id"), ("RMW_IMPLEMENTATION", "rmw")):
         if seen.written and seen.written.get(name) != declared[name]:
-            yield Finding(
+            yield Ros2Finding(
                 "programs that start now do not hear those of hosts that are as declared",
                 f"{file} says {name}={seen.written.get(name, '')}, and {PREFIX}{option} is {declared[name]}",
                 "apply the role to this host",
@@ -123,14 +123,14 @@ def _find_other_file(network: Network, seen: Seen) -> Iterator[Finding]:
             )
 
 
-def _find_other_settings(network: Network, seen: Seen) -> Iterator[Finding]:
+def _find_other_settings(network: Network, seen: HostTraffic) -> Iterator[Ros2Finding]:
     """Find processes whose environment contradicts what is declared."""
     for process in seen.processes:
         if process.is_ros:
             yield from find_overrides(network, process)
 
 
-def _find_ports(network: Network, seen: Seen) -> Iterator[Finding]:
+def _find_ports(network: Network, seen: HostTraffic) -> Iterator[Ros2Finding]:
     """Find processes that listen where nobody of their domain looks, or where a filter stands before them."""
     allowed = ports.read_range(network.firewall_ports) if network.firewall_ports else None
     for process in seen.processes:
@@ -138,7 +138,7 @@ def _find_ports(network: Network, seen: Seen) -> Iterator[Finding]:
         elsewhere = bool(domains) and network.domain_id not in domains
         # What its environment says, unless the program chose another domain by itself.
         if process.is_ros and elsewhere and (process.environment.get("ROS_DOMAIN_ID") or "0") == str(network.domain_id):
-            yield Finding(
+            yield Ros2Finding(
                 f"{process} hears nobody of domain {network.domain_id}",
                 f"it listens in the ports of domain {', '.join(map(str, sorted(domains)))}, which it chose by itself",
                 f"let the program take its domain from ROS_DOMAIN_ID, or set {PREFIX}domain_id",
@@ -147,7 +147,7 @@ def _find_ports(network: Network, seen: Seen) -> Iterator[Finding]:
         is_participant = process.is_ros and process.middleware is not False and network.rmw != ZENOH
         if is_participant and process.sockets and not domains:
             listening = ", ".join(str(entry.port) for entry in process.sockets)
-            yield Finding(
+            yield Ros2Finding(
                 f"{process} is found by nobody who knows its host's address alone",
                 f"it listens at {listening}, random ports: it has no participant index",
                 "set ParticipantIndex to auto, as the rendered configuration does",
@@ -158,25 +158,25 @@ def _find_ports(network: Network, seen: Seen) -> Iterator[Finding]:
         for index in sorted(indices):
             own = ports.of_participant(network.domain_id, index)
             if allowed is not None and not allowed.first <= own.first <= own.last <= allowed.last:
-                yield Finding(
+                yield Ros2Finding(
                     f"{process} is discovered, and hears nothing from other hosts",
                     f"its participant index is {index} with UDP {own}, and {PREFIX}firewall_ports is {allowed}",
                     f"run {ports.participants_within(network.domain_id, allowed)} participants or less here, "
                     f"or let {ports.of_participants(network.domain_id, index + 1)} through",
                 )
             elif index >= network.participants:
-                yield Finding(
+                yield Ros2Finding(
                     f"{process} is not discovered by its peers",
                     f"its participant index is {index}, and its peers ask for {network.participants} from 0 on",
                     f"run less participants on this host, or raise {PREFIX}participants on every host",
                 )
 
 
-def _find_peers(network: Network, seen: Seen) -> Iterator[Finding]:
+def _find_peers(network: Network, seen: HostTraffic) -> Iterator[Ros2Finding]:
     """Find peers that cannot be reached."""
     for peer, obstacle in seen.peers.items():
         if obstacle:
-            yield Finding(
+            yield Ros2Finding(
                 f"peer {peer} cannot be reached",
                 f"the network says: {obstacle}",
                 f"look at ip route get {peer}, whether that host runs, and whether {PREFIX}peers has its address",
@@ -184,12 +184,12 @@ def _find_peers(network: Network, seen: Seen) -> Iterator[Finding]:
             )
 
 
-def _find_silence(network: Network, seen: Seen) -> Iterator[Finding]:
+def _find_silence(network: Network, seen: HostTraffic) -> Iterator[Ros2Finding]:
     """Find peers that nobody hears, though nothing is known to stand in the way."""
     needed = ports.of_participants(network.domain_id, network.participants)
     for peer in seen.silent:
         if not seen.peers.get(peer):
-            yield Finding(
+            yield Ros2Finding(
                 f"no participant of peer {peer} answers",
                 f"none runs there, or a filter drops UDP {needed}",
                 "run one there, and let these ports through in both directions",
@@ -197,7 +197,7 @@ def _find_silence(network: Network, seen: Seen) -> Iterator[Finding]:
             )
 
 
-def _find_losses(network: Network, seen: Seen) -> Iterator[Finding]:
+def _find_losses(network: Network, seen: HostTraffic) -> Iterator[Ros2Finding]:
     """Find packets for which a socket has no room.
 
     Only what came while the host was watched: the rest may be older than the repair. The kernel's own counter
@@ -207,7 +207,7 @@ def _find_losses(network: Network, seen: Seen) -> Iterator[Finding]:
         lost = entry.drops if entry.growth is None else entry.growth
         if lost:
             since = "since it began to listen" if entry.growth is None else MEANWHILE
-            yield Finding(
+            yield Ros2Finding(
                 f"{process} has lost {lost} packets at UDP {entry.port} {since}",
                 "its receive buffer was full: it reads too slowly, or the buffer is too small for a burst",
                 f"raise {PREFIX}receive_buffer, which is {network.receive_buffer}, or send less at once, "
@@ -215,7 +215,7 @@ def _find_losses(network: Network, seen: Seen) -> Iterator[Finding]:
                 "packets",
             )
     if seen.growth.get("RcvbufErrors", 0) > 0:
-        yield Finding(
+        yield Ros2Finding(
             f"RcvbufErrors grew by {seen.growth['RcvbufErrors']} {MEANWHILE}",
             "UDP sockets of this host had no room for that many packets",
             "see which: the column drops of /proc/net/udp grows with them; "
@@ -224,7 +224,7 @@ def _find_losses(network: Network, seen: Seen) -> Iterator[Finding]:
         )
 
 
-def _losing_sockets(network: Network, seen: Seen) -> Iterator[tuple[Process, Socket]]:
+def _losing_sockets(network: Network, seen: HostTraffic) -> Iterator[tuple[Process, Socket]]:
     """Return the sockets of ROS 2 that have lost packets."""
     for process in seen.processes:
         for entry in process.sockets:
@@ -232,11 +232,11 @@ def _losing_sockets(network: Network, seen: Seen) -> Iterator[tuple[Process, Soc
                 yield process, entry
 
 
-def _notice_losses(network: Network, seen: Seen) -> Iterator[Finding]:
+def _notice_losses(network: Network, seen: HostTraffic) -> Iterator[Ros2Finding]:
     """Report packets that were lost before the host was watched, such as while many programs started at once."""
     for process, entry in _losing_sockets(network, seen):
         if entry.growth == 0:
-            yield Finding(
+            yield Ros2Finding(
                 f"{process} has lost {entry.drops} packets at UDP {entry.port} since it began to listen, and none "
                 f"{MEANWHILE}",
                 "its receive buffer was full then",
@@ -245,9 +245,9 @@ def _notice_losses(network: Network, seen: Seen) -> Iterator[Finding]:
             )
 
 
-def _find_limit(network: Network, seen: Seen) -> Iterator[Finding]:
+def _find_limit(network: Network, seen: HostTraffic) -> Iterator[Ros2Finding]:
     """Find a kernel that grants less than DDS asks for."""
-    yield Finding(
+    yield Ros2Finding(
         f"a socket gets {seen.receive_limit} bytes, and asks for {network.receive_buffer}",
         f"net.core.rmem_max is {seen.receive_limit}",
         "apply the role to the machine whose kernel this is: in a container the setting cannot be changed",
@@ -255,10 +255,10 @@ def _find_limit(network: Network, seen: Seen) -> Iterator[Finding]:
     )
 
 
-def _find_fragments(network: Network, seen: Seen) -> Iterator[Finding]:
+def _find_fragments(network: Network, seen: HostTraffic) -> Iterator[Ros2Finding]:
     """Find packets that came in pieces, and not whole."""
     if seen.growth.get("ReasmFails", 0) > 0:
-        yield Finding(
+        yield Ros2Finding(
             f"ReasmFails grew by {seen.growth['ReasmFails']} {MEANWHILE}",
             "packets came in pieces, and some pieces did not come, or there was no room for them",
             f"set {PREFIX}path_mtu to what the path takes, {network.mtu} now, so that no packet is split",
@@ -266,7 +266,7 @@ def _find_fragments(network: Network, seen: Seen) -> Iterator[Finding]:
         )
 
 
-def compare_hosts(hosts: Mapping[str, Mapping[str, Any]]) -> list[Finding]:
+def compare_hosts(hosts: Mapping[str, Mapping[str, Any]]) -> list[Ros2Finding]:
     """Return what differs between hosts that are to hear one another: domain, RMW and mode of discovery.
 
     Args:
@@ -284,7 +284,7 @@ def compare_hosts(hosts: Mapping[str, Mapping[str, Any]]) -> list[Finding]:
             told = "; ".join(f"{value} on {', '.join(names)}" for value, names in values.items())
             most = max(values, key=lambda value: len(values[value]))
             found.append(
-                Finding(
+                Ros2Finding(
                     "some hosts do not hear the others",
                     f"{PREFIX}{option} is {told}",
                     f"set {PREFIX}{option} to one value on all hosts, such as {most}, and apply the role",
@@ -297,7 +297,7 @@ def compare_hosts(hosts: Mapping[str, Mapping[str, Any]]) -> list[Finding]:
         if host["rmw"] == FAST and host["machine_id"]:
             owners.setdefault(str(host["machine_id"]), []).append(name)
     found += [
-        Finding(
+        Ros2Finding(
             f"{', '.join(names)} do not hear one another",
             "they have the same /etc/machine-id, by which Fast DDS tells hosts apart: copies of one disk",
             "on all but one of them: rm /etc/machine-id, systemd-machine-id-setup, and a reboot",

@@ -13,9 +13,10 @@ import ipaddress
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
+from . import ports
 from .host import Process, printable
 from .plan import environment
-from .request import CYCLONE, DISCOVERY_SERVER_PORT, FAST, PREFIX, ZENOH, Network, read_endpoint
+from .request import CYCLONE, FAST, PREFIX, ZENOH, Network, read_endpoint
 
 DDS, ALL = (CYCLONE, FAST), (CYCLONE, FAST, ZENOH)
 # The values that leave discovery to the configuration; ROS 2 takes any other word for LOCALHOST.
@@ -23,7 +24,7 @@ OPEN_RANGES = ("", "SUBNET", "SYSTEM_DEFAULT")
 
 
 @dataclass(frozen=True)
-class Finding:
+class Ros2Finding:
     """Something that is wrong.
 
     Attributes:
@@ -95,7 +96,7 @@ def _asks_other_servers(network: Network, value: str) -> bool:
 def _servers(value: str) -> list[object]:
     """Return discovery servers: the place of each in the list is its identity."""
     parts = [part.strip() for part in value.rstrip("; ").split(";")]
-    return [read_endpoint(part, DISCOVERY_SERVER_PORT) or part for part in parts]
+    return [read_endpoint(part, ports.DISCOVERY_SERVER) or part for part in parts]
 
 
 def _leads_elsewhere(network: Network, value: str) -> bool:
@@ -176,12 +177,12 @@ OVERRIDES = (
 FAST_PROFILES = ("FASTDDS_DEFAULT_PROFILES_FILE", "FASTRTPS_DEFAULT_PROFILES_FILE")
 
 
-def find_overrides(network: Network, process: Process) -> Iterator[Finding]:
+def find_overrides(network: Network, process: Process) -> Iterator[Ros2Finding]:
     """Find what in a process' environment contradicts the declared network."""
     yield from _find_domain(network, process)
     rmw = process.environment.get("RMW_IMPLEMENTATION", "")
     if rmw and rmw not in (network.rmw, *network.other_rmws):
-        yield Finding(
+        yield Ros2Finding(
             f"{process} may hear others and not understand them",
             f"its RMW_IMPLEMENTATION is {printable('RMW_IMPLEMENTATION', rmw)}, and {PREFIX}rmw is {network.rmw}",
             f"start it with {network.directory}/ros2.env, or set {PREFIX}rmw to "
@@ -199,11 +200,11 @@ def find_overrides(network: Network, process: Process) -> Iterator[Finding]:
         yield from _find_profile(network, process)
 
 
-def _find_domain(network: Network, process: Process) -> Iterator[Finding]:
+def _find_domain(network: Network, process: Process) -> Iterator[Ros2Finding]:
     """Find another domain than the declared one."""
     domain = process.environment.get("ROS_DOMAIN_ID") or "0"
     if domain != str(network.domain_id):
-        yield Finding(
+        yield Ros2Finding(
             f"{process} hears no participant of domain {network.domain_id}",
             f"its ROS_DOMAIN_ID is {printable('ROS_DOMAIN_ID', domain)}, and {PREFIX}domain_id is {network.domain_id}",
             f"start it with {network.directory}/ros2.env, or set {PREFIX}domain_id to "
@@ -211,7 +212,7 @@ def _find_domain(network: Network, process: Process) -> Iterator[Finding]:
         )
 
 
-def _find_profile(network: Network, process: Process) -> Iterator[Finding]:
+def _find_profile(network: Network, process: Process) -> Iterator[Ros2Finding]:
     """Find a profile of Fast DDS that is not the rendered one, or none."""
     given = {name: process.environment.get(name, "") for name in FAST_PROFILES}
     elsewhere = [name for name, value in given.items() if value and _leads_elsewhere(network, value)]
@@ -221,7 +222,7 @@ def _find_profile(network: Network, process: Process) -> Iterator[Finding]:
         yield _contradiction(network, process, name, LOSES)
 
 
-def _contradiction(network: Network, process: Process, name: str, symptom: str, remedy: str = "") -> Finding:
+def _contradiction(network: Network, process: Process, name: str, symptom: str, remedy: str = "") -> Ros2Finding:
     """Return the finding that a variable contradicts the network."""
     value = process.environment.get(name, "")
     shown_value = printable(name, value) if value else "not set"
@@ -232,4 +233,4 @@ def _contradiction(network: Network, process: Process, name: str, symptom: str, 
     # An environment file overrides what a shell's start-up file or an image sets, where it names the variable.
     overridden = f"start it with {network.directory}/ros2.env" if name in environment(network) else ""
     remedy = ", or ".join(filter(None, (overridden, remedy)))
-    return Finding(f"{process} {symptom}", f"its {name} is {shown_value}, {why}", remedy)
+    return Ros2Finding(f"{process} {symptom}", f"its {name} is {shown_value}, {why}", remedy)

@@ -119,7 +119,7 @@ class Interface:
 
 
 @dataclass
-class Seen:
+class HostTraffic:
     """What a host shows.
 
     Attributes:
@@ -327,7 +327,7 @@ def _name(error: int) -> str:
     return os.strerror(error) if error in UNREACHABLE else ""
 
 
-def read_host(root: Path, directory: str, peers: Iterable[str], port: int) -> Seen:
+def read_host(root: Path, directory: str, peers: Iterable[str], port: int) -> HostTraffic:
     """Return what the host shows, what is in its directory, and what stands between it and its peers.
 
     It takes the time for which the counters are watched.
@@ -342,7 +342,7 @@ def read_host(root: Path, directory: str, peers: Iterable[str], port: int) -> Se
     # Sooner where there are no peers, or all have answered.
     time.sleep(max(0, until - time.monotonic()))
     counters = read_counters(root)
-    return Seen(
+    return HostTraffic(
         processes=[watched(process, drops) for process in read_processes(root)],
         counters=counters,
         growth={name: value - before.get(name, 0) for name, value in counters.items()},

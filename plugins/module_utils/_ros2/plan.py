@@ -2,62 +2,45 @@
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Everything that follows from how ROS 2 hosts are to speak with one another. Pure functions.
+"""The plan: ports, sizes, environment and kernel settings that follow from a request. Pure functions.
 
 This is a private module of the collection: it may change in any release.
 """
 
 from __future__ import annotations
 
-import json
 from typing import Any
 
 from . import ports
-from .request import (
-    CYCLONE,
-    CYCLONE_VERSIONS,
-    DISCOVERY_SERVER_PORT,
-    FAST,
-    ZENOH,
-    ZENOH_PORT,
-    Network,
-    read,
-    read_endpoint,
-    warn,
-)
-from .xml import cyclonedds, fastdds, fragment_size, message_size
+from .request import CYCLONE, FAST, LOOPBACK_MTU, ZENOH, Network, read, read_endpoint, warn
+
+LOOPBACK = "127.0.0.1"
+IP_AND_UDP_HEADERS = 28
+# UDP carries less than the loopback interface would.
+LARGEST_MESSAGE = 65500
+# Bytes of RTPS headers before the data of a fragment, and of submessages that may share a message with it.
+RTPS_HEADERS = 128
+PARTS = ("ports", "message", "dds", "zenoh", "environment", "kernel", "compose_sysctls")
 
 
 def plan(description: dict[str, Any]) -> dict[str, Any]:
-    """Return everything that follows from a description, or why nothing does."""
+    """Return everything that follows from a description, or the problems that prevent it."""
     network, problems = read(description)
     if problems:
-        return {
-            "problems": [str(problem) for problem in problems],
-            "warnings": [],
-            **{
-                name: {}
-                for name in ("ports", "message", "cyclonedds", "environment", "kernel", "compose_sysctls", "zenoh")
-            },
-            "fastdds": "",
-            "loopback_multicast": False,
-        }
+        nothing: dict[str, Any] = {part: {} for part in PARTS}
+        texts = [str(problem) for problem in problems]
+        return {"problems": texts, "warnings": [], **nothing, "loopback_multicast": False}
     return {
         "problems": [],
         "warnings": warn(network),
         "ports": used_ports(network),
-        "message": {
-            "mtu": network.mtu,
-            "max_message_size": message_size(network),
-            "fragment_size": fragment_size(network),
-        },
-        "cyclonedds": {version: cyclonedds(network, version) for version in CYCLONE_VERSIONS},
-        "fastdds": fastdds(network),
-        "zenoh": ({"session": zenoh_session(network), "router": zenoh_router(network)} if network.rmw == ZENOH else {}),
+        "message": message(network),
+        "dds": dds(network),
+        "zenoh": {"session": zenoh_session(network), "router": zenoh_router(network)} if network.rmw == ZENOH else {},
         "environment": environment(network),
         "kernel": kernel(network),
         "compose_sysctls": compose_sysctls(network),
-        # What the loopback interface carries anyhow, but says that it does not.
+        # The loopback interface carries multicast without the flag, but programs look for the flag.
         "loopback_multicast": network.uses_multicast and network.discovery == "host",
     }
 
@@ -80,12 +63,65 @@ def used_ports(network: Network) -> dict[str, Any]:
     }
 
 
+def message(network: Network) -> dict[str, int]:
+    """Return sizes in bytes, such that a message travels in one packet and a larger sample is cut to fit."""
+    size = min(network.mtu - IP_AND_UDP_HEADERS, LARGEST_MESSAGE)
+    return {"mtu": network.mtu, "max_message_size": size, "fragment_size": size - RTPS_HEADERS}
+
+
+def dds(network: Network) -> dict[str, Any]:
+    """Return the settings of the Cyclone DDS configuration and the Fast DDS profile."""
+    interface: dict[str, Any] = {}
+    if network.device:
+        # By address where it is known: the name changes with the type of an instance, and then no participant starts.
+        own = network.device_address
+        interface = {"address": own} if own else {"name": network.device}
+        if not network.uses_multicast:
+            interface["multicast"] = "false"
+        elif network.mtu == LOOPBACK_MTU:
+            # The loopback interface carries multicast, and does not have the flag.
+            interface["multicast"] = "true"
+    return {
+        "interface": interface,
+        "allowed_interfaces": allowed_interfaces(network),
+        "multicast": network.uses_multicast,
+        "external_address": network.external_address,
+        "participants": network.participants,
+        "peers": contacted_peers(network),
+        "initial_peers": [] if network.discovery == "discovery_server" else contacted_peers(network),
+        "receive_buffer": network.receive_buffer,
+        "send_buffer": network.send_buffer,
+    }
+
+
+def allowed_interfaces(network: Network) -> list[dict[str, str]]:
+    """Return the interfaces that Fast DDS may use; empty for all of them."""
+    if not network.device:
+        return []
+    allowed = []
+    # By address: Fast DDS before 2.13, which comes with ROS 2 Humble and Debian 12, does not support names.
+    if network.device_address:
+        allowed.append({"kind": "address", "value": network.device_address})
+    elif network.device != "lo":
+        allowed.append({"kind": "interface", "value": network.device})
+    return [*allowed, {"kind": "address", "value": LOOPBACK}]
+
+
+def contacted_peers(network: Network) -> list[str]:
+    """Return the addresses at which a participant looks for others, its own host's included; empty with multicast."""
+    if network.uses_multicast or network.discovery == "bridge":
+        return []
+    # Without multicast the participants of one host only find one another when it is a peer, too.
+    peers = [LOOPBACK, *(network.peers if network.discovery == "peers" else [])]
+    return list(dict.fromkeys(peers))
+
+
 def environment(network: Network) -> dict[str, str]:
-    """Return the environment of every process of ROS 2."""
+    """Return the environment of every ROS 2 process."""
     found = {
         "RMW_IMPLEMENTATION": network.rmw,
         "ROS_DOMAIN_ID": str(network.domain_id),
-        # Else ROS 2 adds what it takes for right, such as multicast, to what the configuration says.
+        # Otherwise ROS 2 adds its own choices, such as multicast, to the configuration.
         "ROS_AUTOMATIC_DISCOVERY_RANGE": "SYSTEM_DEFAULT",
         # These override the configuration, so they are cleared where a shell or an image sets them. Jazzy warns about
         # any value of the first, even 0.
@@ -99,10 +135,10 @@ def environment(network: Network) -> dict[str, str]:
         found |= dict.fromkeys(
             ("FASTDDS_DEFAULT_PROFILES_FILE", "FASTRTPS_DEFAULT_PROFILES_FILE"), f"{network.directory}/fastdds.xml"
         )
-        # The profile's own, where a shell or an image sets others.
+        # As in the profile, where a shell or an image sets others.
         found["FASTDDS_BUILTIN_TRANSPORTS"] = "UDPv4"
     if network.discovery == "discovery_server":
-        servers = [read_endpoint(server, DISCOVERY_SERVER_PORT) for server in network.discovery_servers]
+        servers = [read_endpoint(server, ports.DISCOVERY_SERVER) for server in network.discovery_servers]
         found["ROS_DISCOVERY_SERVER"] = ";".join(f"{server[0]}:{server[1]}" for server in servers if server)
     if network.rmw == ZENOH:
         found["ZENOH_SESSION_CONFIG_URI"] = f"{network.directory}/zenoh-session.json5"
@@ -112,7 +148,7 @@ def environment(network: Network) -> dict[str, str]:
 
 
 def kernel(network: Network) -> dict[str, dict[str, int]]:
-    """Return the kernel's settings, by whether a larger value is as good."""
+    """Return the kernel settings, those that may be larger apart from the exact ones."""
     at_least = {
         "net.core.rmem_max": network.receive_buffer,
         "net.core.wmem_max": network.send_buffer,
@@ -127,9 +163,9 @@ def kernel(network: Network) -> dict[str, dict[str, int]]:
 
 
 def compose_sysctls(network: Network) -> dict[str, str]:
-    """Return what containers with a network of their own need, as they take nothing of it over from their host.
+    """Return the sysctls that containers on a bridge network need, as they inherit none from their host.
 
-    The buffers' limits are the host's alone, and Docker refuses them here.
+    Docker refuses the limits of the buffers here: only the host can set them.
     """
     if network.discovery != "bridge":
         return {}
@@ -139,39 +175,24 @@ def compose_sysctls(network: Network) -> dict[str, str]:
     }
 
 
-def zenoh_session(network: Network) -> str:
-    """Return the configuration of a session of Zenoh, that of every process of ROS 2."""
-    return _zenoh("client", {"connect": {"endpoints": _tcp(_zenoh_routers(network))}})
+def zenoh_session(network: Network) -> dict[str, Any]:
+    """Return the settings of a Zenoh session, which every ROS 2 process has."""
+    return {"mode": "client", "listen": [], "connect": _tcp(_zenoh_routers(network))}
 
 
-def zenoh_router(network: Network) -> str:
-    """Return the configuration of a router of Zenoh: this host's where it is one of them, else the first one's."""
+def zenoh_router(network: Network) -> dict[str, Any]:
+    """Return the settings of a Zenoh router: this host's where it is one of them, else the first one's."""
     routers = _zenoh_routers(network)
     own = next((router for router in routers if router[0] in network.own_addresses), routers[0])
     others = [router for router in routers if router[0] not in {own[0], *network.own_addresses}]
-    return _zenoh(
-        "router", {"listen": {"endpoints": [f"tcp/0.0.0.0:{own[1]}"]}, "connect": {"endpoints": _tcp(others)}}
-    )
-
-
-def _zenoh(mode: str, endpoints: dict[str, Any]) -> str:
-    """Return a configuration of Zenoh."""
-    # It takes the place of the file of rmw_zenoh_cpp: without time stamps no publisher with a memory starts.
-    timestamping = {"enabled": True}
-    scouting = {"multicast": {"enabled": False}}
-    return _json({"mode": mode, **endpoints, "scouting": scouting, "timestamping": timestamping})
+    return {"mode": "router", "listen": [f"tcp/0.0.0.0:{own[1]}"], "connect": _tcp(others)}
 
 
 def _tcp(endpoints: list[tuple[str, int]]) -> list[str]:
-    """Return endpoints as Zenoh writes them."""
+    """Return endpoints in the form of Zenoh."""
     return [f"tcp/{host}:{port}" for host, port in endpoints]
 
 
 def _zenoh_routers(network: Network) -> list[tuple[str, int]]:
     """Return address and port of each router."""
-    return [found for router in network.zenoh_routers if (found := read_endpoint(router, ZENOH_PORT))]
-
-
-def _json(value: dict[str, Any]) -> str:
-    """Return a document."""
-    return json.dumps(value, indent=2) + "\n"
+    return [found for router in network.zenoh_routers if (found := read_endpoint(router, ports.ZENOH_ROUTER))]

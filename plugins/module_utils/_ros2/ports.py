@@ -2,7 +2,9 @@
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Which UDP ports DDS uses, as the RTPS specification counts them. Pure functions.
+"""The ports of DDS, by the formula of the RTPS specification, and of its servers. Pure functions.
+
+Everything in this collection that needs a DDS port takes it from here; roles and inventories by the filter ros2_ports.
 
 This is a private module of the collection: it may change in any release.
 """
@@ -15,12 +17,14 @@ from dataclasses import dataclass
 BASE = 7400
 PORTS_OF_A_DOMAIN = 250
 PORTS_OF_A_PARTICIPANT = 2
-# Within a domain's ports: where discovery and data are multicast, and where those of the first participant begin.
+# Offsets within a domain's ports.
 MULTICAST_DISCOVERY, MULTICAST_DATA, FIRST_PARTICIPANT = 0, 1, 10
 
-# Above it Linux gives ports to whoever asks for none in particular, and a participant may find its own taken.
+# Above it are Linux' ephemeral ports, one of which may be taken when a participant starts.
 DOMAINS = (0, 101)
 FIRST_EPHEMERAL = 32768
+# Of a Fast DDS discovery server (UDP), and of a Zenoh router (TCP), where the address has no port.
+DISCOVERY_SERVER, ZENOH_ROUTER = 11811, 7447
 RANGE_FORM = re.compile(r"([0-9]{1,5})-([0-9]{1,5})")
 
 
@@ -32,7 +36,7 @@ class Range:
     last: int
 
     def __str__(self) -> str:
-        """Return it as firewalls write it."""
+        """Return the range in the form of firewalls."""
         return f"{self.first}-{self.last}"
 
 
@@ -46,24 +50,24 @@ def read_range(text: str) -> Range | None:
 
 
 def of_domain(domain: int) -> Range:
-    """Return all ports that are a domain's."""
+    """Return all ports of a domain."""
     first = BASE + PORTS_OF_A_DOMAIN * domain
     return Range(first, first + PORTS_OF_A_DOMAIN - 1)
 
 
 def of_participant(domain: int, index: int) -> Range:
-    """Return the ports at which one participant is reached: for discovery, and for data."""
+    """Return the ports of one participant: for discovery, and for data."""
     first = of_domain(domain).first + FIRST_PARTICIPANT + PORTS_OF_A_PARTICIPANT * index
     return Range(first, first + PORTS_OF_A_PARTICIPANT - 1)
 
 
 def of_participants(domain: int, count: int) -> Range:
-    """Return the ports that a domain needs for so many participants on each host."""
+    """Return the ports that a number of participants on each host needs."""
     return Range(of_domain(domain).first, of_participant(domain, count - 1).last)
 
 
 def participants_within(domain: int, allowed: Range) -> int:
-    """Return how many participants on each host are reached when only some ports are let through."""
+    """Return how many participants on each host can be reached when a firewall allows only some ports."""
     if of_participant(domain, 0).first < allowed.first:
         return 0
     room = allowed.last + 1 - of_participant(domain, 0).first
@@ -71,12 +75,12 @@ def participants_within(domain: int, allowed: Range) -> int:
 
 
 def most_participants(domain: int) -> int:
-    """Return how many participants a host may have in a domain, before they take another's ports or the kernel's."""
+    """Return how many participants a host may have before they use the next domain's ports or the ephemeral ones."""
     end = min(of_domain(domain).last + 1, FIRST_EPHEMERAL)
     return (end - of_participant(domain, 0).first) // PORTS_OF_A_PARTICIPANT
 
 
 def index_of(domain: int, port: int) -> int | None:
-    """Return the index of the participant that a port of a domain belongs to, or None for a port of no participant."""
+    """Return the index of the participant that owns a port of a domain, or None."""
     index = (port - of_participant(domain, 0).first) // PORTS_OF_A_PARTICIPANT
     return index if 0 <= index < most_participants(domain) else None

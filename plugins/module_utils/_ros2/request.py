@@ -45,7 +45,6 @@ BACKLOG = (1000, INT_MAX)
 
 INTERFACE_FORM = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,14}")
 DIRECTORY_FORM = re.compile(r"(/[A-Za-z0-9][A-Za-z0-9._-]*){2,}")
-DISCOVERY_SERVER_PORT, ZENOH_PORT = 11811, 7447
 
 
 @dataclass(frozen=True)

@@ -2,7 +2,7 @@
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""The alarms of a lab, and how they compare with those that there are. Nothing here asks AWS anything.
+"""Plan the alarms of a lab, and report which of its hosts are stopped when idle. Nothing here contacts AWS.
 
 This is a private module of the collection: it may change in any release.
 """
@@ -11,11 +11,11 @@ from __future__ import annotations
 
 from typing import Any
 
-from .lab import AUTO, Host, Lab
+from .lab import AUTO, Lab, MonitoredHost
 
 PERIOD = 60
 IDLE_PERIOD = 300
-# How many minutes in a row count as hot, or as full: a peak of a minute is neither.
+# Minutes in a row that count as hot or full, so that a peak of one minute does not.
 LASTING = 5
 
 
@@ -24,10 +24,10 @@ def alarms(lab: Lab) -> list[dict[str, Any]]:
     return [alarm for host in lab.hosts for alarm in alarms_of(lab, host)]
 
 
-def alarms_of(lab: Lab, host: Host) -> list[dict[str, Any]]:
-    """Return the alarms of one host, on metrics that there are."""
+def alarms_of(lab: Lab, host: MonitoredHost) -> list[dict[str, Any]]:
+    """Return the alarms of one host, on published metrics only."""
     found = [_heartbeat(lab, host), _status(lab, host)]
-    # Where the GPU is idle by design, this alarm would stop a host that is in use.
+    # On a host whose GPU is idle by design this alarm would stop a host in use.
     if lab.idle_stop != AUTO or host.uses_gpu:
         found.insert(0, _idle(lab, host))
     for index in range(host.gpus):
@@ -40,8 +40,8 @@ def _action(lab: Lab, verb: str) -> str:
     return f"arn:{lab.partition}:automate:{lab.region}:ec2:{verb}"
 
 
-def _alarm(lab: Lab, host: Host, name: str, description: str, **how: Any) -> dict[str, Any]:
-    """Return an alarm; `how` says what it watches, and may replace what most alarms have in common."""
+def _alarm(lab: Lab, host: MonitoredHost, name: str, description: str, **how: Any) -> dict[str, Any]:
+    """Return an alarm; `how` is what it monitors, and overrides what most alarms have in common."""
     topics = sorted(lab.alarm_topics)
     return {
         "name": f"{lab.title(host)}-{name}",
@@ -53,14 +53,14 @@ def _alarm(lab: Lab, host: Host, name: str, description: str, **how: Any) -> dic
     }
 
 
-def _idle(lab: Lab, host: Host) -> dict[str, Any]:
-    """Return the alarm that stops an instance whose GPUs have nothing to do.
+def _idle(lab: Lab, host: MonitoredHost) -> dict[str, Any]:
+    """Return the alarm that stops an instance whose GPUs are idle.
 
-    Missing data is not idleness: neither a dead publisher nor an instance that has just booted may be stopped. For the
-    same reason the alarm goes back to OK while the instance is stopped, and acts again after its next start.
+    Missing data does not count as idle: a failed publisher or an instance that has just booted must not cause a stop.
+    So the alarm returns to OK while the instance is stopped, and acts again after its next start.
 
-    CloudWatch acts on instances by alarms on a metric only, not by those on an expression over several. With more than
-    one GPU the alarm therefore watches the metric of the host, which holds the samples of all its GPUs.
+    CloudWatch acts on instances by alarms on one metric only, not on an expression. With several GPUs the alarm
+    therefore monitors the metric of the host, which holds the samples of all its GPUs.
     """
     return _alarm(
         lab,
@@ -77,18 +77,18 @@ def _idle(lab: Lab, host: Host) -> dict[str, Any]:
         threshold=float(lab.idle_utilization),
         treat_missing_data="notBreaching",
         alarm_actions=sorted([*lab.alarm_topics, *([_action(lab, "stop")] if lab.stops(host) else [])]),
-        # That somebody works again is no news.
+        # Renewed use needs no notification.
         ok_actions=[],
     )
 
 
-def _heartbeat(lab: Lab, host: Host) -> dict[str, Any]:
-    """Return the alarm that tells of a host, or a GPU of it, that does not answer any more."""
+def _heartbeat(lab: Lab, host: MonitoredHost) -> dict[str, Any]:
+    """Return the alarm for a host, or a GPU of it, that no longer answers."""
     return _alarm(
         lab,
         host,
         "heartbeat",
-        f"{host.name} has not told for {lab.heartbeat_minutes} minutes that all its GPUs answer.",
+        f"{host.name} has not reported for {lab.heartbeat_minutes} minutes that all its GPUs answer.",
         namespace=lab.namespace,
         metric_name="Heartbeat",
         dimensions=lab.dimensions_of(host),
@@ -100,10 +100,10 @@ def _heartbeat(lab: Lab, host: Host) -> dict[str, Any]:
     )
 
 
-def _status(lab: Lab, host: Host) -> dict[str, Any]:
-    """Return the alarm that tells of broken hardware, and may have AWS move the instance away from it.
+def _status(lab: Lab, host: MonitoredHost) -> dict[str, Any]:
+    """Return the alarm for broken hardware, which may recover the instance on other hardware.
 
-    CloudWatch takes no alarm that recovers an instance whose type cannot be recovered.
+    CloudWatch refuses an alarm that recovers an instance whose type does not support it.
     """
     return _alarm(
         lab,
@@ -122,8 +122,8 @@ def _status(lab: Lab, host: Host) -> dict[str, Any]:
     )
 
 
-def _hot(lab: Lab, host: Host, index: int) -> dict[str, Any]:
-    """Return the alarm that tells of a hot GPU."""
+def _hot(lab: Lab, host: MonitoredHost, index: int) -> dict[str, Any]:
+    """Return the alarm for a hot GPU."""
     return _alarm(
         lab,
         host,
@@ -140,8 +140,8 @@ def _hot(lab: Lab, host: Host, index: int) -> dict[str, Any]:
     )
 
 
-def _full(lab: Lab, host: Host, index: int) -> dict[str, Any]:
-    """Return the alarm that tells of a GPU whose memory is nearly full."""
+def _full(lab: Lab, host: MonitoredHost, index: int) -> dict[str, Any]:
+    """Return the alarm for a GPU whose memory is nearly full."""
     return _alarm(
         lab,
         host,
@@ -159,18 +159,18 @@ def _full(lab: Lab, host: Host, index: int) -> dict[str, Any]:
 
 
 def report(lab: Lab, found: list[dict[str, Any]]) -> list[str]:
-    """Return in words which hosts are stopped when, and how to turn that off, by the alarms that there are.
+    """Return sentences about which hosts are stopped when, and how to turn that off, by the existing alarms.
 
     Args:
         lab: the lab.
-        found: What amazon.aws.cloudwatch_metric_alarm_info says of all alarms that may be this lab's.
+        found: The existing alarms that may belong to this lab.
     """
-    there = {alarm["alarm_name"]: alarm for alarm in found}
+    existing = {alarm["alarm_name"]: alarm for alarm in found}
     lines = []
     stopping = []
     for host in lab.hosts:
         name = f"{lab.title(host)}-gpu-idle"
-        alarm = there.get(name, {})
+        alarm = existing.get(name, {})
         if _action(lab, "stop") not in alarm.get("alarm_actions", []):
             why = ": its work leaves the GPU idle" if lab.idle_stop == AUTO and not host.uses_gpu else ""
             lines.append(f"{host.name} is not stopped when its GPU is idle{why}.")
@@ -191,49 +191,3 @@ def report(lab: Lab, found: list[dict[str, Any]]) -> list[str]:
             f"aws cloudwatch disable-alarm-actions --region {lab.region} --alarm-names {' '.join(stopping)}"
         )
     return lines
-
-
-def sort_alarms(lab: Lab, found: list[dict[str, Any]]) -> dict[str, list[str]]:
-    """Return the names of alarms by what is to become of them.
-
-    Args:
-        lab: the lab.
-        found: What amazon.aws.cloudwatch_metric_alarm_info returns of all alarms that may be this lab's.
-
-    Returns:
-        own: Those that are this lab's. Names alone do not tell: lab robo's host robo-2, and a lab of that name.
-        foreign: Those that are not, and bear a name that one of this lab's has to bear.
-        surplus: This lab's that are no longer wanted.
-        differing: Those that are wanted and not there, or not like that.
-    """
-    wanted = {alarm["name"]: alarm for alarm in alarms(lab)}
-    there = {alarm["alarm_name"]: alarm for alarm in found}
-    own = [name for name, alarm in there.items() if alarm.get("alarm_description", "").endswith(lab.marker)]
-    return {
-        "own": own,
-        "foreign": [name for name in wanted if name in there and name not in own],
-        "surplus": [name for name in own if name not in wanted],
-        "differing": [name for name, alarm in wanted.items() if name not in there or not _is_like(there[name], alarm)],
-    }
-
-
-def _is_like(found: dict[str, Any], wanted: dict[str, Any]) -> bool:
-    """Tell whether an alarm is as wanted; neither the order of dimensions nor that of actions matters."""
-    plain = {
-        "alarm_description": "description",
-        "namespace": "namespace",
-        "metric_name": "metric_name",
-        "statistic": "statistic",
-        "period": "period",
-        "evaluation_periods": "evaluation_periods",
-        "comparison_operator": "comparison",
-        "threshold": "threshold",
-        "treat_missing_data": "treat_missing_data",
-    }
-    return (
-        all(found.get(theirs) == wanted[ours] for theirs, ours in plain.items())
-        and {row["name"]: row["value"] for row in found.get("dimensions", [])} == wanted["dimensions"]
-        and all(sorted(found.get(key, [])) == sorted(wanted[key]) for key in ("alarm_actions", "ok_actions"))
-        # What only somebody else can have set.
-        and not any(found.get(key) for key in ("datapoints_to_alarm", "insufficient_data_actions", "metrics", "unit"))
-    )

@@ -2,7 +2,7 @@
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""What the dashboard of a lab shows. Nothing here asks AWS anything.
+"""Plan the dashboard of a lab. Nothing here contacts AWS.
 
 This is a private module of the collection: it may change in any release.
 """
@@ -12,7 +12,7 @@ from __future__ import annotations
 from typing import Any
 
 from .alarms import alarms_of
-from .lab import Host, Lab
+from .lab import Lab, MonitoredHost
 
 # Of a graph, in the units of a dashboard, which is 24 of them wide; and the seconds that a point of it stands for.
 WIDTH, HEIGHT = 8, 6
@@ -27,7 +27,7 @@ def dashboard(lab: Lab) -> dict[str, Any]:
     return {"widgets": widgets}
 
 
-def _section(lab: Lab, host: Host, top: int) -> list[dict[str, Any]]:
+def _section(lab: Lab, host: MonitoredHost, top: int) -> list[dict[str, Any]]:
     """Return the widgets of one host: a heading, its alarms, and below them three columns of graphs."""
     gpus = range(host.gpus)
     heading = {"markdown": f"## {host.name}\n`{host.instance_id}`\n\n{lab.dashboard_marker}"}
@@ -102,18 +102,20 @@ def _section(lab: Lab, host: Host, top: int) -> list[dict[str, Any]]:
     return placed
 
 
-def _of_instance(host: Host, metric: str, label: str, **how: str) -> list[Any]:
+def _of_instance(host: MonitoredHost, metric: str, label: str, **how: str) -> list[Any]:
     """Return a line that shows a metric of EC2."""
     return ["AWS/EC2", metric, "InstanceId", host.instance_id, {"label": label, **how}]
 
 
-def _of_gpu(lab: Lab, host: Host, index: int, metric: str, unit: str, **how: str) -> list[Any]:
+def _of_gpu(lab: Lab, host: MonitoredHost, index: int, metric: str, unit: str, **how: str) -> list[Any]:
     """Return a line that shows a metric of one GPU."""
     pairs = [word for pair in lab.dimensions_of(host, index).items() for word in pair]
     return [lab.namespace, metric, *pairs, {"label": f"GPU {index} {unit}".strip(), **how}]
 
 
-def _graph(lab: Lab, host: Host, title: str, lines: list[list[Any]], period: int, **axes: Any) -> dict[str, Any]:
+def _graph(
+    lab: Lab, host: MonitoredHost, title: str, lines: list[list[Any]], period: int, **axes: Any
+) -> dict[str, Any]:
     """Return what a graph shows, and how."""
     return {
         "title": f"{host.name}: {title}",

@@ -2,7 +2,7 @@
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""A lab that is to be watched, as it is described, and why it cannot be. Nothing here asks AWS anything.
+"""The description of a monitored lab, and what is wrong with it. Nothing here contacts AWS.
 
 This is a private module of the collection: it may change in any release.
 """
@@ -32,12 +32,12 @@ LOG_GROUP = re.compile(r"[A-Za-z0-9_/.#-]{1,512}")
 
 # Idle stop for the hosts whose work keeps a GPU busy.
 AUTO = "auto"
-# A lab's own: nobody may give them another meaning.
+# Reserved for the lab.
 OWN_TAGS = ("digital_twin_lab", "managed_by")
 # An alarm has five actions, and one of them may be to stop or to recover the instance.
 MOST_TOPICS = 4
 MOST_GPUS = 16
-# Those that both CloudWatch Logs and the module that sets them take. The module deletes the group at any other.
+# Accepted by CloudWatch Logs and by amazon.aws.cloudwatchlogs_log_group, which deletes the group at any other.
 RETENTIONS = (1, 3, 5, 7, 14, 30, 60, 90, 120, 150, 180, 365, 400, 545, 731, 1827, 3653)
 RANGES = {
     "idle_minutes": (10, 1440, "minutes"),
@@ -50,7 +50,7 @@ RANGES = {
 
 
 @dataclass(frozen=True)
-class Host:
+class MonitoredHost:
     """A host of a lab.
 
     Attributes:
@@ -68,24 +68,25 @@ class Host:
 
 @dataclass(frozen=True)
 class Lab:
-    """A lab, and how it is to be watched.
+    """A lab, and how to monitor it.
 
     Attributes:
         account_id: The AWS account, for the ARNs of alarms.
         namespace: Where the publisher on the hosts writes its metrics.
         dimensions: What it adds to InstanceId and GpuIndex.
-        metrics: Which it writes; there are no alarms on others.
-        flush_interval: Every how many seconds it writes them.
-        alarm_topics: ARNs of the SNS topics that are told.
+        metrics: Which it writes. Others get no alarm.
+        flush_interval: Seconds between its requests.
+        alarm_topics: ARNs of the SNS topics to notify.
         idle_stop: Whether an idle instance is stopped: True and False are for all hosts, "auto" for those that use
             their GPUs.
-        idle_minutes: After how long; a multiple of five.
-        idle_utilization: Below which percentage of every GPU it is idle.
-        heartbeat_minutes: After how many minutes without a heartbeat somebody is told.
+        idle_minutes: Idle minutes before the stop; a multiple of five.
+        idle_utilization: Percentage below which a GPU counts as idle.
+        heartbeat_minutes: Minutes without a heartbeat before the alarm.
         temperature: Degrees Celsius from which a GPU is hot.
         memory_percent: Percentage from which its memory is nearly full.
         recover: Whether AWS moves an instance that can be recovered to other hardware when its own fails.
-        log_retention_days: How long log groups keep their events.
+        log_retention_days: Days for which log groups keep their events.
+        dashboard: Whether the lab has a dashboard.
     """
 
     name: str
@@ -95,7 +96,7 @@ class Lab:
     dimensions: dict[str, str]
     metrics: tuple[str, ...]
     flush_interval: int
-    hosts: tuple[Host, ...]
+    hosts: tuple[MonitoredHost, ...]
     alarm_topics: tuple[str, ...]
     idle_stop: bool | str
     idle_minutes: int
@@ -107,6 +108,7 @@ class Lab:
     log_retention_days: int
     log_groups: tuple[str, ...]
     tags: dict[str, Any]
+    dashboard: bool
 
     @property
     def partition(self) -> str:
@@ -115,36 +117,51 @@ class Lab:
 
     @property
     def log_prefix(self) -> str:
-        """What the names of all log groups of this lab begin with, and of no other."""
+        """The beginning of the names of this lab's log groups, and of no other's."""
         return f"/digital-twin/{self.name}/"
 
     @property
     def marker(self) -> str:
-        """How the description of this lab's alarms ends: names alone do not tell a lab from another."""
+        """The end of the description of this lab's alarms, as labs may share the beginning of their alarms' names."""
         return f"(digital_twin_lab: {self.name}, managed_by: digital_twin.robotics_lab)"
 
     @property
     def dashboard_marker(self) -> str:
-        """What the headings on this lab's dashboard say: an account has one of a name, whatever the region."""
+        """A text in the headings of this lab's dashboard, and of no other."""
         return f"(digital_twin_lab: {self.name}, region: {self.region}, managed_by: digital_twin.robotics_lab)"
 
-    def stops(self, host: Host) -> bool:
+    @property
+    def dashboard_name(self) -> str:
+        """The name of this lab's dashboard. An account has one of a name, whatever the region."""
+        return f"digital-twin-{self.name}"
+
+    @property
+    def has_dashboard(self) -> bool:
+        """Whether this lab gets a dashboard. Without hosts it would be empty."""
+        return self.dashboard and bool(self.hosts)
+
+    @property
+    def all_tags(self) -> dict[str, Any]:
+        """The tags of the log groups."""
+        return {**self.tags, "digital_twin_lab": self.name, "managed_by": "digital_twin.robotics_lab"}
+
+    def stops(self, host: MonitoredHost) -> bool:
         """Return whether a host is stopped when its GPUs are idle."""
         return host.uses_gpu if self.idle_stop == AUTO else bool(self.idle_stop)
 
-    def title(self, host: Host) -> str:
-        """Return how the names of a host's alarms begin; the lab's name does not stand there twice."""
+    def title(self, host: MonitoredHost) -> str:
+        """Return the beginning of the names of a host's alarms, which has the lab's name once."""
         return host.name if host.name.startswith(f"{self.name}-") else f"{self.name}-{host.name}"
 
-    def dimensions_of(self, host: Host, index: int | None = None) -> dict[str, str]:
-        """Return the dimensions that the publisher gives a metric of a host, or of one of its GPUs, sorted by name."""
+    def dimensions_of(self, host: MonitoredHost, index: int | None = None) -> dict[str, str]:
+        """Return the dimensions of a published metric of a host, or of one of its GPUs, sorted by name."""
         gpu = {} if index is None else {"GpuIndex": str(index)}
         extra = {name: str(value) for name, value in self.dimensions.items()}
         return dict(sorted({**extra, **gpu, "InstanceId": host.instance_id}.items()))
 
 
 def check(lab: Lab) -> list[Problem]:
-    """Return everything for which a lab cannot be watched as described."""
+    """Return what is wrong with the description of a lab."""
     return [*_check_names(lab), *_check_hosts(lab), *_check_numbers(lab), *_check_topics(lab), *_check_logs(lab)]
 
 
@@ -172,7 +189,7 @@ def _check_names(lab: Lab) -> list[Problem]:
     for name, value in lab.dimensions.items():
         if name in OWN_DIMENSIONS:
             allowed = f"any name but {listed(list(OWN_DIMENSIONS))}"
-            problems.append(_problem("dimensions", name, "is a dimension of the publisher's own", allowed, "rename it"))
+            problems.append(_problem("dimensions", name, "is reserved for the publisher", allowed, "rename it"))
         elif not DIMENSION_NAME.fullmatch(name) or not DIMENSION_VALUE.fullmatch(str(value)):
             allowed = (
                 "names of 1 to 255 and values of 1 to 1024 printable ASCII characters, not of blanks alone; "
@@ -186,9 +203,7 @@ def _check_names(lab: Lab) -> list[Problem]:
     for key, value in lab.tags.items():
         if key in OWN_TAGS or key.lower().startswith("aws:"):
             allowed = "any other key"
-            problems.append(
-                _problem("tags", key, "is a key that the lab or AWS keeps for itself", allowed, "rename it")
-            )
+            problems.append(_problem("tags", key, "is a key reserved for the lab or AWS", allowed, "rename it"))
         elif not isinstance(value, str):
             reason = f"(the value of {shown(key)}) is not text"
             problems.append(_problem("tags", value, reason, "text", f"put it in quotes: {shown(str(value))}"))
@@ -210,11 +225,11 @@ def _check_hosts(lab: Lab) -> list[Problem]:
             reason = f"is not a number of GPUs (host {host.name})"
             problems.append(_problem("instances", host.gpus, reason, f"1 to {MOST_GPUS}", "count them"))
         for earlier in lab.hosts[:index]:
-            # Both parts of an alarm's identity: what it is called, and what it stops.
+            # An alarm is identified by its name and by the instance that it stops.
             if lab.title(earlier) == lab.title(host) or earlier.instance_id == host.instance_id:
                 value = host.name if earlier.name == host.name else host.instance_id
                 allowed = "each host once, by a name and an id of its own"
-                problems.append(_problem("instances", value, "is there twice", allowed, "drop one of them"))
+                problems.append(_problem("instances", value, "occurs twice", allowed, "drop one of them"))
     return problems
 
 
@@ -227,7 +242,7 @@ def _check_numbers(lab: Lab) -> list[Problem]:
             allowed = f"{least} to {most} {unit}"
             remedy = f"choose {least} or more" if value < least else f"choose {most} or less"
             problems.append(_problem(option, value, "is out of range", allowed, remedy))
-    # The samples of an interval arrive at its end, and CloudWatch shows them a while later.
+    # Samples arrive at the end of an interval, and CloudWatch shows them later.
     least = -(-(2 * lab.flush_interval + 60) // 60)
     if "Heartbeat" in lab.metrics and lab.heartbeat_minutes < least:
         reason = f"is too short for a publisher that writes every {lab.flush_interval} s"
@@ -250,7 +265,7 @@ def _check_numbers(lab: Lab) -> list[Problem]:
 
 
 def _check_topics(lab: Lab) -> list[Problem]:
-    """Check the SNS topics: an alarm tells only those of its own region."""
+    """Check the SNS topics: an alarm notifies topics of its own region only."""
     problems = []
     for topic in lab.alarm_topics:
         match = TOPIC.fullmatch(topic)
@@ -258,17 +273,19 @@ def _check_topics(lab: Lab) -> list[Problem]:
         if not match:
             problems.append(_problem("alarm_topics", topic, "is not the ARN of an SNS topic", allowed, "correct it"))
         elif match.groups() != (lab.partition, lab.region):
-            reason = f"is not in {lab.region}, and an alarm tells topics of its own region only"
-            problems.append(_problem("alarm_topics", topic, reason, allowed, "make a topic there"))
+            reason = f"is not in {lab.region}, and an alarm notifies topics of its own region only"
+            problems.append(_problem("alarm_topics", topic, reason, allowed, "create a topic there"))
     if len(lab.alarm_topics) > MOST_TOPICS:
         reason = "topics are too many, as an alarm has five actions and one may be the instance's"
         allowed = f"at most {MOST_TOPICS}"
-        problems.append(_problem("alarm_topics", len(lab.alarm_topics), reason, allowed, "let one topic tell several"))
+        problems.append(
+            _problem("alarm_topics", len(lab.alarm_topics), reason, allowed, "subscribe several receivers to one topic")
+        )
     return problems
 
 
 def _check_logs(lab: Lab) -> list[Problem]:
-    """Check the log groups: all below the lab's own prefix are removed with it, and nothing else is."""
+    """Check the log groups: all below the lab's own prefix are deleted with it."""
     problems = []
     if lab.log_retention_days not in RETENTIONS:
         allowed = listed([str(days) for days in RETENTIONS])

@@ -242,7 +242,7 @@ def bring_up(project: Project) -> int:
         CommandError: not all of it is.
     """
     unhealthy = [each.identity[0] for each in read_containers(project).values() if each.health == "unhealthy"]
-    # Compose fails at once on a service that is already unhealthy, even if only a service that it is about to start is missing.
+    # Compose fails at once on a service that is already unhealthy, even for lack of one that it is about to start.
     # It refuses to stop a service while another that it needs has no container; Docker does not.
     if unhealthy:
         execute(["docker", "stop", *unhealthy], STOP_SECONDS)

@@ -1,9 +1,9 @@
 # Copyright (c) the digital_twin.robotics_lab maintainers
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Prints the versions of what the environment of this interpreter holds, by name, as JSON.
+"""Prints the versions of the packages in this interpreter's environment, by name, as JSON.
 
-Ends with status 1 and the reason where the environment is not whole: without pip, or with a package that has lost files
+Exits with status 1 and the reason when the environment is incomplete: without pip, or with a package that has lost files
 or was being replaced when pip was stopped.
 """
 
@@ -21,16 +21,16 @@ def installed() -> dict[str, str]:
     """Return the versions by name, in lower case and with dashes.
 
     Raises:
-        LookupError: the environment is not whole.
+        LookupError: the environment is incomplete.
     """
     found: dict[str, str] = {}
     for package in distributions():
         name = re.sub(r"[-_.]+", "-", package.metadata["Name"] or "").lower()
-        # Not package.files, which from Python 3.12 on leaves out what is lost.
+        # Not package.files, which from Python 3.12 on leaves out missing files.
         record = [row[0] for row in csv.reader((package.read_text("RECORD") or "").splitlines()) if row]
         if not name or name in found or not record:
-            raise LookupError(f"{name or 'a package'} is installed by halves")
-        # Python makes its caches anew.
+            raise LookupError(f"{name or 'a package'} is only partly installed")
+        # Python recreates its caches.
         kept = [path for path in record if not path.endswith(".pyc")]
         lost = [path for path in kept if not Path(str(package.locate_file(path))).exists()]
         if lost:

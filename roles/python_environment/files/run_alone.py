@@ -58,7 +58,7 @@ def pip_options(environment: Mapping[str, str]) -> dict[str, str]:
         try:
             parser.read_string(path.read_text(encoding="utf-8"))
         except (OSError, UnicodeDecodeError, configparser.Error):
-            # pip would stop at such a file, and nothing in it can be an option.
+            # pip would stop at such a file, and no option could be read from it.
             continue
         for section in SECTIONS:
             options = parser.items(section) if parser.has_section(section) else []

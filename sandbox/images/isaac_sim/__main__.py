@@ -1,4 +1,4 @@
-"""``python3 -m sandbox.images.isaac_sim``: the counterpart of Isaac Sim, with its arguments and variables.
+"""``python3 -m sandbox.images.isaac_sim``: the simulator of Isaac Sim, with its arguments and variables.
 
 With a scene it publishes /clock, /odom and /tf at 30 Hz and /scan at 10 Hz, and drives as /cmd_vel says. Without one it
 shows an empty stage, as the real one does, and says nothing.
@@ -155,7 +155,7 @@ def main() -> int:
     try:
         settings = read(sys.argv[1:], os.environ)
     except SettingsError as error:
-        print(f"Isaac Sim's counterpart cannot start: {error}", file=sys.stderr)
+        print(f"The simulator of Isaac Sim cannot start: {error}", file=sys.stderr)
         return 2
     end = threading.Event()
     signal.signal(signal.SIGTERM, lambda *_signal: end.set())

@@ -11,7 +11,7 @@ from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 NO_PICTURE = (
-    "This is the sandbox's counterpart of Isaac Sim. It moves a robot over DDS and renders nothing: "
+    "This is the sandbox's simulator of Isaac Sim. It moves a robot over DDS and renders nothing: "
     "see the robot in the viewer on port 8080.\n"
 )
 # STUN, RFC 8489: what WebRTC asks a media port first.

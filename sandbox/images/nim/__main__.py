@@ -1,4 +1,4 @@
-"""``python3 -m sandbox.images.nim``: the counterpart of a NIM language model.
+"""``python3 -m sandbox.images.nim``: the simulator of a NIM language model.
 
 It answers as OpenAI's interface does, and the same each time. From the question it takes the places, one a line after a
 dash with the words for each, and it knows a few verbs: that is all it understands.

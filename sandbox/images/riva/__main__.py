@@ -1,4 +1,4 @@
-"""``python3 -m sandbox.images.riva``: the counterpart of Riva's speech recognition.
+"""``python3 -m sandbox.images.riva``: the simulator of Riva's speech recognition.
 
 It speaks Riva's own protocol, by NVIDIA's own definitions, and hears the same phrase in whatever is said to it: a word
 for each piece of sound, and the whole phrase when the sound ends.

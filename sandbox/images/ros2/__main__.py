@@ -1,4 +1,4 @@
-"""``python3 -m sandbox.images.ros2``: the counterpart of the image compose/ros2, with its variables.
+"""``python3 -m sandbox.images.ros2``: the simulator of the image compose/ros2, with its variables.
 
 The command bridge is that image's own. A goal follower stands in for Nav2, Foxglove's server for its bridge for ROS.
 """

@@ -266,6 +266,6 @@ def test_without_a_token_of_its_own_the_service_moves_nothing(
             "unavailable",
             "unavailable",
         )
-        assert answer["reason"].startswith("no command is taken: TOKEN_FILE is ")
+        assert answer["reason"].startswith("commands are not accepted: TOKEN_FILE is ")
 
     attack(redis, settings_for(redis, token=loaded.token, closed_because=loaded.closed_because), scenario)

@@ -62,7 +62,7 @@ def test_every_listener_is_counted_and_their_absence_is_said(redis: RedisServer)
         async with running(settings_for(redis)) as client:
             status, answer = await post(client, "stop")
             assert (status, answer["receivers"]) == (200, 0)
-            warning = "Nobody listens on robot_commands: only a robot that is back soon will take this."
+            warning = "There is no listener on robot_commands: only a robot that returns soon will follow this command."
             assert answer["warning"] == warning
             async with listening(redis), listening(redis):
                 status, answer = await post(client, "stop")

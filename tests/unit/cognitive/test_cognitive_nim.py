@@ -79,7 +79,7 @@ def test_model_understands_what_keywords_do_not(redis: RedisServer) -> None:
 def test_model_is_not_asked_for_stop_and_status(redis: RedisServer, text: str) -> None:
     status, body, messages, asked = ask(redis, says(GOOD), text)
     assert (status, body["source"], len(messages), asked) == (200, "keywords", 1, [])
-    assert body["health"] == {"state": "not asked yet"}
+    assert body["health"] == {"state": "not used yet"}
 
 
 FORBIDDEN = [
@@ -116,12 +116,12 @@ FALLBACKS: dict[str, tuple[Answer, str]] = {
     "HTTP 500": (raw("sorry", 500), "answered HTTP 500"),
     "HTTP 401": (raw("bad key", 401), "answered HTTP 401"),
     "redirection": (raw("", 302, {"Location": "http://192.0.2.1/"}), "answered HTTP 302"),
-    "HTML": (raw("<html>"), "no chat completion"),
-    "no choices": (raw('{"choices": []}'), "no chat completion"),
-    "other form": (raw('{"answer": 42}'), "no chat completion"),
+    "HTML": (raw("<html>"), "not a chat completion"),
+    "no choices": (raw('{"choices": []}'), "not a chat completion"),
+    "other form": (raw('{"answer": 42}'), "not a chat completion"),
     "text is missing": (raw('{"choices": [{"message": {"content": null}}]}'), "has no text"),
     "prose": (says("The robot should go to zone b."), "not JSON"),
-    "a list": (says("[1, 2]"), "no JSON object"),
+    "a list": (says("[1, 2]"), "not a JSON object"),
     "deeply nested": (says("[" * 5000), "not JSON"),
     "unknown action": (says({**GOOD, "action": "fly"}), "action is 'fly'"),
     "no action": (says({"target": "zone_b"}), "action is None"),
@@ -198,7 +198,7 @@ def test_more_than_may_wait_are_refused_and_stop_is_not(redis: RedisServer) -> N
                 await asyncio.sleep(0.01)
             for status, body, later in refused:
                 assert (status, body["error"], body["published"], later) == (503, "busy", False, "1")
-                assert body["message"].startswith("The command was NOT sent: 3 commands are being worked out already")
+                assert body["message"].startswith("The command was NOT sent: 3 commands are being processed already")
             assert (await post("where are you"))[0] == 200
             assert len(nim.asked) == 2
             understood.set()

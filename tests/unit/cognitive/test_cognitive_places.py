@@ -16,7 +16,7 @@ INFINITE = '[{"name": "a", "coordinates": [1, Infinity]}]'
 BAD = {
     "not JSON": ("{", "not JSON"),
     "no list": ('{"zone_a": [0, 0]}', "not a list"),
-    "empty": ("[]", "there is no place"),
+    "empty": ("[]", "the list is empty"),
     "no name": ('[{"coordinates": [0, 0]}]', "has no name"),
     "entry is a text": ('["zone_a"]', "has no name"),
     "no coordinates": ('[{"name": "a"}]', "'a' has coordinates None; needed: two finite numbers"),

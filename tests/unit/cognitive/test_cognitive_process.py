@@ -94,7 +94,7 @@ def test_starts_is_healthy_is_probed_and_ends_when_told_to(redis: RedisServer, t
         probe = run(".probe", settings)
         assert (probe.returncode, probe.stdout) == (
             0,
-            "a command arrives; a wrong password, a wrong token and none are refused\n",
+            "a command arrives; wrong and missing passwords and tokens are refused\n",
         )
         redis.stop()
         check = run(".health", settings)
@@ -263,7 +263,7 @@ def test_probe_notices_a_redis_without_a_password(tmp_path: Path) -> None:
     finally:
         server.stop()
     assert probe.returncode == 1
-    assert probe.stdout == "Redis lets clients in with a wrong password\n"
+    assert probe.stdout == "Redis accepts clients with a wrong password\n"
 
 
 def test_probe_without_a_redis(redis: RedisServer, tmp_path: Path) -> None:

@@ -182,7 +182,7 @@ def test_a_goal_that_takes_too_long_is_cancelled_and_the_next_one_starts() -> No
 def test_a_goal_that_somebody_else_cancels_is_over() -> None:
     story = Story()
     story.take(A, B)
-    assert story.ended(1, "cancelled") == [End(A, "cancelled", "somebody else cancelled it"), Start(B, 2)]
+    assert story.ended(1, "cancelled") == [End(A, "cancelled", "another client cancelled it"), Start(B, 2)]
 
 
 def test_a_goal_dies_with_nav2_and_is_set_again_when_it_is_back() -> None:

@@ -66,7 +66,7 @@ def wait_for_visits(file: Path, number: int) -> None:
 def test_health() -> None:
     assert check(100.0, 109.0) == ""
     assert (
-        check(100.0, 130.0) == "for 30 s Redis has not answered, Nav2 has taken no goals, or the bridge has been stuck"
+        check(100.0, 130.0) == "for 30 s Redis has not answered, Nav2 has accepted no goals, or the bridge has been stuck"
     )
 
 

@@ -91,7 +91,7 @@ def test_what_is_stopped_when_is_told_by_the_alarms_that_there_are() -> None:
 
     def report(there: list[dict[str, Any]], **given: Any) -> list[str]:
         lab = {**LAB, "instances": IDLE_HOSTS, **given}
-        lines: list[str] = FilterModule().filters()["lab_monitoring"](lab, there)["report"]
+        lines: list[str] = FilterModule().filters()["lab_monitoring"](lab, {"alarms": there})["report"]
         return lines
 
     other = "robo-2 is not stopped when its GPU is idle: its work leaves the GPU idle."
@@ -203,15 +203,15 @@ def as_told(alarm: dict[str, Any]) -> dict[str, Any]:
 
 def sorted_names(found: list[dict[str, Any]], **given: Any) -> dict[str, list[str]]:
     """Return the names of alarms by what is to become of them."""
-    told = FilterModule().filters()["lab_monitoring"]({**LAB, **given}, found)
-    return {kind: told[kind] for kind in ("own", "foreign", "surplus", "differing")}
+    told = FilterModule().filters()["lab_monitoring"]({**LAB, **given}, {"alarms": found})
+    return {kind: told[kind] for kind in ("own", "foreign", "excess", "differing")}
 
 
 def test_only_what_differs_is_written() -> None:
     found = [as_told(alarm) for alarm in plan()["alarms"]]
     names = list(alarms())
-    assert sorted_names(found) == {"own": names, "foreign": [], "surplus": [], "differing": []}
-    assert sorted_names([]) == {"own": [], "foreign": [], "surplus": [], "differing": names}
+    assert sorted_names(found) == {"own": names, "foreign": [], "excess": [], "differing": []}
+    assert sorted_names([]) == {"own": [], "foreign": [], "excess": [], "differing": names}
     assert sorted_names(found[1:])["differing"] == names[:1]
     changes: list[dict[str, Any]] = [
         {"threshold": 6.0},
@@ -242,14 +242,14 @@ def test_what_is_no_longer_wanted_is_told() -> None:
     found = [as_told(alarm) for alarm in plan()["alarms"]]
     fewer = sorted_names(found, instances=LAB["instances"][:1])
     assert (fewer["differing"], fewer["foreign"]) == ([], [])
-    assert fewer["surplus"] == [name for name in alarms() if name.startswith("robo-crane-")]
+    assert fewer["excess"] == [name for name in alarms() if name.startswith("robo-crane-")]
 
 
 def test_what_is_not_the_labs_is_neither_removed_nor_replaced() -> None:
     neighbour = plan(name="robo-2", instances=[{"name": "robo-2-1", "instance_id": SECOND}], log_groups=[])
     found = [as_told(alarm) for alarm in neighbour["alarms"]] + [{"alarm_name": "robo-budget"}]
     mine = sorted_names(found)
-    assert (mine["own"], mine["foreign"], mine["surplus"]) == ([], [], [])
+    assert (mine["own"], mine["foreign"], mine["excess"]) == ([], [], [])
     clash = sorted_names(found, instances=[{"name": "robo-2-1", "instance_id": FIRST}])
     assert clash["foreign"] == [alarm["name"] for alarm in neighbour["alarms"]]
 
@@ -307,62 +307,62 @@ def test_no_widget_covers_another() -> None:
     ("given", "line"),
     [
         ({"name": "robo-*"}, 'name: "robo-*" is not a lab\'s name. Allowed: 3 to 32 lowercase'),
-        ({"region": "here"}, 'region: "here" is not a region; '),
-        ({"namespace": "AWS/EC2"}, 'namespace: "AWS/EC2" is not a namespace of metrics; '),
-        ({"dimensions": {"GpuIndex": "1"}}, 'dimensions: "GpuIndex" is a dimension of the publisher\'s own; '),
-        ({"dimensions": {"Zelle": "süd"}}, 'dimensions: {"Zelle": "süd"} is not a dimension; '),
+        ({"region": "here"}, 'region: "here" is not a region. '),
+        ({"namespace": "AWS/EC2"}, 'namespace: "AWS/EC2" is not a namespace of metrics. '),
+        ({"dimensions": {"GpuIndex": "1"}}, 'dimensions: "GpuIndex" is reserved for the publisher. '),
+        ({"dimensions": {"Zelle": "süd"}}, 'dimensions: {"Zelle": "süd"} is not a dimension. '),
         (
             {"dimensions": {f"d{n}": "x" for n in range(29)}},
             "dimensions: 29 are too many dimensions. Allowed: at most 28",
         ),
-        ({"tags": {"managed_by": "me"}}, 'tags: "managed_by" is a key that the lab or AWS keeps for itself; '),
+        ({"tags": {"managed_by": "me"}}, 'tags: "managed_by" is a key reserved for the lab or AWS. '),
         ({"tags": {"cost": 7}}, 'tags: 7 (the value of "cost") is not text. Allowed: text. Put it in quotes: "7"'),
-        ({"instances": [{"name": "a b", "instance_id": FIRST}]}, 'instances: "a b" is not a host\'s name; '),
-        ({"instances": [{"name": "a", "instance_id": "i-7"}]}, 'instances: "i-7" is not an instance\'s id (host a); '),
+        ({"instances": [{"name": "a b", "instance_id": FIRST}]}, 'instances: "a b" is not a host\'s name. '),
+        ({"instances": [{"name": "a", "instance_id": "i-7"}]}, 'instances: "i-7" is not an instance\'s id (host a). '),
         (
             {"instances": [{"name": "a", "instance_id": FIRST, "gpus": 0}]},
             "instances: 0 is not a number of GPUs (host a)",
         ),
         (
             {"instances": [{"name": "robo-1", "instance_id": FIRST}, {"name": "1", "instance_id": SECOND}]},
-            f'instances: "{SECOND}" is there twice; ',
+            f'instances: "{SECOND}" occurs twice. ',
         ),
         (
             {"instances": [{"name": "a", "instance_id": FIRST}, {"name": "b", "instance_id": FIRST}]},
-            f'instances: "{FIRST}" is there twice; ',
+            f'instances: "{FIRST}" occurs twice. ',
         ),
         ({"idle_minutes": 7}, "idle_minutes: 7 is out of range. Allowed: 10 to 1440 minutes. Choose 10 or more"),
         (
             {"idle_minutes": 12},
             "idle_minutes: 12 is not a multiple of 5. Allowed: 10 to 1440 in steps of 5. Choose 15",
         ),
-        ({"idle_minutes": 1445}, "idle_minutes: 1445 is out of range; "),
-        ({"idle_utilization": 0}, "idle_utilization: 0 is out of range. Allowed: 1 to 100 percent; "),
-        ({"heartbeat_minutes": 1}, "heartbeat_minutes: 1 is out of range; "),
+        ({"idle_minutes": 1445}, "idle_minutes: 1445 is out of range. "),
+        ({"idle_utilization": 0}, "idle_utilization: 0 is out of range. Allowed: 1 to 100 percent. "),
+        ({"heartbeat_minutes": 1}, "heartbeat_minutes: 1 is out of range. "),
         (
             {"heartbeat_minutes": 5, "flush_interval": 121},
-            "heartbeat_minutes: 5 is too short for a publisher that writes every 121 s. Allowed: 6 or more; ",
+            "heartbeat_minutes: 5 is too short for a publisher that writes every 121 s. Allowed: 6 or more. ",
         ),
-        ({"flush_interval": 0}, "flush_interval: 0 is out of range. Allowed: 1 to 3600 seconds; "),
-        ({"metrics": ["Heartbeat"]}, 'idle_stop: "auto" needs the metric GPUUtilization, which is not published; '),
+        ({"flush_interval": 0}, "flush_interval: 0 is out of range. Allowed: 1 to 3600 seconds. "),
+        ({"metrics": ["Heartbeat"]}, 'idle_stop: "auto" needs the metric GPUUtilization, which is not published. '),
         ({"idle_stop": True, "metrics": ["Heartbeat"]}, "idle_stop: true needs the metric GPUUtilization, "),
         (
             {"idle_stop": "sometimes"},
             'idle_stop: "sometimes" is not valid. Allowed: auto (the hosts whose work keeps a GPU busy), true (all ',
         ),
-        ({"idle_stop": None}, "idle_stop: null is not valid; "),
+        ({"idle_stop": None}, "idle_stop: null is not valid. "),
         (
             {"instances": [{"name": "a", "instance_id": FIRST, "gpus": "two"}]},
             "instances: 0 is not a number of GPUs (host a)",
         ),
-        ({"instances": [{"name": "a"}]}, 'instances: "" is not an instance\'s id (host a); '),
-        ({"temperature": 200}, "temperature: 200 is out of range. Allowed: 40 to 120 degrees Celsius; "),
-        ({"memory_percent": 101}, "memory_percent: 101 is out of range; "),
-        ({"log_retention_days": 31}, "log_retention_days: 31 is not a number of days that CloudWatch Logs takes; "),
-        ({"log_groups": ["/aws/lambda/x"]}, 'log_groups: "/aws/lambda/x" is not a log group of this lab; '),
+        ({"instances": [{"name": "a"}]}, 'instances: "" is not an instance\'s id (host a). '),
+        ({"temperature": 200}, "temperature: 200 is out of range. Allowed: 40 to 120 degrees Celsius. "),
+        ({"memory_percent": 101}, "memory_percent: 101 is out of range. "),
+        ({"log_retention_days": 31}, "log_retention_days: 31 is not a number of days that CloudWatch Logs takes. "),
+        ({"log_groups": ["/aws/lambda/x"]}, 'log_groups: "/aws/lambda/x" is not a log group of this lab. '),
         ({"log_groups": ["/digital-twin/robo-2/x"]}, 'log_groups: "/digital-twin/robo-2/x" is not a log group of this'),
-        ({"log_groups": ["/digital-twin/robo/"]}, 'log_groups: "/digital-twin/robo/" is not a log group of this lab; '),
-        ({"alarm_topics": ["operators"]}, 'alarm_topics: "operators" is not the ARN of an SNS topic; '),
+        ({"log_groups": ["/digital-twin/robo/"]}, 'log_groups: "/digital-twin/robo/" is not a log group of this lab. '),
+        ({"alarm_topics": ["operators"]}, 'alarm_topics: "operators" is not the ARN of an SNS topic. '),
         (
             {"alarm_topics": [TOPIC.replace("eu-central-1", "us-east-1")]},
             'alarm_topics: "arn:aws:sns:us-east-1:123456789012:operators" is not in eu-central-1, ',
@@ -373,5 +373,116 @@ def test_no_widget_covers_another() -> None:
 def test_refusals(given: dict[str, Any], line: str) -> None:
     told = plan(**given)
     assert any(problem.startswith(f"aws_monitoring_{line}") for problem in told["problems"]), told["problems"]
-    assert all(re.fullmatch(r"[^;]+. Allowed: .+. .+", problem) for problem in told["problems"])
+    assert all(re.fullmatch(r"[^;]+\. Allowed: .+\. .+\.", problem) for problem in told["problems"])
     assert (told["alarms"], told["dashboard"]) == ([], {})
+
+
+def compared(state: dict[str, Any], **given: Any) -> dict[str, Any]:
+    """Return the plan with what CloudWatch holds."""
+    told: dict[str, Any] = FilterModule().filters()["lab_monitoring"]({**LAB, **given}, state)
+    return told
+
+
+def applied(**given: Any) -> dict[str, Any]:
+    """Return the state of CloudWatch after the plan was applied."""
+    told = plan(**given)
+    groups = [{"name": name, "retention_days": 30, "tags": told["tags"]} for name in LAB["log_groups"]]
+    return {
+        "alarms": [as_told(alarm) for alarm in told["alarms"]],
+        "log_groups": groups,
+        "dashboards": [{"name": told["dashboard_name"], "body": told["dashboard"]}],
+    }
+
+
+GROUP = "/digital-twin/robo/bootstrap"
+OTHERS_DASHBOARD = [{"name": "digital-twin-robo", "body": {"widgets": []}}]
+
+
+def test_nothing_differs_after_the_plan_was_applied() -> None:
+    told = compared(applied())
+    assert (told["differences"], told["conflicts"], told["log_groups"], told["dashboard_differs"]) == (
+        [],
+        [],
+        [],
+        False,
+    )
+    assert told["existing"] == [
+        *(f"alarm {name}" for name in alarms()),
+        "dashboard digital-twin-robo",
+        f"log group {GROUP}",
+    ]
+    assert (told["dashboard_state"], told["own_log_groups"]) == ("own", [GROUP])
+
+
+def test_everything_differs_in_an_empty_account() -> None:
+    told = compared({})
+    assert told["differences"] == [
+        f"log group {GROUP}",
+        *(f"alarm {name}" for name in alarms()),
+        "dashboard digital-twin-robo",
+    ]
+    assert (told["existing"], told["conflicts"], told["dashboard_state"]) == ([], [], "absent")
+
+
+@pytest.mark.parametrize(
+    ("change", "given", "difference", "exists"),
+    [
+        ({"retention_days": 1}, {}, "retention of ", True),
+        ({"retention_days": 0}, {}, "retention of ", True),
+        ({}, {"log_retention_days": "30"}, None, True),
+        ({"tags": {}}, {}, "tags of ", True),
+        ({"tags": {"digital_twin_lab": "robo", "managed_by": "me"}}, {}, "tags of ", True),
+        ({}, {"tags": {"team": "robotics"}}, "tags of ", True),
+        ({"name": "/digital-twin/robo/x"}, {}, "", False),
+    ],
+)
+def test_a_log_group_that_differs(
+    change: dict[str, Any], given: dict[str, Any], difference: str | None, *, exists: bool
+) -> None:
+    state = applied()
+    state["log_groups"][0] |= change
+    told = compared(state, **given)
+    assert told["differences"] == ([] if difference is None else [f"{difference}log group {GROUP}"])
+    assert told["log_groups"] == (
+        [] if difference is None else [{"name": GROUP, "exists": exists, "differences": [difference]}]
+    )
+
+
+def test_further_tags_of_a_log_group_are_ignored() -> None:
+    state = applied()
+    state["log_groups"][0]["tags"] = {**state["log_groups"][0]["tags"], "cost": "7"}
+    assert compared(state)["differences"] == []
+
+
+def test_a_changed_dashboard_differs() -> None:
+    state = applied()
+    state["dashboards"][0]["body"] = {"widgets": plan()["dashboard"]["widgets"][:1]}
+    told = compared(state)
+    assert told["differences"] == ["dashboard digital-twin-robo"]
+    assert (told["dashboard_state"], told["dashboard_differs"]) == ("own", True)
+
+
+@pytest.mark.parametrize("given", [{"dashboard": False}, {"dashboard": "no"}, {"instances": []}])
+def test_a_dashboard_that_is_no_longer_planned_is_deleted_if_it_is_the_labs(given: dict[str, Any]) -> None:
+    told = compared(applied(), **given)
+    assert (told["dashboard_wanted"], told["dashboard_differs"]) == (False, True)
+    told = compared({**applied(), "dashboards": OTHERS_DASHBOARD}, **given)
+    assert (told["dashboard_differs"], told["conflicts"], told["dashboard_state"]) == (False, [], "foreign")
+    assert compared({}, **given)["dashboard_differs"] is False
+
+
+def test_alarms_and_dashboards_of_others_are_conflicts() -> None:
+    others = [{"alarm_name": "robo-1-heartbeat"}, {"alarm_name": "robo-1-budget"}]
+    told = compared({"alarms": others, "dashboards": OTHERS_DASHBOARD})
+    assert told["conflicts"] == [
+        "aws_monitoring_instances: robo-1-heartbeat already exist and do not belong to this lab. Allowed: names that "
+        "no other alarm in eu-central-1 has. Rename the hosts, or delete these alarms.",
+        'aws_monitoring_name: "robo" needs the dashboard digital-twin-robo, which already exists and does not belong '
+        "to this lab in eu-central-1. Allowed: a name that no other lab or dashboard of the account has, whatever its "
+        "region. Rename the lab, delete that dashboard, or set aws_monitoring_dashboard=false.",
+    ]
+
+
+def test_numbers_may_be_text() -> None:
+    """Values of -e are text."""
+    assert alarms(idle_minutes="60", temperature="85", recover="true") == alarms()

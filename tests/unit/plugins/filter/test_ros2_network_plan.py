@@ -16,6 +16,8 @@ import yaml
 from ansible_collections.digital_twin.robotics_lab.plugins.filter import ros2_network_plan as plugin
 from ansible_collections.digital_twin.robotics_lab.plugins.module_utils._ros2.request import Network
 
+from tests.support.dds import rendered
+
 CYCLONE, FAST, ZENOH = "rmw_cyclonedds_cpp", "rmw_fastrtps_cpp", "rmw_zenoh_cpp"
 PEERS: dict[str, Any] = {"discovery": "peers", "peers": ["10.0.1.10", "10.0.1.11"]}
 SERVER: dict[str, Any] = {"discovery": "discovery_server", "rmw": FAST, "discovery_servers": ["10.0.1.10"]}
@@ -30,10 +32,10 @@ def ask(**given: Any) -> dict[str, Any]:
 
 
 def plan(**given: Any) -> dict[str, Any]:
-    """Return all that follows."""
+    """Return the plan, and the documents that the role's templates make of it."""
     told = ask(**given)
     assert told["problems"] == []
-    return told
+    return {**told, **rendered(told)}
 
 
 def tree(document: str) -> ET.Element:
@@ -331,7 +333,7 @@ REFUSED: list[tuple[dict[str, Any], str]] = [
     ({"other_rmws": [ZENOH]}, 'other_rmws: "rmw_zenoh_cpp" does not understand rmw_cyclonedds_cpp. Allowed: rmw_cycl'),
     (
         {"cyclonedds_version": 0.10},
-        'cyclonedds_version: 0.1 is a number, as the quotes are missing, .* 0.10: .* allowed: "0.10", "11". Write',
+        'cyclonedds_version: 0.1 is a number, as the quotes are missing, .* 0.10: .* Allowed: "0.10", "11". Write',
     ),
     ({"cyclonedds_version": 11.0}, "cyclonedds_version: 11.0 is a number, as the quotes are missing"),
     ({"cyclonedds_version": "0.1"}, 'cyclonedds_version: "0.1" is unknown. Allowed: 0.10, 11'),
@@ -341,7 +343,7 @@ REFUSED: list[tuple[dict[str, Any], str]] = [
     ({**PEERS, "peers": ["fd00::1"]}, 'peers: "fd00::1" is no address of a host'),
     ({**PEERS, "peers": ["239.255.0.1"]}, 'peers: "239.255.0.1" is no address of a host'),
     ({**PEERS, "peers": "10.0.1.10"}, 'peers: "10.0.1.10" is not a list'),
-    ({**PEERS, "peers": []}, r"peers: \[\] names nobody, and discovery is peers; .* the same list on each"),
+    ({**PEERS, "peers": []}, r"peers: \[\] names nobody, and discovery is peers. .* the same list on each"),
     ({**PEERS, "multicast": True}, "multicast: true does not go with discovery peers"),
     ({"multicast": "perhaps"}, 'multicast: "perhaps" is neither true nor false'),
     ({"external_address": "203.0.113.7"}, 'external_address: "203.0.113.7" is of no use to participants that stay'),
@@ -350,7 +352,7 @@ REFUSED: list[tuple[dict[str, Any], str]] = [
         'external_address: "203.0.113.7" is nothing that rmw_fastrtps_cpp can tell for all participants of a host',
     ),
     ({**PEERS, "external_address": "lab.example.com"}, 'external_address: "lab.example.com" is no address of a host'),
-    ({**SERVER, "rmw": CYCLONE}, 'discovery: "discovery_server" is nothing that rmw_cyclonedds_cpp has; .* do: set'),
+    ({**SERVER, "rmw": CYCLONE}, 'discovery: "discovery_server" is nothing that rmw_cyclonedds_cpp has. .* Set'),
     ({"rmw": ZENOH}, 'discovery: "host" is nothing that rmw_zenoh_cpp has'),
     ({**SERVER, "discovery_servers": []}, r"discovery_servers: \[\] names nobody"),
     ({**SERVER, "discovery_servers": ["10.0.1.10:0"]}, 'discovery_servers: "10.0.1.10:0" is no address'),
@@ -362,8 +364,8 @@ REFUSED: list[tuple[dict[str, Any], str]] = [
     ({"domain_id": 101, "participants": 55}, "participants: 55 are more than domain 101 has ports for .* 1 to 54"),
     (
         {**PEERS, "participants": 46, "firewall_ports": "7400-7500"},
-        r'firewall_ports: "7400-7500" lets 45 participants of domain 0 through on each host, and .* is 46; '
-        r"allowed: a range that holds 7400-7501. Set ros2_networking_participants to 45 or less",
+        r'firewall_ports: "7400-7500" lets 45 participants of domain 0 through on each host, and .* is 46. '
+        r"Allowed: a range that holds 7400-7501. Set ros2_networking_participants to 45 or less",
     ),
     (
         {**PEERS, "domain_id": 42, "firewall_ports": "7400-7500"},
@@ -396,4 +398,4 @@ def test_it_documents_what_it_takes_and_tells() -> None:
     defaults = {name: value.get("default") for name, value in documented.items()}
     network = Network()
     assert defaults == {name: getattr(network, name) for name in vars(network)}
-    assert plan().keys() == yaml.safe_load(plugin.RETURN)["_value"]["contains"].keys()
+    assert ask().keys() == yaml.safe_load(plugin.RETURN)["_value"]["contains"].keys()

@@ -10,11 +10,11 @@ from pathlib import Path
 
 import pytest
 from ansible_collections.digital_twin.robotics_lab.plugins.module_utils._sysctl import (
-    Host,
-    Outcome,
-    Setting,
-    SettingsError,
-    Wanted,
+    SysctlError,
+    SysctlHost,
+    SysctlLine,
+    SysctlPlan,
+    SysctlRequest,
     apply,
     compare,
     in_order,
@@ -23,7 +23,7 @@ from ansible_collections.digital_twin.robotics_lab.plugins.module_utils._sysctl 
 
 RMEM, TIME, THRESH = "net.core.rmem_max", "net.ipv4.ipfrag_time", "net.ipv4.ipfrag_high_thresh"
 PATH = "/etc/sysctl.d/99-zz-robots.conf"
-WANTED = Wanted({RMEM: 1000, THRESH: 5000}, {TIME: 3})
+WANTED = SysctlRequest({RMEM: 1000, THRESH: 5000}, {TIME: 3})
 
 
 @pytest.fixture
@@ -43,9 +43,9 @@ def write(root: Path, path: str, text: str) -> None:
     place.write_text(text)
 
 
-def run(root: Path, wanted: Wanted = WANTED) -> Outcome:
+def run(root: Path, wanted: SysctlRequest = WANTED) -> SysctlPlan:
     """Compare and write."""
-    host = Host(root)
+    host = SysctlHost(root)
     outcome = compare(host, wanted, PATH)
     apply(host, wanted, outcome, lambda text: write(root, PATH, text))
     return outcome
@@ -61,9 +61,9 @@ def test_what_is_too_low_is_raised_and_survives_a_boot(root: Path) -> None:
     assert (kernel(root, RMEM), kernel(root, THRESH), kernel(root, TIME)) == (1000, 5000, 3)
     assert outcome.after == {RMEM: 1000, THRESH: 5000, TIME: 3}
     assert parse("", (root / PATH.lstrip("/")).read_text()) == [
-        Setting("", RMEM, "1000"),
-        Setting("", THRESH, "5000"),
-        Setting("", TIME, "3"),
+        SysctlLine("", RMEM, "1000"),
+        SysctlLine("", THRESH, "5000"),
+        SysctlLine("", TIME, "3"),
     ]
     again = run(root)
     assert not again.changed
@@ -73,14 +73,14 @@ def test_what_is_too_low_is_raised_and_survives_a_boot(root: Path) -> None:
 
 def boot(root: Path) -> None:
     """Give the kernel what the files say, as systemd does."""
-    for setting in in_order(Host(root).read_files()):
+    for setting in in_order(SysctlHost(root).read_files()):
         write(root, f"proc/sys/{setting.name.replace('.', '/')}", f"{setting.value}\n")
 
 
 def test_what_is_higher_is_left_until_the_next_boot(root: Path) -> None:
     # Its own default, or set by hand: nobody can tell.
     write(root, "proc/sys/net/core/rmem_max", "2147483647\n")
-    wanted = Wanted({RMEM: 1000}, {})
+    wanted = SysctlRequest({RMEM: 1000}, {})
     for changed in (True, False):
         outcome = run(root, wanted)
         assert outcome.changed == changed
@@ -94,21 +94,21 @@ def test_what_is_higher_is_left_until_the_next_boot(root: Path) -> None:
 
 
 def test_what_was_declared_higher_before_comes_down_with_the_next_boot(root: Path) -> None:
-    run(root, Wanted({RMEM: 2147483647}, {}))
+    run(root, SysctlRequest({RMEM: 2147483647}, {}))
     boot(root)
-    outcome = run(root, Wanted({RMEM: 1000}, {}))
+    outcome = run(root, SysctlRequest({RMEM: 1000}, {}))
     assert outcome.changed
     assert outcome.text_after.endswith(f"{RMEM} = 1000\n")
     assert (kernel(root, RMEM), outcome.lowering) == (2147483647, {RMEM: 2147483647})
     boot(root)
-    outcome = run(root, Wanted({RMEM: 1000}, {}))
+    outcome = run(root, SysctlRequest({RMEM: 1000}, {}))
     assert (kernel(root, RMEM), outcome.changed, outcome.lowering) == (1000, False, {})
 
 
 def test_what_another_file_says_is_not_told_to_be_lowered_and_what_is_beyond_it_is(root: Path) -> None:
     write(root, "etc/sysctl.d/60-buffers.conf", f"{RMEM}=9000\n")
     boot(root)
-    wanted = Wanted({RMEM: 1000}, {})
+    wanted = SysctlRequest({RMEM: 1000}, {})
     outcome = run(root, wanted)
     assert (outcome.persisted, outcome.lowering) == ({RMEM: 9000}, {})
     write(root, "proc/sys/net/core/rmem_max", "9001\n")
@@ -122,8 +122,8 @@ def test_what_only_the_machine_around_may_set_is_no_boot_of_this_host_to_lower(
     root: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     write(root, "proc/sys/net/core/rmem_max", "2147483647\n")
-    monkeypatch.setattr(Host, "writable", lambda _host, _name: False)
-    assert run(root, Wanted({RMEM: 1000}, {})).lowering == {}
+    monkeypatch.setattr(SysctlHost, "writable", lambda _host, _name: False)
+    assert run(root, SysctlRequest({RMEM: 1000}, {})).lowering == {}
 
 
 def test_what_another_file_sets_higher_is_not_lowered_at_the_next_boot(root: Path) -> None:
@@ -204,9 +204,9 @@ def test_order_is_that_of_names_whatever_the_folder() -> None:
 
 
 def test_a_dot_in_an_interfaces_name_stays() -> None:
-    expected = [Setting("f", "net.ipv4.conf.eth0/100.rp_filter", "1")]
+    expected = [SysctlLine("f", "net.ipv4.conf.eth0/100.rp_filter", "1")]
     assert parse("f", "net/ipv4/conf/eth0.100/rp_filter = 1") == expected
-    assert Host(Path("/x")).place(expected[0].name) == Path("/x/proc/sys/net/ipv4/conf/eth0.100/rp_filter")
+    assert SysctlHost(Path("/x")).place(expected[0].name) == Path("/x/proc/sys/net/ipv4/conf/eth0.100/rp_filter")
 
 
 def test_what_is_not_there_is_persisted_and_told(root: Path) -> None:
@@ -222,7 +222,7 @@ def test_what_is_not_there_is_persisted_and_told(root: Path) -> None:
 
 
 def test_what_is_read_only_is_persisted_and_told(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(Host, "writable", lambda _host, name: name != RMEM)
+    monkeypatch.setattr(SysctlHost, "writable", lambda _host, name: name != RMEM)
     outcome = run(root)
     assert "read-only here" in outcome.unmet[RMEM]
     assert outcome.written == {THRESH: 5000, TIME: 3}
@@ -230,21 +230,21 @@ def test_what_is_read_only_is_persisted_and_told(root: Path, monkeypatch: pytest
 
 
 def test_comparing_writes_nothing(root: Path) -> None:
-    outcome = compare(Host(root), WANTED, PATH)
+    outcome = compare(SysctlHost(root), WANTED, PATH)
     assert outcome.changed
     assert outcome.written == {RMEM: 1000, THRESH: 5000, TIME: 3}
     assert kernel(root, RMEM) == 200
     assert not (root / PATH.lstrip("/")).exists()
 
 
-def test_what_is_no_number_is_left_to_others(root: Path) -> None:
+def test_a_value_that_is_not_a_number_is_refused(root: Path) -> None:
     write(root, "proc/sys/net/core/rmem_max", "4096\t131072\n")
-    with pytest.raises(SettingsError, match=r"net\.core\.rmem_max is '4096\\t131072', no whole number"):
-        compare(Host(root), WANTED, PATH)
+    with pytest.raises(SysctlError, match=r"net\.core\.rmem_max is '4096\\t131072', which is not a whole number"):
+        compare(SysctlHost(root), WANTED, PATH)
 
 
 def test_a_kernel_that_keeps_another_value_is_told(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(Host, "write", lambda _host, _name, _value: None)
-    outcome = run(root, Wanted({RMEM: 1000}, {}))
-    assert outcome.unmet == {RMEM: "the kernel did not take the value"}
+    monkeypatch.setattr(SysctlHost, "write", lambda _host, _name, _value: None)
+    outcome = run(root, SysctlRequest({RMEM: 1000}, {}))
+    assert outcome.unmet == {RMEM: "the kernel did not accept the value"}
     assert outcome.after == {RMEM: 200}

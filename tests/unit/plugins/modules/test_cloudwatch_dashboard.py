@@ -99,7 +99,7 @@ def test_a_dashboard_without_the_marker_is_somebody_elses(
     refused = run(body=mine, **given)
     assert refused["msg"] == (
         'name: "lab" is a dashboard that is there without lab: south in a text widget. Allowed: a name that no other '
-        "dashboard of the account has, whatever its region. Choose another, or delete this dashboard"
+        "dashboard of the account has, whatever its region. Choose another, or delete this dashboard."
     )
     kept = run(state="absent", **given)
     assert (kept["changed"], kept["foreign"]) == (False, True)
@@ -114,7 +114,7 @@ def test_a_dashboard_with_the_marker_is_replaced_and_deleted(run: Run, cloud: Cl
     assert (changed["changed"], changed["foreign"]) == (True, False)
     assert stored(cloud) == {"widgets": [widget, widget]}
     refused = run(body=BODY, marker="lab: south")["msg"]
-    assert refused.startswith('marker: "lab: south" is not in the body, where the next run would look for it; ')
+    assert refused.startswith('marker: "lab: south" is not in the body, where the next run would look for it. ')
     assert cloud.asked == []
     assert run(state="absent", marker="lab: south")["changed"]
     assert names(cloud) == []
@@ -173,12 +173,12 @@ def test_each_error_in_a_body_is_told_with_its_place(run: Run, cloud: Cloud) -> 
     }
     cloud.answers["PutDashboard"] = ClientError(answer, "PutDashboard")
     lines = run(body=BODY)["msg"].splitlines()
-    assert [line.split(";")[0] for line in lines] == [
+    assert [line.partition(". Allowed")[0] for line in lines] == [
         "body: CloudWatch refuses it for lab at /widgets/0/properties/region: Should have a region",
         "body: CloudWatch refuses it for lab at /widgets/1: Should have required property 'type'",
     ]
     del answer["dashboardValidationMessages"]
-    assert run(body=BODY)["msg"].startswith("body: CloudWatch refuses it for lab at /: The dashboard body is invalid;")
+    assert run(body=BODY)["msg"].startswith("body: CloudWatch refuses it for lab at /: The dashboard body is invalid. ")
 
 
 def test_what_cloudwatch_warns_about_is_told(run: Run, cloud: Cloud) -> None:
@@ -205,8 +205,8 @@ def test_a_denied_call_names_the_permission(
         run(body=BODY)
     cloud.refuse(operation, "AccessDenied", "User is not authorized")
     assert run(**given)["msg"] == (
-        f'AWS permission: "cloudwatch:{operation}" is denied to the caller in us-east-1. Allowed: {allowed}; '
-        f"do: allow cloudwatch:{operation} in the policies of this caller"
+        f'AWS permission: "cloudwatch:{operation}" is denied to the caller in us-east-1. Allowed: {allowed}. '
+        f"Allow cloudwatch:{operation} in the policies of this caller."
     )
 
 
@@ -219,7 +219,7 @@ def test_a_dashboard_that_vanishes_meanwhile_is_gone(run: Run, cloud: Cloud) -> 
 
 def test_missing_region_is_one_line(run: Run, cloud: Cloud) -> None:
     result = run(body=BODY, region="")
-    assert result["msg"] == ("region: is not set. Allowed: an AWS region such as us-east-1. Set it, or AWS_REGION")
+    assert result["msg"] == ("region: is not set. Allowed: an AWS region such as us-east-1. Set it, or AWS_REGION.")
     assert cloud.asked == []
 
 

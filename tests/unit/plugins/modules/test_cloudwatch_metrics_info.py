@@ -180,22 +180,22 @@ def test_cloudwatch_that_could_not_tell_is_no_missing_value(run: Run, cloud: Clo
     cloud.answers["GetMetricData"] = {"MetricDataResults": [{**result, "Messages": messages}]}
     refusal = run(UTILIZATION)["msg"]
     assert refusal.startswith('AWS answer: "cloudwatch:GetMetricData" failed in us-east-1 with InternalError ')
-    assert "(metric GPUUtilization: try later); " in refusal
+    assert "(metric GPUUtilization: try later). " in refusal
 
 
 def test_a_denied_call_names_the_permission(run: Run, cloud: Cloud) -> None:
     cloud.refuse("GetMetricData", "AccessDenied")
     assert run(UTILIZATION)["msg"].startswith(
-        'AWS permission: "cloudwatch:GetMetricData" is denied to the caller in us-east-1; '
+        'AWS permission: "cloudwatch:GetMetricData" is denied to the caller in us-east-1. '
     )
 
 
 @pytest.mark.parametrize(
     ("metric", "given", "line"),
     [
-        ({}, {"period": 90}, "period: 90 is not a period. Allowed: 1, 5, 10, 20, 30, or a multiple of 60 seconds; "),
-        ({}, {"period": -60}, "period: -60 is not a period; "),
-        ({}, {"minutes": 0}, "minutes: 0 is out of range. Allowed: 1 to 21600; "),
+        ({}, {"period": 90}, "period: 90 is not a period. Allowed: 1, 5, 10, 20, 30, or a multiple of 60 seconds. "),
+        ({}, {"period": -60}, "period: -60 is not a period. "),
+        ({}, {"minutes": 0}, "minutes: 0 is out of range. Allowed: 1 to 21600. "),
         ({}, {"since": "yesterday"}, 'since: "yesterday" is no time ('),
         ({}, {"since": "9" * 30}, 'since: "999999999999999999999999999999" is no time ('),
         (
@@ -203,11 +203,11 @@ def test_a_denied_call_names_the_permission(run: Run, cloud: Cloud) -> None:
             {},
             'statistic: "Median" is not a statistic (metric GPUUtilization). Allowed: Average',
         ),
-        ({"statistic": "p101"}, {}, 'statistic: "p101" is not a statistic (metric GPUUtilization); '),
+        ({"statistic": "p101"}, {}, 'statistic: "p101" is not a statistic (metric GPUUtilization). '),
         (
             {"dimensions": {str(number): "x" for number in range(31)}},
             {},
-            "dimensions: 31 dimensions are too many (metric GPUUtilization). Allowed: at most 30; ",
+            "dimensions: 31 dimensions are too many (metric GPUUtilization). Allowed: at most 30. ",
         ),
     ],
 )

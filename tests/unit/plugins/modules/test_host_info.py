@@ -17,6 +17,7 @@ from typing import Any
 
 import pytest
 from ansible.module_utils.testing import patch_module_args
+from ansible_collections.digital_twin.robotics_lab.plugins.module_utils import _host
 from ansible_collections.digital_twin.robotics_lab.plugins.modules import host_info
 
 Run = Callable[..., dict[str, Any]]
@@ -152,8 +153,8 @@ def test_units_are_read_once_they_have_settled(
     calls = tmp_path / "calls"
     monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
     monkeypatch.setenv("TURNS", str(calls))
-    monkeypatch.setattr(host_info, "SYSTEMD", tmp_path)
-    monkeypatch.setattr(host_info, "POLL_SECONDS", 0.01)
+    monkeypatch.setattr(_host, "SYSTEMD", tmp_path)
+    monkeypatch.setattr(_host, "POLL_SECONDS", 0.01)
     units = run(units=["a.service", "b.service"], unit_properties=["ExecStart"], settle_timeout=settle)["units"]
     assert units["a.service"]["ActiveState"] == state
     assert units["a.service"]["ExecStart"] == "{ path=/bin/a ; argv[]=a=b }"
@@ -162,5 +163,5 @@ def test_units_are_read_once_they_have_settled(
 
 
 def test_a_host_without_systemd_has_no_units(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(host_info, "SYSTEMD", tmp_path / "missing")
+    monkeypatch.setattr(_host, "SYSTEMD", tmp_path / "missing")
     assert run(units=["a.service"])["units"] == {}

@@ -49,7 +49,7 @@ def run(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Run:
     return run_module
 
 
-def test_each_registry_is_asked_with_its_own_credentials(run: Run, engine: FakeEngine, tmp_path: Path) -> None:
+def test_each_registry_gets_its_own_credentials(run: Run, engine: FakeEngine, tmp_path: Path) -> None:
     login = base64.b64encode(f"$oauthtoken:{PASSWORD}".encode()).decode()
     (tmp_path / "config.json").write_text(json.dumps({"auths": {"nvcr.io": {"auth": login}}}))
     engine.digests = {ISAAC: DIGEST}
@@ -63,14 +63,14 @@ def test_each_registry_is_asked_with_its_own_credentials(run: Run, engine: FakeE
 
 
 @pytest.mark.parametrize("digest", ["", "sha512:" + "a" * 128, DIGEST.upper(), DIGEST + "\n", DIGEST[:-1]])
-def test_an_answer_without_a_digest_is_reported(run: Run, engine: FakeEngine, digest: str) -> None:
+def test_an_answer_without_a_digest(run: Run, engine: FakeEngine, digest: str) -> None:
     engine.digests = {REDIS: digest}
     assert run(REDIS)["digests"] == {}
     assert "no SHA-256 digest" in run(REDIS)["problems"][REDIS]
 
 
-def test_no_engine_and_no_reference_are_reported(run: Run) -> None:
+def test_no_engine_and_an_invalid_name(run: Run) -> None:
     result = run(REDIS, "redis")
     assert result["digests"] == {}
     assert "no engine answers" in result["problems"][REDIS]
-    assert "redis is not a full reference" in result["problems"]["redis"]
+    assert "redis is not a full image name" in result["problems"]["redis"]

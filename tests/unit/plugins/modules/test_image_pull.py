@@ -2,7 +2,7 @@
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""image_pull against an engine whose pulls go as planned, and once against the machine's own."""
+"""image_pull against a fake engine with planned pulls, and once against this machine's Docker."""
 
 from __future__ import annotations
 
@@ -40,8 +40,8 @@ def engine(tmp_path: Path) -> Iterator[FakeEngine]:
 
 @pytest.fixture
 def run(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Run:
-    """Run the module without the pauses that a real registry deserves, and return its result."""
-    for name in ("PAUSE_SECONDS", "ASK_AGAIN_SECONDS", "REPORT_SECONDS"):
+    """Run the module without the pauses for a real registry, and return its result."""
+    for name in ("PAUSE_SECONDS", "PING_INTERVAL_SECONDS", "REPORT_SECONDS"):
         monkeypatch.setattr(pull, name, 0.01)
 
     def run_module(*names: str, check: bool = False, **options: object) -> dict[str, Any]:
@@ -62,12 +62,12 @@ def run(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.
 
 
 def progress(tmp_path: Path) -> dict[str, Any]:
-    """Return what the file says."""
+    """Return the content of the progress file."""
     return dict(json.loads((tmp_path / "progress.json").read_text("utf-8")))
 
 
-def told_of(tmp_path: Path, wanted: Callable[[dict[str, Any]], bool], kept: list[dict[str, Any]]) -> Step:
-    """Return the step that waits until the file says something of its only image, and keeps what it says."""
+def waits_for_report(tmp_path: Path, wanted: Callable[[dict[str, Any]], bool], kept: list[dict[str, Any]]) -> Step:
+    """Return the step that waits until the file reports a state of its only image, and saves the report."""
 
     def step(handler: images.Handler) -> None:
         for _round in range(images.WAIT_SECONDS * 100):
@@ -81,10 +81,10 @@ def told_of(tmp_path: Path, wanted: Callable[[dict[str, Any]], bool], kept: list
     return step
 
 
-def test_what_is_there_is_not_pulled(run: Run, engine: FakeEngine, tmp_path: Path) -> None:
+def test_present_images_are_not_pulled(run: Run, engine: FakeEngine, tmp_path: Path) -> None:
     pinned = f"nvcr.io/nim/meta/llama:1.0@{DIGEST}"
     engine.images = {ISAAC: "sha256:1", f"nvcr.io/nim/meta/llama@{DIGEST}": "sha256:2"}
-    # Whoever has all images needs no credentials.
+    # Without missing images, the credentials are not read.
     (tmp_path / "config.json").write_text("none")
     result = run(ISAAC, pinned, ISAAC)
     nothing = {"pulled": False, "bytes": 0, "seconds": 0.0, "attempts": 0}
@@ -98,25 +98,25 @@ def test_what_is_there_is_not_pulled(run: Run, engine: FakeEngine, tmp_path: Pat
     assert progress(tmp_path)["finished"] is True
 
 
-def test_it_tells_how_far_it_is_and_has_the_image_then(run: Run, engine: FakeEngine, tmp_path: Path) -> None:
+def test_progress_and_result_of_a_pull(run: Run, engine: FakeEngine, tmp_path: Path) -> None:
     kept: list[dict[str, Any]] = []
     engine.plans[ISAAC] = [
         [
-            images.says(
+            images.sends(
                 {"status": "Pulling from nvidia/isaac-sim", "id": "5.1.0"},
                 layer("aaa", "Already exists"),
                 layer("bbb", "Pulling fs layer"),
                 layer("ccc", "Pulling fs layer"),
                 layer("bbb", "Downloading", 3_200_000_000, 9_000_000_000),
             ),
-            told_of(tmp_path, lambda image: image["bytes_done"] > 0, kept),
-            images.says(
+            waits_for_report(tmp_path, lambda image: image["bytes_done"] > 0, kept),
+            images.sends(
                 layer("ccc", "Download complete"),
                 layer("bbb", "Download complete"),
                 layer("bbb", "Extracting", 5_400_000_000, 9_000_000_000),
             ),
-            told_of(tmp_path, lambda image: image["state"] == "extracting", kept),
-            images.says(layer("bbb", "Pull complete")),
+            waits_for_report(tmp_path, lambda image: image["state"] == "extracting", kept),
+            images.sends(layer("bbb", "Pull complete")),
         ]
     ]
     result = run(ISAAC)
@@ -144,18 +144,20 @@ def test_it_tells_how_far_it_is_and_has_the_image_then(run: Run, engine: FakeEng
     "steps",
     [
         pytest.param(
-            [images.refuses(500, "Get https://nvcr.io/v2/: net/http: TLS handshake timeout")], id="status-500"
+            [images.responds(500, "Get https://nvcr.io/v2/: net/http: TLS handshake timeout")], id="status-500"
         ),
-        pytest.param([images.refuses(429, "toomanyrequests: You have reached your pull rate limit")], id="rate-limit"),
+        pytest.param([images.responds(429, "toomanyrequests: You have reached your pull rate limit")], id="rate-limit"),
         pytest.param([images.goes_away(0)], id="reset-at-once"),
-        pytest.param([images.says(layer("aaa", "Downloading", 1, 9)), images.goes_away(3)], id="engine-starts-anew"),
-        pytest.param([images.says(layer("aaa", "Downloading", 1, 9)), images.fails("unexpected EOF")], id="error"),
-        pytest.param([images.says({"error": "context canceled"}), images.forgets], id="error-of-old-engines"),
-        pytest.param([images.forgets], id="not-there-after-all"),
-        pytest.param([lambda handler: handler.answer(200, ["no"])], id="no-json-objects"),
+        pytest.param([images.sends(layer("aaa", "Downloading", 1, 9)), images.goes_away(3)], id="engine-restarts"),
+        pytest.param([images.sends(layer("aaa", "Downloading", 1, 9)), images.fails("unexpected EOF")], id="error"),
+        pytest.param(
+            [images.sends({"error": "context canceled"}), images.ends_without_image], id="error-of-old-engines"
+        ),
+        pytest.param([images.ends_without_image], id="image-missing-after-success"),
+        pytest.param([lambda handler: handler.answer(200, ["no"])], id="not-json-objects"),
     ],
 )
-def test_what_may_pass_is_tried_again(run: Run, engine: FakeEngine, steps: list[Step]) -> None:
+def test_retryable_errors_are_retried(run: Run, engine: FakeEngine, steps: list[Step]) -> None:
     engine.plans[ISAAC] = [steps]
     result = run(ISAAC)
     assert result["changed"] is True
@@ -163,17 +165,17 @@ def test_what_may_pass_is_tried_again(run: Run, engine: FakeEngine, steps: list[
     assert engine.away == 0
 
 
-def test_attempts_end(run: Run, engine: FakeEngine, tmp_path: Path) -> None:
+def test_attempts_are_limited(run: Run, engine: FakeEngine, tmp_path: Path) -> None:
     engine.plans[ISAAC] = [[images.fails("unexpected EOF")]] * 4
     result = run(ISAAC, REDIS, retries=1)
     assert result["failed"] is True
     assert result["changed"] is True
     problem = (
-        f"{ISAAC}: unexpected EOF, at the last of 2 attempts. What arrives is damaged or cut off. Run it again. "
-        "If it stays so, look for a proxy or mirror on the way."
+        f"{ISAAC}: unexpected EOF, at the last of 2 attempts. The download is damaged or incomplete. Run it again. "
+        "If the error remains, check the proxies and mirrors on the way."
     )
     assert result["problems"] == [problem]
-    assert result["msg"] == f"1 of 2 images are not there: {problem}"
+    assert result["msg"] == f"1 of 2 images are missing: {problem}"
     assert [image["pulled"] for image in result["images"]] == [False, True]
     assert engine.attempts(ISAAC) == 2
     assert progress(tmp_path)["finished"] is True
@@ -181,69 +183,69 @@ def test_attempts_end(run: Run, engine: FakeEngine, tmp_path: Path) -> None:
 
 
 LOGIN = "Run `docker login nvcr.io` as a user who may pull it, or correct the name."
-LASTING: list[tuple[Step, str]] = [
+FINAL: list[tuple[Step, str]] = [
     (
-        images.refuses(404, "manifest for nvcr.io/nvidia/isaac-sim:5.1.0 not found: manifest unknown"),
+        images.responds(404, "manifest for nvcr.io/nvidia/isaac-sim:5.1.0 not found: manifest unknown"),
         "manifest unknown. nvcr.io has no such tag or digest. Correct what follows the image's name.",
     ),
-    (images.refuses(404, "name unknown: The repository is not known"), "nvcr.io has no such image. Correct the name."),
-    (images.refuses(500, "nvcr.io/nvidia/isaac-sim:5.1.0: not found"), "nvcr.io has no such image. Correct the name."),
-    (images.refuses(404, "no"), "no. nvcr.io has no such image. Correct the name."),
+    (images.responds(404, "name unknown: The repository is not known"), "nvcr.io has no such image. Correct the name."),
+    (images.responds(500, "nvcr.io/nvidia/isaac-sim:5.1.0: not found"), "nvcr.io has no such image. Correct the name."),
+    (images.responds(404, "no"), "no. nvcr.io has no such image. Correct the name."),
     (
-        images.refuses(400, "invalid reference format"),
+        images.responds(400, "invalid reference format"),
         "invalid reference format. nvcr.io has no such image. Correct the",
     ),
     (
-        images.refuses(404, "pull access denied for x, repository does not exist: denied: requested access"),
+        images.responds(404, "pull access denied for x, repository does not exist: denied: requested access"),
         f"No credentials for nvcr.io are in {{config}}. {LOGIN}",
     ),
-    (images.refuses(500, "error parsing HTTP 403 response body: invalid character '<'"), LOGIN),
-    (images.refuses(401, "no"), f"no. No credentials for nvcr.io are in {{config}}. {LOGIN}"),
-    (images.refuses(403, "no"), LOGIN),
-    (images.refuses(500, "Get x: unauthorized: authentication required"), LOGIN),
-    (images.refuses(500, "failed to resolve reference: failed to authorize: no basic auth credentials"), LOGIN),
-    (images.refuses(500, "insufficient_scope: authorization failed"), LOGIN),
-    (images.refuses(500, "unexpected status from HEAD request to https://nvcr.io/v2/x: 402 Payment Required"), LOGIN),
+    (images.responds(500, "error parsing HTTP 403 response body: invalid character '<'"), LOGIN),
+    (images.responds(401, "no"), f"no. No credentials for nvcr.io are in {{config}}. {LOGIN}"),
+    (images.responds(403, "no"), LOGIN),
+    (images.responds(500, "Get x: unauthorized: authentication required"), LOGIN),
+    (images.responds(500, "failed to resolve reference: failed to authorize: no basic auth credentials"), LOGIN),
+    (images.responds(500, "insufficient_scope: authorization failed"), LOGIN),
+    (images.responds(500, "unexpected status from HEAD request to https://nvcr.io/v2/x: 402 Payment Required"), LOGIN),
     (images.fails("it is not for you", code=403), LOGIN),
     (
-        images.refuses(500, "tls: failed to verify certificate: x509: certificate signed by unknown authority"),
+        images.responds(500, "tls: failed to verify certificate: x509: certificate signed by unknown authority"),
         "ca.crt.",
     ),
-    (images.refuses(500, "remote error: tls: bad certificate"), "into /etc/docker/certs.d/nvcr.io/ca.crt."),
+    (images.responds(500, "remote error: tls: bad certificate"), "into /etc/docker/certs.d/nvcr.io/ca.crt."),
     (
-        images.refuses(500, "x509: certificate has expired or is not yet valid: current time 2020-"),
+        images.responds(500, "x509: certificate has expired or is not yet valid: current time 2020-"),
         "Check the clock of",
     ),
-    (images.refuses(500, "x509: certificate is valid for *.lab, not nvcr.io"), "is for another name. Correct the"),
-    (images.refuses(500, "http: server gave HTTP response to HTTPS client"), "to the engine's insecure-registries"),
+    (images.responds(500, "x509: certificate is valid for *.lab, not nvcr.io"), "is for another name. Correct the"),
+    (images.responds(500, "http: server gave HTTP response to HTTPS client"), "to the engine's insecure-registries"),
     (
         images.fails("no matching manifest for linux/arm64/v8 in the manifest list entries"),
         f"{ISAAC} has no image for linux/arm64/v8. Choose another image, or a machine of another architecture.",
     ),
     (
-        images.refuses(404, "no matching manifest for linux/arm64 in the manifest list entries"),
+        images.responds(404, "no matching manifest for linux/arm64 in the manifest list entries"),
         "for linux/arm64. Choose",
     ),
-    (images.refuses(404, "no match for platform in manifest sha256:ab: not found"), "for linux/{machine}. Choose"),
+    (images.responds(404, "no match for platform in manifest sha256:ab: not found"), "for linux/{machine}. Choose"),
     (
         images.fails('image operating system "windows" cannot be used on this platform: linux'),
         "for linux/{machine}. Choose",
     ),
     (
         images.fails("failed to register layer: write /a: no space left on device"),
-        "no space left on device. Free disk space where the engine keeps images. `docker system df` shows",
+        "no space left on device. Free disk space where the engine stores images. `docker system df` shows",
     ),
     (images.fails("write /var/lib/docker/x: disk quota exceeded"), "Free disk space"),
     (images.fails("failed to register layer: mkdir /x: read-only file system"), "The engine cannot write its images."),
     (
-        images.refuses(500, "proxyconnect tcp: Proxy Authentication Required"),
+        images.responds(500, "proxyconnect tcp: Proxy Authentication Required"),
         "The proxy requires a user and a password.",
     ),
     (
         images.fails("unexpected media type text/html for sha256:ab: not found"),
-        "Something else answers in the place of",
+        "Something else answers instead of",
     ),
-    (images.refuses(500, "invalid character '<' looking for beginning of value"), "such as a proxy or a login page."),
+    (images.responds(500, "invalid character '<' looking for beginning of value"), "such as a proxy or a login page."),
     (
         images.fails("support for Docker Image manifest version 2, schema 1 is disabled"),
         "Update Docker, or choose another",
@@ -251,29 +253,27 @@ LASTING: list[tuple[Step, str]] = [
 ]
 
 
-@pytest.mark.parametrize(("step", "said"), LASTING)
-def test_what_will_not_pass_is_not_tried_again(
-    run: Run, engine: FakeEngine, tmp_path: Path, step: Step, said: str
-) -> None:
+@pytest.mark.parametrize(("step", "expected"), FINAL)
+def test_final_errors_are_not_retried(run: Run, engine: FakeEngine, tmp_path: Path, step: Step, expected: str) -> None:
     engine.plans[ISAAC] = [[step]]
     result = run(ISAAC)
     assert result["failed"] is True
     assert result["changed"] is False
     (problem,) = result["problems"]
     machine = {"x86_64": "amd64", "aarch64": "arm64"}[platform.machine()]
-    assert said.format(config=tmp_path / "config.json", machine=machine) in problem
+    assert expected.format(config=tmp_path / "config.json", machine=machine) in problem
     assert "\n" not in problem
     assert problem.endswith(".")
     assert engine.attempts(ISAAC) == 1
 
 
-PASSING: list[tuple[Step, str]] = [
+RETRYABLE: list[tuple[Step, str]] = [
     (
-        images.refuses(429, "no"),
-        "limits how much is pulled without a login. Run `docker login nvcr.io`, or pull from a",
+        images.responds(429, "no"),
+        "limits pulls without a login. Run `docker login nvcr.io`, or pull from a",
     ),
     (
-        images.refuses(500, "toomanyrequests: You have reached your unauthenticated pull rate limit"),
+        images.responds(500, "toomanyrequests: You have reached your unauthenticated pull rate limit"),
         "Run `docker login nv",
     ),
     (
@@ -281,113 +281,119 @@ PASSING: list[tuple[Step, str]] = [
         "Run `docker login nvcr",
     ),
     (
-        images.refuses(500, "error parsing HTTP 429 response body: invalid character 'T' looking for beginning"),
+        images.responds(500, "error parsing HTTP 429 response body: invalid character 'T' looking for beginning"),
         "Run `docker",
     ),
-    (images.refuses(500, "dial tcp: lookup nvcr.io on 127.0.0.53:53: no such host"), "with `getent hosts nvcr.io`."),
-    (images.refuses(500, "lookup nvcr.io on 10.0.0.2:53: read udp: i/o timeout"), "with `getent hosts nvcr.io`."),
-    (images.refuses(500, "dial tcp: lookup nvcr.io: Temporary failure in name resolution"), "cannot resolve the name."),
+    (images.responds(500, "dial tcp: lookup nvcr.io on 127.0.0.53:53: no such host"), "with `getent hosts nvcr.io`."),
+    (images.responds(500, "lookup nvcr.io on 10.0.0.2:53: read udp: i/o timeout"), "with `getent hosts nvcr.io`."),
     (
-        images.refuses(500, "dial tcp 192.0.2.1:443: connect: connection refused"),
+        images.responds(500, "dial tcp: lookup nvcr.io: Temporary failure in name resolution"),
+        "cannot resolve the name.",
+    ),
+    (
+        images.responds(500, "dial tcp 192.0.2.1:443: connect: connection refused"),
         "this host reaches nvcr.io, and that its",
     ),
-    (images.refuses(500, "dial tcp 192.0.2.1:443: connect: no route to host"), "with `curl -i https://nvcr.io/v2/`"),
+    (images.responds(500, "dial tcp 192.0.2.1:443: connect: no route to host"), "with `curl -i https://nvcr.io/v2/`"),
     (
-        images.refuses(500, "proxyconnect tcp: dial tcp 10.0.0.9:3128: connect: connection refused"),
+        images.responds(500, "proxyconnect tcp: dial tcp 10.0.0.9:3128: connect: connection refused"),
         "Check the proxy that",
     ),
-    (images.refuses(500, "net/http: TLS handshake timeout"), "nvcr.io does not answer in time."),
-    (images.refuses(500, "Client.Timeout exceeded while awaiting headers"), "nvcr.io does not answer in time."),
-    (images.fails("filesystem layer verification failed for digest sha256:ab"), "is damaged or cut off. Run it again."),
+    (images.responds(500, "net/http: TLS handshake timeout"), "nvcr.io does not answer in time."),
+    (images.responds(500, "Client.Timeout exceeded while awaiting headers"), "nvcr.io does not answer in time."),
+    (
+        images.fails("filesystem layer verification failed for digest sha256:ab"),
+        "is damaged or incomplete. Run it again.",
+    ),
     (
         images.fails("failed commit on ref: unexpected commit digest sha256:ab, expected sha256:cd"),
-        "is damaged or cut off",
+        "is damaged or incomplete",
     ),
     (
-        images.refuses(500, "received unexpected HTTP status: 503 Service Unavailable"),
+        images.responds(500, "received unexpected HTTP status: 503 Service Unavailable"),
         "reports an internal error. Run it again",
     ),
-    (images.refuses(500, "something new"), "something new, at the last of 2 attempts. Run it again."),
+    (images.responds(500, "something new"), "something new, at the last of 2 attempts. Run it again."),
 ]
 
 
-@pytest.mark.parametrize(("step", "said"), PASSING)
-def test_what_did_not_pass_is_told_with_its_remedy(run: Run, engine: FakeEngine, step: Step, said: str) -> None:
+@pytest.mark.parametrize(("step", "expected"), RETRYABLE)
+def test_retryable_errors_end_with_a_remedy(run: Run, engine: FakeEngine, step: Step, expected: str) -> None:
     engine.plans[ISAAC] = [[step], [step]]
     (problem,) = run(ISAAC, retries=1)["problems"]
-    assert said in problem
+    assert expected in problem
     assert "at the last of 2 attempts. " in problem
     assert engine.attempts(ISAAC) == 2
 
 
-def test_who_has_logged_in_is_told_something_else(run: Run, engine: FakeEngine, tmp_path: Path) -> None:
+def test_remedies_after_a_login(run: Run, engine: FakeEngine, tmp_path: Path) -> None:
     config = {"auths": {"nvcr.io": {"auth": encoded(f"me:{PASSWORD}")}}}
     (tmp_path / "config.json").write_text(json.dumps(config))
     engine.plans = {
-        ISAAC: [[images.refuses(429, "toomanyrequests: You have reached your pull rate limit")]],
-        NIM: [[images.refuses(403, "denied")]],
+        ISAAC: [[images.responds(429, "toomanyrequests: You have reached your pull rate limit")]],
+        NIM: [[images.responds(403, "denied")]],
     }
     isaac, nim = run(ISAAC, NIM, retries=0)["problems"]
-    assert "nvcr.io limits how much this account pulls. Run it again later, or pull from a mirror." in isaac
+    assert "nvcr.io limits the pulls of this account. Run it again later, or pull from a mirror." in isaac
     assert f"The credentials from {tmp_path / 'config.json'} do not suffice. {LOGIN}" in nim
 
 
-def test_an_engine_that_stays_away_is_told(run: Run, engine: FakeEngine, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_engine_that_does_not_return(run: Run, engine: FakeEngine, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(pull, "RETURN_SECONDS", 0.05)
-    engine.plans[ISAAC] = [[images.says(layer("aaa", "Downloading", 1, 9)), images.closes]]
+    engine.plans[ISAAC] = [[images.sends(layer("aaa", "Downloading", 1, 9)), images.closes]]
     (problem,) = run(ISAAC)["problems"]
-    assert problem.startswith(
-        f"{ISAAC}: the engine at {engine.path} closed the connection, and it did not answer again"
-    )
-    assert problem.endswith("do: see journalctl -u docker")
+    assert problem.startswith(f"{ISAAC}: the engine at {engine.path} closed the connection, and did not answer again")
+    assert problem.endswith("See `journalctl -u docker`.")
 
 
-def test_an_attempt_in_which_nothing_happens_ends(run: Run, engine: FakeEngine) -> None:
+def test_a_stalled_attempt_ends(run: Run, engine: FakeEngine) -> None:
     queued = "quay.io/a/b:1"
     all_of_them = threading.Barrier(4)
     stalled = [layer("aaa", "Downloading", 1, 9), layer("bbb", "Download complete")]
     engine.plans = {
-        # One says nothing and one repeats itself. As long as that takes, one unpacks without a word, and one queues.
-        ISAAC: [[images.says(*stalled), images.hangs()], [images.waits_for(all_of_them)]],
+        # One sends nothing, one repeats itself, one unpacks without messages, and one is queued.
+        ISAAC: [[images.sends(*stalled), images.hangs()], [images.waits_for(all_of_them)]],
         NIM: [[images.hangs(*stalled)], [images.waits_for(all_of_them)]],
-        REDIS: [[images.says(layer("aaa", "Download complete")), images.waits_for(all_of_them)]],
-        queued: [[images.says(layer("aaa", "Already exists"), layer("bbb", "Waiting")), images.waits_for(all_of_them)]],
+        REDIS: [[images.sends(layer("aaa", "Download complete")), images.waits_for(all_of_them)]],
+        queued: [
+            [images.sends(layer("aaa", "Already exists"), layer("bbb", "Waiting")), images.waits_for(all_of_them)]
+        ],
     }
     result = run(ISAAC, NIM, REDIS, queued, stall_timeout=1, parallel=4)
     assert result["problems"] == []
     assert [image["attempts"] for image in result["images"]] == [2, 2, 1, 1]
 
 
-def test_a_stall_is_told(run: Run, engine: FakeEngine) -> None:
-    engine.plans[ISAAC] = [[images.says(layer("aaa", "Downloading", 10**6, 9 * 10**6)), images.hangs()]]
+def test_the_message_of_a_stall(run: Run, engine: FakeEngine) -> None:
+    engine.plans[ISAAC] = [[images.sends(layer("aaa", "Downloading", 10**6, 9 * 10**6)), images.hangs()]]
     assert run(ISAAC, stall_timeout=1, retries=0)["problems"] == [
-        f"{ISAAC}: no progress for 1 s, 1.0 of 9.0 MB have come, at the last of 1 attempts. Run it again."
+        f"{ISAAC}: no progress for 1 s, 1.0 of 9.0 MB downloaded, at the last of 1 attempts. Run it again."
     ]
 
 
-def test_time_ends_for_all_of_them(run: Run, engine: FakeEngine) -> None:
+def test_the_time_limit_applies_to_all_images(run: Run, engine: FakeEngine) -> None:
     engine.plans = {
-        ISAAC: [[images.loads_for_ever]],
-        NIM: [[images.says(layer("aaa", "Download complete")), images.hangs()]],
+        ISAAC: [[images.loads_forever]],
+        NIM: [[images.sends(layer("aaa", "Download complete")), images.hangs()]],
     }
     result = run(ISAAC, NIM, REDIS, timeout=1, parallel=2)
-    remedy = "do: raise timeout, or run it again"
+    remedy = "Increase timeout, or run it again."
     isaac, nim, redis = result["problems"]
-    assert isaac.startswith(f"{ISAAC}: not there within 1 s, 0.0 of 1.0 GB have come; {remedy}")
-    assert nim == f"{NIM}: not there within 1 s; {remedy}"
-    assert redis == f"{REDIS}: not begun within 1 s; {remedy}"
+    assert isaac.startswith(f"{ISAAC}: not complete within 1 s, 0.0 of 1.0 GB downloaded. {remedy}")
+    assert nim == f"{NIM}: not complete within 1 s. {remedy}"
+    assert redis == f"{REDIS}: not started within 1 s. {remedy}"
     assert [image["attempts"] for image in result["images"]] == [1, 1, 0]
 
 
-def test_images_come_side_by_side(run: Run, engine: FakeEngine) -> None:
-    # Nobody goes on before two are there.
+def test_images_are_pulled_in_parallel(run: Run, engine: FakeEngine) -> None:
+    # Neither pull continues before the other has started.
     meeting = images.waits_for(threading.Barrier(2))
     engine.plans = {ISAAC: [[meeting]], NIM: [[meeting]]}
     assert len(run(ISAAC, NIM, REDIS, parallel=2)["images"]) == 3
     assert engine.most == 2
 
 
-def test_a_check_only_says_what_it_would_do(run: Run, engine: FakeEngine, tmp_path: Path) -> None:
+def test_check_mode(run: Run, engine: FakeEngine, tmp_path: Path) -> None:
     engine.images[REDIS] = "sha256:1"
     result = run(REDIS, ISAAC, check=True)
     assert result["changed"] is True
@@ -398,17 +404,17 @@ def test_a_check_only_says_what_it_would_do(run: Run, engine: FakeEngine, tmp_pa
     assert run(REDIS, check=True)["changed"] is False
 
 
-def test_without_an_engine_a_check_pulls_all(run: Run, tmp_path: Path) -> None:
+def test_check_mode_without_an_engine(run: Run, tmp_path: Path) -> None:
     assert run(ISAAC, check=True)["images"][0]["pulled"] is True
-    # Of a run before, which was killed.
+    # From an earlier run that was killed.
     (tmp_path / "progress.json").write_text('{"text": "9.8 of 9.8 GB"}')
     refused = run(ISAAC)
     assert refused["failed"] is True
     assert refused["msg"] == (
-        f"docker_socket: no engine answers at {tmp_path / 'docker.sock'}: No such file or directory; "
-        "do: start Docker, or name the socket of a running engine"
+        f"docker_socket: no engine answers at {tmp_path / 'docker.sock'}: No such file or directory. "
+        "Start Docker, or set the socket of a running engine."
     )
-    assert progress(tmp_path)["text"] == f"nvidia/isaac-sim:5.1.0: {refused['msg']}; 0 of 1 done"
+    assert progress(tmp_path)["text"] == f"nvidia/isaac-sim:5.1.0: {refused['msg'].removesuffix('.')}; 0 of 1 done"
 
 
 def encoded(text: str) -> str:
@@ -461,7 +467,7 @@ def helpers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         ("quay.io/a/b:1", {"credsStore": "good"}, None),
     ],
 )
-def test_the_engine_gets_the_credentials_of_the_registry(
+def test_credentials_of_the_registry(
     run: Run, engine: FakeEngine, tmp_path: Path, case: tuple[str, dict[str, Any] | None, dict[str, str] | None]
 ) -> None:
     image, config, wanted = case
@@ -476,45 +482,43 @@ def test_the_engine_gets_the_credentials_of_the_registry(
 
 @pytest.mark.usefixtures("helpers")
 @pytest.mark.parametrize(
-    ("config", "said"),
+    ("config", "expected"),
     [
-        ("[]", "docker_config: {config} is no object of JSON. Write it anew with docker login"),
+        ("[]", "docker_config: {config} is not a JSON object. Recreate it with `docker login`."),
         ('{"auths": []}', None),
-        ('{"auths": [1]}', "docker_config: auths of {config} is no object. Write it anew with docker login"),
+        ('{"auths": [1]}', "docker_config: auths of {config} is not an object. Recreate the file with `docker login`."),
         (
             '{"auths": {"nvcr.io": {"auth": "?"}}}',
-            "docker_config: auth of nvcr.io in {config} is not user:password in base64. Docker login nvcr.io",
+            "docker_config: auth of nvcr.io in {config} is not user:password in base64. Run `docker login nvcr.io`.",
         ),
         (
             '{"credsStore": "missing"}',
-            "docker_config: {config} names docker-credential-missing for nvcr.io, which is not on PATH. Install it",
+            "docker_config: {config} names docker-credential-missing for nvcr.io, which is not on PATH. Install it.",
         ),
         (
             '{"credsStore": "../../tmp/evil"}',
-            "docker_config: {config} names docker-credential-../../tmp/evil for nvcr.io, which is not on PATH; "
-            "do: install it",
+            "docker_config: {config} names docker-credential-../../tmp/evil for nvcr.io, which is not on PATH. "
+            "Install it.",
         ),
         (
             '{"credsStore": "broken"}',
-            "docker-credential-broken gave no credentials for nvcr.io and ended with status 3; "
-            "do: echo nvcr.io | docker-credential-broken get",
+            "docker-credential-broken returned no credentials for nvcr.io and exited with status 3. "
+            "Run `echo nvcr.io | docker-credential-broken get` to see why.",
         ),
     ],
 )
-def test_credentials_that_cannot_be_had_are_told(
-    run: Run, engine: FakeEngine, tmp_path: Path, config: str, said: str | None
-) -> None:
+def test_unusable_credentials(run: Run, engine: FakeEngine, tmp_path: Path, config: str, expected: str | None) -> None:
     (tmp_path / "config.json").write_text(config)
     result = run(ISAAC)
-    assert result.get("msg") == (said and said.format(config=tmp_path / "config.json"))
-    assert len(engine.pulls) == (0 if said else 1)
+    assert result.get("msg") == (expected and expected.format(config=tmp_path / "config.json"))
+    assert len(engine.pulls) == (0 if expected else 1)
     assert PASSWORD not in json.dumps(result)
 
 
-def test_what_an_engine_says_is_told_without_secrets(run: Run, engine: FakeEngine, tmp_path: Path) -> None:
+def test_messages_do_not_contain_secrets(run: Run, engine: FakeEngine, tmp_path: Path) -> None:
     (tmp_path / "config.json").write_text(json.dumps({"auths": {"nvcr.io": {"auth": encoded(f"me:{PASSWORD}")}}}))
-    said = f'Get "https://cdn.nvcr.io/blob?Signature=abc&Key=def":\n {PASSWORD} is wrong: unauthorized'
-    engine.plans[ISAAC] = [[images.fails(said)]]
+    message = f'Get "https://cdn.nvcr.io/blob?Signature=abc&Key=def":\n {PASSWORD} is wrong: unauthorized'
+    engine.plans[ISAAC] = [[images.fails(message)]]
     result = run(ISAAC)
     assert result["problems"] == [
         f'{ISAAC}: Get "https://cdn.nvcr.io/blob?...": ******** is wrong: unauthorized. '
@@ -524,31 +528,39 @@ def test_what_an_engine_says_is_told_without_secrets(run: Run, engine: FakeEngin
 
 
 @pytest.mark.parametrize(
-    ("names", "options", "said"),
+    ("names", "options", "expected"),
     [
-        (["nvcr.io/nvidia/isaac-sim"], {}, 'images: "nvcr.io/nvidia/isaac-sim" is no full reference. Allowed: a name'),
-        (["redis:"], {}, 'images: "redis:" is no full reference. Allowed: '),
-        (["redis:7 --all"], {}, 'images: "redis:7 --all" is no full reference. Allowed: '),
-        (["Redis:7"], {}, 'images: "Redis:7" is no full reference. Allowed: '),
-        (["redis@sha256:12"], {}, 'images: "redis@sha256:12" is no full reference. Allowed: '),
-        ([REDIS], {"parallel": 0}, "parallel: 0 is too small. Allowed: a whole number from 1 on. Raise it"),
-        ([REDIS], {"retries": -1}, "retries: -1 is too small. Allowed: a whole number from 0 on. Raise it"),
+        (
+            ["nvcr.io/nvidia/isaac-sim"],
+            {},
+            'images: "nvcr.io/nvidia/isaac-sim" is not a full image name. Allowed: a name',
+        ),
+        (["redis:"], {}, 'images: "redis:" is not a full image name. Allowed: '),
+        (["redis:7 --all"], {}, 'images: "redis:7 --all" is not a full image name. Allowed: '),
+        (["Redis:7"], {}, 'images: "Redis:7" is not a full image name. Allowed: '),
+        (["redis@sha256:12"], {}, 'images: "redis@sha256:12" is not a full image name. Allowed: '),
+        ([REDIS], {"parallel": 0}, "parallel: 0 is too small. Allowed: 1 or more. Increase it."),
+        ([REDIS], {"retries": -1}, "retries: -1 is too small. Allowed: 0 or more. Increase it."),
         ([REDIS], {"timeout": 0}, "timeout: 0 is too small. Allowed: "),
         ([REDIS], {"stall_timeout": 0}, "stall_timeout: 0 is too small. Allowed: "),
         ([REDIS], {"progress_file": "/none/p.json"}, "progress_file: /none/p.json cannot be written. Allowed: a file"),
-        ([REDIS], {"progress_file": "/etc"}, "progress_file: /etc cannot be written. Allowed: a file in a folder"),
+        (
+            [REDIS],
+            {"progress_file": "/etc"},
+            "progress_file: /etc cannot be written. Allowed: a file in an existing folder",
+        ),
     ],
 )
-def test_what_makes_no_sense_is_refused(
-    run: Run, engine: FakeEngine, names: list[str], options: dict[str, Any], said: str
+def test_invalid_options(
+    run: Run, engine: FakeEngine, names: list[str], options: dict[str, Any], expected: str
 ) -> None:
     result = run(*names, **options)
     assert result["failed"] is True
-    assert result["msg"].startswith(said)
+    assert result["msg"].startswith(expected)
     assert engine.pulls == []
 
 
-def test_an_image_is_worth_more_than_the_file(run: Run, engine: FakeEngine, tmp_path: Path) -> None:
+def test_an_unwritable_progress_file_is_a_warning(run: Run, engine: FakeEngine, tmp_path: Path) -> None:
     folder = tmp_path / "gone"
     folder.mkdir()
 
@@ -563,11 +575,11 @@ def test_an_image_is_worth_more_than_the_file(run: Run, engine: FakeEngine, tmp_
     assert f"progress_file: {folder / 'progress.json'} cannot be written: No such file" in str(result["warnings"])
 
 
-def test_the_machines_engine_pulls_from_a_registry_that_wants_a_password(run: Run, tmp_path: Path) -> None:
+def test_docker_pulls_from_a_registry_with_a_password(run: Run, tmp_path: Path) -> None:
     sandbox.engine.ensure()
     client = docker.from_env()
     options = {"docker_socket": "/var/run/docker.sock", "retries": 0}
-    # Of a size that is told while it comes, and nowhere in the engine's store.
+    # Large enough for progress messages, and random, so that the engine does not have the layer.
     with images.registry("$oauthtoken", PASSWORD, os.urandom(2 * 10**6)) as address:
         name = f"{address}/image-pull/test:1"
         try:

@@ -56,7 +56,7 @@ def run(capsys: pytest.CaptureFixture[str]) -> Run:
 )
 def test_what_is_no_setting_is_refused(run: Run, side: str, name: str) -> None:
     told = run(**{side: {name: 1}})
-    assert told["msg"] == f"{side}: {name!r} is no setting. Allowed: names such as net.core.rmem_max"
+    assert told["msg"] == f"{side}: {name!r} is not the name of a setting. Allowed: names such as net.core.rmem_max"
 
 
 @pytest.mark.parametrize("value", [-1, 1.5, "many", "", True, None, [3]])

@@ -18,12 +18,12 @@ from typing import Any
 import pytest
 from ansible_collections.digital_twin.robotics_lab.plugins.filter.ros2_network_mismatches import FilterModule
 from ansible_collections.digital_twin.robotics_lab.plugins.module_utils._ros2 import host
-from ansible_collections.digital_twin.robotics_lab.plugins.module_utils._ros2.diagnosis import diagnose, judge_traffic
-from ansible_collections.digital_twin.robotics_lab.plugins.module_utils._ros2.environment import Finding
+from ansible_collections.digital_twin.robotics_lab.plugins.module_utils._ros2.diagnosis import assess_traffic, diagnose
+from ansible_collections.digital_twin.robotics_lab.plugins.module_utils._ros2.environment import Ros2Finding
 from ansible_collections.digital_twin.robotics_lab.plugins.module_utils._ros2.host import (
+    HostTraffic,
     Interface,
     Process,
-    Seen,
     Socket,
     ask_peers,
     parse_configured,
@@ -41,7 +41,8 @@ from ansible_collections.digital_twin.robotics_lab.plugins.module_utils._ros2.pl
     environment as declared_environment,
 )
 from ansible_collections.digital_twin.robotics_lab.plugins.module_utils._ros2.request import read
-from ansible_collections.digital_twin.robotics_lab.plugins.module_utils._ros2.xml import cyclonedds, fastdds
+
+from tests.support.dds import planned
 
 PEERS = ["10.0.1.10", "10.0.1.11"]
 DESCRIPTION: dict[str, Any] = {"discovery": "peers", "peers": PEERS, "firewall_ports": "7400-7500"}
@@ -73,21 +74,21 @@ def process(*ports: int, drops: int = 0, **environment: str) -> Process:
     return Process(812, "listener", values, sockets)
 
 
-def find(seen: Seen, **given: Any) -> list[str]:
+def find(seen: HostTraffic, **given: Any) -> list[str]:
     """Return the findings, each as one line."""
     network, problems = read({**DESCRIPTION, **given})
     assert problems == []
     return lines(diagnose(network, seen))
 
 
-def notice(seen: Seen, **given: Any) -> list[str]:
+def notice(seen: HostTraffic, **given: Any) -> list[str]:
     """Return the notices, each as one line."""
     network, problems = read({**DESCRIPTION, **given})
     assert problems == []
-    return lines(judge_traffic(network, seen).notices)
+    return lines(assess_traffic(network, seen).notices)
 
 
-def lines(findings: list[Finding]) -> list[str]:
+def lines(findings: list[Ros2Finding]) -> list[str]:
     """Return findings, each as one line."""
     return [f"{finding.symptom}: {finding.cause}: {finding.remedy}" for finding in findings]
 
@@ -96,7 +97,7 @@ def test_nothing_is_wrong_where_nothing_is() -> None:
     others = Process(1, "resolved", {}, (Socket("net:[1]", 1, 53, 99), Socket("net:[1]", 2, 18000, 0)))
     # Counted before, and not any more: what was wrong may be mended, and the counters stay until the next boot.
     counters = {"RcvbufErrors": 17, "ReasmFails": 5}
-    seen = Seen(
+    seen = HostTraffic(
         processes=[process(7400, 7410, 7411), process(7498, 7499), others],
         counters=counters,
         growth=dict.fromkeys(counters, 0),
@@ -111,58 +112,74 @@ def test_nothing_is_wrong_where_nothing_is() -> None:
 @pytest.mark.parametrize(
     ("seen", "given", "expected"),
     [
-        (Seen([process(7500, 7501)]), {}, "participant index is 45 with UDP 7500-7501, .*firewall_ports is 7400-7500"),
-        (Seen([process(7450, 7451)]), {"participants": 20}, "participant index is 20, and its peers ask for 20 from 0"),
-        (Seen([process(41000, 41001)]), {}, "it listens at 41000, 41001, random ports"),
         (
-            Seen([process(17910, 17911, ROS_DOMAIN_ID="42")]),
+            HostTraffic([process(7500, 7501)]),
+            {},
+            "participant index is 45 with UDP 7500-7501, .*firewall_ports is 7400-7500",
+        ),
+        (
+            HostTraffic([process(7450, 7451)]),
+            {"participants": 20},
+            "participant index is 20, and its peers ask for 20 from 0",
+        ),
+        (HostTraffic([process(41000, 41001)]), {}, "it listens at 41000, 41001, random ports"),
+        (
+            HostTraffic([process(17910, 17911, ROS_DOMAIN_ID="42")]),
             {},
             "ROS_DOMAIN_ID is 42, and ros2_networking_domain_id is 0",
         ),
-        (Seen([process(7910, ROS_DOMAIN_ID="")]), {"domain_id": 2, "firewall_ports": ""}, "ROS_DOMAIN_ID is 0, and"),
-        (Seen([process(17910, 17911)]), {}, "it listens in the ports of domain 42, which it chose by itself"),
         (
-            Seen([process(7410, RMW_IMPLEMENTATION="rmw_fastrtps_cpp")]),
+            HostTraffic([process(7910, ROS_DOMAIN_ID="")]),
+            {"domain_id": 2, "firewall_ports": ""},
+            "ROS_DOMAIN_ID is 0, and",
+        ),
+        (HostTraffic([process(17910, 17911)]), {}, "it listens in the ports of domain 42, which it chose by itself"),
+        (
+            HostTraffic([process(7410, RMW_IMPLEMENTATION="rmw_fastrtps_cpp")]),
             {},
             "RMW_IMPLEMENTATION is rmw_fastrtps_cpp, and",
         ),
-        (Seen([process(7410, CYCLONEDDS_URI="")]), {}, "CYCLONEDDS_URI is not set"),
-        (Seen([process(7410, drops=17)]), {}, "has lost 17 packets at UDP 7410 since .*receive_buffer.* restart it"),
-        (Seen(written={}), {}, "/etc/ros2-networking/ros2.env is not there: apply the role"),
+        (HostTraffic([process(7410, CYCLONEDDS_URI="")]), {}, "CYCLONEDDS_URI is not set"),
         (
-            Seen(written=ENVIRONMENT),
+            HostTraffic([process(7410, drops=17)]),
+            {},
+            "has lost 17 packets at UDP 7410 since .*receive_buffer.* restart it",
+        ),
+        (HostTraffic(written={}), {}, "/etc/ros2-networking/ros2.env is not there: apply the role"),
+        (
+            HostTraffic(written=ENVIRONMENT),
             {"domain_id": 42, "firewall_ports": ""},
             "ros2.env says ROS_DOMAIN_ID=0, and ros2_networking_domain_id is 42: apply the role",
         ),
         (
-            Seen(written={**ENVIRONMENT, "RMW_IMPLEMENTATION": "rmw_fastrtps_cpp"}),
+            HostTraffic(written={**ENVIRONMENT, "RMW_IMPLEMENTATION": "rmw_fastrtps_cpp"}),
             {},
             "ros2.env says RMW_IMPLEMENTATION=rmw_fastrtps_cpp, and ros2_networking_rmw is rmw_cyclonedds_cpp",
         ),
-        (Seen(receive_limit=212992), {}, "a socket gets 212992 bytes, and asks for 33554432"),
+        (HostTraffic(receive_limit=212992), {}, "a socket gets 212992 bytes, and asks for 33554432"),
         (
-            Seen(counters={"RcvbufErrors": 24}, growth={"RcvbufErrors": 7}),
+            HostTraffic(counters={"RcvbufErrors": 24}, growth={"RcvbufErrors": 7}),
             {},
             "RcvbufErrors grew by 7 while this host was looked at: .*: see which: .*; raise .*receive_buffer where",
         ),
         (
-            Seen(counters={"ReasmFails": 10}, growth={"ReasmFails": 5}),
+            HostTraffic(counters={"ReasmFails": 10}, growth={"ReasmFails": 5}),
             {},
             "ReasmFails grew by 5 while this host was looked at: .*: set .*path_mtu to what the path takes",
         ),
         (
-            Seen(silent=["10.0.1.11"]),
+            HostTraffic(silent=["10.0.1.11"]),
             {},
             "no participant of peer 10.0.1.11 answers: .* drops UDP 7400",
         ),
         (
-            Seen(peers={"10.0.1.11": "No route to host"}, silent=["10.0.1.11"]),
+            HostTraffic(peers={"10.0.1.11": "No route to host"}, silent=["10.0.1.11"]),
             {},
             "peer 10.0.1.11 cannot be reached: .* No route to host",
         ),
     ],
 )
-def test_what_is_wrong_is_told(seen: Seen, given: dict[str, Any], expected: str) -> None:
+def test_what_is_wrong_is_told(seen: HostTraffic, given: dict[str, Any], expected: str) -> None:
     findings = find(seen, **given)
     assert len(findings) == 1
     assert re.search(expected, findings[0])
@@ -184,7 +201,7 @@ def started_with(given: dict[str, Any], **environment: str) -> Process:
 
 @pytest.mark.parametrize("given", [{}, HOST, {"rmw": FAST}, {**HOST, "rmw": FAST}, SERVER, ROUTER])
 def test_a_process_with_the_environment_file_is_not_a_finding(given: dict[str, Any]) -> None:
-    assert find(Seen([started_with(given)]), **given) == []
+    assert find(HostTraffic([started_with(given)]), **given) == []
 
 
 @pytest.mark.parametrize(
@@ -247,7 +264,7 @@ def test_a_process_with_the_environment_file_is_not_a_finding(given: dict[str, A
 def test_a_variable_that_overrides_the_network_is_named(
     given: dict[str, Any], name: str, value: str, finding: str
 ) -> None:
-    findings = find(Seen([started_with(given, **{name: value})]), **given)
+    findings = find(HostTraffic([started_with(given, **{name: value})]), **given)
     assert len(findings) == bool(finding)
     for told in findings:
         assert told.startswith("listener (process 812) ")
@@ -268,7 +285,7 @@ def test_the_environment_file_takes_back_what_it_can(given: dict[str, Any], name
     for name in names.split():
         process = Process(812, "listener", {**hostile, **declared_environment(network)}, ())
         assert name in declared_environment(network)
-        assert find(Seen([process]), **given) == []
+        assert find(HostTraffic([process]), **given) == []
 
 
 @pytest.mark.parametrize(
@@ -303,7 +320,7 @@ SMALL = 4194304
 def test_a_limit_that_a_container_cannot_change_is_a_notice(limit: int) -> None:
     # With all that it leads to.
     lossy = replace(process(7410), sockets=(Socket("net:[1]", 1, 7410, 9, growth=4),))
-    seen = Seen([lossy], receive_limit=limit, limit_is_fixed=True, growth={"RcvbufErrors": 4})
+    seen = HostTraffic([lossy], receive_limit=limit, limit_is_fixed=True, growth={"RcvbufErrors": 4})
     assert find(seen) == []
     lost, grew, asks = notice(seen)
     assert "has lost 4 packets at UDP 7410 while this host was looked at" in lost
@@ -312,20 +329,20 @@ def test_a_limit_that_a_container_cannot_change_is_a_notice(limit: int) -> None:
     # Where it can be changed, and where the declared buffer is as small, it is what it was.
     assert len(find(replace(seen, limit_is_fixed=False))) == 3
     assert len(find(replace(seen, receive_limit=33554432))) == 2
-    assert notice(Seen(receive_limit=limit, limit_is_fixed=True), receive_buffer=65536) == []
+    assert notice(HostTraffic(receive_limit=limit, limit_is_fixed=True), receive_buffer=65536) == []
 
 
 @pytest.mark.parametrize("limit", [33554432, 2147483647, None])
 def test_a_limit_that_is_enough_is_not_mentioned(limit: int | None) -> None:
-    seen = Seen(receive_limit=limit, limit_is_fixed=True)
+    seen = HostTraffic(receive_limit=limit, limit_is_fixed=True)
     assert find(seen) == notice(seen) == []
 
 
 def test_what_a_socket_lost_before_it_was_watched_is_a_notice() -> None:
-    old = Seen([replace(process(7410), sockets=(Socket("net:[1]", 1, 7410, 9, growth=0),))])
+    old = HostTraffic([replace(process(7410), sockets=(Socket("net:[1]", 1, 7410, 9, growth=0),))])
     assert find(old) == []
     assert re.search("has lost 9 packets at UDP 7410 since .*, and none while", notice(old)[0])
-    new = Seen([replace(process(7410), sockets=(Socket("net:[1]", 1, 7410, 9, growth=2),))])
+    new = HostTraffic([replace(process(7410), sockets=(Socket("net:[1]", 1, 7410, 9, growth=2),))])
     assert re.search("has lost 2 packets at UDP 7410 while", find(new)[0])
     assert notice(new) == []
 
@@ -384,7 +401,7 @@ BRIDGE = Interface("docker0", up=False, addresses=("172.17.0.1",))
 def test_an_interface_that_is_gone_or_down_is_named_with_what_there_is(
     interfaces: list[Interface], configured: list[tuple[str, str]], given: dict[str, Any], expected: str
 ) -> None:
-    found = find(Seen(interfaces=interfaces, configured=configured), **given)
+    found = find(HostTraffic(interfaces=interfaces, configured=configured), **given)
     assert [bool(re.search(expected, line)) for line in found] == ([True] if expected else [])
 
 
@@ -402,9 +419,10 @@ def test_an_interface_that_is_gone_or_down_is_named_with_what_there_is(
 def test_what_the_rendered_files_name_is_found_in_them(given: dict[str, Any]) -> None:
     network, _problems = read({**DESCRIPTION, **given})
     wanted = {network.device_address or network.device} - {""}
-    assert set(parse_configured(cyclonedds(network, "11"))) == wanted
+    documents = planned(**{**DESCRIPTION, **given})
+    assert set(parse_configured(documents["cyclonedds"]["11"])) == wanted
     # The profile for Fast DDS names its loopback interface as well.
-    assert set(parse_configured(fastdds(network))) == (wanted | {"127.0.0.1"} if wanted else set()) - {"lo"}
+    assert set(parse_configured(documents["fastdds"])) == (wanted | {"127.0.0.1"} if wanted else set()) - {"lo"}
 
 
 def test_interfaces_are_read_with_their_state_and_addresses() -> None:
@@ -482,7 +500,7 @@ def test_a_running_process_is_named_with_the_variable_that_keeps_it_to_its_host(
     with started(code, **{**ENVIRONMENT, "ROS_LOCALHOST_ONLY": "1", "API_KEY": "canary"}) as process:
         found = [entry for entry in read_processes(Path("/")) if entry.pid == process.pid]
         process.kill()
-    told = [line for line in find(Seen(found)) if "ROS_LOCALHOST_ONLY" in line]
+    told = [line for line in find(HostTraffic(found)) if "ROS_LOCALHOST_ONLY" in line]
     assert len(told) == 1
     assert re.match(
         rf"\S+ \(process {process.pid}[^)]*\) may start no participant.*: its ROS_LOCALHOST_ONLY is 1, ", told[0]
@@ -512,7 +530,7 @@ def test_a_program_that_only_inherits_the_environment_is_no_participant() -> Non
     network, _problems = read(DESCRIPTION)
     sockets = (Socket("net:[1]", 1, 41000, 0),)
     inherits = Process(812, "mosh-server", declared_environment(network), sockets, middleware=False)
-    assert find(Seen([inherits])) == []
+    assert find(HostTraffic([inherits])) == []
 
 
 @pytest.mark.parametrize(

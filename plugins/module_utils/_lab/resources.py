@@ -1,0 +1,267 @@
+# Copyright (c) the digital_twin.robotics_lab maintainers
+# GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""Read everything that carries a lab's tags, each item in the form that the modules of amazon.aws return.
+
+This is a private module of the collection: it may change in any release.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection
+from typing import Any
+
+from ansible.module_utils.common.dict_transformations import camel_dict_to_snake_dict
+
+from .._aws.account import Account, read_tags
+from .._aws.errors import DENIED, ReadError
+from .record import MANAGED_BY
+
+Item = dict[str, Any]
+
+LIVE_STATES = ["pending", "running", "stopping", "stopped", "shutting-down"]
+VOLUME_STATES = ["creating", "available", "in-use", "error"]
+# An instance that ends has no attributes any more.
+ENDED_STATES = ("shutting-down", "terminated")
+GONE = ("InvalidInstanceID.NotFound", "IncorrectInstanceState")
+
+
+def read_resources(account: Account, lab: str, region: str, kinds: Collection[str], key_name: str) -> Item:
+    """Return the resources of some kinds by kind.
+
+    Args:
+        account: The account to read.
+        lab: The lab's name.
+        region: Its region.
+        kinds: Keys of READERS.
+        key_name: The key pair to return with its public key, whatever its tags are.
+
+    Raises:
+        ReadError: AWS did not answer.
+    """
+    filters = [_filter("tag:digital_twin_lab", lab), _filter("tag:managed_by", MANAGED_BY)]
+    found: Item = {}
+    for kind, reader in READERS.items():
+        if kind in kinds:
+            found.update(reader(account, filters))
+    if "instances" in kinds and "volumes" in kinds:
+        found["root_volumes"] = read_root_volumes(account, found["instances"], found["volumes"])
+    if "key_pairs" in kinds and key_name:
+        found["named_key_pairs"] = _describe_key_pairs(account, [_filter("key-name", key_name)])
+    for kind, iam_reader in IAM_READERS.items():
+        if kind in kinds:
+            found[kind] = [item for item in iam_reader(account, f"{lab}-instance") if _is_own(item, lab, region)]
+    return found
+
+
+def _is_own(item: Item, lab: str, region: str) -> bool:
+    """Return whether a thing of IAM, which has no regions, has the tags of a lab in a region."""
+    own = {"digital_twin_lab": lab, "digital_twin_region": region}
+    return bool(own.items() <= item["tags"].items())
+
+
+def _filter(name: str, *values: str) -> Item:
+    """Return one filter of EC2."""
+    return {"Name": name, "Values": list(values)}
+
+
+def normalize(raw: Item) -> Item:
+    """Return what the API returned with the keys and tags of amazon.aws."""
+    item: Item = camel_dict_to_snake_dict({key: value for key, value in raw.items() if key != "Tags"})
+    return {**item, "tags": read_tags(raw.get("Tags"))}
+
+
+def read_instances(account: Account, filters: list[Item]) -> Item:
+    """Return the instances that are not terminated, with their termination protection."""
+    answer = account.read("ec2", "describe_instances", Filters=[*filters, _filter("instance-state-name", *LIVE_STATES)])
+    instances = [normalize(item) for reservation in answer["Reservations"] for item in reservation["Instances"]]
+    for item in instances:
+        item["attributes"] = {"disable_api_termination": {"value": _is_protected(account, item)}}
+    return {"instances": instances}
+
+
+def _is_protected(account: Account, instance: Item) -> bool:
+    """Return whether an instance has termination protection."""
+    if instance["state"]["name"] in ENDED_STATES:
+        return False
+    names = {"InstanceId": instance["instance_id"], "Attribute": "disableApiTermination"}
+    answer = account.find(GONE, "ec2", "describe_instance_attribute", **names)
+    return bool(answer.get("DisableApiTermination", {}).get("Value"))
+
+
+def read_addresses(account: Account, filters: list[Item]) -> Item:
+    """Return the Elastic IP addresses."""
+    answer = account.read("ec2", "describe_addresses", Filters=filters)
+    return {"addresses": [normalize(item) for item in answer["Addresses"]]}
+
+
+def read_volumes(account: Account, filters: list[Item]) -> Item:
+    """Return the volumes."""
+    answer = account.read("ec2", "describe_volumes", Filters=[*filters, _filter("status", *VOLUME_STATES)])
+    return {"volumes": [normalize_volume(item) for item in answer["Volumes"]]}
+
+
+def normalize_volume(raw: Item) -> Item:
+    """Return a volume with the keys of amazon.aws.ec2_vol_info."""
+    item = normalize(raw)
+    return {
+        "id": item["volume_id"],
+        "size": item["size"],
+        "type": item["volume_type"],
+        "iops": item.get("iops"),
+        "throughput": item.get("throughput"),
+        "encrypted": item.get("encrypted"),
+        "snapshot_id": item.get("snapshot_id"),
+        "status": item.get("state"),
+        "zone": item["availability_zone"],
+        "tags": item["tags"],
+        "attachment_set": [
+            {key: attachment.get(key) for key in ("instance_id", "device", "delete_on_termination")}
+            for attachment in item.get("attachments", [])
+        ],
+    }
+
+
+def read_root_volumes(account: Account, instances: list[Item], tagged: list[Item]) -> list[Item]:
+    """Return the root volumes of instances, also those that lost their tags."""
+    roots = [
+        mapping["ebs"]["volume_id"]
+        for item in instances
+        for mapping in item.get("block_device_mappings", [])
+        if mapping.get("device_name") == item.get("root_device_name") and mapping.get("ebs", {}).get("volume_id")
+    ]
+    known = {item["id"]: item for item in tagged}
+    missing = [volume for volume in roots if volume not in known]
+    if missing:
+        answer = account.read("ec2", "describe_volumes", Filters=[_filter("volume-id", *missing)])
+        known.update({item["VolumeId"]: normalize_volume(item) for item in answer["Volumes"]})
+    return [known[volume] for volume in roots if volume in known]
+
+
+def read_security_groups(account: Account, filters: list[Item]) -> Item:
+    """Return the security groups with their rules."""
+    answer = account.read("ec2", "describe_security_groups", Filters=filters)
+    return {"security_groups": [normalize(item) for item in answer["SecurityGroups"]]}
+
+
+def read_subnets(account: Account, filters: list[Item]) -> Item:
+    """Return the subnets."""
+    answer = account.read("ec2", "describe_subnets", Filters=filters)
+    return {"subnets": [normalize(item) for item in answer["Subnets"]]}
+
+
+def read_route_tables(account: Account, filters: list[Item]) -> Item:
+    """Return the route tables with their routes and associations."""
+    answer = account.read("ec2", "describe_route_tables", Filters=filters)
+    return {"route_tables": [normalize(item) for item in answer["RouteTables"]]}
+
+
+def read_gateways(account: Account, filters: list[Item]) -> Item:
+    """Return the internet gateways, by tag: one that was never attached has no VPC."""
+    answer = account.read("ec2", "describe_internet_gateways", Filters=filters)
+    return {"internet_gateways": [normalize(item) for item in answer["InternetGateways"]]}
+
+
+def read_vpcs(account: Account, filters: list[Item]) -> Item:
+    """Return the VPCs with their DNS attributes."""
+    vpcs = [normalize(item) for item in account.read("ec2", "describe_vpcs", Filters=filters)["Vpcs"]]
+    for item in vpcs:
+        for key, name in (("enable_dns_support", "EnableDnsSupport"), ("enable_dns_hostnames", "EnableDnsHostnames")):
+            attribute = {"VpcId": item["vpc_id"], "Attribute": name[0].lower() + name[1:]}
+            item[key] = account.read("ec2", "describe_vpc_attribute", **attribute)[name]["Value"]
+    return {"vpcs": vpcs}
+
+
+def read_key_pairs(account: Account, filters: list[Item]) -> Item:
+    """Return the key pairs with their public keys."""
+    return {"key_pairs": _describe_key_pairs(account, filters)}
+
+
+def _describe_key_pairs(account: Account, filters: list[Item]) -> list[Item]:
+    """Return key pairs with their public keys."""
+    answer = account.read("ec2", "describe_key_pairs", Filters=filters, IncludePublicKey=True)
+    return [normalize(item) for item in answer["KeyPairs"]]
+
+
+def read_images(account: Account, filters: list[Item]) -> Item:
+    """Return the images of the account, and their snapshots, which have no tags of their own."""
+    images = [normalize(i) for i in account.read("ec2", "describe_images", Owners=["self"], Filters=filters)["Images"]]
+    ids = [
+        mapping["ebs"]["snapshot_id"]
+        for image in images
+        for mapping in image.get("block_device_mappings", [])
+        if mapping.get("ebs", {}).get("snapshot_id")
+    ]
+    copies = read_snapshots(account, [_filter("snapshot-id", *ids)])["snapshots"] if ids else []
+    return {"images": images, "image_snapshots": copies}
+
+
+def read_snapshots(account: Account, filters: list[Item]) -> Item:
+    """Return the snapshots."""
+    answer = account.read("ec2", "describe_snapshots", Filters=filters)
+    return {"snapshots": [normalize(item) for item in answer["Snapshots"]]}
+
+
+def read_profiles(account: Account, name: str) -> list[Item]:
+    """Return an instance profile, if it exists, with the names of its roles."""
+    answer = account.find(("NoSuchEntity",), "iam", "get_instance_profile", InstanceProfileName=name)
+    if not answer:
+        return []
+    profile = normalize(answer["InstanceProfile"])
+    return [{**profile, "roles": [role["RoleName"] for role in answer["InstanceProfile"].get("Roles", [])]}]
+
+
+def read_roles(account: Account, name: str) -> list[Item]:
+    """Return a role, if it exists. Its own policies are None where the caller may not read them."""
+    answer = account.find(("NoSuchEntity",), "iam", "get_role", RoleName=name)
+    if not answer:
+        return []
+    role = answer["Role"]
+    attached = account.read("iam", "list_attached_role_policies", RoleName=name)["AttachedPolicies"]
+    item = {
+        "role_name": role["RoleName"],
+        "arn": role["Arn"],
+        "description": role.get("Description", ""),
+        "trust_policy": role["AssumeRolePolicyDocument"],
+        "tags": read_tags(role.get("Tags")),
+        "managed_policies": sorted(policy["PolicyArn"] for policy in attached),
+        "permissions_boundary": role.get("PermissionsBoundary", {}).get("PermissionsBoundaryArn", ""),
+    }
+    return [{**item, "inline_policies": read_inline_policies(account, name)}]
+
+
+def read_inline_policies(account: Account, name: str) -> Item | None:
+    """Return a role's own policies by name, or None for a caller that may only read the role."""
+    try:
+        names = account.read("iam", "list_role_policies", RoleName=name)["PolicyNames"]
+        return {
+            policy: account.read("iam", "get_role_policy", RoleName=name, PolicyName=policy)["PolicyDocument"]
+            for policy in names
+        }
+    except ReadError as error:
+        if error.kind != DENIED:
+            raise
+        return None
+
+
+READERS: dict[str, Callable[[Account, list[Item]], Item]] = {
+    "instances": read_instances,
+    "addresses": read_addresses,
+    "volumes": read_volumes,
+    "security_groups": read_security_groups,
+    "subnets": read_subnets,
+    "route_tables": read_route_tables,
+    "internet_gateways": read_gateways,
+    "vpcs": read_vpcs,
+    "key_pairs": read_key_pairs,
+    "images": read_images,
+    "snapshots": read_snapshots,
+}
+# IAM has no filters by tag: these are found by name, and a lab of this name in another region may have taken it.
+IAM_READERS: dict[str, Callable[[Account, str], list[Item]]] = {
+    "instance_profiles": read_profiles,
+    "roles": read_roles,
+}
+BACKUPS = ("images", "snapshots")
+KINDS = (*(kind for kind in READERS if kind not in BACKUPS), *IAM_READERS)
