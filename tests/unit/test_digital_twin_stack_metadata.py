@@ -253,7 +253,7 @@ def test_containers_are_refused_and_the_rest_of_the_host_is_not(machine: Machine
 
 
 def test_verify_asks_from_each_running_container(machine: Machine) -> None:
-    """It passes with the rules, names each container that reaches the service without."""
+    """It passes with the rules. Without them it names each container that reaches the service."""
     boxes = {
         "ros2": (machine.host, 10002),
         "isaac_sim": (machine.host, 1234),
@@ -264,7 +264,7 @@ def test_verify_asks_from_each_running_container(machine: Machine) -> None:
     broken.chmod(0o755)
 
     def keep(name: str) -> dict[str, Any]:
-        """Return the task that writes down why the last one failed."""
+        """Return the task that saves why the last one failed."""
         file = {"content": "{{ ansible_failed_result.msg }}", "dest": str(machine.folder / name), "mode": "0600"}
         return {"ansible.builtin.copy": file}
 
