@@ -1,7 +1,7 @@
 # Copyright (c) the digital_twin.robotics_lab maintainers
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""A stack that runs with profile full, as its user reaches it."""
+"""A stack with profile full, as its users access it."""
 
 from __future__ import annotations
 
@@ -17,17 +17,17 @@ from tests.support.project import ROOT
 PLACES: dict[str, list[float]] = {
     place["name"]: place["coordinates"] for place in json.loads((ROOT / "compose" / "places.json").read_text("utf-8"))
 }
-# So near, in metres, the robot is at a place.
+# Distance in metres within which the robot is at a place.
 NEAR = 0.25
 
 
 @dataclass(frozen=True)
 class Stack:
-    """Where it answers.
+    """Access to the stack.
 
     Attributes:
         address: of the host, from outside.
-        say: posts a sentence to the cognitive service, which answers inside alone, and returns the answer.
+        say: posts a sentence to the cognitive service, which is not reachable from outside, and returns the answer.
     """
 
     address: str
@@ -39,17 +39,17 @@ class Stack:
         return f"http://{self.address}:8080/"
 
     def watch(self, *topics: str) -> AbstractContextManager[Watcher]:
-        """Look at topics as Foxglove does."""
+        """Subscribe to topics as Foxglove does."""
         return watch(f"{self.address}:8765", *topics)
 
 
 def position(message: Any) -> tuple[float, float]:
-    """Return where the robot is, by a message that has its pose."""
+    """Return the robot's position from a message with its pose."""
     point = message.pose.pose.position
     return point.x, point.y
 
 
 def stands(odometry: Any) -> bool:
-    """Say whether the robot stands still."""
+    """Return whether the robot stands still."""
     speed = odometry.twist.twist
     return bool(speed.linear.x == 0 and speed.angular.z == 0)

@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-import base64
 import json
 import os
 import re
@@ -172,14 +171,15 @@ def installed(tmp_path_factory: pytest.TempPathFactory) -> dict[str, list[Any]]:
     ]
     plays: list[dict[str, Any]] = []
     for number, (given, config, *_expected) in enumerate(PROXIES.values()):
-        (folder / f"given_{number}.json").write_text(json.dumps({"digital_twin_stack_proxy": given}))
-        docker = {"content": base64.b64encode(config.encode()).decode()}
+        (folder / f"given_{number}.json").write_text(
+            json.dumps({"digital_twin_stack_proxy": given, "__digital_twin_stack_docker_config": config})
+        )
         plays.append(
             {
                 "hosts": "localhost",
                 "gather_facts": False,
                 "vars_files": [*(str(file) for file in files), str(folder / f"given_{number}.json")],
-                "vars": {"role_path": str(role), "__digital_twin_stack_docker_config": docker},
+                "vars": {"role_path": str(role)},
                 "tasks": [{"ansible.builtin.set_fact": {f"row_{number}": "{{ [" + ", ".join(names) + "] }}"}}],
             }
         )

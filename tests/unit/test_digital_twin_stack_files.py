@@ -1,7 +1,7 @@
 # Copyright (c) the digital_twin.robotics_lab maintainers
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The programs that role digital_twin_stack puts on a host, with what Docker and the metadata service answer there."""
+"""The programs that role digital_twin_stack installs, with answers of Docker and of the metadata service."""
 
 from __future__ import annotations
 
@@ -73,7 +73,7 @@ def on_ec2(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
 
 def container(service: str, environment: list[str], port: str = "", address: str = "", **state: Any) -> dict[str, Any]:
-    """Return what ``docker inspect`` says of a container."""
+    """Return the output of ``docker inspect`` for a container."""
     bindings = {port: [{"HostIp": address, "HostPort": port.partition("/")[0]}]} if port else {}
     return {
         "Id": service,
@@ -87,7 +87,7 @@ def container(service: str, environment: list[str], port: str = "", address: str
 def urls(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> Callable[..., list[str]]:
-    """Return a function that tells what ``digital-twin url`` prints for some containers."""
+    """Return a function that returns what ``digital-twin url`` prints for some containers."""
 
     def told(*containers: dict[str, Any]) -> list[str]:
         (tmp_path / "docker").write_text(FAKE_DOCKER, encoding="utf-8")
@@ -183,7 +183,7 @@ def test_a_record_has_a_limit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
 @pytest.mark.parametrize("name", ["digital-twin.j2", "digital-twin.service.j2", "digital-twin-logs.service.j2"])
 def test_what_lies_among_the_files_of_others_has_the_roles_mark(name: str) -> None:
     template = (ROOT / "roles/digital_twin_stack/templates" / name).read_text("utf-8")
-    variables = load_yaml(PurePosixPath("roles/digital_twin_stack/vars/main/command.yml"))
+    variables = load_yaml(PurePosixPath("roles/digital_twin_stack/vars/main/units.yml"))
     assert any(line.startswith(variables["__digital_twin_stack_mark"]) for line in template.splitlines()[:2])
 
 
@@ -218,7 +218,7 @@ def test_a_user_without_rights_is_told_to_use_sudo(
 
 
 def test_what_documentation_and_messages_name_works_for_the_login_user() -> None:
-    """Nothing tells a user to type one of the command's verbs without sudo."""
+    """No text shows one of the command's verbs without sudo."""
     role = ROOT / "roles/digital_twin_stack"
     found = []
     for path in (*role.rglob("*.md"), *role.rglob("*.yml"), role / "files/digital_twin.py"):

@@ -21,8 +21,9 @@ import pytest
 
 from tests.support.ansible_programs import run
 from tests.support.network import Host, command, make_namespace
-from tests.support.project import FQCN, load_yaml
+from tests.support.project import FQCN, ROOT, load_yaml
 
+ROLE = ROOT / "roles" / "digital_twin_stack"
 COMPOSE = load_yaml(PurePosixPath("compose/compose.yaml"))
 ON_THE_HOST = {name: service["user"] for name, service in COMPOSE["services"].items() if "network_mode" in service}
 PROJECT = "digital-twin"
@@ -56,6 +57,21 @@ case "$1" in
   inspect) echo "$CONTAINERS" ;;
 esac
 """
+
+
+# What entry point verify does about the metadata service.
+VERIFY: list[dict[str, Any]] = [
+    {
+        f"{FQCN}.host_info": {"commands": {"metadata": "{{ __digital_twin_stack_verify_commands.metadata }}"}},
+        "register": "__digital_twin_stack_project_state",
+    },
+    {
+        "ansible.builtin.assert": {
+            "that": "__digital_twin_stack_metadata_problems[0].ok",
+            "fail_msg": "{{ __digital_twin_stack_metadata_problems[0].message }}",
+        }
+    },
+]
 
 
 @dataclass(frozen=True)
@@ -92,11 +108,14 @@ class Machine:
             "__digital_twin_stack_metadata_rules": str(self.folder / "rules.nft"),
             "__digital_twin_stack_metadata_unit_path": str(self.folder / "unit"),
             "__digital_twin_stack_metadata_drop_in": str(self.folder / "drop-in"),
-            "__digital_twin_stack_systemd": {"stat": {"exists": False}},
+            "__digital_twin_stack_has_systemd": False,
             **variables,
         }
+        files = [ROLE / "defaults/main.yml", *sorted(ROLE.glob("vars/main/*.yml"))]
         environment = {"PATH": f"{self.folder}:{os.environ['PATH']}", "CONTAINERS": variables.get("containers", "")}
         plays = [{"hosts": "localhost", "gather_facts": False, "environment": environment, "tasks": tasks}]
+        plays[0]["vars_files"] = [str(file) for file in files]
+        plays[0]["vars"] = {"role_path": str(ROLE)}
         (self.folder / "plays.json").write_text(json.dumps(plays), "utf-8")
         words = ["--inventory=localhost,", "--connection=local", "--extra-vars", json.dumps(given)]
         run(["ansible-playbook", *words, str(self.folder / "plays.json")])
@@ -234,7 +253,7 @@ def test_containers_are_refused_and_the_rest_of_the_host_is_not(machine: Machine
 
 
 def test_verify_asks_from_each_running_container(machine: Machine) -> None:
-    """It passes with the rules, names each container that reaches the service without."""
+    """It passes with the rules. Without them it names each container that reaches the service."""
     boxes = {
         "ros2": (machine.host, 10002),
         "isaac_sim": (machine.host, 1234),
@@ -245,7 +264,7 @@ def test_verify_asks_from_each_running_container(machine: Machine) -> None:
     broken.chmod(0o755)
 
     def keep(name: str) -> dict[str, Any]:
-        """Return the task that writes down why the last one failed."""
+        """Return the task that saves why the last one failed."""
         file = {"content": "{{ ansible_failed_result.msg }}", "dest": str(machine.folder / name), "mode": "0600"}
         return {"ansible.builtin.copy": file}
 
@@ -260,20 +279,20 @@ def test_verify_asks_from_each_running_container(machine: Machine) -> None:
             running.append(f"{service}={process.pid}")
         machine.play(
             role("metadata"),
-            role("verify_metadata"),
+            *VERIFY,
             {
                 "block": [{**role("metadata"), "vars": {"__digital_twin_stack_nft": str(broken)}}],
                 "rescue": [keep("refused")],
             },
-            {**role("metadata"), "vars": {"digital_twin_stack_block_metadata": False}},
+            role("metadata_remove"),
             {
-                "block": [role("verify_metadata")],
+                "block": VERIFY,
                 "rescue": [keep("found")],
             },
             containers="\n".join(running),
         )
     found = (machine.folder / "found").read_text("utf-8")
-    assert found.startswith("ros2, isaac_sim, foxglove can connect to the instance metadata service (169.254.169.254)")
+    assert found.startswith("foxglove, isaac_sim, ros2 can connect to the instance metadata service (169.254.169.254)")
     assert (machine.folder / "refused").read_text("utf-8") == (
         "This host cannot keep the containers from the instance metadata service; "
         "'Get the rules as the kernel lists them' "

@@ -52,7 +52,7 @@ def play(number: int, given: dict[str, str], secrets: Path) -> dict[str, Any]:
     """Return a play that has the role's own tasks write and remove secrets, and then keeps what is there."""
     names = f"query('ansible.builtin.fileglob', '{secrets}/*')"
     texts = f"dict({names} | map('basename') | zip(query('ansible.builtin.file', *{names}, rstrip=false)))"
-    seen = f"{{'texts': {texts}, 'times': __digital_twin_stack_times, 'private': __digital_twin_stack_private}}"
+    seen = f"{{'texts': {texts}, 'times': __digital_twin_stack_times, 'private': __digital_twin_stack_private_modes}}"
     variables = [ROLE / f"vars/main/{name}.yml" for name in ("secrets", "services", "settings")]
     # After the defaults, as the later file counts.
     chosen = secrets.parent / f"given_{number}.json"
@@ -65,7 +65,14 @@ def play(number: int, given: dict[str, str], secrets: Path) -> dict[str, Any]:
         "module_defaults": {f"{FQCN}.file_set": {"group": str(os.getegid())}},
         "tasks": [
             {"ansible.builtin.import_tasks": str(ROLE / "tasks/secrets.yml")},
-            {"ansible.builtin.import_tasks": str(ROLE / "tasks/secrets_remove.yml")},
+            {
+                "name": "Remove the secrets that no service reads, as remove.yml does",
+                f"{FQCN}.file_set": {
+                    "path": "{{ __digital_twin_stack_secrets }}",
+                    "files": "{{ __digital_twin_stack_secrets_removed }}",
+                },
+                "diff": False,
+            },
             {
                 "ansible.builtin.copy": {
                     "content": f"{{{{ {seen} | to_json }}}}",

@@ -117,9 +117,9 @@ def test_every_reader_has_the_group_of_the_stack_and_a_uid_of_its_own() -> None:
 def test_the_user_of_the_logs_has_the_uid_of_no_service(tmp_path: Path) -> None:
     """In a mount namespace with users of its own. Later a person has its name."""
     shutil.copytree("/etc", tmp_path / "etc", symlinks=True)
-    follow, remove, check = (
+    follow, remove = (
         yaml.safe_load((ROLE / f"tasks/{name}.yml").read_text("utf-8"))
-        for name in ("application_logs", "application_remove", "command_preflight")
+        for name in ("application_logs", "application_remove")
     )
     create = follow[1]["block"][:2]
     ends = ("followed the logs", "other projects on this host", "user and the logs")
@@ -129,14 +129,22 @@ def test_the_user_of_the_logs_has_the_uid_of_no_service(tmp_path: Path) -> None:
     seen = {"ansible.builtin.set_fact": {"seen": "{{ seen | default([]) + [user.stdout] }}"}}
     look = [{**users, "failed_when": False}, seen]
     refused = {
-        "block": check[-2:],
+        "block": [
+            *(task for task in remove if task["name"].endswith("user that followed the logs")),
+            {
+                "ansible.builtin.assert": {
+                    "that": "__digital_twin_stack_logs_owned",
+                    "fail_msg": "{{ __digital_twin_stack_logs_problem }}",
+                }
+            },
+        ],
         "rescue": [{"ansible.builtin.set_fact": {"seen": "{{ seen + [ansible_failed_result.msg] }}"}}],
     }
     written = {"dest": str(tmp_path / "seen.json"), "content": "{{ seen | to_json }}", "mode": "0600"}
     play = {
         "hosts": "localhost",
         "gather_facts": False,
-        "vars_files": [str(ROLE / "defaults/main.yml"), str(ROLE / "vars/main/command.yml")],
+        "vars_files": [str(ROLE / "defaults/main.yml"), str(ROLE / "vars/main/units.yml")],
         "tasks": [
             *(*create, *look, *create, *look, *remove, *look, person, refused, *remove, *look),
             {"ansible.builtin.copy": written},
@@ -170,8 +178,9 @@ def test_users_with_the_uid_of_a_service_are_named(tmp_path: Path) -> None:
         "ansible_python_interpreter": sys.executable,
         "digital_twin_stack_profile": "full",
         "__digital_twin_stack_compose_file": (ROOT / "compose/compose.yaml").read_text("utf-8"),
-        "__digital_twin_stack_users_found": {"stdout_lines": users},
-        "__digital_twin_stack_group_found": {"stdout_lines": ["robots:x:10003:carol,bob"]},
+        "__digital_twin_stack_host": {
+            "commands": {"users": {"stdout_lines": users}, "group": {"stdout_lines": ["robots:x:10003:carol,bob"]}}
+        },
     }
     file = tmp_path / "told.json"
     written = {"dest": str(file), "content": "{{ __digital_twin_stack_namesakes | to_json }}", "mode": "0600"}

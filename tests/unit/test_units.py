@@ -34,7 +34,7 @@ BOUNDS = {
 # Drop-ins add to units that packages bring. That of nftables.service loads our rules when it has flushed all tables.
 DROP_INS = {
     "roles/container_toolkit/vars/main/specification.yml",
-    "roles/digital_twin_stack/tasks/metadata.yml",
+    "roles/digital_twin_stack/vars/main/metadata.yml",
     "roles/gpu_tuning/templates/nvidia-persistenced.conf.j2",
 }
 TEMPLATES = {path.name.removesuffix(".j2"): path for path in ROOT.glob("roles/*/templates/*.service.j2")}
@@ -43,7 +43,7 @@ OWNER = ["op", "/home/op", "1001"]
 FOUND: dict[str, Any] = {
     "python_environment_library": "/opt/environment/lib",
     "role_path": str(ROOT / "roles/ros2_networking"),
-    "__digital_twin_stack_owner": {"stdout_lines": OWNER},
+    "__digital_twin_stack_owner": OWNER,
     "__ros2_networking_server_own": ["10.0.1.10"],
     "__ros2_networking_server_index": "0",
     "__ros2_networking_server_port": "11811",

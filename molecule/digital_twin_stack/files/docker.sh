@@ -1,6 +1,7 @@
 #!/bin/sh
-# Stands in for a Docker that this host has not: $FAKE_DOCKER says which one.
+# A fake Docker. $FAKE_DOCKER chooses its state.
 case "$FAKE_DOCKER $1" in
+  "missing "*) exit 127 ;;
   "silent info") echo "Cannot connect to the Docker daemon at unix:///var/run/docker.sock." >&2; exit 1 ;;
   "no-compose compose") echo "docker: 'compose' is not a docker command." >&2; exit 1 ;;
   "old-compose compose") echo 2.17.3 ;;

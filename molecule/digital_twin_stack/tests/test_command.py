@@ -1,7 +1,7 @@
 # Copyright (c) the digital_twin.robotics_lab maintainers
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The command on the host and its unit: they do what they say, and say what is."""
+"""The command on the host and its unit: what they do and report."""
 
 from __future__ import annotations
 
@@ -14,18 +14,18 @@ from testinfra.host import Host
 
 UNIT = "digital-twin.service"
 COMPOSE = "docker compose --project-directory /opt/digital-twin"
-NOBODY = "setpriv --reuid nobody --regid nogroup"
+UNPRIVILEGED = "setpriv --reuid nobody --regid nogroup"
 
 
 def states(host: Host) -> dict[str, tuple[str, str]]:
-    """Return state and health of each service, as the command tells them."""
+    """Return state and health of each service, as the command reports them."""
     lines = host.run("digital-twin status").stdout.splitlines()
     assert lines[0].split() == ["SERVICE", "STATE", "HEALTH"]
     return {row[0]: (row[1], row[2]) for row in (re.split(r" {2,}", line.strip()) for line in lines[1:])}
 
 
 def is_active(host: Host) -> str:
-    """Return what systemd says of the unit."""
+    """Return what systemd reports of the unit."""
     return str(host.run(f"systemctl is-active {UNIT}").stdout.strip())
 
 
@@ -77,7 +77,7 @@ def test_command_and_unit_agree_on_a_stop(host: Host, way: str) -> None:
     assert host.run("digital-twin status").rc == 0
 
 
-def test_a_failure_is_told_by_both(host: Host) -> None:
+def test_a_failure_is_output_by_both(host: Host) -> None:
     image = host.check_output("docker inspect --format {{.Config.Image}} digital-twin-redis-1")
     host.run_expect([0], "digital-twin stop")
     host.check_output("docker rm digital-twin-redis-1")
@@ -111,10 +111,10 @@ def test_logs_are_those_of_docker(host: Host) -> None:
 
 
 def test_url_tells_where_and_how_to_get_there(host: Host) -> None:
-    told = host.check_output("digital-twin url")
-    assert re.search(r"^commands +http://127\.0\.0\.1:8001/command \(\*\)$", told, re.MULTILINE)
-    assert "commands need a token: sudo digital-twin token." in told
-    assert re.search(r"ssh -L 8001:127\.0\.0\.1:8001 .*\S+@[0-9.]+$", told, re.MULTILINE)
+    output = host.check_output("digital-twin url")
+    assert re.search(r"^commands +http://127\.0\.0\.1:8001/command \(\*\)$", output, re.MULTILINE)
+    assert "commands need a token: sudo digital-twin token." in output
+    assert re.search(r"ssh -L 8001:127\.0\.0\.1:8001 .*\S+@[0-9.]+$", output, re.MULTILINE)
 
 
 @pytest.mark.parametrize("words", ["", "begin", "start now", "down up"])
@@ -125,11 +125,11 @@ def test_other_words_get_the_usage(host: Host, words: str) -> None:
 
 
 def test_who_may_do_what(host: Host) -> None:
-    for verb, said in (("stop", "This needs root: sudo"), ("status", "This needs root, or the group docker: sudo")):
-        done = host.run(f"{NOBODY} --clear-groups digital-twin {verb}")
-        assert (done.rc, done.stderr.strip()) == (4, f"digital-twin: {said} digital-twin {verb}")
+    for verb, message in (("stop", "This needs root: sudo"), ("status", "This needs root, or the group docker: sudo")):
+        done = host.run(f"{UNPRIVILEGED} --clear-groups digital-twin {verb}")
+        assert (done.rc, done.stderr.strip()) == (4, f"digital-twin: {message} digital-twin {verb}")
     docker = host.check_output("getent group docker").split(":")[2]
-    done = host.run(f"{NOBODY} --groups {docker} digital-twin status")
+    done = host.run(f"{UNPRIVILEGED} --groups {docker} digital-twin status")
     assert done.rc == 0
     assert "Only root can read which others belong to the profile" in done.stdout
-    assert host.run(f"{NOBODY} --groups {docker} digital-twin stop").rc == 4
+    assert host.run(f"{UNPRIVILEGED} --groups {docker} digital-twin stop").rc == 4

@@ -133,12 +133,12 @@ def kill(host: Host, service: str) -> dict[str, Any]:
 @contextmanager
 def listening(host: Host, channel: str, file: str) -> Iterator[None]:
     """Write what is published on a channel into a file of the host, and leave no listener behind."""
-    # Compose says on the other stream that it was ended.
+    # Compose reports on stderr that it was ended.
     listen = redis_cli("cognitive", f"--csv subscribe {channel}")
     host.check_output("sh -c %s", f"{listen} > {file} 2> {file}.errors &")
     deadline = time.monotonic() + 20
     while "subscribe" not in host.run(f"cat {file}").stdout:
-        assert time.monotonic() < deadline, f"nobody listens on {channel}"
+        assert time.monotonic() < deadline, f"there is no listener on {channel}"
         time.sleep(0.2)
     try:
         yield
@@ -153,7 +153,7 @@ def address_of(host: Host) -> str:
 
 
 def is_open(address: str, port: int) -> bool:
-    """Say whether a TCP port answers from this machine, which is another one than the host."""
+    """Return whether a TCP port answers from this machine, which is another one than the host."""
     try:
         socket.create_connection((address, port), timeout=2).close()
     except OSError:
@@ -170,8 +170,8 @@ def test_a_command_arrives_exactly_as_listeners_expect_it(host: Host) -> None:
     heard = host.check_output("cat /run/heard").splitlines()[1:]
     assert len(heard) == 1
     message = heard[0].removeprefix('"message","robot_commands",')
-    told = json.loads(json.loads(message))
-    assert told == {**ZONE_B, "id": answer["id"]}
+    sent = json.loads(json.loads(message))
+    assert sent == {**ZONE_B, "id": answer["id"]}
     kept = redis_cli("robot", "--raw xreadgroup group test test streams robot_commands:stream '>'")
     assert json.loads(message) in host.check_output(kept)
 
@@ -292,7 +292,7 @@ def test_a_user_of_the_host_with_the_uid_of_a_service_reads_none_of_its_secrets(
     for read in ("cat environ", "ls root/run/secrets/", "cat maps", "readlink exe"):
         program, file = read.rsplit(" ", 1)
         command = f"{program} /proc/{process}/{file}"
-        assert host.run(command).rc == 0, "root can, so the test asks for what is there"
+        assert host.run(command).rc == 0, "root can, so the test reads what exists"
         assert host.run(f"setpriv --reuid {uid} --regid {uid} --clear-groups {command}").rc != 0, command
 
 

@@ -1,7 +1,7 @@
 # Copyright (c) the digital_twin.robotics_lab maintainers
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The command ``digital-twin``: starts and stops the services of one Compose project, and tells how they are.
+"""The command ``digital-twin``: starts and stops the services of one Compose project, and reports their state.
 
 Where the project has a systemd unit, systemd does the starting and stopping, so that its state and the services' agree
 and nothing is started twice at a time. The unit calls the verbs ``up`` and ``down``. Nothing is ever built or pulled.
@@ -39,7 +39,7 @@ usage: digital-twin VERB
 Run it with sudo. Members of the group docker need none for status, logs and url."""
 
 DONE, FAILED, USED_WRONGLY, NOT_RUNNING, UNKNOWN, INTERRUPTED = 0, 1, 2, 3, 4, 130
-ASK_SECONDS = 30
+QUERY_SECONDS = 30
 STOP_SECONDS = 150
 # For what comes before the wait: stopping what is unhealthy, creating containers.
 CREATE_SECONDS = 90
@@ -50,11 +50,11 @@ SAY_SECONDS = 75
 BRIDGE_PORT, STREAM_PORT = 8765, 49100
 
 
-class Trouble(Exception):
-    """Something that the user has to be told, in one line."""
+class CommandError(Exception):
+    """A message for the user, in one line."""
 
     def __init__(self, message: str, status: int = FAILED) -> None:
-        """Keep the exit status beside the message."""
+        """Save the exit status with the message."""
         super().__init__(message)
         self.status = status
 
@@ -98,12 +98,12 @@ class Container:
 
     @property
     def is_well(self) -> bool:
-        """Whether it runs and is healthy, as far as that is looked at."""
+        """Whether it runs and is healthy, if it has a health check."""
         return self.runs and self.health in {"healthy", ""}
 
     @property
     def condition(self) -> str:
-        """What is to be said of it in a word or two."""
+        """Its state in a word or two."""
         if self.runs:
             return self.health or "running"
         return f"{self.state} ({self.exit_code})" if self.state == "exited" else self.state
@@ -113,30 +113,30 @@ def execute(command: Sequence[str], seconds: int, directory: Path = Path("/")) -
     """Run a command and return how it went.
 
     Raises:
-        Trouble: the program is missing, or did not end in time.
+        CommandError: the program is missing, or did not end in time.
     """
     try:
         return subprocess.run(command, capture_output=True, text=True, timeout=seconds, cwd=directory, check=False)
     except FileNotFoundError:
-        raise Trouble(f"{command[0]} is not installed.", UNKNOWN) from None
+        raise CommandError(f"{command[0]} is not installed.", UNKNOWN) from None
     except subprocess.TimeoutExpired:
-        raise Trouble(f"{' '.join(command[:3])} has not ended within {seconds} s.", UNKNOWN) from None
+        raise CommandError(f"{' '.join(command[:3])} has not ended within {seconds} s.", UNKNOWN) from None
 
 
-def answer_of(command: Sequence[str]) -> str:
-    """Return what a question to Docker is answered with.
+def docker_output(command: Sequence[str]) -> str:
+    """Return the output of a Docker command.
 
     Raises:
-        Trouble: it has no answer.
+        CommandError: Docker fails.
     """
-    done = execute(command, ASK_SECONDS)
+    done = execute(command, QUERY_SECONDS)
     if done.returncode:
-        raise Trouble(f"Docker does not answer: {last_line(done.stderr) or 'no reason given'}", UNKNOWN)
+        raise CommandError(f"Docker does not answer: {last_line(done.stderr) or 'no reason given'}", UNKNOWN)
     return done.stdout
 
 
 def last_line(text: str) -> str:
-    """Return the last line that says something."""
+    """Return the last line that is not blank."""
     return next((line.strip() for line in reversed(text.splitlines()) if line.strip()), "")
 
 
@@ -158,14 +158,14 @@ def read_containers(project: Project) -> dict[str, Container]:
     """Return the project's containers by service.
 
     Raises:
-        Trouble: Docker does not answer.
+        CommandError: Docker does not answer.
     """
     labels = [f"label=com.docker.compose.project={project.name}", "label=com.docker.compose.oneoff=False"]
     listing = ["docker", "ps", "--all", "--quiet", *(word for label in labels for word in ("--filter", label))]
-    identifiers = answer_of(listing).split()
+    identifiers = docker_output(listing).split()
     if not identifiers:
         return {}
-    found = [container_from(raw) for raw in json.loads(answer_of(["docker", "inspect", *identifiers]))]
+    found = [container_from(raw) for raw in json.loads(docker_output(["docker", "inspect", *identifiers]))]
     return {container.service: container for container in found}
 
 
@@ -188,18 +188,18 @@ def read_wanted(project: Project) -> list[str] | None:
     """Return the services of the profile in .env, or nothing when only root may know.
 
     Raises:
-        Trouble: Compose does not accept the project's files.
+        CommandError: Compose does not accept the project's files.
     """
     if not os.access(project.directory / ".env", os.R_OK):
         return None
-    done = execute(compose(project, "config", "--services"), ASK_SECONDS)
+    done = execute(compose(project, "config", "--services"), QUERY_SECONDS)
     if done.returncode:
-        raise Trouble(f"Compose does not accept {project.directory}: {last_line(done.stderr)}", UNKNOWN)
+        raise CommandError(f"Compose does not accept {project.directory}: {last_line(done.stderr)}", UNKNOWN)
     return sorted(done.stdout.split())
 
 
-def ailing(wanted: Sequence[str], containers: dict[str, Container]) -> list[str]:
-    """Return which services are not well, and what they are instead."""
+def unwell(wanted: Sequence[str], containers: dict[str, Container]) -> list[str]:
+    """Return the services that are not healthy, with their states."""
     return [
         f"{service} ({containers[service].condition if service in containers else 'no container'})"
         for service in wanted
@@ -232,61 +232,61 @@ def show_status(project: Project) -> int:
     judged = sorted(containers) if wanted is None else wanted
     if not any(service in containers and containers[service].runs for service in judged):
         return NOT_RUNNING
-    return FAILED if ailing(judged, containers) else DONE
+    return FAILED if unwell(judged, containers) else DONE
 
 
 def bring_up(project: Project) -> int:
     """Start what does not run, repair what is unhealthy, and wait until all of it is healthy.
 
     Raises:
-        Trouble: not all of it is.
+        CommandError: not all of it is.
     """
     unhealthy = [each.identity[0] for each in read_containers(project).values() if each.health == "unhealthy"]
-    # Compose gives up at once on what is unhealthy already, be it only for want of a service that it is about to start.
+    # Compose fails at once on a service that is already unhealthy, even for lack of one that it is about to start.
     # It refuses to stop a service while another that it needs has no container; Docker does not.
     if unhealthy:
         execute(["docker", "stop", *unhealthy], STOP_SECONDS)
     up = ["up", "--detach", "--no-build", "--pull=never", "--wait", f"--wait-timeout={project.wait_seconds}"]
     done = execute(compose(project, *up), project.wait_seconds + CREATE_SECONDS, project.directory)
     wanted = read_wanted(project) or []
-    troubled = ailing(wanted, read_containers(project))
-    if not done.returncode and not troubled:
+    failing = unwell(wanted, read_containers(project))
+    if not done.returncode and not failing:
         return DONE
-    said = last_line(done.stderr) if done.returncode else "Compose has no complaint"
-    names = " ".join(sorted({*wanted} & {name.partition(" ")[0] for name in troubled}))
-    hint = f"sudo digital-twin logs --tail 20 {names} tells more."
-    if "No such image" in said:
+    reason = last_line(done.stderr) if done.returncode else "Compose reports no error"
+    names = " ".join(sorted({*wanted} & {name.partition(" ")[0] for name in failing}))
+    hint = f"Run `sudo digital-twin logs --tail 20 {names}` for details."
+    if "No such image" in reason:
         hint = "Images are fetched and built by the role digital_twin_stack, not by this command: apply it again."
-    raise Trouble(f"The services did not come up: {said}. Not healthy: {', '.join(troubled) or 'none'}. {hint}")
+    raise CommandError(f"The services did not come up: {reason}. Not healthy: {', '.join(failing) or 'none'}. {hint}")
 
 
 def take_down(project: Project) -> int:
     """Stop every container of the project.
 
     Raises:
-        Trouble: one still runs.
+        CommandError: one still runs.
     """
     done = execute(compose_by_name(project, "stop"), STOP_SECONDS)
     # Compose refuses to stop a service while another that it needs has no container.
     if left := [container.identity[0] for container in read_containers(project).values() if container.runs]:
         done = execute(["docker", "stop", *left], STOP_SECONDS)
     if running := [service for service, container in read_containers(project).items() if container.runs]:
-        raise Trouble(f"These still run: {', '.join(sorted(running))}. {last_line(done.stderr)}".strip())
+        raise CommandError(f"These still run: {', '.join(sorted(running))}. {last_line(done.stderr)}".strip())
     return DONE
 
 
 def systemctl(project: Project, verb: str) -> bool:
-    """Have systemd do something with the unit, and return whether that went well."""
+    """Run a verb of systemctl for the unit, and return whether it succeeded."""
     # Systemd's own limits apply, of which there are several in a row; this is for a systemd that is stuck.
     limit = 2 * (project.wait_seconds + CREATE_SECONDS + STOP_SECONDS)
     return execute(["systemctl", "--quiet", verb, project.unit], limit).returncode == 0
 
 
 def start(project: Project) -> int:
-    """Bring the services up, and say so.
+    """Start the services, and report it.
 
     Raises:
-        Trouble: not all of them came up.
+        CommandError: not all of them came up.
     """
     before, began = read_containers(project), int(time.time())
     if not project.has_unit:
@@ -301,12 +301,12 @@ def start(project: Project) -> int:
             "--output=cat",
             "--lines=1",
         ]
-        said = last_line(execute(journal, ASK_SECONDS).stdout).removeprefix("digital-twin: ")
-        raise Trouble(said or f"{project.unit} did not start: systemctl status {project.unit} tells why.")
+        reason = last_line(execute(journal, QUERY_SECONDS).stdout).removeprefix("digital-twin: ")
+        raise CommandError(reason or f"{project.unit} did not start. Run `systemctl status {project.unit}` to see why.")
     after = read_containers(project)
     wanted = read_wanted(project) or []
-    if troubled := ailing(wanted, after):
-        raise Trouble(f"Started, and no longer healthy: {', '.join(troubled)}.")
+    if failing := unwell(wanted, after):
+        raise CommandError(f"Started, and no longer healthy: {', '.join(failing)}.")
     same = {c.identity for c in before.values()} == {c.identity for c in after.values()}
     print(
         f"{', '.join(wanted)}: {'healthy already' if same else 'started and healthy'}. Addresses: sudo digital-twin url"
@@ -315,10 +315,10 @@ def start(project: Project) -> int:
 
 
 def stop(project: Project) -> int:
-    """Take the services down, and say so.
+    """Stop the services, and report it.
 
     Raises:
-        Trouble: one still runs.
+        CommandError: one still runs.
     """
     before = read_containers(project)
     if project.has_unit:
@@ -339,10 +339,10 @@ def restart(project: Project) -> int:
 
 
 def show_logs(project: Project, arguments: Sequence[str]) -> int:
-    """Let ``docker compose logs`` speak, without its control sequences where nobody looks at a terminal."""
+    """Run ``docker compose logs``, without control sequences where the output is not a terminal."""
     if sys.stdout.isatty():
         return subprocess.run(compose_by_name(project, "logs", *arguments), cwd="/", check=False).returncode
-    # Whoever reads no further has seen enough.
+    # A reader that closes the pipe ends the command.
     signal.signal(signal.SIGPIPE, signal.SIG_DFL)
     command = compose_by_name(project, "logs", "--no-color", *arguments)
     with subprocess.Popen(command, cwd="/", stdout=subprocess.PIPE) as process:
@@ -363,16 +363,16 @@ def primary_address() -> str:
 
 
 def public_address() -> str:
-    """Return what an EC2 instance is called from outside, empty where there is no such service, or no such address."""
+    """Return the public address of an EC2 instance, empty without a metadata service or a public address."""
     try:
-        token = ask_metadata("PUT", "api/token", {"X-aws-ec2-metadata-token-ttl-seconds": "60"})
-        answer = ask_metadata("GET", "meta-data/public-ipv4", {"X-aws-ec2-metadata-token": token})
+        token = get_metadata("PUT", "api/token", {"X-aws-ec2-metadata-token-ttl-seconds": "60"})
+        answer = get_metadata("GET", "meta-data/public-ipv4", {"X-aws-ec2-metadata-token": token})
         return str(ipaddress.IPv4Address(answer))
     except (OSError, ValueError, http.client.HTTPException):
         return ""
 
 
-def ask_metadata(method: str, path: str, headers: dict[str, str]) -> str:
+def get_metadata(method: str, path: str, headers: dict[str, str]) -> str:
     """Return one answer of the instance's metadata service.
 
     Raises:
@@ -412,12 +412,12 @@ def show_urls(project: Project) -> int:
     """Print the addresses at which users open what runs, and how to get there.
 
     Raises:
-        Trouble: there are no containers that could tell.
+        CommandError: there are no containers.
     """
     containers = read_containers(project)
     endpoints = endpoints_of(containers)
     if not endpoints:
-        raise Trouble("There are no services yet: sudo digital-twin start", NOT_RUNNING)
+        raise CommandError("There are no services yet. Run `sudo digital-twin start`.", NOT_RUNNING)
     private = primary_address()
     outside = public_address() or private
     rows, hidden = [], []
@@ -445,14 +445,14 @@ def read_token(project: Project) -> str:
     """Return the token of the cognitive service.
 
     Raises:
-        Trouble: this host has none.
+        CommandError: this host has none.
     """
     try:
         return (project.directory / "secrets" / "cognitive_token").read_text(encoding="ascii").strip()
     except (OSError, UnicodeDecodeError) as error:
         reason = f"{error.strerror}: {error.filename}" if isinstance(error, OSError) else "it is not ASCII text"
         hint = "The role digital_twin_stack writes it: apply it again."
-        raise Trouble(f"The token cannot be read ({reason}). {hint}", UNKNOWN) from None
+        raise CommandError(f"The token cannot be read ({reason}). {hint}", UNKNOWN) from None
 
 
 def show_token(project: Project) -> int:
@@ -465,14 +465,16 @@ def say(project: Project, words: Sequence[str]) -> int:
     """Send the robot a command, and print the cognitive service's answer.
 
     Raises:
-        Trouble: it does not answer, or sent nothing.
+        CommandError: it does not answer, or sent nothing.
     """
     text = " ".join(words)
     containers = read_containers(project)
     if "cognitive" not in containers or not containers["cognitive"].runs:
-        raise Trouble("The cognitive service does not run: sudo digital-twin start", NOT_RUNNING)
+        raise CommandError("The cognitive service does not run. Run `sudo digital-twin start`.", NOT_RUNNING)
     if "8001/tcp" not in containers["cognitive"].ports:
-        raise Trouble("The cognitive service has no port on this host. Apply role digital_twin_stack again.", UNKNOWN)
+        raise CommandError(
+            "The cognitive service has no port on this host. Apply role digital_twin_stack again.", UNKNOWN
+        )
     address, port = containers["cognitive"].ports["8001/tcp"]
     # In a header, as a command line is seen by every user of the host.
     headers = {"Content-Type": "application/json", "Authorization": f"Bearer {read_token(project)}"}
@@ -483,31 +485,31 @@ def say(project: Project, words: Sequence[str]) -> int:
         answer = json.load(connection.getresponse())
         published = bool(answer["published"])
     except (OSError, ValueError, LookupError, TypeError, http.client.HTTPException) as error:
-        raise Trouble(f"The cognitive service does not answer on {host}:{port}: {error}", UNKNOWN) from None
+        raise CommandError(f"The cognitive service does not answer on {host}:{port}: {error}", UNKNOWN) from None
     finally:
         connection.close()
     if not published:
-        raise Trouble(str(answer.get("message", answer)))
+        raise CommandError(str(answer.get("message", answer)))
     print(json.dumps(answer))
     return DONE
 
 
-def refuse_without_rights(verb: str) -> None:
-    """Make sure that the user may do what they ask for.
+def check_rights(verb: str) -> None:
+    """Check that the user may use a verb.
 
     Raises:
-        Trouble: they may not.
+        CommandError: they may not.
     """
     if os.geteuid() == 0:
         return
     if verb not in {"status", "logs", "url"}:
-        raise Trouble(f"This needs root: sudo digital-twin {verb}", UNKNOWN)
+        raise CommandError(f"This needs root: sudo digital-twin {verb}", UNKNOWN)
     try:
         allowed = grp.getgrnam("docker").gr_gid in {os.getegid(), *os.getgroups()}
     except KeyError:
         allowed = False
     if not allowed:
-        raise Trouble(f"This needs root, or the group docker: sudo digital-twin {verb}", UNKNOWN)
+        raise CommandError(f"This needs root, or the group docker: sudo digital-twin {verb}", UNKNOWN)
 
 
 VERBS = {
@@ -517,7 +519,7 @@ VERBS = {
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Do what the arguments ask for: the project's name and time to wait, then what the user typed."""
+    """Run the command. Arguments: the project's name, seconds to wait, then the words of the user."""
     name, seconds, *typed = arguments
     project = Project(name, Path(__file__).resolve().parent, int(seconds))
     verb, rest = (typed[0], typed[1:]) if typed else ("", [])
@@ -529,11 +531,11 @@ def main(arguments: Sequence[str]) -> int:
         print(USAGE, file=sys.stderr)
         return USED_WRONGLY
     try:
-        refuse_without_rights(verb)
+        check_rights(verb)
         return takes_words[verb](project, rest) if verb in takes_words else VERBS[verb](project)
-    except Trouble as trouble:
-        print(f"digital-twin: {trouble}", file=sys.stderr)
-        return trouble.status
+    except CommandError as error:
+        print(f"digital-twin: {error}", file=sys.stderr)
+        return error.status
     except KeyboardInterrupt:
         return INTERRUPTED
 
