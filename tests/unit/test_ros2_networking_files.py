@@ -151,7 +151,7 @@ def test_files_of_others_in_the_folder_stay(tmp_path: Path) -> None:
 
 def test_a_folder_of_the_system_is_refused() -> None:
     with pytest.raises(
-        pytest.fail.Exception, match="ros2_networking_directory is /nowhere. It must be an absolute path"
+        pytest.fail.Exception, match=r"ros2_networking_directory is /nowhere. It must be an absolute path"
     ):
         apply(Path("/nowhere"), "files_remove")
 

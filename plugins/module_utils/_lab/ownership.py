@@ -5,7 +5,7 @@
 """Which of the things that carry a lab's tags belong to the lab.
 
 Tags are how a lab is found, and any caller that may tag resources can add them to others. What belongs to a lab is also
-in its record (_lab_record.py), or has what tagging cannot give: a place in the recorded VPC, the lab's key pair and its
+in its record (record.py), or has what tagging cannot give: a place in the recorded VPC, the lab's key pair and its
 instance profile.
 
 This is a private module of the collection: it may change in any release.

@@ -3,8 +3,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Prints the versions of the packages in this interpreter's environment, by name, as JSON.
 
-Exits with status 1 and the reason when the environment is incomplete: without pip, or with a package that has lost files
-or was being replaced when pip was stopped.
+Exits with status 1 and the reason when the environment is incomplete: without pip, or with a package that has lost
+files or was being replaced when pip was stopped.
 """
 
 from __future__ import annotations

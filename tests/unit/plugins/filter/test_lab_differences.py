@@ -199,6 +199,7 @@ KINDS = {
 
 @pytest.mark.parametrize(("kind", "title"), KINDS.items())
 def test_what_is_missing_or_there_twice_is_missing(kind: str, title: str) -> None:
+    items: list[dict[str, Any]]
     for items in ([], FOUND[kind] * 2):
         assert f"{title}: missing" in differ({**FOUND, kind: items}, DECLARED)
 
