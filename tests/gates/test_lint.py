@@ -43,8 +43,8 @@ WARNED = {
     "results have no invocation": r"\.invocation\b",
 }
 ANSIBLE = re.compile(r"^\s*(?:from|import) (?:ansible|ansible_collections\.(?!digital_twin\.)\w+)\b", re.MULTILINE)
-# Each is reached by the tests of the modules, which both lines run.
-USE_ANSIBLE = {"_aws_connection.py", "_iam_role.py"}
+# Both lines run each of them, in the tests of the modules or on the lab of the end-to-end tests.
+USE_ANSIBLE = {"_aws/connection.py", "_aws/iam_role.py", "_lab/resources.py"}
 # The word as a version or an image's tag: after a colon, an equals sign, an at sign or a shell default. Between
 # slashes, as in the metadata service's path and the names of public parameters, it is not a version.
 FLOATING = re.compile(r"(?:[:=@]|:-)\s*[\"']?\b[l]atest(?=[\s\"'`},;)]|$)", re.MULTILINE)
@@ -129,7 +129,7 @@ def texts_of(node: yaml.Node | None) -> Iterator[str]:
 def test_module_utils_use_nothing_of_ansible() -> None:
     """Their tests do not run on the oldest line."""
     found = {
-        path.name
+        "/".join(path.parts[2:])
         for path, text in text_files("plugins").items()
         if path.parts[1] == "module_utils" and ANSIBLE.search(text)
     }
