@@ -18,7 +18,7 @@ def wait_until(
     :param seconds: the bound, in seconds.
     :param log: the file to read when the bound is reached.
     :param pause: seconds between two checks.
-    :raises SandboxError: the time is over.
+    :raises SandboxError: the bound was reached.
     """
     deadline = time.monotonic() + seconds
     while not ready():

@@ -126,12 +126,12 @@ class Stored:
 
 
 def period_start(moment: datetime, seconds: int) -> datetime:
-    """Return the begin of the period of a time; both in UTC and without a zone."""
+    """Return the start of the period of a time; both in UTC and without a zone."""
     return moment - (moment - EPOCH) % timedelta(seconds=seconds)
 
 
 def percentile(statistics: Any, name: str) -> float:
-    """Return a percentile of the values of one period, the smallest value that is not below so many of them.
+    """Return a percentile of one period: the smallest value with at least that share of values at or below it.
 
     :param name: such as ``p99`` or ``p99.9``.
     :raises InvalidParameterValue: it is not a percentile.

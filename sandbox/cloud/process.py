@@ -39,7 +39,7 @@ def serve(sandbox: Sandbox, port: int) -> None:
         MOTO_PORT=str(port),
         MOTO_CALL_RESET_API="false",
     )
-    # Seeding needs moto's modules, moto's EC2 needs the seeded file: the rows come first, from a module of data.
+    # moto's EC2 reads the seeded file at import, so the file is written first, from a module of data.
     from sandbox.cloud.machine_images import machine_image_rows
 
     images.write_text(json.dumps(machine_image_rows()), encoding="utf-8")

@@ -31,7 +31,7 @@ from sandbox.settings import AWS_HOST, PUBLIC_ADDRESS
 LOG = logging.getLogger(__name__)
 CONTROL = "/_sandbox/"
 MOTO_CONTROL = "/moto-api"
-# Returns the address of a caller, as a page of the internet does; like that page it is public.
+# Returns the address of a caller, as a public page on the internet does.
 CHECK_ADDRESS = f"{CONTROL}checkip"
 FROM_HOST = "sandbox.from_host"  # set in the environment of a request from a VPC
 JOURNAL_LENGTH = 20000

@@ -19,7 +19,7 @@ Streams = tuple[asyncio.StreamReader, asyncio.StreamWriter]
 
 
 def reset(writer: asyncio.StreamWriter) -> None:
-    """Reset a connection, which reports an error sooner than silence."""
+    """Reset a connection, so that the peer gets an error at once."""
     with contextlib.suppress(OSError):
         writer.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
     writer.transport.abort()
