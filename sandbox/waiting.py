@@ -24,5 +24,5 @@ def wait_until(
     while not ready():
         if time.monotonic() > deadline:
             hint = f"; its log is {log}" if log else ""
-            raise SandboxError(f"Waited {seconds:.0f} s for {what} in vain{hint}.")
+            raise SandboxError(f"Waited {seconds:.0f} s for {what}, without success{hint}.")
         time.sleep(pause)

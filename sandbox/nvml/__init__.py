@@ -124,10 +124,10 @@ class Gpus:
         """Make a function fail.
 
         :param function: its NVML name, with or without the version at its end; ``nvmlInit`` for all its versions.
-        :param code: the code that it returns; ``missing`` for the code of a library without the function; ``ignored`` for a
-            setter that returns 0 and changes nothing.
-        :param times: how often, before it works again; ``None`` for always.
-        :param gpu: the index of the one GPU on which it fails; ``None`` for all.
+        :param code: the code that it returns; ``missing`` for the code of a library without the function; ``ignored``
+            for a setter that returns 0 and changes nothing.
+        :param times: the number of failures before it works again; ``None`` for always.
+        :param gpu: the index of the only GPU on which it fails; ``None`` for all.
         """
         words = [function, str(code), *([str(times)] if times is not None else [])]
         words += [f"@gpu={gpu}"] if gpu is not None else []

@@ -12,8 +12,8 @@
  *   samples   `INDEX TYPE TIMESTAMP_US VALUE`, the whole buffer of samples of that GPU and type (nvmlSamplingType_t,
  *             as a number), instead of the readings in force at the last hundred sixths of a second
  *   faults    `function code [times] [@gpu=INDEX]`, the first match counts; code "missing" is 13, because a symbol
- *             cannot disappear, and with code "ignored" a setter returns 0 and changes nothing. A process that uses up a
- *             fault with `times` must be able to write into the directory.
+ *             cannot disappear, and with code "ignored" a setter returns 0 and changes nothing. A process that uses up
+ *             a fault with `times` must be able to write into the directory.
  *
  * SANDBOX_NVML_RUN (/run/sandbox-nvml), what a reboot clears:
  *   state     version of the loaded kernel module, when it was loaded, and every setting that was made

@@ -92,8 +92,8 @@ static nvmlReturn_t leave_setter(struct call *call, nvmlReturn_t status, const c
 }
 
 /*
- * Each function has its parameters, a condition on them, and a body with `gpu`, `settings` in a setter, and `status` for
- * errors. A setter also has, in parentheses, the format and values of its logged arguments.
+ * Each function has its parameters, a condition on them, and a body with `gpu`, `settings` in a setter, and `status`
+ * for errors. A setter also has, in parentheses, the format and values of its logged arguments.
  */
 #define BODY(opening, feature, valid, closing, ...)                                                                    \
     {                                                                                                                  \
@@ -643,8 +643,8 @@ SETTER(nvmlDeviceResetMemoryLockedClocks, (nvmlDevice_t device), MEMORY_LOCKED_C
        settings[LOCKED_MEMORY_MIN] = settings[LOCKED_MEMORY_MAX] = UNSET)
 
 /*
- * Samples: the driver's buffers of the last readings. A sample is due every sixth of a second since the epoch; its value
- * is the reading in force now, because past readings are not stored.
+ * Samples: the driver's buffers of the last readings. A sample is due every sixth of a second since the epoch; its
+ * value is the reading in force now, because past readings are not stored.
  */
 
 #define SAMPLES_PER_SECOND 6U

@@ -1,6 +1,6 @@
 """``python3 -m sandbox.images.ros2``: the simulator of the image compose/ros2, with its variables.
 
-The command bridge is that image's own. A goal follower replaces Nav2, and Foxglove's server replaces its bridge for ROS.
+The command bridge is that image's own. A goal follower replaces Nav2; Foxglove's server replaces its bridge for ROS.
 """
 
 from __future__ import annotations

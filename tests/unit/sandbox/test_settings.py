@@ -46,4 +46,4 @@ def test_a_wait_ends_and_says_what_it_waited_for(tmp_path: Path) -> None:
     log = tmp_path / "x.log"
     with pytest.raises(SandboxError) as caught:
         wait_until(lambda: False, what="a robot to move", seconds=0, log=log)
-    assert str(caught.value) == f"Waited 0 s for a robot to move in vain; its log is {log}."
+    assert str(caught.value) == f"Waited 0 s for a robot to move, without success; its log is {log}."

@@ -1,8 +1,8 @@
 """Simulates NVIDIA's nvidia-ctk and nvidia-container-runtime, depending on the name under which it is called.
 
-It describes a host's simulated GPUs: the driver files that Debian's packages installed, the simulation in place of those
-that would access the hardware, and the folders that hold its state. A container that requested one GPU of several gets
-only that device, but its nvidia-smi lists all GPUs: the simulation does not read devices.
+It describes a host's simulated GPUs: the driver files of Debian's packages, the simulation in place of the files that
+would access the hardware, and the folders that hold its state. A container that requested one GPU of several gets only
+that device, but its nvidia-smi lists all GPUs: the simulation does not read devices.
 """
 
 from __future__ import annotations
