@@ -44,7 +44,7 @@ class Cyclone:
         self._reader = DataReader(self._participant, topic, qos=qos)
 
     def peers(self) -> int:
-        """Return how many matched writers and readers it has."""
+        """Return the number of participants that are matched in both directions."""
         return min(len(self._writer.get_matched_subscriptions()), len(self._reader.get_matched_publications()))
 
     def write(self, number: int, size: int) -> None:
