@@ -30,8 +30,7 @@ from tests.unit.cognitive.support import ROOT, RedisServer, free_port
 from tests.unit.simulators.support import LOOPBACK, Page, free_domain, process, say, secret, wait_for_port
 
 PLACES = {place["name"]: place["coordinates"] for place in json.loads((ROOT / "compose" / "places.json").read_text())}
-# The script that Isaac Sim runs.
-# Relative to the simulator's working directory. Isaac Sim expects the script and its argument as one string.
+# The script that Isaac Sim runs, relative to the simulator's working directory.
 SCRIPT = "compose/isaac_sim/open_scene.py"
 # The simulated time's factor to real time.
 FACTOR = 5
