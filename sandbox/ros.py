@@ -228,7 +228,7 @@ class Writer:
     """Publishes on one topic."""
 
     def __init__(self, writer: Any) -> None:
-        """Keep the library's own."""
+        """Store the library's writer."""
         self._writer = writer
 
     def write(self, message: IdlStruct) -> None:
@@ -244,7 +244,7 @@ class Reader:
     """Receives one topic."""
 
     def __init__(self, reader: Any) -> None:
-        """Keep the library's own."""
+        """Store the library's reader."""
         self._reader = reader
 
     def take(self) -> list[Any]:

@@ -32,7 +32,7 @@ PAUSE = 0.1
 
 
 class NimError(Exception):
-    """The model returned no usable answer; the message says why, without secrets."""
+    """The model returned no usable answer; the message has the reason, without secrets."""
 
 
 class BusyError(Exception):

@@ -138,7 +138,9 @@ def percentile(statistics: Any, name: str) -> float:
     """
     share = float(name[1:]) if PERCENTILE.fullmatch(name) else -1.0
     if not 0 <= share <= 100:
-        raise InvalidParameterValue(f"The statistic {name} is not supported by the sandbox: p0 to p100 besides Sum.")
+        raise InvalidParameterValue(
+            f"The statistic {name} is not supported by the sandbox. Allowed: Sum, and p0 to p100."
+        )
     # A statistic set with equal values counts like these values, any other is ignored.
     sets = [(one.min, one.sample_count) for one in statistics.metric_aggregated_list if one.min == one.max]
     values = sorted(

@@ -74,7 +74,7 @@ class NoHosts:
 def unpack(environ: Environ, body: bytes) -> bytes:
     """Decompress a request; return the body and change the headers.
 
-    :raises OSError, EOFError, zlib.error: the body is not compressed as its header says.
+    :raises OSError, EOFError, zlib.error: the body is not compressed as declared in its header.
     """
     if environ.get("HTTP_CONTENT_ENCODING") == "gzip":
         del environ["HTTP_CONTENT_ENCODING"]
@@ -144,7 +144,7 @@ def for_hosts(application: Application, name: str = AWS_HOST, port: int = 80) ->
     """
 
     def inside(environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
-        # A Unix socket has neither, and WSGI wants both.
+        # A Unix socket has neither, and WSGI requires both.
         served = {"SERVER_NAME": name, "SERVER_PORT": str(port), FROM_HOST: True}
         return application({**environ, **served}, start_response)
 

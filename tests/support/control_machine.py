@@ -150,7 +150,7 @@ def control_machine(sandbox: Sandbox, account: Mapping[str, str], folder: Path, 
     try:
         log.unlink(missing_ok=True)
         machine = ControlMachine(container, environment, log)
-        # README's addresses of its own repository lead to the working tree; `apt-get install` does not ask.
+        # README's URLs of its own repository lead to the working tree; `apt-get install` does not prompt.
         prepared = (
             f"useradd --create-home --uid {USER_ID} --shell /bin/bash {USER}",
             "printf 'APT::Get::Assume-Yes \"true\";' >/etc/apt/apt.conf.d/90assume-yes",

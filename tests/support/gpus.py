@@ -81,7 +81,7 @@ class Host:
         fresh.rename(self.driver)
 
     def run(self, module: str, request: dict[str, Any], *, check: bool = False) -> dict[str, Any]:
-        """Run a module in a process of its own and return its result."""
+        """Run a module in a separate process and return its result."""
         main = importlib.import_module(f"{MODULES}.{module}").main
 
         def work() -> None:

@@ -69,7 +69,7 @@ def machine_settings(settings: Mapping[str, int]) -> Iterator[None]:
             for file, value in files.items():
                 file.write_text(str(value), encoding="ascii")
                 if int(file.read_text(encoding="ascii")) != value:
-                    raise RuntimeError(f"{file} does not take {value}: the stall test needs a kernel that does.")
+                    raise RuntimeError(f"{file} does not accept {value}: the stall test needs a kernel that does.")
             yield
         except PermissionError as error:
             raise RuntimeError(

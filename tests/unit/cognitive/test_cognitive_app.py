@@ -87,7 +87,7 @@ def test_every_command_is_also_in_the_stream_with_a_unique_id(redis: RedisServer
 
 
 async def entries(redis: RedisServer) -> list[tuple[str, dict[str, str]]]:
-    """Return what is in the stream."""
+    """Return the entries of the stream."""
     client: Any = Redis(host="127.0.0.1", port=redis.port, password=PASSWORD, decode_responses=True)
     try:
         return list(await client.xrange("robot_commands:stream"))

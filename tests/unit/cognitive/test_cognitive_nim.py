@@ -32,7 +32,7 @@ GOOD = {"action": "navigate", "target": "zone_b", "speed": "slow", "confidence":
 
 
 def ask(redis: RedisServer, answer: Answer, text: str) -> tuple[int, dict[str, Any], list[dict[str, Any]], list[Any]]:
-    """Post a text; return status, body, the messages on the channel, and what the language model was asked."""
+    """Post a text; return status, body, the messages on the channel, and the questions to the language model."""
 
     async def scenario() -> tuple[int, dict[str, Any], list[dict[str, Any]], list[Any]]:
         async with (

@@ -152,7 +152,7 @@ def ctk(arguments: list[str]) -> int:
 
 
 def edits_for(wanted: list[str]) -> Iterator[Edits]:
-    """Yield the edits for a container that wants these devices.
+    """Yield the edits for a container with these devices.
 
     :raises ToolkitError: there is no such device.
     """
