@@ -41,5 +41,5 @@ def test_a_changed_source_is_compiled_again(tmp_path: Path, monkeypatch: pytest.
 
 def test_no_compiler(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
-    with pytest.raises(SandboxError, match="install a C compiler"):
+    with pytest.raises(SandboxError, match="Install a C compiler"):
         nvml.build(tmp_path / "out")
