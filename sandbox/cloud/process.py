@@ -143,7 +143,7 @@ def control(url: str, key: Key, method: str, path: str, data: Any = None) -> Any
 
 
 def free_port(preferred: int | None) -> int:
-    """Return the preferred loopback port if free, to keep ``.sandbox/env`` valid after a restart; else any free port."""
+    """Return the preferred loopback port if free, so that ``.sandbox/env`` stays valid; otherwise any free port."""
     for port in filter(None, (preferred,)):
         with socket.socket() as probe:
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
