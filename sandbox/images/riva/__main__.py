@@ -60,7 +60,7 @@ class Heard:
 def hear(pieces: Iterator[int], rate: int, phrase: str) -> Iterator[Heard]:
     """Yield the results for chunks of audio; nothing without audio.
 
-    :param pieces: the chunks, in bytes.
+    :param pieces: the size of each chunk, in bytes.
     :param rate: samples a second.
     """
     words = phrase.split()
