@@ -54,9 +54,9 @@ def tagged(kind: str, name: str) -> list[dict[str, Any]]:
 
 
 def strangers() -> None:
-    """Create resources of another owner with the lab's tags: a network with a server, two disks, an address, a key pair.
+    """Create resources of another owner with the lab's tags.
 
-    One of the disks is attached to a host of the lab.
+    These are a network with a server, an address, a key pair and two disks. One disk is attached to a host of the lab.
     """
     ec2: Any = boto3.client("ec2")
     vpc = ec2.create_vpc(CidrBlock="10.9.0.0/16", TagSpecifications=tagged("vpc", "production-vpc"))["Vpc"]["VpcId"]
