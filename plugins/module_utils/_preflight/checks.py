@@ -92,7 +92,7 @@ def _check_what_is_known(lab: LabDescription, snapshot: AccountSnapshot, allowed
     """Check that a type has a whole GPU and a known amount of memory, which decide whether the stack fits."""
     known = describe_instance_type(lab, snapshot)
     if known["gpu_count"] < 1:
-        reason = "has only a part of a GPU, which neither the driver's packages nor the stack are made for"
+        reason = "has only a part of a GPU, which neither the driver's packages nor the stack support"
         return [lab.problem("instance_type", reason, allowed, "choose such a type")]
     unknown = [name for name in ("gpu_memory_gib", "memory_gib") if not known[name]]
     if unknown:
@@ -116,7 +116,7 @@ def check_default_key(lab: LabDescription, snapshot: AccountSnapshot) -> list[Pr
         Problem(
             f"default EBS key of {lab.region}",
             shown(snapshot.default_key),
-            f"{faults.get(state, f'is in the state {state}')}, so that no encrypted volume can be made with it",
+            f"{faults.get(state, f'is in the state {state}')}, so that no encrypted volume can be created with it",
             "a symmetric KMS key in the state Enabled",
             "Enable the key (aws kms enable-key, or aws kms cancel-key-deletion before it), or name another: "
             f"aws ec2 reset-ebs-default-kms-key-id --region {lab.region}",
@@ -177,12 +177,12 @@ def check_network(lab: LabDescription, snapshot: AccountSnapshot) -> list[Proble
     problems = []
     for option, found in things:
         if len(found) > 1:
-            reason = f"is the lab of more than one network: {listed([identifier for identifier, cidr in found])}"
-            remedy = "find out which of them nothing is in, and delete it"
+            reason = f"has more than one network: {listed([identifier for identifier, cidr in found])}"
+            remedy = "delete the one that is empty"
             problems.append(lab.problem("name", reason, "one VPC and one subnet with the lab's tags", remedy))
         for identifier, cidr in found[:1]:
             if cidr != getattr(lab, option):
-                reason = f"is not what the existing lab has ({identifier}), and AWS changes no existing network"
+                reason = f"is not what the existing lab has ({identifier}), and AWS cannot change an existing network"
                 remedy = "restore it, or destroy the lab first"
                 problems.append(lab.problem(option, reason, shown(cidr), remedy))
     return problems
@@ -215,7 +215,7 @@ def check_instances(lab: LabDescription, snapshot: AccountSnapshot) -> list[Prob
     for index in host_indexes(lab):
         if len(by_index.get(index, [])) > 1:
             reason = f"has more than one instance tagged {INDEX_TAG} {index}: {listed(by_index[index])}"
-            remedy = "terminate the one that nobody uses"
+            remedy = "terminate the one that is not in use"
             problems.append(lab.problem("name", reason, "one instance for each host", remedy))
     if snapshot.record:
         numbers = {address.holder: host for host, address in own_addresses(lab, snapshot).items() if host.isdigit()}
@@ -225,7 +225,7 @@ def check_instances(lab: LabDescription, snapshot: AccountSnapshot) -> list[Prob
                 reason = (
                     f"has {instance.instance_id}, which has the address of host {number} and the tag {INDEX_TAG} {tag}"
                 )
-                remedy = f"Set its tag {INDEX_TAG} to {number}, and find out who changed it."
+                remedy = f"Set its tag {INDEX_TAG} to {number}, and check which caller changed it."
                 problems.append(lab.problem("name", reason, f"the tag {INDEX_TAG} {number}", remedy))
     return problems
 
@@ -234,18 +234,18 @@ def check_key(lab: LabDescription, snapshot: AccountSnapshot) -> list[Problem]:
     """Check that the named key pair exists, or that the lab's own is its own and its private half is here."""
     problems = []
     if snapshot.key_pairs is not None and lab.key_name and not snapshot.key_pairs:
-        remedy = f"import it, or empty {lab.prefix}key_name and the lab makes its own"
+        remedy = f"import it, or empty {lab.prefix}key_name so that the role creates one"
         reason = f"is not a key pair in {lab.region}"
         problems.append(lab.problem("key_name", reason, "a key pair of that region, or empty", remedy))
     for pair in snapshot.key_pairs or []:
         if not lab.key_name and not is_own(lab, pair.tags):
-            reason = f"is also the name of a key pair in {lab.region} that is not this lab's"
+            reason = f"is also the name of a key pair in {lab.region} that does not belong to this lab"
             remedy = f"choose another name, or set {lab.prefix}key_name to use that key pair"
             problems.append(lab.problem("name", reason, "a name that no other key pair has", remedy))
     if lab.private_key_missing and snapshot.instances:
-        reason = f"does not exist here, and {listed(_names(snapshot.instances))} would let in no other key"
-        remedy = "copy it from the machine that made the lab, or destroy the lab first"
-        problems.append(lab.problem("private_key_file", reason, "the private key that the lab was made with", remedy))
+        reason = f"does not exist here, and {listed(_names(snapshot.instances))} accept no other key"
+        remedy = "copy it from the machine that created the lab, or destroy the lab first"
+        problems.append(lab.problem("private_key_file", reason, "the private key that the lab was created with", remedy))
     return problems
 
 

@@ -99,7 +99,7 @@ def check_zone(inputs: Inputs) -> list[Problem]:
     if not isinstance(zone, str):
         return [inputs.problem("availability_zone", "is not text", allowed, "name one zone or leave it empty")]
     if re.fullmatch(r"[a-z0-9]+-az[0-9]+", zone):
-        remedy = "use the name by which your account knows that zone"
+        remedy = "use the name of that zone in your account"
         return [inputs.problem("availability_zone", "is the id of a zone, not its name", allowed, remedy)]
     if check_region(inputs):
         return []
@@ -173,7 +173,7 @@ def _is_filled(value: object) -> bool:
 
 def check_instance_count(inputs: Inputs) -> list[Problem]:
     """Check how many instances are asked for."""
-    remedy = "say how many GPU hosts the lab has"
+    remedy = "set the number of GPU hosts"
     return check_number(inputs, "instance_count", INSTANCE_COUNTS, "instances", remedy)
 
 

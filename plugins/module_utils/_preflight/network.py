@@ -95,7 +95,7 @@ def check_network(inputs: Inputs) -> list[Problem]:
             remedy = f"choose a prefix length of {longest} or less"
             problems.append(inputs.problem(option, "is too small for a network in AWS", allowed, remedy))
         elif not any(network.subnet_of(private) for private in PRIVATE_NETWORKS):
-            reason = "is not private: the hosts could not reach whoever owns it on the internet"
+            reason = "is not private: the hosts could not reach its owner on the internet"
             example = "10.0.0.0/16" if option == "vpc_cidr" else "10.0.1.0/24"
             problems.append(inputs.problem(option, reason, allowed, f'use a private network such as "{example}"'))
         else:
@@ -110,7 +110,7 @@ def _check_subnet(inputs: Inputs, vpc: ipaddress.IPv4Network, subnet: ipaddress.
     allowed = f"a network inside {inputs.variable('vpc_cidr')} ({vpc})"
     if not subnet.subnet_of(vpc):
         first = next(vpc.subnets(new_prefix=max(subnet.prefixlen, vpc.prefixlen)))
-        return [inputs.problem("subnet_cidr", "lies outside the VPC", allowed, f'use one inside it, such as "{first}"')]
+        return [inputs.problem("subnet_cidr", "is outside the VPC", allowed, f'use one inside it, such as "{first}"')]
     room = subnet.num_addresses - ADDRESSES_AWS_KEEPS
     wanted = whole_number(inputs.instance_count)
     if wanted is not None and INSTANCE_COUNTS[0] <= wanted <= INSTANCE_COUNTS[1] and wanted > room:
@@ -136,7 +136,7 @@ def _check_cidrs(inputs: Inputs, option: str, widest: int, opens: str) -> list[P
         return [inputs.problem(option, "is not a list", allowed, remedy)]
     if not values:
         remedy = f"set {inputs.variable(option)} to the addresses that need {opens}"
-        return [inputs.problem(option, "lets nobody in", allowed, remedy)]
+        return [inputs.problem(option, "admits no addresses", allowed, remedy)]
     problems = []
     for value in values:
         network, reason, remedy = read_network(value)
@@ -165,7 +165,7 @@ def check_callers(inputs: Inputs) -> list[Problem]:
         source = as_network(value)
         _network, reason, remedy = read_network(source)
         if not reason and source in current:
-            reason = "is the address from which this runs"
+            reason = "is the address of the machine that runs Ansible"
             remedy = "Run this from another address, or leave it out."
         if reason:
             problems.append(inputs.problem_with("remove_sources", value, reason, allowed, remedy))
@@ -204,7 +204,7 @@ def check_internal_ports(inputs: Inputs) -> list[Problem]:
     rules = [(port["protocol"], whole_number(port["from_port"]), whole_number(port["to_port"])) for port in good]
     for number, port in enumerate(good):
         if rules[number] in rules[:number]:
-            reason, allowed = "is there twice", "each range of ports once"
+            reason, allowed = "is listed twice", "each range of ports once"
             problems.append(inputs.problem_with("internal_ports", port, reason, allowed, "leave one of them out"))
     return problems
 
@@ -275,14 +275,14 @@ def find_network_warnings(inputs: Inputs) -> list[str]:
             if network is not None and any(network.subnet_of(unrouted) for unrouted in UNROUTED_NETWORKS):
                 warnings.append(
                     f"{inputs.variable(option)}: {shown(value)} is a range from which nothing arrives over the "
-                    "internet. Name the public address behind which these machines are."
+                    "internet. Set the public address of these machines instead."
                 )
     warnings += _find_open_dds(inputs)
     vpc = read_network(inputs.vpc_cidr)[0]
     if vpc is not None and vpc.overlaps(DOCKER_BRIDGE):
         warnings.append(
             f"{inputs.variable('vpc_cidr')}: {shown(inputs.vpc_cidr)} overlaps {DOCKER_BRIDGE}, which Docker takes for "
-            "its bridge on every host. Choose another network, or give Docker another bridge."
+            "its bridge on every host. Choose another network, or configure another bridge for Docker."
         )
     return warnings
 

@@ -85,9 +85,9 @@ P_VCPUS = Quota("ec2", "L-417A185B", "Running On-Demand P instances", "vCPUs", F
 # The family is what stands before an instance type's first digit.
 VCPU_QUOTAS = {"g": G_VCPUS, "gr": G_VCPUS, "vt": G_VCPUS, "p": P_VCPUS}
 ADDRESS_QUOTA = Quota(
-    "ec2", "L-0263D0A3", "EC2-VPC Elastic IPs", "Elastic IP addresses", "release addresses that nobody uses"
+    "ec2", "L-0263D0A3", "EC2-VPC Elastic IPs", "Elastic IP addresses", "release unused addresses"
 )
-VPC_QUOTA = Quota("vpc", "L-F678F1CE", "VPCs per Region", "VPCs", "delete a VPC that nobody uses")
+VPC_QUOTA = Quota("vpc", "L-F678F1CE", "VPCs per Region", "VPCs", "delete an unused VPC")
 RULE_QUOTA = Quota(
     "vpc",
     "L-0EA8095F",

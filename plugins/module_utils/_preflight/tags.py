@@ -43,7 +43,7 @@ def check_tags(inputs: Inputs) -> list[Problem]:
     room = MOST_TAGS - ROLE_TAGS
     if len(tags) > room:
         allowed = f"at most {room}, as AWS takes {MOST_TAGS} and {ROLE_TAGS} are the lab's own"
-        problems.append(Problem(inputs.variable("tags"), "", f"holds {len(tags)} tags", allowed, "drop some"))
+        problems.append(Problem(inputs.variable("tags"), "", f"holds {len(tags)} tags", allowed, "remove some"))
     seen: dict[str, str] = {}
     for key, value in tags.items():
         problems += _check_tag_key(inputs, key, seen)
@@ -67,12 +67,12 @@ def _check_tag_key(inputs: Inputs, key: str, seen: dict[str, str]) -> list[Probl
 def _clash(key: str, seen: dict[str, str]) -> str:
     """Return why a key of good form cannot be used with the others, or nothing."""
     if key.lower().startswith("aws:"):
-        return 'begins with "aws:", which AWS keeps for itself'
+        return 'begins with "aws:", which AWS reserves'
     # IAM does not tell "Team" from "team", though EC2 does.
     if key.lower() in {own.lower() for own in OWN_TAGS}:
-        return "is a tag by which the lab is found again"
+        return "is a tag by which the role finds the lab"
     if key.lower() in seen:
-        return f"differs from {shown(seen[key.lower()])} in case only, which IAM refuses"
+        return f"differs from {shown(seen[key.lower()])} in case only, which IAM rejects"
     return ""
 
 

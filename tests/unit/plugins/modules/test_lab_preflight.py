@@ -184,9 +184,9 @@ def test_existing_lab(run: Run, cloud: Cloud) -> None:
     refused = run(vpc_cidr="10.9.0.0/16", subnet_cidr="10.9.1.0/24", availability_zone="us-east-1a")
     assert [line.split(". Allowed")[0] for line in refused["problems"]] == [
         f'lab_availability_zone: "us-east-1a" is not where the existing lab is ({subnet} in us-east-1b)',
-        f'lab_vpc_cidr: "10.9.0.0/16" is not what the existing lab has ({vpc}), and AWS changes no existing network',
+        f'lab_vpc_cidr: "10.9.0.0/16" is not what the existing lab has ({vpc}), and AWS cannot change an existing network',
         f'lab_subnet_cidr: "10.9.1.0/24" is not what the existing lab has ({subnet}), '
-        "and AWS changes no existing network",
+        "and AWS cannot change an existing network",
     ]
     assert all(READS.match(call) for call in cloud.asked[before:])
 

@@ -68,7 +68,7 @@ def test_limits_that_only_long_values_reach(describe: Describe) -> None:
     tags = {f"key{number}": "" for number in range(40)}
     (too_many,) = check_tags(describe({"tags": tags}))
     assert str(too_many) == (
-        "lab_tags: holds 40 tags. Allowed: at most 39, as AWS takes 50 and 11 are the lab's own. Drop some."
+        "lab_tags: holds 40 tags. Allowed: at most 39, as AWS takes 50 and 11 are the lab's own. Remove some."
     )
     (long_key,) = check_tags(describe({"tags": {"k" * 129: ""}}))
     assert long_key.reason == "is a key of 129 characters"
@@ -175,8 +175,8 @@ def open_dds(ports: str, sources: str) -> str:
         (
             {"admin_cidrs": ["192.168.1.0/24"]},
             [
-                'lab_admin_cidrs: "192.168.1.0/24" is a range from which nothing arrives over the internet. '
-                "Name the public address behind which these machines are."
+                'lab_admin_cidrs: "192.168.1.0/24" is not routed on the internet. '
+                "Set the public address of these machines instead."
             ],
         ),
         ({"vpc_cidr": "172.16.0.0/16"}, []),
@@ -184,7 +184,7 @@ def open_dds(ports: str, sources: str) -> str:
             {"vpc_cidr": "172.17.0.0/16"},
             [
                 'lab_vpc_cidr: "172.17.0.0/16" overlaps 172.17.0.0/16, which Docker takes for its bridge on every '
-                "host. Choose another network, or give Docker another bridge."
+                "host. Choose another network, or configure another bridge for Docker."
             ],
         ),
         ({"viewer_cidrs": "0.0.0.0/0", "admin_cidrs": None, "vpc_cidr": []}, []),
