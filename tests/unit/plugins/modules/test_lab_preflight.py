@@ -176,7 +176,7 @@ def test_existing_lab(run: Run, cloud: Cloud) -> None:
     assert result["existing"]["missing_hosts"] == []
     assert "image" not in result
     assert result["notices"] == [
-        f"lab_instance_count: 1 leaves out lab-2 ({second}), which stays and is paid for. "
+        f"lab_instance_count: 1 does not include lab-2 ({second}), which stays and is paid for. "
         "Set lab_remove_surplus to true to terminate it."
     ]
     assert result["warned"] == result["notices"]
@@ -184,7 +184,8 @@ def test_existing_lab(run: Run, cloud: Cloud) -> None:
     refused = run(vpc_cidr="10.9.0.0/16", subnet_cidr="10.9.1.0/24", availability_zone="us-east-1a")
     assert [line.split(". Allowed")[0] for line in refused["problems"]] == [
         f'lab_availability_zone: "us-east-1a" is not where the existing lab is ({subnet} in us-east-1b)',
-        f'lab_vpc_cidr: "10.9.0.0/16" is not what the existing lab has ({vpc}), and AWS cannot change an existing network',
+        f'lab_vpc_cidr: "10.9.0.0/16" is not what the existing lab has ({vpc}), '
+        "and AWS cannot change an existing network",
         f'lab_subnet_cidr: "10.9.1.0/24" is not what the existing lab has ({subnet}), '
         "and AWS cannot change an existing network",
     ]
@@ -216,7 +217,7 @@ def test_new_account_without_quotas(run: Run, cloud: Cloud, quotas: dict[str, fl
         ({"instance_type": "g5g.xlarge"}, 'lab_instance_type: "g5g.xlarge" is a machine of arm64, not of x86_64'),
         (
             {"availability_zone": "us-east-1z"},
-            'lab_availability_zone: "us-east-1z" is not a zone of us-east-1 that takes instances',
+            'lab_availability_zone: "us-east-1z" is not a zone of us-east-1 for instances',
         ),
         ({"availability_zone": "us-east-1e"}, 'lab_availability_zone: "us-east-1e" does not offer g5.xlarge'),
         ({"key_name": "operations"}, 'lab_key_name: "operations" is not a key pair in us-east-1'),

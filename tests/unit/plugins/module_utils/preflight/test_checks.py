@@ -151,8 +151,8 @@ def test_nothing_is_concluded_from_what_was_not_read(describe: Describe) -> None
     lab = lab_of(describe, {"key_name": "operations", "availability_zone": "us-east-1a"})
     (line,) = map(str, checks.check_account(lab, unread))
     assert line == (
-        'AWS permission: "ec2:DescribeVpcs" is denied to the caller in us-east-1. Allowed: a caller that may read what '
-        "it is about to build on. Allow ec2:DescribeVpcs in the policies of this caller."
+        'AWS permission: "ec2:DescribeVpcs" is denied to the caller in us-east-1. Allowed: a caller that may read these '
+        "resources. Allow ec2:DescribeVpcs in the policies of this caller."
     )
     assert checks.find_account_warnings(lab, unread) == []
 

@@ -68,7 +68,7 @@ def test_limits_that_only_long_values_reach(describe: Describe) -> None:
     tags = {f"key{number}": "" for number in range(40)}
     (too_many,) = check_tags(describe({"tags": tags}))
     assert str(too_many) == (
-        "lab_tags: holds 40 tags. Allowed: at most 39, as AWS takes 50 and 11 are the lab's own. Remove some."
+        "lab_tags: holds 40 tags. Allowed: at most 39, as AWS allows 50 and 11 are the lab's own. Remove some."
     )
     (long_key,) = check_tags(describe({"tags": {"k" * 129: ""}}))
     assert long_key.reason == "is a key of 129 characters"
@@ -183,7 +183,7 @@ def open_dds(ports: str, sources: str) -> str:
         (
             {"vpc_cidr": "172.17.0.0/16"},
             [
-                'lab_vpc_cidr: "172.17.0.0/16" overlaps 172.17.0.0/16, which Docker takes for its bridge on every '
+                'lab_vpc_cidr: "172.17.0.0/16" overlaps 172.17.0.0/16, which Docker uses for its bridge on every '
                 "host. Choose another network, or configure another bridge for Docker."
             ],
         ),
