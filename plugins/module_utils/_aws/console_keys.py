@@ -5,7 +5,7 @@
 """The SSH host keys that cloud-init writes to the console of an EC2 instance at its first boot.
 
 Only root of the instance writes to its console, and only AWS passes it on: a key that is read there is the key of that
-instance, whatever answers at its address.
+instance, regardless of the host at its address.
 
 This is a private module of the collection: it may change in any release.
 """

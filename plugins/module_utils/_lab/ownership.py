@@ -48,7 +48,7 @@ class Foreign:
         """Return the remedy.
 
         Args:
-            adopt: The user's variable that names what belongs to the lab all the same.
+            adopt: The user's variable for resources to adopt.
         """
         or_else = f", or, if the lab created it, add it to {adopt}" if self.kind in ADOPTABLE else ""
         return f"Remove its tag digital_twin_lab{or_else}."
@@ -152,7 +152,7 @@ def _only(found: Sequence[str]) -> str:
 
 
 def same_key(one: str, other: str) -> bool:
-    """Return whether two public keys are the same, whatever their comments are."""
+    """Return whether two public keys are the same, regardless of their comments."""
     return one.split()[:2] == other.split()[:2]
 
 

@@ -35,7 +35,7 @@ def read_resources(account: Account, lab: str, region: str, kinds: Collection[st
         lab: The lab's name.
         region: Its region.
         kinds: Keys of READERS.
-        key_name: The key pair to return with its public key, whatever its tags are.
+        key_name: The key pair to return with its public key, regardless of its tags.
 
     Raises:
         ReadError: AWS did not answer.

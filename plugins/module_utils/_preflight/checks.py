@@ -347,7 +347,7 @@ def check_quotas(lab: LabDescription, snapshot: AccountSnapshot) -> list[Problem
             f"{quota.relief}, or ask AWS for {total} or more{when}: aws service-quotas request-service-quota-increase "
             f"--service-code {quota.service} --quota-code {quota.code} --desired-value {total} --region {lab.region}"
         )
-        # With a quota of 0 the account cannot use this family of types, whatever the count.
+        # With a quota of 0 the account cannot use this family of types at all.
         option = "instance_type" if limit == 0 and quota in VCPU_QUOTAS.values() else demand.option
         problems.append(lab.problem(option, reason, allowed, remedy))
     return problems

@@ -181,7 +181,7 @@ def is_own(lab: LabDescription, tags: dict[str, str]) -> bool:
 
 
 def own_vpcs(lab: LabDescription, snapshot: AccountSnapshot) -> list[Vpc]:
-    """Return the VPCs that belong to the lab, whatever tags they carry; those with its tags if its record is unread."""
+    """Return the VPCs that belong to the lab, regardless of tags; those with its tags if its record is unread."""
     if snapshot.record is None:
         return [vpc for vpc in snapshot.vpcs or [] if is_own(lab, vpc.tags)]
     return [vpc for vpc in snapshot.vpcs or [] if not wrong_with_vpc(snapshot.record, vpc.vpc_id)]
