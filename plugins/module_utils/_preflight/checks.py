@@ -243,7 +243,7 @@ def check_key(lab: LabDescription, snapshot: AccountSnapshot) -> list[Problem]:
             remedy = f"choose another name, or set {lab.prefix}key_name to use that key pair"
             problems.append(lab.problem("name", reason, "a name that no other key pair has", remedy))
     if lab.private_key_missing and snapshot.instances:
-        reason = f"does not exist here, and {listed(_names(snapshot.instances))} accept no other key"
+        reason = f"does not exist here, and no other key opens {listed(_names(snapshot.instances))}"
         remedy = "copy it from the machine that created the lab, or destroy the lab first"
         problems.append(
             lab.problem("private_key_file", reason, "the private key that the lab was created with", remedy)

@@ -318,9 +318,9 @@ def test_names_that_others_have_taken(run: Run, cloud: Cloud) -> None:
     cloud.client("iam").create_role(RoleName="lab-instance", AssumeRolePolicyDocument="{}")
     cloud.client("iam").create_instance_profile(InstanceProfileName="lab-instance")
     assert [line.split(". Allowed")[0] for line in run()["problems"]] == [
-        'lab_name: "lab" is also the name of a key pair in us-east-1 that is not this lab\'s',
-        'lab_name: "lab" would share the IAM role lab-instance, which is not this lab\'s',
-        'lab_name: "lab" would share the IAM instance profile lab-instance, which is not this lab\'s',
+        'lab_name: "lab" is also the name of a key pair in us-east-1 that does not belong to this lab',
+        'lab_name: "lab" would share the IAM role lab-instance, which does not belong to this lab',
+        'lab_name: "lab" would share the IAM instance profile lab-instance, which does not belong to this lab',
     ]
 
 
@@ -364,7 +364,9 @@ def test_who_may_not_look_at_the_default_key_is_told_and_goes_on(
 def test_private_key_that_stayed_elsewhere(run: Run, cloud: Cloud) -> None:
     launch(cloud, 1, make_network(cloud)[1])
     (problem,) = run(private_key_file="keys/not-there")["problems"]
-    assert problem.startswith('lab_private_key_file: "keys/not-there" does not exist here, and lab-1 would let in no')
+    assert problem.startswith(
+        'lab_private_key_file: "keys/not-there" does not exist here, and no other key opens lab-1'
+    )
     assert run(private_key_file="keys/private")["existing"]["missing_hosts"] == []
 
 
