@@ -2,7 +2,7 @@
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""The SSH host keys that cloud-init writes to the console of an EC2 instance at its first boot.
+"""Read the SSH host keys that cloud-init writes to the console of an EC2 instance at its first boot.
 
 Only root of the instance writes to its console, and only AWS passes it on: a key that is read there is the key of that
 instance, regardless of the host at its address.

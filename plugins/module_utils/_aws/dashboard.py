@@ -2,7 +2,7 @@
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""CloudWatch dashboards: read, compare, write.
+"""Read, compare and write CloudWatch dashboards.
 
 This is a private module of the collection: it may change in any release.
 """

@@ -2,7 +2,7 @@
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""The description of a monitored lab, and what is wrong with it. Nothing here contacts AWS.
+"""The description of a monitored lab, and its validation. Nothing here contacts AWS.
 
 This is a private module of the collection: it may change in any release.
 """
@@ -161,12 +161,12 @@ class Lab:
 
 
 def check(lab: Lab) -> list[Problem]:
-    """Return what is wrong with the description of a lab."""
+    """Return the problems of the description of a lab."""
     return [*_check_names(lab), *_check_hosts(lab), *_check_numbers(lab), *_check_topics(lab), *_check_logs(lab)]
 
 
 def _problem(option: str, value: object, reason: str, allowed: str, remedy: str) -> Problem:
-    """Return what is wrong with the value of one of the role's variables."""
+    """Return a problem with the value of one of the role's variables."""
     return Problem(f"aws_monitoring_{option}", shown(value), reason, allowed, remedy)
 
 
