@@ -15,12 +15,10 @@ ANYTHING = {"Version": "2012-10-17", "Statement": [{"Effect": "Allow", "Action":
 
 
 def drift() -> None:
-    """Do by hand what the next run has to take back: open a port, stop an instance, lose the other's address.
+    """Make changes that the next run must revert: open a port, stop an instance, detach the address of another.
 
-    Also protect an instance from termination, let the instances do what they like with CloudWatch, and attach the two
-    policies of AWS that earlier versions attached.
-
-    A policy for somebody's own application is not to be taken back.
+    Also protect an instance from termination, allow the instances everything in CloudWatch, and attach the two AWS
+    managed policies that earlier versions attached. The policy for S3 belongs to a user's application and must stay.
     """
     ec2: Any = boto3.client("ec2")
     mine = [{"Name": "tag:digital_twin_lab", "Values": ["lab-a"]}]
@@ -28,7 +26,7 @@ def drift() -> None:
     ec2.authorize_security_group_ingress(
         GroupId=group, IpProtocol="tcp", FromPort=3389, ToPort=3389, CidrIp="192.0.2.0/24"
     )
-    # What a colleague's run leaves: it is to stay, and to be admitted to the other ports of viewers as well.
+    # A run from another address leaves this rule. It must stay, and its address be admitted to the other viewer ports.
     source = {"CidrIp": "198.51.100.4/32", "Description": "Foxglove Studio (address of a caller)"}
     viewer = {"IpProtocol": "tcp", "FromPort": 8080, "ToPort": 8080, "IpRanges": [source]}
     ec2.authorize_security_group_ingress(GroupId=group, IpPermissions=[viewer])
@@ -50,15 +48,15 @@ TAGS = [{"Key": "digital_twin_lab", "Value": "lab-a"}, {"Key": "managed_by", "Va
 
 
 def tagged(kind: str, name: str) -> list[dict[str, Any]]:
-    """Return what gives a new thing the lab's tags, and those of its first host."""
+    """Return tags of the lab and of its first host for a new resource."""
     more = [{"Key": "Name", "Value": name}, {"Key": "digital_twin_index", "Value": "1"}]
     return [{"ResourceType": kind, "Tags": TAGS + more}]
 
 
 def strangers() -> None:
-    """Make what is not the lab's and carries its tags: a network with a server, two disks, an address, a key pair.
+    """Create resources of another owner with the lab's tags.
 
-    One of the disks is attached to a host of the lab.
+    These are a network with a server, an address, a key pair and two disks. One disk is attached to a host of the lab.
     """
     ec2: Any = boto3.client("ec2")
     vpc = ec2.create_vpc(CidrBlock="10.9.0.0/16", TagSpecifications=tagged("vpc", "production-vpc"))["Vpc"]["VpcId"]
@@ -67,7 +65,7 @@ def strangers() -> None:
     group = ec2.create_security_group(
         GroupName="web", Description="web", VpcId=vpc, TagSpecifications=tagged("security-group", "lab-a-sg")
     )["GroupId"]
-    ec2.create_key_pair(KeyName="somebody-elses-key", TagSpecifications=tagged("key-pair", "lab-a"))
+    ec2.create_key_pair(KeyName="key-of-another-owner", TagSpecifications=tagged("key-pair", "lab-a"))
     server = ec2.run_instances(
         ImageId="ami-0d7a1300000000001",
         InstanceType="t3.micro",
@@ -87,12 +85,12 @@ def strangers() -> None:
         for _number in range(2)
     ]
     ec2.attach_volume(VolumeId=volumes[0], InstanceId=host["InstanceId"], Device="/dev/sdf")
-    made = [vpc, subnet_id, group, "somebody-elses-key", server, address["PublicIp"], *volumes]
+    made = [vpc, subnet_id, group, "key-of-another-owner", server, address["PublicIp"], *volumes]
     sys.stdout.write("\n".join(made) + "\n")
 
 
 def leave(made: list[str]) -> None:
-    """Take away what `strangers` has made; fails when any of it is not there any more."""
+    """Remove what `strangers` has created; fail if any of it is missing."""
     vpc, subnet, group, key, server, address, *volumes = made
     ec2: Any = boto3.client("ec2")
     (found,) = ec2.describe_addresses(PublicIps=[address])["Addresses"]
@@ -112,7 +110,7 @@ def leave(made: list[str]) -> None:
 
 
 def key() -> None:
-    """Have EBS encrypt new volumes with a key that is about to be deleted."""
+    """Set a key pending deletion as the default for EBS encryption."""
     kms, ec2 = boto3.client("kms"), boto3.client("ec2")
     key_id = kms.create_key()["KeyMetadata"]["KeyId"]
     ec2.modify_ebs_default_kms_key_id(KmsKeyId=key_id)

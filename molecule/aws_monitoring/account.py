@@ -41,7 +41,7 @@ def past() -> None:
 
 
 def drift() -> None:
-    """Change by hand what the next run has to repair."""
+    """Make changes that the next run must repair."""
     cloudwatch: Any = boto3.client("cloudwatch")
     (hot,) = cloudwatch.describe_alarms(AlarmNames=["lab-a-1-gpu-0-hot"])["MetricAlarms"]
     put_alarm("lab-a-1-gpu-0-hot", 20.0, AlarmDescription=hot["AlarmDescription"])

@@ -65,7 +65,7 @@ _value:
   elements: str
   sample:
     - "aws_infrastructure_instance_type: AWS has no g5.xlarge for warehouse-1 in eu-central-1a at the moment
-      (InsufficientInstanceCapacity). AWS names zones that have some: eu-central-1b. Run this again later, choose
+      (InsufficientInstanceCapacity). AWS lists zones with capacity: eu-central-1b. Run this again later, choose
       another type, or destroy the lab, which has no hosts yet, and set aws_infrastructure_availability_zone to
       eu-central-1b."
 """

@@ -128,7 +128,7 @@ _value:
       description: What a user should know, each one line.
       type: list
       elements: str
-      sample: ["Driver branch 535 has had no support from NVIDIA since 2026-06."]
+      sample: ["NVIDIA has not supported driver branch 535 since 2026-06."]
 """
 
 import datetime

@@ -22,13 +22,13 @@ description:
     C(group_vars/all) next to the inventory file, else E(AWS_REGION), E(AWS_DEFAULT_REGION), or the region of the
     AWS profile.
   - The credentials are those that every AWS client finds, such as E(AWS_PROFILE). Missing or expired credentials, a
-    profile that asks for an MFA code, and a missing region end the run with one line when
+    profile that requires an MFA code, and a missing region end the run with one line when
     C(any_unparsed_is_failed) is set in the C([inventory]) section of C(ansible.cfg). Without it Ansible prints
-    its own warnings and goes on without these hosts.
+    its own warnings and continues without these hosts.
   - The groups that the playbooks of this collection fill exist from the start, so that Ansible does not warn about
     them in an empty account.
   - Each host is in the groups C(lab), C(lab_<name of the lab>) and C(aws_ec2). Its name is that of the lab
-    with its number, C(digital_twin_index), or its instance id where another host has that name already.
+    with its number, C(digital_twin_index), or its instance id when another host already has that name.
   - Each host has the variables C(ansible_host), C(ansible_user), C(lab_name), C(lab_region),
     C(lab_availability_zone), C(lab_instance_id), C(lab_instance_type), C(lab_private_ip), C(lab_public_ip) and
     C(lab_public_dns), and what EC2 returns of the instance as C(ec2_<snake_case name>), with the tags as
@@ -52,8 +52,8 @@ options:
     default: []
 notes:
   - The name of the inventory file ends in C(aws_ec2.yml) or C(aws_ec2.yaml).
-  - Needs the permissions C(ec2:DescribeInstances), and C(iam:GetRole) for the roles of the labs. Labs of which another
-    user may not get the role have no hosts there.
+  - Needs the permissions C(ec2:DescribeInstances), and C(iam:GetRole) for the roles of the labs. Labs whose
+    role a user may not get have no hosts for that user.
 """
 
 EXAMPLES = r"""
@@ -92,9 +92,9 @@ from ..module_utils._lab.record import MANAGED_BY, read_record
 from ..module_utils._problem import shown
 from ..plugin_utils import _aws_login as login
 
-# The playbooks name these in `hosts`, and fill all but the first.
+# The playbooks use these in `hosts`, and fill all but the first.
 GROUPS = ("lab", "lab_selected", "lab_provisioned", "lab_running")
-# The name of a lab, which is a part of the name of its role.
+# The name of a lab, which is part of the name of its role.
 LAB_NAME = re.compile(r"[a-z][a-z0-9-]{1,30}[a-z0-9]")
 SUFFIXES = ("aws_ec2.yml", "aws_ec2.yaml")
 FILTERS = [
@@ -107,7 +107,7 @@ def host_variables(instance: dict[str, Any], region: str) -> dict[str, Any]:
     """Return the variables of a host.
 
     Args:
-        instance: What ec2:DescribeInstances returns of it.
+        instance: Its description by ec2:DescribeInstances.
         region: Its region.
     """
     tags = {tag["Key"]: tag["Value"] for tag in instance.get("Tags", [])}
@@ -137,12 +137,12 @@ def why_not(
     Args:
         account: Reads of the account.
         region: The lab's region.
-        lab: The lab's name, as the tags have it.
-        keys: Names of the lab's key pairs; None for another lab than that of this run, whose are not known.
-        instances: What carries the lab's tags.
+        lab: The lab's name in the tags.
+        keys: Names of the lab's key pairs; None for a lab other than that of this run.
+        instances: Instances that carry the lab's tags.
 
     Raises:
-        ReadError: IAM cannot be asked, or denies the role of the lab of this run.
+        ReadError: A call to IAM failed, or the role of the lab of this run is denied.
     """
     role = None
     try:
@@ -169,8 +169,8 @@ class InventoryModule(BaseInventoryPlugin, Constructable):
         """Add the running hosts to the inventory.
 
         Raises:
-            AnsibleParserError: AWS cannot be asked, or refuses.
-            SystemExit: the same, where an inventory that fails ends the run.
+            AnsibleParserError: A call to AWS failed.
+            SystemExit: The same, if a failed inventory ends the run.
         """
         super().parse(inventory, loader, path, cache)
         self._read_config_data(path)
@@ -191,8 +191,8 @@ class InventoryModule(BaseInventoryPlugin, Constructable):
     def _refuse(self, message: str) -> NoReturn:
         """End the run with one line.
 
-        Ansible buries the cause of a failed inventory under the failures of all other inventory plugins, and then
-        prints that nothing was parsed. Where that ends the run anyway, it ends here.
+        Ansible prints the failures of all other inventory plugins after the cause, and then that nothing was parsed. If
+        that ends the run anyway, it ends here.
         """
         if not constants.config.get_config_value("INVENTORY_ANY_UNPARSED_IS_FAILED"):
             raise AnsibleParserError(message)
@@ -215,7 +215,7 @@ class InventoryModule(BaseInventoryPlugin, Constructable):
         """Return the instances of a region that belong to labs, and report those that only carry their tags.
 
         Raises:
-            ReadError: AWS cannot be asked, or refuses.
+            ReadError: A call to AWS failed.
         """
         labs: dict[str, list[dict[str, Any]]] = {}
         hosts = self._instances(region)
@@ -236,7 +236,7 @@ class InventoryModule(BaseInventoryPlugin, Constructable):
         """Return the running instances of all labs in a region, the oldest first.
 
         Raises:
-            ReadError: EC2 cannot be asked, or refuses.
+            ReadError: A call to EC2 failed.
         """
         with translated("ec2:DescribeInstances", region):
             pages = login.client("ec2", region).get_paginator("describe_instances").paginate(Filters=FILTERS)
@@ -245,7 +245,7 @@ class InventoryModule(BaseInventoryPlugin, Constructable):
 
     def _add(self, inventory: InventoryData, variables: dict[str, Any]) -> None:
         """Add a host to the inventory, with its groups and variables."""
-        # Not by the tag Name: it could be that of any other host or group, and the first host runs the profile.
+        # Not the tag Name, which could be that of another host or group, and the first host runs the profile.
         number = variables["ec2_tags"].get(INDEX_TAG, "")
         name = f"{variables['lab_name']}-{number}"
         known = name in inventory.hosts or not re.fullmatch("[0-9]{1,4}", number)

@@ -2,7 +2,7 @@
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""The AWS credentials and the region of the control machine.
+"""Check the AWS credentials and the region of the control machine.
 
 This is a private module of the collection: it may change in any release.
 """
@@ -28,12 +28,12 @@ from ..module_utils._aws.errors import ReadError, translated
 from ..module_utils._aws.names import REGIONS_ALLOWED, region_fault
 from ..module_utils._problem import Problem, shown
 
-# Profiles name one another by source_profile; a longer chain is a loop.
+# Profiles refer to one another by source_profile; a longer chain is a loop.
 LONGEST_CHAIN = 10
 
 
 class LoginError(Exception):
-    """AWS cannot be asked; the message is one line with the remedy."""
+    """AWS cannot be called; the message is one line with the remedy."""
 
 
 def _session() -> Any:
@@ -70,10 +70,10 @@ def region_by_default() -> str:
 
 
 def check(region: str) -> None:
-    """Check what is known to fail, or to prompt in the middle of a run, without contacting AWS.
+    """Check for known causes of a failure, or of a prompt in the middle of a run, without contacting AWS.
 
     Args:
-        region: The region of the lab; empty where none is named.
+        region: The region of the lab; empty if not set.
 
     Raises:
         LoginError: boto3 is missing, the profile does not exist, needs an MFA code, or the
@@ -89,12 +89,12 @@ def check(region: str) -> None:
             f"AWS credentials: the profile {shown(profile)} does not exist. This machine has the profiles: {profiles}. "
             f"Correct AWS_PROFILE, or create the profile with `aws configure --profile {profile}`."
         ) from None
-    # Keys in the environment win over a profile, and need no code.
-    if not os.environ.get("AWS_ACCESS_KEY_ID") and _asks_for_a_code(session.full_config.get("profiles", {}), settings):
+    # Keys in the environment have precedence over a profile, and need no code.
+    if not os.environ.get("AWS_ACCESS_KEY_ID") and _requires_a_code(session.full_config.get("profiles", {}), settings):
         raise LoginError(
-            f"AWS credentials: the profile {shown(profile)} asks for an MFA code, which Ansible cannot enter. Run "
-            f'`eval "$(aws configure export-credentials --profile {profile} --format env)"`, which asks for the code, '
-            "then run this again in the same shell."
+            f"AWS credentials: the profile {shown(profile)} requires an MFA code, which Ansible cannot enter. Run "
+            f'`eval "$(aws configure export-credentials --profile {profile} --format env)"`, which prompts for the '
+            "code, then run this again in the same shell."
         )
     if not region:
         raise LoginError(
@@ -106,7 +106,7 @@ def check(region: str) -> None:
         raise LoginError(str(Problem("aws_infrastructure_region", shown(region), fault[0], REGIONS_ALLOWED, fault[1])))
 
 
-def _asks_for_a_code(profiles: dict[str, dict[str, Any]], settings: dict[str, Any]) -> bool:
+def _requires_a_code(profiles: dict[str, dict[str, Any]], settings: dict[str, Any]) -> bool:
     """Return whether a profile, or one that it builds on, assumes a role with an MFA device.
 
     Args:
@@ -124,10 +124,10 @@ def _asks_for_a_code(profiles: dict[str, dict[str, Any]], settings: dict[str, An
 
 
 def region_problem(region: str, error: ReadError) -> str:
-    """Return one line where a region is the reason why AWS did not answer, or an empty text.
+    """Return one line if the region is the reason why AWS did not answer, or an empty text.
 
-    A region that botocore does not know may be newer than botocore, so this is asked only after a call has failed. In a
-    region that is not enabled, AWS answers as it does to wrong credentials.
+    A region that botocore does not know may be newer than botocore, so this runs only after a failed call. In a region
+    that is not enabled, AWS answers as it does to wrong credentials.
 
     Args:
         region: A well-formed name.

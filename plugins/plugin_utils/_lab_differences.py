@@ -4,8 +4,8 @@
 
 """Compare the resources of a lab in AWS with its description.
 
-Every attribute is compared that the modules compare which role aws_infrastructure calls. A difference too many costs a
-call that changes nothing. A difference too few would leave a change by hand in place.
+All attributes are compared that the modules of role aws_infrastructure compare. A false difference costs a call that
+changes nothing. A missed one leaves a manual change in place.
 
 This is a private module of the collection: it may change in any release.
 """
@@ -31,7 +31,7 @@ Rule = tuple[str, int | None, int | None, str, str, str]
 
 
 def find_differences(found: Item, declared: Item) -> dict[str, list[str]]:
-    """Return what differs, by the part of the role that corrects it.
+    """Return the differences, by the part of the role that corrects them.
 
     Args:
         found: The resources that belong to the lab, as the module lab_resources_info returns them.
@@ -65,17 +65,17 @@ def plain(value: Any) -> Any:
 
 
 def _only(items: list[Item] | None) -> Item:
-    """Return the item of a list that has one, else nothing: two of a kind are left to the module to judge."""
+    """Return the only item of a list, else an empty one, so that the module handles several of a kind."""
     return items[0] if items and len(items) == 1 else {}
 
 
 def _lacks_tags(item: Item, tags: Mapping[str, str]) -> bool:
-    """Return whether an item lacks one of some tags. Others stay."""
+    """Return whether an item lacks one of some tags. Other tags are ignored."""
     return not tags.items() <= (item.get("tags") or {}).items()
 
 
 def _differing(kind: str, checks: Mapping[str, bool]) -> list[str]:
-    """Return in words which attributes of a kind are not as they should be."""
+    """Return descriptions of the attributes of a kind that differ."""
     return [f"{kind}: {attribute}" for attribute, same in checks.items() if not same]
 
 
@@ -217,7 +217,7 @@ def read_rules(permissions: list[Item] | None) -> set[Rule]:
 
 
 def read_declared_rules(rules: list[Item], group_id: str) -> set[Rule]:
-    """Return the same of rules in the form of amazon.aws.ec2_security_group. A named group is the lab's own."""
+    """Return the same for rules in the form of amazon.aws.ec2_security_group. A named group is the lab's own."""
     declared: set[Rule] = set()
     for rule in rules:
         ports = (int(rule["from_port"]), int(rule["to_port"]))
@@ -294,7 +294,7 @@ def compare_host(found: Item, declared: Item, name: str) -> list[str]:
 
 
 def _instances(found: Item, index: str) -> list[Item]:
-    """Return the instances of one number that do not end."""
+    """Return the instances of one number that are not shutting down."""
     return [
         item
         for item in found.get("instances") or []

@@ -2,7 +2,7 @@
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Why AWS did not start an instance, and what to change: the zone, the type, a quota, the account, a key, or nothing.
+"""Explain why AWS did not start an instance, and what to change: zone, type, quota, account, key, or nothing.
 
 This is a private module of the collection: it may change in any release.
 """
@@ -34,9 +34,9 @@ QUOTA_CODES = {
     "VcpuLimitExceeded",
     "VolumeLimitExceeded",
 }
-# What to do about the account itself, where no zone, type or quota helps.
+# Remedies for the account itself, if no zone, type or quota helps.
 ACCOUNT_CODES = {
-    "AuthFailure.ServiceLinkedRoleCreationNotPermitted": "Allow iam:CreateServiceLinkedRole to the caller.",
+    "AuthFailure.ServiceLinkedRoleCreationNotPermitted": "Allow iam:CreateServiceLinkedRole for the caller.",
     "Blocked": "Ask AWS Support why the account is blocked.",
     "OptInRequired": "Subscribe to EC2, or to the image in AWS Marketplace, with this account.",
     "PendingVerification": "Wait until AWS has verified the account (at most a few hours), then run this again.",
@@ -51,13 +51,13 @@ LATER_CODES = {
     "Unavailable",
 }
 IMAGE_CODES = {"InvalidAMIID.NotFound", "InvalidAMIID.Unavailable", "InvalidSnapshot.NotFound"}
-# The variable to change, what is wrong with what was to start, and the remedy, by error code.
+# The variable to change, the reason and the remedy, by error code.
 SENTENCES = {
     **dict.fromkeys(
         QUOTA_CODES,
         (
             "aws_infrastructure_instance_type",
-            "is beyond a quota of the account, in every zone",
+            "exceeds a quota of the account, in every zone",
             "Use fewer or smaller instances, stop others, or ask for more in Service Quotas.",
         ),
     ),
@@ -66,23 +66,23 @@ SENTENCES = {
     **{code: ("AWS account", "may not be started by it", remedy) for code, remedy in ACCOUNT_CODES.items()},
     "InsufficientFreeAddressesInSubnet": (
         "aws_infrastructure_subnet_cidr",
-        "finds no free address in the subnet",
-        "Remove what else is in it, or destroy the lab and choose a larger subnet.",
+        "has no free address in the subnet",
+        "Remove other resources from it, or destroy the lab and choose a larger subnet.",
     ),
 }
 
 
 @dataclass(frozen=True)
 class Launch:
-    """What was to start.
+    """The instance to start.
 
     Attributes:
         host: Its name.
         instance_type: Its type.
         zone: The zone of the lab.
         zones: All zones that offer the type.
-        exists: Whether the instance was there already, stopped: then its disk ties it to the zone.
-        others: Names of the lab's other hosts that are there.
+        exists: Whether the instance already existed, stopped. Then its disk binds it to the zone.
+        others: Names of the lab's other existing hosts.
     """
 
     host: str
@@ -100,11 +100,11 @@ def error_code(message: str) -> str:
 
 
 def describe_refusal(message: str, launch: Launch) -> str:
-    """Return in one line why AWS refused a call, and what to do; nothing for what is not known here.
+    """Return one line with the reason why AWS refused a call and the remedy; nothing for unknown errors.
 
     Args:
         message: The message of the module that made the call.
-        launch: What was to start.
+        launch: The instance to start.
     """
     code = error_code(message)
     text = " ".join(message.rpartition("operation")[2].lstrip(": ").split())
@@ -112,12 +112,12 @@ def describe_refusal(message: str, launch: Launch) -> str:
 
 
 def describe_end(code: str, text: str, launch: Launch) -> str:
-    """Return in one line why an instance ended at launch.
+    """Return one line with the reason why an instance terminated at launch.
 
     Args:
         code: The code of its state reason, such as Client.InvalidKMSKey.InvalidState.
-        text: The text of it.
-        launch: What was to start.
+        text: Its text.
+        launch: The instance to start.
     """
     side, _dot, rest = code.partition(".")
     # AWS begins the text with the code.
@@ -140,7 +140,7 @@ def describe_end(code: str, text: str, launch: Launch) -> str:
 
 
 def _describe(code: str, text: str, launch: Launch) -> str:
-    """Return the line for an error code, or nothing for what is not known here."""
+    """Return the line for an error code, or nothing for unknown codes."""
     what = f"{launch.instance_type} for {launch.host} in {launch.zone}"
     if code in ZONE_CODES:
         return f"aws_infrastructure_instance_type: AWS has no {what} at the moment ({code}). {_elsewhere(text, launch)}"
@@ -151,14 +151,14 @@ def _describe(code: str, text: str, launch: Launch) -> str:
 
 
 def _elsewhere(text: str, launch: Launch) -> str:
-    """Return what to do where a zone has no capacity: AWS's own list of zones first."""
+    """Return the remedy when a zone has no capacity, with AWS's own list of zones first."""
     named = [zone for zone in dict.fromkeys(ZONE.findall(text)) if zone != launch.zone]
     zones = named or [zone for zone in launch.zones if zone != launch.zone]
-    source = "AWS names zones that have some" if named else "Other zones offer the type"
+    source = "AWS lists zones with capacity" if named else "Other zones offer the type"
     offer = f"{source}: {', '.join(zones)}. " if zones else ""
     if launch.exists:
         return (
-            f"{offer}Its disk is in {launch.zone}, so that it can start only there. Run this again later, or destroy "
+            f"{offer}Its disk is in {launch.zone}, so it can start only there. Run this again later, or destroy "
             f"the lab, with all that is on its disks, and {_move(zones)}."
         )
     if launch.others:

@@ -2,7 +2,7 @@
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Whether a host's ROS 2 networking is as declared: the assessment that verify and diagnose share. Pure functions.
+"""Assess whether a host's ROS 2 networking is as declared, for verify and diagnose. Pure functions.
 
 This is a private module of the collection: it may change in any release.
 """
@@ -42,7 +42,7 @@ def assess_host(state: Mapping[str, Any]) -> Ros2Assessment:
 
 
 def _hosts(state: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
-    """Return the hosts that should hear one another, with their machine ids."""
+    """Return the hosts that should exchange samples, with their machine ids."""
     ids = state.get("machine_ids") or {}
     return {
         name: {**host, "machine_id": str(ids.get(name) or host.get("machine_id") or "").strip()}
@@ -51,7 +51,7 @@ def _hosts(state: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
 
 
 def _add_traffic(assessment: Ros2Assessment, state: Mapping[str, Any], *, samples_arrive: bool) -> None:
-    """Add the findings about the traffic, without those that are there already."""
+    """Add the findings about the traffic, without duplicates."""
     traffic = state.get("traffic") or {}
     for kind, kept in (("findings", assessment.findings), ("notices", assessment.notices)):
         for row in traffic.get(kind, []):
@@ -91,7 +91,7 @@ def _find_kernel(kernel: Mapping[str, Any], file: str) -> Iterator[Ros2Finding]:
 
 
 def _find_unmet(kernel: Mapping[str, Any]) -> Iterator[Ros2Finding]:
-    """Find kernel settings that cannot be changed from here, one finding for each reason."""
+    """Find kernel settings that cannot be changed on this host, one finding for each reason."""
     rows: dict[str, list[str]] = {}
     for row in kernel.get("unmet", []):
         value = "missing" if row["value"] is None else row["value"]

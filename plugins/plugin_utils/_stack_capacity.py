@@ -2,7 +2,7 @@
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Tells which parts of the stack a machine can run. Pure functions over a table.
+"""Decide which parts of the stack a machine can run. Pure functions over a table.
 
 This is a private module of the collection: it may change in any release.
 """
@@ -17,18 +17,18 @@ GIB = 1024
 
 
 class CapacityError(ValueError):
-    """What was asked about is unknown; one line that says what is known."""
+    """An unknown profile; the message lists the known ones."""
 
 
 @dataclass(frozen=True)
 class Need:
-    """What a part of the stack takes, at the least and to run well.
+    """What a part of the stack needs, as a minimum and to run well.
 
     Attributes:
         vram: memory of the GPU, in MiB.
         ram: memory of the machine, in MiB.
         disk: images, models and caches, in GiB.
-        rt_cores: whether it runs only on a GPU that has some.
+        rt_cores: whether it requires a GPU with RT cores.
     """
 
     vram: tuple[int, int] = (0, 0)
@@ -38,8 +38,8 @@ class Need:
 
 
 # Memory of isaac_sim, riva, nim and ros2: "Memory Breakdown" in the AWS deployment guide of the Digital Twin Robotics
-# Lab, its GB read as GiB. Memory of the others: their limits in compose.yaml. Disk: "Storage Requirements" there tells
-# only the totals, 100 and 200; how they are shared out is an estimate. RT cores: the system requirements of Isaac Sim.
+# Lab, its GB read as GiB. Memory of the others: their limits in compose.yaml. Disk: "Storage Requirements" there lists
+# only the totals, 100 and 200; their distribution is an estimate. RT cores: the system requirements of Isaac Sim.
 COMPONENTS = {
     "redis": Need(ram=(256, 256)),
     "cognitive": Need(ram=(256, 256)),
@@ -49,13 +49,13 @@ COMPONENTS = {
     "isaac_sim": Need(vram=(8 * GIB, 12 * GIB), ram=(4 * GIB, 6 * GIB), disk=(40, 80), rt_cores=True),
     "foxglove": Need(ram=(128, 128)),
 }
-# What the default image of `nim` takes on the GPU, more than the guide's figure: by NVIDIA's own estimate 16 GB for
+# What the default image of `nim` needs on the GPU, more than the guide's figure: by NVIDIA's own estimate 16 GB for
 # 8 billion weights of 16 bits, and about 2 GiB to work with. The guide's holds for a small or quantised model.
 DEFAULT_MODEL = 17 * GIB
-# More of a GPU than this NIM is not given: its own default.
+# NIM gets at most this share of a GPU, its own default.
 LARGEST_SHARE = 0.9
 
-# The system itself, with Docker; also what Linux sees less than the type of the instance promises.
+# The system itself with Docker, and the memory that the instance type has but Linux does not see.
 HOST = Need(ram=(1 * GIB, 1 * GIB), disk=(10, 20))
 
 # The profiles of compose.yaml.
@@ -66,12 +66,12 @@ PROFILES = {
     "full": tuple(COMPONENTS),
 }
 
-# GPUs that the instances of the last ten years have and that have no RT cores: NVIDIA's data sheets.
+# GPUs in instances of the last ten years without RT cores, from NVIDIA's data sheets.
 WITHOUT_RT_CORES = re.compile(
     r"(?<![A-Z0-9])(K80|M60|P4|P40|P100|V100S?|A30|A100|A800|H100|H200|GH200|B200|GB200)(?![0-9])"
 )
 
-# The shared memory that the guide gives the containers.
+# The shared memory of the containers in the guide.
 SHARED_MEMORY = 16 * GIB
 FITS, TIGHT, NO = "fits", "tight", "does not fit"
 
@@ -81,13 +81,13 @@ class Machine:
     """A machine, or a type of instance.
 
     Attributes:
-        name: how a message calls it.
+        name: its name in messages.
         gpu: the model of its GPU; empty when there is none.
-        vram: memory of one GPU, in MiB: what runs here does not spread over several. None when it does not report it,
+        vram: memory of one GPU, in MiB, as no service uses several. None when it does not report it,
             as a GPU that shares the machine's memory.
         ram: in MiB.
-        disk: size of the disk that holds the images, in GiB; None leaves it out.
-        rt_cores: whether its GPU has some; None for what its model tells.
+        disk: size of the disk that holds the images, in GiB; None skips the check.
+        rt_cores: whether its GPU has RT cores; None to decide by its model.
     """
 
     name: str
@@ -105,8 +105,9 @@ class Machine:
         return bool(self.gpu) and not WITHOUT_RT_CORES.search(self.gpu.upper())
 
 
-# "Instance Requirements" in the guide, the cheapest first. Memory of GPU and machine as EC2's DescribeInstanceTypes has
-# it, but for the T4, of whose 16384 MiB the driver leaves 15360 (NVML). EC2 does not list p3 any more: as in the guide.
+# "Instance Requirements" in the guide, the cheapest first. Memory of GPU and machine from EC2's DescribeInstanceTypes,
+# except for the T4, of whose 16384 MiB the driver leaves 15360 (NVML). EC2 no longer lists p3, so the
+# guide's values are used.
 INSTANCES = {
     machine.name: machine
     for machine in (
@@ -121,11 +122,11 @@ INSTANCES = {
 
 @dataclass(frozen=True)
 class Lack:
-    """One thing of which a machine has less than a profile takes to run well.
+    """A resource of which a machine has less than a profile needs to run well.
 
     Attributes:
         kind: ``vram``, ``ram``, ``disk`` or ``rt_cores``.
-        fatal: whether it has less than the least.
+        fatal: whether it has less than the minimum.
         text: one line without the machine's name.
     """
 
@@ -141,7 +142,7 @@ class Fit:
     Attributes:
         answer: FITS, TIGHT or NO.
         lacks: why it is not FITS.
-        smallest: the cheapest instance on which it does run; empty when it runs here.
+        smallest: the cheapest instance on which it runs; empty when it runs on this machine.
         tight_there: whether it is TIGHT on that one.
         nim_share: memory of the GPU that is left for NIM where it runs, in MiB; 0 when there is none, or no NIM.
     """
@@ -176,9 +177,9 @@ class Fit:
         """Return one line; empty when it fits."""
         if not self.lacks:
             return ""
-        told = [lack.text for lack in self.lacks if lack.fatal or self.answer == TIGHT]
+        texts = [lack.text for lack in self.lacks if lack.fatal or self.answer == TIGHT]
         how = "is tight" if self.answer == TIGHT else NO
-        line = f"Profile {self.profile} {how} on {self.machine.name}: {'; '.join(told)}."
+        line = f"Profile {self.profile} {how} on {self.machine.name}: {'; '.join(texts)}."
         if self.answer == TIGHT:
             return line
         return f"{line} The smallest instance that does is {self.smallest}{', tightly' if self.tight_there else ''}."
@@ -207,7 +208,7 @@ def components(profile: str) -> tuple[str, ...]:
 
 
 def need(profile: str) -> Need:
-    """Return what a profile takes, the system itself included.
+    """Return what a profile needs, including the system itself.
 
     :raises CapacityError: there is no such profile.
     """
@@ -225,14 +226,14 @@ def _sum(pairs: list[tuple[int, int]]) -> tuple[int, int]:
 
 
 def fit(profile: str, machine: Machine) -> Fit:
-    """Say whether a profile runs on a machine, and where it does.
+    """Return whether a profile runs on a machine, and otherwise where it does.
 
     :raises CapacityError: there is no such profile.
     """
     found = _compare(profile, machine)
     if found.answer != NO:
         return found
-    # A disk can be had in any size, whatever the instance; and each profile runs on at least one of them.
+    # Every instance can have a disk of any size, and each profile runs on at least one of them.
     there = next(other for other in (_compare(profile, known) for known in INSTANCES.values()) if other.answer != NO)
     return dataclasses.replace(
         found, smallest=there.machine.name, tight_there=there.answer == TIGHT, nim_share=there.nim_share
@@ -240,7 +241,7 @@ def fit(profile: str, machine: Machine) -> Fit:
 
 
 def nim_share(profile: str, vram: int | None) -> int:
-    """Return how much of a GPU is left for NIM when the others have what they take to run well, in MiB.
+    """Return the MiB of a GPU that are left for NIM when the other services have what they need to run well.
 
     It is at least NIM's own minimum; without NIM, without a GPU, or with one of unknown memory, it is 0.
 
@@ -254,7 +255,7 @@ def nim_share(profile: str, vram: int | None) -> int:
 
 
 def nim_fraction(profile: str, vram: int | None) -> float:
-    """Return that as a fraction of the GPU, in steps, so that a driver that keeps a little more changes nothing.
+    """Return NIM's share as a fraction of the GPU, in steps, so that small differences of drivers have no effect.
 
     :raises CapacityError: there is no such profile.
     """
@@ -295,10 +296,10 @@ AMOUNT = re.compile(r"(\d+(?:\.\d+)?)\s*([KMGT]?I?B)?", re.IGNORECASE)
 
 
 def reported_mib(text: str) -> int | None:
-    """Return an amount of memory that nvidia-smi prints, in MiB; None for all that is printed in the place of one.
+    """Return an amount of memory that nvidia-smi prints, in MiB; None for any text in its place.
 
-    That is ``[N/A]``, ``[Not Supported]``, ``[Unknown Error]``, ``[GPU requires reset]``, nothing, and whatever else a
-    driver may print. No GPU has 0 MiB of memory.
+    Such texts are ``[N/A]``, ``[Not Supported]``, ``[Unknown Error]``, ``[GPU requires reset]`` and an empty
+    one. No GPU has 0 MiB of memory.
     """
     found = AMOUNT.fullmatch(text.strip())
     return (int(float(found[1]) * UNITS[(found[2] or "").upper()]) or None) if found else None
@@ -308,7 +309,7 @@ def read_gpus(text: str) -> list[tuple[str, int | None]]:
     """Return name and memory in MiB of each GPU that ``nvidia-smi --query-gpu=name,memory.total`` prints as CSV."""
     rows = [line.rpartition(",") for line in text.splitlines() if "," in line]
     gpus = [(name.strip(), memory.strip()) for name, _comma, memory in rows]
-    # The heading is left out, as nvidia-smi prints it without the option noheader.
+    # Without the option noheader, nvidia-smi prints a heading.
     return [
         (f"A GPU without a name ({name})" if not name or name.startswith("[") else name, reported_mib(memory))
         for name, memory in gpus
@@ -317,9 +318,9 @@ def read_gpus(text: str) -> list[tuple[str, int | None]]:
 
 
 def shared_memory(ram: int, wanted: int = SHARED_MEMORY) -> tuple[int, str]:
-    """Return how much shared memory containers get, in MiB, and why it is less than wanted; empty when it is not.
+    """Return the shared memory of containers in MiB, and why it is less than wanted; empty when it is not.
 
-    What is written there is memory of the machine. The limit is half of it, as Linux has it for its own.
+    Its content is in the memory of the machine. The limit is half of that, as for Linux's own.
     """
     most = ram // 2
     if wanted <= most:

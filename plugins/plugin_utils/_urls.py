@@ -2,7 +2,7 @@
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Which URLs are read over a network without encryption.
+"""Find URLs that are read over a network without encryption.
 
 This is a private module of the collection: it may change in any release.
 """
@@ -13,15 +13,15 @@ import ipaddress
 import re
 from collections.abc import Collection
 
-# Encrypted, or no network at all. Every other scheme is refused, since Git, apt and pip know many.
+# Schemes with encryption or without a network. All others are refused, since Git, apt and pip support many.
 SAFE = frozenset(("https", "ssh", "git+ssh", "git+https", "wss", "omniverse", "file", "copy", "cdrom"))
 URL = re.compile(r"\s*([A-Za-z][A-Za-z0-9+.-]*)::?/")
-# Nothing before the host and nothing odd in it: programs read a login or a backslash there differently.
+# No login before the host and no special characters in it, as programs parse a login or a backslash differently.
 HOST = re.compile(r"\s*[A-Za-z][A-Za-z0-9+.-]*://(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9.-]+)(:[0-9]*)?([/?#]|\s*$)")
 
 
 def is_loopback(host: str) -> bool:
-    """Return whether a host name or address never leaves the machine."""
+    """Return whether a host name or address is on the machine itself."""
     if host.lower() == "localhost":
         return True
     try:
@@ -35,7 +35,7 @@ def insecure_place(url: str, hosts: Collection[str] = ()) -> str:
 
     Args:
         url: The URL. A path, a key, or host:path of Git's SSH form is not a URL.
-        hosts: Host names that are reached over networks of the machine itself.
+        hosts: Host names on networks of the machine itself.
     """
     found = URL.match(url)
     if not found or found[1].lower() in SAFE:

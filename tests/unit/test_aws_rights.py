@@ -1,7 +1,7 @@
 # Copyright (c) the digital_twin.robotics_lab maintainers
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What the hosts of a lab may do in AWS and who reaches them, by what role aws_infrastructure makes of a local AWS."""
+"""Test the rights of a lab's hosts and the access to them, with role aws_infrastructure on a local AWS."""
 
 from __future__ import annotations
 
@@ -82,7 +82,7 @@ NEVER = [
 
 @dataclass
 class Aws:
-    """A local AWS that holds the policies of AWS's own, and a folder for the play."""
+    """A local AWS with AWS's managed policies, and a folder for the play."""
 
     endpoint: str
     folder: Path
@@ -93,7 +93,7 @@ class Aws:
         return make(service, endpoint_url=self.endpoint, region_name="us-east-1", **keys)
 
     def apply(self, *parts: str, given: Mapping[str, object] | None = None, check: bool = False) -> tuple[int, str]:
-        """Apply parts of the role, and return how many tasks changed something and what was printed."""
+        """Apply parts of the role, and return the number of changed tasks and the output."""
         play = self.folder / "play.yml"
         role = "digital_twin.robotics_lab.aws_infrastructure"
         tasks = [{"ansible.builtin.include_role": {"name": role, "tasks_from": part}} for part in parts]
@@ -126,7 +126,7 @@ class Aws:
         return int(done.stdout.rpartition("changed=")[2].split()[0]), done.stdout
 
     def permitted(self, actions: list[Action]) -> list[Action]:
-        """Return those actions that the policies of the role and its boundary permit."""
+        """Return the actions that the policies of the role and its boundary permit."""
         iam = self.client("iam")
         attached = iam.list_attached_role_policies(RoleName=ROLE)["AttachedPolicies"]
         documents = [self._managed(row["PolicyArn"]) for row in attached]
@@ -157,7 +157,7 @@ def evaluate(document: dict[str, Any], action: Action) -> bool:
 
 @pytest.fixture(scope="module")
 def endpoint(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """Run moto's server in this process, with AWS's own policies and without its images, which take it seconds."""
+    """Run moto's server in this process, with AWS's managed policies, and without its images, which load slowly."""
     images = tmp_path_factory.mktemp("moto") / "images.json"
     images.write_text("[]", "utf-8")
     server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
@@ -177,7 +177,7 @@ def aws(endpoint: str, tmp_path: Path) -> Aws:
 
 
 def role_of_an_earlier_version(aws: Aws) -> None:
-    """Make the role as it was: with both policies of AWS, and metrics of a namespace that all labs share."""
+    """Create the role of an earlier version: with both AWS policies, and metrics of a namespace for all labs."""
     iam = aws.client("iam")
     trust = {"Effect": "Allow", "Principal": {"Service": "ec2.amazonaws.com"}, "Action": "sts:AssumeRole"}
     tags = [{"Key": key, "Value": value} for key, value in {**OWN, "digital_twin_region": "us-east-1"}.items()]
@@ -200,7 +200,7 @@ def role_of_an_earlier_version(aws: Aws) -> None:
     iam.put_role_policy(RoleName=ROLE, PolicyName=f"{ROLE}-metrics", PolicyDocument=document)
 
 
-def test_the_next_run_leaves_a_host_nothing_but_the_metrics_of_its_lab(aws: Aws) -> None:
+def test_the_next_run_permits_only_the_metrics_of_the_lab(aws: Aws) -> None:
     role_of_an_earlier_version(aws)
     harmful = on(f"{PARAMETER}prod/db-password", "ssm:GetParameter") + on(
         f"{LOGS}/aws/cloudtrail", "logs:PutRetentionPolicy"
@@ -216,9 +216,9 @@ def test_the_next_run_leaves_a_host_nothing_but_the_metrics_of_its_lab(aws: Aws)
     limit = f"arn:aws:iam::{ACCOUNT}:policy/own"
     iam.put_role_permissions_boundary(RoleName=ROLE, PermissionsBoundary=limit)
     changed, shown = aws.apply("find", "report", "identity", check=True)
-    told = " ".join(shown.split())
-    assert f"{ROLE} has AmazonSSMManagedInstanceCore and CloudWatchAgentServerPolicy from an earlier version" in told
-    assert f"{ROLE} has the permissions boundary {limit}, which stays" in told
+    output = " ".join(shown.split())
+    assert f"{ROLE} has AmazonSSMManagedInstanceCore and CloudWatchAgentServerPolicy from an earlier version" in output
+    assert f"{ROLE} has the permissions boundary {limit}, which stays" in output
     iam.delete_role_permissions_boundary(RoleName=ROLE)
     assert changed == 3, "the role, its policy, and the profile, which is missing here"
     assert shown.count("iam:DetachRolePolicy") == 2
@@ -234,15 +234,15 @@ def test_the_next_run_leaves_a_host_nothing_but_the_metrics_of_its_lab(aws: Aws)
     assert "has " not in shown
 
 
-def test_each_variable_adds_what_it_names_and_takes_it_back(aws: Aws) -> None:
+def test_each_variable_adds_its_rights_and_removes_them(aws: Aws) -> None:
     limit = {"Effect": "Allow", "Action": ["cloudwatch:PutMetricData", "ssmmessages:*"], "Resource": "*"}
     document = json.dumps({"Version": "2012-10-17", "Statement": [limit]})
     iam = aws.client("iam")
     boundary = iam.create_policy(PolicyName="hosts", PolicyDocument=document)["Policy"]["Arn"]
     added = {"aws_infrastructure_session_manager": True, "aws_infrastructure_write_logs": True}
-    told = " ".join(aws.apply("find", "report", "identity", given=added)[1].split())
-    assert "everyone in the account with ssm:StartSession is root on the hosts" in told
-    assert "CloudWatchAgent" not in told
+    output = " ".join(aws.apply("find", "report", "identity", given=added)[1].split())
+    assert "everyone in the account with ssm:StartSession is root on the hosts" in output
+    assert "CloudWatchAgent" not in output
     assert aws.permitted(PUBLISH + WRITE_LOGS + SESSIONS) == PUBLISH + WRITE_LOGS + SESSIONS
     assert aws.permitted(NEVER) == []
     assert iam.list_attached_role_policies(RoleName=ROLE)["AttachedPolicies"] == []
@@ -269,7 +269,7 @@ OPEN = {
 
 @pytest.fixture
 def network(aws: Aws) -> dict[str, Any]:
-    """Make the network of a lab whose security group admits DDS, as earlier versions did; return the role's facts."""
+    """Create the network of a lab whose security group admits DDS, as earlier versions did, and return the facts."""
     ec2 = aws.client("ec2")
     vpc = ec2.create_vpc(CidrBlock="10.0.0.0/16")["Vpc"]["VpcId"]
     tags = [{"Key": key, "Value": value} for key, value in {**OWN, "Name": f"{NAME}-sg"}.items()]
@@ -296,7 +296,7 @@ def admitted(aws: Aws) -> set[tuple[str, int, str]]:
     }
 
 
-def test_dds_is_closed_by_the_next_run_unless_it_is_asked_for(aws: Aws, network: dict[str, Any]) -> None:
+def test_dds_is_closed_by_the_next_run_unless_requested(aws: Aws, network: dict[str, Any]) -> None:
     aws.apply("access", given=network)
     assert admitted(aws) == OPEN
     opened = {**network, "aws_infrastructure_open_dds": True, "aws_infrastructure_ros_domain_id": "7"}
@@ -312,24 +312,24 @@ def test_a_tunnel_closes_the_ports_of_viewers_and_the_summary_shows_it(aws: Aws,
     listed = [{"Key": key, "Value": value} for key, value in tags.items()]
     aws.client("iam").create_role(RoleName=ROLE, AssumeRolePolicyDocument="{}", Tags=listed)
     closed = {**network, "aws_infrastructure_closed_ports": ["isaac_webrtc", "isaac_media", "foxglove_bridge"]}
-    _changed, told = aws.apply("access", "summary", given=closed)
+    _changed, output = aws.apply("access", "summary", given=closed)
     assert admitted(aws) == {("tcp", 22, ADMIN), ("tcp", 8080, VIEWER)}
-    assert "Foxglove Studio" in told
-    assert "Foxglove Bridge" not in told
-    assert "localhost:8" not in told
-    assert " -L " not in told
+    assert "Foxglove Studio" in output
+    assert "Foxglove Bridge" not in output
+    assert "localhost:8" not in output
+    assert " -L " not in output
 
     tunnelled = {**network, "aws_infrastructure_viewer_access": "tunnel"}
-    _changed, told = aws.apply("access", "summary", given=tunnelled)
+    _changed, output = aws.apply("access", "summary", given=tunnelled)
     assert admitted(aws) == {("tcp", 22, ADMIN)}
-    told = told.replace("\\n", "\n")
-    assert "-N -L 8080:127.0.0.1:8080 -L 8765:127.0.0.1:8765\n" in told
-    assert "http://localhost:8080/?ds=foxglove-websocket&ds.url=ws://localhost:8765\n" in told
-    assert " ws://localhost:8765\n" in told
+    output = output.replace("\\n", "\n")
+    assert "-N -L 8080:127.0.0.1:8080 -L 8765:127.0.0.1:8765\n" in output
+    assert "http://localhost:8080/?ds=foxglove-websocket&ds.url=ws://localhost:8765\n" in output
+    assert " ws://localhost:8765\n" in output
 
 
 def host(aws: Aws, vpc: str) -> None:
-    """Make a host of the lab in its network, with an address."""
+    """Create a host of the lab in its network, with an address."""
     ec2, iam = aws.client("ec2"), aws.client("iam")
     iam.create_instance_profile(InstanceProfileName=ROLE)
     ec2.create_key_pair(KeyName="operations")

@@ -2,7 +2,7 @@
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Which hosts a run contacts for the first time: those whose SSH host key is in their console output."""
+"""Test that a run contacts new hosts only if their SSH host key is in their console output."""
 
 from __future__ import annotations
 
@@ -25,9 +25,9 @@ from tests.support.ssh_server import Server, new_key, public, ssh_server
 
 REGION = "us-east-1"
 CREDENTIALS = {"AWS_ACCESS_KEY_ID": "test", "AWS_SECRET_ACCESS_KEY": "canary-aws-3d91", "AWS_REGION": REGION}
-# What cloud-init says at the end of each boot.
+# Printed by cloud-init at the end of each boot.
 FINISHED = "Cloud-init v. 22.4.2 finished at Sun, 29 Nov 2026 12:00:00 +0000. Datasource DataSourceEc2. Up 20.0 seconds"
-# Needs a connection, and sends nothing but that.
+# Needs a connection and nothing else on the host.
 ASK = {"name": "Ask", "ansible.builtin.raw": "true", "ignore_unreachable": True}
 
 
@@ -38,7 +38,7 @@ def block(*keys: str) -> str:
 
 
 class Lab:
-    """Instances with an SSH server each, whose console output AWS returns."""
+    """Instances with an SSH server each, and their console output in AWS."""
 
     def __init__(self, folder: Path, url: str, stack: ExitStack) -> None:
         self.folder, self.url, self._stack = folder, url, stack
@@ -55,7 +55,7 @@ class Lab:
         )
 
     def add(self, name: str, output: str | None = None, kind: str = "ssh-ed25519") -> str:
-        """Add an instance with a host key of its own, and return that; without an output it is genuine."""
+        """Add an instance with its own host key, and return the key. Without `output`, its console has that key."""
         key = new_key(kind)
         self.servers[name] = self._stack.enter_context(ssh_server(key))
         launched = self._ec2.run_instances(ImageId="ami-1e749f67", MinCount=1, MaxCount=1, InstanceType="g5.xlarge")
@@ -68,7 +68,7 @@ class Lab:
         return self.outputs[instance_id].encode()
 
     def run(self, *words: str, playbook: str = "select.yml", **given: object) -> tuple[dict[str, Any], str]:
-        """Run a playbook that connects to all hosts, and return Ansible's recap by host, and what it printed."""
+        """Run a playbook that connects to all hosts, and return Ansible's recap by host and the output."""
         hosts = {
             name: {
                 "ansible_host": "127.0.0.1",
@@ -76,7 +76,7 @@ class Lab:
                 "lab_instance_id": self.launched[name],
                 "lab_name": "robotics-lab",
                 "lab_region": REGION,
-                # Long ago: nothing to wait for.
+                # Long ago, so there is no wait for the boot.
                 "ec2_launch_time": "2026-01-01 12:00:00+00:00",
                 "aws_infrastructure_known_hosts_file": str(self.saved),
             }
@@ -95,7 +95,7 @@ class Lab:
         for server in self.servers.values():
             server.accepted.clear()
         values = json.dumps({"control_machine_checked": True, **given})
-        # As many users have it.
+        # A common setting of users.
         settings = {**CREDENTIALS, "AWS_ENDPOINT_URL": self.url, "ANSIBLE_HOST_KEY_CHECKING": "false"}
         command = ["ansible-playbook", "--inventory", str(inventory), str(play), "--extra-vars", values, *words]
         done = execute(command, clean_environment(settings))
@@ -104,7 +104,7 @@ class Lab:
         return recap, " ".join(done.stdout.split())
 
     def accepted(self) -> dict[str, bool]:
-        """Return of the hosts that were contacted whether the key that they showed was accepted."""
+        """Return whether the keys of the contacted hosts were accepted."""
         return {name: any(server.accepted) for name, server in self.servers.items() if server.accepted}
 
 
@@ -119,7 +119,7 @@ def lab(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Lab]:
 
 @contextmanager
 def served() -> Iterator[str]:
-    """Serve an AWS."""
+    """Serve a local AWS."""
     server = ThreadedMotoServer(port=0)
     server.start()
     try:
@@ -129,7 +129,7 @@ def served() -> Iterator[str]:
 
 
 def test_only_a_host_with_the_key_of_its_console_is_contacted(lab: Lab) -> None:
-    """An impostor answers at the address of an instance: it proves a key, but not the one of the instance."""
+    """An impostor answers at the address of an instance with a key that is not the instance's."""
     genuine = lab.add("genuine")
     lab.add("impostor", block(public(new_key())))
     lab.add("other-type", block(public(new_key())), kind="ecdsa-sha2-nistp256")
@@ -138,10 +138,10 @@ def test_only_a_host_with_the_key_of_its_console_is_contacted(lab: Lab) -> None:
     lab.add("silent", FINISHED)
     lab.saved.parent.mkdir(parents=True)
     entries = {"known": known, "changed": public(new_key())}
-    # The last line without its end, as some editors leave it.
+    # Without a newline at the end, as some editors leave it.
     lab.saved.write_text("\n".join(f"{lab.launched[name]} {key}" for name, key in entries.items()), "utf-8")
 
-    recap, told = lab.run()
+    recap, output = lab.run()
     assert lab.accepted() == {
         "genuine": True,
         "impostor": False,
@@ -150,9 +150,9 @@ def test_only_a_host_with_the_key_of_its_console_is_contacted(lab: Lab) -> None:
         "changed": False,
     }
     assert recap["silent"]["failed"] == 1
-    assert "silent was not contacted, because its SSH host key cannot be verified" in told
-    assert "`-e lab_ssh_first_contact=accept`" in told
-    # A host with an entry costs no call, and keeps it.
+    assert "silent was not contacted, because its SSH host key cannot be verified" in output
+    assert "`-e lab_ssh_first_contact=accept`" in output
+    # A host with an entry needs no call, and its entry stays.
     assert not {lab.launched["known"], lab.launched["changed"]} & set(lab.asked)
     saved = lab.saved.read_text("utf-8").splitlines()
     assert {f"{lab.launched[name]} {key}" for name, key in {**entries, "genuine": genuine}.items()} <= set(saved)
@@ -165,13 +165,13 @@ def test_only_a_host_with_the_key_of_its_console_is_contacted(lab: Lab) -> None:
 
 
 def test_a_key_that_cannot_be_verified_is_accepted_on_request_only(lab: Lab) -> None:
-    """And it is reported. What can be verified is verified all the same, and what was saved is compared."""
+    """It is reported. Other keys are still verified, and saved ones are compared."""
     silent = lab.add("silent", FINISHED)
     lab.add("impostor", block(public(new_key())))
-    _recap, told = lab.run(lab_ssh_first_contact="accept")
+    _recap, output = lab.run(lab_ssh_first_contact="accept")
     assert lab.accepted() == {"silent": True, "impostor": False}
-    assert "The SSH host key of silent is not verified" in told
-    # By its name or a hash of that, as ssh is configured.
+    assert "The SSH host key of silent is not verified" in output
+    # By its name or the hash of it, depending on ssh's configuration.
     assert silent in lab.saved.read_text("utf-8")
 
     lab.servers["silent"].key = new_key()
@@ -182,7 +182,7 @@ def test_a_key_that_cannot_be_verified_is_accepted_on_request_only(lab: Lab) -> 
 def test_a_limited_run_in_check_mode_verifies_as_well(lab: Lab) -> None:
     lab.add("genuine")
     lab.add("impostor", block(public(new_key())))
-    recap, _told = lab.run("--check", "--limit", "lab", "--tags", "docker")
+    recap, _output = lab.run("--check", "--limit", "lab", "--tags", "docker")
     # raw does not run in check mode.
     assert lab.accepted() == {}
     assert len(lab.saved.read_text("utf-8").splitlines()) == 2
@@ -201,13 +201,13 @@ def connecting() -> list[tuple[str, dict[str, Any]]]:
 
 
 def test_every_play_that_connects_verifies_first() -> None:
-    """Or its playbook imports select.yml, which does."""
+    """Or its playbook imports select.yml, which verifies them."""
     plays = {path: play for path, play in connecting() if play["hosts"] != "lab"}
     assert set(plays) == {"playbooks/provision.yml", "playbooks/select.yml", "playbooks/status.yml"}
     for path, play in plays.items():
         assert not play.get("gather_facts", True), path
         assert "tasks/host_keys.yml" in json.dumps(play["tasks"][0]), path
-    # Tasks that run on this machine alone.
+    # Tasks that run on this machine only.
     (selecting,) = [play for _path, play in connecting() if play["hosts"] == "lab"]
     assert {name for task in selecting["tasks"] for name in task if "." in name} == {
         "ansible.builtin.debug",

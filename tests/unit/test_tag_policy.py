@@ -2,7 +2,7 @@
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""The policy that keeps all but the operators from writing the tags of labs, as AWS evaluates it.
+"""Test the policy that prevents all but the operators from writing the tags of labs, as AWS evaluates it.
 
 moto judges actions and resources. It has none of these conditions, which are judged here as IAM documents them.
 """
@@ -31,7 +31,7 @@ Context = dict[str, Any]
 
 
 def holds(operator: str, key: str, wanted: list[str], context: Context) -> bool:
-    """Return whether a condition holds, as IAM's reference of condition operators says."""
+    """Return whether a condition holds, according to IAM's reference of condition operators."""
     given = context.get(key)
     if operator == "Null":
         return (given is None) == (wanted == ["true"])
@@ -63,7 +63,7 @@ CALLS = [
     pytest.param("ec2:CreateTags", INSTANCE, {"aws:TagKeys": ["team", "managed_by"]}, id="among others"),
     pytest.param("ec2:CreateTags", INSTANCE, {"aws:TagKeys": [INDEX_TAG], **LAB}, id="number of a host"),
     pytest.param("ec2:CreateTags", INSTANCE, {"aws:TagKeys": [CLAIM_TAG]}, id="token"),
-    # What RunInstances tags is judged as CreateTags as well.
+    # Tagging by RunInstances is also authorized as CreateTags.
     pytest.param(
         "ec2:CreateTags",
         INSTANCE,
@@ -94,11 +94,11 @@ def test_only_operators_write_the_tags_of_labs(action: str, resource: str, conte
         pytest.param("s3:PutObject", "arn:aws:s3:::bucket/1", {}, id="another service"),
     ],
 )
-def test_others_go_on_with_their_work(action: str, resource: str, context: Context) -> None:
+def test_other_calls_are_not_denied(action: str, resource: str, context: Context) -> None:
     assert not denied(action, resource, {**context, "aws:PrincipalArn": TAGGER})
 
 
-def test_policy_fits_where_policies_go() -> None:
-    """A service control policy has room for 5120 characters without the blanks between its elements."""
+def test_policy_is_short_enough() -> None:
+    """A service control policy has at most 5120 characters, not counting blanks between its elements."""
     assert len(json.dumps(POLICY, separators=(",", ":"))) < 5120
     assert {statement["Effect"] for statement in POLICY["Statement"]} == {"Deny"}

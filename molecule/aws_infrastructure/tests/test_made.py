@@ -1,7 +1,7 @@
 # Copyright (c) the digital_twin.robotics_lab maintainers
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""A lab of two instances beside another of one, as AWS tells of them."""
+"""Tests of a lab of two instances, next to another of one, as AWS describes them."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ OWN = {"digital_twin_lab": "lab-a", "managed_by": "digital_twin.robotics_lab"}
 USERS = {"team": "robotics", "cost_centre": "4711"}
 FILTERS: list[Any] = [{"Name": f"tag:{key}", "Values": [value]} for key, value in OWN.items()]
 ADMINS = {"203.0.113.7/32", "198.51.100.0/24"}
-# Two callers, one after the other.
+# The addresses of two successive callers.
 VIEWERS = {"203.0.113.9/32", "198.51.100.4/32"}
 
 
@@ -52,7 +52,7 @@ def group(ec2: Any) -> dict[str, Any]:
 
 @pytest.fixture(scope="module")
 def instances(ec2: Any) -> dict[str, dict[str, Any]]:
-    """The instances by name; the scenario has stopped one and started it again."""
+    """Return the instances by name; the scenario has stopped one and started it again."""
     states = [{"Name": "instance-state-name", "Values": ["running"]}]
     rows = [
         row for entry in ec2.describe_instances(Filters=FILTERS + states)["Reservations"] for row in entry["Instances"]
@@ -76,10 +76,10 @@ def test_exactly_one_lab_was_added() -> None:
         "instance profile": 1,
         "internet gateway": 1,
         "key pair": 1,
-        "network acl": 1,  # the one that AWS makes with every VPC
+        "network acl": 1,  # AWS creates one with every VPC
         "network interface": 2,
         "role": 1,
-        "route table": 2,  # with those two that AWS makes with every VPC
+        "route table": 2,  # AWS creates one of these with every VPC
         "security group": 2,
         "subnet": 1,
         "volume": 2,
@@ -155,9 +155,9 @@ def test_disks(ec2: Any) -> None:
     volumes = ec2.describe_volumes(Filters=FILTERS)["Volumes"]
     assert sorted(tags_of(volume)["Name"] for volume in volumes) == ["lab-a-1", "lab-a-2"]
     for volume in volumes:
-        told = (volume["VolumeType"], volume["Size"], volume["Iops"], volume["Throughput"], volume["Encrypted"])
+        found = (volume["VolumeType"], volume["Size"], volume["Iops"], volume["Throughput"], volume["Encrypted"])
         # 200 GiB at first; the scenario has enlarged them.
-        assert told == ("gp3", 250, 3000, 125, True)
+        assert found == ("gp3", 250, 3000, 125, True)
 
 
 def test_user_data_is_the_short_script(ec2: Any, instances: dict[str, Any]) -> None:
@@ -214,7 +214,7 @@ def metrics_statement(namespace: str) -> dict[str, Any]:
 
 
 def test_role_records_what_was_created(ec2: Any, vpc: dict[str, Any]) -> None:
-    """After a run that changed the lab as well, and without the secret of a run that has ended."""
+    """Also after a run that changed the lab; the secret of a run that has ended is gone."""
     (gateway,) = ec2.describe_internet_gateways(Filters=FILTERS)["InternetGateways"]
     (pair,) = ec2.describe_key_pairs(Filters=FILTERS)["KeyPairs"]
     hosts = {tags_of(row)["digital_twin_index"]: row for row in ec2.describe_addresses(Filters=FILTERS)["Addresses"]}
@@ -243,8 +243,8 @@ def test_hosts_may_write_metrics_of_their_lab_and_nothing_else() -> None:
     assert statements_of("lab-b-instance") == {"metrics": [metrics_statement("DigitalTwin/lab-b")]}
 
 
-def test_policies_of_an_earlier_version_are_detached_and_the_labs_own_log_groups_can_be_added() -> None:
-    """What a user attached by hand has stayed."""
+def test_policies_of_an_earlier_version_are_detached_and_log_groups_can_be_added() -> None:
+    """A policy that a user attached by hand stays."""
     assert attached_to("lab-a-instance") == {"AmazonS3ReadOnlyAccess"}
     logs = {
         "Sid": "Logs",

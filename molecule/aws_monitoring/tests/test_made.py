@@ -1,7 +1,7 @@
 # Copyright (c) the digital_twin.robotics_lab maintainers
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What CloudWatch holds of a lab of two hosts, next to a lab of a similar name."""
+"""Tests of the alarms, dashboard and log groups of a lab of two hosts, next to a lab of a similar name."""
 
 from __future__ import annotations
 
@@ -73,11 +73,11 @@ def test_manual_changes_are_repaired(alarms: dict[str, Any]) -> None:
 def test_broken_hardware_moves_the_instance(alarms: dict[str, Any]) -> None:
     assert alarms["lab-a-1-status-check"]["AlarmActions"] == [RECOVER, TOPIC]
     assert dimensions_of(alarms["lab-a-1-status-check"]) == {"InstanceId": FIRST}
-    # CloudWatch refuses an alarm that would recover an instance of a type that cannot be.
+    # CloudWatch rejects a recover action for an instance type that does not support it.
     assert alarms["lab-a-2-status-check"]["AlarmActions"] == [TOPIC]
 
 
-def test_the_neighbours_alarms_are_the_neighbours(alarms: dict[str, Any]) -> None:
+def test_the_neighbours_alarms_are_unchanged(alarms: dict[str, Any]) -> None:
     neighbours = {name: alarm for name, alarm in alarms.items() if name.startswith("lab-a-2-1-")}
     assert len(neighbours) == len(ENDS)
     for alarm in neighbours.values():
@@ -93,7 +93,7 @@ def test_the_dashboard_shows_the_hosts_and_their_alarms(cloudwatch: Any, alarms:
     assert set(shown) == {alarms[name]["AlarmArn"] for name in NAMES}
 
 
-def test_log_groups_keep_their_events_for_a_while_and_carry_the_tags() -> None:
+def test_log_groups_have_a_retention_and_the_tags() -> None:
     logs: Any = boto3.client("logs")
     groups = logs.describe_log_groups(logGroupNamePrefix="/digital-twin/lab-a/")["logGroups"]
     assert len(groups) == 2

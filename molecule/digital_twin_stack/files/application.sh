@@ -1,5 +1,5 @@
 #!/bin/sh
-# Makes a small repository at $1 in the application's likeness. Its commits are the same wherever and whenever it is made.
+# Creates a small repository like the application's at $1. Its commits are always the same.
 set -eu
 export GIT_CONFIG_GLOBAL=/dev/null GIT_CONFIG_SYSTEM=/dev/null
 export GIT_AUTHOR_NAME=robot GIT_AUTHOR_EMAIL=robot@example.com GIT_AUTHOR_DATE=2026-01-01T00:00:00Z

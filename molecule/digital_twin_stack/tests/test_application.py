@@ -1,7 +1,7 @@
 # Copyright (c) the digital_twin.robotics_lab maintainers
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The application's clone: its revision, what services get of it, and the logs in it."""
+"""The application's clone: its revision, what it mounts into services, and the logs in it."""
 
 from __future__ import annotations
 
@@ -17,15 +17,15 @@ COMPOSE = "docker compose --project-directory /opt/digital-twin"
 
 
 def wait_for_line(host: Host, service: str, text: str) -> None:
-    """Wait until a service's file has a text."""
+    """Wait until a service's log file contains a text."""
     deadline = time.monotonic() + 30
     while host.run(f"grep --quiet --fixed-strings -- '{text}' {CLONE}/logs/{service}.log").rc:
         assert time.monotonic() < deadline, f"{service}.log does not have {text!r} after 30 s"
         time.sleep(0.2)
 
 
-def say(host: Host, text: str) -> None:
-    """Have a service write a line of its log that has a text in it."""
+def write_log(host: Host, text: str) -> None:
+    """Write a line to the log of a service."""
     host.check_output(f"{COMPOSE} exec -T redis sh -c 'echo \"{text}\" > /proc/1/fd/1'")
 
 
@@ -34,7 +34,7 @@ def test_the_clone_is_at_the_revision(host: Host) -> None:
     assert "tolerance" in host.file(f"{CLONE}/config/nav2_params.yaml").content_string
 
 
-def test_services_get_what_there_is_of_it(host: Host) -> None:
+def test_services_mount_the_folders_that_exist(host: Host) -> None:
     project = json.loads(host.check_output(f"COMPOSE_PROFILES=sim {COMPOSE} config --format json"))
     mounts = {
         (service, mount["source"].removeprefix(CLONE), mount["target"])
@@ -52,11 +52,11 @@ def test_services_get_what_there_is_of_it(host: Host) -> None:
     assert project["services"]["ros2"]["labels"]["digital-twin.application"] == commit
 
 
-def test_what_a_service_writes_is_in_its_file_once(host: Host) -> None:
-    say(host, "before a restart")
+def test_each_line_of_a_service_is_in_its_file_once(host: Host) -> None:
+    write_log(host, "before a restart")
     wait_for_line(host, "redis", "before a restart")
     host.check_output("systemctl restart digital-twin-logs")
-    say(host, "after a restart")
+    write_log(host, "after a restart")
     wait_for_line(host, "redis", "after a restart")
     assert host.check_output(f"grep --count 'before a restart' {CLONE}/logs/redis.log") == "1"
 
@@ -74,19 +74,19 @@ def test_logs_are_followed_by_a_user_that_only_root_controls(host: Host) -> None
 
 
 def test_files_have_a_limit(host: Host) -> None:
-    # Longer than the limit: what comes next begins another file.
+    # Longer than the limit, so the next line begins another file.
     last = host.check_output(f"tail --lines=1 {CLONE}/logs/redis.log")
     host.check_output("systemctl stop digital-twin-logs")
     host.check_output(f"sh -c 'yes \"{last}\" | head --bytes=10000000 >> {CLONE}/logs/redis.log'")
     host.check_output(f"sh -c 'echo >> {CLONE}/logs/redis.log'")
     host.check_output("systemctl start digital-twin-logs")
-    say(host, "in another file")
+    write_log(host, "in another file")
     wait_for_line(host, "redis", "in another file")
     assert host.file(f"{CLONE}/logs/redis.log").size < 100_000
     assert host.file(f"{LOGS}/redis.log.1").size > 10_000_000
 
 
-def test_it_follows_what_is_started_again(host: Host) -> None:
+def test_logs_are_followed_after_a_restart_of_the_services(host: Host) -> None:
     host.check_output("digital-twin restart")
-    say(host, "since the services were started again")
+    write_log(host, "since the services were started again")
     wait_for_line(host, "redis", "since the services were started again")

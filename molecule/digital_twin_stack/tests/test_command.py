@@ -30,7 +30,7 @@ def is_active(host: Host) -> str:
 
 
 def wait_until_unhealthy(host: Host, service: str) -> None:
-    """Wait until Docker calls a service unhealthy."""
+    """Wait until Docker reports a service as unhealthy."""
     deadline = time.monotonic() + 90
     while states(host)[service][1] != "unhealthy":
         assert time.monotonic() < deadline, f"{service} is not unhealthy after 90 s"
@@ -39,24 +39,24 @@ def wait_until_unhealthy(host: Host, service: str) -> None:
 
 @pytest.fixture(autouse=True)
 def healthy(host: Host) -> Iterator[None]:
-    """Leave the host with services that are healthy."""
+    """Start the services again when a test has stopped any."""
     yield
     if host.run("digital-twin status").rc:
         host.run_expect([0], "digital-twin start")
 
 
-def test_status_is_that_of_the_services(host: Host) -> None:
+def test_status_reports_the_services(host: Host) -> None:
     assert set(states(host)) == set(host.check_output(f"{COMPOSE} config --services").split())
     assert set(states(host).values()) == {("running", "healthy")}
     assert host.run("digital-twin status").rc == 0
     assert is_active(host) == "active"
 
 
-def test_start_leaves_alone_what_is_healthy(host: Host) -> None:
+def test_start_does_not_change_healthy_services(host: Host) -> None:
     assert "healthy already." in host.check_output("digital-twin start")
 
 
-def test_start_repairs_what_is_dead_or_unhealthy(host: Host) -> None:
+def test_start_repairs_stopped_and_unhealthy_services(host: Host) -> None:
     host.check_output("docker kill digital-twin-redis-1")
     assert states(host)["redis"] == ("exited (137)", "-")
     assert host.run("digital-twin status").rc == 1
@@ -77,7 +77,7 @@ def test_command_and_unit_agree_on_a_stop(host: Host, way: str) -> None:
     assert host.run("digital-twin status").rc == 0
 
 
-def test_a_failure_is_output_by_both(host: Host) -> None:
+def test_command_and_unit_report_a_failure(host: Host) -> None:
     image = host.check_output("docker inspect --format {{.Config.Image}} digital-twin-redis-1")
     host.run_expect([0], "digital-twin stop")
     host.check_output("docker rm digital-twin-redis-1")
@@ -86,11 +86,11 @@ def test_a_failure_is_output_by_both(host: Host) -> None:
     try:
         done = host.run("digital-twin start")
         assert done.rc == 1
-        # By its short name, where Docker has one.
+        # Some versions of Docker print the short name.
         assert re.search(r"^digital-twin: The services did not come up: .*No such image: \S*redis:8\.0", done.stderr)
         assert "redis (no container)" in done.stderr
         assert is_active(host) == "failed"
-        # What came up all the same is stopped, although Compose finds no Redis to stop.
+        # The services that started are stopped, although Compose finds no Redis to stop.
         host.run_expect([0], "digital-twin stop")
         assert states(host)["cognitive"][0].startswith("exited")
         assert is_active(host) == "inactive"
@@ -99,18 +99,18 @@ def test_a_failure_is_output_by_both(host: Host) -> None:
         host.check_output("docker rmi redis:kept")
 
 
-def test_the_unit_is_for_the_next_boot_too(host: Host) -> None:
+def test_the_unit_starts_at_boot_after_docker(host: Host) -> None:
     assert host.check_output(f"systemctl is-enabled {UNIT}") == "enabled"
     assert "docker.service" in host.check_output(f"systemctl show --property=After --value {UNIT}").split()
 
 
-def test_logs_are_those_of_docker(host: Host) -> None:
+def test_logs_prints_the_logs_of_docker(host: Host) -> None:
     line = host.check_output("digital-twin logs --tail 1 redis")
     assert line.startswith("redis-1  | ")
     assert "\x1b" not in host.check_output("digital-twin logs")
 
 
-def test_url_tells_where_and_how_to_get_there(host: Host) -> None:
+def test_url_prints_addresses_and_the_tunnel(host: Host) -> None:
     output = host.check_output("digital-twin url")
     assert re.search(r"^commands +http://127\.0\.0\.1:8001/command \(\*\)$", output, re.MULTILINE)
     assert "commands need a token: sudo digital-twin token." in output
@@ -124,7 +124,7 @@ def test_other_words_get_the_usage(host: Host, words: str) -> None:
     assert done.stderr.startswith("usage: digital-twin VERB")
 
 
-def test_who_may_do_what(host: Host) -> None:
+def test_stop_requires_root_and_status_the_group_docker(host: Host) -> None:
     for verb, message in (("stop", "This needs root: sudo"), ("status", "This needs root, or the group docker: sudo")):
         done = host.run(f"{UNPRIVILEGED} --clear-groups digital-twin {verb}")
         assert (done.rc, done.stderr.strip()) == (4, f"digital-twin: {message} digital-twin {verb}")

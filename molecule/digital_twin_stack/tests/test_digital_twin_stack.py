@@ -1,7 +1,7 @@
 # Copyright (c) the digital_twin.robotics_lab maintainers
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The effects of role digital_twin_stack, as those who use the services, and those who should not, would see them."""
+"""The effects of role digital_twin_stack, as users of the services and unauthorized users see them."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from testinfra.host import Host
 PROJECT = Path(__file__).parents[3]
 DIRECTORY = "/opt/digital-twin"
 COMPOSE = f"docker compose --project-directory {DIRECTORY}"
-# As one of the users of Redis, whose password root can read on the host.
+# As one of the users of Redis; root can read their passwords on the host.
 REDIS_CLI = (
     f'REDISCLI_AUTH="$(cat {DIRECTORY}/secrets/redis_$0_password)" '
     'docker exec -i -e REDISCLI_AUTH digital-twin-redis-1 redis-cli --no-auth-warning --user "$0" "$@"'
@@ -33,7 +33,7 @@ ZONE_B = {
     "target": "zone_b",
     "coordinates": [10.0, 0.0],
     "speed": "normal",
-    # How sure the model is.
+    # Set by the fake model.
     "confidence": 0.9,
     "raw_text": "move to zone b",
 }
@@ -55,14 +55,14 @@ PROFILES = {
 }
 
 
-# NVIDIA's programs take their key from their own environment and from nowhere else.
+# NVIDIA's programs read their key only from their own environment.
 KEY_INSIDE = ("riva", "nim")
 SECRETS = (
     *("cognitive_token", "redis_acl", "redis_cognitive_password", "redis_health_password", "redis_robot_password"),
     *("nim_api_key", "ngc_api_key"),
 )
 SERVICES = sorted(PROFILES["full"])
-# Those that do as they are told, and need no rights for it: user, and whether nothing can be written.
+# The user of each service, and whether its root filesystem is read-only.
 OURS = {
     "redis": ("999:10003", True),
     "cognitive": ("10001:10003", True),
@@ -75,13 +75,13 @@ OURS = {
 
 
 def container_of(host: Host, service: str) -> dict[str, Any]:
-    """Return what Docker knows of a service's container."""
+    """Return what `docker inspect` reports of a service's container."""
     identifier = host.check_output(f"{COMPOSE} ps --all --quiet {service}")
     return dict(json.loads(host.check_output(f"docker inspect {identifier}"))[0])
 
 
 def post(host: Host, text: str) -> dict[str, Any]:
-    """Send a command from the host, as a user there would."""
+    """Send a command from the host, as a user does."""
     return dict(json.loads(host.check_output("digital-twin say %s", text)))
 
 
@@ -91,7 +91,7 @@ def redis_cli(user: str, command: str) -> str:
 
 
 def outcomes(host: Host, identifier: str) -> list[str]:
-    """Return how a command ended, by the robot's log."""
+    """Return how a command ended, according to the robot's log."""
     log = host.check_output("docker logs digital-twin-ros2-1 2>&1")
     return re.findall(rf'"id": "{identifier}".*"outcome": "(?!started)(\w+)"', log)
 
@@ -102,7 +102,7 @@ def score(host: Host, identifier: str) -> str:
 
 
 def finish(host: Host) -> str:
-    """Have the robot follow a command to its end, and return its id."""
+    """Send a command, wait until the robot has finished it, and return its id."""
     identifier = str(post(host, "go home")["id"])
     deadline = time.monotonic() + 60
     while not score(host, identifier):
@@ -132,7 +132,7 @@ def kill(host: Host, service: str) -> dict[str, Any]:
 
 @contextmanager
 def listening(host: Host, channel: str, file: str) -> Iterator[None]:
-    """Write what is published on a channel into a file of the host, and leave no listener behind."""
+    """Write what is published on a channel to a file of the host, and remove the listener at the end."""
     # Compose reports on stderr that it was ended.
     listen = redis_cli("cognitive", f"--csv subscribe {channel}")
     host.check_output("sh -c %s", f"{listen} > {file} 2> {file}.errors &")
@@ -143,7 +143,7 @@ def listening(host: Host, channel: str, file: str) -> Iterator[None]:
     try:
         yield
     finally:
-        # The one in the container as well, which outlives the client that started it.
+        # Also the client in the container, which outlives the one that started it.
         host.run(f"pkill --full 'subscribe {channel}$'")
 
 
@@ -153,7 +153,7 @@ def address_of(host: Host) -> str:
 
 
 def is_open(address: str, port: int) -> bool:
-    """Return whether a TCP port answers from this machine, which is another one than the host."""
+    """Return whether a TCP port answers from this machine, which is not the host."""
     try:
         socket.create_connection((address, port), timeout=2).close()
     except OSError:
@@ -190,27 +190,27 @@ def test_redis_and_cognitive_are_out_of_reach_for_other_machines(host: Host) -> 
     host.run_test("systemd-run --collect --unit=reachable python3 -m http.server 8099")
     deadline = time.monotonic() + 20
     while not is_open(address, 8099):
-        assert time.monotonic() < deadline, "without a port that answers this test proves nothing"
+        assert time.monotonic() < deadline, "without a port that answers, this test has no effect"
         time.sleep(0.2)
     host.run_test("systemctl stop reachable")
     assert not is_open(address, 6379)
     assert not is_open(address, 8001)
 
 
-def test_redis_refuses_strangers_inside(host: Host) -> None:
+def test_redis_requires_a_login_in_its_container(host: Host) -> None:
     for credentials in ("", "--user default --pass wrong"):
         answer = host.run(f"docker exec digital-twin-redis-1 redis-cli {credentials} ping")
         assert "NOAUTH" in answer.stdout + answer.stderr
         assert "PONG" not in answer.stdout
 
 
-def test_redis_has_no_way_out(host: Host) -> None:
+def test_redis_has_no_route_to_the_internet(host: Host) -> None:
     networks = container_of(host, "redis")["NetworkSettings"]["Networks"]
     assert list(networks) == ["digital-twin_bus"]
     assert host.check_output("docker network inspect digital-twin_bus --format '{{.Internal}}'") == "true"
 
 
-def test_the_rules_for_the_metadata_service_know_the_bridges(host: Host) -> None:
+def test_the_rules_for_the_metadata_service_match_the_bridges(host: Host) -> None:
     rules = host.check_output("nft list table inet metadata-digital-twin")
     for network in ("bus", "edge"):
         bridge = '{{index .Options "com.docker.network.bridge.name"}}'
@@ -235,7 +235,7 @@ def test_services_have_no_privileges(host: Host, service: str) -> None:
     assert re.search(r"^NoNewPrivs:\s+1$", status, re.MULTILINE)
 
 
-def test_isaac_sim_can_write_what_it_keeps(host: Host) -> None:
+def test_isaac_sim_can_write_to_its_volumes(host: Host) -> None:
     mounts = [mount for mount in container_of(host, "isaac_sim")["Mounts"] if mount["Type"] == "volume"]
     assert len(mounts) == 7
     for mount in mounts:
@@ -243,7 +243,7 @@ def test_isaac_sim_can_write_what_it_keeps(host: Host) -> None:
         host.run_expect([0], f"""{inside} 'touch "$1/probe" && rm "$1/probe"' sh %s""", mount["Destination"])
 
 
-def test_compose_takes_the_volumes_of_isaac_sim_for_its_own(host: Host) -> None:
+def test_compose_accepts_the_volumes_of_isaac_sim(host: Host) -> None:
     before = container_of(host, "isaac_sim")["Id"]
     done = host.run(f"{COMPOSE} up --detach --no-build --pull never isaac_sim")
     assert (done.rc, container_of(host, "isaac_sim")["Id"]) == (0, before)
@@ -261,9 +261,9 @@ def test_a_command_given_while_the_robot_is_away_is_followed_once(host: Host) ->
     host.check_output(f"{COMPOSE} kill ros2")
     answer = post(host, "go home")
     assert (answer["published"], answer["receivers"]) == (True, 0)
-    # Killed by hand it stays down until it is started.
+    # Docker does not restart a service that was killed by hand.
     host.check_output(f"{COMPOSE} up --detach --no-build --pull never ros2")
-    # The next command's end shows that nothing of the first was left to do.
+    # Commands run in order, so the end of the next one shows that the first is finished.
     last = finish(host)
     assert (outcomes(host, answer["id"]), outcomes(host, last)) == (["done"], ["done"])
 
@@ -285,7 +285,7 @@ def test_secrets_are_for_root_only(host: Host) -> None:
 
 
 @pytest.mark.parametrize("service", ["redis", "cognitive", "ros2", "riva", "nim"])
-def test_a_user_of_the_host_with_the_uid_of_a_service_reads_none_of_its_secrets(host: Host, service: str) -> None:
+def test_a_user_of_the_host_with_the_uid_of_a_service_cannot_read_its_secrets(host: Host, service: str) -> None:
     process = container_of(host, service)["State"]["Pid"]
     uid = OURS[service][0].split(":")[0]
     assert host.check_output(f"stat --format=%u:%g /proc/{process}") == OURS[service][0]
@@ -302,7 +302,7 @@ def test_setup_is_marked_as_complete(host: Host) -> None:
 
 @pytest.fixture(scope="module")
 def canaries(host: Host, tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
-    """Apply the role twice with secrets of our own, as loudly as possible, and return secrets and outputs."""
+    """Apply the role twice with known secrets and the highest verbosity, and return secrets and outputs."""
     folder = tmp_path_factory.mktemp("play")
     secrets = {
         "digital_twin_stack_redis_password": "canary-redis-4d1f-password",
@@ -351,14 +351,14 @@ def canaries(host: Host, tmp_path_factory: pytest.TempPathFactory) -> dict[str, 
     return {**secrets, **outputs}
 
 
-def test_a_new_password_is_in_force_and_old_data_still_there(host: Host, canaries: dict[str, str]) -> None:
-    # Those that read the password, and those that read NVIDIA's key.
+def test_a_new_password_is_in_force_and_earlier_data_exists(host: Host, canaries: dict[str, str]) -> None:
+    # The services that read a changed password or NVIDIA's key.
     assert canaries["first_recreated"] == "cognitive,nim,redis,riva,ros2"
     assert score(host, canaries["kept"])
     assert post(host, "stop")["published"] is True
 
 
-def test_a_second_run_touches_nothing(canaries: dict[str, str]) -> None:
+def test_a_second_run_changes_nothing(canaries: dict[str, str]) -> None:
     assert canaries["second_recreated"] == ""
     assert re.search(r"changed=0\s+unreachable=0\s+failed=0", canaries["second"])
 
@@ -397,14 +397,14 @@ def test_secrets_show_nowhere(host: Host, canaries: dict[str, str], name: str) -
         ),
     }
     readable = {f"{DIRECTORY}/secrets/{secret}" for secret in SECRETS}
-    assert secret in host.check_output(f"cat {DIRECTORY}/secrets/*"), "without the secret this test proves nothing"
+    assert secret in host.check_output(f"cat {DIRECTORY}/secrets/*"), "without the secret, this test has no effect"
     places["files that others can read"] = "\n".join(set(places["files that others can read"].split()) - readable)
     if places["files that others can read"]:
         places["files that others can read"] += secret
     assert [place for place, text in places.items() if secret in text] == []
 
 
-# The last one: Docker 26 leaves the interfaces of containers that are recreated after it behind for about a minute.
+# Must be last: after it, Docker 26 leaves interfaces of recreated containers behind for about a minute.
 def test_a_killed_engine_comes_back_with_all_services(host: Host) -> None:
     host.check_output("systemctl kill --signal=KILL docker")
     deadline = time.monotonic() + 60

@@ -1,7 +1,7 @@
 # Copyright (c) the digital_twin.robotics_lab maintainers
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What CloudWatch has of each host, and the privileges of the service."""
+"""The metrics of each host in CloudWatch, and the privileges of the service."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def newest(cloudwatch: Any, namespace: str, metric: str, dimensions: dict[str, s
         Period=60,
         Statistics=["Minimum", "Maximum", "SampleCount"],
     )["Datapoints"]
-    assert points, f"nothing of {metric} of {dimensions} in {namespace}"
+    assert points, f"no datapoints of {metric} with {dimensions} in {namespace}"
     return dict(max(points, key=lambda point: point["Timestamp"]))
 
 
@@ -54,7 +54,7 @@ def test_cloudwatch_has_the_values_of_nvidia_smi(host: Any, cloudwatch: Any) -> 
         index, temperature = row.split(", ")
         point = newest(cloudwatch, namespace, "GPUTemperature", {"InstanceId": name, **extra, "GpuIndex": index})
         assert point["Minimum"] == point["Maximum"] == float(temperature)
-        # A minute's first request may hold less than all of it.
+        # The first request of a minute may contain only a part of it.
         assert point["SampleCount"] >= 1
     assert newest(cloudwatch, namespace, "Heartbeat", {"InstanceId": name, **extra})["Maximum"] == 1
 
@@ -84,7 +84,7 @@ def test_it_has_no_privileges(host: Any) -> None:
     assert int(fields["CapBnd"], 16) == 0
     assert fields["NoNewPrivs"] == "1"
     assert fields["Seccomp"] == "2"
-    # How much of the system a service may reach, from 0 to 100; the README says 15.
+    # The exposure of the service, from 0 to 100; the README documents 15.
     grade = host.run(f"systemd-analyze security --no-pager --threshold=16 {UNIT}")
     assert grade.rc == 0, grade.stdout[-400:]
 
@@ -98,7 +98,7 @@ def test_it_is_one_small_process(host: Any) -> None:
     assert int(resident) < 50 * 1024, "KiB"
 
 
-def test_the_key_is_the_service_s_alone(host: Any) -> None:
+def test_only_the_service_can_read_the_key(host: Any) -> None:
     process = host.process.get(comm="python")
     file = host.file("/etc/gpu-metrics/credentials")
     assert (file.user, file.mode) == ("root", 0o600)
@@ -117,6 +117,6 @@ def test_waiting_samples_are_private(host: Any) -> None:
 
 
 def test_the_journal_reports_what_it_does(host: Any) -> None:
-    said = host.check_output("journalctl --boot --no-pager --output=cat --identifier=gpu-metrics")
-    assert "sampling every 1 s, sending every 10 s: GPUUtilization, " in said
+    journal = host.check_output("journalctl --boot --no-pager --output=cat --identifier=gpu-metrics")
+    assert "sampling every 1 s, sending every 10 s: GPUUtilization, " in journal
     assert "GPUs, publishing; requests=" in host.check_output(f"systemctl show --property=StatusText {UNIT}")

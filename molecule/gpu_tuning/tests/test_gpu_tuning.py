@@ -8,7 +8,7 @@ from testinfra.host import Host
 
 UNIT = "gpu-tuning.service"
 DAEMON = "nvidia-persistenced.service"
-# Of a host in the inventory, the code name of its Debian.
+# Hosts, by the code names of their Debian releases.
 PLAIN, TUNED = "bookworm", "trixie"
 
 
@@ -27,7 +27,7 @@ def plain(request: pytest.FixtureRequest) -> Host:
 
 @pytest.fixture
 def tuned(request: pytest.FixtureRequest) -> Host:
-    """Return the host on which everything is declared that can be."""
+    """Return the host on which every setting is declared."""
     return the_host(request, TUNED)
 
 
@@ -74,13 +74,13 @@ def test_the_daemon_holds_the_mode_as_the_user_of_its_package(tuned: Host) -> No
     assert "argv[]=/usr/bin/nvidia-persistenced --user nvpd --persistence-mode ;" in command
 
 
-def test_the_unit_alone_sets_the_mode_where_there_is_no_daemon(plain: Host) -> None:
+def test_the_unit_sets_the_mode_without_the_daemon(plain: Host) -> None:
     assert not plain.package("nvidia-persistenced").is_installed
-    said = plain.check_output(f"journalctl --boot --unit={UNIT} --output=cat")
-    assert "GPU 0 (Tesla T4): persistence_mode set to on, was off" in said
+    journal = plain.check_output(f"journalctl --boot --unit={UNIT} --output=cat")
+    assert "GPU 0 (Tesla T4): persistence_mode set to on, was off" in journal
 
 
-def test_the_unit_needs_nothing_of_ansible(host: Host) -> None:
+def test_the_unit_does_not_depend_on_ansible(host: Host) -> None:
     assert host.service(UNIT).is_enabled
     assert host.run("/opt/digital-twin/gpu-tuning/bin/python -c 'import ansible'").rc != 0
     assert host.run(f"systemctl restart {UNIT}").rc == 0

@@ -47,7 +47,9 @@ def test_no_other_driver_is_installed(host: Host) -> None:
 
 
 def test_an_upgrade_does_not_move_the_driver(pinned: Host) -> None:
-    assert "535.309" in pinned.check_output("apt-cache madison libcuda1"), "without a newer one this proves nothing"
+    assert "535.309" in pinned.check_output("apt-cache madison libcuda1"), (
+        "without a newer version, this test has no effect"
+    )
     assert "nvidia" not in pinned.check_output("apt-get --simulate dist-upgrade | grep ^Inst || true")
 
 
@@ -62,10 +64,10 @@ def test_neither_does_unattended_upgrades(pinned: Host) -> None:
     pinned.check_output("apt-mark showhold > /tmp/held && mv /etc/apt/preferences.d /tmp/preferences")
     try:
         pinned.check_output("xargs apt-mark unhold < /tmp/held")
-        said = pinned.run("unattended-upgrade --dry-run --debug")
+        done = pinned.run("unattended-upgrade --dry-run --debug")
     finally:
         pinned.check_output("mv /tmp/preferences /etc/apt/preferences.d && xargs apt-mark hold < /tmp/held")
-    text = said.stdout + said.stderr
+    text = done.stdout + done.stderr
     assert "libcuda1" in text, text[-2000:]
     upgraded = [line for line in text.splitlines() if line.startswith("Packages that will be upgraded:")]
     assert not any("nvidia" in line or "libcuda" in line for line in upgraded), upgraded

@@ -1,6 +1,6 @@
 #!/bin/sh
-# A program of another domain and RMW that keeps to its host, at the ports of the participant with index 44, and a peer without
-# a route.
+# Starts a program of another domain and RMW that is limited to its host, at the ports of participant index 44, and a peer
+# without a route.
 set -eu
 
 ip route add unreachable 192.0.2.7

@@ -1,7 +1,7 @@
 # Copyright (c) the digital_twin.robotics_lab maintainers
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What a host has of role ros2_networking after a reboot, by its own tools."""
+"""The effects of role ros2_networking after a reboot, as the host's tools report them."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ DIRECTORY = "/etc/ros2-networking"
 SYSCTL_FILE = "/etc/sysctl.d/99-zz-ros2-networking.conf"
 
 
-def test_the_kernel_kept_what_it_may(host: Any) -> None:
+def test_the_kernel_has_the_settings_that_it_accepts(host: Any) -> None:
     assert host.sysctl("net.ipv4.ipfrag_time") == 3
     assert host.sysctl("net.ipv4.ipfrag_high_thresh") == 134217728
 
 
-def test_what_it_may_not_is_written_down(host: Any) -> None:
+def test_settings_that_it_rejects_are_recorded(host: Any) -> None:
     text = host.file(SYSCTL_FILE).content_string
     assert "net.core.rmem_max = 33554432\n" in text
     assert "net.core.wmem_max = 33554432\n" in text
@@ -37,11 +37,11 @@ def test_systemd_reads_the_same_file(host: Any) -> None:
     assert host.check_output(command) == "42"
 
 
-def test_files_are_roots_and_everybodys_to_read(host: Any) -> None:
+def test_files_belong_to_root_and_every_user_can_read_them(host: Any) -> None:
     for name in ("ros2.env", "cyclonedds-0.10.xml", "cyclonedds-11.xml", "fastdds.xml"):
         file = host.file(f"{DIRECTORY}/{name}")
         assert (file.user, file.group, file.mode) == ("root", "root", 0o644)
-    # Of the mode that was left again.
+    # Of the previous mode.
     assert not host.file(f"{DIRECTORY}/zenoh-router.json5").exists
 
 
@@ -49,14 +49,14 @@ def test_messages_fit_the_path_that_was_given_as_text(host: Any) -> None:
     assert "<MaxMessageSize>1252B</MaxMessageSize>" in host.file(f"{DIRECTORY}/cyclonedds-11.xml").content_string
 
 
-def test_units_of_modes_that_were_left_are_gone(host: Any) -> None:
+def test_units_of_earlier_modes_are_removed(host: Any) -> None:
     assert host.check_output("find /etc/systemd/system -name 'ros2-*'") == ""
 
 
-def test_nothing_is_left_to_the_kernel_to_put_together(host: Any) -> None:
+def test_no_packet_is_fragmented(host: Any) -> None:
     names, values = [
         line.split() for line in host.check_output("cat /proc/net/snmp").splitlines() if line.startswith("Ip:")
     ]
     counters = dict(zip(names, values, strict=True))
-    # A megabyte came from the other host just before, and no packet of it in pieces.
+    # The other host has just sent a megabyte, without a fragmented packet.
     assert counters["ReasmReqds"] == "0"

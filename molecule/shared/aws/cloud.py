@@ -1,7 +1,7 @@
 # Copyright (c) the digital_twin.robotics_lab maintainers
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Starts and stops an AWS of a scenario's own, and makes its calls fail.
+"""Starts and stops the AWS emulator of a scenario, and makes its calls fail.
 
 `cloud.py start <directory> <address> <port>`, `cloud.py stop <directory>`, `cloud.py deny <url> <service> <action>`,
 `cloud.py heal <url>`.
@@ -27,13 +27,13 @@ SECONDS = 60
 
 
 def answers(address: str, port: int) -> bool:
-    """Say whether something listens on a port of this machine."""
+    """Return whether a process listens on a port of this machine."""
     with socket.socket() as probe:
         return probe.connect_ex((address, port)) == 0
 
 
 def running(directory: Path) -> int:
-    """Return the process id of the AWS that was started in a directory; 0 when it does not run."""
+    """Return the process id of the emulator that was started in a directory, or 0 when it does not run."""
     try:
         process_id = int((directory / "pid").read_text("ascii"))
         words = Path(f"/proc/{process_id}/cmdline").read_bytes()
@@ -43,16 +43,16 @@ def running(directory: Path) -> int:
 
 
 def start(directory: Path, address: str, port: int) -> None:
-    """Start an empty AWS; one that an aborted run has left is stopped first.
+    """Start an empty emulator; first stop one that an aborted run has left.
 
     Args:
-        directory: for its log and its process id.
-        address: to listen on, 127.0.0.1 or this machine's on a bridge.
-        port: to listen on.
+        directory: For its log and its process id.
+        address: To listen on, 127.0.0.1 or this machine's on a bridge.
+        port: To listen on.
 
     Raises:
-        SystemExit: the port is taken, or the server ended.
-        SandboxError: it does not answer in time.
+        SystemExit: The port is taken, or the server ended.
+        SandboxError: It does not answer in time.
     """
     stop(directory)
     if answers(address, port):
@@ -81,10 +81,10 @@ def start(directory: Path, address: str, port: int) -> None:
 
 
 def stop(directory: Path) -> None:
-    """Stop the AWS of a directory, if it runs.
+    """Stop the emulator of a directory, if it runs.
 
     Raises:
-        SandboxError: it does not end in time.
+        SandboxError: It does not end in time.
     """
     if process_id := running(directory):
         os.kill(process_id, signal.SIGTERM)

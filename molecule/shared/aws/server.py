@@ -1,7 +1,7 @@
 # Copyright (c) the digital_twin.robotics_lab maintainers
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""A scenario's AWS without hosts, with the images, parameters and quotas of a real account.
+"""Serves an AWS emulator without hosts, with the images, parameters and quotas of a real account.
 
 Started by `cloud.py` as `server.py <directory> <address> <port>`; callers sign with the key of its environment.
 """

@@ -1,6 +1,6 @@
 #!/bin/sh
-# Makes a signed repository like Docker's: its packages' names, versions, suites and layout, with the programs of Debian 13's
-# own packages inside, which run on Debian 12 as well. Each argument is a version to offer the engine as.
+# Creates a signed repository with the package names, versions, suites and layout of Docker's. The programs are those of Debian
+# 13, which also run on Debian 12. Each argument is a version of the engine to offer.
 set -eu
 
 debian=/srv/linux/debian

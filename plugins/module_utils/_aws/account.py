@@ -2,7 +2,7 @@
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""What is read from an AWS account: one method per API call, nothing that changes anything.
+"""Read an AWS account: one method per API call. Nothing here changes the account.
 
 This is a private module of the collection: it may change in any release.
 """
@@ -15,13 +15,13 @@ from typing import Any
 
 from .errors import ReadError, translated
 
-# IAM writes its actions with another service prefix than boto3 names its clients.
+# Services whose prefix in IAM actions differs from boto3's client name.
 IAM_PREFIXES = {"service-quotas": "servicequotas"}
 
 
 @dataclass(frozen=True)
 class Caller:
-    """Who asks: the account's id and the caller's ARN."""
+    """The caller: the account's id and the ARN."""
 
     account_id: str
     arn: str
@@ -39,7 +39,7 @@ class Gpu:
 
 @dataclass(frozen=True)
 class InstanceType:
-    """An instance type as EC2 describes it; `network` is EC2's own phrase, such as "Up to 25 Gigabit"."""
+    """An instance type as EC2 describes it; `network` is EC2's text, such as "Up to 25 Gigabit"."""
 
     name: str
     vcpus: int
@@ -61,7 +61,7 @@ class Vpc:
 
 @dataclass(frozen=True)
 class Subnet:
-    """A subnet; its VPC is None where that was not read."""
+    """A subnet; its VPC is None if it was not read."""
 
     subnet_id: str
     cidr: str
@@ -96,7 +96,7 @@ class Instance:
     """An instance that is not terminated.
 
     Attributes:
-        vpc_id: Its VPC. This and the next two are None where they were not read, and empty where it has none.
+        vpc_id: Its VPC. This and the next two are None if they were not read, and empty if it has none.
         key_name: The key pair that it was launched with.
         profile: Name of its IAM instance profile.
         root_volume: Id of its root volume, or empty.
@@ -134,7 +134,7 @@ class Gateway:
 
 @dataclass(frozen=True)
 class KeyPair:
-    """A key pair that EC2 knows; its public key is empty where it was not read."""
+    """A key pair in EC2; its public key is empty if it was not read."""
 
     name: str
     tags: dict[str, str] = field(default_factory=dict)
@@ -191,7 +191,7 @@ def profile_name(arn: str) -> str:
 
 
 def read_instance(instance: dict[str, Any]) -> Instance:
-    """Return an instance from what ec2:DescribeInstances returns of it."""
+    """Return an instance from the answer of ec2:DescribeInstances."""
     roots = [
         mapping.get("Ebs", {}).get("VolumeId", "")
         for mapping in instance.get("BlockDeviceMappings", [])
@@ -211,7 +211,7 @@ def read_instance(instance: dict[str, Any]) -> Instance:
 
 
 def home_region(region: str) -> str:
-    """Return the region of the same partition that every account has enabled and that is asked about the others."""
+    """Return the region of the same partition that every account has enabled and that lists the others."""
     for prefix, home in (("cn-", "cn-north-1"), ("us-gov-", "us-gov-west-1")):
         if region.startswith(prefix):
             return home
@@ -221,22 +221,22 @@ def home_region(region: str) -> str:
 class Account:
     """Reads of one account in one region.
 
-    Every method may raise ReadError. What a method looks for and does not find is an empty answer, never an error.
+    Every method may raise ReadError. A missing resource is an empty answer, not an error.
     """
 
     def __init__(self, connect: Callable[[str, str], Any], region: str) -> None:
-        """Keep how to connect.
+        """Save how to connect.
 
         Args:
             connect: Returns the client of a service (boto3's name) in a region.
-            region: The region that is asked unless a method says otherwise.
+            region: The region of the calls, unless a method uses another.
         """
         self._connect = connect
         self._region = region
         self._clients: dict[tuple[str, str], Any] = {}
 
     def read(self, service: str, operation: str, region: str = "", **parameters: object) -> dict[str, Any]:
-        """Make one call, all its pages, and turn what goes wrong into a ReadError."""
+        """Make one call with all its pages, and turn exceptions into a ReadError."""
         region = region or self._region
         action = f"{IAM_PREFIXES.get(service, service)}:{''.join(map(str.capitalize, operation.split('_')))}"
         answer: dict[str, Any]
@@ -251,7 +251,7 @@ class Account:
         return answer
 
     def find(self, absent: tuple[str, ...], service: str, operation: str, **parameters: Any) -> dict[str, Any]:
-        """Make one call to which an error code among `absent` means that there is no such thing."""
+        """Make one call to which an error code in `absent` means that the resource does not exist."""
         try:
             return self.read(service, operation, **parameters)
         except ReadError as error:
@@ -270,7 +270,7 @@ class Account:
         return {region["RegionName"]: region.get("OptInStatus") != "not-opted-in" for region in answer["Regions"]}
 
     def zones(self) -> list[str]:
-        """Return the region's zones that take instances, without local and wavelength zones."""
+        """Return the region's zones for instances, without local and wavelength zones."""
         answer = self.read("ec2", "describe_availability_zones")
         return sorted(
             zone["ZoneName"]
@@ -279,7 +279,7 @@ class Account:
         )
 
     def instance_types(self, names: list[str]) -> dict[str, InstanceType]:
-        """Return what EC2 says about instance types; empty when the region does not know one of them."""
+        """Return EC2's description of instance types; empty when the region lacks one of them."""
         answer = self.find(("InvalidInstanceType",), "ec2", "describe_instance_types", InstanceTypes=names)
         return {
             info["InstanceType"]: InstanceType(
@@ -303,7 +303,7 @@ class Account:
         }
 
     def offerings(self, names: list[str]) -> dict[str, list[str]]:
-        """Return for each of some instance types the zones that offer it."""
+        """Return the zones that offer each of some instance types."""
         answer = self.read(
             "ec2",
             "describe_instance_type_offerings",
@@ -391,7 +391,7 @@ class Account:
         ]
 
     def key_pairs(self, names: list[str]) -> list[KeyPair]:
-        """Return those of some key pairs that exist."""
+        """Return the key pairs that exist among some names."""
         answer = self.read("ec2", "describe_key_pairs", Filters=[{"Name": "key-name", "Values": names}])
         return [
             KeyPair(pair["KeyName"], read_tags(pair.get("Tags")), pair.get("KeyPairId", ""))
@@ -425,7 +425,7 @@ class Account:
         return None
 
     def default_key(self) -> str:
-        """Return the key with which EBS encrypts volumes when no other is named."""
+        """Return the default key with which EBS encrypts volumes."""
         return str(self.read("ec2", "get_ebs_default_kms_key_id")["KmsKeyId"])
 
     def key(self, key_id: str) -> Key | None:
@@ -448,7 +448,7 @@ class Account:
         return Role(answer["Role"]["RoleName"], read_tags(answer["Role"].get("Tags")))
 
     def has_policy(self, arn: str) -> bool:
-        """Return whether there is a managed policy of this ARN."""
+        """Return whether a managed policy with this ARN exists."""
         return bool(self.find(("NoSuchEntity",), "iam", "get_policy", PolicyArn=arn))
 
     def instance_profile(self, name: str) -> InstanceProfile | None:
@@ -460,12 +460,12 @@ class Account:
         return InstanceProfile(profile["InstanceProfileName"], read_tags(profile.get("Tags")))
 
     def quota(self, service: str, code: str) -> float | None:
-        """Return the value of a quota, or None when AWS does not know it."""
+        """Return the value of a quota, or None when AWS does not list it."""
         absent = ("NoSuchResourceException",)
         answer = self.find(absent, "service-quotas", "get_service_quota", ServiceCode=service, QuotaCode=code)
         return float(answer["Quota"]["Value"]) if answer else None
 
 
 def _tag_filters(tags: dict[str, str]) -> list[dict[str, Any]]:
-    """Return the filters that select what carries all of some tags."""
+    """Return the filters that select resources with all of some tags."""
     return [{"Name": f"tag:{key}", "Values": [value]} for key, value in tags.items()]

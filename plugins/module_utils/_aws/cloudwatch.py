@@ -26,7 +26,7 @@ def read_alarms(client: Any, prefix: str, region: str) -> list[dict[str, Any]]:
 
 
 def read_log_groups(client: Any, prefix: str, region: str) -> list[dict[str, Any]]:
-    """Return the log groups whose names begin with a prefix: name, retention in days (0 for ever), and tags.
+    """Return the log groups whose names begin with a prefix: name, retention in days (0 for unlimited), and tags.
 
     Raises:
         ReadError: CloudWatch Logs did not answer.

@@ -2,7 +2,7 @@
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""How a module of this collection connects to AWS: by the options that every module of amazon.aws takes.
+"""Connect modules of this collection to AWS by the options that all modules of amazon.aws have.
 
 This is a private module of the collection: it may change in any release.
 """
@@ -13,7 +13,7 @@ import contextlib
 from collections.abc import Callable
 from typing import Any
 
-# AnsibleAWSModule says that botocore is missing before anything of it is used.
+# AnsibleAWSModule reports a missing botocore before anything here is called.
 with contextlib.suppress(ImportError):
     from botocore.config import Config
 
@@ -23,13 +23,13 @@ from .._problem import Problem
 
 
 def connector(module: Any) -> Callable[[str, str], Any]:
-    """Return what makes the client of a service (boto3's name) in a region.
+    """Return a function that creates the client of a service (boto3's name) in a region.
 
     Args:
-        module: An AnsibleAWSModule, whose options say where AWS is and who asks.
+        module: An AnsibleAWSModule, whose options have the endpoint and the credentials.
     """
     _region, endpoint, settings = get_aws_connection_info(module)
-    # Enough for a slow link, and few enough that an unreachable endpoint is told within a minute.
+    # Enough for a slow link, and few enough to report an unreachable endpoint within a minute.
     config = Config(connect_timeout=8, read_timeout=20, retries={"mode": "standard", "total_max_attempts": 4})
 
     def connect(service: str, region: str) -> Any:

@@ -2,10 +2,10 @@
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""The SSH host keys that cloud-init writes to the console of an EC2 instance at its first boot.
+"""Read the SSH host keys that cloud-init writes to the console of an EC2 instance at its first boot.
 
 Only root of the instance writes to its console, and only AWS passes it on: a key that is read there is the key of that
-instance, whatever answers at its address.
+instance, regardless of the host at its address.
 
 This is a private module of the collection: it may change in any release.
 """
@@ -30,11 +30,11 @@ NOT_NITRO = "UnsupportedOperation"
 ED25519_BYTES = 32
 # Length of an uncompressed point, by curve.
 POINT_BYTES = {b"nistp256": 65, b"nistp384": 97, b"nistp521": 133}
-# Shorter ones are refused by ssh as well.
+# ssh also refuses shorter ones.
 RSA_FEWEST_BYTES = 128
 
 ESCAPES = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]|\x00")
-# The same text comes from cloud-init itself, by syslog, and by the journal.
+# The prefixes of lines from cloud-init itself, from syslog and from the journal.
 WRITER = re.compile(
     r"\[ *\d+\.\d+\] cloud-init\[\d+\]: "
     r"|(?:<\d+>)?(?:[A-Z][a-z]{2} +\d+ \d\d:\d\d:\d\d )?(?:ec2|ci-info|cloud-init)(?:\[\d+\])?: ?"
@@ -47,11 +47,11 @@ FINISHED = re.compile(r"Cloud-init v\. \S+ finished at ")
 
 @dataclass(frozen=True)
 class Console:
-    """What a console output has of host keys.
+    """The host keys in a console output.
 
     Attributes:
-        keys: Of its last complete block, each a type and a key in base64.
-        fingerprints: Of its last complete block, as `ssh-keygen -l` prints them.
+        keys: Those of the last complete block, each a type and a key in base64.
+        fingerprints: Those of the last complete block, as `ssh-keygen -l` prints them.
         unfinished: Whether a newer block has begun, so that the keys may be those of an earlier boot.
         booted: Whether cloud-init has finished, so that no more keys will follow.
     """
@@ -71,10 +71,10 @@ class Answer:
 
 
 def parse(output: str) -> Console:
-    """Return what a console output has of host keys.
+    """Return the host keys in a console output.
 
     Args:
-        output: The text, or its base64 where the client did not decode it.
+        output: The text, or its base64 if the client did not decode it.
     """
     text = ESCAPES.sub("", _decoded(output))
     complete: dict[str, list[str]] = {}
@@ -85,7 +85,7 @@ def parse(output: str) -> Console:
         if mark and mark[1] == "BEGIN":
             begun[mark[2]] = []
         elif mark and begun.get(mark[2]):
-            # An end without an entry is that of another writer, or of a damaged block.
+            # An end without an entry belongs to another writer or to a damaged block.
             complete[mark[2]] = begun.pop(mark[2])
         elif mark is None:
             for kind, block in begun.items():
@@ -108,7 +108,7 @@ def _decoded(output: str) -> str:
 
 
 def _entries(kind: str, words: str) -> Iterable[str]:
-    """Return what a line of a block holds: one entry, or nothing where the line is noise or damaged."""
+    """Return the entry in a line of a block, or nothing if the line is noise or damaged."""
     if kind == "FINGERPRINTS":
         found = FINGERPRINT.fullmatch(words)
         return [found[1]] if found else []
@@ -117,7 +117,7 @@ def _entries(kind: str, words: str) -> Iterable[str]:
 
 
 def is_host_key(kind: str, encoded: str) -> bool:
-    """Return whether a text is a whole public key of a type: a line that a kernel message has cut is not.
+    """Return whether a text is a complete public key of a type; a kernel message may have cut the line.
 
     Args:
         kind: The type, such as ssh-ed25519.
@@ -140,7 +140,7 @@ def is_host_key(kind: str, encoded: str) -> bool:
 
 
 def _strings(blob: bytes) -> list[bytes]:
-    """Return the strings that a public key consists of.
+    """Return the strings in a public key.
 
     Raises:
         ValueError: The key is cut, or has no string.
@@ -158,9 +158,9 @@ def _strings(blob: bytes) -> list[bytes]:
 
 
 def read(client: Any, instance_id: str, region: str) -> Console:
-    """Return what the console output of an instance has of host keys.
+    """Return the host keys in the console output of an instance.
 
-    The latest output may have lost the first boot. The buffered one, which EC2 stores after a boot, may still have it.
+    The latest output may no longer contain the first boot. The buffered one, which EC2 stores after a boot, may do so.
 
     Raises:
         ReadError: EC2 refuses, or does not answer.
@@ -221,7 +221,7 @@ def wait(
                 if error.kind != DENIED:
                     raise
                 return {name: Answer([], f"{ACTION} is denied in {region}") for name in instance_ids}
-            # Text of cloud-init that is on its way may arrive after its last line.
+            # Earlier output of cloud-init may arrive after its last line.
             over = console.booted and last.get(instance_id, Console()).booted and not console.unfinished
             last[instance_id] = console
             if console.keys or over:

@@ -2,7 +2,7 @@
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""CloudWatch dashboards: read, compare, write.
+"""Read, compare and write CloudWatch dashboards.
 
 This is a private module of the collection: it may change in any release.
 """
@@ -15,7 +15,7 @@ import re
 from dataclasses import dataclass
 from typing import Any
 
-# AnsibleAWSModule says that botocore is missing before anything here is called.
+# AnsibleAWSModule reports a missing botocore before anything here is called.
 with contextlib.suppress(ImportError):
     from botocore.exceptions import ClientError
 
@@ -28,16 +28,16 @@ INVALID = "InvalidParameterInput"
 
 
 class DashboardError(Exception):
-    """A dashboard that cannot be created; its text is one line for each reason."""
+    """A dashboard that cannot be created; the text has one line for each reason."""
 
 
 @dataclass(frozen=True)
 class Dashboard:
-    """A dashboard as CloudWatch has it.
+    """A dashboard in CloudWatch.
 
     Attributes:
         arn: Its ARN.
-        body: What it shows; text when the stored body is not JSON.
+        body: Its body; text when the stored body is not JSON.
     """
 
     arn: str
@@ -69,7 +69,7 @@ def check_name(name: str) -> str:
 
 
 def parse_body(body: object) -> dict[str, Any]:
-    """Return a body that was given as a mapping or as JSON text.
+    """Return a body from a mapping or from JSON text.
 
     Raises:
         DashboardError: it is neither.
@@ -133,7 +133,7 @@ def check_marker(body: dict[str, Any], marker: str) -> None:
         DashboardError: it does not.
     """
     if not has_marker(body, marker):
-        allowed = "a body of which a text widget has the marker in its markdown"
+        allowed = "a body with the marker in the markdown of a text widget"
         reason = "is not in the body, where the next run expects it"
         raise DashboardError(str(Problem("marker", shown(marker), reason, allowed, "write it there")))
 
@@ -146,7 +146,7 @@ def foreign(name: str, marker: str) -> str:
 
 
 def write(client: Any, name: str, body: dict[str, Any], region: str) -> list[Message]:
-    """Store a dashboard and return what CloudWatch warns about.
+    """Store a dashboard and return the warnings of CloudWatch.
 
     Raises:
         DashboardError: CloudWatch finds errors in the body; nothing was stored.
@@ -176,7 +176,7 @@ def refusals(name: str, answer: dict[str, Any]) -> list[str]:
 
 
 def delete(client: Any, name: str, region: str) -> None:
-    """Delete a dashboard, unless it was deleted meanwhile.
+    """Delete a dashboard, unless it has been deleted in the meantime.
 
     Raises:
         ReadError: CloudWatch did not answer.

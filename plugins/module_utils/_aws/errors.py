@@ -2,7 +2,7 @@
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""What can go wrong when AWS is asked, and the one line that each of it is worth to a user.
+"""Errors of calls to AWS, and a one-line message for each.
 
 This is a private module of the collection: it may change in any release.
 """
@@ -14,7 +14,7 @@ from collections.abc import Iterator
 
 from .._problem import Problem, shown
 
-# AnsibleAWSModule says that botocore is missing before anything here is called.
+# AnsibleAWSModule reports a missing botocore before anything here is called.
 with contextlib.suppress(ImportError):
     from botocore.exceptions import BotoCoreError, ClientError
     from botocore.parsers import ResponseParserError
@@ -60,17 +60,17 @@ CREDENTIAL_ERRORS = {
     "TokenRetrievalError",
 }
 CONNECTION_ERRORS = {"ConnectionError", "HTTPClientError"}
-# What the name of an action that changes nothing begins with.
+# Prefixes of actions that change nothing.
 READING = ("Describe", "Get", "List")
 
 
 class ReadError(Exception):
-    """A call that AWS did not answer as hoped, most often a read.
+    """A failed call to AWS, usually a read.
 
     Attributes:
         kind: One of the five kinds above, which decides the message.
-        action: What was asked, as IAM writes it ("ec2:DescribeVpcs").
-        where: Region or endpoint that was asked.
+        action: The action in IAM's notation ("ec2:DescribeVpcs").
+        where: Region or endpoint of the call.
         code: The error code of AWS, or the name of botocore's exception.
         detail: The error's own text.
     """
@@ -85,12 +85,12 @@ class ReadError(Exception):
 
 
 def translate_error(error: Exception, action: str, region: str) -> ReadError:
-    """Turn an exception of botocore into what a user can act on.
+    """Turn an exception of botocore into a ReadError.
 
     Args:
-        error: A ClientError when AWS answered, else whatever boto3 raised instead.
-        action: What was asked, as IAM writes it.
-        region: The region that was asked.
+        error: A ClientError when AWS answered, else any other exception of boto3.
+        action: The action in IAM's notation.
+        region: The region of the call.
     """
     if isinstance(error, ClientError):
         answer = error.response.get("Error", {})
@@ -107,11 +107,11 @@ def translate_error(error: Exception, action: str, region: str) -> ReadError:
 
 @contextlib.contextmanager
 def translated(action: str, region: str) -> Iterator[None]:
-    """Turn whatever boto3 raises within into a ReadError.
+    """Turn exceptions of boto3 into a ReadError.
 
     Args:
-        action: What is asked, as IAM writes it.
-        region: The region that is asked.
+        action: The action in IAM's notation.
+        region: The region of the call.
     """
     try:
         yield
@@ -120,7 +120,7 @@ def translated(action: str, region: str) -> Iterator[None]:
 
 
 def _kind_of_code(code: str) -> str:
-    """Return what kind of failure an error code of AWS stands for."""
+    """Return the kind of failure of an AWS error code."""
     if code in DENIAL_CODES:
         return DENIED
     if code in CREDENTIAL_CODES:
@@ -129,11 +129,11 @@ def _kind_of_code(code: str) -> str:
 
 
 def describe_error(error: ReadError, caller: str = "") -> Problem:
-    """Return the one line that a failed call is worth to a user.
+    """Return the one-line message for a failed call.
 
     Args:
         error: The failed call.
-        caller: ARN of who asked, where it is known.
+        caller: ARN of the caller, if known.
     """
     if error.kind == DENIED:
         reads = error.action.partition(":")[2].startswith(READING)
@@ -141,7 +141,7 @@ def describe_error(error: ReadError, caller: str = "") -> Problem:
             "AWS permission",
             shown(error.action),
             f"is denied to {caller or 'the caller'} in {error.where}",
-            f"a caller that may {'read what it is about to build on' if reads else 'make this change'}",
+            f"a caller that may {'read these resources' if reads else 'make this change'}",
             f"allow {error.action} in the policies of this caller",
         )
     if error.kind == CREDENTIALS:
@@ -158,7 +158,7 @@ def describe_error(error: ReadError, caller: str = "") -> Problem:
         return Problem(
             "AWS request rate",
             shown(error.action),
-            f"was throttled in {error.where} however often it was retried ({error.code})",
+            f"was throttled in {error.where} despite retries ({error.code})",
             "fewer requests than the account's rate",
             "wait a minute and run this again",
         )
@@ -167,15 +167,15 @@ def describe_error(error: ReadError, caller: str = "") -> Problem:
         shown(error.action),
         f"failed in {error.where} with {error.code} ({error.detail[:200]})",
         "an answer without an error",
-        "run this again; if it stays, look at https://health.aws.amazon.com",
+        "run this again; if the error persists, check https://health.aws.amazon.com",
     )
 
 
 def _describe_credentials_error(error: ReadError) -> Problem:
-    """Return the line for credentials that are missing, incomplete, expired or unknown."""
-    allowed = "credentials that AWS knows and that have not expired"
+    """Return the message for credentials that are missing, incomplete, expired or unknown."""
+    allowed = "valid credentials that have not expired"
     fresh = "log in again (aws sso login), or export fresh AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY, AWS_SESSION_TOKEN"
-    sayings = {
+    messages = {
         "NoCredentialsError": ("none were found", "set AWS_PROFILE, or run aws configure"),
         "PartialCredentialsError": (
             "are incomplete",
@@ -187,10 +187,10 @@ def _describe_credentials_error(error: ReadError) -> Problem:
         ),
         "ProfileNotFound": (
             f"the profile does not exist ({error.detail})",
-            "correct AWS_PROFILE, or make that profile with aws configure --profile",
+            "correct AWS_PROFILE, or create that profile with aws configure --profile",
         ),
         **dict.fromkeys(EXPIRY_CODES, ("have expired", fresh)),
     }
     default = (f"AWS does not accept them ({error.code}: {error.detail[:200]})", fresh)
-    reason, remedy = sayings.get(error.code, default)
+    reason, remedy = messages.get(error.code, default)
     return Problem("AWS credentials", "", reason, allowed, remedy)

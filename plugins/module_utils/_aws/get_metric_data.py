@@ -24,13 +24,13 @@ BATCH = 500
 SIMPLE_STATISTICS = ("Average", "Maximum", "Minimum", "SampleCount", "Sum")
 PERCENTILE = re.compile(r"p(100|\d{1,2}(\.\d{1,10})?)")
 SHORT_PERIODS = (1, 5, 10, 20, 30)
-# CloudWatch keeps datapoints of a minute for 15 days.
+# CloudWatch stores datapoints of a minute for 15 days.
 MOST_MINUTES = 15 * 24 * 60
 MOST_DIMENSIONS = 30
 
 
 class RequestError(Exception):
-    """A request that CloudWatch would not accept; its text is one line for each reason."""
+    """A request that CloudWatch would reject; the text has one line for each reason."""
 
 
 @dataclass(frozen=True)
@@ -71,7 +71,7 @@ class Datapoint:
 
 
 def read_moment(text: str) -> datetime:
-    """Return a moment that was given in ISO 8601 or as seconds since 1970, in UTC.
+    """Return a moment from ISO 8601 or as seconds since 1970, in UTC.
 
     Raises:
         RequestError: it is neither.
@@ -79,7 +79,7 @@ def read_moment(text: str) -> datetime:
     try:
         if _is_number(text):
             return datetime.fromtimestamp(float(text), timezone.utc)
-        # Python 3.10 does not read Z.
+        # Python 3.10 does not parse Z.
         moment = datetime.fromisoformat(text[:-1] + "+00:00" if text[-1:] in {"Z", "z"} else text)
     except (ValueError, OverflowError, OSError) as error:
         allowed = "a time in ISO 8601 (UTC unless it names a zone), or seconds since 1970"
@@ -181,7 +181,7 @@ def read(client: Any, metrics: list[Metric], window: Window, region: str) -> lis
     by_id: dict[str, list[dict[str, Any]]] = {}
     for result in results:
         by_id.setdefault(result["Id"], []).append(result)
-    return [newest(by_id.get(asked["Id"], []), metric, region) for asked, metric in zip(queries, metrics, strict=True)]
+    return [newest(by_id.get(query["Id"], []), metric, region) for query, metric in zip(queries, metrics, strict=True)]
 
 
 def newest(results: list[dict[str, Any]], metric: Metric, region: str) -> Datapoint:

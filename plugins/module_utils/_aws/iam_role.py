@@ -2,7 +2,7 @@
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""An IAM role: read it, plan the calls that make it as wanted, carry them out.
+"""Read an IAM role, plan the calls that change it as declared, and make them.
 
 This is a private module of the collection: it may change in any release.
 """
@@ -26,7 +26,7 @@ class ServiceRole:
     """An IAM role as IAM returns it.
 
     Attributes:
-        trust: The policy that names who may assume the role.
+        trust: The trust policy.
         managed: The names of the attached managed policies, by their ARNs.
         boundary: ARN of the permissions boundary; empty without one.
     """
@@ -42,7 +42,7 @@ class ServiceRole:
 
 @dataclass(frozen=True)
 class WantedRole:
-    """What a role should be. Policies and tags that are not named here stay as they are.
+    """The declared role. Other policies and tags stay as they are.
 
     Attributes:
         description: None to leave it as it is.
@@ -75,7 +75,7 @@ def read(client: Any, name: str, region: str) -> ServiceRole | None:
     Args:
         client: boto3's client of IAM.
         name: The role's name.
-        region: Where IAM is asked, for messages.
+        region: The region for messages.
 
     Raises:
         ReadError: IAM did not answer.
@@ -117,7 +117,7 @@ def read_dependants(client: Any, role: ServiceRole, region: str) -> tuple[list[s
 
 
 def plan(found: ServiceRole | None, wanted: WantedRole) -> list[Call]:
-    """Return the calls that make a role as wanted, in their order; none when it is so already."""
+    """Return the calls that change a role as declared, in order."""
     name = {"RoleName": wanted.name}
     document = json.dumps(wanted.trust)
     tags = [{"Key": key, "Value": value} for key, value in wanted.tags.items()]
@@ -128,10 +128,10 @@ def plan(found: ServiceRole | None, wanted: WantedRole) -> list[Call]:
     ]
     if found is None:
         about = {"AssumeRolePolicyDocument": document, "Description": wanted.description or "", "Tags": tags}
-        # With the role, so that it never exists without its boundary.
+        # Set with the role, so that it never exists without its boundary.
         about |= {"PermissionsBoundary": wanted.boundary} if wanted.boundary else {}
         return [Call("create_role", "iam:CreateRole", name | about), *attach]
-    # Before the policies that are attached, which it limits.
+    # Before the policies, which it limits.
     calls = _plan_boundary(found, wanted)
     if compare_policies(found.trust, wanted.trust):
         arguments = name | {"PolicyDocument": document}
@@ -151,7 +151,7 @@ def plan(found: ServiceRole | None, wanted: WantedRole) -> list[Call]:
 
 
 def _plan_boundary(found: ServiceRole, wanted: WantedRole) -> list[Call]:
-    """Return the call that makes the permissions boundary of an existing role as wanted, if one is needed."""
+    """Return the call that changes the permissions boundary of an existing role as declared, if needed."""
     name = {"RoleName": wanted.name}
     if wanted.boundary is None or wanted.boundary == found.boundary:
         return []
@@ -162,7 +162,7 @@ def _plan_boundary(found: ServiceRole, wanted: WantedRole) -> list[Call]:
 
 
 def plan_removal(found: ServiceRole, inline: list[str], profiles: list[str]) -> list[Call]:
-    """Return the calls that delete a role, after everything that IAM wants to be gone before.
+    """Return the calls that delete a role and first everything that prevents this.
 
     Args:
         found: The role.
@@ -186,7 +186,7 @@ def plan_removal(found: ServiceRole, inline: list[str], profiles: list[str]) -> 
 
 
 def apply(client: Any, calls: list[Call], region: str) -> None:
-    """Carry out planned calls.
+    """Make planned calls.
 
     Raises:
         ReadError: IAM refused one; those before it are carried out.

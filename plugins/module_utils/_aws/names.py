@@ -2,7 +2,7 @@
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""What AWS takes for the name of a region, of a namespace of metrics, and of a dimension and its value.
+"""The rules for names of regions, namespaces of metrics, and dimensions with their values.
 
 The patterns are for the whole of a text. The roles gpu_metrics and aws_infrastructure refuse by the same ones, written
 in YAML; a unit test compares them.
@@ -14,20 +14,20 @@ from __future__ import annotations
 
 import re
 
-# Whether there is such a region is AWS's to say.
+# AWS decides whether such a region exists.
 REGION = re.compile(r"[a-z]{2,4}(-[a-z]+)+-[0-9]+")
-# What begins with AWS/ is CloudWatch's own.
+# Names that begin with AWS/ are reserved.
 NAMESPACE = re.compile(r"(?!:|AWS/)[A-Za-z0-9._/#:-]{1,255}")
-# Of what can be printed in ASCII, and not of blanks alone.
+# Printable ASCII, and not blanks alone.
 DIMENSION_NAME = re.compile(r"(?!:)(?= *[!-~])[ -~]{1,255}")
 DIMENSION_VALUE = re.compile(r"(?= *[!-~])[ -~]{1,1024}")
 
-# Those that every metric of a GPU has: no user may give them another meaning.
+# Dimensions of every metric of a GPU, which users cannot redefine.
 OWN_DIMENSIONS = ("InstanceId", "GpuIndex")
-# CloudWatch takes 30.
+# CloudWatch allows 30.
 MOST_DIMENSIONS = 30 - len(OWN_DIMENSIONS)
 
-# What the names of regions begin with that are not in the partition aws.
+# Prefixes of regions that are not in the partition aws.
 PARTITIONS = {
     "cn-": "aws-cn",
     "eu-isoe-": "aws-iso-e",
@@ -43,11 +43,11 @@ REGIONS_ALLOWED = 'the name of one AWS region, such as "us-east-1"'
 
 
 def region_fault(region: str, zone_variable: str) -> tuple[str, str] | None:
-    """Return what is wrong with the form of a region's name and what to do about it; nothing for a well-formed name.
+    """Return the fault of a region's name and the remedy; nothing for a well-formed name.
 
     Args:
-        region: The name as it was given.
-        zone_variable: The variable that takes an availability zone.
+        region: The name as the user wrote it.
+        zone_variable: The variable for an availability zone.
     """
     if REGION.fullmatch(region):
         return None

@@ -2,7 +2,7 @@
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""The names that a lab can have.
+"""The rules for names of labs.
 
 AWS takes * and ? in filters for wildcards, so that another name could reach into other labs.
 

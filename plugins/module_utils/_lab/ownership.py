@@ -2,11 +2,11 @@
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Which of the things that carry a lab's tags belong to the lab.
+"""Decide which resources with a lab's tags belong to the lab.
 
-Tags are how a lab is found, and any caller that may tag resources can add them to others. What belongs to a lab is also
-in its record (record.py), or has what tagging cannot give: a place in the recorded VPC, the lab's key pair and its
-instance profile.
+A lab is found by tags, and any caller that may tag resources can add them to others. What belongs to a lab is also in
+its record (record.py), or has properties that tagging cannot give: a place in the recorded VPC, the lab's key pair and
+its instance profile.
 
 This is a private module of the collection: it may change in any release.
 """
@@ -21,18 +21,18 @@ from .._problem import shown
 from .record import CLAIM_TAG, Record, claim
 
 INDEX_TAG = "digital_twin_index"
-# What a user may name as the lab's. All else is judged by the VPC.
+# The kinds that a user may adopt. All others belong to the lab by their VPC.
 ADOPTABLE = ("VPC", "internet gateway", "address", "key pair", "volume", "snapshot", "image")
 NOT_RECORDED = "it is not in the lab's record"
 
 
 @dataclass(frozen=True)
 class Foreign:
-    """Something that carries a lab's tags and does not belong to it.
+    """A resource that carries a lab's tags and does not belong to it.
 
     Attributes:
-        kind: What it is, such as "volume".
-        identifier: What AWS calls it.
+        kind: Its kind, such as "volume".
+        identifier: Its identifier in AWS.
         reason: Why it does not belong to the lab, continuing a sentence.
     """
 
@@ -41,14 +41,14 @@ class Foreign:
     reason: str
 
     def __str__(self) -> str:
-        """Return it as one phrase."""
+        """Return a phrase for messages."""
         return f"{self.kind} {self.identifier} ({self.reason})"
 
     def remedy(self, adopt: str) -> str:
-        """Return what to do.
+        """Return the remedy.
 
         Args:
-            adopt: The user's variable that names what belongs to the lab all the same.
+            adopt: The user's variable for resources to adopt.
         """
         or_else = f", or, if the lab created it, add it to {adopt}" if self.kind in ADOPTABLE else ""
         return f"Remove its tag digital_twin_lab{or_else}."
@@ -56,7 +56,7 @@ class Foreign:
 
 @dataclass(frozen=True)
 class Claimed:
-    """What carries a lab's tags. VPCs are None where they were not read."""
+    """Resources that carry a lab's tags. VPCs are None if they were not read."""
 
     vpcs: Sequence[Vpc] | None = None
     instances: Sequence[Instance] = ()
@@ -74,15 +74,15 @@ def settle(
     adopt: Set[str] = frozenset(),
     public_key: str = "",
 ) -> Record:
-    """Return a lab's record with what a run could not record before it ended, and with what the user names.
+    """Return a lab's record with what a run could not record before it ended, and with the adopted resources.
 
     Args:
         lab: The lab's name.
-        keys: Names of the key pairs that its instances may have; None where any may.
+        keys: Names of the key pairs that its instances may have; None for any.
         record: What is recorded.
-        claimed: What carries the lab's tags.
-        adopt: Ids that the user names as the lab's.
-        public_key: The lab's public key, where it is known.
+        claimed: Resources that carry the lab's tags.
+        adopt: Ids of resources that the user adopts.
+        public_key: The lab's public key, if known.
     """
     vpc_ids = None if claimed.vpcs is None else [vpc.vpc_id for vpc in claimed.vpcs]
     vpc_id = (
@@ -90,7 +90,7 @@ def settle(
         or _only([vpc.vpc_id for vpc in claimed.vpcs or [] if _is_claimed(record, vpc.tags, "vpc")])
         or _only([identifier for identifier in vpc_ids or [] if identifier in adopt])
     )
-    # An earlier release: by tags alone no caller can launch an instance with the profile of the lab.
+    # A lab of an earlier release. The right to tag is not enough to launch an instance with the lab's profile.
     earlier = record.readable and not record.started
     if not vpc_id and earlier:
         own = [item for item in claimed.instances if not _wrong_with_launch(lab, keys, item)]
@@ -119,13 +119,13 @@ def settle(
 
 
 def _settle_addresses(record: Record, hosts: dict[str, str], claimed: Claimed, adopt: Set[str]) -> dict[str, str]:
-    """Return the recorded addresses by host, with those that were not recorded yet.
+    """Return the addresses by host, recorded or not yet recorded.
 
     Args:
         record: The lab's record.
-        hosts: Of a lab without a record the numbers of the instances, which hold the lab's addresses.
-        claimed: What carries the lab's tags.
-        adopt: Ids that the user names as the lab's.
+        hosts: For a lab without a record, the numbers of the instances that hold its addresses.
+        claimed: Resources that carry the lab's tags.
+        adopt: Ids of resources that the user adopts.
     """
     addresses = dict(record.addresses)
     found: dict[str, list[str]] = {}
@@ -142,17 +142,17 @@ def _settle_addresses(record: Record, hosts: dict[str, str], claimed: Claimed, a
 
 
 def _is_claimed(record: Record, tags: dict[str, str], thing: str) -> bool:
-    """Return whether a thing has the token of a run that ended before it could record the thing."""
+    """Return whether a resource has the token of a run that ended before it could record the resource."""
     return bool(record.secret and thing) and tags.get(CLAIM_TAG) == claim(record.secret, thing)
 
 
 def _only(found: Sequence[str]) -> str:
-    """Return what was found, if it is one: of two, one may be a copy."""
+    """Return the only item; nothing for several, as one may be a copy."""
     return found[0] if len(found) == 1 else ""
 
 
 def same_key(one: str, other: str) -> bool:
-    """Return whether two public keys are the same, whatever their comments are."""
+    """Return whether two public keys are the same, regardless of their comments."""
     return one.split()[:2] == other.split()[:2]
 
 
@@ -172,7 +172,7 @@ def wrong_with_vpc(record: Record | None, vpc_id: str) -> str:
 
 
 def wrong_with_place(record: Record | None, vpc_id: str | None) -> str:
-    """Return why something in a VPC does not belong to a lab, or nothing."""
+    """Return why a resource in a VPC does not belong to a lab, or nothing."""
     if record is None or vpc_id is None or (vpc_id and vpc_id == record.vpc_id):
         return ""
     where = f"it is in {vpc_id}" if vpc_id else "it is not in a VPC"
@@ -202,11 +202,11 @@ def wrong_with_instance(lab: str, keys: Collection[str] | None, record: Record |
 
     Args:
         lab: The lab's name.
-        keys: Names of the key pairs that its instances may have been launched with; None where any may.
-        record: The lab's record; None where it was not read.
+        keys: Names of the key pairs that its instances may have been launched with; None for any.
+        record: The lab's record; None if it was not read.
         instance: The instance.
     """
-    # One that is shutting down gives up its place.
+    # An instance that is shutting down has already left its VPC.
     gone = instance.state == "shutting-down" and not instance.vpc_id
     reasons = ["" if gone else wrong_with_place(record, instance.vpc_id), _wrong_with_launch(lab, keys, instance)]
     return "; ".join(filter(None, reasons))

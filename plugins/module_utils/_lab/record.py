@@ -2,12 +2,12 @@
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""What a lab has recorded of the things that it created: tags of its IAM role.
+"""Read and write a lab's record of the resources that it created: tags of its IAM role.
 
-A caller that may only tag resources of EC2 can give a lab's tags to anything there, but cannot write a role's tags.
+A caller that may only tag EC2 resources can add a lab's tags to any of them, but cannot write a role's tags.
 
-A thing is created before it can be recorded. A run that dies in between leaves a secret in the record, and on the thing
-a token that only this secret gives. The secret is new in each run, and is removed when everything is recorded.
+A resource is created before it can be recorded. A run that is killed in between leaves a secret in the record, and a
+token derived from it on the resource. Each run has a new secret, which is removed when everything is recorded.
 
 This is a private module of the collection: it may change in any release.
 """
@@ -24,23 +24,23 @@ VPC_TAG = "digital_twin_vpc"
 GATEWAY_TAG = "digital_twin_gateway"
 KEY_PAIR_TAG = "digital_twin_key_pair"
 PENDING_TAG = "digital_twin_pending"
-# A value of a tag has 256 characters, which is room for 8 addresses with their host numbers.
+# A tag's value has at most 256 characters, enough for 8 addresses with their host numbers.
 ADDRESS_TAGS = tuple(f"digital_twin_addresses_{part}" for part in range(1, 5))
 ADDRESSES_PER_TAG = 8
 RECORD_TAGS = (VPC_TAG, GATEWAY_TAG, KEY_PAIR_TAG, PENDING_TAG, *ADDRESS_TAGS)
-# The tag of a thing in EC2 that may not be recorded yet.
+# The tag of an EC2 resource that may not be recorded yet.
 CLAIM_TAG = "digital_twin_claim"
 
 
 @dataclass(frozen=True)
 class Record:
-    """What a lab has recorded. Empty: nothing of that kind.
+    """A lab's record. Empty values: nothing of that kind is recorded.
 
     Attributes:
         started: Whether the role is the lab's and has a record. The roles of earlier releases have none.
         readable: Whether the role is the lab's.
         addresses: Allocation ids of Elastic IP addresses, by the number of their host.
-        secret: What the tokens of a run that has not ended are made of.
+        secret: The secret from which the tokens of an unfinished run are derived.
     """
 
     vpc_id: str = ""
@@ -53,11 +53,11 @@ class Record:
 
 
 def read_record(lab: str, region: str, tags: Mapping[str, str] | None) -> Record:
-    """Return what the tags of a role hold; an empty record when there is no role, or when it is another lab's.
+    """Return the record in a role's tags; an empty one without a role, or when it is another lab's.
 
     Args:
         lab: The lab's name.
-        region: Its region. IAM has no regions: a lab of the same name in another one may have taken the role.
+        region: Its region. IAM has no regions, so the role may belong to a lab of the same name in another one.
         tags: The tags of the role, or None.
     """
     tags = tags or {}
@@ -77,7 +77,7 @@ def read_record(lab: str, region: str, tags: Mapping[str, str] | None) -> Record
 
 
 def write_record(record: Record) -> dict[str, str]:
-    """Return the tags that hold a record, without those that hold nothing."""
+    """Return the tags of a record."""
     tags = {
         VPC_TAG: record.vpc_id,
         GATEWAY_TAG: record.gateway_id,
@@ -91,5 +91,5 @@ def write_record(record: Record) -> dict[str, str]:
 
 
 def claim(secret: str, thing: str) -> str:
-    """Return the token of a thing that is about to be created: "vpc", "gateway", "key_pair", "address-1"."""
+    """Return the token of a resource to create: "vpc", "gateway", "key_pair", "address-1"."""
     return hashlib.sha256(f"{secret}/{thing}".encode()).hexdigest()[:32]

@@ -22,7 +22,7 @@ Item = dict[str, Any]
 
 LIVE_STATES = ["pending", "running", "stopping", "stopped", "shutting-down"]
 VOLUME_STATES = ["creating", "available", "in-use", "error"]
-# An instance that ends has no attributes any more.
+# An instance that is shutting down no longer has attributes.
 ENDED_STATES = ("shutting-down", "terminated")
 GONE = ("InvalidInstanceID.NotFound", "IncorrectInstanceState")
 
@@ -35,7 +35,7 @@ def read_resources(account: Account, lab: str, region: str, kinds: Collection[st
         lab: The lab's name.
         region: Its region.
         kinds: Keys of READERS.
-        key_name: The key pair to return with its public key, whatever its tags are.
+        key_name: The key pair to return with its public key, regardless of its tags.
 
     Raises:
         ReadError: AWS did not answer.
@@ -56,7 +56,7 @@ def read_resources(account: Account, lab: str, region: str, kinds: Collection[st
 
 
 def _is_own(item: Item, lab: str, region: str) -> bool:
-    """Return whether a thing of IAM, which has no regions, has the tags of a lab in a region."""
+    """Return whether an IAM resource, which has no region, has the tags of a lab in a region."""
     own = {"digital_twin_lab": lab, "digital_twin_region": region}
     return bool(own.items() <= item["tags"].items())
 
@@ -67,7 +67,7 @@ def _filter(name: str, *values: str) -> Item:
 
 
 def normalize(raw: Item) -> Item:
-    """Return what the API returned with the keys and tags of amazon.aws."""
+    """Return an item of the API in the form of amazon.aws, with its keys and tags."""
     item: Item = camel_dict_to_snake_dict({key: value for key, value in raw.items() if key != "Tags"})
     return {**item, "tags": read_tags(raw.get("Tags"))}
 
@@ -124,7 +124,7 @@ def normalize_volume(raw: Item) -> Item:
 
 
 def read_root_volumes(account: Account, instances: list[Item], tagged: list[Item]) -> list[Item]:
-    """Return the root volumes of instances, also those that lost their tags."""
+    """Return the root volumes of instances, even if they have lost their tags."""
     roots = [
         mapping["ebs"]["volume_id"]
         for item in instances
@@ -158,7 +158,7 @@ def read_route_tables(account: Account, filters: list[Item]) -> Item:
 
 
 def read_gateways(account: Account, filters: list[Item]) -> Item:
-    """Return the internet gateways, by tag: one that was never attached has no VPC."""
+    """Return the internet gateways by tag, as one that was never attached has no VPC."""
     answer = account.read("ec2", "describe_internet_gateways", Filters=filters)
     return {"internet_gateways": [normalize(item) for item in answer["InternetGateways"]]}
 
@@ -213,7 +213,7 @@ def read_profiles(account: Account, name: str) -> list[Item]:
 
 
 def read_roles(account: Account, name: str) -> list[Item]:
-    """Return a role, if it exists. Its own policies are None where the caller may not read them."""
+    """Return a role, if it exists. Its own policies are None if the caller may not read them."""
     answer = account.find(("NoSuchEntity",), "iam", "get_role", RoleName=name)
     if not answer:
         return []
@@ -258,7 +258,7 @@ READERS: dict[str, Callable[[Account, list[Item]], Item]] = {
     "images": read_images,
     "snapshots": read_snapshots,
 }
-# IAM has no filters by tag: these are found by name, and a lab of this name in another region may have taken it.
+# IAM has no filters by tag, so these are found by name, which a lab in another region may have, too.
 IAM_READERS: dict[str, Callable[[Account, str], list[Item]]] = {
     "instance_profiles": read_profiles,
     "roles": read_roles,

@@ -2,9 +2,9 @@
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""What stands between an AWS account and a lab, by what was read: no function here makes a call.
+"""Find what prevents a lab in an AWS account, from a snapshot of it. No function here makes a call.
 
-What could not be read is None in the snapshot, and nothing is concluded from it.
+Values that could not be read are None in the snapshot, and their checks are skipped.
 
 This is a private module of the collection: it may change in any release.
 """
@@ -33,7 +33,7 @@ from .snapshot import (
     vcpu_quota,
 )
 
-# A key that is being updated encrypts meanwhile.
+# A key in the state Updating still encrypts.
 USABLE_KEY_STATES = ("Enabled", "Updating")
 # Isaac Sim renders with RT cores, which these GPUs lack.
 GPUS_WITHOUT_RT_CORES = ("A100", "H100", "H200", "V100")
@@ -84,15 +84,15 @@ def check_instance_type(lab: LabDescription, snapshot: AccountSnapshot) -> list[
 
 
 def _types_of_hosts(lab: LabDescription, snapshot: AccountSnapshot) -> set[str]:
-    """Return the instance types of the lab's hosts that are there."""
+    """Return the instance types of the lab's existing hosts."""
     return {instance.instance_type for instance in snapshot.instances or [] if not is_surplus(lab, instance)}
 
 
 def _check_what_is_known(lab: LabDescription, snapshot: AccountSnapshot, allowed: str) -> list[Problem]:
-    """Check that a type has a whole GPU and a known amount of memory, which decide whether the stack fits."""
+    """Check that a type has a whole GPU and a known amount of memory, as the stack depends on them."""
     known = describe_instance_type(lab, snapshot)
     if known["gpu_count"] < 1:
-        reason = "has only a part of a GPU, which neither the driver's packages nor the stack are made for"
+        reason = "has only a part of a GPU, which neither the driver's packages nor the stack support"
         return [lab.problem("instance_type", reason, allowed, "choose such a type")]
     unknown = [name for name in ("gpu_memory_gib", "memory_gib") if not known[name]]
     if unknown:
@@ -103,7 +103,7 @@ def _check_what_is_known(lab: LabDescription, snapshot: AccountSnapshot, allowed
 
 
 def check_default_key(lab: LabDescription, snapshot: AccountSnapshot) -> list[Problem]:
-    """Check that new volumes can be encrypted: with a key that cannot be used an instance ends as soon as it starts."""
+    """Check that EBS can encrypt new volumes. With an unusable key an instance terminates right after its start."""
     if not snapshot.default_key:
         return []
     faults = {"": "does not exist", "asymmetric": "is not symmetric"}
@@ -116,7 +116,7 @@ def check_default_key(lab: LabDescription, snapshot: AccountSnapshot) -> list[Pr
         Problem(
             f"default EBS key of {lab.region}",
             shown(snapshot.default_key),
-            f"{faults.get(state, f'is in the state {state}')}, so that no encrypted volume can be made with it",
+            f"{faults.get(state, f'is in the state {state}')}, so that no encrypted volume can be created with it",
             "a symmetric KMS key in the state Enabled",
             "Enable the key (aws kms enable-key, or aws kms cancel-key-deletion before it), or name another: "
             f"aws ec2 reset-ebs-default-kms-key-id --region {lab.region}",
@@ -136,18 +136,18 @@ def _offered_types(lab: LabDescription, snapshot: AccountSnapshot) -> list[str]:
 
 
 def check_zone(lab: LabDescription, snapshot: AccountSnapshot) -> list[Problem]:
-    """Check that the zone exists, offers the instance type and is where the lab is already."""
+    """Check that the zone exists, offers the instance type and is that of an existing lab."""
     zones = list_zones(lab, snapshot)
     if not zones or snapshot.zones is None:
         return []
     if snapshot.subnets:
         return _check_existing_zone(lab, snapshot, snapshot.subnets[0], zones)
-    asked = lab.availability_zone
+    zone = lab.availability_zone
     remedy = "choose one of these or leave it empty"
-    if asked and asked not in snapshot.zones:
-        reason = f"is not a zone of {lab.region} that takes instances"
+    if zone and zone not in snapshot.zones:
+        reason = f"is not a zone of {lab.region} for instances"
         return [lab.problem("availability_zone", reason, listed(zones), remedy)]
-    if asked and asked not in zones:
+    if zone and zone not in zones:
         remedy = f"{remedy}, or choose another instance type"
         return [lab.problem("availability_zone", f"does not offer {lab.instance_type}", listed(zones), remedy)]
     return []
@@ -177,19 +177,19 @@ def check_network(lab: LabDescription, snapshot: AccountSnapshot) -> list[Proble
     problems = []
     for option, found in things:
         if len(found) > 1:
-            reason = f"is the lab of more than one network: {listed([identifier for identifier, cidr in found])}"
-            remedy = "find out which of them nothing is in, and delete it"
+            reason = f"has more than one network: {listed([identifier for identifier, cidr in found])}"
+            remedy = "delete the one that is empty"
             problems.append(lab.problem("name", reason, "one VPC and one subnet with the lab's tags", remedy))
         for identifier, cidr in found[:1]:
             if cidr != getattr(lab, option):
-                reason = f"is not what the existing lab has ({identifier}), and AWS changes no existing network"
+                reason = f"is not what the existing lab has ({identifier}), and AWS cannot change an existing network"
                 remedy = "restore it, or destroy the lab first"
                 problems.append(lab.problem(option, reason, shown(cidr), remedy))
     return problems
 
 
 def check_foreign(lab: LabDescription, snapshot: AccountSnapshot) -> list[Problem]:
-    """Check that no instance carries the lab's tags without belonging to it: it would be taken for a host."""
+    """Check that no instance carries the lab's tags without belonging to it, as it would count as a host."""
     allowed = "instances in the lab's VPC, with its key pair and its instance profile"
     return [
         lab.problem(
@@ -206,7 +206,7 @@ def check_foreign(lab: LabDescription, snapshot: AccountSnapshot) -> list[Proble
 def check_instances(lab: LabDescription, snapshot: AccountSnapshot) -> list[Problem]:
     """Check that no two instances claim to be the same host, and that each has the address of the host that it claims.
 
-    The number is a tag, which decides what is surplus. Other callers can change it, but not what has an address.
+    The number is a tag, which decides which hosts are excess. Other callers can change tags, but not addresses.
     """
     by_index: dict[str, list[str]] = {}
     for instance in snapshot.instances or []:
@@ -215,7 +215,7 @@ def check_instances(lab: LabDescription, snapshot: AccountSnapshot) -> list[Prob
     for index in host_indexes(lab):
         if len(by_index.get(index, [])) > 1:
             reason = f"has more than one instance tagged {INDEX_TAG} {index}: {listed(by_index[index])}"
-            remedy = "terminate the one that nobody uses"
+            remedy = "terminate the one that is not in use"
             problems.append(lab.problem("name", reason, "one instance for each host", remedy))
     if snapshot.record:
         numbers = {address.holder: host for host, address in own_addresses(lab, snapshot).items() if host.isdigit()}
@@ -225,27 +225,29 @@ def check_instances(lab: LabDescription, snapshot: AccountSnapshot) -> list[Prob
                 reason = (
                     f"has {instance.instance_id}, which has the address of host {number} and the tag {INDEX_TAG} {tag}"
                 )
-                remedy = f"Set its tag {INDEX_TAG} to {number}, and find out who changed it."
+                remedy = f"Set its tag {INDEX_TAG} to {number}, and check which caller changed it."
                 problems.append(lab.problem("name", reason, f"the tag {INDEX_TAG} {number}", remedy))
     return problems
 
 
 def check_key(lab: LabDescription, snapshot: AccountSnapshot) -> list[Problem]:
-    """Check that the named key pair exists, or that the lab's own is its own and its private half is here."""
+    """Check that the named key pair exists, or that the lab's own is its, with its private key on this machine."""
     problems = []
     if snapshot.key_pairs is not None and lab.key_name and not snapshot.key_pairs:
-        remedy = f"import it, or empty {lab.prefix}key_name and the lab makes its own"
+        remedy = f"import it, or empty {lab.prefix}key_name so that the role creates one"
         reason = f"is not a key pair in {lab.region}"
         problems.append(lab.problem("key_name", reason, "a key pair of that region, or empty", remedy))
     for pair in snapshot.key_pairs or []:
         if not lab.key_name and not is_own(lab, pair.tags):
-            reason = f"is also the name of a key pair in {lab.region} that is not this lab's"
+            reason = f"is also the name of a key pair in {lab.region} that does not belong to this lab"
             remedy = f"choose another name, or set {lab.prefix}key_name to use that key pair"
             problems.append(lab.problem("name", reason, "a name that no other key pair has", remedy))
     if lab.private_key_missing and snapshot.instances:
-        reason = f"does not exist here, and {listed(_names(snapshot.instances))} would let in no other key"
-        remedy = "copy it from the machine that made the lab, or destroy the lab first"
-        problems.append(lab.problem("private_key_file", reason, "the private key that the lab was made with", remedy))
+        reason = f"does not exist here, and no other key opens {listed(_names(snapshot.instances))}"
+        remedy = "copy it from the machine that created the lab, or destroy the lab first"
+        problems.append(
+            lab.problem("private_key_file", reason, "the private key that the lab was created with", remedy)
+        )
     return problems
 
 
@@ -260,12 +262,12 @@ def check_role(lab: LabDescription, snapshot: AccountSnapshot) -> list[Problem]:
 
 
 def check_instance_profile(lab: LabDescription, snapshot: AccountSnapshot) -> list[Problem]:
-    """Check that the instance profile of this name, if there is one, is this lab's: it would be destroyed with it."""
+    """Check that the instance profile of this name, if any, is this lab's, as it would be destroyed with it."""
     return _check_identity(lab, "instance profile", snapshot.instance_profile)
 
 
 def check_permissions_boundary(lab: LabDescription, snapshot: AccountSnapshot) -> list[Problem]:
-    """Check that the permissions boundary is a policy that IAM takes for this account's roles."""
+    """Check that the permissions boundary is a policy that IAM accepts for this account's roles."""
     arn = boundary_arn(lab, snapshot)
     if not arn or snapshot.caller is None:
         return []
@@ -283,13 +285,13 @@ def check_permissions_boundary(lab: LabDescription, snapshot: AccountSnapshot) -
 
 
 def _check_identity(lab: LabDescription, kind: str, found: Role | InstanceProfile | None) -> list[Problem]:
-    """Check that something of IAM, if it exists, is this lab's: IAM knows no regions."""
+    """Check that an IAM resource, if it exists, is this lab's. IAM has no regions."""
     if found is None:
         return []
     region = found.tags.get("digital_twin_region", lab.region)
     if is_own(lab, found.tags) and region == lab.region:
         return []
-    whose = f"belongs to the lab of this name in {region}" if is_own(lab, found.tags) else "is not this lab's"
+    whose = f"belongs to the lab of this name in {region}" if is_own(lab, found.tags) else "does not belong to this lab"
     reason = f"would share the IAM {kind} {found.name}, which {whose}"
     allowed = f"a name that no other lab or {kind} in the account has"
     return [lab.problem("name", reason, allowed, "choose another name")]
@@ -345,14 +347,14 @@ def check_quotas(lab: LabDescription, snapshot: AccountSnapshot) -> list[Problem
             f"{quota.relief}, or ask AWS for {total} or more{when}: aws service-quotas request-service-quota-increase "
             f"--service-code {quota.service} --quota-code {quota.code} --desired-value {total} --region {lab.region}"
         )
-        # With no vCPUs at all it is the family of the type that is closed to the account, whatever the count.
+        # With a quota of 0 the account cannot use this family of types at all.
         option = "instance_type" if limit == 0 and quota in VCPU_QUOTAS.values() else demand.option
         problems.append(lab.problem(option, reason, allowed, remedy))
     return problems
 
 
 def check_record(lab: LabDescription, snapshot: AccountSnapshot) -> list[Problem]:
-    """Check that it is known which VPC is that of a lab that an earlier release left without instances."""
+    """Check that the VPC of a lab that an earlier release left without instances is known."""
     record = snapshot.record
     if record is None or not record.readable or record.started or record.vpc_id:
         return []
@@ -387,7 +389,7 @@ CHECKS = (
 
 
 def check_account(lab: LabDescription, snapshot: AccountSnapshot) -> list[Problem]:
-    """Return everything that stands between the account and the lab."""
+    """Return all problems that prevent the lab in the account."""
     caller = snapshot.caller.arn if snapshot.caller else ""
     problems = [describe_error(failure, caller) for failure in snapshot.failures]
     return [*problems, *(problem for check in CHECKS for problem in check(lab, snapshot))]
@@ -419,10 +421,12 @@ def find_account_warnings(lab: LabDescription, snapshot: AccountSnapshot) -> lis
                 if lab.remove_surplus
                 else f"stays and is paid for. Set {lab.prefix}remove_surplus to true to terminate it."
             )
-            warnings.append(f"{lab.prefix}instance_count: {lab.instance_count} leaves out {who}, which {consequence}")
+            warnings.append(
+                f"{lab.prefix}instance_count: {lab.instance_count} does not include {who}, which {consequence}"
+            )
         elif instance.instance_type != lab.instance_type:
             warnings.append(
-                f"{lab.prefix}instance_type: {shown(lab.instance_type)} is not what {who} is, which stays "
+                f"{lab.prefix}instance_type: {shown(lab.instance_type)} is not the type of {who}, which stays "
                 f"{instance.instance_type}. Destroy the lab and create it again to change this."
             )
     return warnings

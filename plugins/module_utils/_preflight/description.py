@@ -2,7 +2,7 @@
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""A lab's description: as the user gave it, and as typed values once it was found good.
+"""A lab's description: as the user wrote it, and as typed values after its validation.
 
 This is a private module of the collection: it may change in any release.
 """
@@ -20,10 +20,10 @@ INSTANCE_COUNTS = (1, 32)
 
 @dataclass(frozen=True)
 class Inputs:
-    """A lab's description exactly as it was given: any value may have any type.
+    """A lab's description exactly as the user wrote it; any value may have any type.
 
     Attributes:
-        prefix: What the user's variables have in front of an option's name, for messages.
+        prefix: Prefix of the user's variables, for messages.
         instance_catalogue: Known instance types, of the form that the module documents.
         images: Known images by name, of the form that the module documents.
     """
@@ -83,19 +83,19 @@ class Port:
 
 @dataclass(frozen=True)
 class LabDescription:
-    """A lab's description after it was found to be without problems.
+    """A lab's description after validation.
 
     Attributes:
-        availability_zone: Empty when any zone will do.
+        availability_zone: Empty for any zone.
         volume_size: Size of the root volume in GiB.
         key_name: Name of an existing key pair; empty when the lab has a key pair of its own.
-        private_key_missing: Whether the lab makes its own key and `private_key_file` is not there.
-        caller_audiences: Those whose only source is the address of the caller: earlier callers stay.
+        private_key_missing: Whether the role creates the lab's key and `private_key_file` does not exist.
+        caller_audiences: The audiences whose only source is the address of the caller; those of earlier callers stay.
         remove_sources: Addresses of earlier callers to remove.
         ports: The ports to open to each audience.
-        ingress_rules: How many rules its security group gets for ports and sources.
+        ingress_rules: Number of rules of its security group for ports and sources.
         image_id: Empty when `image` names the image.
-        adopt: Ids of what belongs to the lab although it has not recorded it.
+        adopt: Ids of resources that belong to the lab although they are not in its record.
         permissions_boundary: Name or ARN of a managed policy; empty for none.
     """
 

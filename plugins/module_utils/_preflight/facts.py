@@ -2,7 +2,7 @@
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""What is told about an AWS account that can take a lab: the module's return values.
+"""Describe an AWS account in which the lab can exist: the module's return values.
 
 This is a private module of the collection: it may change in any release.
 """
@@ -33,7 +33,7 @@ from .snapshot import (
 
 
 def describe_account(lab: LabDescription, snapshot: AccountSnapshot) -> dict[str, Any]:
-    """Return what was found in an account that can take the lab."""
+    """Return the facts about an account in which the lab can exist."""
     facts: dict[str, Any] = {
         "region": lab.region,
         "availability_zone": choose_zone(lab, snapshot),
@@ -54,7 +54,7 @@ def describe_account(lab: LabDescription, snapshot: AccountSnapshot) -> dict[str
 
 
 def describe_instance_type(lab: LabDescription, snapshot: AccountSnapshot) -> dict[str, Any]:
-    """Return what is known of the lab's instance type: the catalogue's entry, and what EC2 says for the rest."""
+    """Return the facts about the lab's instance type, from the catalogue's entry and, for the rest, from EC2."""
     known: dict[str, Any] = {
         "type": lab.instance_type,
         "in_catalogue": False,
@@ -79,20 +79,20 @@ def describe_instance_type(lab: LabDescription, snapshot: AccountSnapshot) -> di
     for entry in lab.instance_catalogue:
         if entry["type"] == lab.instance_type:
             known.update({key: value for key, value in entry.items() if value is not None}, in_catalogue=True)
-    # For a type that EC2 no longer describes, the catalogue names the GPU, and seldom their number.
+    # For a type that EC2 no longer describes, the catalogue names the GPU, but rarely their number.
     if not info and known["gpu"]:
         known["gpu_count"] = known["gpu_count"] or 1
     return known
 
 
 def read_gbps(phrase: str) -> float | None:
-    """Return the Gbit/s in EC2's phrase for a network ("Up to 25 Gigabit", "4x 100 Gigabit"), or None."""
+    """Return the Gbit/s in EC2's description of a network ("Up to 25 Gigabit", "4x 100 Gigabit"), or None."""
     match = re.search(r"(?:([0-9]+)x )?([0-9.]+) Gigabit", phrase)
     return int(match.group(1) or 1) * float(match.group(2)) if match else None
 
 
 def describe_existing(lab: LabDescription, snapshot: AccountSnapshot) -> dict[str, Any]:
-    """Return what of the lab is there already, in the form that the module documents."""
+    """Return what exists of the lab, in the form that the module documents."""
     own = own_vpcs(lab, snapshot)
     subnets = snapshot.subnets or []
     return {
@@ -128,12 +128,12 @@ def describe_existing(lab: LabDescription, snapshot: AccountSnapshot) -> dict[st
 
 
 def describe_record(lab: LabDescription, snapshot: AccountSnapshot, secret: str) -> dict[str, Any]:
-    """Return the tags that the lab's role gets as its record, and the tokens of what is to be created.
+    """Return the tags of the lab's role with its record, and the tokens of the resources to create.
 
     Args:
         lab: The lab.
         snapshot: What was read from the account.
-        secret: What the tokens are made of, unless nothing is to be created.
+        secret: The secret from which tokens are derived, unless there is nothing to create.
     """
     record = replace(snapshot.record or Record(), secret=secret if misses_record(lab, snapshot) else "")
     things = ["vpc", "gateway", "key_pair", *(f"address-{host}" for host in host_indexes(lab))]
@@ -144,7 +144,7 @@ def describe_record(lab: LabDescription, snapshot: AccountSnapshot, secret: str)
 
 
 def describe_quotas(lab: LabDescription, snapshot: AccountSnapshot) -> list[dict[str, Any]]:
-    """Return the quotas that the lab touches, in the form that the module documents."""
+    """Return the quotas that the lab uses, in the form that the module documents."""
     return [
         {
             "service": demand.quota.service,

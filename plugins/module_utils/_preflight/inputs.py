@@ -2,7 +2,7 @@
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Everything about a lab's description that can be judged without asking AWS.
+"""Check everything about a lab's description that does not require AWS.
 
 Each `check_...` function takes the description as it was given and returns all the problems it finds. `read_lab`
 turns a description without problems into typed values.
@@ -37,12 +37,12 @@ from .tags import check_tags
 ZONE_SUFFIX_FORM = re.compile(r"(?:-[a-z]+-[0-9]+)?[a-z]")
 INSTANCE_TYPE_FORM = re.compile(r"[a-z][a-z0-9-]*\.[a-z0-9-]+")
 IMAGE_ID_FORM = re.compile(r"ami-(?:[0-9a-f]{17}|[0-9a-f]{8})")
-# The name of a managed policy, with its path, as IAM takes it at the end of an ARN.
+# The name of a managed policy with its path, as at the end of an ARN.
 POLICY_NAME = r"(?:[!-.0-~]+/)*[A-Za-z0-9_+=,.@-]{1,128}"
 POLICY_NAME_FORM = re.compile(rf"(?!arn:){POLICY_NAME}")
 POLICY_ARN_FORM = re.compile(rf"arn:(?P<partition>[a-z-]+):iam::(?:[0-9]{{12}}|aws):policy/{POLICY_NAME}")
 
-# What is computed with in an entry of the catalogue, and the least that makes sense where that is not 0.
+# The numbers in an entry of the catalogue that the checks use, and their minimums other than 0.
 CATALOGUE_NUMBERS = {"gpu_count", "gpu_memory_gib", "vcpus", "memory_gib", "network_gbps", "price_per_hour"}
 CATALOGUE_LEAST = {"gpu_count": 1, "gpu_memory_gib": 1, "vcpus": 1, "memory_gib": 1}
 
@@ -99,7 +99,7 @@ def check_zone(inputs: Inputs) -> list[Problem]:
     if not isinstance(zone, str):
         return [inputs.problem("availability_zone", "is not text", allowed, "name one zone or leave it empty")]
     if re.fullmatch(r"[a-z0-9]+-az[0-9]+", zone):
-        remedy = "use the name by which your account knows that zone"
+        remedy = "use the name of that zone in your account"
         return [inputs.problem("availability_zone", "is the id of a zone, not its name", allowed, remedy)]
     if check_region(inputs):
         return []
@@ -110,7 +110,7 @@ def check_zone(inputs: Inputs) -> list[Problem]:
 
 
 def check_instance_type(inputs: Inputs) -> list[Problem]:
-    """Check the form of the instance type's name; whether it exists and has a GPU is AWS's to say."""
+    """Check the form of the instance type's name; AWS decides whether it exists and has a GPU."""
     known = listed([str(entry.get("type")) for entry in inputs.instance_catalogue])
     allowed = (
         f"{known}, or another x86_64 type with an NVIDIA GPU"
@@ -131,7 +131,7 @@ def check_instance_type(inputs: Inputs) -> list[Problem]:
 
 
 def check_catalogue(inputs: Inputs) -> list[Problem]:
-    """Check that every entry of the two tables of data has what is looked up in it."""
+    """Check that every entry of the catalogue and of the images has the required keys."""
     problems = []
     for entry in inputs.instance_catalogue:
         if not isinstance(entry.get("type"), str):
@@ -172,13 +172,13 @@ def _is_filled(value: object) -> bool:
 
 
 def check_instance_count(inputs: Inputs) -> list[Problem]:
-    """Check how many instances are asked for."""
-    remedy = "say how many GPU hosts the lab has"
+    """Check the number of instances."""
+    remedy = "set the number of GPU hosts"
     return check_number(inputs, "instance_count", INSTANCE_COUNTS, "instances", remedy)
 
 
 def check_volume(inputs: Inputs) -> list[Problem]:
-    """Check size, IOPS and throughput of the gp3 root volume, one by one and the ratios that AWS demands."""
+    """Check size, IOPS and throughput of the gp3 root volume, one by one and the ratios that AWS requires."""
     problems = [
         *check_number(inputs, "volume_size", VOLUME_SIZES_GIB, "GiB", "200 leaves room for models, logs and scenes"),
         *check_number(inputs, "volume_iops", VOLUME_IOPS, "IOPS", "3000 come with every gp3 volume"),
@@ -203,30 +203,30 @@ def check_volume(inputs: Inputs) -> list[Problem]:
 
 
 def check_image(inputs: Inputs) -> list[Problem]:
-    """Check which image is asked for: by name, or by an id, which then decides."""
+    """Check the image's name and id. The id, if set, wins."""
     problems = []
     names = sorted(inputs.images)
     if not isinstance(inputs.image, str) or inputs.image not in names:
-        remedy = f"choose one of these; another image of the same kind goes into {inputs.variable('image_id')}"
+        remedy = f"choose one of these; to use another image of the same kind, set {inputs.variable('image_id')}"
         problems.append(inputs.problem("image", "is not an image known here", listed(names), remedy))
     image_id = inputs.image_id
     if image_id is None or image_id == "":
         return problems
     if not isinstance(image_id, str) or not IMAGE_ID_FORM.fullmatch(image_id):
         allowed = '"ami-" and 17 (in old accounts 8) hexadecimal digits, or empty'
-        remedy = f"correct it, or empty it and let {inputs.variable('image')} choose"
+        remedy = f"correct it, or empty it to use {inputs.variable('image')}"
         problems.append(inputs.problem("image_id", "is not the id of an image", allowed, remedy))
     return problems
 
 
 def check_ros_domain_id(inputs: Inputs) -> list[Problem]:
-    """Check the ROS domain, whose DDS ports must stay below those that Linux hands out by itself."""
+    """Check the ROS domain, whose DDS ports must stay below the ephemeral ports of Linux."""
     remedy = "0 is the ROS 2 default"
     return check_number(inputs, "ros_domain_id", ROS_DOMAIN_IDS, "as the ROS domain id", remedy)
 
 
 def check_permissions_boundary(inputs: Inputs) -> list[Problem]:
-    """Check the form of the permissions boundary; AWS decides whether there is such a policy."""
+    """Check the form of the permissions boundary; AWS decides whether the policy exists."""
     value = inputs.permissions_boundary
     if value is None or value == "":
         return []
@@ -247,14 +247,14 @@ def check_permissions_boundary(inputs: Inputs) -> list[Problem]:
 
 
 def check_remove_surplus(inputs: Inputs) -> list[Problem]:
-    """Check that it is said plainly whether instances may be terminated."""
+    """Check that remove_surplus is a boolean."""
     if truth(inputs.remove_surplus) is not None:
         return []
     return [inputs.problem("remove_surplus", "is neither true nor false", "true or false", "write one of the two")]
 
 
 def check_adopt(inputs: Inputs) -> list[Problem]:
-    """Check that what the user names as the lab's is a list of ids."""
+    """Check that adopt is a list of ids."""
     if isinstance(inputs.adopt, list) and all(isinstance(value, str) and value for value in inputs.adopt):
         return []
     return [
@@ -286,7 +286,7 @@ CHECKS = (
 
 
 def check_inputs(inputs: Inputs) -> list[Problem]:
-    """Return everything that is wrong with a lab's description and can be known without asking AWS."""
+    """Return all problems of a lab's description that can be found without AWS."""
     return [problem for check in CHECKS for problem in check(inputs)]
 
 
@@ -294,7 +294,7 @@ def read_lab(inputs: Inputs) -> LabDescription:
     """Turn a description without problems into typed values.
 
     Raises:
-        ValueError: The description has problems after all.
+        ValueError: The description has problems.
     """
     problems = check_inputs(inputs)
     if problems:

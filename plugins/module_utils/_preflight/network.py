@@ -2,7 +2,7 @@
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""What can be known about a lab's networks and about who may reach it, without asking AWS.
+"""Check a lab's networks and sources without AWS.
 
 This is a private module of the collection: it may change in any release.
 """
@@ -27,7 +27,7 @@ ADDRESSES_AWS_KEEPS = 5
 PRIVATE_NETWORKS = tuple(
     ipaddress.IPv4Network(text) for text in ("10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "100.64.0.0/10")
 )
-# Ranges from which nothing arrives over the internet; documentation ranges are left out on purpose.
+# Ranges that are not routed on the internet. Documentation ranges are deliberately not listed.
 UNROUTED_NETWORKS = (
     *PRIVATE_NETWORKS,
     *(ipaddress.IPv4Network(text) for text in ("127.0.0.0/8", "169.254.0.0/16", "224.0.0.0/3")),
@@ -38,11 +38,11 @@ WIDEST_PREFIX_LENGTH = 8
 
 PORTS = (1, 65535)
 PROTOCOLS = ("tcp", "udp")
-# What EC2 takes as the description of a rule.
+# What EC2 accepts as the description of a rule.
 LONGEST_RULE_DESCRIPTION = 255
 RULE_PUNCTUATION = "._-:/()#,@[]+=&;{}!$*"
 RULE_CHARACTERS = frozenset(string.ascii_letters + string.digits + " " + RULE_PUNCTUATION)
-# Whom a port is for, and the option that says where they are.
+# The audiences of ports, and the options with their networks.
 AUDIENCES = {"admin": "admin_cidrs", "viewer": "viewer_cidrs"}
 PORT_FORM = "from_port and to_port from 1 to 65535, protocol tcp or udp"
 
@@ -51,7 +51,7 @@ def read_network(value: object) -> tuple[ipaddress.IPv4Network | None, str, str]
     """Read an IPv4 network in CIDR notation.
 
     Returns:
-        The network, or None with what is wrong and how to write it instead.
+        The network, or None with the reason and the remedy.
     """
     if isinstance(value, str) and NETWORK_FORM.fullmatch(value):
         with contextlib.suppress(ValueError):
@@ -63,7 +63,7 @@ def read_network(value: object) -> tuple[ipaddress.IPv4Network | None, str, str]
 
 
 def _wrong_with_network(value: object) -> tuple[str, str]:
-    """Return what a value is instead of an IPv4 network in CIDR notation, and what to do about it."""
+    """Return why a value is not an IPv4 network in CIDR notation, and the remedy."""
     example = 'write it like "10.0.0.0/16"'
     if not isinstance(value, str):
         return "is not text", example
@@ -95,7 +95,7 @@ def check_network(inputs: Inputs) -> list[Problem]:
             remedy = f"choose a prefix length of {longest} or less"
             problems.append(inputs.problem(option, "is too small for a network in AWS", allowed, remedy))
         elif not any(network.subnet_of(private) for private in PRIVATE_NETWORKS):
-            reason = "is not private: the hosts could not reach whoever owns it on the internet"
+            reason = "is not private: the hosts could not reach its owner on the internet"
             example = "10.0.0.0/16" if option == "vpc_cidr" else "10.0.1.0/24"
             problems.append(inputs.problem(option, reason, allowed, f'use a private network such as "{example}"'))
         else:
@@ -110,7 +110,7 @@ def _check_subnet(inputs: Inputs, vpc: ipaddress.IPv4Network, subnet: ipaddress.
     allowed = f"a network inside {inputs.variable('vpc_cidr')} ({vpc})"
     if not subnet.subnet_of(vpc):
         first = next(vpc.subnets(new_prefix=max(subnet.prefixlen, vpc.prefixlen)))
-        return [inputs.problem("subnet_cidr", "lies outside the VPC", allowed, f'use one inside it, such as "{first}"')]
+        return [inputs.problem("subnet_cidr", "is outside the VPC", allowed, f'use one inside it, such as "{first}"')]
     room = subnet.num_addresses - ADDRESSES_AWS_KEEPS
     wanted = whole_number(inputs.instance_count)
     if wanted is not None and INSTANCE_COUNTS[0] <= wanted <= INSTANCE_COUNTS[1] and wanted > room:
@@ -120,7 +120,7 @@ def _check_subnet(inputs: Inputs, vpc: ipaddress.IPv4Network, subnet: ipaddress.
 
 
 def check_sources(inputs: Inputs) -> list[Problem]:
-    """Check from where the lab may be reached: administrators by SSH, viewers by the streams."""
+    """Check the networks that may reach the lab: administrators by SSH, viewers by the streams."""
     return [
         *_check_cidrs(inputs, "admin_cidrs", widest=WIDEST_PREFIX_LENGTH, opens="SSH"),
         *_check_cidrs(inputs, "viewer_cidrs", widest=0, opens="Foxglove and Isaac Sim"),
@@ -128,7 +128,7 @@ def check_sources(inputs: Inputs) -> list[Problem]:
 
 
 def _check_cidrs(inputs: Inputs, option: str, widest: int, opens: str) -> list[Problem]:
-    """Check one list of sources, none of which may have a prefix length below `widest`."""
+    """Check one list of sources. No prefix length may be below `widest`."""
     allowed = 'a list of IPv4 networks such as ["203.0.113.7/32"]' + (f", none wider than /{widest}" if widest else "")
     values = getattr(inputs, option)
     if not isinstance(values, list):
@@ -136,7 +136,7 @@ def _check_cidrs(inputs: Inputs, option: str, widest: int, opens: str) -> list[P
         return [inputs.problem(option, "is not a list", allowed, remedy)]
     if not values:
         remedy = f"set {inputs.variable(option)} to the addresses that need {opens}"
-        return [inputs.problem(option, "lets nobody in", allowed, remedy)]
+        return [inputs.problem(option, "admits no addresses", allowed, remedy)]
     problems = []
     for value in values:
         network, reason, remedy = read_network(value)
@@ -151,7 +151,7 @@ def _check_cidrs(inputs: Inputs, option: str, widest: int, opens: str) -> list[P
 
 
 def check_callers(inputs: Inputs) -> list[Problem]:
-    """Check which audiences follow the address of the caller, and which addresses of earlier callers to remove."""
+    """Check which audiences use the address of the caller, and which addresses of earlier callers to remove."""
     problems = []
     allowed = f"a list of {listed(sorted(AUDIENCES))}"
     known = [value for value in entries(inputs.caller_audiences) if value in AUDIENCES]
@@ -165,7 +165,7 @@ def check_callers(inputs: Inputs) -> list[Problem]:
         source = as_network(value)
         _network, reason, remedy = read_network(source)
         if not reason and source in current:
-            reason = "is the address from which this runs"
+            reason = "is the address of the machine that runs Ansible"
             remedy = "Run this from another address, or leave it out."
         if reason:
             problems.append(inputs.problem_with("remove_sources", value, reason, allowed, remedy))
@@ -173,14 +173,14 @@ def check_callers(inputs: Inputs) -> list[Problem]:
 
 
 def as_network(value: object) -> object:
-    """Return a plain IPv4 address as the network of this one address, and anything else as it is."""
+    """Return a plain IPv4 address as a /32 network, and any other value unchanged."""
     with contextlib.suppress(ValueError):
         return f"{ipaddress.IPv4Address(value)}/32" if isinstance(value, str) else value
     return value
 
 
 def read_ports(inputs: Inputs) -> list[Port]:
-    """Return the ports of a good description."""
+    """Return the ports of a valid description."""
     return [
         Port(port["audience"], port["protocol"], int(port["from_port"]), int(port["to_port"]))
         for port in entries(inputs.ports)
@@ -198,13 +198,13 @@ def check_ports(inputs: Inputs) -> list[Problem]:
 
 
 def check_internal_ports(inputs: Inputs) -> list[Problem]:
-    """Check what is open between the hosts of the lab besides DDS."""
+    """Check the ports other than DDS that are open between the hosts of the lab."""
     problems = _check_port_list(inputs, "internal_ports", PORT_FORM)
     good = [port for port in entries(inputs.internal_ports) if not _wrong_with_port(port)]
     rules = [(port["protocol"], whole_number(port["from_port"]), whole_number(port["to_port"])) for port in good]
     for number, port in enumerate(good):
         if rules[number] in rules[:number]:
-            reason, allowed = "is there twice", "each range of ports once"
+            reason, allowed = "is listed twice", "each range of ports once"
             problems.append(inputs.problem_with("internal_ports", port, reason, allowed, "leave one of them out"))
     return problems
 
@@ -251,7 +251,7 @@ def _check_rule_description(inputs: Inputs, option: str, value: object) -> list[
 
 
 def count_rules(inputs: Inputs) -> int:
-    """Return how many rules a good description makes: those among hosts, and one for each port and source."""
+    """Return the number of rules of a valid description: those between hosts, and one for each port and source."""
     among_hosts = 1 + len(entries(inputs.internal_ports))
     sources = (entries(getattr(inputs, AUDIENCES[port["audience"]])) for port in entries(inputs.ports))
     return among_hosts + sum(map(len, sources))
@@ -274,15 +274,15 @@ def find_network_warnings(inputs: Inputs) -> list[str]:
             network = read_network(value)[0]
             if network is not None and any(network.subnet_of(unrouted) for unrouted in UNROUTED_NETWORKS):
                 warnings.append(
-                    f"{inputs.variable(option)}: {shown(value)} is a range from which nothing arrives over the "
-                    "internet. Name the public address behind which these machines are."
+                    f"{inputs.variable(option)}: {shown(value)} is not routed on the internet. "
+                    "Set the public address of these machines instead."
                 )
     warnings += _find_open_dds(inputs)
     vpc = read_network(inputs.vpc_cidr)[0]
     if vpc is not None and vpc.overlaps(DOCKER_BRIDGE):
         warnings.append(
-            f"{inputs.variable('vpc_cidr')}: {shown(inputs.vpc_cidr)} overlaps {DOCKER_BRIDGE}, which Docker takes for "
-            "its bridge on every host. Choose another network, or give Docker another bridge."
+            f"{inputs.variable('vpc_cidr')}: {shown(inputs.vpc_cidr)} overlaps {DOCKER_BRIDGE}, which Docker uses for "
+            "its bridge on every host. Choose another network, or configure another bridge for Docker."
         )
     return warnings
 
@@ -309,5 +309,5 @@ def _find_open_dds(inputs: Inputs) -> list[str]:
 
 
 def entries(values: object) -> list[Any]:
-    """Return a list's entries, and none of anything else."""
+    """Return a list's entries, or an empty list for any other value."""
     return values if isinstance(values, list) else []

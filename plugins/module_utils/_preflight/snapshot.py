@@ -2,7 +2,7 @@
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""What is read from an AWS account before a lab is built in it, and what can be derived from that alone.
+"""Read an AWS account before a lab is created in it, and derive facts from the snapshot.
 
 This is a private module of the collection: it may change in any release.
 """
@@ -48,13 +48,13 @@ from .._lab.ownership import (
 from .._lab.record import MANAGED_BY, Record, read_record
 from .description import LabDescription
 
-# How the description of a rule ends that admits the address of a caller.
+# The description of a rule that admits the address of a caller ends like this.
 CALLER_MARK = " (address of a caller)"
 LIVE_STATES = ["pending", "running", "stopping", "stopped"]
 # Stopped instances use no vCPUs of a quota.
 COUNTED_STATES = ["pending", "running"]
 
-# The alias of the key that AWS keeps for EBS in every account.
+# The alias of AWS's own EBS key in every account.
 AWS_KEY = "alias/aws/ebs"
 
 Answer = TypeVar("Answer")
@@ -69,7 +69,7 @@ class Quota:
         code: Its own code.
         title: Its name in the console.
         unit: What it counts.
-        relief: What helps when it is used up, besides asking for more.
+        relief: How to free some of it, other than a higher quota.
     """
 
     service: str
@@ -82,12 +82,10 @@ class Quota:
 FEWER_VCPUS = "use fewer or smaller instances, or stop others"
 G_VCPUS = Quota("ec2", "L-DB2E81BA", "Running On-Demand G and VT instances", "vCPUs", FEWER_VCPUS)
 P_VCPUS = Quota("ec2", "L-417A185B", "Running On-Demand P instances", "vCPUs", FEWER_VCPUS)
-# The family is what stands before an instance type's first digit.
+# The family is the part of an instance type before the first digit.
 VCPU_QUOTAS = {"g": G_VCPUS, "gr": G_VCPUS, "vt": G_VCPUS, "p": P_VCPUS}
-ADDRESS_QUOTA = Quota(
-    "ec2", "L-0263D0A3", "EC2-VPC Elastic IPs", "Elastic IP addresses", "release addresses that nobody uses"
-)
-VPC_QUOTA = Quota("vpc", "L-F678F1CE", "VPCs per Region", "VPCs", "delete a VPC that nobody uses")
+ADDRESS_QUOTA = Quota("ec2", "L-0263D0A3", "EC2-VPC Elastic IPs", "Elastic IP addresses", "release unused addresses")
+VPC_QUOTA = Quota("vpc", "L-F678F1CE", "VPCs per Region", "VPCs", "delete an unused VPC")
 RULE_QUOTA = Quota(
     "vpc",
     "L-0EA8095F",
@@ -95,18 +93,18 @@ RULE_QUOTA = Quota(
     "rules",
     "name fewer and wider networks, or remove addresses of earlier callers",
 )
-# Every account has at least this many rules: only beyond them is the quota worth a call.
+# Every account has at least this many rules, so the quota is read only beyond them.
 RULES_OF_EVERY_ACCOUNT = 60
 
 
 @dataclass(frozen=True)
 class Demand:
-    """What a lab wants of a quota.
+    """What a lab needs of a quota.
 
     Attributes:
-        option: The option that has to change if it cannot be had.
-        in_use: How much of it is taken already, by whichever lab or service.
-        needed: How much more the lab needs; nothing is asked or concluded when it is 0.
+        option: The option to change if the quota is too small.
+        in_use: How much of it is in use, by any lab or service.
+        needed: How much more the lab needs; 0 skips the check.
     """
 
     option: str
@@ -117,12 +115,12 @@ class Demand:
 
 @dataclass
 class AccountSnapshot:
-    """What was read from the account. None: not asked, or not answered.
+    """The values read from the account. None: not read, or no answer.
 
     Attributes:
         regions: Regions of the partition, and whether the account has each enabled.
         offerings: Zones by instance type, for the lab's type and those of the catalogue.
-        type_info: What EC2 says about the lab's type and about those that count towards the same quota.
+        type_info: EC2's description of the lab's type and of those that count towards the same quota.
         vpcs: All of the region.
         groups: Security groups that carry the lab's tags.
         gateways: Internet gateways that carry the lab's tags.
@@ -130,19 +128,19 @@ class AccountSnapshot:
         instances: The lab's that are not terminated.
         running: All of the region that count towards quotas.
         addresses: All of the region.
-        key_pairs: The one that the lab names or would make, if it exists.
-        role: The one that the lab would make, if it exists.
-        instance_profile: The one that the lab would make, if it exists.
-        boundary_exists: Whether the policy exists that the lab names as permissions boundary.
+        key_pairs: The one that the lab names or would create, if it exists.
+        role: The one that the lab would create, if it exists.
+        instance_profile: The one that the lab would create, if it exists.
+        boundary_exists: Whether the policy of the permissions boundary exists.
         image_id: From the image's SSM parameter or the user; empty when there is no such parameter.
         image: None also when there is no such image.
-        record: What the lab has recorded, with what belongs to it all the same. None: not read.
-        foreign: What carries the lab's tags and does not belong to it.
+        record: What the lab has recorded, with what belongs to it although it is not recorded. None: not read.
+        foreign: Resources with the lab's tags that do not belong to it.
         default_key: The key with which EBS would encrypt new volumes; empty for AWS's own, which always works.
         key: That key, where it is not AWS's own. None also when it does not exist.
-        limits: Values of those quotas of which the lab needs more, by code.
-        skipped: What could not be checked, and why, where the lab may well work all the same.
-        failures: Reads that failed and whose answers are needed.
+        limits: Values of the quotas of which the lab needs more, by code.
+        skipped: What could not be checked, and why, without preventing the lab.
+        failures: Failed reads whose answers are required.
     """
 
     caller: Caller | None = None
@@ -173,17 +171,17 @@ class AccountSnapshot:
 
 
 def own_tags(lab: LabDescription) -> dict[str, str]:
-    """Return the tags by which everything of a lab is found."""
+    """Return the tags by which the resources of a lab are found."""
     return {"digital_twin_lab": lab.name, "managed_by": MANAGED_BY}
 
 
 def is_own(lab: LabDescription, tags: dict[str, str]) -> bool:
-    """Return whether something carries the lab's tags. They prove nothing alone: other callers can set them as well."""
+    """Return whether tags include the lab's. Tags alone are no proof, as other callers can set them as well."""
     return own_tags(lab).items() <= tags.items()
 
 
 def own_vpcs(lab: LabDescription, snapshot: AccountSnapshot) -> list[Vpc]:
-    """Return the VPCs that belong to the lab, whatever tags they carry; those with its tags if its record is unread."""
+    """Return the VPCs that belong to the lab, regardless of tags; those with its tags if its record is unread."""
     if snapshot.record is None:
         return [vpc for vpc in snapshot.vpcs or [] if is_own(lab, vpc.tags)]
     return [vpc for vpc in snapshot.vpcs or [] if not wrong_with_vpc(snapshot.record, vpc.vpc_id)]
@@ -228,7 +226,7 @@ def settle_record(lab: LabDescription, snapshot: AccountSnapshot) -> Record | No
 
 
 def sort_out(lab: LabDescription, snapshot: AccountSnapshot) -> None:
-    """Leave only what belongs to the lab in its subnets and instances, and note what only carries its tags."""
+    """Reduce subnets and instances to those of the lab, and save what only carries its tags."""
     record = snapshot.record = settle_record(lab, snapshot)
     foreign = {}
     for vpc in snapshot.vpcs or []:
@@ -254,7 +252,7 @@ def sort_out(lab: LabDescription, snapshot: AccountSnapshot) -> None:
 
 
 def misses_record(lab: LabDescription, snapshot: AccountSnapshot) -> bool:
-    """Return whether anything is still to be created, or to be recorded."""
+    """Return whether any resource is yet to be created or recorded."""
     record = snapshot.record or Record()
     own_key = record.key_pair_id or lab.key_name
     hosts = own_addresses(lab, snapshot)
@@ -268,7 +266,7 @@ def host_indexes(lab: LabDescription) -> list[str]:
 
 
 def missing_hosts(lab: LabDescription, snapshot: AccountSnapshot) -> list[str]:
-    """Return the names of those hosts for which there is no instance yet."""
+    """Return the names of the hosts that have no instance."""
     there = {instance.tags.get(INDEX_TAG) for instance in snapshot.instances or []}
     return [f"{lab.name}-{index}" for index in host_indexes(lab) if index not in there]
 
@@ -285,10 +283,10 @@ def vcpu_quota(instance_type: str) -> Quota | None:
 
 
 def read_account(account: Account, lab: LabDescription) -> AccountSnapshot:
-    """Read all that is compared with the lab.
+    """Read everything that is compared with the lab.
 
-    A missing permission is noted and reading goes on, so that all of them are told at once. Refused credentials,
-    endpoints that do not answer and throttling end it: every further read would wait for the same end.
+    A missing permission does not stop reading, so that all of them are reported at once. Invalid credentials, endpoints
+    that do not answer and throttling do, as every further read would fail alike.
     """
     snapshot = AccountSnapshot()
     try:
@@ -303,7 +301,7 @@ def read_account(account: Account, lab: LabDescription) -> AccountSnapshot:
 
 
 def _read_regions(account: Account, snapshot: AccountSnapshot) -> None:
-    """Read which regions there are, which an organisation may deny outside its own regions."""
+    """Read the regions. An organisation may deny this call outside its own regions."""
     try:
         snapshot.regions = account.regions()
     except ReadError as error:
@@ -313,7 +311,7 @@ def _read_regions(account: Account, snapshot: AccountSnapshot) -> None:
 
 
 def _read_region(account: Account, lab: LabDescription, snapshot: AccountSnapshot) -> None:
-    """Read what there is in the lab's region, all but quotas."""
+    """Read everything in the lab's region except quotas."""
 
     def attempt(read: Callable[[], Answer]) -> Answer | None:
         try:
@@ -343,7 +341,7 @@ def _read_region(account: Account, lab: LabDescription, snapshot: AccountSnapsho
     if boundary and snapshot.caller and boundary.split(":")[4] in ("aws", snapshot.caller.account_id):
         snapshot.boundary_exists = attempt(lambda: account.has_policy(boundary))
     sort_out(lab, snapshot)
-    # A running host keeps its image: one that AWS withdrew since then is no obstacle.
+    # A running host keeps its image, even if AWS has withdrawn it since.
     if missing_hosts(lab, snapshot):
         snapshot.image_id = lab.image_id or attempt(lambda: account.image_id(lab.images[lab.image]["parameter"]))
         if snapshot.image_id:
@@ -375,7 +373,7 @@ def _read_default_key(account: Account, snapshot: AccountSnapshot) -> None:
 
 
 def _read_limits(account: Account, lab: LabDescription, snapshot: AccountSnapshot) -> None:
-    """Read those quotas of which the lab needs more. None of this is worth a refusal: launching may work."""
+    """Read the quotas of which the lab needs more. A failed read is not an error, as the launch may still work."""
     for demand in list_demands(lab, snapshot):
         quota = demand.quota
         if demand.needed <= 0:
@@ -386,13 +384,13 @@ def _read_limits(account: Account, lab: LabDescription, snapshot: AccountSnapsho
             snapshot.skipped[f'the quota "{quota.title}"'] = f"{error.action} in {error.where}: {error.code}"
             continue
         if limit is None:
-            snapshot.skipped[f'the quota "{quota.title}"'] = f"Service Quotas does not know {quota.code}"
+            snapshot.skipped[f'the quota "{quota.title}"'] = f"Service Quotas does not list {quota.code}"
         else:
             snapshot.limits[quota.code] = limit
 
 
 def list_demands(lab: LabDescription, snapshot: AccountSnapshot) -> list[Demand]:
-    """Return what the lab wants of every quota that can be judged by what was read."""
+    """Return what the lab needs of every quota for which enough was read."""
     demands = []
     quota, vcpus = vcpu_quota(lab.instance_type), snapshot.type_info or {}
     if quota and lab.instance_type in vcpus and None not in (snapshot.instances, snapshot.running):
@@ -401,7 +399,7 @@ def list_demands(lab: LabDescription, snapshot: AccountSnapshot) -> list[Demand]
             for instance in snapshot.running or []
             if vcpu_quota(instance.instance_type) == quota and not instance.spot
         ]
-        # A start counts like a launch.
+        # A start counts as a launch.
         resting = [
             instance
             for instance in snapshot.instances or []
@@ -425,9 +423,9 @@ def list_demands(lab: LabDescription, snapshot: AccountSnapshot) -> list[Demand]
 
 
 def list_sources(lab: LabDescription, snapshot: AccountSnapshot) -> dict[str, list[str]]:
-    """Return from where each audience may reach the lab.
+    """Return the sources from which each audience may reach the lab.
 
-    Where that is the caller's address, the addresses of earlier callers stay, so that a colleague's run locks no caller
+    If that is the caller's address, the addresses of earlier callers stay, so that a colleague's run locks no caller
     out. They come from the descriptions of the lab's own rules, because other callers can change tags.
     """
     vpc_ids = {vpc.vpc_id for vpc in own_vpcs(lab, snapshot)}
@@ -448,7 +446,7 @@ def list_sources(lab: LabDescription, snapshot: AccountSnapshot) -> dict[str, li
 
 
 def _count_rules_of_callers(lab: LabDescription, snapshot: AccountSnapshot) -> int:
-    """Return how many rules the addresses of earlier callers take."""
+    """Return the number of rules for the addresses of earlier callers."""
     sources = list_sources(lab, snapshot)
     more = {
         "admin": len(sources["admin"]) - len(lab.admin_cidrs),
@@ -458,7 +456,7 @@ def _count_rules_of_callers(lab: LabDescription, snapshot: AccountSnapshot) -> i
 
 
 def _sum_vcpus(instances: list[Instance], type_info: dict[str, InstanceType]) -> int:
-    """Return the vCPUs of some instances together."""
+    """Return the total vCPUs of some instances."""
     return sum(type_info[item.instance_type].vcpus for item in instances if item.instance_type in type_info)
 
 
@@ -470,7 +468,7 @@ def list_zones(lab: LabDescription, snapshot: AccountSnapshot) -> list[str] | No
 
 
 def choose_zone(lab: LabDescription, snapshot: AccountSnapshot) -> str:
-    """Return the zone of the lab's hosts: where its subnet is, else as asked for, else the first that offers them."""
+    """Return the zone of the lab's hosts: that of its subnet, the requested one, or the first that offers them."""
     for subnet in snapshot.subnets or []:
         return subnet.zone
     return lab.availability_zone or next(iter(list_zones(lab, snapshot) or []), "")

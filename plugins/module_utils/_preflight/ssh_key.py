@@ -2,7 +2,7 @@
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""What can be known about the SSH key that a lab is given, without asking AWS.
+"""Check the SSH key of a lab without AWS.
 
 This is a private module of the collection: it may change in any release.
 """
@@ -30,7 +30,7 @@ def check_key(inputs: Inputs) -> list[Problem]:
 
 
 def private_key_is_missing(inputs: Inputs) -> bool:
-    """Tell whether the lab makes its own key and the private half of it is not on this machine."""
+    """Return whether the role creates the lab's key and its private half is not on this machine."""
     path = inputs.private_key_file
     if inputs.key_name or inputs.public_key_file or not isinstance(path, str) or not path:
         return False
@@ -43,7 +43,7 @@ def find_key_warnings(inputs: Inputs) -> list[str]:
     origin = "key_name" if inputs.key_name else "public_key_file"
     if not getattr(inputs, origin) or not isinstance(path, str) or not path:
         return []
-    # The text of a key is refused elsewhere, and not repeated.
+    # Another check reports the text of a key without repeating it.
     if "PRIVATE KEY" in path or Path(path).expanduser().exists():
         return []
     variable = inputs.variable("private_key_file")
@@ -79,7 +79,7 @@ def _check_public_key(inputs: Inputs) -> list[Problem]:
 
 
 def _check_private_key(inputs: Inputs) -> list[Problem]:
-    """Check the file of the private key, which may not be there yet."""
+    """Check the file of the private key, which may not exist yet."""
     allowed = "the path of a private key that only its owner may read, or where the lab may write one"
     path = inputs.private_key_file
     if path is None or path == "":
@@ -113,12 +113,12 @@ def _read_file(path: str) -> tuple[str, str]:
 
 
 def _private_half(path: str) -> str:
-    """Return the path of the private key that would belong to a public key's path."""
+    """Return the path of the private key for a public key's path."""
     return path[: -len(".pub")] if path.endswith(".pub") else path
 
 
 def _check_key_name(inputs: Inputs) -> list[Problem]:
-    """Check the form of a key pair's name; whether it exists is AWS's to say."""
+    """Check the form of a key pair's name; AWS decides whether it exists."""
     allowed = f"the name of a key pair in the region, at most {LONGEST_KEY_NAME} characters of ASCII, or empty"
     value = inputs.key_name
     if value is None or value == "":
@@ -148,7 +148,7 @@ def wrong_with_public_key(text: str) -> str:
     if not re.fullmatch(r"(ssh|ecdsa|sk)-[a-z0-9@.-]+", words[0]):
         return "holds no OpenSSH public key"
     if words[0] not in PUBLIC_KEY_TYPES:
-        return f"holds a key of type {words[0]}, and EC2 takes {' and '.join(PUBLIC_KEY_TYPES)} only"
+        return f"holds a key of type {words[0]}, and EC2 accepts only {' and '.join(PUBLIC_KEY_TYPES)}"
     try:
         blob = base64.b64decode(words[1].encode("ascii"), validate=True)
         (length,) = struct.unpack(">I", blob[:4])

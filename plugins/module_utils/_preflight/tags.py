@@ -2,7 +2,7 @@
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""What can be known about a lab's tags without asking AWS: the limits of EC2 and IAM, which both get them.
+"""Check a lab's tags without AWS, against the limits of EC2 and IAM.
 
 This is a private module of the collection: it may change in any release.
 """
@@ -27,7 +27,7 @@ OWN_TAGS = (
     "digital_twin_ssh_user",
 )
 MOST_TAGS = 50
-# Those of the role: the lab, the collection, the region, and the record.
+# The tags of the role: lab, collection, region and record.
 ROLE_TAGS = 3 + len(RECORD_TAGS)
 LONGEST_TAG_KEY = 128
 LONGEST_TAG_VALUE = 256
@@ -35,15 +35,15 @@ TAG_PUNCTUATION = "_.:/=+-@"
 
 
 def check_tags(inputs: Inputs) -> list[Problem]:
-    """Check the user's tags against the limits of EC2 and IAM, which both get them."""
+    """Check the user's tags against the limits of EC2 and IAM, as both store them."""
     tags = inputs.tags
     if not isinstance(tags, dict):
         return [inputs.problem("tags", "is not a mapping", "keys and values, both text", 'write {"team": "robotics"}')]
     problems: list[Problem] = []
     room = MOST_TAGS - ROLE_TAGS
     if len(tags) > room:
-        allowed = f"at most {room}, as AWS takes {MOST_TAGS} and {ROLE_TAGS} are the lab's own"
-        problems.append(Problem(inputs.variable("tags"), "", f"holds {len(tags)} tags", allowed, "drop some"))
+        allowed = f"at most {room}, as AWS allows {MOST_TAGS} and {ROLE_TAGS} are the lab's own"
+        problems.append(Problem(inputs.variable("tags"), "", f"holds {len(tags)} tags", allowed, "remove some"))
     seen: dict[str, str] = {}
     for key, value in tags.items():
         problems += _check_tag_key(inputs, key, seen)
@@ -52,7 +52,7 @@ def check_tags(inputs: Inputs) -> list[Problem]:
 
 
 def _check_tag_key(inputs: Inputs, key: str, seen: dict[str, str]) -> list[Problem]:
-    """Check one tag's key; `seen` holds the earlier keys by their lowercase form, and is added to."""
+    """Check one tag's key; `seen` maps the lowercase form of earlier keys to the keys, and is updated."""
     allowed = f"1 to {LONGEST_TAG_KEY} letters, digits, spaces and {TAG_PUNCTUATION}"
     if not 1 <= len(key) <= LONGEST_TAG_KEY:
         return [inputs.problem_with("tags", key, f"is a key of {len(key)} characters", allowed, "choose another key")]
@@ -65,14 +65,14 @@ def _check_tag_key(inputs: Inputs, key: str, seen: dict[str, str]) -> list[Probl
 
 
 def _clash(key: str, seen: dict[str, str]) -> str:
-    """Return why a key of good form cannot be used with the others, or nothing."""
+    """Return why a well-formed key cannot be used with the others, or an empty text."""
     if key.lower().startswith("aws:"):
-        return 'begins with "aws:", which AWS keeps for itself'
-    # IAM does not tell "Team" from "team", though EC2 does.
+        return 'begins with "aws:", which AWS reserves'
+    # IAM does not distinguish "Team" from "team", although EC2 does.
     if key.lower() in {own.lower() for own in OWN_TAGS}:
-        return "is a tag by which the lab is found again"
+        return "is a tag by which the role finds the lab"
     if key.lower() in seen:
-        return f"differs from {shown(seen[key.lower()])} in case only, which IAM refuses"
+        return f"differs from {shown(seen[key.lower()])} in case only, which IAM rejects"
     return ""
 
 
@@ -92,7 +92,7 @@ def _check_tag_value(inputs: Inputs, key: str, value: object) -> list[Problem]:
 
 
 def _forbidden_characters(text: str) -> str:
-    """Return the characters of a text that IAM takes in no tag, each once."""
+    """Return the characters of a text that IAM allows in no tag, each once."""
     return "".join(
         dict.fromkeys(
             char

@@ -41,7 +41,7 @@ def _action(lab: Lab, verb: str) -> str:
 
 
 def _alarm(lab: Lab, host: MonitoredHost, name: str, description: str, **how: Any) -> dict[str, Any]:
-    """Return an alarm; `how` is what it monitors, and overrides what most alarms have in common."""
+    """Return an alarm; `how` sets what it monitors, and overrides defaults."""
     topics = sorted(lab.alarm_topics)
     return {
         "name": f"{lab.title(host)}-{name}",
@@ -103,7 +103,7 @@ def _heartbeat(lab: Lab, host: MonitoredHost) -> dict[str, Any]:
 def _status(lab: Lab, host: MonitoredHost) -> dict[str, Any]:
     """Return the alarm for broken hardware, which may recover the instance on other hardware.
 
-    CloudWatch refuses an alarm that recovers an instance whose type does not support it.
+    CloudWatch rejects an alarm that recovers an instance whose type does not support it.
     """
     return _alarm(
         lab,
@@ -159,10 +159,10 @@ def _full(lab: Lab, host: MonitoredHost, index: int) -> dict[str, Any]:
 
 
 def report(lab: Lab, found: list[dict[str, Any]]) -> list[str]:
-    """Return sentences about which hosts are stopped when, and how to turn that off, by the existing alarms.
+    """Return sentences about when which hosts are stopped and how to turn that off, from the existing alarms.
 
     Args:
-        lab: the lab.
+        lab: The lab.
         found: The existing alarms that may belong to this lab.
     """
     existing = {alarm["alarm_name"]: alarm for alarm in found}

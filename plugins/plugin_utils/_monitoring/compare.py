@@ -19,7 +19,7 @@ from .dashboard import dashboard
 from .lab import Lab
 
 ABSENT, OWN, FOREIGN = "absent", "own", "foreign"
-# What cloudwatch_info returns of an alarm, by the option of amazon.aws.cloudwatch_metric_alarm.
+# The keys in cloudwatch_info, by the option of amazon.aws.cloudwatch_metric_alarm.
 PLAIN = {
     "description": "alarm_description",
     "namespace": "namespace",
@@ -90,7 +90,7 @@ def compare_alarms(lab: Lab, found: list[dict[str, Any]]) -> dict[str, list[str]
 
 
 def is_alarm_like(found: dict[str, Any], planned: dict[str, Any]) -> bool:
-    """Return whether an alarm is as planned, whatever the order of its dimensions and actions."""
+    """Return whether an alarm is as planned, in any order of its dimensions and actions."""
     return (
         all(found.get(theirs) == planned[ours] for ours, theirs in PLAIN.items())
         and {row["name"]: row["value"] for row in found.get("dimensions", [])} == planned["dimensions"]
@@ -100,7 +100,7 @@ def is_alarm_like(found: dict[str, Any], planned: dict[str, Any]) -> bool:
 
 
 def compare_dashboard(lab: Lab, found: list[dict[str, Any]]) -> dict[str, Any]:
-    """Return whose the existing dashboard is, and whether it has to be written or deleted."""
+    """Return the owner of the existing dashboard, and whether to write or delete it."""
     body = found[0]["body"] if found else None
     state = ABSENT if not found else OWN if has_marker(body, lab.dashboard_marker) else FOREIGN
     differs = body != dashboard(lab) if lab.has_dashboard else state == OWN

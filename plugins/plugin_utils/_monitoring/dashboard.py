@@ -14,7 +14,7 @@ from typing import Any
 from .alarms import alarms_of
 from .lab import Lab, MonitoredHost
 
-# Of a graph, in the units of a dashboard, which is 24 of them wide; and the seconds that a point of it stands for.
+# The size of a graph in units of a dashboard, which has a width of 24, and the seconds of each datapoint.
 WIDTH, HEIGHT = 8, 6
 PERIOD = 60
 
@@ -116,7 +116,7 @@ def _of_gpu(lab: Lab, host: MonitoredHost, index: int, metric: str, unit: str, *
 def _graph(
     lab: Lab, host: MonitoredHost, title: str, lines: list[list[Any]], period: int, **axes: Any
 ) -> dict[str, Any]:
-    """Return what a graph shows, and how."""
+    """Return the properties of a graph."""
     return {
         "title": f"{host.name}: {title}",
         "region": lab.region,

@@ -2,7 +2,7 @@
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""The description of a monitored lab, and what is wrong with it. Nothing here contacts AWS.
+"""The description of a monitored lab, and its validation. Nothing here contacts AWS.
 
 This is a private module of the collection: it may change in any release.
 """
@@ -37,7 +37,7 @@ OWN_TAGS = ("digital_twin_lab", "managed_by")
 # An alarm has five actions, and one of them may be to stop or to recover the instance.
 MOST_TOPICS = 4
 MOST_GPUS = 16
-# Accepted by CloudWatch Logs and by amazon.aws.cloudwatchlogs_log_group, which deletes the group at any other.
+# Accepted by CloudWatch Logs and amazon.aws.cloudwatchlogs_log_group, which deletes the group for other values.
 RETENTIONS = (1, 3, 5, 7, 14, 30, 60, 90, 120, 150, 180, 365, 400, 545, 731, 1827, 3653)
 RANGES = {
     "idle_minutes": (10, 1440, "minutes"),
@@ -54,7 +54,7 @@ class MonitoredHost:
     """A host of a lab.
 
     Attributes:
-        gpus: How many GPUs it has; 0 where that is not a number.
+        gpus: Number of GPUs; 0 if that is not a number.
         recover: Whether its instance type can be recovered.
         uses_gpu: Whether its work keeps a GPU busy, so that an idle GPU means that the host is not in use.
     """
@@ -73,8 +73,8 @@ class Lab:
     Attributes:
         account_id: The AWS account, for the ARNs of alarms.
         namespace: Where the publisher on the hosts writes its metrics.
-        dimensions: What it adds to InstanceId and GpuIndex.
-        metrics: Which it writes. Others get no alarm.
+        dimensions: The dimensions that it adds to InstanceId and GpuIndex.
+        metrics: The metrics that it writes. Others have no alarm.
         flush_interval: Seconds between its requests.
         alarm_topics: ARNs of the SNS topics to notify.
         idle_stop: Whether an idle instance is stopped: True and False are for all hosts, "auto" for those that use
@@ -132,12 +132,12 @@ class Lab:
 
     @property
     def dashboard_name(self) -> str:
-        """The name of this lab's dashboard. An account has one of a name, whatever the region."""
+        """The name of this lab's dashboard. Dashboard names are unique in an account, across regions."""
         return f"digital-twin-{self.name}"
 
     @property
     def has_dashboard(self) -> bool:
-        """Whether this lab gets a dashboard. Without hosts it would be empty."""
+        """Whether this lab has a dashboard. Without hosts it would be empty."""
         return self.dashboard and bool(self.hosts)
 
     @property
@@ -161,12 +161,12 @@ class Lab:
 
 
 def check(lab: Lab) -> list[Problem]:
-    """Return what is wrong with the description of a lab."""
+    """Return the problems of the description of a lab."""
     return [*_check_names(lab), *_check_hosts(lab), *_check_numbers(lab), *_check_topics(lab), *_check_logs(lab)]
 
 
 def _problem(option: str, value: object, reason: str, allowed: str, remedy: str) -> Problem:
-    """Return what is wrong with the value of one of the role's variables."""
+    """Return a problem with the value of one of the role's variables."""
     return Problem(f"aws_monitoring_{option}", shown(value), reason, allowed, remedy)
 
 
@@ -229,7 +229,7 @@ def _check_hosts(lab: Lab) -> list[Problem]:
             if lab.title(earlier) == lab.title(host) or earlier.instance_id == host.instance_id:
                 value = host.name if earlier.name == host.name else host.instance_id
                 allowed = "each host once, by a name and an id of its own"
-                problems.append(_problem("instances", value, "occurs twice", allowed, "drop one of them"))
+                problems.append(_problem("instances", value, "occurs twice", allowed, "remove one of them"))
     return problems
 
 
@@ -289,7 +289,7 @@ def _check_logs(lab: Lab) -> list[Problem]:
     problems = []
     if lab.log_retention_days not in RETENTIONS:
         allowed = listed([str(days) for days in RETENTIONS])
-        reason = "is not a number of days that CloudWatch Logs takes"
+        reason = "is not a number of days that CloudWatch Logs accepts"
         remedy = f"choose {min(RETENTIONS, key=lambda days: abs(days - lab.log_retention_days))}"
         problems.append(_problem("log_retention_days", lab.log_retention_days, reason, allowed, remedy))
     for group in lab.log_groups:

@@ -2,7 +2,7 @@
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Chooses the packages of an NVIDIA driver among those that a Debian or Ubuntu archive offers. Pure functions.
+"""Choose the packages of an NVIDIA driver from a Debian or Ubuntu archive. Pure functions.
 
 This is a private module of the collection: it may change in any release.
 """
@@ -15,10 +15,11 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, replace
 
 PREFERRED_BRANCH = 580
-# The last month with support, by https://docs.nvidia.com/datacenter/tesla/drivers. Branches below 580 that are not here
-# had ended before the last of these was published.
+# The last month with support, from https://docs.nvidia.com/datacenter/tesla/drivers. Branches below 580 that are not
+# listed ended before the latest of these was published.
 SUPPORTED_UNTIL = {535: (2026, 6), 580: (2028, 6), 595: (2027, 3), 620: (2029, 9)}
-# PCI device ids: the first of Turing, below which there is no open module, and the first of Blackwell, with no other.
+# PCI device ids: the first of Turing, before which the open module has no support, and the first of Blackwell, which
+# requires it.
 FIRST_TURING, FIRST_BLACKWELL = 0x1E00, 0x2900
 
 CAPABILITIES = ("compute", "utility", "graphics", "video")
@@ -55,22 +56,22 @@ UBUNTU = {
     "proprietary": ["nvidia-dkms-{series}"],
     "open": ["nvidia-dkms-{series}-open"],
 }
-# The library of NVML carries the driver's version, and its name has the series.
+# The library of NVML has the driver's version, and its name has the series.
 NVML = re.compile(r"^libnvidia-(?:(tesla(?:-\d+)?)-)?ml1$|^libnvidia-compute-(\d+(?:-server)?)$")
-# What Debian's and Ubuntu's drivers for X are called, whatever the series.
+# The beginning of the names of Debian's and Ubuntu's drivers for X.
 X_DRIVER = "xserver-xorg-video-nvidia"
-# A part of the URI of NVIDIA's own repository, wherever it is mirrored.
+# A part of the URI of NVIDIA's own repository and of its mirrors.
 NVIDIA_REPOSITORY = "/cuda/repos/"
 DEBIAN_SOURCES = ["nvidia-graphics-drivers", "nvidia-open-gpu-kernel-modules"]
 
 
 class ChoiceError(Exception):
-    """Nothing that the archive offers is what is wanted; one line that says what it offers, or what to change."""
+    """The archive does not offer the requested driver; the message lists what it offers or what to change."""
 
 
 @dataclass(frozen=True)
 class Request:
-    """Which driver is wanted, and on what.
+    """The requested driver, and the host.
 
     Attributes:
         distribution: Debian or Ubuntu.
@@ -81,7 +82,7 @@ class Request:
         module: ``proprietary`` or ``open``.
         capabilities: of CAPABILITIES; compute and utility are always part of it.
         minimum, below: versions between which the driver must lie; empty for no limit.
-        kernel: the running kernel's release, as ``uname -r`` says it; empty where no module is to be installed.
+        kernel: the running kernel's release, as ``uname -r`` prints it; empty to install no module.
         gpus: PCI device ids of the host's GPUs.
         replace: whether a driver of the distribution that the role did not install may be replaced.
     """
@@ -104,7 +105,7 @@ class Driver:
     """One driver in one version.
 
     Attributes:
-        series: what its packages' names carry: empty, ``tesla-535``, ``580`` or ``580-server``.
+        series: the series in its packages' names: empty, ``tesla-535``, ``580`` or ``580-server``.
         package_version: such as ``580.173.02-0ubuntu0.24.04.1``.
     """
 
@@ -123,19 +124,19 @@ class Driver:
 
     @property
     def title(self) -> str:
-        """How a message names it."""
+        """Its name in messages."""
         return f"{self.branch} ({self.version})"
 
 
 @dataclass(frozen=True)
 class World:
-    """What there is.
+    """What is available and installed.
 
     Attributes:
         offered: by package, its versions in the archive, the newest first.
-        transitional: the packages that only stand for others.
+        transitional: the transitional packages.
         installed: by package, its version.
-        today: the day on which support is looked at.
+        today: the date for checks of support.
     """
 
     offered: dict[str, list[str]]
@@ -165,7 +166,7 @@ class Choice:
         packages: by name, each with its version; empty where the version is not the driver's.
         sources: the source packages from which the driver's packages are built.
         satisfied: all of it is installed.
-        notices: what its user should know, each one line.
+        notices: one-line notices for the user.
     """
 
     driver: Driver
@@ -182,7 +183,7 @@ def numbers(version: str) -> tuple[int, ...]:
 
 
 def drivers(names: dict[str, list[str]], request: Request) -> Iterator[Driver]:
-    """Yield the drivers that some packages make up.
+    """Yield the drivers that consist of some packages.
 
     Args:
         names: versions by package.
@@ -199,7 +200,7 @@ def drivers(names: dict[str, list[str]], request: Request) -> Iterator[Driver]:
 
 
 def table(driver: Driver, request: Request) -> dict[str, list[str]]:
-    """Return a driver's packages by what they are for."""
+    """Return a driver's packages by their purpose."""
     rows = UBUNTU if request.distribution == "Ubuntu" else DEBIAN_TESLA if driver.series else DEBIAN
     ending = "-open" if request.module == "open" else ""
     return {
@@ -213,13 +214,13 @@ def user_land(driver: Driver, request: Request) -> list[str]:
     wanted = [*CAPABILITIES[:2], *[name for name in request.capabilities if name not in CAPABILITIES[:2]]]
     if request.flavour == "desktop":
         wanted.append("display")
-        # Ubuntu's nvidia-driver brings what nvidia-headless-no-dkms does, and never installs that.
+        # Ubuntu's nvidia-driver contains what nvidia-headless-no-dkms does, and never installs that.
         rows = {**rows, "compute": []} if request.distribution == "Ubuntu" else rows
     return sorted({name for purpose in wanted for name in rows[purpose]})
 
 
 def meets(driver: Driver, request: Request) -> bool:
-    """Say whether a driver is one that is asked for."""
+    """Return whether a driver is a requested one."""
     if request.branch and driver.branch != request.branch:
         return False
     return any(
@@ -237,7 +238,7 @@ def in_range(driver: Driver, request: Request) -> bool:
 
 
 def preference(driver: Driver, present: list[Driver]) -> tuple[bool, bool, bool, bool, tuple[int, ...]]:
-    """Return by what the best of several drivers is found: the installed one, 580, the archive's own, the newest."""
+    """Return the key to choose a driver: the installed one, else 580, else the archive's own, else the newest."""
     return (
         driver in present,
         driver.branch in {other.branch for other in present},
@@ -253,7 +254,7 @@ def installed_flavour(names: Iterable[str]) -> str:
 
 
 def refuse_gpus(request: Request) -> None:
-    """Refuse a kernel module that a GPU cannot be run with.
+    """Check that the kernel module supports every GPU.
 
     Raises:
         ChoiceError: there is such a GPU.
@@ -261,8 +262,8 @@ def refuse_gpus(request: Request) -> None:
     for device in request.gpus:
         if request.module == "open" and device < FIRST_TURING:
             raise ChoiceError(
-                f"GPU 10de:{device:04x} is older than Turing (a V100 is), and NVIDIA's open module does not know it: "
-                "set nvidia_driver_module=proprietary."
+                f"GPU 10de:{device:04x} is older than Turing (a V100 is), and NVIDIA's open module does not support "
+                "it: set nvidia_driver_module=proprietary."
             )
         if request.module == "proprietary" and device >= FIRST_BLACKWELL:
             raise ChoiceError(f"GPU 10de:{device:04x} has only NVIDIA's open module: set nvidia_driver_module=open.")
@@ -300,12 +301,12 @@ def choose(request: Request, world: World) -> Choice:
 
 
 def real_packages(world: World) -> dict[str, list[str]]:
-    """Return what is offered without the packages that only stand for others."""
+    """Return what is offered without the transitional packages."""
     return {name: versions for name, versions in world.offered.items() if name not in world.transitional}
 
 
 def complete(driver: Driver, request: Request, installed: dict[str, str]) -> bool:
-    """Say whether all that is asked for of an installed driver is installed."""
+    """Return whether all requested parts of an installed driver are installed."""
     return bool(installed_module(driver, request, installed)) and all(
         name in installed for name in user_land(driver, request)
     )
@@ -327,7 +328,7 @@ def prebuilt_name(driver: Driver, request: Request, kernel: str) -> str:
 
 
 def offer(driver: Driver, request: Request, world: World) -> Choice:
-    """Return a driver with everything that belongs to it.
+    """Return a driver with all its packages.
 
     Raises:
         ChoiceError: the archive lacks some of it.
@@ -380,7 +381,7 @@ def same_version(driver: Driver, versions: list[str]) -> str:
 
 
 def conclude(driver: Driver, request: Request, world: World, module: Module, packages: dict[str, str]) -> Choice:
-    """Return the choice with what is to be said of it."""
+    """Return the choice with its notices."""
     return Choice(
         driver,
         module,
@@ -394,14 +395,14 @@ def conclude(driver: Driver, request: Request, world: World, module: Module, pac
 
 
 def notices(driver: Driver, request: Request, module: Module, today: datetime.date) -> list[str]:
-    """Return what a choice's user should know."""
+    """Return the notices for a choice."""
     lines = []
     branch = int(driver.branch)
     until = SUPPORTED_UNTIL.get(branch)
     if until is not None and (today.year, today.month) > until:
-        lines.append(f"Driver branch {branch} has had no support from NVIDIA since {until[0]}-{until[1]:02d}.")
+        lines.append(f"NVIDIA has not supported driver branch {branch} since {until[0]}-{until[1]:02d}.")
     elif until is None and branch < PREFERRED_BRANCH:
-        lines.append(f"Driver branch {branch} has no support from NVIDIA any more.")
+        lines.append(f"Driver branch {branch} is no longer supported by NVIDIA.")
     newer = [name for name in module.packages if name.startswith("linux-") and request.kernel not in name]
     if newer:
         lines.append(f"{', '.join(newer)} may bring another kernel than {request.kernel}, which a reboot starts.")
@@ -409,14 +410,14 @@ def notices(driver: Driver, request: Request, module: Module, today: datetime.da
 
 
 def nothing_fits(request: Request, candidates: list[Driver], world: World) -> str:
-    """Return the sentence that says what was asked for and what there is."""
+    """Return the message with the requested and the available drivers."""
     asked = {"branch": request.branch, "version": request.version}
     wanted = " and ".join(f"nvidia_driver_{name}={value}" for name, value in asked.items() if value)
     available = listed(candidates)
     stand_ins = drivers({name: world.offered.get(name, []) for name in world.transitional}, request)
     if request.branch in {driver.branch for driver in stand_ins}:
         return (
-            f"Branch {request.branch} is not a driver in this archive any more, only a transitional package for a "
+            f"Branch {request.branch} is no longer a driver in this archive, only a transitional package for a "
             f"newer one: set nvidia_driver_branch to one of {available}."
         )
     if not wanted:
@@ -428,12 +429,12 @@ def nothing_fits(request: Request, candidates: list[Driver], world: World) -> st
 
 
 def listed(found: list[Driver]) -> str:
-    """Return how a message lists drivers, the newest first."""
+    """Return a list of drivers for messages, the newest first."""
     return ", ".join(sorted({driver.title for driver in found}, key=numbers, reverse=True)) or "none"
 
 
 def out_of_range(request: Request, fitting: list[Driver]) -> str:
-    """Return the sentence that says which limit is crossed."""
+    """Return the message with the limits that are exceeded."""
     limits = [
         f"at least nvidia_driver_minimum={request.minimum}" if request.minimum else "",
         f"below nvidia_driver_below={request.below}" if request.below else "",
@@ -445,7 +446,7 @@ def out_of_range(request: Request, fitting: list[Driver]) -> str:
 
 
 def transitional_packages(text: str) -> set[str]:
-    """Return the names in the output of ``apt-cache search`` of the packages that only stand for others."""
+    """Return the names in the output of ``apt-cache search`` of the transitional packages."""
     rows = (line.split(" - ", 1) for line in text.splitlines() if " - " in line)
     return {name for name, summary in rows if "transitional" in summary}
 

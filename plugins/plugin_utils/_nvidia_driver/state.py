@@ -2,7 +2,7 @@
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Judges the NVIDIA driver that a host already has: whose it is, whether it works, whether it fits. Pure functions.
+"""Assess a host's existing NVIDIA driver: its origin, whether it works, whether it fits. Pure functions.
 
 This is a private module of the collection: it may change in any release.
 """
@@ -15,11 +15,11 @@ from dataclasses import dataclass, field
 
 from .choice import NVML, Driver, Request, in_range, installed_flavour, meets, numbers
 
-# The exit code of nvidia-smi when an infoROM is corrupt. It answers nevertheless.
+# The exit code of nvidia-smi when an infoROM is corrupt. It still answers.
 INFOROM_CORRUPT = 14
 NO_DEVICES, NOT_LOADED, MISMATCH, NO_PROGRAM = 6, 9, 18, 127
 NUMBER = re.compile(r"\d{3}\.\d+(\.\d+)?")
-# The packages that a report names first: those which people install.
+# The packages that a report names first, as users install these.
 LEADING = (
     "nvidia-driver",
     "cuda-drivers",
@@ -63,14 +63,14 @@ class Package:
 
 @dataclass(frozen=True)
 class Host:
-    """What a host shows of its driver.
+    """What a host reports about its driver.
 
     Attributes:
         packages: all that are installed.
         smi_status: the exit code of nvidia-smi, 127 where it is missing.
         smi: what it prints.
         kernel: the running kernel's release.
-        module: the version of the loaded module, ``unknown`` where the kernel does not show it; empty without a module.
+        module: the version of the loaded module, ``unknown`` if the kernel does not report it; empty without a module.
         built: the kernels that have a module.
         libraries: by the name that programs ask for, the file that the loader finds.
         icd, egl: the files by which Vulkan and EGL find the driver.
@@ -79,7 +79,7 @@ class Host:
         pinned: the source packages that the role has pinned, such as ``src:nvidia-graphics-drivers``.
         nouveau, headers, wsl: whether nouveau is loaded, the kernel's headers are installed, and this is WSL.
         secure_boot: whether the kernel requires signed modules.
-        modprobe: the errors of ``modprobe nvidia``, where it was tried.
+        modprobe: the errors of ``modprobe nvidia``, if it was run.
         dkms: the rows of ``dkms status``.
     """
 
@@ -112,11 +112,11 @@ class State:
             fits; ``replaced`` when another one may be replaced; ``refused``.
         version: of the driver in use, else of the one that is installed; empty for none.
         gpus: how many GPUs nvidia-smi lists.
-        loaded: whether a module of NVIDIA's is loaded.
+        loaded: whether a module by NVIDIA is loaded.
         problem: why it does not work, in sentences; empty when it works.
         reboot_helps: whether a reboot may change that.
-        packages: those that bring it, where it is another's and kept.
-        message: what a user should know of the verdict, in one line; empty for ``absent`` and ``own``.
+        packages: its packages, if it is kept and another installed it.
+        message: the verdict for the user, in one line; empty for ``absent`` and ``own``.
     """
 
     verdict: str
@@ -136,10 +136,10 @@ def parse_packages(text: str) -> tuple[Package, ...]:
 
 
 def parse_probe(text: str, packages: tuple[Package, ...] = (), modprobe: str = "") -> Host:
-    """Return what a host shows in the output of the role's probe.
+    """Return the host described by the output of the role's probe.
 
     Args:
-        modprobe: the errors of ``modprobe nvidia``, where it was tried.
+        modprobe: the errors of ``modprobe nvidia``, if it was run.
     """
     rows: dict[str, list[str]] = {}
     for line in text.splitlines():
@@ -173,7 +173,7 @@ def parse_probe(text: str, packages: tuple[Package, ...] = (), modprobe: str = "
 
 
 def answers(host: Host) -> list[str]:
-    """Return the version that nvidia-smi reports for each GPU. Its warnings stand between them."""
+    """Return the version that nvidia-smi reports for each GPU. Its output also has warnings."""
     return [line for line in host.smi if NUMBER.fullmatch(line)] if host.smi_status in {0, INFOROM_CORRUPT} else []
 
 
@@ -202,7 +202,7 @@ def rejected(host: Host) -> bool:
 
 
 def find_problem(host: Host, request: Request) -> str:
-    """Return why the driver does not work, in sentences; empty when it does."""
+    """Return sentences that explain why the driver does not work; empty when it works."""
     versions = answers(host)
     if not versions:
         output = " ".join(host.smi).removesuffix(".")
@@ -221,8 +221,8 @@ def find_problem(host: Host, request: Request) -> str:
 
 
 def explain(host: Host, request: Request) -> str:
-    """Return what keeps a driver from answering; empty where nothing is known."""
-    # A container shows the module of its machine.
+    """Return what prevents a driver from answering; empty if unknown."""
+    # A container sees the module of its machine.
     module = host.module if request.kernel else ""
     loadable = bool(request.kernel) and not host.module
     reasons = (
@@ -239,7 +239,7 @@ def explain(host: Host, request: Request) -> str:
 
 
 def missing_module(host: Host) -> str:
-    """Return the sentences on a kernel that has no module."""
+    """Return the sentences about a kernel without a module."""
     others = f", only for {', '.join(host.built)}" if host.built else ""
     built = f" DKMS reports: {'; '.join(host.dkms)}." if host.dkms else ""
     headers = "" if host.headers else f"install linux-headers-{host.kernel}, "
@@ -260,7 +260,7 @@ def reboot_helps(host: Host, request: Request) -> bool:
 def bringing(host: Host, version: str) -> list[Package]:
     """Return the packages that bring a driver: they have its version, and the signed modules have their kernel's."""
     found = [package for package in host.packages if package.driver_version == version]
-    # Others have its version as well, such as nvidia-fabricmanager next to a driver of NVIDIA's installer.
+    # Other packages have its version as well, such as nvidia-fabricmanager with a driver of NVIDIA's installer.
     if not any(NVML.match(package.name) or package.name.startswith(LEADING) for package in found):
         return []
     return [*found, *(package for package in host.packages if MODULES.match(package.name))]
@@ -291,7 +291,7 @@ def is_own(host: Host, packages: list[Package]) -> bool:
 
 
 def misfits(version: str, packages: list[Package], request: Request) -> list[str]:
-    """Return the variables that a driver does not meet, each with its value."""
+    """Return the variables that a driver does not satisfy, each with its value."""
     if not version:
         return []
     own = Driver("", version)
@@ -307,7 +307,7 @@ def misfits(version: str, packages: list[Package], request: Request) -> list[str
 
 
 def origin(host: Host, request: Request, packages: list[Package]) -> str:
-    """Return where a driver comes from, as a message names it."""
+    """Return the origin of a driver for messages."""
     if packages:
         lead = leading(packages)
         vendor = lead.maintainer.split("<")[0].strip(' "') or "another vendor"
@@ -323,7 +323,7 @@ def origin(host: Host, request: Request, packages: list[Package]) -> str:
 
 
 def missing_graphics(host: Host) -> list[str]:
-    """Return what a driver lacks to draw."""
+    """Return what a driver lacks for graphics."""
     needed = {
         "a Vulkan ICD (nvidia_icd.json)": host.icd,
         "an EGL vendor file (10_nvidia.json)": host.egl,
@@ -333,7 +333,7 @@ def missing_graphics(host: Host) -> list[str]:
 
 
 def kept_warnings(host: Host, request: Request, version: str, packages: list[Package]) -> Iterator[str]:
-    """Yield the warnings about a driver that is left alone, each one sentence."""
+    """Yield warnings about a driver that is kept, one sentence each."""
     if has_x(packages) and request.flavour == "server":
         yield "It is not of nvidia_driver_flavour=server; nvidia_driver_replace=true replaces it."
     if "libcuda.so.1" not in host.libraries and not host.root and not host.wsl:
@@ -380,7 +380,7 @@ def judge(host: Host, request: Request) -> State:
     wrong = misfits(version, packages, request)
     title = f"NVIDIA driver {version or 'of an unknown version'} {origin(host, request, packages)}"
     exchangeable = request.replace and of_distribution(packages) and not host.installer
-    # The library of one version and the module of another are what a driver that was updated without a reboot shows.
+    # A library and a module of different versions mean that the driver was updated without a reboot.
     reboot = bool(problem) and (host.smi_status == MISMATCH or (request.kernel and host.module not in {"", version}))
     message = ""
     if not version and not (request.kernel and host.module) and not host.wsl:

@@ -2,7 +2,7 @@
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""What the tests of modules and of their utilities share: a lab, a local AWS, and a host with simulated GPUs."""
+"""Fixtures for tests of modules and utilities: a lab, a local AWS, and a host with simulated GPUs."""
 
 from __future__ import annotations
 
@@ -64,14 +64,14 @@ GOOD_DESCRIPTION: dict[str, Any] = {
     },
 }
 
-# One loader for all tests: each new session would otherwise read the models of the services again.
+# One loader for all tests, as each new session would parse the service models again.
 LOADER = botocore.loaders.create_loader()
-# The image of every region in this AWS.
+# The image in every region of this AWS.
 IMAGE_ID = "ami-1e749f67"
-# Botocore's method through which every call of every client passes.
+# Botocore's method for every call of every client.
 MAKE_CALL = "_make_api_call"
 
-# Answered here because moto would first build, for seconds, what every region has.
+# Answered here, as moto needs seconds to create the resources of every region.
 REGIONS = [
     {"RegionName": "us-east-1", "OptInStatus": "opt-in-not-required"},
     {"RegionName": "eu-west-1", "OptInStatus": "opt-in-not-required"},
@@ -82,26 +82,26 @@ REGIONS = [
 
 @pytest.fixture
 def good_description() -> dict[str, Any]:
-    """Options of a lab with which nothing is wrong."""
+    """Return the options of a valid lab."""
     return dict(GOOD_DESCRIPTION)
 
 
 @pytest.fixture
 def describe() -> Callable[[dict[str, Any]], Inputs]:
-    """Make a good description, but for what is given."""
+    """Return a function that changes options of a valid description."""
     return lambda given: Inputs(prefix="lab_", **{**GOOD_DESCRIPTION, **given})
 
 
 def public_key(kind: str) -> str:
-    """Return a line that has the form of a public key of a kind."""
+    """Return a line in the form of a public key of a kind."""
     name = kind.encode()
     blob = struct.pack(">I", len(name)) + name + struct.pack(">I", 32) + bytes(32)
-    return f"{kind} {base64.b64encode(blob).decode()} somebody@example.com\n"
+    return f"{kind} {base64.b64encode(blob).decode()} user@example.com\n"
 
 
 @pytest.fixture
 def key_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Make the folder keys/ with a file for each case of the tables, and make its parent the working directory."""
+    """Create the folder keys/ with a file for each case of the tables, and change to its parent folder."""
     keys = tmp_path / "keys"
     keys.mkdir()
     private = "-----BEGIN OPENSSH " + "PRIVATE KEY-----\nnothing\n"
@@ -125,7 +125,7 @@ def key_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 @dataclass
 class Cloud:
-    """A local AWS, what it was asked, and what it is to answer instead of what it knows.
+    """A local AWS with the calls that it received, and prepared answers.
 
     Attributes:
         asked: Every call that was made, as "service:Operation in region".
@@ -148,7 +148,7 @@ class Cloud:
         )
 
     def refuse(self, operation: str, code: str, message: str = "") -> None:
-        """Let an operation fail with an error code of AWS."""
+        """Make an operation fail with an error code of AWS."""
         answer: Any = {"Error": {"Code": code, "Message": message}}
         self.answers[operation] = ClientError(answer, operation)
 
@@ -156,7 +156,7 @@ class Cloud:
 @pytest.fixture(scope="session")
 def moto_endpoint(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """Run moto's server in this process for the whole session."""
-    # By default moto builds more than a thousand images for each region, and again after each reset.
+    # By default moto creates more than a thousand images for each region, and again after each reset.
     images = [image for image in load_resource("ec2/resources/amis.json") if image["ami_id"] == IMAGE_ID]
     assert images
     file = tmp_path_factory.mktemp("moto") / "images.json"
@@ -172,7 +172,7 @@ def moto_endpoint(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 
 @pytest.fixture
 def cloud(moto_endpoint: str, monkeypatch: pytest.MonkeyPatch) -> Cloud:
-    """Give an empty local AWS that writes down what it is asked."""
+    """Return an empty local AWS that records its calls."""
     for name in ("AWS_PROFILE", "AWS_SESSION_TOKEN", "AWS_REGION", "AWS_DEFAULT_REGION"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("AWS_ENDPOINT_URL", moto_endpoint)
@@ -181,7 +181,7 @@ def cloud(moto_endpoint: str, monkeypatch: pytest.MonkeyPatch) -> Cloud:
     monkeypatch.setenv("AWS_CONFIG_FILE", "/dev/null")
     monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", "/dev/null")
     monkeypatch.setattr("botocore.session.create_loader", lambda _path: LOADER)
-    # moto has no answer to the second.
+    # moto does not implement the second.
     answers = {"DescribeRegions": {"Regions": REGIONS}, "GetEbsDefaultKmsKeyId": {"KmsKeyId": "alias/aws/ebs"}}
     local = Cloud(moto_endpoint, answers=answers)
     really_call = getattr(BaseClient, MAKE_CALL)
@@ -196,7 +196,7 @@ def cloud(moto_endpoint: str, monkeypatch: pytest.MonkeyPatch) -> Cloud:
         return really_call(client, operation, parameters) if answer is None else answer
 
     monkeypatch.setattr(BaseClient, MAKE_CALL, call)
-    # Whatever an earlier test wrote, by whatever client.
+    # Remove what earlier tests created.
     requests.post(f"{moto_endpoint}/moto-api/reset", timeout=30).raise_for_status()
     return local
 

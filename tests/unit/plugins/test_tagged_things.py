@@ -1,7 +1,7 @@
 # Copyright (c) the digital_twin.robotics_lab maintainers
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""A caller that may only tag resources of EC2 gives a lab's tags to things of another owner.
+"""A caller that may only tag EC2 resources adds a lab's tags to resources of another owner.
 
 None of them becomes a host, and destroying the lab deletes none of them. Against a local AWS, as users run it.
 """
@@ -36,7 +36,7 @@ WORDS = ["-e", json.dumps({"aws_infrastructure_name": NAME, "aws_infrastructure_
 
 @dataclass
 class Lab:
-    """A lab with one host, as the role makes it, and who else is in its account."""
+    """A lab with one host, as the role creates it, in an account with other owners."""
 
     url: str
     ec2: Any
@@ -45,17 +45,17 @@ class Lab:
     ids: dict[str, str] = field(default_factory=dict)
 
     def play(self, *words: str) -> subprocess.CompletedProcess[str]:
-        """Run a program as a user would."""
+        """Run a program as a user does."""
         environment = clean_environment({**KEYS, "AWS_ENDPOINT_URL": self.url, "AWS_REGION": REGION})
         return execute([*words, *WORDS], environment)
 
     def tagged(self, kind: str, **more: str) -> list[dict[str, Any]]:
-        """Return what makes EC2 tag a new thing of the lab."""
+        """Return the specification by which EC2 tags a new resource of the lab."""
         tags = {**OWN, "Name": f"{NAME}-1", **more}
         return [{"ResourceType": kind, "Tags": [{"Key": key, "Value": tags[key]} for key in tags]}]
 
     def make(self) -> None:
-        """Make what the role makes."""
+        """Create what the role creates."""
         ec2, iam, ids = self.ec2, self.iam, self.ids
         tags = [{"Key": key, "Value": value} for key, value in {**OWN, "digital_twin_region": REGION}.items()]
         for profile in (f"{NAME}-instance", "web"):
@@ -102,13 +102,13 @@ class Lab:
         self.iam.tag_role(RoleName=f"{NAME}-instance", Tags=tags)
 
     def left(self) -> list[str]:
-        """Return what of the lab is still there."""
+        """Return the resources of the lab that still exist."""
         return [what for what in self.ids if what not in missing(self.ec2, self.ids)]
 
 
 @pytest.fixture
 def lab(moto_endpoint: str) -> Iterator[Lab]:
-    """Make a lab in an account of its own, and things of another owner with its tags."""
+    """Create a lab in its own account, and resources of another owner with its tags."""
     connect: Any = boto3.client
     keys = {name.lower(): value for name, value in KEYS.items()}
     ec2, iam = (connect(name, endpoint_url=moto_endpoint, region_name=REGION, **keys) for name in ("ec2", "iam"))
@@ -129,27 +129,27 @@ def hosts(lab: Lab) -> tuple[list[str], str]:
 
 
 @pytest.mark.parametrize("recorded", [True, False], ids=["recorded", "of an earlier release"])
-def test_none_of_them_becomes_a_host(lab: Lab, recorded: bool) -> None:
+def test_resources_of_others_are_not_hosts(lab: Lab, recorded: bool) -> None:
     if recorded:
         lab.record()
     lab.strangers.guests(IMAGE_ID, lab.ids["subnet"], "web")
-    found, told = hosts(lab)
+    found, reported = hosts(lab)
     assert found == [lab.ids["host"]]
     strangers = [identifier for identifier in lab.strangers.ids.values() if identifier.startswith("i-")]
     assert len(strangers) == 5
     for identifier in strangers:
-        assert f'Not a host of the lab "{NAME}": instance {identifier} (it' in told
-    assert len(told.splitlines()) == len(strangers)
+        assert f'Not a host of the lab "{NAME}": instance {identifier} (it' in reported
+    assert len(reported.splitlines()) == len(strangers)
 
 
 def test_without_its_record_a_lab_has_no_hosts(lab: Lab) -> None:
-    """Fails closed: the role is another region's, so that nothing shows which network is the lab's."""
+    """Fails closed: the role belongs to another region, so the lab's network is unknown."""
     tags = [{"Key": "digital_twin_region", "Value": "eu-west-1"}]
     lab.iam.tag_role(RoleName=f"{NAME}-instance", Tags=tags)
     assert hosts(lab)[0] == []
 
 
-def test_destroy_deletes_none_of_them(lab: Lab) -> None:
+def test_destroy_deletes_no_resources_of_others(lab: Lab) -> None:
     lab.record()
     named = lab.strangers.names()
     confirmed = ["-e", f"aws_infrastructure_destroy_confirm={NAME}", "-e", "aws_infrastructure_destroy_backups=true"]
@@ -164,7 +164,7 @@ def test_destroy_deletes_none_of_them(lab: Lab) -> None:
     assert " ".join(destroyed.stdout.split()).count("Remove its tag digital_twin_lab") == 2 * len(named)
 
 
-def test_destroy_removes_nothing_while_somebody_elses_instance_is_in_the_network(lab: Lab) -> None:
+def test_destroy_removes_nothing_while_another_instance_is_in_the_network(lab: Lab) -> None:
     lab.record()
     lab.strangers.guests(IMAGE_ID, lab.ids["subnet"], "web")
     refused = lab.play("ansible-playbook", "playbooks/destroy.yml", "-e", f"aws_infrastructure_destroy_confirm={NAME}")
@@ -176,15 +176,15 @@ def test_destroy_removes_nothing_while_somebody_elses_instance_is_in_the_network
 
 
 @pytest.mark.parametrize("name", ["localhost", "lab_selected", "other-1"])
-def test_a_name_given_by_a_tag_is_not_that_of_a_host(lab: Lab, name: str) -> None:
-    """The name of a host decides what runs there, and tasks for this machine go to a host that is named localhost."""
+def test_a_tag_does_not_set_the_name_of_a_host(lab: Lab, name: str) -> None:
+    """The name of a host decides what runs there, and a host named localhost would receive tasks for this machine."""
     lab.record()
     lab.ec2.create_tags(Resources=[lab.ids["host"]], Tags=[{"Key": "Name", "Value": name}])
     listed = lab.play("ansible-inventory", "--list")
     assert list(json.loads(listed.stdout)["_meta"]["hostvars"]) == [f"{NAME}-1"]
 
 
-def test_the_summary_shows_no_option_of_ssh_that_is_in_a_tag(lab: Lab) -> None:
+def test_the_summary_shows_no_ssh_option_from_a_tag(lab: Lab) -> None:
     lab.record()
     tags = {"digital_twin_ssh_user": "-oProxyCommand=/tmp/x ubuntu", "Name": "x -oProxyCommand=/tmp/x"}
     lab.ec2.create_tags(Resources=[lab.ids["host"]], Tags=[{"Key": key, "Value": tags[key]} for key in tags])
@@ -195,7 +195,7 @@ def test_the_summary_shows_no_option_of_ssh_that_is_in_a_tag(lab: Lab) -> None:
 
 @pytest.mark.parametrize("hidden", ["vpc", "host", "address"])
 def test_destroy_removes_nothing_while_another_tag_hides_a_part_of_the_lab(lab: Lab, hidden: str) -> None:
-    """A caller that may only tag would otherwise have the record deleted, and the rest stay and cost."""
+    """Otherwise a caller that may only tag could have the record deleted while the rest stays and costs."""
     lab.record()
     lab.ec2.create_tags(Resources=[lab.ids[hidden]], Tags=[{"Key": "digital_twin_lab", "Value": "other"}])
     refused = lab.play("ansible-playbook", "playbooks/destroy.yml", "-e", f"aws_infrastructure_destroy_confirm={NAME}")

@@ -35,7 +35,7 @@ def tell(code: str, text: str, **how: Any) -> str:
 def test_the_zones_that_aws_names_come_first() -> None:
     line = tell("InsufficientInstanceCapacity", NAMED, tries=" (reached max retries: 4)")
     assert line == (
-        f"aws_infrastructure_instance_type: {MISSING} (InsufficientInstanceCapacity). AWS names zones that have some: "
+        f"aws_infrastructure_instance_type: {MISSING} (InsufficientInstanceCapacity). AWS lists zones with capacity: "
         "us-east-1b, us-east-1c. Run this again later, choose another type, or destroy the lab, which has no hosts "
         "yet, and set aws_infrastructure_availability_zone to us-east-1b or us-east-1c."
     )
@@ -62,7 +62,7 @@ def test_a_stopped_host_can_start_where_its_disk_is_only() -> None:
     existing = [{"name": "lab-1", "instance_id": "i-1", "instance_type": "g4dn.xlarge"}]
     line = tell("InsufficientInstanceCapacity", NAMED, call="StartInstances", existing=existing)
     assert line.startswith("aws_infrastructure_instance_type: AWS has no g4dn.xlarge for lab-1 in us-east-1a")
-    assert "Its disk is in us-east-1a, so that it can start only there." in line
+    assert "Its disk is in us-east-1a, so it can start only there." in line
 
 
 @pytest.mark.parametrize("code", sorted(_launch_problem.ZONE_CODES))

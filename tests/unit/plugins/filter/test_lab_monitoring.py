@@ -360,7 +360,7 @@ def test_no_widget_covers_another() -> None:
         ({"instances": [{"name": "a"}]}, 'instances: "" is not an instance\'s id (host a). '),
         ({"temperature": 200}, "temperature: 200 is out of range. Allowed: 40 to 120 degrees Celsius. "),
         ({"memory_percent": 101}, "memory_percent: 101 is out of range. "),
-        ({"log_retention_days": 31}, "log_retention_days: 31 is not a number of days that CloudWatch Logs takes. "),
+        ({"log_retention_days": 31}, "log_retention_days: 31 is not a number of days that CloudWatch Logs accepts. "),
         ({"log_groups": ["/aws/lambda/x"]}, 'log_groups: "/aws/lambda/x" is not a log group of this lab. '),
         ({"log_groups": ["/digital-twin/robo-2/x"]}, 'log_groups: "/digital-twin/robo-2/x" is not a log group of this'),
         ({"log_groups": ["/digital-twin/robo/"]}, 'log_groups: "/digital-twin/robo/" is not a log group of this lab. '),

@@ -1,7 +1,7 @@
 # Copyright (c) the digital_twin.robotics_lab maintainers
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Which hosts the inventory finds, in which region, and the one line that a user reads when AWS cannot be asked."""
+"""Test the hosts and regions of the inventory, and the one-line message when AWS cannot be called."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def endpoint(moto_endpoint: str) -> Iterator[str]:
     """Serve an AWS account with hosts of a lab in two regions, and one instance of another owner."""
     # IAM has no regions, so that labs of one name cannot be in two.
     for region, lab in (("eu-central-1", "my-lab"), ("us-west-2", "lab-west"), ("sa-east-1", "lab-south")):
-        make_role(moto_endpoint, region, lab)
+        create_role(moto_endpoint, region, lab)
     launch(moto_endpoint, "eu-central-1", {"Name": "my-lab-1"}, "my-lab")
     launch(moto_endpoint, "eu-central-1", {"Name": "my-lab-1"}, "my-lab")
     launch(moto_endpoint, "eu-central-1", {"Name": "another"})
@@ -68,8 +68,8 @@ def client(service: str, url: str, region: str) -> Any:
     return connect(service, endpoint_url=url, region_name=region, **{name.lower(): KEYS[name] for name in KEYS})
 
 
-def make_role(url: str, region: str, lab: str) -> None:
-    """Make a lab's role, with the region's default VPC in its record, and its instance profile."""
+def create_role(url: str, region: str, lab: str) -> None:
+    """Create a lab's role with the region's default VPC in its record, and its instance profile."""
     iam, name = client("iam", url, region), f"{lab}-instance"
     vpc = client("ec2", url, region).describe_vpcs()["Vpcs"][0]["VpcId"]
     tags = {**OURS, "digital_twin_lab": lab, "digital_twin_region": region, "digital_twin_vpc": vpc}
@@ -105,7 +105,7 @@ def environment(endpoint: str, tmp_path_factory: pytest.TempPathFactory) -> dict
 
 
 def hosts(environment: dict[str, str], *words: str) -> dict[str, Any]:
-    """Return the inventory's hosts with their variables, and check that nothing was printed besides."""
+    """Return the inventory's hosts with their variables, and check that nothing else was printed."""
     return hosts_in(execute(["ansible-inventory", "--list", *words], environment))
 
 
@@ -128,7 +128,7 @@ def test_hosts_have_the_variables_that_the_playbooks_read(environment: dict[str,
     assert first["lab_instance_type"] == first["ec2_instance_type"] == "g5.xlarge"
     assert first["ansible_host"] == first["lab_public_ip"] == first["ec2_public_ip_address"]
     assert first["ec2_tags"]["managed_by"] == "digital_twin.robotics_lab"
-    # A second host of that name is called as its instance.
+    # A second host of that name has the id of its instance as its name.
     assert [host["lab_instance_id"] for host in found.values()] == list(found)
     assert len(found) == 1
     assert first["lab_instance_id"] not in found
@@ -157,7 +157,7 @@ def test_hosts_are_in_the_groups_that_the_playbooks_name(environment: dict[str, 
         ),
     ],
 )
-def test_region_as_every_aws_client_finds_it(
+def test_region_is_that_of_all_aws_clients(
     environment: dict[str, str], settings: dict[str, str], words: tuple[str, ...], expected: str
 ) -> None:
     assert {host["lab_region"] for host in hosts(environment | KEYS | settings, *words).values()} == {expected}
@@ -180,8 +180,8 @@ def test_region_of_group_vars_next_to_an_inventory_anywhere(environment: dict[st
     [
         pytest.param({}, (), ["AWS credentials: none were found", "AWS_PROFILE"], id="none"),
         pytest.param({"AWS_PROFILE": "sso"}, (), ["AWS credentials", "aws sso login"], id="sso"),
-        pytest.param({"AWS_PROFILE": "mfa"}, (), ['"mfa" asks for an MFA code', "export-credentials"], id="mfa"),
-        pytest.param({"AWS_PROFILE": "behind-mfa"}, (), ['"behind-mfa" asks for an MFA code'], id="behind-mfa"),
+        pytest.param({"AWS_PROFILE": "mfa"}, (), ['"mfa" requires an MFA code', "export-credentials"], id="mfa"),
+        pytest.param({"AWS_PROFILE": "behind-mfa"}, (), ['"behind-mfa" requires an MFA code'], id="behind-mfa"),
         pytest.param({"AWS_PROFILE": "mistyped"}, (), ['"mistyped" does not exist', "behind-mfa"], id="profile"),
         pytest.param(KEYS | {"AWS_PROFILE": "no-region"}, (), ["AWS region: not set", "AWS_REGION"], id="region"),
         pytest.param({"AWS_ACCESS_KEY_ID": "half"}, (), ["AWS credentials: are incomplete"], id="half"),
@@ -219,8 +219,8 @@ class Denied:
         raise ReadError(DENIED, "iam:GetRole", "eu-central-1", "AccessDenied", name)
 
 
-def test_without_the_permission_to_get_the_role_nothing_becomes_a_host() -> None:
-    """The lab of this run is refused, of other labs there are no hosts."""
+def test_without_the_permission_to_get_the_role_there_are_no_hosts() -> None:
+    """The run fails for its own lab, and other labs have no hosts."""
     instance = {
         "InstanceId": "i-1",
         "InstanceType": "g5.xlarge",

@@ -193,7 +193,7 @@ def test_what_cloudwatch_warns_about_is_told(run: Run, cloud: Cloud) -> None:
 @pytest.mark.parametrize(
     ("operation", "given", "allowed"),
     [
-        ("GetDashboard", {"body": BODY}, "a caller that may read what it is about to build on"),
+        ("GetDashboard", {"body": BODY}, "a caller that may read these resources"),
         ("PutDashboard", {"body": BODY}, "a caller that may make this change"),
         ("DeleteDashboards", {"state": "absent"}, "a caller that may make this change"),
     ],

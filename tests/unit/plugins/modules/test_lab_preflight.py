@@ -176,7 +176,7 @@ def test_existing_lab(run: Run, cloud: Cloud) -> None:
     assert result["existing"]["missing_hosts"] == []
     assert "image" not in result
     assert result["notices"] == [
-        f"lab_instance_count: 1 leaves out lab-2 ({second}), which stays and is paid for. "
+        f"lab_instance_count: 1 does not include lab-2 ({second}), which stays and is paid for. "
         "Set lab_remove_surplus to true to terminate it."
     ]
     assert result["warned"] == result["notices"]
@@ -184,9 +184,10 @@ def test_existing_lab(run: Run, cloud: Cloud) -> None:
     refused = run(vpc_cidr="10.9.0.0/16", subnet_cidr="10.9.1.0/24", availability_zone="us-east-1a")
     assert [line.split(". Allowed")[0] for line in refused["problems"]] == [
         f'lab_availability_zone: "us-east-1a" is not where the existing lab is ({subnet} in us-east-1b)',
-        f'lab_vpc_cidr: "10.9.0.0/16" is not what the existing lab has ({vpc}), and AWS changes no existing network',
+        f'lab_vpc_cidr: "10.9.0.0/16" is not what the existing lab has ({vpc}), '
+        "and AWS cannot change an existing network",
         f'lab_subnet_cidr: "10.9.1.0/24" is not what the existing lab has ({subnet}), '
-        "and AWS changes no existing network",
+        "and AWS cannot change an existing network",
     ]
     assert all(READS.match(call) for call in cloud.asked[before:])
 
@@ -216,7 +217,7 @@ def test_new_account_without_quotas(run: Run, cloud: Cloud, quotas: dict[str, fl
         ({"instance_type": "g5g.xlarge"}, 'lab_instance_type: "g5g.xlarge" is a machine of arm64, not of x86_64'),
         (
             {"availability_zone": "us-east-1z"},
-            'lab_availability_zone: "us-east-1z" is not a zone of us-east-1 that takes instances',
+            'lab_availability_zone: "us-east-1z" is not a zone of us-east-1 for instances',
         ),
         ({"availability_zone": "us-east-1e"}, 'lab_availability_zone: "us-east-1e" does not offer g5.xlarge'),
         ({"key_name": "operations"}, 'lab_key_name: "operations" is not a key pair in us-east-1'),
@@ -317,9 +318,9 @@ def test_names_that_others_have_taken(run: Run, cloud: Cloud) -> None:
     cloud.client("iam").create_role(RoleName="lab-instance", AssumeRolePolicyDocument="{}")
     cloud.client("iam").create_instance_profile(InstanceProfileName="lab-instance")
     assert [line.split(". Allowed")[0] for line in run()["problems"]] == [
-        'lab_name: "lab" is also the name of a key pair in us-east-1 that is not this lab\'s',
-        'lab_name: "lab" would share the IAM role lab-instance, which is not this lab\'s',
-        'lab_name: "lab" would share the IAM instance profile lab-instance, which is not this lab\'s',
+        'lab_name: "lab" is also the name of a key pair in us-east-1 that does not belong to this lab',
+        'lab_name: "lab" would share the IAM role lab-instance, which does not belong to this lab',
+        'lab_name: "lab" would share the IAM instance profile lab-instance, which does not belong to this lab',
     ]
 
 
@@ -363,7 +364,9 @@ def test_who_may_not_look_at_the_default_key_is_told_and_goes_on(
 def test_private_key_that_stayed_elsewhere(run: Run, cloud: Cloud) -> None:
     launch(cloud, 1, make_network(cloud)[1])
     (problem,) = run(private_key_file="keys/not-there")["problems"]
-    assert problem.startswith('lab_private_key_file: "keys/not-there" does not exist here, and lab-1 would let in no')
+    assert problem.startswith(
+        'lab_private_key_file: "keys/not-there" does not exist here, and no other key opens lab-1'
+    )
     assert run(private_key_file="keys/private")["existing"]["missing_hosts"] == []
 
 

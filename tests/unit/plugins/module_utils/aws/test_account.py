@@ -2,7 +2,7 @@
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Every read of an account, against a local AWS or, where that knows too little, against an answer in AWS's form."""
+"""Test every read of an account against a local AWS, or against a prepared answer in AWS's form."""
 
 from __future__ import annotations
 
@@ -40,18 +40,18 @@ Describe = Callable[[dict[str, Any]], Inputs]
 
 OWN = {"digital_twin_lab": "lab", "managed_by": "digital_twin.robotics_lab"}
 HOST = {**OWN, "digital_twin_index": "1", "Name": "lab-1"}
-# Comes with moto.
+# Part of moto.
 IMAGE_ID = "ami-1e749f67"
 
 
 def specification(kind: str, tags: dict[str, str]) -> list[dict[str, Any]]:
-    """Return what makes EC2 tag a new thing."""
+    """Return the specification by which EC2 tags a new resource."""
     return [{"ResourceType": kind, "Tags": [{"Key": key, "Value": value} for key, value in tags.items()]}]
 
 
 @pytest.fixture
 def account(cloud: Cloud) -> Account:
-    """Give the reads of the local AWS in us-east-1."""
+    """Return the reads of the local AWS in us-east-1."""
     return Account(cloud.client, "us-east-1")
 
 
@@ -198,7 +198,7 @@ def test_image(account: Account, cloud: Cloud) -> None:
     )
     assert image.root_size == 15
     assert account.image("ami-0123456789abcdef0") is None
-    # An image that stores its root elsewhere has no such mapping, and AWS leaves out what is not known.
+    # An image whose root is not on EBS has no such mapping, and AWS omits unknown values.
     cloud.answers["DescribeImages"] = {"Images": [{"ImageId": "ami-2", "RootDeviceName": "/dev/sda1"}]}
     assert account.image("ami-2") == Image("ami-2", "", "", "", "", "", 0)
     cloud.answers["DescribeImages"] = {"Images": []}
@@ -245,7 +245,7 @@ def test_error_names_the_action_as_iam_does(account: Account, cloud: Cloud) -> N
 
 
 @pytest.mark.parametrize("exception", [ResponseParserError("no XML"), ValueError("Invalid endpoint: nowhere")])
-def test_unexpected_answers_are_no_tracebacks(account: Account, cloud: Cloud, exception: Exception) -> None:
+def test_unexpected_answers_cause_no_traceback(account: Account, cloud: Cloud, exception: Exception) -> None:
     cloud.answers["DescribeVpcs"] = exception
     with pytest.raises(ReadError) as caught:
         account.vpcs()
@@ -287,7 +287,7 @@ def test_refused_credentials_end_the_reading(account: Account, cloud: Cloud, des
     assert cloud.asked[-1] == "ec2:DescribeAvailabilityZones in us-east-1"
 
 
-def test_region_list_that_is_denied_is_only_missed(account: Account, cloud: Cloud, describe: Describe) -> None:
+def test_a_denied_region_list_is_skipped(account: Account, cloud: Cloud, describe: Describe) -> None:
     cloud.refuse("DescribeRegions", "UnauthorizedOperation")
     snapshot = read_account(account, read_lab(describe({})))
     assert (
@@ -296,7 +296,7 @@ def test_region_list_that_is_denied_is_only_missed(account: Account, cloud: Clou
     assert snapshot.zones
 
 
-def test_region_list_that_fails_ends_the_reading(account: Account, cloud: Cloud, describe: Describe) -> None:
+def test_a_failed_region_list_ends_the_reading(account: Account, cloud: Cloud, describe: Describe) -> None:
     cloud.refuse("DescribeRegions", "InternalError")
     snapshot = read_account(account, read_lab(describe({})))
     assert [failure.action for failure in snapshot.failures] == ["ec2:DescribeRegions"]
@@ -309,7 +309,7 @@ def test_nothing_is_read_in_a_region_that_is_not_enabled(account: Account, cloud
     assert {call.rsplit(" ", 1)[1] for call in cloud.asked} == {"us-east-1"}
 
 
-def test_quotas_that_cannot_be_read_are_missed(account: Account, cloud: Cloud, describe: Describe) -> None:
+def test_unreadable_quotas_are_skipped(account: Account, cloud: Cloud, describe: Describe) -> None:
     cloud.refuse("GetServiceQuota", "ThrottlingException")
     snapshot = read_account(account, read_lab(describe({})))
     assert snapshot.failures == []

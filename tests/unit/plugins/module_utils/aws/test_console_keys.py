@@ -2,7 +2,7 @@
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Which host keys a console output proves, and how long they are waited for."""
+"""Test which host keys a console output proves, and how long the module waits for them."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ RSA = (
     "pMqJVb95ouIbrVCLV1DUjkTy60XoUtmGmkLGoGea798Ux9MWSk6J+nyCB0jSOYVYjeaajv4ioyrkXumO4/7JoQCxfcAKk9vtMN+jNU6tnrfP+K"
     "mcrPJBxf3tAuycPrkVVMJW2fxXgsmAWgOTJpgRnkg4SNm025nR"
 )
-# A key of another instance, which a forger would like to be believed.
+# A key of another instance, as an attacker would forge it.
 OTHER = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIJIdoMOxHQZwxnthOnUpd0Wl7TPRsJdj5KvW9YdE3Pbk"
 BEGIN, END = "-----BEGIN SSH HOST KEY KEYS-----", "-----END SSH HOST KEY KEYS-----"
 FINISHED = "Cloud-init v. 25.1.4 finished at Sun, 29 Nov 2026 12:00:00 +0000. Datasource DataSourceEc2Local.  Up 21 s"
@@ -40,7 +40,7 @@ PRINTS = {
 
 
 def fingerprints(prefix: str) -> list[str]:
-    """Return the lines with fingerprints, which cloud-init writes by way of syslog."""
+    """Return the lines with fingerprints, which cloud-init writes through syslog."""
     rows = [f"256 {value} root@ip-10-0-1-10 ({kind})" for kind, value in PRINTS.items()]
     marks = [f"-----{word} SSH HOST KEY FINGERPRINTS-----" for word in ("BEGIN", "END")]
     hashes = "#" * 61
@@ -88,7 +88,7 @@ CASES: dict[str, tuple[list[str], list[str]]] = {
     "a program of another name": (block(OTHER, prefix="[   20.123456] app[99]: "), []),
     "a kernel message alone": (block(OTHER, prefix="[   20.123456] "), []),
     "in the middle of a line": ([f"hello {line}" for line in block(OTHER)], []),
-    # What known_hosts would understand, and a console must not add to it.
+    # Valid in known_hosts, and never to be added from a console.
     "an authority": ([BEGIN, f"@cert-authority * {OTHER}", f"* {OTHER}", f"{ED25519} x", END], [ED25519]),
     "another type within": ([BEGIN, f"ssh-rsa {OTHER.split()[1]}", f"{ED25519} x", END], [ED25519]),
     "types that ssh does not use": ([BEGIN, "ssh-dss AAAAB3NzaC1kc3MAAAAA", f"{ED25519} x", END], [ED25519]),
@@ -109,7 +109,7 @@ def test_the_last_complete_block_counts(case: str, ends: str) -> None:
     assert console_keys.parse(base64.encodebytes(text.encode()).decode()).keys == expected
 
 
-def test_what_the_newest_64_kb_still_have() -> None:
+def test_keys_in_the_newest_64_kb() -> None:
     text = "\r\n".join([*block(RSA), NOISE * 900, *block(ED25519), FINISHED])
     assert console_keys.parse(text[-65536:]).keys == [ED25519]
     assert console_keys.parse(text[-65536:][:-150]).keys == []
@@ -130,7 +130,7 @@ def test_keys_of_other_curves(bits: str) -> None:
 
 
 class Instance:
-    """EC2 with one instance, whose console output changes with each question; and a clock that only waiting moves."""
+    """EC2 with one instance whose console output changes with each call, and a clock that advances by waiting."""
 
     def __init__(self, *outputs: str, nitro: bool = True) -> None:
         client: Any = boto3.client
@@ -147,14 +147,14 @@ class Instance:
 
     def answer(self, output: str, **options: bool) -> None:
         encoded = {"Output": base64.b64encode(output.encode()).decode()} if output else {}
-        told = {"InstanceId": "i-1", **encoded}
-        self.stub.add_response("get_console_output", told, {"InstanceId": "i-1", **options})
+        row = {"InstanceId": "i-1", **encoded}
+        self.stub.add_response("get_console_output", row, {"InstanceId": "i-1", **options})
 
     def refuse(self, code: str, **options: bool) -> None:
         self.stub.add_client_error("get_console_output", code, expected_params={"InstanceId": "i-1", **options})
 
     def wait(self, seconds: float) -> console_keys.Answer:
-        """Return what is known of the instance in the end; everything that was prepared must have been asked for."""
+        """Return the final answer about the instance; all prepared outputs must have been read."""
 
         def sleep(duration: float) -> None:
             self.now += duration
@@ -182,22 +182,22 @@ def test_the_buffered_output_has_the_first_boot_when_the_latest_has_lost_it() ->
     assert instance.wait(0).keys == ALL
 
 
-def test_an_older_block_does_not_stand_in_for_one_that_is_being_written() -> None:
+def test_an_older_block_does_not_replace_an_incomplete_one() -> None:
     instance = Instance()
     instance.answer(BEGIN, Latest=True)
     answer = instance.wait(0)
     assert (answer.keys, "incomplete" in answer.reason) == ([], True)
 
 
-def test_waiting_has_a_bound() -> None:
+def test_waiting_has_a_limit() -> None:
     instance = Instance(*["\n".join(BOOT)] * 4)
     answer = instance.wait(12)
     assert (answer.keys, instance.now) == ([], 12)
     assert answer.reason == "its console output has no host keys yet"
 
 
-def test_nothing_is_waited_for_that_cannot_come() -> None:
-    """Once more, as the last line of cloud-init may overtake the others."""
+def test_it_does_not_wait_for_keys_that_cannot_appear() -> None:
+    """It reads once more, as the last line of cloud-init may arrive before others."""
     instance = Instance(*["\n".join([*BOOT, FINISHED])] * 2)
     answer = instance.wait(600)
     assert answer.reason == "its console output no longer has the keys of the first boot"
@@ -213,7 +213,7 @@ def test_a_caller_without_permission_gets_a_reason() -> None:
     assert instance.now == 0
 
 
-def test_other_refusals_are_errors() -> None:
+def test_other_failures_are_errors() -> None:
     instance = Instance()
     instance.refuse("InvalidInstanceID.NotFound", Latest=True)
     with pytest.raises(ReadError, match=r"InvalidInstanceID\.NotFound"):

@@ -2,7 +2,7 @@
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""What can go wrong with a call, by the table aws_errors.yml."""
+"""Test the messages for failed calls, by the table errors.yml."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ CALLER = "arn:aws:iam::123456789012:user/robotics"
 
 
 def error_of(case: dict[str, Any]) -> Exception:
-    """Make the exception that a case of the table describes."""
+    """Create the exception that a case of the table describes."""
     if "code" in case:
         answer: Any = {"Error": {"Code": case["code"], "Message": case.get("message", "")}}
         return exceptions.ClientError(answer, "DescribeVpcs")

@@ -2,7 +2,7 @@
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Every comparison of an account with a lab, by the table account_checks.yml."""
+"""Test every comparison of an account with a lab, by the table checks.yml."""
 
 from __future__ import annotations
 
@@ -98,13 +98,13 @@ PLURALS = {
 
 
 def instance_type(entry: dict[str, Any]) -> InstanceType:
-    """Make an instance type of a table's entry."""
+    """Create an instance type from a table's entry."""
     defaults = {"network": "", "architectures": ["x86_64"], "usage_classes": ["on-demand"]}
     return InstanceType(**{**defaults, **entry, "gpus": [Gpu(**gpu) for gpu in entry.get("gpus", [])]})
 
 
 def snapshot_of(read: dict[str, Any]) -> AccountSnapshot:
-    """Make the snapshot of an empty account, but for what is given."""
+    """Create the snapshot of an empty account with changed values."""
     values = {**EMPTY_ACCOUNT, **read}
     for name, kind in PLURALS.items():
         if values[name] is not None:
@@ -127,7 +127,7 @@ def snapshot_of(read: dict[str, Any]) -> AccountSnapshot:
 
 
 def lab_of(describe: Describe, given: dict[str, Any]) -> LabDescription:
-    """Make a lab of what differs from a good description; a number of ports stands for that many."""
+    """Create a lab from a valid description with changed values; a number of ports stands for that many."""
     port = {"from_port": 8080, "to_port": 8080, "protocol": "tcp", "audience": "viewer"}
     if isinstance(given.get("ports"), int):
         given = {**given, "ports": [port] * given["ports"]}
@@ -144,15 +144,15 @@ def test_table_has_every_check() -> None:
     assert set(TABLE) == {check.__name__ for check in checks.CHECKS} | {"find_account_warnings"}
 
 
-def test_nothing_is_concluded_from_what_was_not_read(describe: Describe) -> None:
+def test_unread_values_cause_no_problems(describe: Describe) -> None:
     unread = AccountSnapshot(
         failures=[ReadError(DENIED, "ec2:DescribeVpcs", "us-east-1", "UnauthorizedOperation", "no")]
     )
     lab = lab_of(describe, {"key_name": "operations", "availability_zone": "us-east-1a"})
     (line,) = map(str, checks.check_account(lab, unread))
     assert line == (
-        'AWS permission: "ec2:DescribeVpcs" is denied to the caller in us-east-1. Allowed: a caller that may read what '
-        "it is about to build on. Allow ec2:DescribeVpcs in the policies of this caller."
+        'AWS permission: "ec2:DescribeVpcs" is denied to the caller in us-east-1. Allowed: a caller that may read '
+        "these resources. Allow ec2:DescribeVpcs in the policies of this caller."
     )
     assert checks.find_account_warnings(lab, unread) == []
 
@@ -180,7 +180,7 @@ GROUP: dict[str, Any] = {
         rule("203.0.113.7/32", 22, "SSH" + MARK),
         rule("198.51.100.4/32", 22, "SSH" + MARK),
         rule("198.51.100.9/32", 8765, "Foxglove" + MARK),
-        # By hand, at a port of the lab or another, and what no caller's address can be.
+        # Added by hand, at a port of the lab or another; and networks that no caller can have.
         rule("198.51.100.5/32", 22, "SSH"),
         rule("198.51.100.6/32", 31337, "mine" + MARK),
         rule("198.51.100.7/32", 22, "SSH" + MARK, protocol="udp"),
@@ -213,7 +213,7 @@ def test_addresses_of_earlier_callers_stay(
     caller = "203.0.113.7/32"
     expected = {"admin": [caller, *admins], "viewer": [caller, *viewers]}
     assert list_sources(lab, snapshot) == expected
-    # What a run makes of it the next one finds.
+    # The next run finds what a run has created.
     again = [rule(cidr, 22, "SSH" + MARK) for cidr in expected["admin"]]
     again += [rule(cidr, 8765, "Foxglove" + MARK) for cidr in expected["viewer"]]
     snapshot = snapshot_of({"vpcs": [vpc], "groups": [{**GROUP, "rules": again}]})
@@ -225,7 +225,7 @@ def test_the_role_marks_rules_as_the_module_reads_them() -> None:
     assert values["__aws_infrastructure_caller_mark"] == MARK
 
 
-def test_what_is_told_about_an_empty_account(describe: Describe) -> None:
+def test_facts_about_an_empty_account(describe: Describe) -> None:
     described = facts.describe_account(lab_of(describe, {"instance_count": 2}), snapshot_of({}))
     assert described.pop("record").keys() == {"digital_twin_pending"}
     assert described.pop("claims").keys() == {"vpc", "gateway", "key_pair", "address-1", "address-2"}
@@ -290,7 +290,7 @@ def test_what_is_told_about_an_empty_account(describe: Describe) -> None:
     }
 
 
-def test_what_is_told_about_an_existing_lab(describe: Describe) -> None:
+def test_facts_about_an_existing_lab(describe: Describe) -> None:
     own = {"digital_twin_lab": "lab", "managed_by": "digital_twin.robotics_lab"}
     host = {**own, "digital_twin_index": "1", "Name": "lab-1"}
     read = {
@@ -304,7 +304,7 @@ def test_what_is_told_about_an_existing_lab(describe: Describe) -> None:
                 "tags": host,
                 "root_volume": "vol-1",
             },
-            # Surplus.
+            # Excess.
             {
                 "instance_id": "i-2",
                 "instance_type": "g5.xlarge",
@@ -323,7 +323,7 @@ def test_what_is_told_about_an_existing_lab(describe: Describe) -> None:
             "vpc_id": "vpc-1",
             "gateway_id": "igw-1",
             "key_pair_id": "key-1",
-            # What was there once stays in the record.
+            # The record preserves former resources.
             "addresses": {"1": "eipalloc-1", "9": "eipalloc-9"},
             "started": True,
             "readable": True,
@@ -356,7 +356,7 @@ def test_what_is_told_about_an_existing_lab(describe: Describe) -> None:
     assert [quota["needed"] for quota in described["quotas"]] == [0, 0, 0]
 
 
-def test_catalogue_overrides_what_ec2_says(describe: Describe) -> None:
+def test_catalogue_overrides_ec2(describe: Describe) -> None:
     catalogue = [{"type": "g5.xlarge", "gpu_memory_gib": 24, "price_per_hour": 1.006}]
     lab = lab_of(describe, {"instance_catalogue": catalogue})
     known = facts.describe_instance_type(lab, snapshot_of({}))

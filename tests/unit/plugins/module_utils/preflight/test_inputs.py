@@ -2,7 +2,7 @@
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Every check of a lab's description, by the table lab_inputs.yml."""
+"""Test every check of a lab's description, by the table inputs.yml."""
 
 from __future__ import annotations
 
@@ -46,8 +46,8 @@ def test_check(describe: Describe, check: str, given: dict[str, Any], refuses: l
 
 @pytest.mark.usefixtures("key_files")
 @pytest.mark.parametrize(("check", "given", "refuses"), CASES)
-def test_one_fault_is_told_once(describe: Describe, check: str, given: dict[str, Any], refuses: list[str]) -> None:
-    """No other check stumbles over what one of them refuses, and each line is one line."""
+def test_each_fault_is_reported_once(describe: Describe, check: str, given: dict[str, Any], refuses: list[str]) -> None:
+    """No other check fails for the same fault, and each problem is one line."""
     lines = [str(problem) for problem in inputs.check_inputs(describe(given))]
     assert lines == refuses
     assert all(line.isprintable() for line in lines)
@@ -59,7 +59,7 @@ def test_table_has_every_check_and_enough_refusals() -> None:
     assert all(any("refuses" not in case for case in cases) for cases in TABLE.values())
 
 
-def test_all_faults_are_told_at_once(describe: Describe) -> None:
+def test_all_faults_are_reported_together(describe: Describe) -> None:
     problems = inputs.check_inputs(describe({"name": "", "volume_size": 1, "tags": [], "image": "windows"}))
     assert [problem.subject for problem in problems] == ["lab_name", "lab_volume_size", "lab_image", "lab_tags"]
 
@@ -68,7 +68,7 @@ def test_limits_that_only_long_values_reach(describe: Describe) -> None:
     tags = {f"key{number}": "" for number in range(40)}
     (too_many,) = check_tags(describe({"tags": tags}))
     assert str(too_many) == (
-        "lab_tags: holds 40 tags. Allowed: at most 39, as AWS takes 50 and 11 are the lab's own. Drop some."
+        "lab_tags: holds 40 tags. Allowed: at most 39, as AWS allows 50 and 11 are the lab's own. Remove some."
     )
     (long_key,) = check_tags(describe({"tags": {"k" * 129: ""}}))
     assert long_key.reason == "is a key of 129 characters"
@@ -100,7 +100,7 @@ def test_unreadable_key_file(describe: Describe, key_files: Path, monkeypatch: p
     assert key_files.is_dir()
 
 
-def test_good_description_becomes_typed(describe: Describe, key_files: Path) -> None:
+def test_valid_description_is_typed(describe: Describe, key_files: Path) -> None:
     given = {
         "instance_count": "2",
         "volume_size": "300",
@@ -118,13 +118,13 @@ def test_good_description_becomes_typed(describe: Describe, key_files: Path) -> 
     assert key_files.is_dir()
 
 
-def test_bad_description_becomes_nothing(describe: Describe) -> None:
+def test_invalid_description_is_not_read(describe: Describe) -> None:
     with pytest.raises(ValueError, match="lab_instance_count: 0 is too small"):
         inputs.read_lab(describe({"instance_count": 0}))
 
 
 @pytest.mark.parametrize("given", [{"key_name": "operations"}, {"public_key_file": "keys/ed25519.pub"}])
-def test_private_key_of_a_user_need_not_be_here(describe: Describe, key_files: Path, given: dict[str, Any]) -> None:
+def test_private_key_of_a_user_is_optional(describe: Describe, key_files: Path, given: dict[str, Any]) -> None:
     lab = inputs.read_lab(describe({"private_key_file": "keys/not-there", **given}))
     assert not lab.private_key_missing
     assert key_files.is_dir()
@@ -175,16 +175,16 @@ def open_dds(ports: str, sources: str) -> str:
         (
             {"admin_cidrs": ["192.168.1.0/24"]},
             [
-                'lab_admin_cidrs: "192.168.1.0/24" is a range from which nothing arrives over the internet. '
-                "Name the public address behind which these machines are."
+                'lab_admin_cidrs: "192.168.1.0/24" is not routed on the internet. '
+                "Set the public address of these machines instead."
             ],
         ),
         ({"vpc_cidr": "172.16.0.0/16"}, []),
         (
             {"vpc_cidr": "172.17.0.0/16"},
             [
-                'lab_vpc_cidr: "172.17.0.0/16" overlaps 172.17.0.0/16, which Docker takes for its bridge on every '
-                "host. Choose another network, or give Docker another bridge."
+                'lab_vpc_cidr: "172.17.0.0/16" overlaps 172.17.0.0/16, which Docker uses for its bridge on every '
+                "host. Choose another network, or configure another bridge for Docker."
             ],
         ),
         ({"viewer_cidrs": "0.0.0.0/0", "admin_cidrs": None, "vpc_cidr": []}, []),
