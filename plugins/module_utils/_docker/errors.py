@@ -115,8 +115,7 @@ KINDS = (
     ),
     Kind(
         r"looking for beginning of value|media type:? \"?text/html|<html",
-        "Something else answers instead of {registry}, such as a proxy or a login page. Run `curl -i
-        https://{registry}/v2/`.",
+        "Something else answers instead of {registry}, such as a proxy or a login page. Run `curl -i https://{registry}/v2/`.",
     ),
     Kind(
         r"schema ?1|schema version 1|unsupported (?:manifest )?media ?type|unsupported schema|mediaType in manifest",
