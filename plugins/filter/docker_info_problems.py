@@ -26,7 +26,7 @@ options:
 """
 
 EXAMPLES = r"""
-- name: Check that the options are in force
+- name: Check that the options are in effect
   ansible.builtin.assert:
     that: info | digital_twin.robotics_lab.docker_info_problems({'live-restore': true}) == []
   vars:

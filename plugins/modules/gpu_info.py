@@ -46,7 +46,7 @@ EXAMPLES = r"""
 - name: Refuse a host without one
   ansible.builtin.assert:
     that: nvml.gpus | length > 0
-    fail_msg: "{{ nvml.reason or 'NVML works and knows no GPU' }}"
+    fail_msg: "{{ nvml.reason or 'NVML works and finds no GPU' }}"
 
 - name: Use a Python that has nvidia-ml-py
   digital_twin.robotics_lab.gpu_info:
@@ -167,7 +167,7 @@ gpus:
       type: float
       sample: 58.2
     power_limit_watts:
-      description: The power limit in force, in watts.
+      description: The current power limit, in watts.
       type: float
       sample: 300.0
     power_default_watts:

@@ -230,7 +230,8 @@ def main() -> None:
     asked = [name for name in SETTINGS if module.params[name] is not None]
     if module.params["state"] == "default" and asked:
         module.fail_json(
-            msg=f"state: default puts everything back and takes no {', '.join(asked)}. Leave one of them out."
+            msg=f"state: default resets all settings and cannot be combined with {', '.join(asked)}. "
+            "Leave one of them out."
         )
     try:
         wanted = read_request(module.params)
@@ -245,7 +246,7 @@ def main() -> None:
     except TuningError as error:
         module.fail_json(msg=str(error), changed=bool(error.done))
     except NvmlError as error:
-        module.fail_json(msg=f"{error}: see dmesg, and whether nvidia-smi -q answers")
+        module.fail_json(msg=f"{error}. See dmesg, and check whether `nvidia-smi -q` answers")
     for plan in outcome.plans.values():
         for warning in plan.warnings:
             module.warn(warning)

@@ -42,7 +42,7 @@ def assess_host(state: Mapping[str, Any]) -> Ros2Assessment:
 
 
 def _hosts(state: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
-    """Return the hosts that should hear one another, with their machine ids."""
+    """Return the hosts that should receive each other's samples, with their machine ids."""
     ids = state.get("machine_ids") or {}
     return {
         name: {**host, "machine_id": str(ids.get(name) or host.get("machine_id") or "").strip()}
@@ -142,9 +142,9 @@ def _find_exchange(exchange: Mapping[str, Any]) -> Iterator[Ros2Finding]:
         return
     heard = json.loads(exchange["stdout"])
     for name in heard["missing"]:
-        yield _unheard(f"this host does not hear {name}", exchange)
+        yield _unheard(f"this host receives no samples from {name}", exchange)
     for name in heard["deaf"]:
-        yield _unheard(f"this host is not heard by {name}", exchange)
+        yield _unheard(f"{name} receives no samples from this host", exchange)
 
 
 def _unheard(symptom: str, exchange: Mapping[str, Any]) -> Ros2Finding:

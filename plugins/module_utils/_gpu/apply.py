@@ -38,8 +38,8 @@ LOCKED_CLOCKS = Path("/run/digital_twin.robotics_lab/gpu_locked_clocks.json")
 # The kernel creates this folder, with a new inode, each time the driver is loaded.
 DRIVER = Path("/sys/module/nvidia")
 REMEDIES = {
-    VERSION_MISMATCH: "The driver was replaced under its loaded module: reboot.",
-    GPU_IS_LOST: "The GPU has fallen off the bus: look for Xid messages in dmesg, then reboot.",
+    VERSION_MISMATCH: "The driver was replaced while its module was loaded. Reboot this host.",
+    GPU_IS_LOST: "The GPU has fallen off the bus. Look for Xid messages in dmesg, then reboot.",
 }
 
 

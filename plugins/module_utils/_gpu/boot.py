@@ -75,7 +75,7 @@ def main() -> int:
     except NvmlUnavailable as error:
         reason = f"NVML cannot be used: {error.message}"
     except NvmlError as error:
-        reason = f"{error}: see dmesg, and whether nvidia-smi -q answers"
+        reason = f"{error}. See dmesg, and check whether `nvidia-smi -q` answers"
     except (RequestError, SettingsError, TuningError) as error:
         reason = str(error)
     else:

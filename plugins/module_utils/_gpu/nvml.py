@@ -69,17 +69,18 @@ THROTTLE_REASONS = {
 }
 
 UNAVAILABLE = {
-    LIBRARY_NOT_FOUND: ("not_installed", "libnvidia-ml.so.1 is not on this host: install the NVIDIA driver"),
+    LIBRARY_NOT_FOUND: ("not_installed", "libnvidia-ml.so.1 is not on this host. Install the NVIDIA driver"),
     DRIVER_NOT_LOADED: (
         "not_loaded",
         "the driver's library is installed and its kernel module is not loaded: there is no NVIDIA GPU, or the module "
-        "was not built for this kernel, or another driver holds the GPU; see dmesg, then modprobe nvidia or reboot",
+        "was not built for this kernel, or another driver uses the GPU. See dmesg, then run `modprobe nvidia` or "
+        "reboot",
     ),
     VERSION_MISMATCH: (
         "version_mismatch",
-        "the driver's library was replaced under a loaded kernel module of another version: reboot",
+        "the driver's library was replaced while a kernel module of another version is loaded. Reboot this host",
     ),
-    NO_PERMISSION: ("no_permission", "this user may not open /dev/nvidiactl: use become"),
+    NO_PERMISSION: ("no_permission", "this user may not open /dev/nvidiactl. Use become"),
 }
 
 
@@ -188,7 +189,7 @@ def without_binding() -> NvmlUnavailable:
     library.nvmlShutdown()
     return NvmlUnavailable(
         "binding_missing",
-        f"the Python package nvidia-ml-py is not installed for {sys.executable}: install it there, or point "
+        f"the Python package nvidia-ml-py is not installed for {sys.executable}. Install it there, or point "
         "ansible_python_interpreter at an interpreter that has it",
     )
 

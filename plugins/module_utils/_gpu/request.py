@@ -169,7 +169,7 @@ def select_gpus(wanted: list[Any], gpus: list[dict[str, Any]]) -> list[dict[str,
         RequestError: a name is not a GPU of this host, or one of them does not answer.
     """
     if not gpus:
-        raise RequestError(["gpus: NVML works on this host and knows no GPU; see lspci -d 10de:"])
+        raise RequestError(["gpus: NVML works on this host and finds no GPU. Run `lspci -d 10de:`"])
     names = [str(name) for name in wanted]
     # A GPU whose UUID cannot be read is still known by its index.
     own = {gpu["index"]: [str(name) for name in (gpu["index"], gpu.get("uuid")) if name is not None] for gpu in gpus}

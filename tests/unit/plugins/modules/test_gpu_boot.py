@@ -141,15 +141,15 @@ def test_locked_clocks_are_forgotten_with_the_driver(host: Host) -> None:
 @pytest.mark.parametrize(
     ("case", "settings", "reason"),
     [
-        ({"driver": "none"}, {}, "NVML cannot be used: .*: install the NVIDIA driver"),
-        ({"faults": ["nvmlInit 18"]}, {}, "NVML cannot be used: .*: reboot"),
-        ({"gpus": []}, {}, "gpus: NVML works on this host and knows no GPU"),
+        ({"driver": "none"}, {}, "NVML cannot be used: .*: Install the NVIDIA driver"),
+        ({"faults": ["nvmlInit 18"]}, {}, "NVML cannot be used: .* Reboot"),
+        ({"gpus": []}, {}, "gpus: NVML works on this host and finds no GPU"),
         ({}, {"gpus": ["7"]}, "gpus: 7 is not a GPU of this host"),
         ({}, {"power_limit": "400"}, "power_limit 400 W is outside its range. Allowed: 100 to 300 W"),
         ({}, {"power_limit": "full"}, "power_limit: 'full' is not a valid limit"),
         ({"faults": ["nvmlDeviceGetEccMode 3"]}, {"ecc": True, "strict": True}, "ecc: this GPU has no ECC"),
         ({"faults": ["nvmlDeviceSetPersistenceMode 15"]}, {"persistence_mode": True}, "persistence_mode could not be"),
-        ({"faults": ["nvmlDeviceGetCount 999"]}, {}, "see dmesg, and whether nvidia-smi -q answers"),
+        ({"faults": ["nvmlDeviceGetCount 999"]}, {}, "See dmesg, and check whether `nvidia-smi -q` answers"),
         ({"faults": ["nvmlDeviceGetHandleByIndex 15"]}, {}, "GPU 0 does not answer: GPU is lost"),
     ],
 )

@@ -135,10 +135,10 @@ def test_one_lost_gpu_hides_no_other(host: Host) -> None:
 @pytest.mark.parametrize(
     ("case", "code", "text"),
     [
-        ({"driver": "none"}, "not_installed", "install the NVIDIA driver"),
-        ({"faults": ["nvmlInit 9"]}, "not_loaded", "modprobe nvidia or reboot"),
-        ({"faults": ["nvmlInit 18"]}, "version_mismatch", "of another version: reboot"),
-        ({"faults": ["nvmlInit 4"]}, "no_permission", "use become"),
+        ({"driver": "none"}, "not_installed", "Install the NVIDIA driver"),
+        ({"faults": ["nvmlInit 9"]}, "not_loaded", "run `modprobe nvidia` or reboot"),
+        ({"faults": ["nvmlInit 18"]}, "version_mismatch", "of another version is loaded. Reboot"),
+        ({"faults": ["nvmlInit 4"]}, "no_permission", "Use become"),
         ({"faults": ["nvmlInit 999"]}, "other", "see dmesg"),
         ({"faults": ["nvmlDeviceGetCount 999"]}, "other", "see dmesg"),
     ],
@@ -156,7 +156,7 @@ def test_why_nvml_cannot_be_used(host: Host, case: dict[str, Any], code: str, te
     ("case", "code", "text"),
     [
         ({}, "binding_missing", "nvidia-ml-py is not installed for"),
-        ({"driver": "none"}, "not_installed", "(NVML error 12): libnvidia-ml.so.1 is not on this host: install"),
+        ({"driver": "none"}, "not_installed", "(NVML error 12): libnvidia-ml.so.1 is not on this host. Install"),
         ({"faults": ["nvmlInit 9"]}, "not_loaded", "Driver Not Loaded (NVML error 9): "),
     ],
 )

@@ -64,7 +64,7 @@ def test_a_host_whose_driver_is_gone_publishes_that(host: Host, server: CloudWat
     host.set_up({"gpus": ["A10G"], "driver": "none"})
     result = publish(host, server, namespace="Lab/Workstations")
     assert result["healthy"] is False
-    assert "install the NVIDIA driver" in result["problems"][0]
+    assert "Install the NVIDIA driver" in result["problems"][0]
     assert [(datum.namespace, datum.metric, datum.value) for datum in server.datums()] == [
         ("Lab/Workstations", "Heartbeat", 0.0)
     ]
@@ -73,8 +73,8 @@ def test_a_host_whose_driver_is_gone_publishes_that(host: Host, server: CloudWat
 @pytest.mark.parametrize(
     ("case", "text"),
     [
-        ({"faults": ["nvmlInit 9"]}, "modprobe nvidia or reboot"),
-        ({"faults": ["nvmlInit 18"]}, "of another version: reboot"),
+        ({"faults": ["nvmlInit 9"]}, "run `modprobe nvidia` or reboot"),
+        ({"faults": ["nvmlInit 18"]}, "of another version is loaded. Reboot"),
         ({"faults": ["nvmlInit 999"]}, "see dmesg"),
         ({"faults": ["nvmlDeviceGetCount 999"]}, "nvmlDeviceGetCount, NVML error 999"),
     ],
@@ -133,7 +133,7 @@ def test_gpus_that_this_user_may_not_open_are_not_published_as_dead(
     host.set_up({"gpus": ["A10G"], "faults": ["nvmlInit 4"]})
     result = publish(host, server, check=check)
     assert result["failed"] is True
-    assert result["msg"].endswith("(NVML error 4): this user may not open /dev/nvidiactl: use become")
+    assert result["msg"].endswith("(NVML error 4): this user may not open /dev/nvidiactl. Use become")
     assert server.calls() == []
 
 

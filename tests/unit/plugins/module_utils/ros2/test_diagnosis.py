@@ -208,28 +208,28 @@ def test_a_process_with_the_environment_file_is_not_a_finding(given: dict[str, A
     ("given", "name", "value", "finding"),
     [
         # In every mode of discovery that DDS has, on one host as well.
-        ({}, "ROS_LOCALHOST_ONLY", "1", "may start no participant, or hear no other"),
+        ({}, "ROS_LOCALHOST_ONLY", "1", "may start no participant, or receive nothing from other"),
         (HOST, "ROS_LOCALHOST_ONLY", "1", "may start no participant"),
-        ({"rmw": FAST}, "ROS_LOCALHOST_ONLY", "1", "may start no participant, or hear no other"),
-        (SERVER, "ROS_LOCALHOST_ONLY", "1", "may start no participant, or hear no other"),
+        ({"rmw": FAST}, "ROS_LOCALHOST_ONLY", "1", "may start no participant, or receive nothing from other"),
+        (SERVER, "ROS_LOCALHOST_ONLY", "1", "may start no participant, or receive nothing from other"),
         ({}, "ROS_LOCALHOST_ONLY", "0", ""),
         # ROS 2 takes 1 alone for yes.
         ({}, "ROS_LOCALHOST_ONLY", "true", ""),
-        ({}, "ROS_AUTOMATIC_DISCOVERY_RANGE", "LOCALHOST", "may start no participant, or hear no other"),
-        ({}, "ROS_AUTOMATIC_DISCOVERY_RANGE", "OFF", "may start no participant, or hear no other"),
+        ({}, "ROS_AUTOMATIC_DISCOVERY_RANGE", "LOCALHOST", "may start no participant, or receive nothing from other"),
+        ({}, "ROS_AUTOMATIC_DISCOVERY_RANGE", "OFF", "may start no participant, or receive nothing from other"),
         (HOST, "ROS_AUTOMATIC_DISCOVERY_RANGE", "OFF", "not find the others on this host"),
         # ROS 2 takes a word that it does not know for LOCALHOST.
-        ({}, "ROS_AUTOMATIC_DISCOVERY_RANGE", "everywhere", "may start no participant, or hear no other"),
+        ({}, "ROS_AUTOMATIC_DISCOVERY_RANGE", "everywhere", "may start no participant, or receive nothing from other"),
         ({}, "ROS_AUTOMATIC_DISCOVERY_RANGE", "SUBNET", ""),
         (HOST, "ROS_AUTOMATIC_DISCOVERY_RANGE", "LOCALHOST", ""),
         ({}, "ROS_STATIC_PEERS", "10.0.1.99", "contacts hosts that are not declared"),
         (HOST, "ROS_STATIC_PEERS", "10.0.1.10;robot-2", "contacts hosts that are not declared"),
         ({}, "ROS_STATIC_PEERS", "10.0.1.10; 127.0.0.1;localhost;", ""),
-        ({}, "RMW_IMPLEMENTATION", FAST, "may hear others without understanding them"),
-        (HOST, "RMW_IMPLEMENTATION", ZENOH, "may hear others without understanding them"),
+        ({}, "RMW_IMPLEMENTATION", FAST, "may receive samples that it cannot read"),
+        (HOST, "RMW_IMPLEMENTATION", ZENOH, "may receive samples that it cannot read"),
         # Such as Isaac Sim, which has no other.
         ({"other_rmws": [FAST]}, "RMW_IMPLEMENTATION", FAST, ""),
-        ({}, "ROS_DOMAIN_ID", "7", "hears no participant of domain 0"),
+        ({}, "ROS_DOMAIN_ID", "7", "receives nothing in domain 0"),
         ({**HOST, "domain_id": 2}, "ROS_DOMAIN_ID", "", "its ROS_DOMAIN_ID is 0"),
         ({}, "CYCLONEDDS_URI", "file:///home/me/cyclonedds.xml", "loses large messages"),
         (HOST, "CYCLONEDDS_URI", "", "its CYCLONEDDS_URI is not set"),
@@ -566,7 +566,7 @@ def test_hosts_that_differ_are_named() -> None:
     domain, machine = mismatches(hosts)
     assert domain["cause"] == "ros2_networking_domain_id is 0 on one, two; 42 on three"
     assert "such as 0," in domain["remedy"]
-    assert machine["symptom"] == "one, three do not hear one another"
+    assert machine["symptom"] == "one, three do not receive each other's samples"
     # Only Fast DDS goes by it.
     assert (
         mismatches({name: {**host, "rmw": "rmw_cyclonedds_cpp", "domain_id": 0} for name, host in hosts.items()}) == []
