@@ -58,7 +58,7 @@ INFO: dict[str, Any] = {
         ),
     ],
 )
-def test_options_that_are_not_in_force(options: dict[str, Any], messages: list[str]) -> None:
+def test_options_that_are_not_in_effect(options: dict[str, Any], messages: list[str]) -> None:
     assert find(INFO, options) == messages
 
 

@@ -2,7 +2,7 @@
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""What the module publishes, and what it says when it cannot."""
+"""The published metrics, and the messages when publishing fails."""
 
 from __future__ import annotations
 
@@ -121,7 +121,7 @@ def test_without_the_binding_healthy_gpus_are_not_published_as_dead(
     assert result["failed"] is True
     assert result["msg"].startswith(
         "The sample was not taken: NVML cannot be used: the Python package nvidia-ml-py is not installed for "
-        f"{sys.executable}: install it there, or "
+        f"{sys.executable}. Install it there, or "
     )
     assert server.calls() == []
 
@@ -137,7 +137,7 @@ def test_gpus_that_this_user_may_not_open_are_not_published_as_dead(
     assert server.calls() == []
 
 
-def test_a_refusal_is_told(host: Host, server: CloudWatch) -> None:
+def test_a_rejected_request_is_reported(host: Host, server: CloudWatch) -> None:
     host.set_up({"gpus": ["A10G"]})
     server.fault("denied")
     result = publish(host, server)
@@ -145,7 +145,9 @@ def test_a_refusal_is_told(host: Host, server: CloudWatch) -> None:
     assert result["msg"].startswith("The sample was not published: cloudwatch:PutMetricData in us-east-1: AccessDenied")
 
 
-def test_a_host_that_nobody_names_is_refused(host: Host, server: CloudWatch, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_host_without_an_instance_id_is_refused(
+    host: Host, server: CloudWatch, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("AWS_EC2_METADATA_SERVICE_ENDPOINT", "http://127.0.0.1:9")
     host.set_up({"gpus": ["A10G"]})
     result = publish(host, server, instance_id="")
@@ -154,7 +156,7 @@ def test_a_host_that_nobody_names_is_refused(host: Host, server: CloudWatch, mon
     assert server.calls() == []
 
 
-def test_a_metric_that_nobody_knows_is_refused(host: Host, server: CloudWatch) -> None:
+def test_an_unknown_metric_is_refused(host: Host, server: CloudWatch) -> None:
     host.set_up({"gpus": ["A10G"]})
     result = publish(host, server, metrics=["Heartbeat", "GPUNoise"])
     assert result["failed"] is True

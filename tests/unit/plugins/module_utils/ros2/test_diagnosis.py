@@ -2,7 +2,7 @@
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""What is found wrong with a host's ROS 2 traffic, and what is not."""
+"""The findings about a host's ROS 2 traffic."""
 
 from __future__ import annotations
 
@@ -95,7 +95,7 @@ def lines(findings: list[Ros2Finding]) -> list[str]:
 
 def test_an_empty_host_has_no_findings() -> None:
     others = Process(1, "resolved", {}, (Socket("net:[1]", 1, 53, 99), Socket("net:[1]", 2, 18000, 0)))
-    # Counted before, and not any more: what was wrong may be mended, and the counters stay until the next boot.
+    # Counted earlier: the cause may be repaired, and the counters stay until the next boot.
     counters = {"RcvbufErrors": 17, "ReasmFails": 5}
     seen = HostTraffic(
         processes=[process(7400, 7410, 7411), process(7498, 7499), others],
@@ -213,12 +213,12 @@ def test_a_process_with_the_environment_file_is_not_a_finding(given: dict[str, A
         ({"rmw": FAST}, "ROS_LOCALHOST_ONLY", "1", "may start no participant, or receive nothing from other"),
         (SERVER, "ROS_LOCALHOST_ONLY", "1", "may start no participant, or receive nothing from other"),
         ({}, "ROS_LOCALHOST_ONLY", "0", ""),
-        # ROS 2 takes 1 alone for yes.
+        # ROS 2 only accepts 1 as yes.
         ({}, "ROS_LOCALHOST_ONLY", "true", ""),
         ({}, "ROS_AUTOMATIC_DISCOVERY_RANGE", "LOCALHOST", "may start no participant, or receive nothing from other"),
         ({}, "ROS_AUTOMATIC_DISCOVERY_RANGE", "OFF", "may start no participant, or receive nothing from other"),
         (HOST, "ROS_AUTOMATIC_DISCOVERY_RANGE", "OFF", "not find the others on this host"),
-        # ROS 2 takes a word that it does not know for LOCALHOST.
+        # ROS 2 treats an unknown word as LOCALHOST.
         ({}, "ROS_AUTOMATIC_DISCOVERY_RANGE", "everywhere", "may start no participant, or receive nothing from other"),
         ({}, "ROS_AUTOMATIC_DISCOVERY_RANGE", "SUBNET", ""),
         (HOST, "ROS_AUTOMATIC_DISCOVERY_RANGE", "LOCALHOST", ""),
@@ -249,7 +249,7 @@ def test_a_process_with_the_environment_file_is_not_a_finding(given: dict[str, A
         (SERVER, "ROS_DISCOVERY_SERVER", "10.0.1.10", ""),
         ({}, "ROS_DISCOVERY_SERVER", "10.0.1.10:11811", ""),
         ({"rmw": FAST}, "ROS_SUPER_CLIENT", "TRUE", "may wait for a discovery server"),
-        # It hears more, and loses nothing.
+        # It receives more, and loses nothing.
         (SERVER, "ROS_SUPER_CLIENT", "TRUE", ""),
         ({"rmw": FAST}, "ROS_SUPER_CLIENT", "FALSE", ""),
         ({"rmw": FAST}, "ROS2_EASY_MODE", "10.0.1.10", "is found only by processes with the same value"),
