@@ -4,7 +4,7 @@ SHELL := /bin/bash
 .ONESHELL:
 .DEFAULT_GOAL := help
 
-# Empty: the newest Python from 3.11 to 3.13 that can make a virtual environment.
+# Empty: the newest Python from 3.11 to 3.13 that can create a virtual environment.
 PYTHON ?=
 # For the oldest line of Ansible: Python 3.11, if this machine has it.
 OLDEST_PYTHON ?= 3.11
@@ -14,7 +14,7 @@ LAB ?= $(shell sed -n 's/^aws_infrastructure_name: *//p' group_vars/all.yml)
 BIN := $(CURDIR)/.venv/bin
 export SANDBOX_DIR
 export PATH := $(BIN):$(PATH)
-# Ansible refuses to start with another encoding, and ignores ansible.cfg in a directory that every user may write to.
+# Ansible refuses to start with another encoding, and ignores ansible.cfg in a world-writable directory.
 export LC_ALL := C.UTF-8
 export ANSIBLE_CONFIG := $(CURDIR)/ansible.cfg
 # Without bytecode each start of Ansible, and of each of its modules, takes a second more.
@@ -35,13 +35,13 @@ lock: setup ## Pin requirements.in again, for every Python from 3.11
 	done
 
 .PHONY: sandbox
-sandbox: setup ## From nothing to a running, verified lab on this machine
+sandbox: setup ## Create a running, verified lab on this machine
 	python -m sandbox up
 	. "$(SANDBOX_DIR)/env"
 	ansible-playbook site.yml
 
 .PHONY: sandbox-down
-sandbox-down: setup ## Destroy the lab, stop what the sandbox started, and only that
+sandbox-down: setup ## Destroy the lab, and stop what the sandbox started
 	status=0
 	if python -m sandbox running; then
 	  . $(SANDBOX_DIR)/env
@@ -50,8 +50,7 @@ sandbox-down: setup ## Destroy the lab, stop what the sandbox started, and only 
 	python -m sandbox down
 	exit $$status
 
-# The programs of the tests, besides the environment of `setup`; only missing ones are installed. Without a Python for the oldest
-# line of Ansible its tests are reported as not run.
+# Installs only missing programs. Without a Python for the oldest line of Ansible its tests are reported as not run.
 .PHONY: tools
 tools: setup ## Install the programs of the tests with apt, and create .venv-oldest
 	@if python -c 'import sys; sys.exit(sys.version_info < (3, 12))'; then
@@ -59,46 +58,45 @@ tools: setup ## Install the programs of the tests with apt, and create .venv-old
 	fi
 	python -m sandbox tools
 
-# Side by side, since each of them waits much: for hosts to boot, for packages, for services.
-# An engine that the tests had to start is stopped again; the last line stays pytest's summary.
+# In parallel, because the tests wait for hosts, packages and services most of the time.
+# `down` also stops a Docker engine that the tests started. pytest's summary stays the last line.
 TEST := pytest --numprocesses $(WORKERS) --no-loadscope-reorder --durations 20
 .PHONY: test
-test: tools ## Lint, unit, real DDS, molecule, end to end; test-full leaves nothing out
+test: tools ## Run lint, unit, DDS, molecule and end-to-end tests; test-full runs all of them
 	status=0
 	$(TEST) || status=$$?
 	for state in e2e e2e-other; do python -m sandbox --state .cache/$$state down; done
 	exit $$status
 
-# Several minutes of faults and bad inputs more.
 .PHONY: test-full
-test-full: tools ## All of test, and what differs little from it and takes long
+test-full: tools ## Run all tests, including the long ones that test leaves out
 	status=0
 	$(TEST) --full || status=$$?
 	for state in e2e e2e-other; do python -m sandbox --state .cache/$$state down; done
 	exit $$status
 
 .PHONY: lint
-lint: setup ## The tree itself: formats, types, Ansible's and the collection's own rules
+lint: setup ## Check the source tree: formats, types, Ansible's and the collection's own rules
 	pytest -m gate
 
 .PHONY: test-unit
-test-unit: tools ## Modules, the cognitive service, the sandbox's parts
+test-unit: tools ## Test the modules, the cognitive service and the sandbox's parts
 	pytest -m unit
 
 .PHONY: test-dds
-test-dds: tools ## Real DDS between network namespaces of this machine; needs root
+test-dds: tools ## Test real DDS between network namespaces of this machine; needs root
 	pytest -m dds
 
 .PHONY: test-role
-test-role: tools ## One role's molecule scenario: make test-role ROLE=docker
+test-role: tools ## Run the molecule scenario of one role: make test-role ROLE=docker
 	pytest --full -m molecule -k "$(or $(ROLE),$(error ROLE is empty; one of: $(notdir $(wildcard roles/*))))"
 
 .PHONY: test-e2e
-test-e2e: tools ## The whole lab's life in a sandbox of its own
+test-e2e: tools ## Test the life of a lab in a sandbox of its own
 	pytest -m e2e
 
 .PHONY: audit
-audit: setup ## Look for known vulnerabilities of the pinned Python packages; needs PyPI's own server
+audit: setup ## Check the pinned Python packages for known vulnerabilities; needs PyPI's own server
 	uv venv --quiet --clear .cache/audit
 	uv pip install --quiet --require-hashes --python .cache/audit -r .ci/audit.txt
 	for file in requirements.txt tests/dds/ros2.txt compose/ros2/requirements.txt; do
@@ -110,7 +108,7 @@ docs: setup ## Write docs/reference from the plugins and the roles' argument spe
 	python docs/generate.py
 
 .PHONY: bench
-bench: tools ## Compare GPU metrics with the guide's script, and time the lab's phases
+bench: tools ## Compare GPU metrics with the guide's script, and measure the lab's phases
 	python bench/gpu_metrics.py
 	python bench/phases.py
 

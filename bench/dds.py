@@ -1,11 +1,11 @@
 # Copyright (c) the digital_twin.robotics_lab maintainers
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""How many large samples arrive, with and without what role ros2_networking sets.
+"""Count the large samples that arrive, with and without the settings of role ros2_networking.
 
-Two hosts, which are network namespaces of this machine, exchange samples by Cyclone DDS over a path of 1500 bytes. The
-first table stops the subscriber, sends it 20 samples of 1 MB and lets it go on; the second loses 2 % of all packets
-while 300 samples of 64 kB are sent, 100 a second. Needs root, and gives back the kernel settings that it changes.
+Two hosts, which are network namespaces of this machine, exchange samples by Cyclone DDS over a path of 1500 bytes. For
+the first table the subscriber is stopped, gets 20 samples of 1 MB, and continues. For the second 2 % of all packets are
+lost while 300 samples of 64 kB are sent, 100 a second. Needs root, and restores the kernel settings that it changes.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         uri = file_uri(Path(folder), plan["cyclonedds"]["11"])
         buffers = kernel_settings(plan, "net.core.")
-        print(f"a subscriber that stood still: samples of {STALL_SAMPLES}, {ROUNDS} times")
+        print(f"a stopped subscriber: samples of {STALL_SAMPLES}, {ROUNDS} times")
         for name, configuration, kernel in (
             ("as installed", "", {"net.core.rmem_max": COMMON_RECEIVE_BUFFER}),
             ("kernel of the guide", "", {"net.core.rmem_max": GUIDE_RECEIVE_BUFFER}),

@@ -3,9 +3,9 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Compare the published values of a real GPU with those of nvidia-smi; changes nothing.
 
-Needs NVIDIA's driver. GPU 0 is read once an interval as the service of the role gpu_metrics does it, while one
-nvidia-smi prints the same quantities several times a second; a row has what is published, and nvidia-smi's mean, least
-and greatest of the same interval. Arguments are a program that keeps the GPU busy: ``make bench-gpu LOAD="python3
+Needs NVIDIA's driver. GPU 0 is read once an interval, as the service of the role gpu_metrics reads it, while one
+nvidia-smi prints the same quantities several times a second. A row has the published value, and nvidia-smi's mean,
+least and greatest of the same interval. Arguments are a program that keeps the GPU busy: ``make bench-gpu LOAD="python3
 load.py"`` runs it after a first, idle interval, and stops it.
 """
 
@@ -29,7 +29,7 @@ from ansible_collections.digital_twin.robotics_lab.plugins.module_utils._gpu_pub
 
 INTERVAL, ROUNDS, SMI_MILLISECONDS = 5.0, 4, 200
 MIB = 2**20 / 1e6
-# Metric, what nvidia-smi calls it, and how much of the metric's unit is one of nvidia-smi's.
+# Metric, its name in nvidia-smi, and the factor from nvidia-smi's unit to the metric's.
 SAME = {
     "GPUUtilization": ("utilization.gpu", 1.0),
     "GPUMemoryUtilization": ("utilization.memory", 1.0),
@@ -55,7 +55,7 @@ def running(*command: str, stdout: int = subprocess.DEVNULL) -> Iterator[subproc
 
 
 def nvidia_smi(seconds: float) -> list[dict[str, float]]:
-    """Return what nvidia-smi printed of GPU 0 in this time, by its own names; what it has no number for is left out."""
+    """Return what nvidia-smi printed for GPU 0 in this time, by its own names, without values that are not numbers."""
     names = [name for name, _factor in SAME.values()]
     query = [f"--query-gpu={','.join(names)}", "--format=csv,noheader,nounits", "--id=0"]
     with running("nvidia-smi", *query, f"--loop-ms={SMI_MILLISECONDS}", stdout=subprocess.PIPE) as process:
@@ -100,7 +100,7 @@ def main() -> None:
                 compare(sampler)
             if load.poll() is not None:
                 raise SystemExit(
-                    f"The program ended by itself, with {load.returncode}; give one that runs for half a minute."
+                    f"The program ended with exit status {load.returncode}. Use a program that runs for half a minute."
                 )
     sampler.close()
 

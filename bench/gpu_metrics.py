@@ -1,11 +1,11 @@
 # Copyright (c) the digital_twin.robotics_lab maintainers
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Cost of publishing a GPU's metrics: the guide's shell script and the service of the role gpu_metrics, side by side.
+"""Compare the cost of publishing GPU metrics by the guide's shell script and by the service of the role gpu_metrics.
 
 Both read the same simulated GPU and send to the same CloudWatch of the tests, at the same time, with a sample every
-five seconds. The service has its defaults, which are six metrics with dimensions, where the script has two without.
-``make bench`` prints one row a figure; compare the ratios, since times differ from machine to machine.
+five seconds. The service has its defaults, which are six metrics with dimensions; the script has two without.
+``make bench`` prints one row for each figure. Compare the ratios: times differ between machines.
 """
 
 from __future__ import annotations
@@ -51,14 +51,14 @@ aws cloudwatch put-metric-data \\
   --value $MEM \\
   --unit Megabytes
 """
-# The kernel counts to a program's memory what started it had: this is small, where the bench is not.
+# The kernel counts the memory of the parent for a new process, so a small process starts the script.
 RUN = """
 import resource, subprocess, sys
 subprocess.run(["bash", "-e", "-c", sys.argv[1]], check=True)
 used = resource.getrusage(resource.RUSAGE_CHILDREN)
 print(used.ru_utime + used.ru_stime, used.ru_maxrss)
 """
-# Stands on PATH for a program, and notes that it is started.
+# Replaces a program on PATH, and logs each start.
 NOTE = """#!/bin/sh
 echo >> {notes}
 exec {program} "$@"
@@ -66,7 +66,7 @@ exec {program} "$@"
 
 
 def install(folder: Path, *packages: str) -> Path:
-    """Make a virtual environment in a folder, compiled as pip leaves it; return its programs' folder."""
+    """Create a virtual environment in a folder, compiled as pip does; return its folder of programs."""
     subprocess.run(["uv", "venv", "--quiet", "--python", sys.executable, str(folder)], check=True)
     options = ["--quiet", "--compile-bytecode", "--python", str(folder)]
     with tempfile.NamedTemporaryFile("w", suffix=".txt") as requirements:
@@ -77,10 +77,10 @@ def install(folder: Path, *packages: str) -> Path:
 
 
 class Script:
-    """The guide's script, as a timer would start it."""
+    """The guide's script, as cron starts it."""
 
     def __init__(self, folder: Path, gpus: Gpus, endpoint: str) -> None:
-        """Install what it runs below a folder; it sends to this endpoint."""
+        """Install its programs below a folder; it sends to this endpoint."""
         self._folder = folder
         self._programs = [install(folder / "aws", *AWSCLI) / "aws", gpus.library / PROGRAM]
         self._environment = clean_environment(
@@ -93,7 +93,7 @@ class Script:
         )
 
     def run(self, *, notes: Path | None = None) -> tuple[float, int]:
-        """Take one sample; return the seconds of the shell and all that it started, and the bytes of the largest.
+        """Take one sample; return the CPU seconds of the shell and its children, and the bytes of the largest process.
 
         Args:
             notes: file that gets a line for each program that is started.
@@ -113,7 +113,7 @@ class Script:
         return float(seconds), int(kibibytes) * 1024
 
     def _shims(self, notes: Path) -> Path:
-        """Return a folder with a stand-in for each program, which notes that it is started."""
+        """Return a folder with a wrapper for each program, which logs each start."""
         shims = self._folder / "shims"
         shims.mkdir()
         for program in self._programs:
@@ -123,33 +123,33 @@ class Script:
 
 
 def cpu_seconds(process: int) -> float:
-    """Return the processor's time that a running process has used, by clock_getcpuclockid(3)."""
+    """Return the CPU time that a running process has used, by clock_getcpuclockid(3)."""
     return time.clock_gettime((~process << 3) | 2)
 
 
 def peak_memory(process: int) -> int:
-    """Return how much of a running process was resident at most, in bytes."""
+    """Return the peak resident memory of a running process, in bytes."""
     status = Path(f"/proc/{process}/status").read_text(encoding="utf-8")
     (peak,) = [line.split()[1] for line in status.splitlines() if line.startswith("VmHWM:")]
     return int(peak) * 1024
 
 
 def has_had_children(process: int) -> bool:
-    """Say whether a running process has had any: those that ended leave it their page faults."""
+    """Return whether a running process has had children: its statistics include their page faults."""
     fields = Path(f"/proc/{process}/stat").read_text(encoding="utf-8").rpartition(") ")[2].split()
     return int(fields[8]) > 0
 
 
 @dataclass(frozen=True)
 class Figures:
-    """What one of the two costs.
+    """The cost of one of the two.
 
     Attributes:
         cpu: seconds a sample.
         memory: bytes, the largest process.
         processes: started for a sample.
         requests: a minute.
-        metrics: that are paid for.
+        metrics: that cost money.
     """
 
     cpu: float
@@ -160,19 +160,19 @@ class Figures:
 
     @property
     def dollars(self) -> float:
-        """A month."""
+        """Return the cost of a month."""
         return self.metrics * METRIC + self.requests * MINUTES_A_MONTH * REQUEST
 
 
 def count_requests(datums: Iterable[Datum], *, minutes: float) -> tuple[float, int]:
-    """Return how many requests a minute brought these datums, and of how many metrics they are."""
+    """Return the requests a minute that carried these datums, and the number of their metrics."""
     kept = list(datums)
     metrics = {(datum.metric, *datum.dimensions.items()) for datum in kept}
     return len({datum.request for datum in kept}) / minutes, len(metrics)
 
 
 def measure(server: CloudWatch, script: Script, publisher: Publisher) -> tuple[Figures, Figures]:
-    """Let both sample for some minutes; return what the script and the service cost."""
+    """Run both for some minutes; return the cost of the script and of the service."""
     notes = publisher.folder / "notes"
     script.run(notes=notes)
     processes = len(notes.read_text(encoding="utf-8").splitlines())
@@ -212,7 +212,7 @@ def row(name: str, script: float, service: float, digits: int) -> None:
 
 
 def main() -> None:
-    """Measure both, then leave nothing behind."""
+    """Measure both, and remove everything afterwards."""
     logging.getLogger("werkzeug").setLevel(logging.WARNING)
     defaults = yaml.safe_load((ROOT / "roles/gpu_metrics/defaults/main.yml").read_text(encoding="utf-8"))
     with tempfile.TemporaryDirectory() as scratch, CloudWatch() as server:
@@ -226,7 +226,7 @@ def main() -> None:
             gpus,
             server.url,
             {"sample_interval": SAMPLE_SECONDS, "flush_interval": defaults["gpu_metrics_flush_interval"]},
-            # As the unit has it.
+            # The environment of the unit.
             {"MALLOC_ARENA_MAX": "1", "PYTHONDONTWRITEBYTECODE": "1"},
             python=install(folder / "service", *defaults["gpu_metrics_packages"]) / "python",
         )

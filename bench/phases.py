@@ -1,10 +1,10 @@
 # Copyright (c) the digital_twin.robotics_lab maintainers
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""How long a lab takes from nothing, and how long the same run takes when it has nothing to change.
+"""Measure the phases of a new lab, and the same phases when they have nothing to change.
 
-Each phase runs twice in a sandbox of its own, first against an empty account, then again; the ratio of the two is what
-to watch, since absolute times differ from machine to machine. ``make bench`` prints one row a phase, in seconds.
+Each phase runs twice in a sandbox of its own, first against an empty account, then again. Compare the ratio of the two:
+absolute times differ between machines. ``make bench`` prints one row for each phase, in seconds.
 """
 
 from __future__ import annotations
@@ -25,19 +25,19 @@ NAME = "bench"
 
 
 def seconds(action: Callable[[], Result]) -> float:
-    """Return how long an action took that must succeed."""
+    """Return the duration of an action, which must succeed."""
     begin = time.monotonic()
     action().must_succeed()
     return time.monotonic() - begin
 
 
 def row(phase: str, first: float, again: float) -> None:
-    """Print one phase's figures."""
+    """Print the figures of one phase."""
     print(f"{phase:<12}{first:>10.1f}{again:>10.1f}{again / first:>10.2f}", flush=True)
 
 
 def main() -> None:
-    """Measure every phase, then leave nothing behind."""
+    """Measure every phase, and remove everything afterwards."""
     cloud = Cloud(sandbox=Sandbox.at(ROOT / ".cache" / "bench"))
     cloud.command("down").must_succeed()
     print(f"{'phase':<12}{'first':>10}{'again':>10}{'ratio':>10}")

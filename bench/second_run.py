@@ -1,11 +1,11 @@
 # Copyright (c) the digital_twin.robotics_lab maintainers
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What a run costs that has nothing to change, in turns with another author's role on the same host.
+"""Measure a run that has nothing to change, alternating with another author's role on the same host.
 
-Needs a lab that runs and is configured; source ``.sandbox/env`` first. Each round runs every case once, so that a
-machine that becomes slower or faster affects all of them. The first round is not counted: it saves the host keys and
-fills caches. A counted run that changes something fails the measurement.
+Needs a running, configured lab; source ``.sandbox/env`` first. Each round runs every case once, so that a change of the
+machine's speed affects all of them. The first round is not counted: it saves the host keys and fills caches. A counted
+run that changes something fails the measurement.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
 RECAP = re.compile(r"^(\S+)\s+: ok=(\d+)\s+changed=(\d+)", re.MULTILINE)
-# The packages that role docker installs on the sandbox's hosts (Debian 13): the peer then has nothing to change there.
+# The packages that role docker installs on the sandbox's hosts (Debian 13), so that the peer has nothing to change.
 PEER_VARIABLES = {
     "docker_add_repo": False,
     "docker_packages": ["docker.io", "docker-cli"],
@@ -40,7 +40,7 @@ SLOWEST = 20
 
 @dataclass
 class Case:
-    """One command, and what its counted runs cost."""
+    """One command, and the cost of its counted runs."""
 
     name: str
     command: list[str]
@@ -89,7 +89,7 @@ class Case:
         return f"{self.name:<28}{statistics.median(self.wall):>9.1f}{statistics.median(self.cpu):>9.1f}  {tasks}"
 
     def slowest(self) -> list[str]:
-        """Return the tasks that took longest, with the seconds of one run; all hosts together."""
+        """Return the slowest tasks, with their mean seconds in a run."""
         rounds = len(self.wall)
         seconds = sorted(((sum(times) / rounds, name) for name, times in self.tasks.items()), reverse=True)
         return [f"{time_:>8.2f}  {name}" for time_, name in seconds[:SLOWEST]]

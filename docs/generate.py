@@ -1,9 +1,9 @@
 # Copyright (c) the digital_twin.robotics_lab maintainers
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Write docs/reference/ from the documentation that modules, plugins and roles carry themselves.
+"""Write docs/reference/ from the documentation in modules, plugins and roles.
 
-Run without arguments to rewrite the pages, with --check to learn whether that would change anything.
+Run without arguments to rewrite the pages, with --check to check that they are up to date.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ ROOT = Path(__file__).resolve().parents[1]
 FQCN = "digital_twin.robotics_lab"
 NOTICE = "<!-- Written by docs/generate.py: change the source and run `make docs`. -->"
 
-# A default of more characters than this gets a block of its own.
+# A longer default gets a block of its own.
 LONGEST_CELL = 120
 
 # Folder below plugins/, the type's name for ansible-doc, and the heading in the index.
@@ -66,10 +66,9 @@ class Page:
 
 @dataclass(frozen=True)
 class OwnDocumentation:
-    """What a plugin's own source documents, as opposed to what it takes from another collection.
+    """The documentation in a plugin's own source, without fragments of other collections.
 
-    Borrowed text follows the version of that collection which happens to be installed, and would make the pages differ
-    from one machine to the next.
+    Text of other collections depends on their installed version, so it would make the pages differ between machines.
     """
 
     content: dict[str, Any]
@@ -85,7 +84,7 @@ def ansible_doc(kind: str, *arguments: str) -> dict[str, Any]:
         arguments: further arguments of ansible-doc.
 
     Raises:
-        DocumentationError: ansible-doc refused.
+        DocumentationError: ansible-doc failed.
     """
     command = [str(Path(sys.executable).parent / "ansible-doc"), "--type", kind, "--json", *arguments]
     environment = {name: value for name, value in os.environ.items() if not name.startswith("ANSIBLE_")}
@@ -113,7 +112,7 @@ def own_documentation(source: Path) -> OwnDocumentation:
         source: the Python file, or the YAML file next to it that documents it.
 
     Raises:
-        DocumentationError: there is none.
+        DocumentationError: it has no documentation.
     """
     if source.suffix in {".yml", ".yaml"}:
         own = yaml.safe_load(source.read_text(encoding="utf-8")).get("DOCUMENTATION")
@@ -138,14 +137,14 @@ def own_documentation(source: Path) -> OwnDocumentation:
 
 
 def as_list(value: object) -> list[Any]:
-    """Return a list as it is and anything else as a list of one; nothing as an empty one."""
+    """Return a list unchanged, None as an empty list, and any other value as a list of one."""
     if value is None:
         return []
     return value if isinstance(value, list) else [value]
 
 
 def code(value: object) -> str:
-    """Return a value as inline code that survives a table cell."""
+    """Return a value as inline code that is valid in a table cell."""
     written = value if isinstance(value, str) and value else json.dumps(value, default=str)
     shown = " ".join(written.split()).replace("|", "\\|")
     fence = "``" if "`" in shown else "`"
@@ -164,7 +163,7 @@ class Writer:
         """Save the pages.
 
         Args:
-            known: kind and full name of everything that gets a page.
+            known: kind and full name of each page.
         """
         self.known = set(known)
 
@@ -371,7 +370,7 @@ def render() -> dict[Path, str]:
     """Return every reference page by its path relative to docs/reference/.
 
     Raises:
-        DocumentationError: a plugin or role is not documented well enough to be shown.
+        DocumentationError: the documentation of a plugin or role is incomplete.
     """
     answers: dict[tuple[str, str], dict[str, Any]] = {}
     kinds = {"roles": "role"} | {folder: kind for folder, (kind, _heading) in PLUGIN_KINDS.items()}
@@ -380,7 +379,7 @@ def render() -> dict[Path, str]:
         if not base.is_dir():
             continue
         names = sorted(ansible_doc(kind, "--list", FQCN))
-        # An empty list of names would mean all of Ansible to ansible-doc.
+        # Without names ansible-doc returns all of Ansible's plugins.
         documented = ansible_doc(kind, *names) if names else {}
         answers |= {(folder, name): documented[name] for name in names}
     writer = Writer(answers)

@@ -240,7 +240,7 @@ def bootstrap(client: DockerClient, suite: str) -> str:
 def run_build(client: DockerClient, folder: Path, tag: str, content: str, arguments: dict[str, str]) -> None:
     """Build one folder.
 
-    :raises SandboxError: the build failed; its last lines say why.
+    :raises SandboxError: the build failed; the message has its last lines.
     """
     try:
         client.images.build(
@@ -258,7 +258,7 @@ def turn(tag: str) -> threading.Lock:
 
 
 def ensure(client: DockerClient, image: Image) -> None:
-    """Build one image and its parts, unless they exist with the present content."""
+    """Build one image and its parts, unless they exist with the current content."""
     for _argument, part in image.parts:
         with turn(part.tag):
             ensure(client, part)
@@ -336,7 +336,7 @@ def ensure_all(client: DockerClient, images: Iterable[Image]) -> None:
 
     bases = sorted({image.base for image in wanted}, reverse=True)
     with (
-        alone("images", what="somebody else's images to be built", seconds=OTHERS_SECONDS),
+        alone("images", what="another process to build the images", seconds=OTHERS_SECONDS),
         ThreadPoolExecutor(max_workers=2) as pool,
     ):
         list(pool.map(lambda base: ensure_base(client, base), bases))

@@ -76,9 +76,9 @@ def install_command(command: str, packages: list[str]) -> None:
 
 
 def apt_get(*arguments: str) -> None:
-    """Run ``apt-get`` once no other one runs; it waits for dpkg's lock only.
+    """Run ``apt-get`` once no other apt-get runs; it waits for dpkg's lock only.
 
-    :raises SandboxError: it failed, or another one held its lock for three minutes.
+    :raises SandboxError: it failed, or another apt-get held its lock for three minutes.
     """
     words = ["apt-get", "-o", f"DPkg::Lock::Timeout={APT_LOCK_SECONDS}", *arguments]
     environment = {**os.environ, "DEBIAN_FRONTEND": "noninteractive", "LC_ALL": "C"}
@@ -103,7 +103,7 @@ def ensure() -> None:
     """
     if answers():
         return
-    with alone("engine", what="somebody else to start a Docker engine", seconds=OTHERS_SECONDS):
+    with alone("engine", what="another process to start a Docker engine", seconds=OTHERS_SECONDS):
         start()
 
 
@@ -118,8 +118,8 @@ def start() -> None:
         raise SandboxError(f"DOCKER_HOST is {os.environ['DOCKER_HOST']}, where no Docker engine answers.")
     if os.geteuid() != 0:
         raise SandboxError(
-            "No Docker engine answers and only root can start one: start Docker, or run this as root, "
-            "or let your user into the docker group."
+            "No Docker engine answers and only root can start one. Start Docker, run this command as root, "
+            "or add your user to the docker group."
         )
     install_command("dockerd", ["docker.io", "iptables"])
     if answers():

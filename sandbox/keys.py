@@ -24,7 +24,7 @@ KEY_BITS = 160
 
 
 class Key(NamedTuple):
-    """An access key, as AWS's clients take it; the token is empty unless it is an instance's temporary key."""
+    """An access key, as AWS's clients use it; the token is empty unless it is an instance's temporary key."""
 
     id: str
     secret: str

@@ -52,7 +52,7 @@ def up(sandbox: Sandbox) -> str:
         )
         url = process.endpoint(sandbox)
         if url is None:
-            # Hosts of a crashed cloud have no state any more.
+            # Hosts of a crashed cloud have lost their state.
             process.stop(sandbox)
             remove_all(sandbox, client)
         publish(sandbox, client, ensure_registry(sandbox, client, key), key)
@@ -82,7 +82,7 @@ def own_folder(sandbox: Sandbox) -> None:
 
 
 def down(sandbox: Sandbox, *, keep_engine: bool = False) -> None:
-    """Stop and remove everything of this sandbox, and nothing else.
+    """Stop this sandbox and remove only its own objects.
 
     :param keep_engine: keep a Docker engine that a sandbox has started.
     """

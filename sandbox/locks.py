@@ -18,12 +18,12 @@ from sandbox.waiting import wait_until
 def alone(name: str, *, what: str, seconds: float) -> Iterator[None]:
     """Hold a lock that excludes other threads and other processes of this user.
 
-    The kernel lets go of the lock when its holder ends, however that happens.
+    The kernel releases the lock when its holder ends, however that happens.
 
     :param name: of the lock.
     :param what: the purpose of the lock, as it completes the sentence "Waited 30 s for ...".
     :param seconds: how long to wait.
-    :raises SandboxError: the time is over.
+    :raises SandboxError: the time limit was reached.
     """
     path = Path(tempfile.gettempdir()) / f"digital-twin-{os.geteuid()}-{name}.lock"
     with private(path) as stream:

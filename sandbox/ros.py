@@ -1,6 +1,6 @@
 """ROS 2's messages and topics over plain DDS, for the simulators that run without ROS.
 
-Names, fields and their order are those of ROS 2, so that its nodes and these understand one another.
+Names, fields and their order are those of ROS 2, so that its nodes and these can communicate.
 """
 
 # No postponed annotations here: the library reads the types of the fields.
@@ -20,7 +20,7 @@ from cyclonedds.util import duration
 
 # How long a sample may wait for a receiver that is full, in milliseconds; then it is dropped.
 PATIENCE_MS = 10
-# How many samples a reader keeps.
+# The size of a reader's queue, in samples.
 MOST = 100
 NANO = 1_000_000_000
 
@@ -220,7 +220,7 @@ class Bus:
         return Reader(reader)
 
     def wait(self, seconds: float) -> None:
-        """Wait until one of the readers has a message, or the time is over."""
+        """Wait until one of the readers has a message, or until the timeout."""
         self._heard.wait(duration(milliseconds=int(seconds * 1000)))
 
 
@@ -228,11 +228,11 @@ class Writer:
     """Publishes on one topic."""
 
     def __init__(self, writer: Any) -> None:
-        """Keep the library's own."""
+        """Store the library's writer."""
         self._writer = writer
 
     def write(self, message: IdlStruct) -> None:
-        """Publish a message; a receiver that hangs misses it and delays no other."""
+        """Publish a message; a receiver that hangs misses it, and the others are not delayed."""
         try:
             self._writer.write(message)
         except DDSException as error:
@@ -244,7 +244,7 @@ class Reader:
     """Receives one topic."""
 
     def __init__(self, reader: Any) -> None:
-        """Keep the library's own."""
+        """Store the library's reader."""
         self._reader = reader
 
     def take(self) -> list[Any]:

@@ -18,11 +18,11 @@ def wait_until(
     :param seconds: the bound, in seconds.
     :param log: the file to read when the bound is reached.
     :param pause: seconds between two checks.
-    :raises SandboxError: the time is over.
+    :raises SandboxError: the bound was reached.
     """
     deadline = time.monotonic() + seconds
     while not ready():
         if time.monotonic() > deadline:
             hint = f"; its log is {log}" if log else ""
-            raise SandboxError(f"Waited {seconds:.0f} s for {what} in vain{hint}.")
+            raise SandboxError(f"Waited {seconds:.0f} s for {what}, without success{hint}.")
         time.sleep(pause)

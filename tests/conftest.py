@@ -1,7 +1,7 @@
 # Copyright (c) the digital_twin.robotics_lab maintainers
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Marks every test with the stage of its folder, and decides the order and which tests run in parallel."""
+"""Mark every test with the stage of its folder, and set the order and which tests run in parallel."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from xdist.scheduler import LoadScopeScheduling
 from tests.support.lines import why_no_floor, why_not_both
 from tests.support.project import ROOT
 
-# Folder below tests/, and the marker that selects it: `pytest -m unit`. The order is the order of cost.
+# Folder below tests/, and the marker that selects it: `pytest -m unit`. The cheapest stage comes first.
 STAGES = {"unit": "unit", "gates": "gate", "oldest": "oldest", "dds": "dds", "molecule": "molecule", "e2e": "e2e"}
 # Tests that share a lab, an account with hosts, or the settings of this machine's kernel: one worker (pytest-xdist)
 # runs all tests of an entry. The entries are handed out in this order, before all other tests.
@@ -25,7 +25,7 @@ TOGETHER = {
 
 
 def shared_by(nodeid: str) -> str:
-    """Return what a test shares with those that the same worker runs."""
+    """Return the name of the group whose tests run in the same worker."""
     for shared, prefixes in TOGETHER.items():
         if nodeid.startswith(prefixes):
             return shared
@@ -34,7 +34,7 @@ def shared_by(nodeid: str) -> str:
 
 
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
-    """Hand tests to workers one by one, but those that share something together."""
+    """Give each worker one test at a time, or one group of tests that share something."""
     scheduler: Any = LoadScopeScheduling(config, log)
     scheduler._split_scope = shared_by
     return scheduler
@@ -48,8 +48,8 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Mark and sort the tests, and deselect those of the full run, or of a Python or line of Ansible that is missing.
 
-    Within a stage they keep the order in which they were found. The cheap stages come first; with several workers
-    last, as they fill the time in which the long ones wait.
+    Within a stage the order of collection stays. The cheap stages come first. With several workers they come last,
+    because they fill the time in which the long ones wait.
 
     Raises:
         pytest.UsageError: a test of tests/ is not in one of the folders of the stages.
@@ -74,7 +74,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 
 def is_left_out(item: pytest.Item) -> bool:
-    """Return whether a test is for the full run alone, or for a Python or line of Ansible that is missing."""
+    """Return whether a test is for the full run only, or for a Python or line of Ansible that is missing."""
     if item.get_closest_marker("full") and not item.config.getoption("--full"):
         return True
     if item.get_closest_marker("floor"):
@@ -83,14 +83,14 @@ def is_left_out(item: pytest.Item) -> bool:
 
 
 def handed_out(nodeid: str) -> int:
-    """Return the place of what a test belongs to among those that are handed out first."""
+    """Return the rank of a test's group among those that start first."""
     together = list(TOGETHER)
     shared = shared_by(nodeid)
     return together.index(shared) if shared in together else len(together)
 
 
 def pytest_terminal_summary(terminalreporter: Any) -> None:
-    """Report the results of the oldest line of Ansible, and what was not tested."""
+    """Report the results of the oldest line of Ansible, and the tests that did not run."""
     done = [
         f"{report.nodeid.partition('[')[2].rstrip(']')}: {value}"
         for reports in (terminalreporter.getreports("passed"),)
@@ -105,7 +105,7 @@ def pytest_terminal_summary(terminalreporter: Any) -> None:
     if reasons:
         terminalreporter.section("not run")
         terminalreporter.write_line("\n".join(reasons))
-    # Into the last line as well.
+    # pytest's last line shows them too.
     if why_not_both():
         terminalreporter._add_stats("line of Ansible not run", [why_not_both()])
     if why_no_floor():

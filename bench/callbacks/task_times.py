@@ -51,7 +51,7 @@ class CallbackModule(CallbackBase):
         self._next(None)
 
     def v2_runner_on_ok(self, result: Any) -> None:
-        """Note that a host executed the task."""
+        """Record that a host executed the task."""
         if self.task is not None:
             self.task["ok"].append(result._host.get_name())
 

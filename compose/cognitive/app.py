@@ -23,7 +23,7 @@ from .intent import Intent, Refused
 from .places import Places
 
 LOG = logging.getLogger("cognitive")
-# How long a pending question to the language model may still take when the service is stopped.
+# The time limit for pending questions to the language model when the service is stopped, in seconds.
 GRACE_SECONDS = 2.0
 MAX_BODY = 16 * 1024
 # A body that is too large or incomplete is searched for a stop up to this size; a larger one counts as a stop.

@@ -23,7 +23,7 @@ from redis.exceptions import AuthenticationError, RedisError, ResponseError
 from .config import Settings
 from .intent import Action, Intent
 
-# About how many commands the stream keeps: more than any robot queues.
+# The approximate length of the stream: more commands than any robot queues.
 STREAM_LENGTH = 1000
 
 
@@ -40,9 +40,9 @@ class Sent:
 
 
 class BusError(Exception):
-    """Redis did not accept the message; the text says why, without secrets.
+    """Redis did not accept the message; the text has the reason, without secrets.
 
-    :ivar unsure: whether the message may have been sent nevertheless.
+    :ivar unsure: whether the message may still have been sent.
     """
 
     def __init__(self, message: str, *, unsure: bool = False) -> None:

@@ -15,7 +15,7 @@ HTTP_SECONDS = 4.0
 
 
 class ProbeError(Exception):
-    """A check failed; the message says what was found."""
+    """A check failed; the message has the finding."""
 
 
 def http(port: int, method: str, path: str, body: object = None, token: str = "") -> tuple[int, dict[str, object]]:

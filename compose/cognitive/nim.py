@@ -32,7 +32,7 @@ PAUSE = 0.1
 
 
 class NimError(Exception):
-    """The model returned no usable answer; the message says why, without secrets."""
+    """The model returned no usable answer; the message has the reason, without secrets."""
 
 
 class BusyError(Exception):
@@ -155,7 +155,7 @@ def question(text: str, model: str, places: Places) -> dict[str, object]:
         '"speed": "slow|normal|fast", "confidence": 0.0 to 1.0}\n'
         "The target is one of these place names, each with the words people use for it:\n"
         f"{known}\n"
-        "Use the action unknown when the text is no command. Never invent a place."
+        "Use the action unknown when the text is not a command. Never invent a place."
     )
     return {
         "model": model,

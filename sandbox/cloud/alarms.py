@@ -123,7 +123,7 @@ def act(region: str, names: Iterable[str]) -> list[Deed]:
 
 
 def perform(region: str, alarm: str, verb: str, instance_id: str) -> Deed:
-    """Perform an alarm's action on an instance, like a call of its owner."""
+    """Perform an alarm's action on an instance, like a call by its owner."""
     backend = ec2_backends[DEFAULT_ACCOUNT_ID][region]
     calls = {
         "StopInstances": backend.stop_instances,

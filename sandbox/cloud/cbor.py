@@ -1,6 +1,6 @@
 """CloudWatch's third protocol, which moto does not support: Smithy RPC v2 with CBOR, translated to JSON and back.
 
-A client's protocol depends on its version: today's botocore prefers JSON to CBOR, older versions only support the query
+A client's protocol depends on its version: current botocore prefers JSON to CBOR, older versions only support the query
 protocol, other SDKs prefer CBOR.
 """
 

@@ -12,7 +12,7 @@ from moto.ec2.exceptions import EC2ClientError
 from moto.ec2.models.instance_types import INSTANCE_TYPES
 from moto.ec2.responses.general import General
 
-LARGEST = 65536  # bytes that EC2 keeps of a console, the newest
+LARGEST = 65536  # the size in bytes of the console output that EC2 preserves, the newest
 
 
 def install(read: Callable[[str], bytes]) -> None:

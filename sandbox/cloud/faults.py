@@ -103,8 +103,8 @@ class Rule:
     :param probability: of a matching call being hit, 0 to 1.
     :param zones: only these availability zones; empty for all.
     :param types: only these instance types; empty for all.
-    :param seconds: how long a time-out keeps the caller waiting before the connection is closed.
-    :param code: the error's code in place of the one that is usual for its kind.
+    :param seconds: how long a timeout delays the close of the connection.
+    :param code: the error's code, in place of the usual one of its kind.
     """
 
     kind: str

@@ -126,19 +126,21 @@ class Stored:
 
 
 def period_start(moment: datetime, seconds: int) -> datetime:
-    """Return the begin of the period of a time; both in UTC and without a zone."""
+    """Return the start of the period of a time; both in UTC and without a zone."""
     return moment - (moment - EPOCH) % timedelta(seconds=seconds)
 
 
 def percentile(statistics: Any, name: str) -> float:
-    """Return a percentile of the values of one period, the smallest value that is not below so many of them.
+    """Return a percentile of one period: the smallest value with at least that share of values at or below it.
 
     :param name: such as ``p99`` or ``p99.9``.
     :raises InvalidParameterValue: it is not a percentile.
     """
     share = float(name[1:]) if PERCENTILE.fullmatch(name) else -1.0
     if not 0 <= share <= 100:
-        raise InvalidParameterValue(f"The statistic {name} is not supported by the sandbox: p0 to p100 besides Sum.")
+        raise InvalidParameterValue(
+            f"The statistic {name} is not supported by the sandbox. Allowed: Sum, and p0 to p100."
+        )
     # A statistic set with equal values counts like these values, any other is ignored.
     sets = [(one.min, one.sample_count) for one in statistics.metric_aggregated_list if one.min == one.max]
     values = sorted(

@@ -39,7 +39,7 @@ def serve(sandbox: Sandbox, port: int) -> None:
         MOTO_PORT=str(port),
         MOTO_CALL_RESET_API="false",
     )
-    # Seeding needs moto's modules, moto's EC2 needs the seeded file: the rows come first, from a module of data.
+    # moto's EC2 reads the seeded file at import, so the file is written first, from a module of data.
     from sandbox.cloud.machine_images import machine_image_rows
 
     images.write_text(json.dumps(machine_image_rows()), encoding="utf-8")
@@ -143,7 +143,7 @@ def control(url: str, key: Key, method: str, path: str, data: Any = None) -> Any
 
 
 def free_port(preferred: int | None) -> int:
-    """Return the preferred loopback port when it is free, else any free one: a restart keeps ``.sandbox/env`` true."""
+    """Return the preferred loopback port if free, so that ``.sandbox/env`` stays valid; otherwise any free port."""
     for port in filter(None, (preferred,)):
         with socket.socket() as probe:
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)

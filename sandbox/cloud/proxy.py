@@ -31,7 +31,7 @@ from sandbox.settings import AWS_HOST, PUBLIC_ADDRESS
 LOG = logging.getLogger(__name__)
 CONTROL = "/_sandbox/"
 MOTO_CONTROL = "/moto-api"
-# Returns the address of a caller, as a page of the internet does; like that page it is public.
+# Returns the address of a caller, as a public page on the internet does.
 CHECK_ADDRESS = f"{CONTROL}checkip"
 FROM_HOST = "sandbox.from_host"  # set in the environment of a request from a VPC
 JOURNAL_LENGTH = 20000
@@ -74,7 +74,7 @@ class NoHosts:
 def unpack(environ: Environ, body: bytes) -> bytes:
     """Decompress a request; return the body and change the headers.
 
-    :raises OSError, EOFError, zlib.error: the body is not compressed as its header says.
+    :raises OSError, EOFError, zlib.error: the body is not compressed as declared in its header.
     """
     if environ.get("HTTP_CONTENT_ENCODING") == "gzip":
         del environ["HTTP_CONTENT_ENCODING"]
@@ -144,7 +144,7 @@ def for_hosts(application: Application, name: str = AWS_HOST, port: int = 80) ->
     """
 
     def inside(environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
-        # A Unix socket has neither, and WSGI wants both.
+        # A Unix socket has neither, and WSGI requires both.
         served = {"SERVER_NAME": name, "SERVER_PORT": str(port), FROM_HOST: True}
         return application({**environ, **served}, start_response)
 

@@ -158,7 +158,7 @@ def role_of(instance: Any) -> str:
 
 
 def credentials(key: Key) -> dict[str, str]:
-    """Return a role's key in the form that the metadata service gives it."""
+    """Return a role's key in the form in which the metadata service returns it."""
     return {
         "Code": "Success",
         "Type": "AWS-HMAC",
@@ -171,7 +171,7 @@ def credentials(key: Key) -> dict[str, str]:
 
 
 class Reconciler:
-    """Follows moto's instances with real hosts; one worker a host, so that hosts boot side by side."""
+    """Follows moto's instances with real hosts; one worker for each host, so that hosts boot in parallel."""
 
     def __init__(self, sandbox: Sandbox, hosts: Hosts, keys: Keys) -> None:
         """Follow the instances of one sandbox's cloud."""
@@ -219,7 +219,7 @@ class Reconciler:
                 self._hosts.stop(instance.id)
             else:
                 self._hosts.remove(instance.id)
-        except Exception as error:  # the instance must not stay pending for ever
+        except Exception as error:  # the instance must not stay pending forever
             LOG.exception("%s could not be brought to %s", instance.id, state)
             instance.state_reason.message = f"Server.InternalError: {error}"
             instance.state_reason.code = "Server.InternalError"

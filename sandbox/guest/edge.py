@@ -55,7 +55,7 @@ async def serve(route: Route) -> asyncio.Server:
 
 
 async def main(path: Path) -> None:
-    """Keep the listeners equal to the file."""
+    """Open and close listeners to match the file."""
     servers: dict[Route, asyncio.Server] = {}
     while True:
         wanted = read_routes(path)

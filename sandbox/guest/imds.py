@@ -29,7 +29,7 @@ TOKENS: dict[str, tuple[str, float]] = {}
 def look_up(document: dict[str, Any], path: str) -> str | None:
     """Return the text at a path such as ``latest/meta-data/placement/region``; None when there is none.
 
-    A folder answers with its entries, one a line, those that are folders themselves with a closing slash.
+    A folder answers with its entries, one per line, folders with a trailing slash.
     """
     parts = [part for part in path.split("/") if part]
     if not parts:

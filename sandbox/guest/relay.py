@@ -10,7 +10,7 @@ import sys
 from collections.abc import Awaitable
 
 CONNECT_SECONDS = 10
-# How long a caller may keep its side open after the other side has ended.
+# How long a caller's side may stay open after the other side has ended, in seconds.
 LEAVE_SECONDS = 10
 # The event loop holds weak references only: tasks could be collected in the middle of a connection.
 OPEN: set[asyncio.Task[None] | None] = set()
@@ -19,7 +19,7 @@ Streams = tuple[asyncio.StreamReader, asyncio.StreamWriter]
 
 
 def reset(writer: asyncio.StreamWriter) -> None:
-    """Reset a connection, which reports an error sooner than silence."""
+    """Reset a connection, so that the peer gets an error at once."""
     with contextlib.suppress(OSError):
         writer.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
     writer.transport.abort()

@@ -19,14 +19,14 @@ SOURCES = Path(__file__).resolve().parent
 LIBRARY = "libnvidia-ml.so.1"
 PROGRAM = "nvidia-smi"
 COMPILE = "compile"
-# Those that host.c knows, in the words of EC2.
+# The profiles of host.c, by EC2's names.
 PROFILES = ("T4", "A10G", "V100")
 CONTENT = "content"
 COMPILE_SECONDS = 120
 
 
 def content() -> str:
-    """Return a digest of everything the library and the program are made from."""
+    """Return a digest of all sources of the library and the program."""
     digest = hashlib.sha256(platform.machine().encode())
     for path in [SOURCES / COMPILE, *sorted(SOURCES.glob("*.[ch]"))]:
         digest.update(f" {path.name} ".encode() + path.read_bytes())
@@ -34,9 +34,9 @@ def content() -> str:
 
 
 def build(destination: Path) -> None:
-    """Compile the library and ``nvidia-smi`` into a folder, unless it holds what the sources say now.
+    """Compile the library and ``nvidia-smi`` into a folder, unless the folder is up to date.
 
-    :raises SandboxError: there is no C compiler, or it failed; its last lines say why.
+    :raises SandboxError: there is no C compiler, or it failed; the message has its last lines.
     """
     wanted, stamp = content(), destination / CONTENT
     if stamp.exists() and stamp.read_text(encoding="ascii") == wanted:
@@ -56,7 +56,7 @@ def compile_into(folder: str) -> None:
     :raises SandboxError: the compiler is missing, or it failed.
     """
     if shutil.which("cc") is None:
-        raise SandboxError("cc is missing: install a C compiler (apt-get install gcc libc6-dev).")
+        raise SandboxError("cc is missing. Install a C compiler (apt-get install gcc libc6-dev).")
     done = subprocess.run(
         [str(SOURCES / COMPILE), folder], capture_output=True, text=True, timeout=COMPILE_SECONDS, check=False
     )
@@ -65,13 +65,13 @@ def compile_into(folder: str) -> None:
 
 
 class Gpus:
-    """The GPUs of one pretended host, for tests: its two directories and their content.
+    """The GPUs of one simulated host, for tests: its two directories and their content.
 
-    :param folder: where the directories are made.
-    :param library: the folder that was given to :func:`build`.
+    :param folder: where the directories are created.
+    :param library: the folder that was passed to :func:`build`.
     :param profiles: the lines of ``gpus``, such as ``"T4"`` or ``"A10G ecc=unsupported"``.
     :param driver: version of the installed user land, ``None`` for none.
-    :param uid: the user id for which processes on the host take themselves.
+    :param uid: the user id that processes on the host appear to have.
     """
 
     def __init__(
@@ -88,7 +88,7 @@ class Gpus:
 
     @property
     def environment(self) -> dict[str, str]:
-        """What a process needs to see these GPUs and no others."""
+        """The variables with which a process sees these GPUs only."""
         return {
             "SANDBOX_NVML_RUN": str(self.run),
             "SANDBOX_NVML_STATE": str(self.state),
@@ -103,12 +103,12 @@ class Gpus:
         scratch.replace(self.state / name)
 
     def plug(self, *profiles: str) -> None:
-        """Put other GPUs in, as they come from the factory; a reboot should follow."""
+        """Replace the GPUs by others with factory settings; a reboot should follow."""
         (self.state / "inforom").unlink(missing_ok=True)
         self._write("gpus", list(profiles))
 
     def install(self, version: str | None) -> None:
-        """Install another version of the user land; the loaded kernel module stays what it is until the reboot."""
+        """Install another version of the user land; the loaded kernel module does not change until the reboot."""
         self._write("driver", [version or "none"])
 
     def unload(self) -> None:
@@ -121,13 +121,13 @@ class Gpus:
         (self.run / "state").unlink(missing_ok=True)
 
     def fault(self, function: str, code: int | str, times: int | None = None, gpu: int | None = None) -> None:
-        """Let a function fail.
+        """Make a function fail.
 
-        :param function: its NVML name, with or without the version at its end; ``nvmlInit`` for all of them.
-        :param code: what it answers; ``missing`` for what a library without the function would lead to; ``ignored`` for
-            a setter that answers 0 and changes nothing.
-        :param times: how often, before it works again; ``None`` for always.
-        :param gpu: the index of the one GPU on which it fails; ``None`` for all.
+        :param function: its NVML name, with or without the version at its end; ``nvmlInit`` for all its versions.
+        :param code: the code that it returns; ``missing`` for the code of a library without the function; ``ignored``
+            for a setter that returns 0 and changes nothing.
+        :param times: the number of failures before it works again; ``None`` for always.
+        :param gpu: the index of the only GPU on which it fails; ``None`` for all.
         """
         words = [function, str(code), *([str(times)] if times is not None else [])]
         words += [f"@gpu={gpu}"] if gpu is not None else []
@@ -136,7 +136,7 @@ class Gpus:
         self._write("faults", [*lines, " ".join(words)])
 
     def heal(self) -> None:
-        """Take all faults back."""
+        """Remove all faults."""
         (self.state / "faults").unlink(missing_ok=True)
 
     def _others(self, name: str, *key: int) -> list[str]:
@@ -146,17 +146,17 @@ class Gpus:
         return [line for line in lines if line.split()[: len(words)] != words]
 
     def busy(self, gpu: int, **readings: int | str) -> None:
-        """Let one GPU's sensors read other values than its profile's: ``busy(0, temperature=71, power=243000)``.
+        """Replace readings of one GPU's profile by other values: ``busy(0, temperature=71, power=243000)``.
 
-        A text ``"+1000000"`` is a reading that is higher by that much with each call that answers it, whichever
-        process calls: 1000000, 2000000, and so on until the reboot. Each call of this method starts the counter of
+        A text ``"+1000000"`` is a reading that increases by that much with each call that returns it, in any
+        process: 1000000, 2000000, and so on until the reboot. Each call of this method starts the counter of
         energy again, from the reading ``energy``.
         """
         values = " ".join(f"{name}={value}" for name, value in readings.items())
         self._write("load", [*self._others("load", gpu), f"{gpu} {values}"])
 
     def samples(self, gpu: int, kind: int, samples: Iterable[tuple[int, int]]) -> None:
-        """Let the driver's buffer of one kind of samples hold these and no others.
+        """Set the driver's buffer of one kind of samples.
 
         :param kind: a number of NVML's ``nvmlSamplingType_t``, such as ``NVML_GPU_UTILIZATION_SAMPLES``.
         :param samples: times in microseconds since the epoch, oldest first, each with a value in the unit of the
@@ -166,7 +166,7 @@ class Gpus:
         self._write("samples", [*self._others("samples", gpu, kind), *lines])
 
     def reboot(self) -> None:
-        """Clear what a real reboot clears. The processes that have NVML open are the caller's to end."""
+        """Clear what a real reboot clears. The caller must end the processes that have NVML open."""
         if self.run.exists():
             shutil.rmtree(self.run)
 

@@ -1,6 +1,6 @@
 /*
  * libnvidia-cfg.so.1 as far as nvidia-persistenced needs it: the GPUs' places on the bus, and a GPU that is held open,
- * which is what persistence mode means.
+ * as persistence mode does.
  */
 #include <stdlib.h>
 #include <string.h>

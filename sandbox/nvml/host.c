@@ -67,8 +67,8 @@ static FILE *open_to_read(enum directory which, const char *name) {
 }
 
 /*
- * The first process after a reboot may be anybody's, so directory and files are everybody's, whatever its umask. All
- * but a file's owner fail to make it so, and may.
+ * The first process after a reboot may belong to any user, so directory and files are writable by all users, whatever
+ * its umask. fchmod fails for all but a file's owner, which does no harm.
  */
 static int open_in_run(const char *name, int flags) {
     if (mkdir(directory(RUN), 0777) == 0)
@@ -93,7 +93,7 @@ static bool replace(enum directory which, const char *name, const char *text, si
     return written;
 }
 
-/* A slip in a test's files would otherwise look like a fault of what is tested. */
+/* A mistake in a test's files would otherwise look like a fault of the tested code. */
 static void complain(const char *file, const char *what) {
     fprintf(stderr, "simulated NVML: %s: not understood: %s\n", file, what);
 }
@@ -264,7 +264,7 @@ void host_open(struct host *host) {
     load(host, RUN, "state", load_setting);
     load(host, RUN, "counts", load_count);
     load(host, STATE, "inforom", load_setting);
-    /* Who comes first after a boot has the module loaded, as nvidia-modprobe does: the one that is installed. */
+    /* The first process after a boot loads the installed module, as nvidia-modprobe does. */
     if (*host->module == '\0' && !installed_driver(host->module))
         *host->module = '\0';
     if (host->loaded == 0)
@@ -378,8 +378,8 @@ struct held host_samples(const struct gpu *gpu, unsigned int type, unsigned long
 }
 
 /*
- * Processes. The kernel drops the lock of a process that dies, as it closes the device of one. Whoever finds himself
- * alone comes after the last one closed, and can tell what was forgotten then: nobody has looked in between.
+ * Processes. The kernel releases the lock of a process that dies, as it closes its device. A process that is alone came
+ * after the last one closed, so it can reset the settings of that moment: no process has read them in between.
  */
 
 static int clients = -1;
@@ -482,7 +482,7 @@ nvmlReturn_t host_fault(const struct gpu *gpu, const char *function) {
 static bool take_version(char version[VERSION_SIZE], const char *text) {
     size_t length = strspn(text, "0123456789.");
     snprintf(version, VERSION_SIZE, "%.*s", (int)length, text);
-    /* libnvidia-ml.so.1 is the link, and whatever goes on after the version is dpkg's own. */
+    /* libnvidia-ml.so.1 is the link, and a name with more after the version is dpkg's own. */
     return strchr(version, '.') != NULL && strchr("\n", text[length]) != NULL;
 }
 

@@ -1,37 +1,37 @@
 /*
- * What a host with simulated GPUs consists of, and the files that hold it. One process writes, all others read.
+ * A host with simulated GPUs, and the files with its state. One process writes, all others read.
  *
- * SANDBOX_NVML_STATE (/var/lib/sandbox-nvml), what a reboot leaves alone:
+ * SANDBOX_NVML_STATE (/var/lib/sandbox-nvml), what a reboot preserves:
  *   gpus      one GPU per line, in the order of their indices: a profile (T4, A10G, V100), then options:
  *             ecc_pending=0|1, and FEATURE=supported|unsupported|deprecated|missing (see FEATURE_LIST)
- *   inforom   what was set for good: the pending ECC mode, which wins over the option of the same name
+ *   inforom   permanent settings: the pending ECC mode, which overrides the option of the same name
  *   driver    version of the installed user land, instead of looking for one; "none" for no driver
  *   unloaded  when it exists, no kernel module is loaded
  *   load      `INDEX reading=value ...`, instead of the profile's readings (see READING_LIST). `reading=+step` counts:
- *             each call that answers it finds it higher by the step than the call before, from 0 at the boot on.
+ *             each call that returns it adds the step to the previous value, from 0 at the boot.
  *   samples   `INDEX TYPE TIMESTAMP_US VALUE`, the whole buffer of samples of that GPU and type (nvmlSamplingType_t,
  *             as a number), instead of the readings in force at the last hundred sixths of a second
- *   faults    `function code [times] [@gpu=INDEX]`, the first that fits counts; code "missing" is 13, since a symbol
- *             that is there cannot vanish, and with code "ignored" a setter answers 0 and changes nothing. Who counts one
- *             down must be allowed to write into the directory.
+ *   faults    `function code [times] [@gpu=INDEX]`, the first match counts; code "missing" is 13, because a symbol
+ *             cannot disappear, and with code "ignored" a setter returns 0 and changes nothing. A process that uses up
+ *             a fault with `times` must be able to write into the directory.
  *
  * SANDBOX_NVML_RUN (/run/sandbox-nvml), what a reboot clears:
  *   state     version of the loaded kernel module, when it was loaded, and every setting that was made
- *   counts    how far the readings that count have come. Who reads one must be allowed to write into the directory,
- *             and is answered 999 if not.
+ *   counts    the values of the readings that count. A process that reads one must be able to write into the directory;
+ *             otherwise it gets 999.
  *   writes    the log of all setters: `function gpu arguments -> code`
  *   lock      held during each call
  *   clients   held shared by each process that has NVML open
  *
- * The counter of energy is the reading `energy` and what the power now has added since the readings came into force:
- * when `load` was written or, without one, when the module was loaded. It knows of no other power before, so it starts
- * anew with each `load`, and a new power limit that cuts the power cuts it too.
+ * The energy counter is the reading `energy` plus the present power times the time since the readings came into force:
+ * when `load` was written or, without one, when the module was loaded. Earlier power values are not stored, so the
+ * counter restarts with each `load`, and a new power limit that reduces the power reduces the counter too.
  *
- * Who may write into neither directory can read all the same, even with a run directory or locks that he cannot open;
- * then nothing keeps him and a writer apart but that files are replaced whole.
+ * A process that may write into neither directory can still read, even if it cannot open the run directory or the
+ * locks; then only the atomic replacement of files protects it from a concurrent writer.
  *
- * SANDBOX_NVML_DRIVER goes before the file driver, SANDBOX_NVML_UID before the effective user id, and
- * SANDBOX_NVML_ROOT before the path under which the user land is looked for.
+ * SANDBOX_NVML_DRIVER overrides the file driver, SANDBOX_NVML_UID overrides the effective user id, and
+ * SANDBOX_NVML_ROOT is prepended to the paths of the user land.
  */
 #ifndef SANDBOX_HOST_H
 #define SANDBOX_HOST_H
@@ -45,11 +45,11 @@
 #define MAX_CLOCKS 256U
 #define VERSION_SIZE 32U
 #define UNSET 0xffffffffU
-/* No code of NVML: what the fault "ignored" makes of one. */
+/* Not a code of NVML: the fault "ignored". */
 #define IGNORED 1000U
 
-/* What a GPU, or its driver, may lack; ALWAYS is what nothing takes away, NOWHERE what no GPU
- * here has. The second column is the name in `gpus`. */
+/* Optional features of a GPU or its driver; ALWAYS cannot be removed, and no GPU here has
+ * NOWHERE. The second column is the name in `gpus`. */
 #define FEATURE_LIST(X)                                                                                                \
     X(ALWAYS, "")                                                                                                      \
     X(NOWHERE, "")                                                                                                     \
@@ -69,7 +69,7 @@
     X(SAMPLES, "samples")                                                                                              \
     X(ENERGY_COUNTER, "energy")
 
-/* What can be set, its name in `state` or `inforom`, and for how long it lasts. */
+/* The settings, their names in `state` or `inforom`, and how long they last. */
 #define SETTING_LIST(X)                                                                                                \
     X(PERSISTENCE_MODE, "persistence_mode", UNTIL_REBOOT)                                                              \
     X(COMPUTE_MODE, "compute_mode", UNTIL_CLOSED)                                                                      \
@@ -83,7 +83,7 @@
     X(ECC_CURRENT, "ecc_current", UNTIL_REBOOT)                                                                        \
     X(ECC_PENDING, "ecc_pending", FOR_GOOD)
 
-/* What is measured, and its name in `load`: NVML's own units, so milliwatts, bytes, millijoules and KB/s. */
+/* The readings and their names in `load`, in NVML's units: milliwatts, bytes, millijoules and KB/s. */
 #define READING_LIST(X)                                                                                                \
     X(GPU_UTILIZATION, "utilization")                                                                                  \
     X(MEMORY_UTILIZATION, "memory_utilization")                                                                        \
@@ -131,8 +131,8 @@ struct profile {
 
 struct gpu {
     const struct profile *profile;
-    unsigned int index, pci_slot, ecc_factory; /* the pending ECC mode while nobody has set another */
-    unsigned long long identity; /* serial number and UUID are made of it */
+    unsigned int index, pci_slot, ecc_factory; /* the pending ECC mode until a caller sets another */
+    unsigned long long identity; /* source of serial number and UUID */
     nvmlReturn_t features[FEATURES];
     unsigned int settings[SETTINGS];
     unsigned long long readings[READINGS];
@@ -143,7 +143,7 @@ struct gpu {
 struct host {
     int lock;
     char module[VERSION_SIZE]; /* version of the loaded kernel module; empty without a driver */
-    unsigned long long loaded, in_force; /* when the module was, and the readings came: microseconds since the epoch */
+    unsigned long long loaded, in_force; /* microseconds since the epoch */
     bool inforom_changed, counted;
     unsigned int count;
     struct gpu gpus[MAX_GPUS];
@@ -156,13 +156,13 @@ void host_open(struct host *host);
 void host_close(struct host *host);
 /* Write the settings; false when they could not be written. */
 bool host_save(const struct host *host);
-/* Write how far the readings that count have come; false when it could not be written. */
+/* Write the values of the readings that count; false when they could not be written. */
 bool host_save_counts(const struct host *host);
 unsigned int ecc_pending(const struct gpu *gpu);
-/* What the driver forgets once the last process has closed a GPU that is not in persistence mode. */
+/* Reset what the driver loses when the last process closes a GPU that is not in persistence mode. */
 void host_forget(struct host *host);
 
-/* What the file `samples` holds of one type: how many in all, and how many of those after `last` it has given. */
+/* The samples of one type in the file `samples`: how many in all, and how many after `last` were returned. */
 struct held {
     unsigned int all, given;
 };
@@ -172,11 +172,11 @@ struct held host_samples(const struct gpu *gpu, unsigned int type, unsigned long
 /* Microseconds since the epoch, by the clock that sets a file's times. */
 unsigned long long host_now(void);
 
-/* Register this process as one that has NVML open; says whether it is the only one. */
+/* Register this process as one that has NVML open; return whether it is the only one. */
 bool client_open(void);
 void client_close(void);
 
-/* The code that the fault file wants for this call, NVML_SUCCESS for none; gpu is NULL in a call about no GPU. */
+/* The code of the fault for this call, NVML_SUCCESS for none; gpu is NULL in a call that concerns no GPU. */
 nvmlReturn_t host_fault(const struct gpu *gpu, const char *function);
 void host_log(const char *line);
 

@@ -1,6 +1,6 @@
 /*
- * libnvidia-ml.so.1 of a host with simulated GPUs, for the unmodified nvidia-ml-py: what each function answers.
- * host.h says where the state lies. A function of NVML that is not here is missing, as in an older driver.
+ * libnvidia-ml.so.1 of a host with simulated GPUs, for the unmodified nvidia-ml-py: each function's result.
+ * host.h describes the state. Other functions of NVML are missing, as in an older driver.
  */
 #define _DEFAULT_SOURCE
 #include <pthread.h>
@@ -23,7 +23,7 @@ static struct nvmlDevice_st devices[MAX_GPUS];
 static atomic_uint references;
 static pthread_mutex_t opening = PTHREAD_MUTEX_INITIALIZER;
 
-/* One call: open the host, find the GPU, look for a fault; the answer is given under the lock. */
+/* One call: open the host, find the GPU, look for a fault; the lock is held until the answer is complete. */
 
 struct call {
     const char *function;
@@ -36,7 +36,7 @@ static nvmlReturn_t find_gpu(struct call *call, nvmlDevice_t device) {
     for (unsigned int i = 0; i < MAX_GPUS; i++)
         if (device == &devices[i]) {
             call->gpu = &call->host.gpus[i];
-            /* Taken out of the list while somebody held its handle. */
+            /* The GPU was removed from the list while the caller held its handle. */
             return i < call->host.count ? NVML_SUCCESS : NVML_ERROR_GPU_IS_LOST;
         }
     return NVML_ERROR_INVALID_ARGUMENT;
@@ -63,7 +63,7 @@ static nvmlReturn_t enter(struct call *call, const char *function, nvmlDevice_t 
 }
 
 static nvmlReturn_t leave(struct call *call, nvmlReturn_t status) {
-    /* A count that stood still would look like another reading of the same. */
+    /* A count that did not increase would look like a second reading of the same value. */
     if (status == NVML_SUCCESS && call->host.counted && !host_save_counts(&call->host))
         status = NVML_ERROR_UNKNOWN;
     host_close(&call->host);
@@ -92,8 +92,8 @@ static nvmlReturn_t leave_setter(struct call *call, nvmlReturn_t status, const c
 }
 
 /*
- * Each function is its parameters, what they must fulfil, and what it does with `gpu`, with `settings` when it is a
- * setter, and with `status` to refuse. A setter also names, in parentheses, format and values of its arguments.
+ * Each function has its parameters, a condition on them, and a body with `gpu`, `settings` in a setter, and `status`
+ * for errors. A setter also has, in parentheses, the format and values of its logged arguments.
  */
 #define BODY(opening, feature, valid, closing, ...)                                                                    \
     {                                                                                                                  \
@@ -115,7 +115,7 @@ static nvmlReturn_t leave_setter(struct call *call, nvmlReturn_t status, const c
                                           unsigned int *settings = call.gpu->settings; __VA_ARGS__)
 #define ARGUMENTS(...) __VA_ARGS__
 
-/* The commonest getters: one number, a text, two numbers. */
+/* The most common getters: one number, a text, two numbers. */
 #define NUMBER(name, feature, value)                                                                                   \
     GETTER(name, (nvmlDevice_t device, unsigned int *out), feature, out != NULL, *out = value)
 #define LONG(name, feature, value)                                                                                     \
@@ -148,7 +148,7 @@ static nvmlReturn_t first_open(struct host *host) {
         return NVML_ERROR_LIB_RM_VERSION_MISMATCH;
     if (client_open())
         host_forget(host);
-    /* From here on the module is that one. Not everybody may write there, and who only reads need not. */
+    /* Record the loaded module. Not every process may write there, and a reader need not. */
     (void)host_save(host);
     return NVML_SUCCESS;
 }
@@ -220,7 +220,7 @@ API const char *nvmlErrorString(nvmlReturn_t result) {
     return text == NULL ? "Unknown Error" : text;
 }
 
-/* CUDA's version times 1000, as the driver branch brought it. */
+/* CUDA's version times 1000, by driver branch. */
 static int cuda_version(int branch) {
     static const int ROWS[][2] = {{470, 11040}, {515, 11070}, {525, 12000}, {535, 12020}, {545, 12030},
                                   {550, 12040}, {555, 12050}, {560, 12060}, {565, 12070}, {570, 12080},
@@ -231,7 +231,7 @@ static int cuda_version(int branch) {
     return version;
 }
 
-/* Unlike all else these two answer before nvmlInit, by the library alone. */
+/* These two work before nvmlInit, because they need the library only. */
 
 API nvmlReturn_t nvmlSystemGetCudaDriverVersion_v2(int *version) {
     char driver[VERSION_SIZE];
@@ -377,7 +377,7 @@ GETTER(nvmlDeviceGetPciInfo_v3, (nvmlDevice_t device, nvmlPciInfo_t *pci), ALWAY
 
 /* Load */
 
-/* Answering a reading moves it on if it counts; what only depends on one looks at it. */
+/* A call that returns a reading advances it if it counts; a call that only depends on it does not. */
 
 static unsigned int measure(struct call *call, enum reading which) {
     struct gpu *gpu = call->gpu;
@@ -414,7 +414,7 @@ static unsigned int measure_power(struct call *call) {
     return power_usage(call->gpu);
 }
 
-/* Millijoules. Whole seconds apart, since milliwatts times microseconds would not fit for long. */
+/* Millijoules. Whole seconds are separate, because milliwatts times microseconds would soon overflow. */
 static unsigned long long measure_energy(struct call *call) {
     unsigned long long now = host_now(), since = call->host.in_force, power = power_usage(call->gpu);
     unsigned long long elapsed = now > since ? now - since : 0;
@@ -427,7 +427,7 @@ static unsigned long long memory_free(const struct gpu *gpu) {
     return taken < gpu->profile->memory_total ? gpu->profile->memory_total - taken : 0;
 }
 
-/* What the driver keeps for itself counts as used in the older function. */
+/* The older function counts the driver's own memory as used. */
 GETTER(nvmlDeviceGetMemoryInfo, (nvmlDevice_t device, nvmlMemory_t *memory), ALWAYS, memory != NULL,
        measure(&call, MEMORY_USED);
        memory->total = gpu->profile->memory_total;
@@ -465,7 +465,7 @@ NUMBER(nvmlDeviceGetNumFans, ALWAYS, gpu->features[FAN] == NVML_SUCCESS)
 NUMBER(nvmlDeviceGetFanSpeed, FAN, measure(&call, FAN_SPEED))
 GETTER(nvmlDeviceGetFanSpeed_v2, (nvmlDevice_t device, unsigned int fan, unsigned int *speed), FAN,
        fan == 0 && speed != NULL, *speed = measure(&call, FAN_SPEED))
-/* A Volta data-centre card knows one performance state. */
+/* A Volta data-centre card has one performance state. */
 NUMBER(nvmlDeviceGetPerformanceState, ALWAYS, idle(gpu) && gpu->profile->clocks[1].memory != 0 ? 8 : 0)
 GETTER(nvmlDeviceGetComputeRunningProcesses_v3, (nvmlDevice_t device, unsigned int *count, nvmlProcessInfo_t *infos),
        ALWAYS, count != NULL, (void)infos; *count = 0)
@@ -485,7 +485,7 @@ GETTER(nvmlDeviceGetPcieThroughput, (nvmlDevice_t device, unsigned int counter, 
 
 NUMBER(nvmlDeviceGetPowerManagementMode, POWER_MANAGEMENT, 1)
 NUMBER(nvmlDeviceGetPowerUsage, POWER_MANAGEMENT, measure_power(&call))
-/* Energy is counted of what is measured. */
+/* Energy is derived from the measured power. */
 GETTER(nvmlDeviceGetTotalEnergyConsumption, (nvmlDevice_t device, unsigned long long *energy), ENERGY_COUNTER,
        energy != NULL, status = gpu->features[POWER_MANAGEMENT];
        if (status == NVML_SUCCESS) *energy = measure_energy(&call))
@@ -514,12 +514,12 @@ static struct clocks memory_clocks(const struct profile *profile) {
     return clocks;
 }
 
-/* The graphics clocks that go with a memory clock; none when it is not supported. */
+/* The graphics clocks for a memory clock; none when it is not supported. */
 static struct clocks graphics_clocks(const struct profile *profile, unsigned int memory) {
     struct clocks clocks = {.count = 0};
     for (unsigned int i = 0; i < MAX_MEMORY_CLOCKS; i++)
         if (profile->clocks[i].memory == memory && memory != 0)
-            /* Half megahertz are rounded down, so what is taken off is rounded up. */
+            /* Half megahertz are rounded down, so the difference is rounded up. */
             for (unsigned int below = 0; profile->graphics_min + below / 1000 <= profile->clocks[i].graphics_max;
                  below += profile->graphics_step)
                 clocks.values[clocks.count++] = profile->clocks[i].graphics_max - (below + 999) / 1000;
@@ -553,7 +553,7 @@ static unsigned int locked(const struct gpu *gpu, unsigned int clock, enum setti
     return clock > setting(gpu, highest, UNSET) ? setting(gpu, highest, UNSET) : clock;
 }
 
-/* An idle GPU drops to its lowest clocks; a busy one runs at application clocks where some were set, else it boosts. */
+/* An idle GPU drops to its lowest clocks; a busy one runs at its application clocks if set, else it boosts. */
 static unsigned int clock_in_force(const struct gpu *gpu, unsigned int type) {
     const struct profile *profile = gpu->profile;
     struct clocks memory = memory_clocks(profile), graphics = graphics_clocks(profile, memory.values[0]);
@@ -643,14 +643,14 @@ SETTER(nvmlDeviceResetMemoryLockedClocks, (nvmlDevice_t device), MEMORY_LOCKED_C
        settings[LOCKED_MEMORY_MIN] = settings[LOCKED_MEMORY_MAX] = UNSET)
 
 /*
- * Samples: the driver's buffers of the last readings. A sample's time has come when the grid of sixths of a second since
- * the epoch says so; its value is the reading in force now, for the past has no other.
+ * Samples: the driver's buffers of the last readings. A sample is due every sixth of a second since the epoch; its
+ * value is the reading in force now, because past readings are not stored.
  */
 
 #define SAMPLES_PER_SECOND 6U
 #define SAMPLES_KEPT 100U
 
-/* What a GPU must be able to tell before it can keep samples of it; no GPU here keeps any of the later types. */
+/* The feature that samples of each type require; no GPU here has samples of the later types. */
 static const enum feature SAMPLED[] = {
     [NVML_TOTAL_POWER_SAMPLES] = POWER_MANAGEMENT,
     [NVML_GPU_UTILIZATION_SAMPLES] = UTILIZATION,
@@ -682,7 +682,7 @@ static unsigned int measure_sample(struct call *call, unsigned int type) {
     }
 }
 
-/* A fetch reads once, however many samples it gives; one that gives none reads nothing. */
+/* A fetch reads once, however many samples it returns; one that returns none reads nothing. */
 static unsigned int take_samples(struct call *call, unsigned int type, unsigned long long last, nvmlSample_t *samples,
                                  unsigned int size) {
     unsigned long long newest = host_now() * SAMPLES_PER_SECOND / 1000000;
@@ -698,7 +698,7 @@ static unsigned int take_samples(struct call *call, unsigned int type, unsigned 
     return given;
 }
 
-/* Without an array it is asked how large one must be for the whole buffer. Where not all fit, the oldest go first. */
+/* Without an array, return the size of the whole buffer. If not all samples fit, return the oldest. */
 static nvmlReturn_t give_samples(struct call *call, unsigned int type, unsigned long long last, unsigned int *count,
                                  nvmlSample_t *samples) {
     nvmlReturn_t status = samples_of(call->gpu, type);
@@ -737,7 +737,7 @@ PAIR(nvmlDeviceGetMigMode, unsigned int, NOWHERE, 0, 0)
 PAIR(nvmlDeviceGetDriverModel, unsigned int, NOWHERE, 0, 0)
 PAIR(nvmlDeviceGetDriverModel_v2, unsigned int, NOWHERE, 0, 0)
 
-/* Error correction: what is set is pending until the next boot; until then the mode before it is remembered. */
+/* Error correction: a new mode is pending until the next boot; until then the present mode is stored. */
 
 static unsigned int ecc_current(const struct gpu *gpu) {
     return setting(gpu, ECC_CURRENT, ecc_pending(gpu));
@@ -759,7 +759,7 @@ static nvmlReturn_t give_errors(struct call *call, unsigned int type, bool here,
     return NVML_SUCCESS;
 }
 
-/* All errors are the device memory's. */
+/* All errors are in device memory. */
 GETTER(nvmlDeviceGetTotalEccErrors,
        (nvmlDevice_t device, unsigned int errorType, unsigned int counterType, unsigned long long *eccCounts), ECC,
        errorType < NVML_MEMORY_ERROR_TYPE_COUNT && counterType <= NVML_AGGREGATE_ECC && eccCounts != NULL,

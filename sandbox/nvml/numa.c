@@ -1,6 +1,6 @@
 /*
- * Preloaded into nvidia-persistenced: answers the question that it puts to the kernel module about a GPU's memory being
- * a NUMA node of its own. It is on none of these GPUs, which is what a structure of zeros says.
+ * Preloaded into nvidia-persistenced: answers its ioctl about whether a GPU's memory is a NUMA node of its own. A
+ * structure of zeros means no, for all of these GPUs.
  */
 #define _GNU_SOURCE
 #include <dlfcn.h>

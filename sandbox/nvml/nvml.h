@@ -1,6 +1,6 @@
 /*
  * The part of NVML's interface that the simulated GPU has: names, numbers and layouts are those of NVIDIA's nvml.h.
- * Enumerations other than nvmlReturn_t are spelt as unsigned int, which is what they are to a caller.
+ * Enumerations other than nvmlReturn_t are written as unsigned int, which is their type for a caller.
  */
 #ifndef SANDBOX_NVML_H
 #define SANDBOX_NVML_H
@@ -136,7 +136,7 @@ typedef struct {
     nvmlValue_t sampleValue;
 } nvmlSample_t;
 
-/* NVML writes a struct's size and revision into one number; a caller's other layout is answered with error 25. */
+/* NVML encodes a struct's size and revision in one number; another layout returns error 25. */
 #define NVML_STRUCT_VERSION(type, revision) ((unsigned int)(sizeof(type) | ((revision) << 24)))
 
 _Static_assert(sizeof(nvmlPciInfo_t) == 68, "layout of nvmlPciInfo_t");

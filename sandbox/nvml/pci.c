@@ -1,4 +1,4 @@
-/* The GPUs of this host as the PCI bus shows them, whether a driver is there or not: `ADDRESS VENDOR DEVICE`. */
+/* The GPUs of this host as the PCI bus shows them, with or without a driver: `ADDRESS VENDOR DEVICE`. */
 #include <stdio.h>
 
 #include "host.h"

@@ -1,4 +1,4 @@
-/* The GPUs of the instance types that the lab knows, as NVML describes them on those instances. */
+/* The GPUs of the instance types that the lab supports, as NVML describes them on those instances. */
 #include <string.h>
 
 #include "host.h"

@@ -23,7 +23,7 @@
 
 static void *library;
 
-/* A function of NVML by its name; a library without it answers as nvidia-smi then says: Function Not Found. */
+/* A function of NVML by its name; without it, nvidia-smi reports: Function Not Found. */
 #define CALL(type, name, ...)                                                                                          \
     do {                                                                                                               \
         nvmlReturn_t (*function) type;                                                                                 \
@@ -107,12 +107,12 @@ static const char *error_text(nvmlReturn_t status) {
     return function == NULL ? "Unknown Error" : function(status);
 }
 
-/* The manual gives NVML's numbers as exit codes, and 255 for the rest. */
+/* The manual lists NVML's numbers as exit codes, and 255 for the rest. */
 static int exit_code(nvmlReturn_t status) {
     return status <= NVML_ERROR_LIB_RM_VERSION_MISMATCH ? (int)status : 255;
 }
 
-/* Fields: what --query-gpu names, and all else is made of. */
+/* Fields of --query-gpu, which all other output uses. */
 
 struct field {
     const char *name, *unit;
@@ -152,7 +152,7 @@ static nvmlReturn_t read_number(nvmlDevice_t gpu, const struct field *field, cha
     return show(field, status, value, text);
 }
 
-/* The argument says which of two numbers. */
+/* The argument selects one of two numbers. */
 static nvmlReturn_t read_pair(nvmlDevice_t gpu, const struct field *field, char *text) {
     number values[2] = {0, 0};
     nvmlReturn_t status = get_pair(gpu, field->function, values);
@@ -568,7 +568,7 @@ static int print_help(void) {
     return 0;
 }
 
-/* Settings: each says what it did, or why it did not, and gives NVML's answer. */
+/* Settings: each prints what it did, or why it failed, and returns NVML's code. */
 
 struct setting {
     const char *letter, *word, *what;
@@ -708,7 +708,7 @@ static nvmlReturn_t find_target(const char *target, nvmlDevice_t *gpu) {
     return status;
 }
 
-/* 0, or the exit code of a host on which there is nothing to show. */
+/* 0, or the exit code for a host without a working driver or GPU. */
 static int find_gpus(struct request *request) {
     number count = 0;
     call_number("nvmlDeviceGetCount_v2", &count);

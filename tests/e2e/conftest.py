@@ -1,7 +1,7 @@
 # Copyright (c) the digital_twin.robotics_lab maintainers
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""An account without hosts for what is refused, a sandbox with the lab, and one for labs that are only provisioned."""
+"""Fixtures: an account without hosts, a sandbox with the lab, and one for labs that are only provisioned."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from tests.support.project import ROOT
 
 
 def running(name: str) -> Iterator[Cloud]:
-    """Run a sandbox; whatever an aborted run left of it is removed first."""
+    """Run a sandbox; the remains of an aborted run are removed first."""
     cloud = Cloud(sandbox=Sandbox.at(ROOT / ".cache" / name))
     # The engine stays: role tests may need it at the same time.
     cloud.command("down", "--keep-engine").must_succeed()
@@ -33,7 +33,7 @@ def cloud() -> Iterator[Cloud]:
 
 @pytest.fixture(scope="session")
 def other_cloud() -> Iterator[Cloud]:
-    """Run a sandbox for labs that are only provisioned, and that are made to fail."""
+    """Run a sandbox for labs that are only provisioned, with injected faults."""
     yield from running("e2e-other")
 
 
@@ -62,19 +62,19 @@ def other(other_cloud: Cloud) -> Iterator[Cloud]:
 
 @pytest.fixture(scope="session")
 def empty_account(cloud: Cloud) -> set[tuple[str, str]]:
-    """Return what AWS itself has put into the lab's account before any lab."""
+    """Return the resources that AWS itself created in the lab's account."""
     return holdings(cloud.client)
 
 
 @pytest.fixture(scope="session")
 def other_empty_account(other_cloud: Cloud) -> set[tuple[str, str]]:
-    """Return what AWS itself has put into the other account before any lab."""
+    """Return the resources that AWS itself created in the other account."""
     return holdings(other_cloud.client)
 
 
 @pytest.fixture
 def lab(cloud: Cloud, empty_account: set[tuple[str, str]]) -> Iterator[Cloud]:
-    """Return the cloud with the lab of group_vars in it, running and verified."""
+    """Return the sandbox with the lab of group_vars, running and verified."""
     cloud.forget()
     if not cloud.lab_runs:
         cloud.playbook("site.yml").must_succeed()

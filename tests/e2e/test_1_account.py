@@ -1,7 +1,7 @@
 # Copyright (c) the digital_twin.robotics_lab maintainers
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""An empty account: what is refused before anything is made in it, and what would be made."""
+"""Invalid settings change nothing in an empty account, and check mode shows what would be created."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def test_check_mode_in_an_empty_account(no_hosts: Account) -> None:
 
 
 def test_nvidias_key_comes_from_the_parameter_store(no_hosts: Account) -> None:
-    """Of a lab that names it there, and has it nowhere else."""
+    """The key is in no other place."""
     without = {name: value for name, value in no_hosts.environment.items() if name != "NGC_API_KEY"}
     words = ["ansible-playbook", "playbooks/preflight.yml", "-vvv"]
     refused = execute(words, without)

@@ -1,7 +1,7 @@
 # Copyright (c) the digital_twin.robotics_lab maintainers
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""A colleague's machine, on which nothing is installed yet: README's commands, from a clone and from an artifact."""
+"""README's commands on a clean control machine, from a clone and from an installed artifact."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ LOG = ROOT / ".cache" / "control_machine.log"
 
 @pytest.fixture(scope="module")
 def bare(cloud: Cloud, tmp_path_factory: pytest.TempPathFactory) -> Iterator[ControlMachine]:
-    """Start the machine, once for this file."""
+    """Start the machine once for this file."""
     with control_machine(cloud.sandbox, cloud.environment, tmp_path_factory.mktemp("repository"), LOG) as machine:
         yield machine
 
@@ -35,7 +35,7 @@ def machine(bare: ControlMachine, lab: Cloud) -> ControlMachine:
     shown = commands("On AWS")
     install, clone, setup = shown[:3]
     if bare.run(f"test -e {CLONE}").status:
-        # The lab may have taken a while.
+        # Creating the lab may have taken long.
         bare.began = time.monotonic()
         bare.run("apt-get update -q", "/", user="root").must_succeed()
         bare.run(install.removeprefix("sudo "), "/", user="root").must_succeed()
@@ -47,7 +47,7 @@ def machine(bare: ControlMachine, lab: Cloud) -> ControlMachine:
 
 
 def quiet(result: Result) -> Result:
-    """Return the result of a command that succeeded and did not warn."""
+    """Return the result of a command that succeeded without warnings."""
     result.must_succeed()
     assert "WARNING" not in result.output, result.output
     return result
@@ -60,7 +60,7 @@ def documented(heading: str, command: str) -> str:
 
 
 def test_readme_on_a_clean_machine(machine: ControlMachine, lab: Cloud) -> None:
-    """From nothing to `status`, with the lab's private key and nothing else of the machine that created the lab."""
+    """From `apt-get install` to `status`; only the private key comes from the machine that created the lab."""
     preflight = documented("On AWS", "ansible-playbook playbooks/preflight.yml")
     machine.run(f"rm -f {KEY}; ssh-keygen -q -t ed25519 -N '' -f {KEY} && rm {KEY}.pub").must_succeed()
     refused = machine.run(preflight, CLONE)
@@ -73,7 +73,7 @@ def test_readme_on_a_clean_machine(machine: ControlMachine, lab: Cloud) -> None:
     again = quiet(machine.run(documented("On AWS", "ansible-playbook site.yml"), CLONE))
     assert {"localhost", *HOSTS} <= set(again.recap)
     assert again.changed == {}
-    # This machine has never seen the hosts: it knows them by their consoles, and by all keys that they have.
+    # This machine has no saved keys of the hosts, so it saves all of them from the console output.
     assert lab.was_asked("GetConsoleOutput")
     saved = machine.run(f"sort {KNOWN_HOSTS}").must_succeed().output.splitlines()
     real = {
@@ -91,14 +91,14 @@ def test_readme_on_a_clean_machine(machine: ControlMachine, lab: Cloud) -> None:
 
 
 def test_a_host_that_cannot_be_verified_is_not_contacted(machine: ControlMachine, lab: Cloud) -> None:
-    """A forged key is refused, as is a host of which the caller may not read the console."""
+    """A forged key is refused, and so is a host whose console the caller may not read."""
     forged = (
         f"ssh-keygen -q -t ed25519 -N '' -f forged && echo {lab.hosts()[HOSTS[0]].id} $(cut -d' ' -f1,2 forged.pub)"
     )
     machine.run(f"mv {KNOWN_HOSTS} known && {forged} > {KNOWN_HOSTS}; rm forged*").must_succeed()
     lab.control("POST", "faults", {"kind": "denied", "action": "GetConsoleOutput"})
     try:
-        # A connection of the commands before would still be open.
+        # A shared connection of an earlier command would still be open.
         refused = machine.run("ANSIBLE_SSH_ARGS='-o ControlMaster=no' ansible-playbook playbooks/stack.yml", CLONE)
     finally:
         lab.control("DELETE", "faults")
@@ -115,17 +115,17 @@ def test_a_host_that_cannot_be_verified_is_not_contacted(machine: ControlMachine
 def test_readme_from_an_installed_collection(
     machine: ControlMachine, lab: Cloud, request: pytest.FixtureRequest
 ) -> None:
-    """In an empty directory, with an environment of its own; the clone in which the artifact was built is gone."""
+    """In an empty directory, with an environment of its own, and without the clone that built the artifact."""
     shown = commands("From an installed collection")
     version = load_yaml(ROOT / "galaxy.yml")["version"]
     artifact = f"{FQCN.replace('.', '-')}-{version}.tar.gz"
     machine.write(KEY, (lab.sandbox.keys / LAB).read_text("utf-8"))
     machine.run(f"ansible-galaxy collection build --output-path {HOME}", CLONE).must_succeed()
-    # A constraint with hashes would want one of everything.
+    # With one hash in the constraints, pip would require hashes for all packages.
     pins = f"sed -n 's/ *[\\\\]$//; /^[^ ].*==/p' {HOME}/elsewhere/requirements.txt > pins"
     machine.run(f"mv {CLONE} {HOME}/elsewhere && {pins}").must_succeed()
     try:
-        # The newest versions that the tests know, not those of the day.
+        # The pinned versions, not the newest of the day.
         machine.run(f"export PIP_CONSTRAINT={HOME}/pins PIP_NO_COMPILE=1; {shown[0]}").must_succeed()
         install = documented("From an installed collection", f"ansible-galaxy collection install {artifact}")
         quiet(machine.run(install, environment="venv"))
@@ -136,7 +136,7 @@ def test_readme_from_an_installed_collection(
         preflight, site, status = (
             documented("From an installed collection", f"{playbook}.{name}") for name in ("preflight", "site", "status")
         )
-        # The clone has run site.yml on this lab; here the short form runs what copies the collection's files to a host.
+        # The clone has run site.yml on this lab. The short test runs only a role that copies files to a host.
         part = f"{playbook}.configure --limit {HOSTS[1]} --tags ros2_networking"
         for command in (preflight, site if request.config.getoption("--full") else part, status):
             result = quiet(machine.run(command, f"{HOME}/lab", environment="../venv"))

@@ -1,7 +1,7 @@
 # Copyright (c) the digital_twin.robotics_lab maintainers
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""A running lab: found, entered, changed only where it drifted, and back after a stop."""
+"""A running lab: inventory, access, correction of drift, and restart after a stop."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def test_the_inventory_finds_the_hosts(lab: Cloud) -> None:
     assert {host: variables[host]["lab_instance_id"] for host in HOSTS} == ids(lab)
 
 
-def test_the_bootstrap_left_its_marks(lab: Cloud) -> None:
+def test_the_first_boot_and_the_setup_are_complete(lab: Cloud) -> None:
     assert on_host(lab, "test -s /var/log/user-data.log && cloud-init status") == "status: done"
     assert on_host(lab, "stat -c %U ~admin/.setup-complete") == "admin"
 
@@ -65,8 +65,8 @@ def test_metadata_needs_a_token_and_stays_on_the_host(lab: Cloud) -> None:
     assert set(answers.values()) == {"refused"}, answers
 
 
-def test_containers_stay_refused_when_nftables_is_started_and_reloaded(lab: Cloud) -> None:
-    """Its usual configuration flushes everything; this one deletes our table only, so that the lab goes on."""
+def test_containers_stay_blocked_when_nftables_is_started_and_reloaded(lab: Cloud) -> None:
+    """Its usual configuration flushes all tables; this one deletes only ours, so that the lab keeps working."""
     table = "inet metadata-digital-twin"
     kept, used = "/run/nftables.conf", "/etc/nftables.conf"
     assert on_host(lab, "systemctl is-enabled nftables || true") == "disabled"
@@ -81,7 +81,7 @@ def test_containers_stay_refused_when_nftables_is_started_and_reloaded(lab: Clou
         on_host(lab, f"cp -p {kept} {used} && systemctl reload-or-restart digital-twin-metadata")
 
 
-def test_the_gpu_is_tuned_and_only_those_containers_have_it_that_ask(lab: Cloud) -> None:
+def test_the_gpu_is_tuned_and_only_containers_that_request_it_have_it(lab: Cloud) -> None:
     query = "nvidia-smi --query-gpu=name,persistence_mode,power.limit --format=csv,noheader"
     assert on_host(lab, query) == "NVIDIA A10G, Enabled, 300.00 W"
     image = "$(docker inspect -f {{.Config.Image}} $(docker ps -q --filter name=cognitive))"
@@ -92,10 +92,10 @@ def test_the_gpu_is_tuned_and_only_those_containers_have_it_that_ask(lab: Cloud)
     assert "not found" in without
 
 
-def test_the_lab_is_watched_and_each_host_publishes_under_its_own_name(lab: Cloud) -> None:
+def test_the_lab_has_monitoring_and_each_host_publishes_under_its_own_name(lab: Cloud) -> None:
     made = counts(holdings(lab.client))
     assert {kind: made[kind] for kind in ("alarm", "dashboard", "log group")} == {
-        # The second host runs nothing that keeps its GPU busy, and has no alarm that would stop it.
+        # The second host has no service that keeps its GPU busy, and so no idle alarm.
         "alarm": 5 * len(HOSTS) - 1,
         "dashboard": 1,
         "log group": 2,
@@ -103,9 +103,9 @@ def test_the_lab_is_watched_and_each_host_publishes_under_its_own_name(lab: Clou
     busy = lab.client("cloudwatch").list_metrics(Namespace=f"DigitalTwin/{NAME}", MetricName="GPUUtilization")[
         "Metrics"
     ]
-    told = [{part["Name"]: part["Value"] for part in metric["Dimensions"]} for metric in busy]
-    assert {row.pop("InstanceId") for row in told} == set(ids(lab).values())
-    assert told == [{"GpuIndex": "0"}] * len(HOSTS)
+    published = [{part["Name"]: part["Value"] for part in metric["Dimensions"]} for metric in busy]
+    assert {row.pop("InstanceId") for row in published} == set(ids(lab).values())
+    assert published == [{"GpuIndex": "0"}] * len(HOSTS)
 
 
 @pytest.mark.full
@@ -116,13 +116,13 @@ def test_a_check_of_a_running_lab_finds_nothing_to_change(lab: Cloud) -> None:
     assert lab.mutating_calls() == []
 
 
-def test_drift_is_shown_in_one_place_refused_in_another_and_all_of_it_is_mended(lab: Cloud) -> None:
+def test_check_mode_shows_drift_verify_refuses_it_and_site_corrects_it(lab: Cloud) -> None:
     ec2 = lab.client("ec2")
     group = ec2.describe_security_groups(Filters=[{"Name": "tag:Name", "Values": [f"{NAME}-sg"]}])["SecurityGroups"][0]
     before = group["IpPermissions"]
     outside = {(rule["IpProtocol"], rule["FromPort"]) for rule in before if rule["IpRanges"]}
     assert outside == {("tcp", 22), ("tcp", 8080), ("tcp", 8765), ("tcp", 49100), ("udp", 47998)}
-    # As an earlier version left a lab: DDS open to administrators, and policies of AWS that read every parameter.
+    # The state after an earlier version: DDS open to administrators, and AWS policies that read every parameter.
     ec2.authorize_security_group_ingress(
         GroupId=group["GroupId"], IpProtocol="udp", FromPort=7400, ToPort=7500, CidrIp="198.51.100.0/24"
     )
@@ -144,10 +144,10 @@ def test_drift_is_shown_in_one_place_refused_in_another_and_all_of_it_is_mended(
     assert failed.recap[HOSTS[1]]["failed"] == 0
     assert on_host(lab, "test ! -e ~admin/.setup-complete && echo gone") == "gone"
 
-    # One host of two: what the other says of itself stays as it is.
-    mended = lab.playbook("site.yml", "--limit", f"localhost,{HOSTS[0]}").must_succeed()
-    assert set(mended.changed) == {"localhost", HOSTS[0]}
-    assert mended.changed["localhost"] == 2
+    # Limited to one of two hosts: alarms and metrics of the other stay.
+    corrected = lab.playbook("site.yml", "--limit", f"localhost,{HOSTS[0]}").must_succeed()
+    assert set(corrected.changed) == {"localhost", HOSTS[0]}
+    assert corrected.changed["localhost"] == 2
     assert iam.list_attached_role_policies(RoleName=f"{NAME}-instance")["AttachedPolicies"] == []
     after = ec2.describe_security_groups(GroupIds=[group["GroupId"]])["SecurityGroups"][0]["IpPermissions"]
     assert sorted(map(json.dumps, after)) == sorted(map(json.dumps, before))
@@ -155,29 +155,29 @@ def test_drift_is_shown_in_one_place_refused_in_another_and_all_of_it_is_mended(
 
 
 @pytest.mark.parametrize("line", BOTH_LINES)
-def test_status_says_what_runs(lab: Cloud, line: Line) -> None:
-    said = lab.playbook("playbooks/status.yml", line=line).must_succeed()
-    assert said.changed == {}
+def test_status_reports_what_runs(lab: Cloud, line: Line) -> None:
+    shown = lab.playbook("playbooks/status.yml", line=line).must_succeed()
+    assert shown.changed == {}
     for host in HOSTS:
-        assert host in said.output
+        assert host in shown.output
         figures = r"\d+ % busy, \d+ MB used, \d+ % of the memory, \d+ W, \d+ °C"
-        assert re.search(f"{host} GPU 0: {figures}", " ".join(said.output.split()))
-    assert "running" in said.output
+        assert re.search(f"{host} GPU 0: {figures}", " ".join(shown.output.split()))
+    assert "running" in shown.output
 
 
 def test_diagnose_finds_nothing_on_a_lab_that_verify_has_passed(lab: Cloud) -> None:
-    said = lab.playbook("playbooks/diagnose.yml").must_succeed()
-    assert said.changed == {}
-    assert sorted(re.findall(r"Nothing is wrong on ([\w-]+)", said.output)) == HOSTS
+    shown = lab.playbook("playbooks/diagnose.yml").must_succeed()
+    assert shown.changed == {}
+    assert sorted(re.findall(r"Nothing is wrong on ([\w-]+)", shown.output)) == HOSTS
 
 
-def test_images_are_pinned_by_what_the_registry_has(lab: Cloud, tmp_path: Path) -> None:
+def test_images_are_pinned_by_the_digests_of_the_registry(lab: Cloud, tmp_path: Path) -> None:
     files: dict[str, Any] = {
         "lab_pins_file": str(tmp_path / "lab.yml"),
         "lab_sbom_file": str(tmp_path / "lab.cdx.json"),
     }
-    said = lab.playbook("playbooks/pin.yml", **files).must_succeed()
-    assert set(said.changed) == {"localhost"}
+    pinned = lab.playbook("playbooks/pin.yml", **files).must_succeed()
+    assert set(pinned.changed) == {"localhost"}
     pins = yaml.safe_load((tmp_path / "lab.yml").read_text("utf-8"))
     assert {"digital_twin_stack_redis_image", "digital_twin_stack_cognitive_image"} <= pins.keys()
     assert all(re.fullmatch(r"[a-z0-9./_-]+:[^@]+@sha256:[0-9a-f]{64}", image) for image in pins.values())
@@ -191,7 +191,7 @@ def test_images_are_pinned_by_what_the_registry_has(lab: Cloud, tmp_path: Path) 
 
 
 def test_stopped_hosts_come_back_and_a_second_run_changes_nothing(lab: Cloud) -> None:
-    """One is stopped by its alarm, the other through the API; the oldest line runs, where it is installed.
+    """Its alarm stops one, the API the other. The oldest line runs if it is installed.
 
     The newest line's second run is the one on a clean control machine.
     """

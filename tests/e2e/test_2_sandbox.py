@@ -1,7 +1,7 @@
 # Copyright (c) the digital_twin.robotics_lab maintainers
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What another user of this machine, and a host, can do to the sandbox in which the lab runs."""
+"""The limits of another user of this machine, and of a host, in the sandbox of the lab."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from tests.support.lab import Cloud, on_host
 
 NOBODY = 65534
 RUN = "Action=RunInstances&ImageId=ami-1&MinCount=1&MaxCount=1&UserData=aWQ%3D&Version=2016-11-15"
-# Sends one request and prints the status of the answer; bash is what every user of a machine can run.
+# Sends one request and prints the status of the answer. Every user of a machine can run bash.
 ASK = r"""
 exec 3<>"/dev/tcp/$1/$2"
 printf '%s %s HTTP/1.1\r\nHost: %s\r\nConnection: close\r\nContent-Length: %s\r\n' "$4" "$5" "$3" "${#6}" >&3
@@ -35,7 +35,7 @@ def ask(place: str, method: str, path: str, body: str = "", *, host: str = "") -
 
     Args:
         place: address and port.
-        host: the name by which the request calls it, if not by the address.
+        host: the Host header, if it is not the address.
     """
     other = NOBODY if os.geteuid() == 0 else None
     done = subprocess.run(
@@ -66,8 +66,8 @@ def addresses(container: Container) -> list[str]:
     return [str(network["IPAddress"]) for network in networks if network["IPAddress"]]
 
 
-def test_another_user_starts_no_instance(lab: Cloud, engine: docker.DockerClient) -> None:
-    """Neither by the port, nor by the address that the hosts' way to AWS has on the bridge of their VPC."""
+def test_another_user_cannot_start_an_instance(lab: Cloud, engine: docker.DockerClient) -> None:
+    """Neither by the port, nor by the address of the hosts' AWS endpoint on the bridge of their VPC."""
     before = lab.hosts()
     place = lab.url.removeprefix("http://")
     for path, body in (("/", RUN), ("/_sandbox/quotas", "{}"), ("/moto-api/reset", "")):
@@ -80,7 +80,7 @@ def test_another_user_starts_no_instance(lab: Cloud, engine: docker.DockerClient
     assert lab.hosts() == before
 
 
-def test_another_user_replaces_no_image(lab: Cloud, engine: docker.DockerClient) -> None:
+def test_another_user_cannot_replace_an_image(lab: Cloud, engine: docker.DockerClient) -> None:
     registry = engine.containers.get(lab.sandbox.name("registry"))
     ways = [(f"127.0.0.1:{registry.labels[PORT_LABEL]}", 401)]
     for address in addresses(registry):
@@ -89,12 +89,12 @@ def test_another_user_replaces_no_image(lab: Cloud, engine: docker.DockerClient)
     for place, status in ways:
         for method, path in (("POST", "/v2/lab/blobs/uploads/"), ("PUT", "/v2/lab/manifests/latest")):
             assert ask(place, method, path, "{}") == status
-    # Hosts pull without a login: that is how the lab got its images.
+    # Hosts pull without a login.
     assert ask(f"{addresses(registry)[0]}:{REGISTRY_PORT}", "GET", "/v2/") == 200
 
 
-def test_a_host_has_no_power_over_the_machine_that_it_does_not_need(lab: Cloud) -> None:
-    """It writes its own network's settings; each other one is written with the value that it has."""
+def test_a_host_has_only_the_rights_over_the_machine_that_it_needs(lab: Cloud) -> None:
+    """It writes its own network's settings. Each write uses the present value."""
     write = 'for file in {}; do if value=$(cat $file) && echo "$value" >$file; then echo $file; fi; done 2>/dev/null'
     folder = "/proc/sys"
     closed = [f"{folder}/{name}" for name in ("kernel/core_pattern", "kernel/pid_max", "vm/swappiness", "fs/file-max")]
@@ -108,12 +108,12 @@ def test_a_host_has_no_power_over_the_machine_that_it_does_not_need(lab: Cloud) 
 
 
 def test_an_instances_key_is_its_roles_own(lab: Cloud) -> None:
-    told = on_host(
+    answer = on_host(
         lab,
         "token=$(curl -s -m 5 -X PUT -H 'X-aws-ec2-metadata-token-ttl-seconds: 60' http://169.254.169.254/latest/api/token);"
         ' curl -s -m 5 -H "X-aws-ec2-metadata-token: $token" '
         "http://169.254.169.254/latest/meta-data/iam/security-credentials/robotics-lab-instance",
     )
-    assert '"AccessKeyId": "ASIA' in told
-    assert lab.key.id not in told
-    assert lab.key.secret not in told
+    assert '"AccessKeyId": "ASIA' in answer
+    assert lab.key.id not in answer
+    assert lab.key.secret not in answer

@@ -1,7 +1,7 @@
 # Copyright (c) the digital_twin.robotics_lab maintainers
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The table of docs/reach.md is what can be reached on the running lab."""
+"""The table in docs/reach.md matches the connections on the running lab."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ PAGE = ROOT / "docs" / "reach.md"
 SECOND_HOST = "robotics-lab-2"
 
 
-def test_who_reaches_what_is_what_the_documentation_says(lab: Cloud) -> None:
-    """With REACH_WRITE=1 in the environment the table is written again."""
+def test_connections_match_the_documentation(lab: Cloud) -> None:
+    """With REACH_WRITE=1 in the environment the test updates the table."""
     hosts = lab.hosts()
     found = markdown(reach(lab, hosts[FIRST_HOST], hosts[SECOND_HOST]))
     before, documented, after = split(PAGE.read_text("utf-8"))
@@ -24,5 +24,5 @@ def test_who_reaches_what_is_what_the_documentation_says(lab: Cloud) -> None:
         PAGE.write_text(f"{before}{found}{after}", "utf-8")
         return
     assert found == documented, (
-        f"docs/reach.md differs. After a look at the change, set REACH_WRITE=1. It is now:\n{found}"
+        f"docs/reach.md differs. Check the change, then set REACH_WRITE=1 to write it. The table is now:\n{found}"
     )

@@ -1,7 +1,7 @@
 # Copyright (c) the digital_twin.robotics_lab maintainers
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The robot, from outside the first host: seen by Foxglove's protocol and in a browser, and moved by sentences."""
+"""The robot from outside the first host: visible by Foxglove's protocol and in a browser, and moved by commands."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from tests.support.lab import FIRST_HOST, Cloud, on_host
 from tests.support.project import ROOT
 from tests.support.stack import NEAR, PLACES, Stack, position, stands
 
-# What the last run has seen; docs/images/viewer.png was once such a file.
+# The screenshot of the last run; docs/images/viewer.png is such a file.
 SCREENSHOT = ROOT / ".cache" / "viewer.png"
 
 
@@ -50,7 +50,7 @@ def test_foxglove_sees_the_topics_and_the_clock_ticks(stack: Stack) -> None:
     assert all((earlier.sec, earlier.nanosec) < (later.sec, later.nanosec) for earlier, later in pairwise(times)), times
 
 
-# Each caller, by its container and the address that it asks: what it gets without the token. 000: no connection.
+# The status without the token, by the caller's container and the network of the address. 000: no connection.
 CALLERS = {
     ("foxglove", "bus"): "000",
     ("foxglove", "model"): "000",
@@ -69,7 +69,7 @@ CALLERS = {
 
 
 def test_no_container_can_move_the_robot(lab: Cloud) -> None:
-    """From inside each of them, with a program of the host."""
+    """From the network of each container, with a program of the host."""
 
     def inspected(service: str, template: str) -> str:
         found = f"docker ps -q --filter label=com.docker.compose.service={service}"
@@ -107,7 +107,7 @@ def test_no_container_can_move_the_robot(lab: Cloud) -> None:
     for service in ("foxglove", "riva", "nim", "ros2", "isaac_sim"):
         mounts = inspected(service, "{{range .Mounts}}{{.Source}} {{end}}")
         assert "cognitive_token" not in mounts
-    # The robot has a user of its own in Redis, which cannot give commands.
+    # The robot has a user of its own in Redis, which cannot send commands.
     ask = (
         "import redis; r = redis.Redis(unix_socket_path='/run/redis/redis.sock', username='robot', "
         "password=open('/run/secrets/redis_robot_password').read().strip()); "
@@ -119,7 +119,7 @@ def test_no_container_can_move_the_robot(lab: Cloud) -> None:
 
 
 def test_stop_halts_the_robot(stack: Stack) -> None:
-    """It is on its way, wherever it was before, and stays where it was stopped."""
+    """It stops on its way, and stays there."""
     with stack.watch("odom") as watcher:
         start = position(watcher.until("odom"))
     assert stack.say("go to the south shelf slowly")["published"]
@@ -133,7 +133,7 @@ def test_stop_halts_the_robot(stack: Stack) -> None:
             assert watcher.until("odom").pose.pose == stopped.pose.pose
 
 
-def test_a_browser_sees_a_sentence_move_the_robot_to_the_loading_dock(stack: Stack, page: Browser) -> None:
+def test_a_browser_shows_a_command_moving_the_robot_to_the_loading_dock(stack: Stack, page: Browser) -> None:
     page.until("document.querySelector('#state').textContent.startsWith('connected to ws:')", "the connection")
     page.until(
         "/^x -?[0-9.]+ m, y -?[0-9.]+ m, at [0-9.]+ s$/.test(document.querySelector('#text').textContent)", "a pose"
@@ -146,7 +146,7 @@ def test_a_browser_sees_a_sentence_move_the_robot_to_the_loading_dock(stack: Sta
     page.until(f"{away} < {NEAR}", "the robot at the loading dock")
     with stack.watch("amcl_pose") as watcher:
         assert math.dist(position(watcher.until("amcl_pose")), (x, y)) < NEAR
-    # Not what the script knows: what is to be seen of the robot, in its colour.
+    # Count drawn pixels in the robot's colour, because the script's data may not be drawn.
     drawn = "[...pen.getImageData(0, 0, canvas.width, canvas.height).data]"
     blue = page.value(f"{drawn}.filter((_, at, all) => at % 4 == 0 && all[at] == 74 && all[at + 1] == 144).length")
     assert blue > 50
@@ -155,7 +155,7 @@ def test_a_browser_sees_a_sentence_move_the_robot_to_the_loading_dock(stack: Sta
     assert SCREENSHOT.read_bytes().startswith(b"\x89PNG")
 
 
-def test_the_token_is_nowhere_but_in_its_file(lab: Cloud) -> None:
+def test_the_token_is_only_in_its_file(lab: Cloud) -> None:
     token = on_host(lab, "digital-twin token")
     assert len(token) == 48
     places = {
@@ -185,7 +185,7 @@ def test_the_old_token_is_refused_when_secrets_have_been_rotated(lab: Cloud, sta
     assert stack.say("stop")["published"]
 
 
-def test_nvidias_key_is_nowhere_but_in_its_file(lab: Cloud) -> None:
+def test_nvidias_key_is_only_in_its_file(lab: Cloud) -> None:
     key = lab.environment["NGC_API_KEY"]
     ec2 = lab.client("ec2")
     assert key in on_host(lab, "cat /opt/digital-twin/secrets/ngc_api_key"), "without the key this test proves nothing"
@@ -204,8 +204,8 @@ def test_nvidias_key_is_nowhere_but_in_its_file(lab: Cloud) -> None:
 
 
 @pytest.mark.parametrize("service", ["riva", "nim"])
-def test_the_login_user_reads_nothing_of_the_processes_with_nvidias_key(lab: Cloud, service: str) -> None:
-    """The login user has the uid for which NVIDIA made its images."""
+def test_the_login_user_cannot_read_the_processes_with_nvidias_key(lab: Cloud, service: str) -> None:
+    """The login user has the uid of NVIDIA's images."""
     container = f"docker ps --quiet --filter label=com.docker.compose.service={service}"
     process = on_host(lab, f"docker inspect --format '{{{{.State.Pid}}}}' $({container})").strip()
     uid = on_host(lab, f"stat --format=%u /proc/{process}").strip()

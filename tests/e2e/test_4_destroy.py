@@ -1,7 +1,7 @@
 # Copyright (c) the digital_twin.robotics_lab maintainers
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The end of the lab: it is destroyed only on request, its neighbour stays, and a sandbox that dies leaves nothing."""
+"""Destroying the lab needs its name and keeps its neighbour, and a killed sandbox leaves nothing."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from tests.support.lab import NOTHING, Cloud, pieces
 from tests.support.strangers import Strangers
 
 NAME = "robotics-lab"
-# Another lab in the same account, which is provisioned and watched, and not configured.
+# Another lab in the same account, with monitoring, and not configured.
 NEIGHBOUR: dict[str, Any] = {
     "aws_infrastructure_name": "neighbour",
     "aws_infrastructure_instance_count": 1,
@@ -46,7 +46,7 @@ def test_nothing_is_left_of_the_lab_and_its_neighbour_stays(lab: Cloud, empty_ac
     assert made["vpc"] == made["instance"] == made["address"] == made["dashboard"] == 1
     assert {"alarm", "log group"} <= made.keys()
 
-    # What belongs to another owner, and what a caller that may only tag resources makes look like the lab's.
+    # Resources of other owners with the lab's tags, set by a caller that may only tag.
     strangers = Strangers(lab.client("ec2"), NAME)
     strangers.network()
     strangers.key_pair()
@@ -62,8 +62,8 @@ def test_nothing_is_left_of_the_lab_and_its_neighbour_stays(lab: Cloud, empty_ac
     assert again.changed == {}
 
 
-def test_a_sandbox_that_dies_leaves_nothing_and_touches_nothing_else(cloud: Cloud) -> None:
-    """It dies with the neighbour in it."""
+def test_a_killed_sandbox_leaves_nothing_and_other_containers_stay(cloud: Cloud) -> None:
+    """It is killed while the neighbour runs."""
     assert {kind: len(names) for kind, names in pieces(cloud).items()} == OF_THE_NEIGHBOUR
     client = docker.from_env()
     bystander = client.containers.run(
@@ -79,7 +79,7 @@ def test_a_sandbox_that_dies_leaves_nothing_and_touches_nothing_else(cloud: Clou
         assert bystander.status == "running"
         before = cloud.sandbox.process_file.read_text("utf-8")
         cloud.up()
-        assert cloud.sandbox.process_file.read_text("utf-8") == before, "started twice it must reuse what runs"
+        assert cloud.sandbox.process_file.read_text("utf-8") == before, "a second start must reuse the running sandbox"
     finally:
         bystander.remove(force=True)
         client.close()

@@ -15,7 +15,7 @@ import pytest
 from tests.support.account import counts, holdings
 from tests.support.lab import Cloud, kill_when
 
-# Moments of provisioning, each the call that was just sent: AWS carries it out, and the caller gets no response.
+# The run is killed right after each of these calls: AWS executes it, and the caller gets no response.
 MOMENTS = [
     "CreateVpc",
     "AttachInternetGateway",
@@ -27,7 +27,7 @@ MOMENTS = [
 
 
 @pytest.mark.full
-def test_killed_at_any_moment_it_converges(
+def test_a_run_that_is_killed_at_any_moment_can_be_repeated(
     other: Cloud, other_empty_account: set[tuple[str, str]], tmp_path: Path
 ) -> None:
     variables: dict[str, Any] = {"aws_infrastructure_name": "killed", "aws_infrastructure_instance_count": 1}
@@ -50,7 +50,7 @@ def test_killed_at_any_moment_it_converges(
 
 
 @pytest.mark.full
-def test_no_capacity_is_said_in_one_line(other: Cloud, other_empty_account: set[tuple[str, str]]) -> None:
+def test_missing_capacity_is_reported_in_one_line(other: Cloud, other_empty_account: set[tuple[str, str]]) -> None:
     other.control("POST", "faults", {"kind": "capacity", "service": "ec2", "action": "RunInstances"})
     variables: dict[str, Any] = {"aws_infrastructure_name": "crowded", "aws_infrastructure_instance_count": 1}
     refused = other.playbook("playbooks/provision.yml", **variables)
@@ -63,7 +63,7 @@ def test_no_capacity_is_said_in_one_line(other: Cloud, other_empty_account: set[
 
 
 @pytest.mark.full
-def test_throttling_is_waited_out(other: Cloud) -> None:
+def test_throttled_calls_are_retried(other: Cloud) -> None:
     rule = {"kind": "throttling", "service": "ec2", "probability": 0.2, "count": 10}
     other.control("POST", "faults", rule)
     variables: dict[str, Any] = {"aws_infrastructure_name": "throttled", "aws_infrastructure_instance_count": 1}

@@ -1,7 +1,7 @@
 # Copyright (c) the digital_twin.robotics_lab maintainers
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Every role says what it takes, takes what it says, and knows nothing of the others."""
+"""Every role documents its variables, accepts what it documents, and does not depend on other roles."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ from tests.support.project import FQCN, ROOT, expect_none, load_yaml, parse_yaml
 ROLES = role_names()
 
 INCLUDES = {"ansible.builtin.include_role", "ansible.builtin.import_role"}
-# Module names such as community.docker.docker_container look like another role's variables; they are not.
+# Module names such as community.docker.docker_container look like another role's variables.
 MODULE_NAME = re.compile(r"\b(?:amazon|ansible|community|digital_twin)\.\w+\.\w+")
 GROUPS = re.compile(r"(?<![\w.])(?:groups\s*(?:\[|\.\w|\|)|group_names\b)")
-# What only this repository's test environment has. Its word for itself is the first.
+# Names that only this repository's test environment uses.
 TEST_ENVIRONMENT = re.compile(r"\bsandbox|\bmoto\b|\blocalhost:5000\b", re.IGNORECASE)
 
 
@@ -79,7 +79,7 @@ def described(options: dict[str, dict[str, Any]], parent: str = "") -> Iterator[
         if "type" not in option:
             yield f"{full} has no type"
         if option.get("type") == "list" and "elements" not in option:
-            yield f"{full} is a list that does not say of what (elements)"
+            yield f"{full} is a list without elements"
         if option.get("required") and "default" in option:
             yield f"{full} is required and has a default"
         yield from described(option.get("options") or {}, f"{full}.")
@@ -111,7 +111,7 @@ def test_defaults_and_specification_agree(role: str) -> None:
 @pytest.mark.each_line
 @pytest.mark.parametrize("role", ROLES)
 def test_defaults_are_valid(role: str) -> None:
-    """A default that its own specification refuses would stop the role before its first task."""
+    """A default that the specification rejects would stop the role before its first task."""
     options, defaults = options_of(role), defaults_of(role)
     plain = {name: value for name, value in defaults.items() if value is not None and "{{" not in canonical(value)}
     result = ArgumentSpecValidator({name: options[name] for name in plain if name in options}).validate(plain)
@@ -124,7 +124,7 @@ def test_everything_is_described(role: str) -> None:
     for entry_point, content in spec_of(role).items():
         found += [f"{entry_point}: no {key}" for key in ("short_description", "description") if not content.get(key)]
         found += [f"{entry_point}: {missing}" for missing in described(content.get("options") or {})]
-        # Without it the changelog does not name the role.
+        # Without it the changelog does not list the role.
         if entry_point == "main" and not content.get("version_added"):
             found.append("main: no version_added")
         if not (ROOT / "roles" / role / "tasks" / f"{entry_point}.yml").is_file():
@@ -135,7 +135,7 @@ def test_everything_is_described(role: str) -> None:
 @pytest.mark.parametrize("role", ROLES)
 def test_role_is_complete(role: str) -> None:
     wanted = [f"roles/{role}/README.md"]
-    # A private role has no use of its own: the scenarios of the roles that share its tasks prove them.
+    # The scenarios of the roles that share the tasks of a private role test them.
     private = role == "common"
     wanted += [] if private else [f"roles/{role}/tasks/main.yml", f"molecule/{role}/molecule.yml"]
     missing = [path for path in wanted if not (ROOT / path).is_file()]
@@ -144,8 +144,8 @@ def test_role_is_complete(role: str) -> None:
 
 
 @pytest.mark.parametrize("role", ROLES)
-def test_readme_leads_to_the_variables(role: str) -> None:
-    """The generated reference has them all; a table of its own would drift."""
+def test_readme_links_to_the_variables(role: str) -> None:
+    """The generated reference has all of them; a table in the README would become outdated."""
     text = text_files("roles")[PurePosixPath("roles", role, "README.md")]
     assert f"docs/reference/roles/{role}.md" in text or not options_of(role)
 
@@ -159,7 +159,7 @@ def test_variables_carry_the_role_name(role: str) -> None:
 
 
 def strings_in(value: Any) -> Iterator[str]:
-    """Yield every key and value of a role's YAML, less the parameters it hands to another role's entry point."""
+    """Yield every key and value of a role's YAML, except the parameters for another role's entry point."""
     if isinstance(value, dict):
         called: dict[str, Any] = next(
             (value[key] for key in INCLUDES & value.keys() if isinstance(value[key], dict)), {}
@@ -181,7 +181,7 @@ def strings_in(value: Any) -> Iterator[str]:
 
 @cache
 def code_of(role: str) -> list[tuple[PurePosixPath, str]]:
-    """Return what each file of a role says to Ansible: YAML without its comments, everything else as it is."""
+    """Return the content of each file of a role: YAML without comments, all other files unchanged."""
     found = []
     for path, text in text_files("roles").items():
         if path.parts[1] != role or path.name == "README.md":
@@ -205,16 +205,16 @@ def test_role_uses_no_other_roles_variables(role: str) -> None:
         found += [
             f"{path}: {match}" for path, text in code_of(role) for match in foreign.findall(MODULE_NAME.sub("", text))
         ]
-    expect_none(found, "hand it over as a variable of this role:")
+    expect_none(found, "pass it as a variable of this role:")
 
 
 @pytest.mark.parametrize("role", ROLES)
-def test_role_knows_no_inventory_group(role: str) -> None:
+def test_role_names_no_inventory_group(role: str) -> None:
     found = [f"{path}: {match}" for path, text in code_of(role) for match in GROUPS.findall(text)]
     expect_none(found)
 
 
-def test_nothing_that_ships_knows_the_test_environment() -> None:
+def test_shipped_files_do_not_name_the_test_environment() -> None:
     found = [
         f"{path}:{number}: {line.strip()}"
         for path, text in text_files("roles", "plugins", "compose", "playbooks").items()
@@ -225,7 +225,7 @@ def test_nothing_that_ships_knows_the_test_environment() -> None:
 
 
 def sample(option: dict[str, Any]) -> Any:
-    """Return a value that a required option takes."""
+    """Return a valid value for a required option."""
     if option.get("choices"):
         return option["choices"][0]
     return {"str": "/sample", "path": "/sample", "dict": {}, "list": [], "int": 1, "float": 1.0, "bool": True}[
@@ -234,8 +234,8 @@ def sample(option: dict[str, Any]) -> Any:
 
 
 def test_every_entry_point_is_validated_without_facts(tmp_path: Path) -> None:
-    # Arguments are validated before the role's first task, which gathers what the role needs. Only that runs here: it
-    # is tagged always, and nothing has the other tag.
+    # Ansible validates the arguments before the role's first task, which gathers facts. Only the validation runs here:
+    # it has the tag always, and no task has the other tag.
     tasks = [
         {
             "name": "Validate the arguments",

@@ -1,7 +1,7 @@
 # Copyright (c) the digital_twin.robotics_lab maintainers
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The artifact that users install is complete, contains nothing else, and works without this checkout."""
+"""The artifact is complete, contains nothing else, and works without this checkout."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ SHIPPED_FILES = {
     "inventory/static.example.yml",
     "requirements.yml",
 }
-# Left-overs of work in the checkout, which must not be shipped.
+# Files of work in the checkout, which must not be shipped.
 LITTER = [
     ".cache/state",
     ".sandbox/env",
@@ -61,12 +61,12 @@ LITTER = [
     "roles/docker/tasks/main.yml~",
     "terraform.tfvars",
 ]
-# Folders that only the checkout uses, and that ansible-test would take for something else.
+# ansible-test would misinterpret these folders.
 NOT_FOR_ANSIBLE_TEST = ("compose", "group_vars", "inventory", "molecule")
 
 
 def installed_collection(name: str) -> Path:
-    """Return where the environment's Python packages have a collection that this one depends on.
+    """Return the folder of an installed collection that this one depends on.
 
     Raises:
         AssertionError: it is not installed.
@@ -78,9 +78,9 @@ def installed_collection(name: str) -> Path:
 
 
 def stage(folder: Path, leave_out: tuple[str, ...] = ()) -> Path:
-    """Copy the project below a folder to where Ansible's tools expect a collection, and return that place.
+    """Copy the project below a folder to the path that Ansible's tools expect, and return that path.
 
-    The collections it depends on are linked next to it: not every tool looks for them among Python's packages.
+    Its dependencies are linked next to it, because not every tool finds them among Python's packages.
     """
     collections = folder / "ansible_collections"
     for name in load_yaml(PurePosixPath("galaxy.yml"))["dependencies"]:
@@ -94,7 +94,7 @@ def stage(folder: Path, leave_out: tuple[str, ...] = ()) -> Path:
 
 @pytest.fixture(scope="session")
 def artifact(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Return the built collection; it was built among litter that belongs to no release."""
+    """Return the built collection, built from a tree with files that must not be shipped."""
     source = stage(tmp_path_factory.mktemp("build"))
     for name in LITTER:
         litter = source / name
@@ -107,7 +107,7 @@ def artifact(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def installed(artifact: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Return the folder into which the artifact was installed, far from the checkout."""
+    """Return the folder into which the artifact was installed, outside the checkout."""
     folder = tmp_path_factory.mktemp("installed")
     run(
         ["ansible-galaxy", "collection", "install", "--offline", "--no-deps", "-p", str(folder), str(artifact)],
@@ -117,14 +117,14 @@ def installed(artifact: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def run_installed(installed: Path, *command: str) -> str:
-    """Run an Ansible command that knows the installed artifact and not the checkout; return its output."""
+    """Run an Ansible command that finds only the installed artifact; return its output."""
     (installed / "ansible.cfg").write_text("[defaults]\n")
     settings = {"ANSIBLE_CONFIG": str(installed / "ansible.cfg"), "ANSIBLE_COLLECTIONS_PATH": str(installed)}
     return run(command, cwd=installed, env=settings)
 
 
 @pytest.mark.each_line
-def test_artifact_holds_what_ships_and_nothing_else(artifact: Path) -> None:
+def test_artifact_contains_only_shipped_files(artifact: Path) -> None:
     with tarfile.open(artifact) as tar:
         shipped = {member.name for member in tar if member.isfile()} - {"FILES.json", "MANIFEST.json"}
     wanted = {
@@ -135,7 +135,7 @@ def test_artifact_holds_what_ships_and_nothing_else(artifact: Path) -> None:
         and not (ROOT / path).is_symlink()
     }
     expect_none(sorted(wanted - shipped), "missing in the artifact:")
-    expect_none(sorted(shipped - wanted), "in the artifact, and not to be shipped:")
+    expect_none(sorted(shipped - wanted), "in the artifact, but must not be shipped:")
 
 
 def test_artifact_is_complete(artifact: Path) -> None:
@@ -144,10 +144,10 @@ def test_artifact_is_complete(artifact: Path) -> None:
     assert {*SHIPPED_FILES, "compose/compose.yaml", "meta/runtime.yml", "playbooks/site.yml"} <= shipped
 
 
-def test_no_link_is_lost_on_the_way() -> None:
-    """The collection format drops links to folders without a word."""
+def test_shipped_folders_have_no_links() -> None:
+    """The collection format drops links to folders without a warning."""
     links = [str(path) for path in project_files() if path.parts[0] in SHIPPED_FOLDERS and (ROOT / path).is_symlink()]
-    expect_none(links, "a shipped folder holds plain files only:")
+    expect_none(links, "replace these links by plain files:")
 
 
 @pytest.mark.each_line
@@ -184,10 +184,10 @@ def test_tested_versions_satisfy_the_dependencies() -> None:
 
 
 def get_pip_name() -> str:
-    """Return the file under which ansible-test keeps the bootstrap script of the pip it wants.
+    """Return the name of ansible-test's bootstrap script for its version of pip.
 
     Raises:
-        AssertionError: this ansible-core names it in another way.
+        AssertionError: this ansible-core names it differently.
     """
     source = importlib.resources.files("ansible_test") / "_internal" / "python_requirements.py"
     version = re.search(r"\bpip='([\d.]+)'", source.read_text())
@@ -198,7 +198,7 @@ def get_pip_name() -> str:
 def copy_pip_settings(home: Path) -> None:
     """Copy the current pip settings, such as a mirror, to a home directory.
 
-    ansible-test hands no variable but HOME to the commands it runs.
+    ansible-test passes only the variable HOME to its commands.
     """
     settings = configparser.RawConfigParser()
     settings["global"] = {}
@@ -221,11 +221,10 @@ def copy_pip_settings(home: Path) -> None:
 
 @pytest.mark.each_line
 def test_sanity(tmp_path: Path) -> None:
-    """ansible-test, with no ignore file, for the Python that runs this.
+    """Run ansible-test, without an ignore file, for the Python that runs this.
 
-    It keeps its environments in a home directory of its own below .cache, so that a second run is fast and the user's
-    home stays as it is. Its bootstrap script for pip would come from a server of its own; the pip that every Python
-    carries does as well.
+    Its environments are in a home directory below .cache, so that a second run is fast and the user's home does not
+    change. Python's own pip replaces its bootstrap script, which comes from a server on the internet.
     """
     version = f"{sys.version_info.major}.{sys.version_info.minor}"
     home = ROOT / ".cache" / "ansible-test" / version
@@ -245,8 +244,8 @@ def test_documentation_markup(tmp_path: Path) -> None:
     run(
         ["antsibull-docs", "lint-collection-docs", "--plugin-docs", "--validate-collection-refs", "dependent", "."],
         cwd=stage(tmp_path),
-        # It copies the collections we depend on, and of a folder inside a git checkout only what git tracks: nothing of
-        # those in .venv, unless git does not find this checkout from there.
+        # It copies the dependencies, but only tracked files of a git checkout. So git must not find this checkout from
+        # .venv, where they are installed.
         env={"GIT_CEILING_DIRECTORIES": str(Path(sys.prefix).parent)},
     )
 
@@ -260,7 +259,7 @@ def test_changelog_fragments() -> None:
 
 
 def test_changelog_is_up_to_date(tmp_path: Path) -> None:
-    """The fragments and the plugins of this version are in the changelog, and the changelog is in CHANGELOG.md."""
+    """changelog.yaml has the fragments and plugins of this version, and CHANGELOG.md has its content."""
     version = load_yaml(PurePosixPath("galaxy.yml"))["version"]
     released = load_yaml(PurePosixPath("changelogs", "changelog.yaml"))["releases"]
     assert version in released, f"changelogs/changelog.yaml does not know {version}"
@@ -281,5 +280,5 @@ def test_metadata_for_galaxy() -> None:
     expect_none(
         [tag for tag in galaxy["tags"] if not re.fullmatch(r"[a-z][a-z0-9_]*", tag)], "Galaxy refuses these tags:"
     )
-    # Galaxy wants one of its own categories among the tags.
+    # Galaxy requires one of its own categories among the tags.
     assert {"cloud", "infrastructure", "linux", "networking", "tools"} & set(galaxy["tags"])

@@ -1,7 +1,7 @@
 # Copyright (c) the digital_twin.robotics_lab maintainers
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Phrases that read as translated stay out of the tree; docs/maintaining.md has the rules of language.
+"""The tree contains no phrases that read as translated; docs/maintaining.md has the rules of language.
 
 Each pattern is narrow: correct English must never match. One letter of each stands in brackets, so that this file does
 not match itself.
@@ -30,11 +30,11 @@ PHRASES = {
 }
 WRONG_VERBS = "Ask|Bring|Forget|Give|Keep|Let|Look|Make sure|Note|Prove|Refuse|Remember|Say|See|Take|Tell"
 TASK_NAME = re.compile(rf"(?:[\w.-]+ \| )?(?:{WRONG_VERBS})\b")
-# Licences, and texts of other authors.
+# Texts of other authors.
 FOREIGN = {"LICENSE"}
 
 
-def test_phrases_do_not_come_back() -> None:
+def test_phrases_do_not_recur() -> None:
     expect_none(
         f"{path}:{number}: {advice}: {line.strip()[:140]}"
         for path, text in text_files().items()

@@ -1,7 +1,7 @@
 # Copyright (c) the digital_twin.robotics_lab maintainers
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Every link in a page leads to something, in the checkout and, for the pages that ship, in the installed artifact."""
+"""Every link in a page has a target, in the checkout and, for shipped pages, in the installed artifact."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ FILES = {str(path) for path in project_files()}
 
 
 def shipped_files() -> set[str]:
-    """Return the project files that galaxy.yml's allow-list puts into the artifact."""
+    """Return the project files in the allow-list of galaxy.yml."""
     found: set[str] = set()
     for directive in load_yaml(PurePosixPath("galaxy.yml"))["manifest"]["directives"]:
         verb, *names = directive.split()
@@ -48,7 +48,7 @@ PAGES = {str(path): text for path, text in text_files().items() if path.suffix =
 
 
 def without_code(text: str) -> str:
-    """Return Markdown without comments and code, in which brackets are no links."""
+    """Return Markdown without comments and code, in which brackets are not links."""
     return CODE.sub("", COMMENT.sub("", text))
 
 
@@ -60,7 +60,7 @@ def links_of(text: str) -> Iterator[str]:
 
 
 def anchors_of(text: str) -> set[str]:
-    """Return the anchors that GitHub makes of a page's headings, and those that it sets itself."""
+    """Return the anchors that GitHub creates from a page's headings, and explicit ones."""
     found = set(re.findall(r"<a\s[^>]*?\b(?:id|name)\s*=\s*[\"']([^\"']+)", without_code(text)))
     for heading in HEADING.findall(re.sub(r"^(```+|~~~+).*?^\1", "", text, flags=re.MULTILINE | re.DOTALL)):
         words = re.sub(r"\[([^\]]*)\]\([^)]*\)", r"\1", heading).lower()
@@ -71,18 +71,18 @@ def anchors_of(text: str) -> set[str]:
 
 
 def exists(path: str, files: set[str]) -> bool:
-    """Return whether a path names one of some files, or a folder of theirs."""
+    """Return whether a path names one of the files, or a folder with one of them."""
     return path in files or any(file.startswith(f"{path}/") for file in files)
 
 
 def problem(page: str, link: str, pages: dict[str, str], files: set[str]) -> str | None:
-    """Return what is wrong with a link of a page, if anything is.
+    """Return the problem of a link, or None.
 
     Args:
         page: the page's path.
         link: the address as it is written.
         pages: the text of every page.
-        files: the files that are there for a reader of the page.
+        files: the files that a reader of the page has.
     """
     address, _hash, anchor = unquote(link).partition("#")
     if SCHEME.match(address) or address.startswith("//"):
@@ -91,7 +91,7 @@ def problem(page: str, link: str, pages: dict[str, str], files: set[str]) -> str
         if not own:
             return None
     elif address.startswith("/"):
-        return f"{page}: {link} begins with /, which is not the project's folder everywhere"
+        return f"{page}: {link} begins with /, which is not always the project's folder"
     else:
         target = posixpath.normpath(posixpath.join(posixpath.dirname(page), address)) if address else page
     if not exists(target, files):
@@ -102,7 +102,7 @@ def problem(page: str, link: str, pages: dict[str, str], files: set[str]) -> str
     return None
 
 
-def test_links_lead_somewhere() -> None:
+def test_links_have_targets() -> None:
     found = [
         problem(page, link, PAGES, SHIPPED if page in SHIPPED else FILES)
         for page, text in sorted(PAGES.items())
@@ -111,8 +111,8 @@ def test_links_lead_somewhere() -> None:
     expect_none([line for line in found if line])
 
 
-def test_allow_list_is_understood() -> None:
-    """The pages that readers of the artifact begin with, and one file that must stay out."""
+def test_allow_list_is_read() -> None:
+    """The main pages of the artifact are in it, and a file of the sandbox is not."""
     assert {"README.md", "docs/index.md", "compose/README.md", "roles/docker/README.md"} <= SHIPPED
     assert "sandbox/images/README.md" not in SHIPPED
     assert "sandbox/images/README.md" in FILES
@@ -141,6 +141,6 @@ def test_allow_list_is_understood() -> None:
 def test_wrong_links_are_found(text: str, wrong: int) -> None:
     pages = {"README.md": text, "docs/a.md": "# Two words: `more`\n## Again\n## Again\n"}
     files = {"README.md", "docs/a.md", "docs/a.png"}
-    # What is not in this small artifact is looked up in the project itself.
+    # Links to files outside this small artifact are checked in the project.
     found = [problem("README.md", link, pages, files) for link in links_of(text)]
     assert len([line for line in found if line]) == wrong, found

@@ -1,7 +1,7 @@
 # Copyright (c) the digital_twin.robotics_lab maintainers
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Every linter passes over the whole tree, and nothing in the tree silences one."""
+"""Every linter passes on the whole tree, and no file silences one."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ import yaml
 from tests.support.lines import left_out
 from tests.support.project import ROOT, expect_none, load_yaml, playbooks, project_files, run, text_files
 
-# The in-tree link to the root: files below it are linted under their real paths.
+# The link to the root inside the tree: linters check these files under their real paths.
 LINK = PurePosixPath(".collections/ansible_collections/digital_twin/robotics_lab")
 
 # One letter of each word stands in brackets so that this file does not match itself.
@@ -36,17 +36,17 @@ SUPPRESSIONS = {
     ),
     "a sanity test is left out": r"--skip-[t]est\b|--allow-[d]isabled\b",
 }
-# What the newest Ansible warns of or deprecates in every run.
+# Code for which the newest Ansible prints warnings or deprecations.
 WARNED = {
     "AnsibleModule.tmpdir warns where the user has no ~/.ansible/tmp": r"\bmodule\.tmpdir\b",
     "warnings in a result are deprecated; call module.warn()": r"exit_json\([^)]*\bwarnings=",
     "results have no invocation": r"\.invocation\b",
 }
 ANSIBLE = re.compile(r"^\s*(?:from|import) (?:ansible|ansible_collections\.(?!digital_twin\.)\w+)\b", re.MULTILINE)
-# Each is reached by the tests of the modules, which both lines run.
-USE_ANSIBLE = {"_aws_connection.py", "_iam_role.py"}
-# The word as a version or an image's tag: after a colon, an equals sign, an at sign or a shell default. The metadata
-# service's path and the names of public parameters hold it too, between slashes; those are no versions.
+# Both lines run each of them, in the tests of the modules or on the lab of the end-to-end tests.
+USE_ANSIBLE = {"_aws/connection.py", "_aws/iam_role.py", "_lab/resources.py"}
+# The word as a version or an image's tag: after a colon, an equals sign, an at sign or a shell default. Between
+# slashes, as in the metadata service's path and the names of public parameters, it is not a version.
 FLOATING = re.compile(r"(?:[:=@]|:-)\s*[\"']?\b[l]atest(?=[\s\"'`},;)]|$)", re.MULTILINE)
 
 
@@ -65,7 +65,7 @@ FLOATING = re.compile(r"(?:[:=@]|:-)\s*[\"']?\b[l]atest(?=[\s\"'`},;)]|$)", re.M
     ],
 )
 def test_linter(command: list[str]) -> None:
-    # The inventory of the checkout would ask AWS; from the environment, a list with a comma is not taken for hosts.
+    # The inventory of the checkout would call AWS. In this variable a list with a comma would not mean hosts.
     run(command, env={"ANSIBLE_INVENTORY": os.devnull}, timeout=1800)
 
 
@@ -87,7 +87,7 @@ def test_nothing_is_suppressed() -> None:
     expect_none(found)
 
 
-def test_nothing_warns_on_the_newest_line() -> None:
+def test_newest_line_prints_no_warnings() -> None:
     found = [
         f"{path}:{number}: {what}: {line.strip()}"
         for path, text in text_files("plugins", "roles", "playbooks").items()
@@ -99,7 +99,7 @@ def test_nothing_warns_on_the_newest_line() -> None:
 
 
 def test_line_breaks_in_expressions_are_line_breaks() -> None:
-    """Ansible hands Jinja each backslash as two; in a double-quoted YAML text it has become a line break before."""
+    """Ansible passes each backslash to Jinja as two; in double-quoted YAML it is already a line break."""
     wrong = re.compile(r"\{\{(?:(?!\}\}).)*?(['\"])\\n\1", re.DOTALL)
     found = [
         f"{path}: {match[0][-60:]}"
@@ -129,7 +129,7 @@ def texts_of(node: yaml.Node | None) -> Iterator[str]:
 def test_module_utils_use_nothing_of_ansible() -> None:
     """Their tests do not run on the oldest line."""
     found = {
-        path.name
+        "/".join(path.parts[2:])
         for path, text in text_files("plugins").items()
         if path.parts[1] == "module_utils" and ANSIBLE.search(text)
     }
@@ -138,14 +138,14 @@ def test_module_utils_use_nothing_of_ansible() -> None:
 
 def test_no_sanity_test_is_ignored() -> None:
     ignores = [str(path) for path in project_files() if re.match(r"tests/sanity/ignore.*\.txt$", str(path))]
-    expect_none(ignores, "mend the code instead:")
+    expect_none(ignores, "correct the code instead:")
 
 
 def test_versions_are_pinned() -> None:
     found = [
         f"{path}:{number}: {line.strip()}"
         for path, text in text_files().items()
-        # Tests hand it in to see it refused.
+        # Tests use it as invalid input.
         if path.parts[0] not in {"molecule", "tests"}
         for number, line in enumerate(text.splitlines(), start=1)
         if FLOATING.search(line)
@@ -153,18 +153,18 @@ def test_versions_are_pinned() -> None:
     expect_none(found, "name a version:")
 
 
-# pip by its name, its module or uv, with a verb that fetches, also as words of a list; to the end of the command.
+# pip by its name, its module or uv, with a verb that downloads, also as items of a list; to the end of the command.
 PIP = re.compile(
     r"\bpip[0-9.]*[\"']?,?\s+[\"']?(?:install|download|wheel|verb)\b(?:\\\n|[^\n\]])*|ansible\.builtin\.pip:.*"
 )
 
 
 def test_pip_compares_hashes() -> None:
-    """An index, a mirror or a proxy can exchange a file under the same version."""
+    """An index, a mirror or a proxy can replace a file of the same version."""
     found = [
         f"{path}: {command[0].strip()}"
         for path, text in text_files().items()
-        # Documents and messages show people commands; tests of pip itself have an index of their own.
+        # Documents and messages only show commands; tests of pip use an index of their own.
         if path.suffix not in {".md", ".rst"}
         and path.parts[0] not in {"changelogs", "docs"}
         and path.parts[:2]
@@ -207,7 +207,7 @@ def test_locked_packages_have_hashes() -> None:
 
 
 def hidden_from_linters() -> dict[str, list[str]]:
-    """Return the exclusions of each linter's configuration as lines in gitignore's form."""
+    """Return the exclusions of each linter's configuration as lines in gitignore's format."""
     with (ROOT / "pyproject.toml").open("rb") as stream:
         tools: dict[str, Any] = tomllib.load(stream)["tool"]
     return {
@@ -232,10 +232,10 @@ def test_linters_see_every_file() -> None:
         for path in project_files()
         if path != LINK and any(re.search(pattern, str(path)) for pattern in mypy["exclude"])
     ]
-    expect_none(hidden, "a configuration file keeps a linter from these files:")
+    expect_none(hidden, "a configuration file hides these files from a linter:")
 
 
-def test_ansible_lint_holds_the_production_profile() -> None:
+def test_ansible_lint_uses_the_production_profile() -> None:
     config = load_yaml(PurePosixPath(".config/ansible-lint.yml"))
     assert config["profile"] == "production"
     assert config["strict"] is True

@@ -1,7 +1,7 @@
 # Copyright (c) the digital_twin.robotics_lab maintainers
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The folders of plugins/ import one another in one direction, and what is copied to hosts runs on their Python."""
+"""The folders of plugins/ have no import cycle, and code for hosts runs on their oldest Python."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from tests.support.lines import floor_python
 from tests.support.project import FQCN, expect_none, run, text_files
 
 PACKAGE = f"ansible_collections.{FQCN}."
-# What a folder may import of the others.
+# The folders from which a folder may import.
 ALLOWED: dict[str, set[str]] = {
     "doc_fragments": set(),
     "module_utils": {"module_utils"},
@@ -29,7 +29,7 @@ CONTROLLER = {"module_utils", "plugin_utils", "lookup"}
 
 
 def room_of(path: PurePosixPath) -> str:
-    """Return the room of a file below plugins/: its folder by subject, or itself where it is in none."""
+    """Return the folder by subject of a file below plugins/, or the file itself if it has none."""
     parts = path.parts[1:]
     return "/".join(parts[:2]) if parts[0] in {"module_utils", "plugin_utils"} else parts[0]
 
@@ -54,7 +54,7 @@ def imports_of(path: PurePosixPath, text: str, files: set[PurePosixPath]) -> set
 
 
 def edges() -> dict[PurePosixPath, set[PurePosixPath]]:
-    """Return what each file of plugins/ imports of the others."""
+    """Return the files that each file of plugins/ imports."""
     texts = {path: text for path, text in text_files("plugins").items() if path.suffix == ".py"}
     return {path: imports_of(path, text, set(texts)) for path, text in texts.items()}
 
@@ -66,7 +66,7 @@ def test_imports_are_found() -> None:
     assert sum(len(targets) for targets in found.values()) > 50
 
 
-def test_rooms_have_no_circle() -> None:
+def test_folders_have_no_import_cycle() -> None:
     rooms: dict[str, set[str]] = {}
     for path, targets in edges().items():
         rooms.setdefault(room_of(path), set()).update(room_of(target) for target in targets)
@@ -77,7 +77,7 @@ def test_rooms_have_no_circle() -> None:
         pytest.fail(f"these folders import one another: {' -> '.join(error.args[1])}", pytrace=False)
 
 
-def test_code_of_the_hosts_imports_nothing_of_the_controller() -> None:
+def test_code_for_hosts_imports_no_code_for_the_controller() -> None:
     expect_none(
         f"{path} imports {target}"
         for path, targets in edges().items()
@@ -97,7 +97,7 @@ for name in json.load(open('names.json')):
         print(name, traceback.format_exc().splitlines()[-1], sep=": ")
 sys.exit(failed)
 """
-# Modules that run without a host's services.
+# Modules that run without services of a host.
 RUNS: dict[str, dict[str, Any]] = {
     "host_info": {
         "files": ["/etc/hostname"],

@@ -1,7 +1,7 @@
 # Copyright (c) the digital_twin.robotics_lab maintainers
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Nothing in the tree looks like a key."""
+"""No file in the tree contains text that looks like a key."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import pytest
 
 from tests.support.project import expect_none, project_files, text_files
 
-# What AWS itself prints in its documentation.
+# Keys in the documentation of AWS.
 DOCUMENTED = {"AKIAIOSFODNN7EXAMPLE", "ASIAIOSFODNN7EXAMPLE", "wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY"}
 
 SECRETS = {
@@ -26,7 +26,7 @@ SECRETS = {
     "a GitHub token": r"\b(?:gh[pousr]_[A-Za-z0-9]{36}|github_pat_\w{60,})",
     "an Ansible vault": r"^\s*\$ANSIBLE_[V]AULT;",
 }
-# A secret in the tests, by the name of the variable or option that takes it; only YAML writes one without quotes.
+# A secret in the tests, by the name of its variable or option; only YAML allows one without quotes.
 NAMED_SECRET = r"(?i:secret_(?:access_)?key|password|api_key)[\"']?\s*[:=]\s*"
 TEST_SECRETS = {
     ".py": re.compile(NAMED_SECRET + r"[\"']([\w-]+)[\"']"),
@@ -39,7 +39,7 @@ SECRET_FILES = re.compile(r"(?:^|/)(?:\.env|\.vault_pass.*|id_(?:rsa|ecdsa|ed255
 def test_no_secret_is_in_the_tree(what: str) -> None:
     pattern = re.compile(SECRETS[what], re.MULTILINE)
     found = [
-        # Not the match itself: this message ends in logs.
+        # Not the match itself, because logs contain this message.
         f"{path}:{text.count(chr(10), 0, match.start()) + 1}"
         for path, text in text_files().items()
         for match in pattern.finditer(text)
@@ -48,12 +48,12 @@ def test_no_secret_is_in_the_tree(what: str) -> None:
     expect_none(found, f"{what} in")
 
 
-def test_no_file_of_secrets_is_in_the_tree() -> None:
+def test_no_file_with_secrets_is_in_the_tree() -> None:
     found = [str(path) for path in project_files() if SECRET_FILES.search(str(path))]
-    expect_none(found, "such files hold keys or passwords and are not committed:")
+    expect_none(found, "such files contain keys or passwords and must not be committed:")
 
 
-def test_secrets_of_tests_occur_nowhere_else() -> None:
+def test_secrets_of_tests_contain_canary() -> None:
     """Ansible masks a secret in every message, paths included: `test` would be masked in the name of a checkout."""
     found = [
         f"{path}: {match[1]}"
@@ -62,4 +62,4 @@ def test_secrets_of_tests_occur_nowhere_else() -> None:
         for match in TEST_SECRETS[path.suffix].finditer(text)
         if "canary" not in match[1]
     ]
-    expect_none(found, "a secret that holds the word canary occurs in no path and in no message:")
+    expect_none(found, "add the word canary, which occurs in no path and no message:")

@@ -1,9 +1,9 @@
 # Copyright (c) the digital_twin.robotics_lab maintainers
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The oldest supported line of Ansible passes the unit tests of what uses it, and the gates that depend on the line.
+"""Run the unit tests of code that uses Ansible, and the gates marked each_line, on the oldest line of Ansible.
 
-The lab itself meets it in tests/e2e/test_2_lab.py.
+tests/e2e/test_2_lab.py runs that line on a lab.
 """
 
 from __future__ import annotations
@@ -16,8 +16,8 @@ from tests.support.lines import OLDEST
 from tests.support.project import clean_environment, run
 
 SECONDS = 2000
-# The code under test does not use Ansible: programs of the hosts and of the sandbox, and plugins/module_utils, which
-# test_module_utils_use_nothing_of_ansible in tests/gates/test_lint.py checks for that.
+# The code under test does not use Ansible: programs of the hosts and of the sandbox, and plugins/module_utils, as
+# test_module_utils_use_nothing_of_ansible in tests/gates/test_lint.py checks.
 WITHOUT_ANSIBLE = (
     "cognitive",
     "simulators",
@@ -48,7 +48,7 @@ UNIT = {
     ],
 )
 def test_oldest_line(selection: list[str], record_property: Callable[[str, object], None]) -> None:
-    # pytest's variables describe this run, not that of its children.
+    # pytest's variables describe this run, and must not reach its children.
     environment = {
         name: value for name, value in clean_environment().items() if not name.startswith(("PYTEST_", "PY_COLORS"))
     }

@@ -1,7 +1,7 @@
 # Copyright (c) the digital_twin.robotics_lab maintainers
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What an AWS account holds, by type: the judge of "nothing left"."""
+"""Lists the resources of an AWS account by type, to check that none are left."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ READS: dict[str, tuple[str, str, dict[str, Any], str, str]] = {
 
 
 def holdings(client: Callable[[str], Any]) -> set[tuple[str, str]]:
-    """Return every resource of the account as (type, id); what AWS itself puts there is included.
+    """Return every resource of the account as (type, id); AWS's own resources are included.
 
     Args:
         client: makes the boto3 client of a service.
@@ -49,7 +49,7 @@ def holdings(client: Callable[[str], Any]) -> set[tuple[str, str]]:
         (kind, str(entry[name]))
         for kind, (service, operation, arguments, key, name) in READS.items()
         for entry in getattr(clients[service], operation)(**arguments)[key]
-        # a volume that its instance takes along is gone when the instance is
+        # A volume that is deleted with its instance does not count.
         if entry.get("State") != "deleting"
     }
     reservations = clients["ec2"].describe_instances(Filters=LIVE)["Reservations"]
@@ -57,6 +57,6 @@ def holdings(client: Callable[[str], Any]) -> set[tuple[str, str]]:
 
 
 def counts(resources: set[tuple[str, str]]) -> dict[str, int]:
-    """Return how many there are of each type."""
+    """Return the number of resources of each type."""
     kinds = [kind for kind, name in resources if name]
     return {kind: kinds.count(kind) for kind in sorted(set(kinds))}

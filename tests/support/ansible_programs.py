@@ -1,7 +1,7 @@
 # Copyright (c) the digital_twin.robotics_lab maintainers
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Ansible's programs in the checkout, as processes of a fork server: half of a short run is spent loading Ansible."""
+"""Ansible's programs in the checkout, as processes of a fork server: loading Ansible takes half of a short run."""
 
 from __future__ import annotations
 
@@ -25,15 +25,15 @@ PROGRAMS = {
     "ansible-inventory": ("ansible.cli.inventory", "InventoryCLI"),
     "ansible-playbook": ("ansible.cli.playbook", "PlaybookCLI"),
 }
-# The modules of the programs, and what they load later.
+# The modules of the programs, and those that they load later.
 PRELOADED = (*(module for module, _name in PROGRAMS.values()), "ansible.executor.task_executor", "boto3")
-# What Ansible reads when it is loaded.
+# The variables that Ansible reads at import.
 READ_AT_START = ("ANSIBLE_", "HOME", "LC_", "NO_COLOR", "PYTHON")
 SECONDS = 300
 
 
 def main() -> None:
-    """Run the program that the first argument names, in a child of the server."""
+    """Run the program in the first argument, in a child of the server."""
     program, *words = sys.argv[1:]
     module, name = PROGRAMS[program]
     getattr(importlib.import_module(module), name).cli_executor([program, *words])
@@ -48,7 +48,7 @@ def server(at_start: frozenset[tuple[str, str]]) -> ForkServer:
 
 
 def execute(words: Sequence[str], environment: Mapping[str, str] | None = None) -> subprocess.CompletedProcess[str]:
-    """Run a program in the root of the checkout, and return how it ended.
+    """Run a program in the root of the checkout, and return its result.
 
     Args:
         words: the program and its arguments.

@@ -1,7 +1,7 @@
 # Copyright (c) the digital_twin.robotics_lab maintainers
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The machine's own apt with sources, lists and keys below a folder, so that tests use the real apt."""
+"""Runs the machine's real apt with sources, lists and keys below a folder."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from urllib.parse import unquote
 
 
 class AptRoot:
-    """A folder that apt uses as the root of a host of the architecture amd64."""
+    """A folder that apt uses as the root of an amd64 host."""
 
     def __init__(self, folder: Path) -> None:
         """Create an apt without sources."""
@@ -76,7 +76,7 @@ class AptRoot:
 
 @contextmanager
 def apt_root() -> Iterator[AptRoot]:
-    """Yield an apt in a folder of its own, which apt's own user can enter."""
+    """Yield an apt in its own folder, which the user _apt can enter."""
     folder = Path(tempfile.mkdtemp(prefix="apt-root-"))
     folder.chmod(0o755)
     try:

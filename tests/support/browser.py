@@ -1,7 +1,7 @@
 # Copyright (c) the digital_twin.robotics_lab maintainers
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Chromium without a window, and a page in it."""
+"""Headless Chromium with one page."""
 
 from __future__ import annotations
 
@@ -19,21 +19,21 @@ from typing import Any, NoReturn
 
 import pytest
 
-# Long, so that a busy machine fails no test.
+# Long, so that no test fails on a busy machine.
 SECONDS = 60.0
 PAUSE = 0.1
 END = b"\0"
 
 
 class Browser:
-    """One page of one Chromium, steered by its DevTools protocol over a socket pair: no port, no driver."""
+    """One page of one Chromium, controlled by its DevTools protocol over a socket pair: no port, no driver."""
 
     def __init__(self, wire: socket.socket, log: Path) -> None:
         """Open a page.
 
         Args:
-            wire: the browser's other end.
-            log: what it has printed.
+            wire: the other end of the socket pair.
+            log: the file with the browser's output.
         """
         self._wire = wire
         self._log = log
@@ -44,7 +44,7 @@ class Browser:
         self._session = self.call("Target.attachToTarget", targetId=target, flatten=True)["sessionId"]
 
     def call(self, method: str, **parameters: Any) -> Any:
-        """Return what the browser answers to one request."""
+        """Return the browser's answer to one request."""
         self._number += 1
         request: dict[str, Any] = {"id": self._number, "method": method, "params": parameters}
         if self._session:
@@ -73,13 +73,13 @@ class Browser:
         pytest.fail(f"Chromium {what}:\n{self._log.read_text(encoding='utf-8')[-3000:]}")
 
     def open(self, url: str) -> None:
-        """Go to a page, whose URL has a path, and wait until all of it is there."""
+        """Go to a page, whose URL has a path, and wait until it is loaded."""
         answer = self.call("Page.navigate", url=url)
         assert "errorText" not in answer, f"{url}: {answer['errorText']}"
         self.until(f"location.href === {json.dumps(url)} && document.readyState === 'complete'", url)
 
     def value(self, expression: str) -> Any:
-        """Return the value of an expression of the page's own language, as JSON would carry it."""
+        """Return the value of a JavaScript expression in the page, as JSON."""
         answer = self.call("Runtime.evaluate", expression=expression, returnByValue=True)
         assert "exceptionDetails" not in answer, f"{expression}: {answer['exceptionDetails']}"
         return answer["result"].get("value")
@@ -88,34 +88,34 @@ class Browser:
         """Return an expression's value as soon as it is true.
 
         Args:
-            what: what is waited for, as it completes the sentence "... was not seen".
+            what: the condition, as it completes the sentence "... was not seen".
         """
         deadline = time.monotonic() + SECONDS
         while not (value := self.value(expression)):
             if time.monotonic() > deadline:
                 text = self.value("document.body ? document.body.innerText : ''")
-                pytest.fail(f"{what} was not seen within {SECONDS:g} s; the page says: {text}")
+                pytest.fail(f"{what} was not seen within {SECONDS:g} s; the page shows: {text}")
             time.sleep(PAUSE)
         return value
 
     def screenshot(self, file: Path) -> None:
-        """Write what the page looks like, as PNG."""
+        """Write a screenshot of the page, as PNG."""
         file.write_bytes(base64.b64decode(self.call("Page.captureScreenshot")["data"]))
 
 
 @contextmanager
 def browser(folder: Path) -> Iterator[Browser]:
-    """Run a Chromium that keeps what it needs in a folder and leaves nothing elsewhere.
+    """Run a Chromium that stores all its files in one folder.
 
     Args:
-        folder: an empty one, for its profile and its log.
+        folder: an empty folder for its profile and its log.
     """
-    program = shutil.which("chromium") or pytest.fail("chromium is missing: make tools")
+    program = shutil.which("chromium") or pytest.fail("chromium is missing. Run `make tools`.")
     log = folder / "chromium.log"
     mine, theirs = socket.socketpair()
     words = [program, "--headless", "--remote-debugging-pipe", f"--user-data-dir={folder / 'profile'}"]
     words += ["--disable-gpu", "--no-first-run", "--disable-background-networking", "--window-size=680,900"]
-    # Its own sandbox does not start for root; it sees no page but ours.
+    # Its own sandbox does not start as root; it opens our pages only.
     words += ["--no-sandbox"] if os.geteuid() == 0 else []
     with mine, log.open("wb") as output:
         with theirs:
@@ -136,4 +136,4 @@ def browser(folder: Path) -> Iterator[Browser]:
                 child.wait(SECONDS)
             except subprocess.TimeoutExpired:
                 child.kill()
-                pytest.fail(f"Chromium did not end within {SECONDS:g} s of being told to")
+                pytest.fail(f"Chromium did not end within {SECONDS:g} s of the request")

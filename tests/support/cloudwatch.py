@@ -1,7 +1,7 @@
 # Copyright (c) the digital_twin.robotics_lab maintainers
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""CloudWatch within a test: moto behind the sandbox's proxy, on a loopback port, without hosts or containers."""
+"""CloudWatch in the test process: moto behind the sandbox's proxy, on a loopback port, without hosts or containers."""
 
 from __future__ import annotations
 
@@ -31,12 +31,12 @@ CREDENTIALS = {"aws_access_key_id": "AKIATESTS", "aws_secret_access_key": "canar
 
 
 class Datum(NamedTuple):
-    """One value as CloudWatch keeps it; a value with a count of three is three of these.
+    """One value as CloudWatch stores it; a value with a count of three is stored three times.
 
     Attributes:
-        timestamp: in UTC, as precise as it was sent.
+        timestamp: in UTC, with the precision in the request.
         resolution: in seconds, 1 or 60.
-        request: numbers the requests; values of one number came together.
+        request: the number of the request in which it was sent.
     """
 
     namespace: str
@@ -58,17 +58,17 @@ class OpenProxy(Proxy):
 
 
 class CloudWatch:
-    """A CloudWatch of its own, empty at the start; one at a time in a process, as moto's state is the process's.
+    """A separate CloudWatch, empty at the start; one per process at a time, because moto's state is global.
 
     ``with CloudWatch() as server:`` serves until the block ends.
     """
 
     def __init__(self, region: str = REGION, hosts: Hosts | None = None) -> None:
-        """Prepare it, without serving yet.
+        """Prepare the server without starting it.
 
         Args:
-            region: of the clients and of what ``datums`` shows.
-            hosts: what is told of changes to EC2.
+            region: the region of the clients and of ``datums``.
+            hosts: is notified of changes to EC2.
         """
         alarms.install()
         metrics.install()
@@ -79,7 +79,7 @@ class CloudWatch:
         self._port = 0
 
     def __enter__(self) -> Self:
-        """Start with nothing stored."""
+        """Start without stored data."""
         cloudwatch_backends[DEFAULT_ACCOUNT_ID].reset()
         self.start()
         return self
@@ -92,11 +92,11 @@ class CloudWatch:
 
     @property
     def url(self) -> str:
-        """Where it answers, or did; the same after ``stop`` and ``start``."""
+        """The endpoint, which stays the same after ``stop`` and ``start``."""
         return f"http://127.0.0.1:{self._port}"
 
     def start(self) -> None:
-        """Serve, on the port of the last time; nothing when it serves already."""
+        """Start the server on its previous port, unless it runs."""
         if self._server is None:
             self._server = make_server(
                 "127.0.0.1", self._port, self._front, threaded=True, request_handler=MotoRequestHandler
@@ -106,7 +106,7 @@ class CloudWatch:
             self._thread.start()
 
     def stop(self) -> None:
-        """Refuse connections from now on; what was stored is kept."""
+        """Refuse connections from now on; stored data is preserved."""
         if self._server is not None and self._thread is not None:
             self._server.shutdown()
             self._thread.join(timeout=10)
@@ -114,31 +114,31 @@ class CloudWatch:
             self._server = None
 
     def is_idle(self) -> bool:
-        """Say whether no connection is being served."""
+        """Return whether no connection is being served."""
         return not any("process_request_thread" in thread.name for thread in threading.enumerate())
 
     def for_hosts(self, path: Path, port: int) -> AbstractContextManager[None]:
-        """Serve on a Unix socket besides, as the sandbox's cloud does for the endpoint of a VPC.
+        """Serve on a Unix socket as well, as the sandbox's cloud does for the endpoint of a VPC.
 
         Args:
-            port: under which, at 127.0.0.1, hosts know it.
+            port: the hosts' port for it, at 127.0.0.1.
         """
         return serving_hosts(path, self._front, "127.0.0.1", port)
 
     def client(self, service: str = "cloudwatch", *, url: str = "", **settings: Any) -> Any:
-        """Return a boto3 client that asks once and does not try again.
+        """Return a boto3 client that does not retry.
 
         Args:
-            service: as boto3 names it.
-            url: where it asks, if not at ``url``.
-            settings: what its Config is to hold besides or instead, such as ``read_timeout``.
+            service: boto3's name of the service.
+            url: an endpoint other than ``self.url``.
+            settings: fields of its Config, such as ``read_timeout``, which override the defaults.
         """
         config = Config(**{"retries": {"total_max_attempts": 1}, "read_timeout": 5, "connect_timeout": 5, **settings})
         connect: Any = boto3.client
         return connect(service, endpoint_url=url or self.url, region_name=self.region, config=config, **CREDENTIALS)
 
     def fault(self, kind: str, **rule: Any) -> None:
-        """Have calls go wrong from now on, PutMetricData unless the rule names another action.
+        """Inject a fault into PutMetricData, or into the action that the rule names.
 
         Args:
             kind: one of ``sandbox.cloud.faults.KINDS``.
@@ -147,7 +147,7 @@ class CloudWatch:
         self._front.injector.add(Rule(kind, **{"service": "monitoring", "action": "PutMetricData", **rule}))
 
     def heal(self) -> None:
-        """Forget every fault."""
+        """Remove all faults."""
         self._front.injector.clear()
 
     def calls(self, action: str = "PutMetricData") -> list[dict[str, Any]]:
@@ -155,7 +155,7 @@ class CloudWatch:
         return [call for call in self._front.calls() if call["action"] == action]
 
     def datums(self) -> list[Datum]:
-        """Return every value that is stored, in the order in which they came; statistic sets are left out."""
+        """Return all stored values, in the order of arrival; statistic sets are left out."""
         kept: list[Any] = cloudwatch_backends[DEFAULT_ACCOUNT_ID][self.region].metric_data
         return [
             Datum(
@@ -169,6 +169,6 @@ class CloudWatch:
                 request=stored.request,
             )
             for stored in kept
-            # The request is noted last, while others may look.
+            # The request number is stored last, and other threads may read before that.
             if hasattr(stored, "value") and hasattr(stored, "request")
         ]

@@ -1,7 +1,7 @@
 # Copyright (c) the digital_twin.robotics_lab maintainers
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""A machine that runs README's commands: a container of bare Debian 13, with what README names and nothing else."""
+"""A machine for README's commands: a container of minimal Debian 13 with only the packages that README names."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ HOME = f"/home/{USER}"
 USER_ID = 1000
 REPOSITORIES = "/srv/"
 AUTHORITIES = "/usr/local/share/machine-authorities.pem"
-# How this machine reaches package indexes is its own matter, and so the container's as well.
+# The container reaches package indexes in the same way as this machine.
 NETWORK = re.compile(
     r"(?i)(https?|no|all)_proxy|(PIP|UV)_(DEFAULT_INDEX|EXTRA_INDEX_URL|INDEX|INDEX_URL|DEFAULT_TIMEOUT)"
 )
@@ -45,14 +45,14 @@ def commands(heading: str) -> list[str]:
 
 
 def settings() -> str:
-    """Return group_vars/all.yml as a user of the sandbox would have edited it; the key is at its usual place."""
+    """Return group_vars/all.yml as a user of the sandbox would have edited it; the key has its default path."""
     values = load_yaml(ROOT / "group_vars" / "all.yml") | load_yaml(ROOT / "inventory/sandbox/group_vars/all.yml")
     del values["aws_infrastructure_private_key_file"]
     return yaml.safe_dump(values, sort_keys=False, allow_unicode=True)
 
 
 def repository(folder: Path) -> Path:
-    """Return a git repository whose one commit is the working tree: what git tracks, or would if it were added."""
+    """Return a git repository whose only commit is the working tree, including files that are not added yet."""
     target = folder / f"{NAME}.git"
     for path in project_files():
         copy = target / path
@@ -67,12 +67,12 @@ def repository(folder: Path) -> Path:
 
 @dataclass
 class ControlMachine:
-    """A running container, and the shell that its user works in.
+    """A running container and its user's shell.
 
     Attributes:
-        environment: what the user has exported.
-        log: the commands with their duration, and what they printed.
-        began: the moment from which the log counts.
+        environment: the exported variables.
+        log: the commands with their duration and output.
+        began: the start of the time in the log.
     """
 
     container: Container
@@ -84,7 +84,7 @@ class ControlMachine:
         """Run a shell command.
 
         Args:
-            environment: folder of the Python environment that is active, where there is one.
+            environment: folder of the active Python environment, if any.
         """
         started = time.monotonic()
         activate = f"{environment}/bin/activate"
@@ -103,7 +103,7 @@ class ControlMachine:
         return result
 
     def write(self, path: str, text: str) -> None:
-        """Write a file of the user's, which only they may read."""
+        """Write a file that only the user may read."""
         content = text.encode()
         entry = tarfile.TarInfo(path.lstrip("/"))
         entry.size, entry.mode, entry.uid, entry.gid = len(content), 0o600, USER_ID, USER_ID
@@ -114,7 +114,7 @@ class ControlMachine:
 
 
 def mounts(source: Path) -> tuple[dict[str, Any], dict[str, str]]:
-    """Return what the container sees of this machine: a repository, and what it needs to reach package indexes."""
+    """Return the container's mounts: the repository, and this machine's configuration for package indexes."""
     volumes = {str(source): {"bind": REPOSITORIES + source.name, "mode": "ro"}}
     environment = {name: value for name, value in os.environ.items() if NETWORK.fullmatch(name)}
     authorities = os.environ.get("SSL_CERT_FILE", "")
@@ -126,12 +126,12 @@ def mounts(source: Path) -> tuple[dict[str, Any], dict[str, str]]:
 
 @contextmanager
 def control_machine(sandbox: Sandbox, account: Mapping[str, str], folder: Path, log: Path) -> Iterator[ControlMachine]:
-    """Start a machine on which nothing is installed, in the network of this one: there are the lab's addresses.
+    """Start a machine without installed packages in this machine's network, which has the lab's addresses.
 
     Args:
-        sandbox: the container is one of its pieces, and goes with it at the latest.
-        account: variables, of which those of the account are exported in it.
-        folder: for the repository that README's `git clone` finds.
+        sandbox: the sandbox to which the container belongs, and which removes it at the latest.
+        account: variables; those of the account are exported in the container.
+        folder: for the repository that README's `git clone` uses.
         log: see ControlMachine.
     """
     client = docker.from_env(timeout=COMMAND_SECONDS)
@@ -150,7 +150,7 @@ def control_machine(sandbox: Sandbox, account: Mapping[str, str], folder: Path, 
     try:
         log.unlink(missing_ok=True)
         machine = ControlMachine(container, environment, log)
-        # README's addresses of its own repository lead to the working tree; `apt-get install` does not ask.
+        # README's URLs of its own repository lead to the working tree; `apt-get install` does not prompt.
         prepared = (
             f"useradd --create-home --uid {USER_ID} --shell /bin/bash {USER}",
             "printf 'APT::Get::Assume-Yes \"true\";' >/etc/apt/apt.conf.d/90assume-yes",

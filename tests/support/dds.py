@@ -24,13 +24,13 @@ from tests.support.network import Host, Network, machine_settings
 from tests.support.project import FQCN, ROOT, clean_environment, run
 from tests.support.worker import Service, Worker
 
-# What every distribution's kernel gives a socket at most, up to Linux 6.17, and what the guide wants instead.
+# The default limit of a socket's buffer up to Linux 6.17, and the guide's value.
 COMMON_RECEIVE_BUFFER, GUIDE_RECEIVE_BUFFER = 212992, 2147483647
 COMMON_FRAGMENTS = {"net.ipv4.ipfrag_time": 30, "net.ipv4.ipfrag_high_thresh": 4 * 1024 * 1024}
 FIND_SECONDS = 25
 STALL_SAMPLES, STALL_BYTES = 20, 1_000_000
 LOSS_SAMPLES, LOSS_BYTES, LOSS_RATE, LOSS_SHARE = 300, 64_000, 100, 0.02
-# As is often advised for large messages, whatever the path carries.
+# Often recommended for large messages, without regard to the path's MTU.
 LARGE_MESSAGES = "<General><MaxMessageSize>65500B</MaxMessageSize><FragmentSize>65000B</FragmentSize></General>"
 
 ROS2_REQUIREMENTS = ROOT / "tests" / "dds" / "ros2.txt"
@@ -43,7 +43,7 @@ def planned(**description: Any) -> dict[str, Any]:
     """Return the role's plan and its rendered documents, for variables without their prefix.
 
     Raises:
-        AssertionError: the role refuses the variables.
+        AssertionError: the role rejects the variables.
     """
     plan = ros2_network_plan(description)
     assert not plan["problems"], plan["problems"]
@@ -78,7 +78,7 @@ def _render(name: str, plan: Mapping[str, Any], **variables: str) -> str:
 
 
 def refused(**description: Any) -> list[str]:
-    """Return why the role refuses variables."""
+    """Return why the role rejects variables."""
     return list(ros2_network_plan(description)["problems"])
 
 
@@ -151,8 +151,8 @@ def stalls(network: Network, uri: str, kernel: Mapping[str, int], rounds: int = 
     Args:
         network: two hosts.
         uri: the configuration of both processes.
-        kernel: settings of the whole machine meanwhile.
-        rounds: how often.
+        kernel: settings of the whole machine during the test.
+        rounds: the number of repetitions.
     """
     here, there = network.hosts
     with (
@@ -165,7 +165,7 @@ def stalls(network: Network, uri: str, kernel: Mapping[str, int], rounds: int = 
 
 
 def _stall(sender: Worker, receiver: Worker) -> int:
-    """Send large best-effort samples to a process that stands still, and return how many it gets once it goes on."""
+    """Send large best-effort samples to a stopped process, and return how many it receives after it continues."""
     receiver.stop()
     try:
         sender.ask("send", seconds=30, count=STALL_SAMPLES, size=STALL_BYTES)
@@ -181,10 +181,10 @@ def losses(network: Network, uri: str, kernel: Mapping[str, int], *, reliable: b
         network: two hosts.
         uri: the configuration of both processes.
         kernel: settings of the host of the receiver.
-        reliable: whether what is lost is sent again.
+        reliable: whether lost samples are sent again.
 
     Returns:
-        how many have arrived, and how many of the second half.
+        the number of received samples, and that of the second half.
     """
     here, there = network.hosts
     for name, value in kernel.items():
@@ -202,7 +202,7 @@ def find(*workers: Worker) -> None:
     """Wait until each of two or more workers has found the others.
 
     Raises:
-        AssertionError: one has not.
+        AssertionError: a worker has not found all others.
     """
     for worker in workers:
         worker.tell("find", seconds=FIND_SECONDS, count=len(workers) - 1)
@@ -212,7 +212,7 @@ def find(*workers: Worker) -> None:
 
 
 def hears(receiver: Worker, sender: Worker, count: int = 20) -> bool:
-    """Return whether every sample arrives that one sends to the other."""
+    """Return whether all samples from the first to the second arrive."""
     sender.ask("send", seconds=10, count=count)
     return len(receiver.ask("collect", seconds=10, count=count)["numbers"]) == count
 
@@ -260,7 +260,7 @@ def unit_command(host: Host, unit: str, folder: Path, **variables: Any) -> list[
     Args:
         host: the host.
         unit: the name of one of the role's units.
-        folder: where the unit is written.
+        folder: the folder for the unit.
         variables: of the role, without their prefix.
     """
     role, written = ROOT / "roles" / "ros2_networking", folder / unit

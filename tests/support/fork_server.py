@@ -1,10 +1,10 @@
 # Copyright (c) the digital_twin.robotics_lab maintainers
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Processes that start at once: a fork server that has loaded what they load, and forks one for each request.
+"""A fork server: it imports the modules of its children once, and forks one child for each request.
 
-Run as a program it reads requests, a line of JSON each, and answers with a child's process id, and with its exit status
-when it has ended. It has one child at a time.
+As a program it reads requests, one line of JSON each, and answers with the child's process id, and with the exit status
+when the child has ended. It has one child at a time.
 """
 
 from __future__ import annotations
@@ -26,12 +26,12 @@ from tests.support.project import ROOT
 
 
 class ForkServer:
-    """The program, running.
+    """The running program.
 
     Args:
-        module: whose ``main`` a child runs.
-        environment: of the program, and of its children as far as their requests do not say otherwise.
-        preloaded: what the program imports before it forks, besides that module.
+        module: the module whose ``main`` a child runs.
+        environment: variables of the program, and of its children unless a request overrides them.
+        preloaded: further modules that the program imports before it forks.
     """
 
     def __init__(self, module: str, environment: dict[str, str], preloaded: Sequence[str]) -> None:
@@ -48,8 +48,8 @@ class ForkServer:
         """Request a child.
 
         Args:
-            what: ``arguments``, ``environment``, ``output``, the file to which what it prints is appended, and
-                ``errors``, the same for its errors, unless that is the same file.
+            what: ``arguments``, ``environment``, ``output``, the file to which its output is appended, and
+                ``errors``, the file for its errors if it is another one.
         """
         assert self._process.stdin is not None
         self._process.stdin.write(json.dumps(what).encode() + b"\n")
@@ -58,16 +58,16 @@ class ForkServer:
         """Return the next number that the program prints."""
         stream = self._process.stdout
         assert stream is not None
-        assert select.select([stream], [], [], seconds)[0], f"a child has neither begun nor ended within {seconds} s"
+        assert select.select([stream], [], [], seconds)[0], f"a child has neither started nor ended within {seconds} s"
         return int(stream.readline())
 
     def close(self) -> None:
-        """End the program, which has no child."""
+        """End the program, which must not have a child."""
         self._process.communicate(timeout=10)
 
 
 class Child:
-    """A process of a fork server, with as much of :class:`subprocess.Popen` as its tests use."""
+    """A process of a fork server, with the part of :class:`subprocess.Popen` that tests use."""
 
     def __init__(self, server: ForkServer, seconds: float, **request: Any) -> None:
         self._server = server
@@ -89,13 +89,13 @@ class Child:
 
 
 def set_clock(file: Path) -> None:
-    """Let this process's clock be ahead by as many seconds as a file says."""
+    """Set this process's clock ahead by the number of seconds in a file."""
     true = time.time
     time.time = lambda: true() + float(file.read_text(encoding="utf-8"))
 
 
 def become(main: Any, request: dict[str, Any]) -> NoReturn:
-    """Do what a child was made for. Whatever happens, it does not go on as a second server."""
+    """Run a child's request. The child always exits, so it never continues as a second server."""
     status = 1
     try:
         for name, stream in (("errors", sys.stderr), ("output", sys.stdout)):

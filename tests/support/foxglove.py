@@ -1,7 +1,7 @@
 # Copyright (c) the digital_twin.robotics_lab maintainers
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""A client that watches the robot like Foxglove."""
+"""A client that subscribes to the robot's topics like Foxglove."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from websockets.typing import Subprotocol
 
 from sandbox.ros import TOPICS
 
-# Long, so that a busy machine fails no test.
+# Long, so that no test fails on a busy machine.
 SECONDS = 60.0
 MESSAGE_DATA = 1
 HEADER = 1 + 4 + 8
@@ -25,7 +25,7 @@ HEADER = 1 + 4 + 8
 
 def connect(address: str) -> client.ClientConnection:
     """Connect to Foxglove's server, at an address with a port."""
-    # At the end, messages before the answer are not read any more.
+    # On close, messages before the answer are no longer read.
     return client.connect(
         f"ws://{address}",
         subprotocols=[Subprotocol("foxglove.sdk.v1")],
@@ -71,7 +71,7 @@ class Watcher:
         deadline = time.monotonic() + SECONDS
         last = None
         while time.monotonic() < deadline:
-            message = self._receive(deadline, f"what is waited for on {topic}, where the last message was {last},")
+            message = self._receive(deadline, f"the expected message on {topic}, where the last message was {last},")
             if not isinstance(message, bytes) or message[0] != MESSAGE_DATA:
                 continue
             if self._topics[int.from_bytes(message[1:5], "little")] != topic:

@@ -1,7 +1,7 @@
 # Copyright (c) the digital_twin.robotics_lab maintainers
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""A pretended host with simulated GPUs, on which the GPU modules run as Ansible runs them."""
+"""A simulated host with simulated GPUs, on which the GPU modules run as Ansible runs them."""
 
 from __future__ import annotations
 
@@ -27,31 +27,31 @@ MODULES = "ansible_collections.digital_twin.robotics_lab.plugins.modules"
 
 
 class Host:
-    """One host, and what a playbook would do there.
+    """One host and the actions of a playbook on it.
 
     Args:
         library: the folder with the simulated library.
-        folder: where the host keeps its state.
+        folder: the folder for the host's state.
     """
 
     def __init__(self, library: Path, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-        # Loaded once here, and not again in each child.
+        # Loaded once here instead of in each child.
         importlib.import_module("pynvml")
         self._monkeypatch = monkeypatch
         self._volatile = folder / "run"
         self.gpus = Gpus(folder, library)
-        # Found by its name from now on, as if the loader's path led to it.
+        # From now on it is found by name, as if it were on the loader's path.
         ctypes.CDLL(str(library / LIBRARY))
         for name, value in self.gpus.environment.items():
             monkeypatch.setenv(name, value)
         monkeypatch.setattr(apply, "LOCKED_CLOCKS", self._volatile / "locked.json")
-        # What the kernel keeps while the driver is loaded.
+        # The kernel's directory while the driver is loaded.
         self.driver = folder / "driver"
         self.driver.mkdir()
         monkeypatch.setattr(apply, "DRIVER", self.driver)
 
     def set_up(self, case: dict[str, Any]) -> None:
-        """Put in the GPUs of a table's row, its driver and its faults, and boot."""
+        """Set the GPUs, the driver and the faults of a table's row, and boot."""
         self.gpus.plug(*case.get("gpus", []))
         driver = case.get("driver", "550.163.01")
         self.gpus.install(None if driver == "none" else driver)
@@ -62,7 +62,7 @@ class Host:
         self.break_calls(case.get("faults", []))
 
     def break_calls(self, faults: list[str]) -> None:
-        """Add faults, in the words of the simulator's file."""
+        """Add faults in the format of the simulator's file."""
         for fault in faults:
             words = fault.split()
             gpu = next((int(word[5:]) for word in words if word.startswith("@gpu=")), None)
@@ -74,18 +74,18 @@ class Host:
     def reload_driver(self) -> None:
         """Unload the driver and load it again."""
         self.gpus.load()
-        # Made before the old one is gone, so that it gets another inode on any filesystem.
+        # Created before the old one is removed, so that its inode differs on any filesystem.
         fresh = self.driver.with_name("fresh")
         fresh.mkdir()
         self.driver.rmdir()
         fresh.rename(self.driver)
 
     def run(self, module: str, request: dict[str, Any], *, check: bool = False) -> dict[str, Any]:
-        """Run a module in a process of its own and return its result."""
+        """Run a module in a separate process and return its result."""
         main = importlib.import_module(f"{MODULES}.{module}").main
 
         def work() -> None:
-            # Where another test has loaded what shows warnings, a module's would be shown and not returned.
+            # If another test has loaded Ansible's display, warnings would be shown instead of returned.
             _internal.is_controller = False
             with patch_module_args({**request, "_ansible_check_mode": check}):
                 main()
@@ -95,7 +95,7 @@ class Host:
         return result
 
     def boot(self, settings: str) -> list[str]:
-        """Run what the unit runs at boot, on a file with this text; return what it says and, last, its exit status."""
+        """Run the unit's boot command on a file with this text; return its output and, last, its exit status."""
         file = self._volatile.parent / "settings.json"
         file.write_text(settings, encoding="utf-8")
         self._monkeypatch.setattr(sys, "argv", ["_gpu_boot", str(file)])
@@ -106,11 +106,11 @@ class Host:
         return self.in_child(work).splitlines()
 
     def in_child(self, work: Callable[[], None]) -> str:
-        """Run something in a process of its own, which leaves NVML as it was, and return what it prints."""
+        """Run a function in a separate process, so that NVML's state here is unchanged, and return its output."""
         reader, writer = os.pipe()
         child = os.fork()
         if child == 0:
-            # Whatever happens, this process must not go on as a second pytest.
+            # This process must always exit, never continue as a second pytest.
             try:
                 with os.fdopen(writer, "w") as out, redirect_stdout(out), redirect_stderr(out):
                     work()
@@ -123,14 +123,14 @@ class Host:
         return printed
 
     def fill(self, request: dict[str, Any]) -> dict[str, Any]:
-        """Put UUIDs where a request has {uuid0} and so on."""
+        """Replace {uuid0} and so on in a request by UUIDs."""
         if "gpus" not in request:
             return request
         uuids = {f"{{uuid{gpu['index']}}}": gpu["uuid"] for gpu in self.run("gpu_info", {})["gpus"] if not gpu["error"]}
         return {**request, "gpus": [uuids.get(str(name), str(name)) for name in request["gpus"]]}
 
     def writes(self) -> list[str]:
-        """Return every setter that NVML was asked for since the host booted."""
+        """Return every call of an NVML setter since the host booted."""
         return self.gpus.writes()
 
     def smi(self, *arguments: str) -> list[str]:

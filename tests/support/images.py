@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, unquote, urlsplit
 
-# A limit for steps that normally take no time.
+# A limit for steps that are normally immediate, in seconds.
 WAIT_SECONDS = 20
 
 

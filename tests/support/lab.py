@@ -1,7 +1,7 @@
 # Copyright (c) the digital_twin.robotics_lab maintainers
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""A sandbox of the tests' own, and the collection's commands run in it as its user would run them."""
+"""The tests' own sandbox, in which they run the collection's commands as a user would."""
 
 from __future__ import annotations
 
@@ -34,14 +34,14 @@ COMMAND_SECONDS = 1500
 KILL_SECONDS = 300
 FIRST_HOST = "robotics-lab-1"
 RUNNING = [{"Name": "instance-state-name", "Values": ["running"]}]
-# Each lab's addresses are used again by the next one's hosts.
+# The hosts of the next lab reuse the addresses.
 SSH_OPTIONS = ["-o", "BatchMode=yes", "-o", "StrictHostKeyChecking=no", "-o", "UserKnownHostsFile=/dev/null"]
 SSH_OPTIONS += ["-o", "LogLevel=ERROR", "-o", "ConnectTimeout=30"]
 
 
 @dataclass(frozen=True)
 class Result:
-    """How one command ended.
+    """The result of one command.
 
     Attributes:
         recap: per host the counts ok, changed, unreachable and failed of Ansible's recap.
@@ -70,7 +70,7 @@ class Result:
 
 @dataclass
 class Account:
-    """An AWS account, and what a user's shell would hold to work with it."""
+    """An AWS account, and the environment of a user's shell."""
 
     environment: dict[str, str] = field(default_factory=dict)
     _clients: dict[tuple[str, str], Any] = field(default_factory=dict, repr=False)
@@ -86,14 +86,14 @@ class Account:
     def playbook(
         self, name: str, *arguments: str, line: Line = MAIN, timeout: float = COMMAND_SECONDS, **variables: Any
     ) -> Result:
-        """Run a playbook with extra variables, by one of the lines of Ansible."""
+        """Run a playbook with extra variables, with one of the supported lines of Ansible."""
         words = ["ansible-playbook", name, *arguments]
         if variables:
             words += ["--extra-vars", json.dumps(variables)]
         return execute(words, line.first_on_path(self.environment), timeout)
 
     def client(self, service: str) -> Any:
-        """Return a boto3 client of the account; each is made once, as that takes a while."""
+        """Return a boto3 client of the account; each is created once, because that is slow."""
         if (service, self.url) not in self._clients:
             connect: Any = boto3.client
             self._clients[service, self.url] = connect(
@@ -125,7 +125,7 @@ class Account:
 
 @contextmanager
 def account(folder: Path) -> Iterator[Account]:
-    """Serve an empty account without hosts, for what is over before an instance would start.
+    """Serve an empty account without hosts, for tests that end before an instance starts.
 
     Args:
         folder: for the server's log and process id, and for keys.
@@ -144,7 +144,7 @@ def account(folder: Path) -> Iterator[Account]:
 
 @dataclass
 class Cloud(Account):
-    """A running sandbox, whose instances are hosts, and what a user's shell would hold after ``. .sandbox/env``."""
+    """A running sandbox with simulated hosts, and a user's environment after ``. .sandbox/env``."""
 
     sandbox: Sandbox = field(default_factory=Sandbox.at)
     lab_runs: bool = False
@@ -176,17 +176,17 @@ class Cloud(Account):
 
 
 def lab_of(instance: dict[str, Any]) -> str:
-    """Return the name of the lab that an instance belongs to."""
+    """Return the name of an instance's lab."""
     return next(str(tag["Value"]) for tag in instance["Tags"] if tag["Key"] == "digital_twin_lab")
 
 
 @dataclass(frozen=True)
 class LabHost:
-    """One host of a lab, as its user reaches it.
+    """One host of a lab, accessed over SSH.
 
     Attributes:
-        id: of its instance.
-        address: from outside.
+        id: the id of its instance.
+        address: its public address.
         key: the file with the private key of its lab.
     """
 
@@ -208,9 +208,9 @@ NOTHING: dict[str, list[str]] = {"containers": [], "networks": [], "volumes": []
 
 
 def pieces(cloud: Cloud) -> dict[str, list[str]]:
-    """Return the names of what the engine holds for this sandbox's labs, by kind.
+    """Return the names of the Docker objects of this sandbox's labs, by kind.
 
-    The registry and the internet gateway are the sandbox's own: they stay, on the engine's networks and with no volume.
+    The registry and the internet gateway belong to the sandbox: they stay, on the engine's networks, without a volume.
     """
     mine: dict[str, str | list[str] | bool] = {"label": cloud.sandbox.label_filter}
     own = {cloud.sandbox.name(part) for part in ("registry", "packages", "edge")}
@@ -227,7 +227,7 @@ def pieces(cloud: Cloud) -> dict[str, list[str]]:
 
 
 def execute(words: list[str], environment: Mapping[str, str], timeout: float = COMMAND_SECONDS) -> Result:
-    """Run a command to its end and return its output, both streams as a terminal would show them."""
+    """Run a command to its end and return its output, with both streams merged as on a terminal."""
     done = subprocess.run(
         words,
         cwd=ROOT,
@@ -243,7 +243,7 @@ def execute(words: list[str], environment: Mapping[str, str], timeout: float = C
 
 
 def capture(words: list[str], environment: Mapping[str, str], timeout: float = COMMAND_SECONDS) -> str:
-    """Run a command that must succeed and return its standard output alone: Ansible warns on the other stream."""
+    """Run a command that must succeed and return its standard output only: Ansible warns on the other stream."""
     done = subprocess.run(
         words,
         cwd=ROOT,
@@ -259,7 +259,7 @@ def capture(words: list[str], environment: Mapping[str, str], timeout: float = C
 
 
 def inventory(cloud: Cloud) -> dict[str, Any]:
-    """Return what ansible-inventory lists, with the texts that it marks as not to be templated as plain texts."""
+    """Return the output of ansible-inventory, with texts marked as unsafe as plain texts."""
 
     def plain(row: dict[str, Any]) -> Any:
         return row["__ansible_unsafe"] if row.keys() == {"__ansible_unsafe"} else row
@@ -275,12 +275,12 @@ def on_host(cloud: Cloud, command: str, host: str = FIRST_HOST) -> str:
 def kill_when(
     words: list[str], environment: Mapping[str, str], log: Path, due: Callable[[], bool], moment: str
 ) -> None:
-    """Start a command, and kill it and its children with SIGKILL as soon as it is due.
+    """Start a command, and kill it and its children with SIGKILL when the condition holds.
 
     Args:
         log: file for the command's output.
-        due: whether the moment has come.
-        moment: its name in messages.
+        due: returns whether to kill it now.
+        moment: the condition's name in messages.
     """
     with log.open("w", encoding="utf-8") as stream:
         running = subprocess.Popen(

@@ -1,7 +1,7 @@
 # Copyright (c) the digital_twin.robotics_lab maintainers
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The lines of Ansible that are supported, each in an environment of its own: the newest, and the oldest.
+"""The supported lines of Ansible, each in its own environment: the newest and the oldest.
 
 Which Ansible requirements.txt installs depends on Python: below 3.12 the oldest line, from 3.12 on the newest.
 """
@@ -20,7 +20,7 @@ from pathlib import Path
 from tests.support.project import ROOT
 
 FIRST_OF_THE_NEWEST = (3, 12)
-# What does not ship is checked once, on the line that runs all tests.
+# Files that are not shipped are checked once, on the line that runs all tests.
 CHECKED_ONCE = ("bench", "molecule", "sandbox", "tests")
 
 
@@ -29,7 +29,7 @@ class Line:
     """One line.
 
     Attributes:
-        name: as reports show it.
+        name: its name in reports.
         programs: the folder with its programs.
     """
 
@@ -44,12 +44,12 @@ class Line:
 
 # The environment of `make setup`.
 MAIN = Line("the line that runs the tests", Path(sys.executable).parent)
-# The environment that `make tools` creates where it finds a Python for it.
+# The environment that `make tools` creates if it finds a Python for it.
 OLDEST = Line("the oldest line", ROOT / ".venv-oldest" / "bin")
 
 
 def why_not_both() -> str:
-    """Return why the tests of a second line cannot run, and what to do; empty when they can, or when this is it."""
+    """Return why the tests of the second line cannot run, with the remedy; empty if they can, or on that line."""
     if MAIN.programs == OLDEST.programs:
         return ""
     if sys.version_info < FIRST_OF_THE_NEWEST:
@@ -66,7 +66,7 @@ def why_not_both() -> str:
 
 
 def left_out() -> tuple[str, ...]:
-    """Return the folders that the gates leave out on this line."""
+    """Return the folders that the gates skip on this line."""
     return CHECKED_ONCE if MAIN.programs == OLDEST.programs else ()
 
 
@@ -76,11 +76,11 @@ FLOOR = "3.10"
 
 @cache
 def floor_python() -> str:
-    """Return the oldest Python on which modules have to run; empty where this machine has none, on PATH or of pyenv."""
+    """Return the oldest Python that modules support; empty if neither PATH nor pyenv has it."""
     versions = Path(os.environ.get("PYENV_ROOT", Path.home() / ".pyenv")) / "versions"
     places = [shutil.which(f"python{FLOOR}"), *map(str, sorted(versions.glob(f"{FLOOR}.*/bin/python{FLOOR}")))]
     for place in filter(None, places):
-        # A shim of pyenv may offer a Python that it then does not run.
+        # A shim of pyenv may exist for a Python that it refuses to run.
         asked = subprocess.run([place, "--version"], capture_output=True, text=True, check=False)
         if asked.returncode == 0:
             return place

@@ -1,7 +1,7 @@
 # Copyright (c) the digital_twin.robotics_lab maintainers
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Hosts that are network namespaces of this machine: they share a switch, and each has a filter of its own."""
+"""Hosts as network namespaces of this machine: they share a switch, and each has its own packet filter."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ from types import TracebackType
 INTERFACE = "eth0"
 SUBNET = "10.77.0"
 COMMAND_SECONDS = 30
-# One test at a time may change what the whole machine shares, whichever checkout it comes from.
+# One test at a time may change settings of the whole machine, across all checkouts.
 LOCK = Path("/run/lock/digital-twin-kernel.lock")
 
 
 def why_impossible() -> str | None:
-    """Return the sentence that says why no such network can be made here; None when one can."""
+    """Return why no such network can be created here; None if one can."""
     if os.geteuid() != 0:
-        return "These tests make network namespaces, which only root may: run them as root."
+        return "These tests create network namespaces, which needs root. Run them as root."
     needed = ("ip", "iptables", "ddsperf", "fast-discovery-server")
     missing = [command for command in needed if not shutil.which(command)]
     if missing:
@@ -35,7 +35,7 @@ def why_impossible() -> str | None:
     try:
         command("ip", "netns", "add", name)
     except RuntimeError as error:
-        return f"These tests make network namespaces, and this machine refuses: {error}"
+        return f"These tests create network namespaces, which this machine refuses: {error}"
     command("ip", "netns", "delete", name)
     return None
 
@@ -56,7 +56,7 @@ def command(*words: str) -> str:
 def machine_settings(settings: Mapping[str, int]) -> Iterator[None]:
     """Change kernel settings of the whole machine, and restore them.
 
-    Other processes that change them wait until then.
+    Other processes that change them wait until the block ends.
 
     Raises:
         RuntimeError: this machine does not allow it.
@@ -69,7 +69,7 @@ def machine_settings(settings: Mapping[str, int]) -> Iterator[None]:
             for file, value in files.items():
                 file.write_text(str(value), encoding="ascii")
                 if int(file.read_text(encoding="ascii")) != value:
-                    raise RuntimeError(f"{file} does not take {value}: the stall test needs a kernel that does.")
+                    raise RuntimeError(f"{file} does not accept {value}: the stall test needs a kernel that does.")
             yield
         except PermissionError as error:
             raise RuntimeError(
@@ -77,7 +77,7 @@ def machine_settings(settings: Mapping[str, int]) -> Iterator[None]:
             ) from error
         finally:
             for file, text in before.items():
-                # Where nothing could be changed there is nothing to give back.
+                # If no setting could be changed, none needs to be restored.
                 if file.read_text(encoding="ascii") != text:
                     file.write_text(text, encoding="ascii")
 
@@ -91,7 +91,7 @@ class Host:
     """A network namespace with one address.
 
     Args:
-        name: of the namespace.
+        name: the name of the namespace.
         address: its IPv4 address.
     """
 
@@ -100,7 +100,7 @@ class Host:
         self.address = address
 
     def inside(self, *words: str) -> list[str]:
-        """Return the command that runs another one on this host."""
+        """Return the prefix that runs a command on this host."""
         return ["ip", "netns", "exec", self.name, *words]
 
     def run(self, *words: str) -> str:
@@ -108,34 +108,34 @@ class Host:
         return command(*self.inside(*words))
 
     def set_kernel(self, setting: str, value: int) -> None:
-        """Change a kernel setting of this host alone."""
+        """Change a kernel setting of this host only."""
         self.run("sh", "-c", 'echo "$2" > "$1"', "sh", f"/proc/sys/{setting.replace('.', '/')}", str(value))
 
     def lose(self, share: float) -> None:
-        """Lose a share of all packets that arrive, before the kernel puts their pieces together."""
+        """Drop a share of all incoming packets, before the kernel reassembles fragments."""
         by_chance = ["-m", "statistic", "--mode", "random", "--probability", str(share)]
         self.run("iptables", "-t", "raw", "-A", "PREROUTING", "-i", INTERFACE, *by_chance, "-j", "DROP")
 
     def pass_only(self, *allowed: Sequence[str]) -> None:
-        """Let in only what meets one of these conditions of iptables, and no multicast, as in a VPC."""
+        """Accept only packets that match one of these iptables conditions, and no multicast, as in a VPC."""
         self._input("-d", "224.0.0.0/4", "-j", "DROP")
         for conditions in allowed:
             self._input(*conditions, "-j", "ACCEPT")
         self._input("-j", "DROP")
 
     def refused(self) -> int:
-        """Return how many packets the filter's last rule has refused."""
+        """Return how many packets the filter's last rule has dropped."""
         return int(self.run("iptables", "-L", "INPUT", "-n", "-v", "-x").splitlines()[-1].split()[0])
 
     def pass_all(self) -> None:
-        """Take the filter away."""
+        """Remove the filter."""
         self.run("iptables", "-F", "INPUT")
 
     def _input(self, *words: str) -> None:
         self.run("iptables", "-A", "INPUT", "-i", INTERFACE, *words)
 
     def counters(self) -> dict[str, int]:
-        """Return what the kernel counted on this host, such as ``Ip.FragCreates``."""
+        """Return a kernel counter of this host, such as ``Ip.FragCreates``."""
         lines = [line.split() for line in self.run("cat", "/proc/net/snmp").splitlines()]
         return {
             f"{names[0].rstrip(':')}.{name}": int(value)
@@ -144,7 +144,7 @@ class Host:
         }
 
     def udp_ports(self, at: str = "0.0.0.0") -> set[int]:
-        """Return the UDP ports on which this host listens at one address, or else at every one."""
+        """Return the UDP ports on which this host listens, at one address or at all addresses."""
         written = socket.inet_aton(at)[:: 1 if sys.byteorder == "big" else -1].hex().upper()
         return {port for address, port, _state in self._sockets("udp") if address == written}
 
@@ -153,13 +153,13 @@ class Host:
         return {port for _address, port, state in self._sockets("tcp") if state == "0A"}
 
     def _sockets(self, protocol: str) -> list[tuple[str, int, str]]:
-        """Return address, port and state of each socket, the first and the last as the kernel writes them."""
+        """Return address, port and state of each socket; address and state in the kernel's notation."""
         rows = [line.split() for line in self.run("cat", f"/proc/net/{protocol}").splitlines()[1:]]
         return [(address, int(port, 16), row[3]) for row in rows for address, port in [row[1].split(":")]]
 
 
 def make_namespace(stack: ExitStack, host: Host) -> None:
-    """Make the namespace of a host, and remove it when the stack is left."""
+    """Create the namespace of a host, and remove it when the exit stack closes."""
     command("ip", "netns", "add", host.name)
     stack.callback(command, "ip", "netns", "delete", host.name)
     command("ip", "-n", host.name, "link", "set", "lo", "up")
@@ -167,7 +167,7 @@ def make_namespace(stack: ExitStack, host: Host) -> None:
 
 @contextmanager
 def translated(router: Host, address: str) -> Iterator[Host]:
-    """Return a host behind another one that translates its address to its own one, as an Elastic IP is.
+    """Return a host behind a router that translates its address, as for an Elastic IP.
 
     No other host has a route to the host's own address.
 
@@ -192,10 +192,10 @@ def translated(router: Host, address: str) -> Iterator[Host]:
 
 
 class Network:
-    """Some hosts on one switch; a context manager, after which nothing of it is left.
+    """Hosts on one switch; a context manager that removes them at the end.
 
     Args:
-        size: how many hosts.
+        size: the number of hosts.
         mtu: of every interface, in bytes.
     """
 

@@ -1,7 +1,7 @@
 # Copyright (c) the digital_twin.robotics_lab maintainers
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The checkout under test: which files belong to it, how commands run in it, how a clean copy of it is made."""
+"""The checkout under test: its files, a clean environment for its commands, and a clean copy."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ _FOREIGN_SETTINGS = ("ANSIBLE_", "AWS_", "GIT_", "MOLECULE_", "MOTO_")
 
 @cache
 def project_files() -> tuple[PurePosixPath, ...]:
-    """Return every file of the project, relative to its root: what git tracks, or would if it were added.
+    """Return every file of the project, relative to its root: tracked files, and new files that git does not ignore.
 
     Files that were deleted and not yet committed are left out; symbolic links are included.
 
@@ -40,9 +40,7 @@ def project_files() -> tuple[PurePosixPath, ...]:
     try:
         found = subprocess.run(listing, cwd=ROOT, capture_output=True, text=True, check=True).stdout
     except (OSError, subprocess.CalledProcessError) as error:
-        raise RuntimeError(
-            f"The gates need git and a git checkout to know what belongs to the project: {error}"
-        ) from error
+        raise RuntimeError(f"The gates need git and a git checkout to list the project's files: {error}") from error
     paths = sorted({name for name in found.split("\0") if name})
     return tuple(PurePosixPath(name) for name in paths if os.path.lexists(ROOT / name))
 
@@ -93,7 +91,7 @@ def module_names() -> list[str]:
 
 
 class _AnsibleLoader(yaml.CSafeLoader):
-    """Reads Ansible's own tags as the text that they mark."""
+    """Loads values with Ansible's own tags as plain text."""
 
 
 for _tag in ("!unsafe", "!vault"):
@@ -131,11 +129,11 @@ def clean_environment(extra: Mapping[str, str] | None = None) -> dict[str, str]:
     """
     environment = {name: value for name, value in os.environ.items() if not name.startswith(_FOREIGN_SETTINGS)}
     # The tools next to the running interpreter, even when its environment was not activated.
-    # pyenv's shims offer Pythons that it then refuses to run, and Ansible takes the newest name it finds.
+    # pyenv's shims include Pythons that it refuses to run, and Ansible uses the newest name that it finds.
     found = [name for name in environment.get("PATH", os.defpath).split(os.pathsep) if Path(name).name != "shims"]
     environment["PATH"] = os.pathsep.join([str(Path(sys.executable).parent), *found])
     environment.update({"LC_ALL": "C.UTF-8", "NO_COLOR": "1", "ANSIBLE_NOCOLOR": "1", "PYTHONUNBUFFERED": "1"})
-    # No test may find a real AWS account, neither in the user's files nor in an instance's metadata.
+    # No test may use a real AWS account, from the user's files or an instance's metadata.
     environment.update({"AWS_SHARED_CREDENTIALS_FILE": os.devnull, "AWS_CONFIG_FILE": os.devnull})
     environment["AWS_EC2_METADATA_DISABLED"] = "true"
     environment.pop("FORCE_COLOR", None)
@@ -144,7 +142,7 @@ def clean_environment(extra: Mapping[str, str] | None = None) -> dict[str, str]:
 
 
 def _text(output: bytes | str | None) -> str:
-    """Return what a stopped command had written; the standard library hands it over undecoded."""
+    """Return the output of a stopped command, which the standard library returns undecoded."""
     return output.decode(errors="replace") if isinstance(output, bytes) else output or ""
 
 
@@ -155,7 +153,7 @@ def run(
     env: Mapping[str, str] | None = None,
     timeout: float = 600,
 ) -> str:
-    """Run a command that must succeed and return what it wrote to stdout.
+    """Run a command that must succeed and return its stdout.
 
     Args:
         command: program and arguments.
@@ -164,7 +162,7 @@ def run(
         timeout: seconds after which the command is stopped.
 
     Raises:
-        pytest.fail.Exception: the command failed or ran too long; the message is its output and nothing else.
+        pytest.fail.Exception: the command failed or ran too long; the message is its output only.
     """
     shown = shlex.join(command)
     try:
@@ -182,7 +180,7 @@ def run(
         pytest.fail(f"{shown}: {error}; run `make setup` first", pytrace=False)
     except subprocess.TimeoutExpired as error:
         pytest.fail(
-            f"{shown}: no end after {timeout:.0f} s\n{_text(error.stdout)}\n{_text(error.stderr)}", pytrace=False
+            f"{shown}: not finished after {timeout:.0f} s\n{_text(error.stdout)}\n{_text(error.stderr)}", pytrace=False
         )
     if result.returncode:
         pytest.fail(f"{shown} exited {result.returncode}\n{result.stdout}\n{result.stderr}", pytrace=False)
@@ -194,7 +192,7 @@ def expect_none(found: Iterable[str], advice: str = "") -> None:
 
     Args:
         found: the findings.
-        advice: a first line that says what to do about them.
+        advice: a first line with the remedy.
 
     Raises:
         pytest.fail.Exception: something was found.
@@ -205,9 +203,9 @@ def expect_none(found: Iterable[str], advice: str = "") -> None:
 
 
 def copy_project(target: Path, leave_out: Iterable[str] = ()) -> None:
-    """Copy the project's regular files, and nothing else of the checkout, to an empty folder.
+    """Copy the project's regular files, and no other files of the checkout, to an empty folder.
 
-    Symbolic links are left out: the collection format drops them, and the one under .collections points at the root.
+    Symbolic links are skipped: the collection format drops them, and the link under .collections points to the root.
 
     Args:
         target: the folder to create.

@@ -27,7 +27,7 @@ SECONDS = 40
 
 
 def base_environment() -> dict[str, str]:
-    """Return what every publisher's environment has."""
+    """Return the common environment of all publishers."""
     environment = clean_environment({"AWS_ACCESS_KEY_ID": "AKIATESTS", "AWS_SECRET_ACCESS_KEY": "canary-aws-2b7f"})
     path = [environment.get("PYTHONPATH", ""), str(ROOT / ".collections")]
     return {**environment, "PYTHONPATH": os.pathsep.join(filter(None, path))}
@@ -38,12 +38,12 @@ class Publisher:
     """The process, and its settings.
 
     Attributes:
-        folder: of its spool, settings and journal.
-        settings: fields of the service's settings, besides those that every test wants.
-        environment: variables of the process, besides those of the simulated GPUs.
-        fork_server: what starts it, if that is to take no time.
-        python: what it runs in, without a fork server.
-        starts: how often it was started.
+        folder: for its spool, settings and journal.
+        settings: additional fields of the service's settings.
+        environment: variables of the process, in addition to those of the simulated GPUs.
+        fork_server: starts it, for a fast start.
+        python: its interpreter, without a fork server.
+        starts: the number of starts.
     """
 
     folder: Path
@@ -65,7 +65,7 @@ class Publisher:
         return self.folder / "journal"
 
     def start(self, text: str = "") -> None:
-        """Start it, and return at once; with this text as its settings, if there is one."""
+        """Start it without waiting, with this text as its settings if given."""
         self.starts += 1
         file = self.folder / "settings.json"
         settings = {
@@ -96,7 +96,7 @@ class Publisher:
             )
 
     def shift_clock(self, seconds: float) -> None:
-        """Set its clock so many seconds ahead of the true one; before a fork server starts it, or while it runs."""
+        """Set its clock ahead by this many seconds, while it runs or before a fork server starts it."""
         self.environment["TEST_CLOCK"] = str(self.folder / "clock")
         scratch = self.folder / "clock.new"
         scratch.write_text(str(seconds), encoding="utf-8")
@@ -108,34 +108,36 @@ class Publisher:
         return self.process
 
     def stop(self) -> int:
-        """Ask it to end as systemd does, and return its exit status."""
+        """Stop it as systemd does, and return its exit status."""
         self.running.send_signal(signal.SIGTERM)
         return self.running.wait(timeout=SECONDS)
 
     def kill(self) -> None:
-        """End it at once, wherever it is."""
+        """Kill it."""
         self.running.kill()
         self.running.wait(timeout=SECONDS)
 
     def says(self) -> str:
-        """Return all that it said, without systemd's priorities."""
+        """Return its output, without systemd's priorities."""
         return re.sub(r"(?m)^<\d>", "", self.journal.read_text(encoding="utf-8")) if self.journal.exists() else ""
 
     def wait_for(self, text: str) -> None:
-        """Wait until it says something."""
-        wait_until(lambda: text in self.says(), what=f"the publisher to say {text!r}:\n{self.says()}", seconds=SECONDS)
+        """Wait until its output contains a text."""
+        wait_until(
+            lambda: text in self.says(), what=f"the publisher to print {text!r}:\n{self.says()}", seconds=SECONDS
+        )
 
     def smi(self, query: str) -> list[str]:
-        """Return what nvidia-smi answers to a query, a line for each GPU."""
+        """Return the answer of nvidia-smi to a query, one line per GPU."""
         words = [str(self.gpus.library / PROGRAM), f"--query-gpu={query}", "--format=csv,noheader"]
         environment = {**clean_environment(), **self.gpus.environment}
         done = subprocess.run(words, env=environment, capture_output=True, text=True, check=True, timeout=SECONDS)
         return done.stdout.splitlines()
 
     def wait_until_it_samples(self) -> None:
-        """Wait until this process has begun to."""
+        """Wait until this process has started."""
         wait_until(
-            lambda: self.says().count("sampling every") == self.starts, what="the process to begin", seconds=SECONDS
+            lambda: self.says().count("sampling every") == self.starts, what="the process to start", seconds=SECONDS
         )
 
     def segments(self) -> list[Path]:

@@ -1,5 +1,5 @@
-# Tries connections from where it runs, many at once, and prints what came of each: `perl - COLUMN KIND PLACE ... < reach.pl`.
-# Perl's base is part of every Debian, and so of each of the lab's containers; no other language is in all of them.
+# Tries many connections in parallel from its place, and prints the result of each: `perl - COLUMN KIND PLACE ... < reach.pl`.
+# Every Debian has Perl's base, and so have all containers of the lab; no other language is in all of them.
 use strict;
 use warnings;
 use IO::Socket::INET;
@@ -7,10 +7,10 @@ use IO::Socket::UNIX;
 use Socket qw(inet_aton sockaddr_in unpack_sockaddr_in);
 
 my $SECONDS = 2;
-# At once: a container may have 64 processes.
+# The number of parallel probes: a container may have 64 processes.
 my $CHILDREN = 20;
 
-# Sends a text by TCP and returns what comes back at first.
+# Sends a text over TCP and returns the first part of the answer.
 sub talk {
     my ($place, $text) = @_;
     my $socket = IO::Socket::INET->new(PeerAddr => $place, Timeout => $SECONDS) or return undef;
@@ -49,20 +49,20 @@ my %KINDS = (
         sysread($socket, my $answer, 64);
         return ($answer // "") =~ /^\+PONG/ ? "yes" : ($answer // "") =~ /^-NOAUTH/ ? "password" : "no";
     },
-    # Understands a sentence, and moves nothing.
+    # Interprets a sentence without moving the robot.
     intent => sub {
         my $answer = page(status($_[0], "POST", "/intent", "Content-Type: application/json\r\n", '{"text": "status"}'));
         return $answer eq "refused" ? "token" : $answer;
     },
     http => sub { page(status($_[0], "GET", "/", "", "")) },
     ready => sub { page(status($_[0], "GET", "/v1/health/ready", "", "")) },
-    # Asks for a connection as Foxglove does.
+    # Requests a connection as Foxglove does.
     bridge => sub {
         my $asked = "Upgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Version: 13\r\n"
             . "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Protocol: foxglove.sdk.v1\r\n";
         return page(status($_[0], "GET", "/", $asked, ""));
     },
-    # Sends HTTP/2's opening, which gRPC's servers answer at once.
+    # Sends HTTP/2's connection preface, which gRPC servers answer at once.
     grpc => sub { length(talk($_[0], "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\4\0\0\0\0\0") // "") ? "yes" : "no" },
     docker => sub {
         my $socket = IO::Socket::UNIX->new(Peer => $_[0]) or return "no";
@@ -76,7 +76,7 @@ my %KINDS = (
         open(my $file, "<", $_[0]) or return "no";
         return read($file, my $text, 1) ? "yes" : "no";
     },
-    # What other processes' environments, and their own files, give away to this user.
+    # Whether this user can read secrets of other processes, from their environments or files.
     processes => sub {
         my ($names) = @_;
         for my $process (glob "/proc/[0-9]*") {
@@ -91,7 +91,7 @@ my %KINDS = (
         }
         return "no";
     },
-    # Introduces itself as a participant of a DDS domain; another one that hears it does the same.
+    # Announces itself as a participant of a DDS domain; another participant that receives this does the same.
     dds => sub {
         my ($address, $port) = split /:/, $_[0];
         my $way = IO::Socket::INET->new(Proto => "udp", PeerAddr => $address, PeerPort => $port) or return "no";
@@ -105,7 +105,7 @@ my %KINDS = (
         );
         my $data = pack("S< S< N N l< L< N", 0, 16, 0x100c7, 0x100c2, 0, 1, 0x00030000) . $parameters;
         my $packet = "RTPS" . pack("C4", 2, 1, 1, 16) . $prefix . pack("C C S<", 0x15, 5, length $data) . $data;
-        # Each participant of a host has a port of its own.
+        # Each participant of a host has its own port.
         send($socket, $packet, 0, sockaddr_in($port + 2 * $_, inet_aton($address))) for 0 .. 9;
         recv($socket, my $answer, 65536, 0);
         return ($answer // "") =~ /^RTPS/ ? "yes" : "no";

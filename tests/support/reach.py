@@ -1,7 +1,7 @@
 # Copyright (c) the digital_twin.robotics_lab maintainers
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Who reaches what of a running lab: each connection is tried from each place, and the answers are a table."""
+"""Tests which services of a running lab each place can reach, and writes the results as a table."""
 
 from __future__ import annotations
 
@@ -23,9 +23,9 @@ ON_HOST = "/run/reach.pl"
 STRANGER = "reach-test"
 SECRETS = "/opt/digital-twin/secrets"
 SOCKET_VOLUME = "/var/lib/docker/volumes/digital-twin_redis-socket/_data"
-# In a process's environment: what only its owner may read.
+# A marker in a process's environment, which only its owner may read.
 SECRET_VARIABLES = "NGC_API_KEY=|PASSWORD=|TOKEN="
-# SSH holds back callers that come in numbers and do not log in.
+# sshd throttles many connections without a login.
 WORKERS = 3
 # From the least to the most.
 ANSWERS = ("no", "refused", "key", "password", "token", "yes")
@@ -33,13 +33,13 @@ NOT_TRIED = "-"
 FILTERED = " †"
 BEGIN, END = "<!-- begin: written by tests/e2e/test_3_reach.py -->", "<!-- end -->"
 
-# Column, kind of question as reach.pl knows it, what is asked. The name after a kind's colon is the answer.
+# Column, kind of probe in reach.pl, target. The name after a kind's colon is the answer.
 Try = tuple[str, str, str]
 Table = dict[str, dict[str, str]]
 
 
 class Service(NamedTuple):
-    """What answers on a port: of a container, or of the host itself."""
+    """A service on a port of a container or of the host."""
 
     kind: str
     port: int
@@ -64,11 +64,11 @@ COLUMNS: dict[str, tuple[Service, ...]] = {
 
 
 class Place(NamedTuple):
-    """Where connections are tried from.
+    """The source of connections.
 
     Attributes:
         ask: runs the probe there, with its arguments, and returns its output.
-        fixed: the answers of columns that are not tried there.
+        fixed: the answers of columns that are not probed from there.
     """
 
     name: str
@@ -78,7 +78,7 @@ class Place(NamedTuple):
 
 
 def services(addresses: Callable[[Service], Iterable[str]]) -> list[Try]:
-    """Return the questions to all services, each at the addresses that it may have for a place."""
+    """Return the probes of all services, each at all its possible addresses."""
     return [
         (column, service.kind, f"{address}:{service.port}")
         for column, found in COLUMNS.items()
@@ -122,12 +122,12 @@ def containers(host: LabHost) -> dict[str, tuple[str, list[str]]]:
 
 
 def on(host: LabHost, *prefix: str) -> Callable[[list[str]], str]:
-    """Return what runs the probe on a host, behind other words, such as those that enter a container."""
+    """Return a function that runs the probe on a host, after a prefix such as one that enters a container."""
     return lambda words: host.shell(f"cd / && {shlex.join([*prefix, 'perl', '-', *words])} < {ON_HOST}")
 
 
 def places(first: LabHost, second: LabHost, private: str) -> list[Place]:
-    """Return the places of a lab of two hosts, of which the first runs every service.
+    """Return the places of a lab of two hosts, the first of which runs every service.
 
     Args:
         private: the first host's address in the VPC.
@@ -170,7 +170,7 @@ def places(first: LabHost, second: LabHost, private: str) -> list[Place]:
 
 @contextmanager
 def prepared(first: LabHost, second: LabHost) -> Iterator[None]:
-    """Put the probe on the hosts, and another user on the first; both are gone afterwards."""
+    """Copy the probe to the hosts, create another user on the first, and remove both afterwards."""
     text = base64.b64encode(PROBE.read_bytes()).decode("ascii")
     try:
         for host in (first, second):
@@ -184,7 +184,7 @@ def prepared(first: LabHost, second: LabHost) -> Iterator[None]:
 
 
 def try_all(place: Place) -> dict[str, str]:
-    """Return the answers at a place by column; of several ways to a service the one that leads furthest."""
+    """Return the answers at a place by column; if there are several addresses, the answer with the most access."""
     words = [word for column, kind, asked in place.tries for word in (f"{column}|{kind}", kind.split(":")[0], asked)]
     best: dict[str, str] = {}
     found: set[str] = set()
@@ -202,7 +202,7 @@ def try_all(place: Place) -> dict[str, str]:
 
 
 def reach(cloud: Cloud, first: LabHost, second: LabHost) -> Table:
-    """Try everything from everywhere and return the answers by place and column."""
+    """Probe all services from all places and return the answers by place and column."""
     ec2 = cloud.client("ec2")
     row = ec2.describe_instances(InstanceIds=[first.id])["Reservations"][0]["Instances"][0]
     groups = [group["GroupId"] for group in row["SecurityGroups"]]
@@ -214,10 +214,10 @@ def reach(cloud: Cloud, first: LabHost, second: LabHost) -> Table:
     with prepared(first, second), ThreadPoolExecutor(max_workers=WORKERS) as pool:
         everywhere = places(first, second, row["PrivateIpAddress"])
         table = dict(zip((place.name for place in everywhere), pool.map(try_all, everywhere), strict=True))
-    # The sandbox carries TCP alone from outside; what AWS would carry is in the rules.
+    # The sandbox forwards TCP only from outside; the rules show what AWS would forward.
     (dds,) = COLUMNS["DDS"]
     table["outside"]["DDS"] = "yes" if admits(rules, dds, "0.0.0.0/0") else "no"
-    # Nor does it filter between the hosts of a VPC.
+    # The sandbox does not filter between the hosts of a VPC.
     neighbour = table["a neighbour"]
     for column, found in COLUMNS.items():
         if found and neighbour[column] != "no" and not any(admits_members(rules, service) for service in found):
@@ -226,14 +226,14 @@ def reach(cloud: Cloud, first: LabHost, second: LabHost) -> Table:
 
 
 def markdown(table: Table) -> str:
-    """Return the table as it is in the documentation."""
+    """Return the table in the documentation's format."""
     rows = [["from", *COLUMNS], ["---"] * (len(COLUMNS) + 1)]
     rows += [[name, *(answers[column] for column in COLUMNS)] for name, answers in table.items()]
     return "".join(f"| {' | '.join(row)} |\n" for row in rows)
 
 
 def split(page: str) -> tuple[str, str, str]:
-    """Return what is before the table of a page, the table, and what is after it."""
+    """Return a page's text before its table, the table, and the text after it."""
     before, _mark, rest = page.partition(f"{BEGIN}\n")
     table, _mark, after = rest.partition(END)
     return f"{before}{BEGIN}\n", table, f"{END}{after}"

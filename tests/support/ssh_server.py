@@ -57,8 +57,8 @@ class Server:
     """A listening server.
 
     Attributes:
-        accepted: for each client that came as far as the key exchange, whether it accepted the host key. A client that
-            does has not yet sent who it is.
+        accepted: for each client that reached the key exchange, whether it accepted the host key. A client that
+            does has not sent its user name yet.
     """
 
     key: Key
@@ -81,7 +81,7 @@ class Server:
                 self.accepted.append(self._exchange(connection, stream))
 
     def _exchange(self, connection: socket.socket, stream: BinaryIO) -> bool:
-        """Exchange keys with a client and return whether it goes on."""
+        """Exchange keys with a client and return whether it continues."""
         connection.sendall(VERSION + b"\r\n")
         client_version = stream.readline().rstrip(b"\r\n")
         host_key = base64.b64decode(public(self.key).split()[1])

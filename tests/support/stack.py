@@ -1,7 +1,7 @@
 # Copyright (c) the digital_twin.robotics_lab maintainers
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""A stack with profile full, as its users access it."""
+"""A stack with profile full, accessed like a user."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class Stack:
     """Access to the stack.
 
     Attributes:
-        address: of the host, from outside.
+        address: the host's public address.
         say: posts a sentence to the cognitive service, which is not reachable from outside, and returns the answer.
     """
 

@@ -1,9 +1,9 @@
 # Copyright (c) the digital_twin.robotics_lab maintainers
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Things of another owner, to which a caller that may call ec2:CreateTags alone gives a lab's tags.
+"""Resources of another owner that a caller with ec2:CreateTags only has given a lab's tags.
 
-Each is made without tags, and then tagged as the thing of the lab that it is like best.
+Each is created without tags, and then tagged like the most similar resource of the lab.
 """
 
 from __future__ import annotations
@@ -12,14 +12,14 @@ from typing import Any
 
 
 class Strangers:
-    """Makes things of another owner in an account.
+    """Creates resources of another owner in an account.
 
     Attributes:
-        ids: Their ids by what they are.
+        ids: Their ids by description.
     """
 
     def __init__(self, client: Any, lab: str) -> None:
-        """Keep what is needed to make them.
+        """Store the client and the tags.
 
         Args:
             client: boto3's client of EC2.
@@ -30,7 +30,7 @@ class Strangers:
         self.ids: dict[str, str] = {}
 
     def tag(self, what: str, identifier: str, name: str, host: str = "") -> str:
-        """Give a thing the lab's tags, and note it."""
+        """Tag a resource like the lab's, and store its id."""
         tags = {"digital_twin_lab": self._lab, "managed_by": "digital_twin.robotics_lab", "Name": name}
         if host:
             tags.update(digital_twin_index=host, digital_twin_ssh_user="ubuntu", digital_twin_gpus="1")
@@ -45,7 +45,7 @@ class Strangers:
         return self.tag(what, identifier, f"{self._lab}-{host}", host)
 
     def network(self) -> None:
-        """Make a network with all that the lab's has, under its names."""
+        """Create a network with all parts of the lab's, under its names."""
         ec2, lab = self._ec2, self._lab
         vpc = self.tag("VPC", ec2.create_vpc(CidrBlock="10.0.0.0/16")["Vpc"]["VpcId"], f"{lab}-vpc")
         made = ec2.create_subnet(VpcId=vpc, CidrBlock="10.0.1.0/24")["Subnet"]
@@ -61,7 +61,7 @@ class Strangers:
         self.tag("spare internet gateway", spare, f"{lab}-igw")
 
     def key_pair(self) -> None:
-        """Make a key pair."""
+        """Create a key pair."""
         pair = self._ec2.create_key_pair(KeyName="strangers-key")["KeyPairId"]
         self.tag("key pair", pair, self._lab)
 
@@ -78,7 +78,7 @@ class Strangers:
         ec2.delete_key_pair(KeyName="strangers-key")
 
     def everything(self, image: str, zone: str) -> None:
-        """Make one of each kind outside the lab's network."""
+        """Create one of each kind outside the lab's network."""
         ec2, lab = self._ec2, self._lab
         self.network()
         self.key_pair()
@@ -116,11 +116,11 @@ class Strangers:
         )
 
     def missing(self) -> list[str]:
-        """Return which of them are not there any more."""
+        """Return which of them no longer exist."""
         return missing(self._ec2, self.ids)
 
     def names(self) -> dict[str, str]:
-        """Return what each is called in the lines that a user reads."""
+        """Return the name of each in messages."""
         held = self._ec2.describe_addresses()["Addresses"]
         addresses = {row["AllocationId"]: row["PublicIp"] for row in held}
         pairs = {row["KeyPairId"]: row["KeyName"] for row in self._ec2.describe_key_pairs()["KeyPairs"]}
@@ -129,11 +129,11 @@ class Strangers:
 
 
 def missing(ec2: Any, ids: dict[str, str]) -> list[str]:
-    """Return what is not there any more.
+    """Return the descriptions of those that no longer exist.
 
     Args:
         ec2: boto3's client of EC2.
-        ids: Ids by what they are.
+        ids: Ids by description.
     """
     reads: dict[str, tuple[str, str, str, dict[str, Any]]] = {
         "vpc-": ("describe_vpcs", "Vpcs", "VpcId", {}),

@@ -1,7 +1,7 @@
 # Copyright (c) the digital_twin.robotics_lab maintainers
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""A process on a host that is told what to do line by line, and answers each line with one of JSON."""
+"""A process on a host that reads one order per line, and answers each with one line of JSON."""
 
 from __future__ import annotations
 
@@ -23,19 +23,19 @@ from tests.support.project import ROOT, clean_environment
 
 NODES = "tests.support.nodes"
 START_SECONDS = 30
-# A node bounds what it does by itself; this is for one that hangs.
+# Nodes have their own time limits; this is for one that hangs.
 GRACE_SECONDS = 15
 
 
 class Worker:
-    """One process; a context manager, after which it has ended.
+    """One process; a context manager that ends it.
 
     Args:
-        host: where it runs.
+        host: the host on which it runs.
         node: the name of a program in ``tests/support/nodes``.
-        arguments: of the program.
+        arguments: arguments of the program.
         environment: variables to add.
-        python: the interpreter; the one that runs the tests unless another is named.
+        python: the interpreter; by default the one that runs the tests.
     """
 
     def __init__(
@@ -63,7 +63,7 @@ class Worker:
         """Wait until it has started.
 
         Raises:
-            AssertionError: it did not.
+            AssertionError: it has not started.
         """
         try:
             self.started = self._answer(START_SECONDS)
@@ -79,7 +79,7 @@ class Worker:
         self.close()
 
     def close(self) -> None:
-        """End it, whatever it does."""
+        """Kill it."""
         self._process.kill()
         self._process.wait()
         for stream in (self._process.stdin, self._process.stdout, self._errors):
@@ -87,36 +87,36 @@ class Worker:
                 stream.close()
 
     def tell(self, do: str, *, seconds: float, **options: Any) -> None:
-        """Tell it what to do, and for how many seconds at most, without waiting for the answer."""
+        """Send an order with a time limit in seconds, without waiting for the answer."""
         assert self._process.stdin
         self._seconds = seconds
         self._process.stdin.write(json.dumps({"do": do, "seconds": seconds, **options}).encode() + b"\n")
 
     def answer(self) -> dict[str, Any]:
-        """Return the answer to what it was told.
+        """Return the answer to an order.
 
         Raises:
-            AssertionError: none came, or it is an error.
+            AssertionError: there is no answer, or it is an error.
         """
         return self._answer(self._seconds + GRACE_SECONDS)
 
     def ask(self, do: str, *, seconds: float, **options: Any) -> dict[str, Any]:
-        """Tell it what to do, for so many seconds at most, and return the answer."""
+        """Send an order with a time limit in seconds, and return the answer."""
         self.tell(do, seconds=seconds, **options)
         return self.answer()
 
     def stop(self) -> None:
-        """Take the processor from it; return once it stands."""
+        """Stop the process, and return once it has stopped."""
         self._process.send_signal(signal.SIGSTOP)
         os.waitid(os.P_PID, self._process.pid, os.WSTOPPED)
 
     def go_on(self) -> None:
-        """Give it the processor back."""
+        """Continue the stopped process."""
         self._process.send_signal(signal.SIGCONT)
 
     def _answer(self, seconds: float) -> dict[str, Any]:
         line = self._line(time.monotonic() + seconds)
-        assert line is not None, f"Waited {seconds:.0f} s for an answer of {self.name} in vain.\n{self._log()}"
+        assert line is not None, f"Waited {seconds:.0f} s for an answer of {self.name}, without success.\n{self._log()}"
         answer = json.loads(line) if line else {"error": "ended"}
         assert "error" not in answer, f"{self.name}: {answer['error']}\n{self._log()}"
         return dict(answer)
@@ -143,7 +143,7 @@ class Service:
     """A program that serves on a host until it is closed.
 
     Args:
-        host: where it runs.
+        host: the host on which it runs.
         words: the command.
         environment: variables to add.
     """
@@ -158,7 +158,7 @@ class Service:
         )
 
     def __enter__(self) -> Service:
-        """Return it; it is started already."""
+        """Return it; it has already started."""
         return self
 
     def __exit__(

@@ -16,14 +16,14 @@ from tests.support.project import FQCN
 
 
 def git(folder: Path, *words: str) -> str:
-    """Run Git in a folder, as a user that it knows."""
+    """Run Git in a folder, with a user name and an address."""
     user = ["-c", "user.name=lab", "-c", "user.email=lab@example.com"]
     done = subprocess.run(["git", "-C", str(folder), *user, *words], capture_output=True, text=True, check=True)
     return done.stdout.strip()
 
 
 def clone(folder: Path, revision: str, **variables: object) -> tuple[int, str]:
-    """Get the application, and return the status and what was printed."""
+    """Clone the application, and return the exit status and the output."""
     include = {"name": f"{FQCN}.digital_twin_stack", "tasks_from": "application"}
     values = {
         "ansible_python_interpreter": sys.executable,

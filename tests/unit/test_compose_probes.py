@@ -1,7 +1,7 @@
 # Copyright (c) the digital_twin.robotics_lab maintainers
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The health checks of compose.yaml and of our images: run as they stand, with a proxy that does not exist."""
+"""The health checks of compose.yaml and of our images: run unchanged, with a proxy that does not exist."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from tests.support.ansible_programs import run
 from tests.support.project import ROOT, expect_none, load_yaml, text_files
 
 SERVICES = load_yaml(PurePosixPath("compose/compose.yaml"))["services"]
-# Nothing listens there. Also what a tool takes for a proxy of every protocol.
+# No process listens there. It includes the variables that tools use for all protocols.
 DEAD_PROXY = {
     name: "http://127.0.0.1:9"
     for lower in ("http_proxy", "https_proxy", "ftp_proxy", "all_proxy")
@@ -32,7 +32,7 @@ LOCAL_HTTP = re.compile(r"127\.0\.0\.1[:/](\d+)")
 
 
 class Ready(BaseHTTPRequestHandler):
-    """A service that is ready, whatever it is asked."""
+    """A service that answers every request as ready."""
 
     def do_GET(self) -> None:
         body = json.dumps({"status": "ready"}).encode()
@@ -42,12 +42,12 @@ class Ready(BaseHTTPRequestHandler):
         self.wfile.write(body)
 
     def log_message(self, *_arguments: object) -> None:
-        """Keep quiet."""
+        """Log nothing."""
 
 
 @contextmanager
 def ready() -> Iterator[int]:
-    """Run a service that is ready, and give its port."""
+    """Run a service that is ready, and yield its port."""
     server = ThreadingHTTPServer(("127.0.0.1", 0), Ready)
     threading.Thread(target=server.serve_forever, daemon=True).start()
     try:
@@ -58,7 +58,7 @@ def ready() -> Iterator[int]:
 
 
 def checks() -> dict[str, list[str]]:
-    """Return the commands of the health checks that ask a local port, by service."""
+    """Return the commands of the health checks that use a local port, by service."""
     found = {}
     for name, service in SERVICES.items():
         kind, *command = service.get("healthcheck", {}).get("test", [""])
@@ -68,7 +68,7 @@ def checks() -> dict[str, list[str]]:
     return found
 
 
-def test_every_service_that_answers_by_a_port_is_asked_there() -> None:
+def test_every_service_with_a_port_is_checked_there() -> None:
     assert set(checks()) == {"isaac_sim", "riva", "nim", "foxglove"}
 
 
@@ -81,12 +81,12 @@ def test_health_checks_use_no_proxy(service: str, no_proxy: str) -> None:
         environment = {"PATH": os.environ["PATH"], **DEAD_PROXY, "no_proxy": no_proxy, "NO_PROXY": no_proxy}
         done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=60, check=False)
         assert done.returncode == 0, done.stderr
-    # It notices a service that is gone.
+    # It detects a service that has stopped.
     done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=60, check=False)
     assert done.returncode != 0
 
 
-def test_the_cognitive_service_is_asked_without_a_proxy() -> None:
+def test_the_cognitive_service_is_checked_without_a_proxy() -> None:
     with ready() as port:
         command = ["python3", "-m", "compose.cognitive.health"]
         environment = {"PATH": os.environ["PATH"], **DEAD_PROXY, "LISTEN_PORT": str(port)}
@@ -97,7 +97,7 @@ def test_the_cognitive_service_is_asked_without_a_proxy() -> None:
 
 
 @pytest.mark.parametrize("service", SERVICES)
-def test_no_container_asks_a_proxy_for_what_is_local(service: str) -> None:
+def test_no_container_uses_a_proxy_for_local_addresses(service: str) -> None:
     environment = SERVICES[service]["environment"]
     assert environment["NO_PROXY"] == environment["no_proxy"]
     near = environment["NO_PROXY"].partition(":-")[2].rstrip("}").split(",")
@@ -115,14 +115,14 @@ def test_only_redis_and_the_language_model_share_a_network_with_the_cognitive_se
             members[network].add(service)
     internal = {name for name, settings in compose["networks"].items() if settings.get("internal")}
     assert {name: members[name] for name in internal} == {"bus": {"redis", "cognitive"}, "model": {"cognitive", "nim"}}
-    # By those that are not internal, a service publishes and reaches the outside: the cognitive service by its own.
+    # Ports and internet access need a network that is not internal; the cognitive service has its own.
     assert [found for name, found in members.items() if name not in internal and "cognitive" in found] == [
         {"cognitive"}
     ]
     assert [name for name in members if name not in internal and "nim" in members[name]], "it fetches its model"
 
 
-def test_tasks_that_ask_a_port_use_no_proxy() -> None:
+def test_tasks_that_check_a_port_use_no_proxy() -> None:
     found = []
     for path, text in text_files("roles", "playbooks").items():
         tasks = re.split(r"\n(?= *- name: )", text) if path.suffix == ".yml" else []
@@ -131,7 +131,7 @@ def test_tasks_that_ask_a_port_use_no_proxy() -> None:
     expect_none(found)
 
 
-# What an installation makes of its settings: proxies of the engine, of builds, and what no container asks a proxy for.
+# An installation's settings: proxies of the engine and of builds, and the hosts that containers reach without a proxy.
 PROXIES: dict[str, tuple[dict[str, object], str, dict[str, str], list[str]]] = {
     "none": ({}, "", {}, []),
     "Docker's own": (
@@ -156,7 +156,7 @@ PROXIES: dict[str, tuple[dict[str, object], str, dict[str, str], list[str]]] = {
 
 @pytest.fixture(scope="module")
 def installed(tmp_path_factory: pytest.TempPathFactory) -> dict[str, list[Any]]:
-    """Return what the role makes of each row: environment and arguments of builds, NO_PROXY, and the file proxy.env."""
+    """Return the role's results for each row: environment and arguments of builds, NO_PROXY, and the file proxy.env."""
     folder = tmp_path_factory.mktemp("proxies")
     role = ROOT / "roles" / "digital_twin_stack"
     files = [
@@ -192,7 +192,7 @@ def installed(tmp_path_factory: pytest.TempPathFactory) -> dict[str, list[Any]]:
 
 
 @pytest.mark.parametrize("row", PROXIES)
-def test_one_variable_is_handed_to_builds_and_services(installed: dict[str, list[Any]], row: str) -> None:
+def test_one_variable_sets_the_proxies_of_builds_and_services(installed: dict[str, list[Any]], row: str) -> None:
     _given, _config, proxies, near = PROXIES[row]
     environment, arguments, no_proxy, written = installed[row]
     everything = ["localhost", "127.0.0.1", "::1", *SERVICES, *near]
@@ -204,5 +204,5 @@ def test_one_variable_is_handed_to_builds_and_services(installed: dict[str, list
     if expected:
         expected |= {"no_proxy": no_proxy, "NO_PROXY": no_proxy}
     assert environment == expected
-    # The names alone: values on a command line could be read by every user of the host.
+    # The names only: every user of the host can read values on a command line.
     assert sorted(arguments) == sorted(f"--build-arg={name}" for name in expected)

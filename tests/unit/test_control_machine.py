@@ -2,7 +2,7 @@
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""What the playbooks find out about the machine that runs Ansible before they look at anything else."""
+"""The playbooks' first checks, which concern the machine that runs Ansible."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ PLAYBOOK = Path(sys.executable).with_name("ansible-playbook")
 def select(
     inventory: str, settings: Mapping[str, str], folder: Path = ROOT, playbook: str = "playbooks/select.yml"
 ) -> tuple[int, str]:
-    """Return how the playbook ended with which all others begin, and what it printed, on one line."""
+    """Run the playbook that all others import first; return its exit status, and its output on one line."""
     words, environment = ["--inventory", inventory, playbook], clean_environment(settings)
     if folder == ROOT:
         done = execute(["ansible-playbook", *words], environment)
@@ -62,7 +62,7 @@ def test_ssh_is_not_needed_for_this_machine_itself(local: str, tmp_path: Path) -
     assert "WARNING" not in output
 
 
-def test_a_checkout_that_every_user_may_write_to_is_named(local: str, tmp_path: Path) -> None:
+def test_a_world_writable_checkout_is_reported(local: str, tmp_path: Path) -> None:
     """Ansible ignores its ansible.cfg there; the collection itself is found in another place."""
     checkout = tmp_path / "checkout"
     copy_project(checkout)
@@ -73,8 +73,8 @@ def test_a_checkout_that_every_user_may_write_to_is_named(local: str, tmp_path: 
     assert f"`export ANSIBLE_CONFIG={checkout}/ansible.cfg`" in output
 
 
-def test_a_collection_among_pythons_packages_is_found(local: str, tmp_path: Path) -> None:
-    """As `ansible` itself brings its collections."""
+def test_a_collection_in_site_packages_is_found(local: str, tmp_path: Path) -> None:
+    """The package `ansible` installs its collections there."""
     installed = tmp_path / "packages" / "ansible_collections" / NAMESPACE / NAME
     copy_project(installed)
     described = load_yaml(installed / "galaxy.yml")

@@ -1,7 +1,7 @@
 # Copyright (c) the digital_twin.robotics_lab maintainers
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The programs that role digital_twin_stack installs, with answers of Docker and of the metadata service."""
+"""The programs that role digital_twin_stack installs, with a fake Docker and a fake metadata service."""
 
 from __future__ import annotations
 
@@ -87,7 +87,7 @@ def container(service: str, environment: list[str], port: str = "", address: str
 def urls(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> Callable[..., list[str]]:
-    """Return a function that returns what ``digital-twin url`` prints for some containers."""
+    """Return a function that returns the output of ``digital-twin url`` for some containers."""
 
     def told(*containers: dict[str, Any]) -> list[str]:
         (tmp_path / "docker").write_text(FAKE_DOCKER, encoding="utf-8")
@@ -102,7 +102,7 @@ def urls(
 
 
 @pytest.mark.usefixtures("on_ec2")
-def test_urls_have_the_public_address_of_what_is_open(urls: Callable[..., list[str]]) -> None:
+def test_urls_of_open_services_have_the_public_address(urls: Callable[..., list[str]]) -> None:
     assert urls(
         container("redis", ["REDIS_PASSWORD=canary"]),
         container("cognitive", [], "8001/tcp", "0.0.0.0"),
@@ -119,7 +119,7 @@ def test_urls_have_the_public_address_of_what_is_open(urls: Callable[..., list[s
 
 
 @pytest.mark.usefixtures("on_ec2")
-def test_urls_say_how_to_reach_what_is_not_open(urls: Callable[..., list[str]]) -> None:
+def test_urls_explain_how_to_reach_services_that_are_not_open(urls: Callable[..., list[str]]) -> None:
     assert urls(
         container("foxglove", [], "8080/tcp", "127.0.0.1"),
         container("ros2", ["FOXGLOVE_BRIDGE_ADDRESS=127.0.0.1"], Status="exited"),
@@ -146,7 +146,7 @@ def test_urls_without_ec2_have_an_address_of_the_host(
     ]
 
 
-def test_a_record_takes_each_line_once(tmp_path: Path) -> None:
+def test_a_record_stores_each_line_once(tmp_path: Path) -> None:
     path = tmp_path / "redis.log"
     for _start in range(2):
         record = logs.Record(path)
@@ -157,7 +157,7 @@ def test_a_record_takes_each_line_once(tmp_path: Path) -> None:
     ]
 
 
-def test_a_record_that_was_cut_short_goes_on(tmp_path: Path) -> None:
+def test_a_truncated_record_continues(tmp_path: Path) -> None:
     path = tmp_path / "redis.log"
     path.write_bytes(b"2026-01-01T00:00:01.000000000Z whole\n2026-01-01T00:00:02.000000000Z cut sh")
     assert logs.last_stamp(path) == b"2026-01-01T00:00:01.000000000Z"
@@ -181,14 +181,14 @@ def test_a_record_has_a_limit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
 
 
 @pytest.mark.parametrize("name", ["digital-twin.j2", "digital-twin.service.j2", "digital-twin-logs.service.j2"])
-def test_what_lies_among_the_files_of_others_has_the_roles_mark(name: str) -> None:
+def test_files_in_shared_folders_have_the_roles_mark(name: str) -> None:
     template = (ROOT / "roles/digital_twin_stack/templates" / name).read_text("utf-8")
     variables = load_yaml(PurePosixPath("roles/digital_twin_stack/vars/main/units.yml"))
     assert any(line.startswith(variables["__digital_twin_stack_mark"]) for line in template.splitlines()[:2])
 
 
 @pytest.mark.parametrize("image", ["cognitive", "ros2"])
-def test_all_that_an_image_is_built_from_goes_to_the_host(image: str) -> None:
+def test_all_sources_of_an_image_are_copied_to_the_host(image: str) -> None:
     folder = ROOT / "compose" / image
     patterns = load_yaml(PurePosixPath("roles/digital_twin_stack/vars/main/images.yml"))[
         "__digital_twin_stack_patterns"
@@ -205,7 +205,7 @@ def test_all_that_an_image_is_built_from_goes_to_the_host(image: str) -> None:
 
 
 @pytest.mark.parametrize("verb", ["start", "stop", "restart", "status", "logs", "url"])
-def test_a_user_without_rights_is_told_to_use_sudo(
+def test_a_user_without_rights_gets_the_advice_to_use_sudo(
     verb: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(command.os, "geteuid", lambda: 1000)
@@ -217,7 +217,7 @@ def test_a_user_without_rights_is_told_to_use_sudo(
     assert told.err.endswith(f"sudo digital-twin {verb}\n")
 
 
-def test_what_documentation_and_messages_name_works_for_the_login_user() -> None:
+def test_commands_in_documentation_and_messages_work_for_the_login_user() -> None:
     """No text shows one of the command's verbs without sudo."""
     role = ROOT / "roles/digital_twin_stack"
     found = []

@@ -1,7 +1,7 @@
 # Copyright (c) the digital_twin.robotics_lab maintainers
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""No container of the stack reaches the instance metadata service: the role's rules, in hosts that are namespaces."""
+"""No container of the stack reaches the instance metadata service: the role's rules on hosts in network namespaces."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ PROJECT = "digital-twin"
 TABLE = f"metadata-{PROJECT}"
 PREFIX = "dt" + hashlib.sha256(PROJECT.encode()).hexdigest()[:6]
 METADATA = ("169.254.169.254", "169.254.170.2", "169.254.170.23", "fd00:ec2::254", "fd00:ec2::23")
-# Root, a service of the system, the login user, and a user that systemd invents for a service, as for gpu-metrics.
+# Root, a system service, the login user, and a dynamic user of systemd, as for gpu-metrics.
 OTHERS = (0, 110, 1000, 61200)
 FILTER = ("iptables", "-A", "FORWARD", "-j", "ACCEPT"), ("iptables", "-A", "OUTPUT", "-j", "ACCEPT")
 SERVER = """
@@ -41,7 +41,7 @@ print("ready", flush=True)
 while True:
     server.accept()[0].close()
 """
-# The one that every user may run.
+# The path of an interpreter that every user may run.
 PYTHON = "/usr/bin/python3"
 MULTIPATH = """
 import socket, sys
@@ -59,7 +59,7 @@ esac
 """
 
 
-# What entry point verify does about the metadata service.
+# The check of the metadata service in entry point verify.
 VERIFY: list[dict[str, Any]] = [
     {
         f"{FQCN}.host_info": {"commands": {"metadata": "{{ __digital_twin_stack_verify_commands.metadata }}"}},
@@ -76,12 +76,12 @@ VERIFY: list[dict[str, Any]] = [
 
 @dataclass(frozen=True)
 class Machine:
-    """A host, the stack's containers and another's, and the metadata service one hop from the host.
+    """A host, containers of the stack and of another project, and the metadata service one hop from the host.
 
     Args:
         host: the host, and the network of containers that share it.
         bridges: a container behind each of these bridges of the host.
-        folder: for files of a test.
+        folder: the folder for the test's files.
     """
 
     host: Host
@@ -89,14 +89,14 @@ class Machine:
     folder: Path
 
     def connect(self, host: Host, user: int, address: str, protocol: str = "tcp") -> str:
-        """Return how sending to port 80 ends: ``reached``, ``refused`` at once, or ``silent``."""
+        """Return the result of sending to port 80: ``reached``, ``refused`` at once, or ``silent``."""
         sent = f"echo >/dev/{protocol}/{address}/80"
         inside = f"if timeout 5 bash -c '{sent}' 2>/dev/null; then echo reached; else echo $?; fi"
         entered = ["nsenter", f"--net=/run/netns/{host.name}", "--setuid", str(user), "--setgid", str(user)]
         return {"124": "silent", "1": "refused"}.get(answer := command(*entered, "bash", "-c", inside).strip(), answer)
 
     def play(self, *tasks: dict[str, Any], **variables: Any) -> None:
-        """Run tasks as Ansible on the host, whose files are below the folder, and which has no systemd."""
+        """Run tasks as Ansible on the host, with its files below the folder and without systemd."""
         python, stand_in = self.folder / "python", self.folder / "docker"
         python.write_text(f'#!/bin/sh\nexec ip netns exec {self.host.name} {sys.executable} "$@"\n', "utf-8")
         stand_in.write_text(DOCKER, "utf-8")
@@ -132,7 +132,7 @@ def on_host(*words: str) -> dict[str, Any]:
 
 
 def join(host: Host, other: Host, end: str, addresses: Sequence[str], peer: str) -> None:
-    """Connect two hosts by a cable, and give the first one's end addresses."""
+    """Connect two hosts by a veth pair, and assign addresses to the end of the first one."""
     command("ip", "link", "add", end, "netns", host.name, "type", "veth", "peer", "name", peer, "netns", other.name)
     for address in addresses:
         command("ip", "-n", host.name, "address", "add", address, "dev", end, *(["nodad"] if ":" in address else []))
@@ -141,7 +141,7 @@ def join(host: Host, other: Host, end: str, addresses: Sequence[str], peer: str)
 
 
 def serve(stack: ExitStack, host: Host, port: int) -> None:
-    """Answer on a TCP port of every address of a host, until the stack is left."""
+    """Listen on a TCP port of every address of a host, until the exit stack closes."""
     server = subprocess.Popen(host.inside(sys.executable, "-c", SERVER, str(port)), stdout=-1, text=True)
     stack.callback(server.wait)
     stack.callback(server.kill)
@@ -190,7 +190,7 @@ def reaching(machine: Machine, address: str) -> set[str]:
     return {who for who, answer in answers.items() if answer == "reached"}
 
 
-def test_every_container_has_what_the_rules_know_it_by() -> None:
+def test_every_container_has_an_attribute_that_the_rules_match() -> None:
     assert set(ON_THE_HOST) == {"ros2", "isaac_sim"}
     for service, user in ON_THE_HOST.items():
         assert re.fullmatch(r"[1-9]\d{3,}:[1-9]\d{3,}", user), f"{service}: a number that no user of the host needs"
@@ -203,7 +203,7 @@ def test_every_container_has_what_the_rules_know_it_by() -> None:
 
 def test_containers_are_refused_and_the_rest_of_the_host_is_not(machine: Machine) -> None:
     everyone = {user.partition(":")[0] for user in ON_THE_HOST.values()} | set(map(str, OTHERS)) | set(machine.bridges)
-    # Without the rules all reach it.
+    # Without the rules all users and containers reach it.
     assert reaching(machine, METADATA[0]) == everyone
 
     kept = [machine.folder / f"listed-{number}" for number in range(3)]
@@ -212,10 +212,10 @@ def test_containers_are_refused_and_the_rest_of_the_host_is_not(machine: Machine
     machine.play(role("metadata"), listing[0], damage, role("metadata"), listing[1], role("metadata"), listing[2])
     made, mended, left_alone = [file.read_text("utf-8") for file in kept]
     assert made.count("goto refuse") == mended.count("goto refuse") == 6
-    # Handles count up with each load.
+    # Handles increase with each load.
     assert mended == left_alone
 
-    # nftables.service flushes everything, and then has our own command run. A second time changes nothing.
+    # nftables.service flushes all tables and then runs our command. A second run changes nothing.
     machine.host.run("nft", "flush", "ruleset")
     assert reaching(machine, METADATA[0]) == everyone
     for words in FILTER:
@@ -229,7 +229,7 @@ def test_containers_are_refused_and_the_rest_of_the_host_is_not(machine: Machine
     allowed = set(map(str, OTHERS)) | {"other-edge", "docker0"}
     for address in METADATA:
         assert reaching(machine, address) == allowed, address
-    # Nor is IPv4 in a socket of IPv6 another way, nor another protocol.
+    # IPv4 through an IPv6 socket and other protocols are refused as well.
     assert machine.connect(machine.host, 10002, f"::ffff:{METADATA[0]}") == "refused"
     assert machine.connect(machine.host, 10002, METADATA[0], "udp") == "refused"
     assert machine.connect(machine.host, 0, METADATA[0], "udp") == "reached"
@@ -237,7 +237,7 @@ def test_containers_are_refused_and_the_rest_of_the_host_is_not(machine: Machine
         said = machine.host.run("setpriv", "--reuid", str(user), "--clear-groups", PYTHON, "-c", MULTIPATH, METADATA[0])
         assert answer in said, user
 
-    # An address that leads to an agent on the host itself, as ECS's does, and one that leads to the metadata service.
+    # An address of an agent on the host, as for ECS, and one that is translated to the metadata service.
     with ExitStack() as stack:
         serve(stack, machine.host, 51679)
         for chain in ("OUTPUT", "PREROUTING"):
@@ -247,13 +247,13 @@ def test_containers_are_refused_and_the_rest_of_the_host_is_not(machine: Machine
         machine.host.run("ip", "route", "add", "192.0.2.1", "dev", "eth0")
         assert reaching(machine, METADATA[1]) == allowed
         assert machine.connect(machine.host, 10002, "192.0.2.1") == "refused"
-        # The answer to a container has the other address.
+        # The answer to a container comes from the other address.
         answers = {bridge: machine.connect(box, 0, "192.0.2.1") for bridge, box in machine.bridges.items()}
         assert answers == {f"{PREFIX}-edge": "silent", "other-edge": "reached", "docker0": "reached"}
 
 
-def test_verify_asks_from_each_running_container(machine: Machine) -> None:
-    """It passes with the rules. Without them it names each container that reaches the service."""
+def test_verify_checks_from_each_running_container(machine: Machine) -> None:
+    """It passes with the rules, and without them reports each container that reaches the service."""
     boxes = {
         "ros2": (machine.host, 10002),
         "isaac_sim": (machine.host, 1234),
@@ -264,7 +264,7 @@ def test_verify_asks_from_each_running_container(machine: Machine) -> None:
     broken.chmod(0o755)
 
     def keep(name: str) -> dict[str, Any]:
-        """Return the task that saves why the last one failed."""
+        """Return the task that saves the error of the last one."""
         file = {"content": "{{ ansible_failed_result.msg }}", "dest": str(machine.folder / name), "mode": "0600"}
         return {"ansible.builtin.copy": file}
 
@@ -299,6 +299,6 @@ def test_verify_asks_from_each_running_container(machine: Machine) -> None:
         "failed: Error: Could not process rule: Operation not supported. Install nftables and load the kernel module "
         "nf_tables, or, to run the services without these rules, set digital_twin_stack_block_metadata=false."
     )
-    # And nothing of the rules is left.
+    # No rules remain.
     assert TABLE not in machine.host.run("nft", "list", "ruleset")
     assert not (machine.folder / "rules.nft").exists()

@@ -2,7 +2,7 @@
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""The secrets of role digital_twin_stack without a host: which there are, their text, and when they were changed."""
+"""The secrets of role digital_twin_stack without a host: which files exist, their text, and the times of changes."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ DECLARED = {
     "digital_twin_stack_redis_robot_password": "canary-of-the-robot",
     "digital_twin_stack_cognitive_token": "canary-token-0123456789-0123456789",
 }
-# Each run in turn: what is set, and which files there are then. At first the host has those of an earlier version.
+# The runs in order: the variables, and the files after the run. At first the host has the files of an earlier version.
 RUNS: list[tuple[dict[str, str], list[str]]] = [
     ({"digital_twin_stack_profile": "nav"}, [*REDIS, *SERVICE, *ROBOT]),
     ({"digital_twin_stack_profile": "nav"}, [*REDIS, *SERVICE, *ROBOT]),
@@ -49,12 +49,12 @@ OLD = ("redis_password", "redis_auth", "robot_redis_password", "ngc_api_key", "n
 
 
 def play(number: int, given: dict[str, str], secrets: Path) -> dict[str, Any]:
-    """Return a play that has the role's own tasks write and remove secrets, and then keeps what is there."""
+    """Return a play that runs the role's own tasks for secrets, and then saves a copy of the files."""
     names = f"query('ansible.builtin.fileglob', '{secrets}/*')"
     texts = f"dict({names} | map('basename') | zip(query('ansible.builtin.file', *{names}, rstrip=false)))"
     seen = f"{{'texts': {texts}, 'times': __digital_twin_stack_times, 'private': __digital_twin_stack_private_modes}}"
     variables = [ROLE / f"vars/main/{name}.yml" for name in ("secrets", "services", "settings")]
-    # After the defaults, as the later file counts.
+    # After the defaults, because the later file takes precedence.
     chosen = secrets.parent / f"given_{number}.json"
     chosen.write_text(json.dumps({"digital_twin_stack_ngc_api_key": "canary-ngc", **given}))
     return {
@@ -110,7 +110,7 @@ def test_secrets_are_written_once_or_as_declared_and_only_where_a_service_reads_
     own = {name: text for name, text in generated.items() if name != "redis_acl"}
     assert all(re.fullmatch(r"[A-Za-z0-9]{48}\n", text) for text in own.values())
     assert len(set(own.values())) == len(own), "each has its own"
-    assert seen[1] == seen[0], "what was generated stays, and so do the times"
+    assert seen[1] == seen[0], "generated secrets and the times do not change"
     assert again == generated
     assert [declared[name] for name in (*SERVICE, *ROBOT)] == [
         f"{DECLARED[f'digital_twin_stack_{name}']}\n"
@@ -118,10 +118,10 @@ def test_secrets_are_written_once_or_as_declared_and_only_where_a_service_reads_
     ]
     assert kept == declared
     assert {name: voice[name] for name in SERVICE} == {name: declared[name] for name in SERVICE}
-    # The robot's password is another one where a robot comes back.
+    # A returning robot gets a new password.
     assert full["redis_robot_password"] not in (generated["redis_robot_password"], declared["redis_robot_password"])
     same = {name for name in rotated if rotated[name] == full[name]}
-    assert same == {"redis_cognitive_password", *MODELS}, "only what is set stays when secrets are rotated"
+    assert same == {"redis_cognitive_password", *MODELS}, "rotation preserves only the secrets that are set"
     assert {line.split()[1] for line in voice["redis_acl"].splitlines()} == {"cognitive", "health"}
     for texts in (generated, declared, full, rotated):
         lines = {line.split()[1]: line for line in texts["redis_acl"].splitlines()}

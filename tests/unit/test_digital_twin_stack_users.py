@@ -2,7 +2,7 @@
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Users of a host with the uid of a service of the stack: what they can read of its process, and what is reported."""
+"""Users of a host with the uid of a service: what they can read from its process, and the warnings about them."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ ROLE = ROOT / "roles" / "digital_twin_stack"
 SERVICES: dict[str, Any] = load_yaml(PurePosixPath("compose/compose.yaml"))["services"]
 READERS = sorted(name for name, service in SERVICES.items() if "secrets" in service)
 SECRET = "canary-5b02"
-# What gives away the secret: from the environment, from the file that is mounted, or from memory.
+# Ways to read the secret: from the environment, the mounted file, or memory.
 READS = [
     "cat /proc/{pid}/environ",
     "cat /proc/{pid}/task/{pid}/environ",
@@ -65,10 +65,10 @@ def process(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[tuple[in
     secret.write_text(SECRET)
     secret.chmod(0o400)
     os.chown(secret, uid, group)
-    # A user cannot get to the file by its own path.
+    # A user cannot reach the file by its own path.
     tmp_path.chmod(0o700)
     with secret.open() as stream:
-        # The shell reports it once it is no longer this process's child, but itself.
+        # The empty line shows that the child has changed its user and runs the shell.
         child = subprocess.Popen(
             ["sh", "-c", "echo; exec sleep 60"],
             user=uid,
@@ -77,7 +77,7 @@ def process(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[tuple[in
             env={"PATH": os.environ["PATH"], "NGC_API_KEY": SECRET},
             stdin=stream,
             stdout=subprocess.PIPE,
-            # Inherited from here, before the user is changed.
+            # Inherited from this process before the change of user.
             cwd=tmp_path,
         )
     assert child.stdout and child.stdout.readline() == b"\n"
@@ -86,13 +86,13 @@ def process(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[tuple[in
     child.wait()
 
 
-def test_the_user_with_the_uid_of_a_service_reads_nothing_of_it(process: tuple[int, list[str]]) -> None:
+def test_a_user_with_the_uid_of_a_service_cannot_read_its_process(process: tuple[int, list[str]]) -> None:
     uid, reads = process
     assert [read for read in reads if succeeds(read, uid, uid)] == []
 
 
-def test_the_reads_of_this_test_would_work() -> None:
-    """For a process of the same uid and group, as the services would otherwise be."""
+def test_the_reads_of_this_test_work_with_uid_and_group() -> None:
+    """For a process with the same uid and group, which the services would have without the group of the stack."""
     with subprocess.Popen(["sleep", "60"], user=1000, group=1000, extra_groups=[], env={"KEY": SECRET}) as child:
         try:
             given = {"pid": child.pid, "file": "etc/hostname", "name": ""}
@@ -104,18 +104,18 @@ def test_the_reads_of_this_test_would_work() -> None:
 
 
 def test_no_service_leaves_a_dump_of_its_memory() -> None:
-    """With 1 the kernel starts no program for a dump; with 0 it does."""
+    """The kernel starts a dump program with a limit of 0, but not with 1."""
     assert [name for name, service in SERVICES.items() if service.get("ulimits") != {"core": 1}] == []
 
 
-def test_every_reader_has_the_group_of_the_stack_and_a_uid_of_its_own() -> None:
+def test_every_reader_has_the_group_of_the_stack_and_a_unique_uid() -> None:
     identities = {name: identity(name) for name in READERS}
     assert {group for _uid, group, _others in identities.values()} == {10003}
     assert 10003 not in {uid for uid, _group, _others in identities.values()}
 
 
-def test_the_user_of_the_logs_has_the_uid_of_no_service(tmp_path: Path) -> None:
-    """In a mount namespace with users of its own. Later a person has its name."""
+def test_the_user_of_the_logs_does_not_have_the_uid_of_a_service(tmp_path: Path) -> None:
+    """In a mount namespace with its own users. Later a login user has its name."""
     shutil.copytree("/etc", tmp_path / "etc", symlinks=True)
     follow, remove = (
         yaml.safe_load((ROLE / f"tasks/{name}.yml").read_text("utf-8"))
@@ -172,7 +172,7 @@ def test_the_user_of_the_logs_has_the_uid_of_no_service(tmp_path: Path) -> None:
     assert ":Jane:" in left
 
 
-def test_users_with_the_uid_of_a_service_are_named(tmp_path: Path) -> None:
+def test_users_with_the_uid_of_a_service_are_reported(tmp_path: Path) -> None:
     users = ["admin:x:1000:1000::/:/bin/bash", "alice:x:10001:10003::/:/bin/sh", "bob:x:10002:5::/:/bin/sh"]
     given = {
         "ansible_python_interpreter": sys.executable,

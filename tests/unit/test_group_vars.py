@@ -2,7 +2,7 @@
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""What the variables of the checkout make of an inventory, whichever of its hosts a run is limited to."""
+"""The variables of the checkout for an inventory, with and without a limit to some hosts."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ def test_peers_are_the_hosts_of_the_lab(
 
 
 @pytest.mark.parametrize(("mode", "expected"), [("peers", []), ("zenoh", ZENOH), ("discovery_server", SERVER)])
-def test_the_security_group_passes_what_the_mode_needs(tmp_path: Path, mode: str, expected: list[object]) -> None:
+def test_the_security_group_allows_the_traffic_of_the_mode(tmp_path: Path, mode: str, expected: list[object]) -> None:
     given = {"ros2_networking_discovery": mode}
     assert ask(tmp_path, {"one": {}}, given, ["aws_infrastructure_internal_ports"]) == [expected]
 
@@ -72,7 +72,7 @@ def test_viewers_listen_where_their_ports_are_open(tmp_path: Path, access: str, 
 def ask(
     folder: Path, hosts: Mapping[str, Mapping[str, str]], extra: Mapping[str, object], names: list[str]
 ) -> list[object]:
-    """Return what variables are on the host `one` of an inventory."""
+    """Return variables of the host `one` of an inventory."""
     inventory = folder / "inventory.json"
     inventory.write_text(json.dumps({"lab": {"hosts": hosts}}))
     command = ["ansible", "one", "--inventory", str(inventory), "--limit", "one"]

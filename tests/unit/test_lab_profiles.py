@@ -2,7 +2,7 @@
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""What the profile of each host means for its alarms and its addresses, as the playbooks hand it to the roles."""
+"""The effect of each host's profile on its alarms and addresses, as the playbooks pass it to the roles."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from tests.support.ansible_programs import run
 from tests.support.project import ROOT
 
 NAME = "robotics-lab"
-# What an inventory knows of running instances of the lab, the second host of which is stopped.
+# The inventory of the lab's running instances; its second host is stopped.
 RUNNING = {
     f"{NAME}-1": {"lab_name": NAME, "lab_instance_id": "i-1"},
     f"{NAME}-3": {"lab_name": NAME, "lab_instance_id": "i-3"},
@@ -30,7 +30,7 @@ HOSTS = [
 def ask(
     folder: Path, inventory: dict[str, dict[str, str]], given: dict[str, object]
 ) -> tuple[list[bool], list[bool], bool, list[str]]:
-    """Return whether hosts 1 to 3 use their GPU, now and as planned, whether the first has URLs, and what is closed."""
+    """Return whether hosts 1 to 3 use their GPU, now and as planned, whether the first has URLs, and closed ports."""
     path = folder / "inventory.json"
     path.write_text(json.dumps({"lab": {"hosts": inventory}, "all": {"hosts": {"localhost": {}}}}))
     values = {"aws_infrastructure_name": NAME, "aws_infrastructure_summary": {"hosts": HOSTS}, **given}
@@ -67,6 +67,6 @@ def test_only_the_first_host_has_the_profile(
     assert ask(tmp_path, inventory, {"lab_profile": profile}) == (used, used, urls, closed)
 
 
-def test_a_profile_of_ones_own_counts_where_a_host_has_it(tmp_path: Path) -> None:
+def test_a_custom_profile_applies_to_the_hosts_in_the_inventory(tmp_path: Path) -> None:
     given: dict[str, object] = {"digital_twin_stack_profile": "sim"}
     assert ask(tmp_path, RUNNING, given) == ([True, False, True], [True, False, True], True, [])

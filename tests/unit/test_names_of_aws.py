@@ -32,18 +32,18 @@ LAB: dict[str, Any] = {"name": "robo", "region": "us-east-1", "account_id": "123
 
 
 def role(name: str) -> Callable[[str], bool]:
-    """Return what a role takes by one of its patterns, which Ansible's test `match` looks for at the beginning."""
+    """Return the check of a role's pattern, which Ansible's test `match` matches at the beginning."""
     return lambda value: re.match(PATTERNS[name], value) is not None
 
 
 def watched(option: str, value: Any) -> bool:
-    """Say whether the filter lab_monitoring takes an option's value."""
+    """Return whether the filter lab_monitoring accepts an option's value."""
     told = FilterModule().filters()["lab_monitoring"]({**LAB, option: value})
     return not any(str(problem).startswith(f"aws_monitoring_{option}: ") for problem in told["problems"])
 
 
 def in_lab(region: str) -> bool:
-    """Say whether the module lab_preflight takes a region."""
+    """Return whether the module lab_preflight accepts a region."""
     options: dict[str, Any] = dict.fromkeys(Inputs.__dataclass_fields__, "")
     return not check_region(Inputs(**{**options, "region": region}))
 
@@ -114,7 +114,7 @@ def test_all_reserve_the_same_dimensions() -> None:
     assert not watched("dimensions", {**most, "one more": "x"})
 
 
-def test_regions_are_in_the_partitions_that_botocore_knows() -> None:
+def test_regions_are_in_the_partitions_of_botocore() -> None:
     session = botocore.session.get_session()
     known = {
         region: partition

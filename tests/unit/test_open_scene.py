@@ -1,7 +1,7 @@
 # Copyright (c) the digital_twin.robotics_lab maintainers
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What Isaac Sim is given to run, with as much of Kit as it calls: in which order it does what, and what it logs."""
+"""The script that Isaac Sim runs, with the part of Kit that it calls: the order of its calls, and its log."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ SCRIPT = ROOT / "compose" / "isaac_sim" / "open_scene.py"
 
 
 class Kit:
-    """Kit's application, context and timeline in one; remembers what it was told."""
+    """Kit's application, context and timeline in one object that records calls."""
 
     def __init__(self, opened: tuple[bool, str]) -> None:
         self.opened = opened
@@ -46,7 +46,7 @@ class Kit:
 
 
 def run(kit: Kit, monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """Run the script as Kit does, and return what it did."""
+    """Run the script as Kit does, and return its calls."""
     functions: dict[str, dict[str, Any]] = {
         "omni": {},
         "omni.kit": {},
@@ -75,7 +75,7 @@ def test_a_scene_is_opened_and_played(monkeypatch: pytest.MonkeyPatch) -> None:
     ]
 
 
-def test_why_a_scene_is_not_opened_is_logged(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_reason_is_logged_when_a_scene_cannot_be_opened(monkeypatch: pytest.MonkeyPatch) -> None:
     assert run(Kit((False, "no such file")), monkeypatch) == [
         "open /isaac-sim/workspace/hall.usd",
         "scene /isaac-sim/workspace/hall.usd could not be opened: no such file",

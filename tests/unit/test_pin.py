@@ -2,7 +2,7 @@
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""playbooks/pin.yml on this machine, with an engine that knows what registries have."""
+"""playbooks/pin.yml on this machine, with a fake engine that has the registries' digests."""
 
 from __future__ import annotations
 
@@ -25,14 +25,14 @@ case "$*" in *redis*) echo docker.io/library/redis@{FIRST} ;; *) exit 1 ;; esac
 """
 
 
-# The Python of a host whose root answers for the module.
+# The Python of a host that forges the module's answer.
 FORGER = """#!/bin/sh
 case "$*" in *image_digest_info*) cat {answer} ;; *) exec {python} "$@" ;; esac
 """
 
 
 def pin(folder: Path, code: int = 0) -> str:
-    """Run the playbook where the engine's socket is the one in a folder, and expect its exit status."""
+    """Run the playbook with the engine's socket in a folder, and check its exit status."""
     words = ["mount --bind", str(folder / "run"), "/run && exec ansible-playbook -i", str(folder / "lab.ini")]
     words += ["-e", f"lab_sbom_file={folder}/lab.cdx.json"]
     done = subprocess.run(
@@ -55,7 +55,7 @@ def test_images_are_pinned_and_listed(tmp_path: Path) -> None:
     (tmp_path / "bin" / "docker").chmod(0o755)
     python = f"ansible_connection=local ansible_become=false ansible_python_interpreter={sys.executable}"
     image = "digital_twin_stack_redis_image=library/redis:8.0"
-    # A variable of the host would win over the file.
+    # A variable of the host would override the file.
     (tmp_path / "lab.ini").write_text(f"[lab]\nhere {python}\n[all:vars]\n{image}\naws_infrastructure_name=my-lab\n")
     pins = tmp_path / "group_vars" / "lab.yml"
     engine = FakeEngine(tmp_path / "run" / "docker.sock")
@@ -70,7 +70,7 @@ def test_images_are_pinned_and_listed(tmp_path: Path) -> None:
         document = json.loads((tmp_path / "lab.cdx.json").read_text())
         (redis,) = (part for part in document["components"] if part["type"] == "container")
         assert (redis["name"], redis["hashes"][0]["content"]) == ("docker.io/library/redis", FIRST[7:])
-        # A tag that moved is seen, and a registry that does not answer undoes nothing.
+        # A moved tag is detected, and an unreachable registry does not remove existing pins.
         engine.digests = {BASE: SECOND}
         assert f"{REDIS} stays as it was" in " ".join(pin(tmp_path).split())
         wanted["digital_twin_stack_base_image"] = f"library/debian:trixie-slim@{SECOND}"

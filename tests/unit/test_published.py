@@ -1,7 +1,7 @@
 # Copyright (c) the digital_twin.robotics_lab maintainers
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What playbooks/verify.yml asks CloudWatch for, so that no host passes without having been looked at."""
+"""The metrics that playbooks/verify.yml requests from CloudWatch, so that no host passes unchecked."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from typing import Any
 from tests.support.ansible_programs import run
 from tests.support.project import ROOT, load_yaml
 
-# As group_vars/all.yml has it.
+# The value of group_vars/all.yml.
 NAMESPACE = "DigitalTwin/robotics-lab"
 HOSTS: dict[str, dict[str, Any]] = {
     "defaults": {"nvidia_driver_gpu_count": 2},
@@ -21,7 +21,7 @@ HOSTS: dict[str, dict[str, Any]] = {
     "neither": {"gpu_metrics_metrics": ["GPUPowerDraw", "GPUTemperature"], "nvidia_driver_gpu_count": 2},
     "optional": {"gpu_metrics_metrics": ["GPURemappedRows", "GPUTemperature"]},
     "only-optional": {"gpu_metrics_metrics": ["GPURemappedRows", "GPUEncoderUtilization"]},
-    # What role gpu_metrics has found: a GPU in MIG mode, one that shares the host's memory, and one that was not read.
+    # The results of role gpu_metrics: a GPU in MIG mode, one that shares the host's memory, and one that was not read.
     "not-reported": {
         "nvidia_driver_gpu_count": 3,
         "gpu_metrics_metrics": ["GPUUtilization", "GPUMemoryUsed", "GPUTemperature", "Heartbeat"],
@@ -37,7 +37,7 @@ HOSTS: dict[str, dict[str, Any]] = {
 }
 
 
-def test_something_is_asked_for_whatever_is_published(tmp_path: Path) -> None:
+def test_every_host_has_metrics_to_check(tmp_path: Path) -> None:
     of_host = {"InstanceId": "i-1"}
     first, second = ({**of_host, "GpuIndex": index} for index in "01")
     assert asked(tmp_path) == {
@@ -63,7 +63,7 @@ def test_something_is_asked_for_whatever_is_published(tmp_path: Path) -> None:
 
 
 def asked(folder: Path) -> dict[str, list[list[Any]]]:
-    """Return namespace, name and dimensions of each metric that each host is asked for."""
+    """Return namespace, name and dimensions of each metric that is checked, by host."""
     (block,) = load_yaml(ROOT / "playbooks/tasks/published.yml")
     common = {"lab_instance_id": "i-1", "nvidia_driver_gpu_count": 1}
     hosts = {name: {**common, **given} for name, given in HOSTS.items()}

@@ -1,7 +1,7 @@
 # Copyright (c) the digital_twin.robotics_lab maintainers
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What role python_environment tells pip on a host that has settings of its own, with the real pip."""
+"""The settings of role python_environment for pip on a host with its own settings, with the real pip."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ run_alone = load(PROGRAM)
 
 
 class Host:
-    """A host whose pip has options of its own, an index, and an environment."""
+    """A host with its own pip options, an index, and an environment."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -44,13 +44,13 @@ class Host:
         self.path = folder / "environment"
 
     def configure(self, options: str) -> None:
-        """Write the host's configuration of pip, where pip looks as it does for /etc/pip.conf."""
+        """Write the host's configuration of pip, at a path that pip reads like /etc/pip.conf."""
         file = self.folder / "xdg" / "pip" / "pip.conf"
         file.parent.mkdir(parents=True, exist_ok=True)
         file.write_text(f"[global]\n{options}\n", "utf-8")
 
     def pip(self, *arguments: str, alone: bool = True) -> subprocess.CompletedProcess[str]:
-        """Run the environment's pip as the role does, or as any user would."""
+        """Run the environment's pip as the role does, or as another user does."""
         program = [sys.executable, "-I", str(PROGRAM), str(self.settings)] if alone else []
         isolated = ["-I"] if alone else []
         return self.run(*program, str(self.path / "bin/python"), *isolated, "-m", "pip", *arguments)
@@ -62,7 +62,7 @@ class Host:
         )
 
     def version(self) -> str:
-        """Return the version of the package that is installed."""
+        """Return the version of the installed package."""
         return self.run(str(self.path / "bin/python"), "-I", "-c", "import arm; print(arm.VERSION)").stdout.strip()
 
 
@@ -70,7 +70,7 @@ class Host:
 def host(tmp_path_factory: pytest.TempPathFactory) -> Host:
     made = Host(tmp_path_factory.mktemp("host"))
     load(ROOT / "molecule/python_environment/files/make_index.py").make_index(made.folder / "index")
-    # The environment is made on a host whose settings break Python.
+    # The environment is created on a host whose settings break Python.
     made.environment |= {"PYTHONHOME": "/nowhere", "PIP_USER": "1"}
     done = made.run(sys.executable, "-I", str(PROGRAM), "", sys.executable, "-I", "-m", "venv", str(made.path))
     assert done.returncode == 0, done.stderr
@@ -78,7 +78,7 @@ def host(tmp_path_factory: pytest.TempPathFactory) -> Host:
     return made
 
 
-# Each of these keeps pip from installing a package where it belongs, or from installing it at all.
+# Each of these prevents pip from installing a package, or makes it use another path.
 BREAKING = """
 user = true
 target = elsewhere
@@ -102,7 +102,7 @@ log = /nowhere/log
 """
 
 
-def test_no_option_of_the_host_reaches_it(host: Host) -> None:
+def test_no_pip_option_of_the_host_has_an_effect(host: Host) -> None:
     (host.folder / "constraints.txt").write_text("arm<1.0\n", "utf-8")
     host.configure(BREAKING)
     done = host.pip("install", "arm==1.0")
@@ -111,15 +111,15 @@ def test_no_option_of_the_host_reaches_it(host: Host) -> None:
     assert not (host.folder / "elsewhere").exists()
 
 
-def test_what_the_host_says_does_break_pip(host: Host) -> None:
-    """Else the other tests would prove nothing."""
+def test_the_options_of_the_host_break_an_unprotected_pip(host: Host) -> None:
+    """Otherwise the other tests would pass without the role's settings."""
     host.configure("user = true")
     done = host.pip("install", "arm==2.0", alone=False)
     assert done.returncode != 0
     assert "user" in done.stderr
 
 
-def test_nothing_in_the_environment_reaches_it(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_no_environment_variable_has_an_effect(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
     host.configure("")
     shadow = host.folder / "shadow" / "pip"
     shadow.mkdir(parents=True)
@@ -144,7 +144,7 @@ def test_nothing_in_the_environment_reaches_it(host: Host, monkeypatch: pytest.M
     assert not (host.folder / "elsewhere").exists()
 
 
-def test_a_package_that_the_index_has_exchanged_is_refused(host: Host) -> None:
+def test_a_package_that_the_index_has_replaced_is_refused(host: Host) -> None:
     host.configure("")
     wheel = host.folder / "index" / "arm" / "arm-1.0-py3-none-any.whl"
     genuine = wheel.read_bytes()
@@ -160,12 +160,12 @@ def test_a_package_that_the_index_has_exchanged_is_refused(host: Host) -> None:
     assert done.returncode != 0
     assert "DO NOT MATCH THE HASHES" in done.stderr
     assert host.version() == "1.0"
-    # And one without a hash does not come along.
+    # A dependency without a hash is refused as well.
     requirements.write_text(f"{requirements.read_text('utf-8')}gripper==3.1\n", "utf-8")
     assert "Hashes are required" in host.pip(*command).stderr
 
 
-def test_the_check_of_packages_is_not_silenced(host: Host) -> None:
+def test_the_host_cannot_silence_the_check_of_packages(host: Host) -> None:
     host.configure("quiet = 3\nlog = /nowhere/log")
     host.pip("uninstall", "--yes", "gripper")
     host.pip("install", "arm==2.0")
@@ -212,7 +212,7 @@ KEPT: dict[str, tuple[str, dict[str, str], dict[str, str]]] = {
 
 @pytest.mark.parametrize(("file", "environment", "kept"), KEPT.values(), ids=KEPT)
 @pytest.mark.parametrize("place", ["xdg/pip", "etc", ".pip", ".config/pip"])
-def test_certificates_and_proxy_are_kept(
+def test_certificates_and_proxy_are_preserved(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     *,
@@ -232,7 +232,7 @@ def test_certificates_and_proxy_are_kept(
     told = run_alone.alone({**given, **environment}, "https://packages/simple", ["packages"])
     own = {**run_alone.OWN, "PIP_INDEX_URL": "https://packages/simple", "PIP_TRUSTED_HOST": "packages"}
     assert {name: value for name, value in told.items() if name.startswith("PIP_")} == {**own, **kept}
-    # What all programs of the host use stays.
+    # Variables that all programs of the host use are preserved.
     assert told["https_proxy"] == "http://proxy"
 
 

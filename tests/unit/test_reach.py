@@ -1,7 +1,7 @@
 # Copyright (c) the digital_twin.robotics_lab maintainers
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The probe that asks who reaches what notices what answers, and what does not; the table in docs has its form."""
+"""The reachability probe distinguishes answers from silence, and the table in docs has its format."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ Serve = Callable[[bytes], str]
 
 @pytest.fixture
 def serve() -> Iterator[Serve]:
-    """Return what starts a server that gives every caller one answer, and returns its address and port."""
+    """Return a function that starts a server with one answer for all callers, and returns its address and port."""
     with ExitStack() as stack:
 
         def _serve(answer: bytes) -> str:
@@ -58,7 +58,7 @@ def serve() -> Iterator[Serve]:
 
 
 def ask(*tries: tuple[str, str, str]) -> dict[str, str]:
-    """Return what the probe prints here."""
+    """Return the probe's output on this machine."""
     return try_all(Place("here", list(tries), lambda words: run(["perl", str(PROBE), *words]), {}))
 
 
@@ -82,16 +82,16 @@ def ask(*tries: tuple[str, str, str]) -> dict[str, str]:
         ("grpc", b"", "no"),
     ],
 )
-def test_an_answer_is_told_from_none(serve: Serve, kind: str, answer: bytes, said: str) -> None:
+def test_an_answer_is_distinguished_from_none(serve: Serve, kind: str, answer: bytes, said: str) -> None:
     assert ask(("column", kind, serve(answer))) == {"column": said}
 
 
-def test_of_several_ways_the_one_that_leads_furthest_counts(serve: Serve) -> None:
+def test_the_answer_with_the_most_access_counts(serve: Serve) -> None:
     closed = "127.0.0.1:1"
     ways = [("Redis", "redis", place) for place in (closed, serve(b"-NOAUTH\r\n"), closed, serve(b"+PONG\r\n"))]
     assert ask(*ways[:3]) == {"Redis": "password"}
     assert ask(*ways) == {"Redis": "yes"}
-    # More than run at once.
+    # More than the limit of parallel probes.
     assert ask(*[("SSH", "ssh", closed)] * 50, ("SSH", "ssh", serve(b"SSH-2.0-x\r\n"))) == {"SSH": "key"}
 
 

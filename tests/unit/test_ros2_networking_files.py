@@ -2,7 +2,7 @@
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Role ros2_networking without a host: what follows from its variables, and a folder with files of others."""
+"""Role ros2_networking without a host: the results of its variables, and a folder with files of other programs."""
 
 from __future__ import annotations
 
@@ -80,7 +80,7 @@ def test_the_revision_follows_the_content_of_the_files(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(("answer", "given", "mtu"), [("true", "0", 1400), ("false", "1300", 1300)])
 def test_text_is_accepted_for_other_types(tmp_path: Path, answer: str, given: str, mtu: int) -> None:
-    """The command line gives text, which the role's argument specification accepts and does not convert."""
+    """Values on the command line are text, which the role's argument specification accepts without conversion."""
     file = tmp_path / "values.json"
     values = {
         "serves": "{{ 'ros2-discovery-server.service' in __ros2_networking_wanted_units }}",
@@ -103,7 +103,7 @@ def test_text_is_accepted_for_other_types(tmp_path: Path, answer: str, given: st
         "values": values,
         "ros2_networking_rmw": "rmw_fastrtps_cpp",
         "ros2_networking_discovery": "discovery_server",
-        # A host that serves and is not in the list would be refused.
+        # A server that is not in the list would be refused.
         "ros2_networking_discovery_servers": [OWN if answer == "true" else "192.0.2.7"],
     }
     playbook = tmp_path / "text.yml"
@@ -136,7 +136,7 @@ def test_verify_changes_nothing_and_passes_in_check_mode(tmp_path: Path) -> None
     assert "Verify that there are no findings" in done
 
 
-def test_files_of_others_in_the_folder_stay(tmp_path: Path) -> None:
+def test_files_of_other_programs_in_the_folder_stay(tmp_path: Path) -> None:
     folder = tmp_path / "shared"
     folder.mkdir()
     for name in ("ros2.env", "cyclonedds-11.xml", "zenoh-router.json5", "theirs.xml"):

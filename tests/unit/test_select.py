@@ -55,19 +55,19 @@ def select(folder: Path, **given: str) -> tuple[list[str], str]:
     return output.partition("SELECTED=")[2].partition("=")[0].split(","), " ".join(output.split())
 
 
-def test_an_instance_that_only_carries_the_labs_tags_is_left_alone(tmp_path: Path) -> None:
+def test_an_instance_with_the_labs_tags_only_is_not_selected(tmp_path: Path) -> None:
     selected, told = select(tmp_path)
     assert sorted(selected) == ["ours", "workstation"]
     assert 'its instance profile is "web", not "robotics-lab-instance"' in told
     assert "another-lab carries" not in told
 
 
-def test_a_key_pair_that_was_there_before_the_lab_is_the_labs_as_well(tmp_path: Path) -> None:
+def test_a_key_pair_from_before_the_lab_is_accepted(tmp_path: Path) -> None:
     assert sorted(select(tmp_path, aws_infrastructure_key_name="web")[0]) == ["other-key", "ours", "workstation"]
 
 
-def test_an_instance_publishes_where_its_lab_may(tmp_path: Path) -> None:
-    """Of each instance as HOSTS has them; other hosts have a key of their own, and the default of the role."""
+def test_an_instance_publishes_to_the_namespace_of_its_lab(tmp_path: Path) -> None:
+    """The instances in HOSTS have their lab's values; other hosts have their own key and the role's default."""
     told = select(tmp_path)[1].partition("NAMESPACES=")[2].partition("=")[0]
     mine = f"DigitalTwin/{NAME}"
     assert told.split(",") == [mine, mine, mine, "-", "DigitalTwin/lab-2", "-"]

@@ -2,7 +2,7 @@
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""The systemd units of the roles: how far each is confined, and what a user can make the one with Docker run."""
+"""The systemd units of the roles: their confinement, and protection of the unit with Docker from users' plugins."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ BOUNDS = {
     "ros2-loopback-multicast.service": 20,
     "ros2-zenoh-router.service": 20,
 }
-# Drop-ins add to units that packages bring. That of nftables.service loads our rules when it has flushed all tables.
+# Drop-ins add to units that packages bring. That of nftables.service loads our rules after it has flushed all tables.
 DROP_INS = {
     "roles/container_toolkit/vars/main/specification.yml",
     "roles/digital_twin_stack/vars/main/metadata.yml",
@@ -39,7 +39,7 @@ DROP_INS = {
 }
 TEMPLATES = {path.name.removesuffix(".j2"): path for path in ROOT.glob("roles/*/templates/*.service.j2")}
 OWNER = ["op", "/home/op", "1001"]
-# What the roles find out on a host, or take from another role.
+# Values that the roles read on a host or from another role.
 FOUND: dict[str, Any] = {
     "python_environment_library": "/opt/environment/lib",
     "role_path": str(ROOT / "roles/ros2_networking"),
@@ -52,7 +52,7 @@ FOUND: dict[str, Any] = {
 
 @pytest.fixture(scope="module")
 def units(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Return a folder with each unit as its role writes it with its defaults."""
+    """Return a folder with each unit, rendered with its role's defaults."""
     folder = tmp_path_factory.mktemp("units")
     plays = []
     for name, template in TEMPLATES.items():
@@ -70,16 +70,16 @@ def units(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def analyze(*words: str) -> subprocess.CompletedProcess[str]:
-    """Run systemd-analyze, which needs no systemd that runs."""
+    """Run systemd-analyze, which does not need a running systemd."""
     return subprocess.run(["systemd-analyze", "--no-pager", *words], capture_output=True, text=True, check=False)
 
 
 def settings(unit: Path) -> dict[str, str]:
-    """Return a unit's settings; of one that is given several times, the last."""
+    """Return a unit's settings; the last value of a repeated setting."""
     return dict(re.findall(r"(?m)^(\w+)=(.*)$", unit.read_text("utf-8")))
 
 
-def test_every_unit_of_the_roles_is_judged_here() -> None:
+def test_every_unit_of_the_roles_is_covered() -> None:
     assert TEMPLATES.keys() == BOUNDS.keys()
     bearers = {
         str(path.relative_to(ROOT))
@@ -108,9 +108,9 @@ def test_systemd_understands_every_line_of_a_unit(units: Path, name: str) -> Non
     )
 
 
-# The user of the logs, systemd's own one, or root.
+# The user of the logs, systemd's dynamic user, or root.
 @pytest.mark.parametrize("name", BOUNDS)
-def test_no_unit_runs_as_a_person(units: Path, name: str) -> None:
+def test_no_unit_runs_as_a_login_user(units: Path, name: str) -> None:
     found = settings(units / name)
     assert found.get("User", "root") in {"root", "digital-twin-logs"}
     if "docker" in found.get("SupplementaryGroups", ""):
@@ -118,7 +118,7 @@ def test_no_unit_runs_as_a_person(units: Path, name: str) -> None:
 
 
 def environment_of(unit: Path, home: Path) -> Mapping[str, str]:
-    """Return what systemd gives a unit: the home of its user, and what the unit sets."""
+    """Return the environment of a unit: the home of its user, and the unit's variables."""
     found = {"HOME": str(home), "PATH": os.environ["PATH"]}
     for line in re.findall(r"(?m)^Environment=(.*)$", unit.read_text("utf-8")):
         found |= dict(word.split("=", 1) for word in line.split())
@@ -134,7 +134,7 @@ esac
 
 
 def follow(unit: Path, home: Path, folder: Path) -> None:
-    """Run what follows the logs, as the unit does, until it ends."""
+    """Run the log follower as the unit does, until it ends."""
     program = ROOT / "roles/digital_twin_stack/files/digital_twin_logs.py"
     words = [sys.executable, "-IB", str(program), "no-such-project", str(folder)]
     subprocess.run(words, env=environment_of(unit, home), capture_output=True, timeout=60, check=False)
@@ -142,7 +142,7 @@ def follow(unit: Path, home: Path, folder: Path) -> None:
 
 @pytest.mark.parametrize("folder", [".docker/cli-plugins", "elsewhere"])
 def test_a_plugin_of_the_owner_does_not_run(units: Path, tmp_path: Path, folder: str) -> None:
-    """By Docker's own program. The plugin is in the owner's home, or where the owner's configuration puts it."""
+    """With Docker's own program. The plugin is in the owner's home or in a folder of the owner's configuration."""
     home, marker = tmp_path / "home", tmp_path / "marker"
     plugin = home / folder / "docker-compose"
     plugin.parent.mkdir(parents=True)
@@ -167,7 +167,7 @@ env > "{seen}"
 """
 
 
-def test_docker_gets_nothing_of_a_user(units: Path, tmp_path: Path) -> None:
+def test_docker_reads_no_configuration_of_a_user(units: Path, tmp_path: Path) -> None:
     seen = tmp_path / "seen"
     (tmp_path / "bin").mkdir()
     (tmp_path / "bin/docker").write_text(SHOW_DOCKER.format(seen=seen))
@@ -183,8 +183,8 @@ def test_docker_gets_nothing_of_a_user(units: Path, tmp_path: Path) -> None:
     assert given == {"DOCKER_CONFIG", "DOCKER_HOST"}
 
 
-def test_logs_are_out_of_reach_of_the_owner(units: Path) -> None:
-    """The owner reads them by a group, and is not the user: no link of theirs can be where a log is written."""
+def test_the_owner_cannot_replace_the_logs(units: Path) -> None:
+    """The owner reads logs through a group and is not the unit's user, so cannot place a link at a log's path."""
     found = settings(units / "digital-twin-logs.service")
     assert found["ExecStart"].split()[-1] == "/var/log/" + found["LogsDirectory"]
     assert found["Group"] == OWNER[2]

@@ -18,9 +18,9 @@ from tests.support.project import FQCN, load_yaml, role_names
 PLACE = "http://mirror.example.com"
 # Names of options that hold URLs.
 NAME = re.compile(r"_(url|urls|uri|endpoint|key|mirrors|scene|daemon_options)$")
-# Which of them hold none: a password, a name, or the key of NVIDIA's registry.
+# Options that match but hold no URL: a password, a name, or the key of NVIDIA's registry.
 OTHERS = re.compile(r"_(api_key|secret_access_key|access_key|without_urls)$")
-# pip reads plain HTTP from trusted hosts only, so that their list is what allows it.
+# pip uses plain HTTP with trusted hosts only, so their list allows it.
 INDEX = re.compile(r"_index_url$")
 HOST = {
     "distribution": "Debian",
@@ -30,7 +30,7 @@ HOST = {
     "all_ipv4_addresses": [],
     "default_ipv4": {},
 }
-# What else is set, so that the URL is used.
+# Other variables that are needed for the URL to be used.
 TOGETHER_WITH: dict[str, dict[str, object]] = {
     "docker_repository_url": {"docker_source": "upstream", "docker_repository_key": "/key"},
     "docker_repository_key": {"docker_source": "upstream"},

@@ -1,7 +1,7 @@
 # Copyright (c) the digital_twin.robotics_lab maintainers
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""playbooks/verify.yml checks from outside only what this machine reaches, and only what is the lab's own."""
+"""playbooks/verify.yml checks from outside only hosts that this machine reaches, and only the lab's own services."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ Host inner
 Host other
   ProxyCommand nc -X connect %h %p
 """
-# Variables of a host, then address and port where SSH answers, and the reason why nothing is checked from outside.
+# Variables of a host, the address and port of SSH, and the reason why the checks from outside are skipped.
 REACHED: dict[str, tuple[dict[str, str], str, int, str]] = {
     "192.0.2.1": ({}, "192.0.2.1", 22, ""),
     "port": ({"ansible_host": "192.0.2.1", "ansible_port": "2222", "ansible_user": "me"}, "192.0.2.1", 2222, ""),
@@ -113,7 +113,7 @@ def save(folder: Path, expression: str) -> list[dict[str, Any]]:
 
 
 def saved(folder: Path) -> dict[str, Any]:
-    """Return what was written, by host."""
+    """Return the written values by host."""
     return dict(json.loads((folder / "saved.json").read_text()))
 
 
@@ -188,7 +188,7 @@ def listening(answer: bytes) -> Iterator[int]:
 
 
 def closed_port() -> int:
-    """Return a port at which nothing listens."""
+    """Return a port on which no process listens."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])

@@ -21,7 +21,7 @@ from tests.support.project import FQCN, load_yaml, role_names
 
 # Names of options that hold a version, or a part of one.
 VERSION = re.compile(r"_(version|branch|minimum|below|revision|release)$")
-# Where a role refuses its input, unless it is in preflight.
+# The task file in which a role checks its input, unless it is preflight.
 ENTRY_POINTS = {"digital_twin_stack_application_revision": "application_preflight"}
 HOST = {
     "distribution": "Debian",

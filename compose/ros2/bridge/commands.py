@@ -26,11 +26,11 @@ FARTHEST = 1e6
 
 
 class MalformedError(ValueError):
-    """The message is not a valid command; the text says why."""
+    """The message is not a valid command; the text has the reason."""
 
 
 class PlacesError(ValueError):
-    """The places cannot be used; the text says why."""
+    """The places cannot be used; the text has the reason."""
 
 
 @dataclass(frozen=True)

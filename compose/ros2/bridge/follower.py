@@ -23,7 +23,7 @@ class Limits:
 
     Attributes:
         age: the maximum age of a command when it is started.
-        goal: how long the robot may take to a goal.
+        goal: the time limit for reaching a goal.
         patience: how long the robot continues while Nav2 or Redis is unreachable.
         again: the interval at which an unconfirmed cancellation is repeated.
         waiting: how many commands may wait.

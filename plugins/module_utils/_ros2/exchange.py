@@ -18,6 +18,7 @@ This is a private module of the collection: it may change in any release.
 from __future__ import annotations
 
 import argparse
+import contextlib
 import importlib
 import json
 import os
@@ -258,7 +259,8 @@ def collect_result(folder: Path, timeout: float) -> int:
     complete = (folder / RESULT).exists()
     text = (folder / RESULT).read_text("utf-8") if complete else "the program has not written its result"
     (sys.stdout if complete else sys.stderr).write(text)
-    shutil.rmtree(folder, ignore_errors=True)
+    with contextlib.suppress(OSError):
+        shutil.rmtree(folder)
     return COMPLETE if complete else REFUSED
 
 

@@ -30,15 +30,11 @@ report() {
 
 packed=$(while [ $# -gt 0 ] && [ "$1" != -- ]; do command -v "$1"; shift; done)
 needed=$(for program; do [ "$program" = -- ] || command -v "$program"; done)
-# The lists have a path on each line, and none of them has a space.
-# shellcheck disable=SC2086
-libraries=$(ldd $needed | sed -n 's,^[[:space:]]\(.* => \)\{0\,1\}\(/[^ ]*\) (.*,\2,p' | sed 's,^/lib,/usr/lib,' | sort -u)
+libraries=$(echo "$needed" | xargs ldd | sed -n 's,^[[:space:]]\(.* => \)\{0\,1\}\(/[^ ]*\) (.*,\2,p' | sed 's,^/lib,/usr/lib,')
 cd /
-links=$(for link in bin lib lib64 sbin; do [ ! -L "$link" ] || echo "$link"; done)
-# shellcheck disable=SC2086
-tar -cf "$folder/image.tar" $links
-# shellcheck disable=SC2086
-tar -rhf "$folder/image.tar" $(echo $packed /etc/ld.so.conf $libraries | tr ' ' '\n' | sed 's,^/bin,/usr/bin,; s,^/,,' | sort -u)
+for link in bin lib lib64 sbin; do [ ! -L "$link" ] || echo "$link"; done | tar -cf "$folder/image.tar" --files-from=-
+printf '%s\n' "$packed" /etc/ld.so.conf "$libraries" | sed '/^$/d; s,^/bin,/usr/bin,; s,^/,,' | sort -u |
+  tar -rhf "$folder/image.tar" --files-from=-
 image=$(docker import "$folder/image.tar")
 rm "$folder/image.tar"
 

@@ -44,7 +44,7 @@ TICKS_PER_SCAN = 3
 
 
 class SettingsError(ValueError):
-    """The configuration is not valid; the text says why."""
+    """The configuration is not valid; the message has the reason."""
 
 
 @dataclass(frozen=True)
@@ -52,8 +52,8 @@ class Settings:
     """The settings.
 
     Attributes:
-        scene: what it is to open and play; empty for an empty stage.
-        factor: how much faster than the clock on the wall its time passes.
+        scene: the scene to open and play; empty for an empty stage.
+        factor: how much faster than real time its time passes.
     """
 
     domain: int
@@ -65,12 +65,12 @@ class Settings:
 
 
 def read(arguments: Sequence[str], environment: Mapping[str, str]) -> Settings:
-    """Return the settings; of the arguments the stream's port and the scene count.
+    """Return the settings; only the stream's port and the scene are read from the arguments.
 
-    :raises SettingsError: the licence was not accepted, or a number is none.
+    :raises SettingsError: the licence was not accepted, or a value is not a number.
     """
     if environment.get("ACCEPT_EULA") != "Y":
-        raise SettingsError("ACCEPT_EULA is not Y: whoever runs Isaac Sim accepts NVIDIA's licence with it")
+        raise SettingsError("ACCEPT_EULA is not Y: the user of Isaac Sim must accept NVIDIA's licence with it")
     ports = [int(match[1]) for match in map(PORT.fullmatch, arguments) if match]
     try:
         return Settings(
@@ -82,11 +82,13 @@ def read(arguments: Sequence[str], environment: Mapping[str, str]) -> Settings:
             factor=float(environment.get("REAL_TIME_FACTOR") or 1),
         )
     except ValueError as error:
-        raise SettingsError(f"ROS_DOMAIN_ID, PAGE_PORT, MEDIA_PORT and REAL_TIME_FACTOR are numbers: {error}") from None
+        raise SettingsError(
+            f"ROS_DOMAIN_ID, PAGE_PORT, MEDIA_PORT and REAL_TIME_FACTOR must be numbers: {error}"
+        ) from None
 
 
 def scene_of(arguments: Sequence[str]) -> str:
-    """Return what a script is to open, given as ``--exec`` and one string of both; empty where either is missing."""
+    """Return the argument of the script in ``--exec``, one string with both; empty where either is missing."""
     for option, value in pairwise(arguments):
         script, _blank, scene = value.partition(" ")
         files = [script, scene] if scene.startswith("/") else [script]

@@ -1,4 +1,4 @@
-"""The servers on Isaac Sim's ports. There is no picture, and each of them reports that."""
+"""The servers on Isaac Sim's ports. There is no picture, and each server reports that."""
 
 from __future__ import annotations
 

@@ -12,7 +12,7 @@ NEAREST, FARTHEST = 0.1, 12.0
 RADIUS = 0.25
 # Metres and radians a second.
 FASTEST, FASTEST_TURN = 1.5, 2.5
-# After so many seconds without a command the robot stops.
+# The robot stops after this time without a command, in seconds.
 FORGETS = 0.5
 
 Point = tuple[float, float]
@@ -40,7 +40,7 @@ def distance_to(wall: Wall, point: Point) -> float:
 
 
 def ray(wall: Wall, origin: Point, direction: Point) -> float:
-    """Return how far a wall is in a direction, which has length 1; infinity where it is not."""
+    """Return how far a wall is in a direction, which has length 1; infinity if there is none."""
     (ax, ay), (bx, by) = wall
     dx, dy = bx - ax, by - ay
     across = direction[0] * dy - direction[1] * dx

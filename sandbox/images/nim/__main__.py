@@ -67,16 +67,16 @@ def completion(asked: Mapping[str, Any]) -> dict[str, object]:
     """Return the answer to a question.
 
     :raises LookupError: there is no such model.
-    :raises ValueError: this is no question; the text says why.
+    :raises ValueError: the question is not valid; the message has the reason.
     """
     if asked.get("model") != MODEL:
         raise LookupError(f"The model {asked.get('model')!r:.80} does not exist; there is {MODEL}.")
     messages = asked.get("messages")
     if not isinstance(messages, list) or not messages or not all(isinstance(message, dict) for message in messages):
-        raise ValueError("messages is to be a list of objects with role and content")
+        raise ValueError("messages must be a list of objects with role and content")
     by_role = {str(message.get("role")): str(message.get("content")) for message in messages}
     if asked.get("stream"):
-        raise ValueError("stream is not known here")
+        raise ValueError("stream is not supported")
     text = json.dumps(understand(by_role.get("system", ""), by_role.get("user", "")))
     taken, given = sum(len(words(content)) for content in by_role.values()), len(words(text))
     return {
@@ -107,7 +107,9 @@ class Model(Api):
         if not length.isascii() or not length.isdigit() or int(length) > LONGEST:
             # An unread body would be parsed as the next request.
             self.close_connection = True
-            self.refuse(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, f"A question has a length, of {LONGEST} bytes at most.")
+            self.refuse(
+                HTTPStatus.REQUEST_ENTITY_TOO_LARGE, f"A question needs a Content-Length, of {LONGEST} bytes at most."
+            )
             return
         body = self.rfile.read(int(length))
         if self.path != "/v1/chat/completions":

@@ -35,7 +35,7 @@ class Heard:
 
     Attributes:
         seconds: how much sound there was.
-        final: whether no more of it comes.
+        final: whether it is the last one.
     """
 
     text: str
@@ -60,7 +60,7 @@ class Heard:
 def hear(pieces: Iterator[int], rate: int, phrase: str) -> Iterator[Heard]:
     """Yield the results for chunks of audio; nothing without audio.
 
-    :param pieces: how many bytes each has.
+    :param pieces: the size of each chunk, in bytes.
     :param rate: samples a second.
     """
     words = phrase.split()
@@ -80,7 +80,7 @@ class Recognition:
         self._phrase = phrase
 
     def handler(self) -> Any:
-        """Return what the server calls."""
+        """Return the handler of a method."""
         streaming = grpc.stream_stream_rpc_method_handler(
             self.recognise,
             request_deserializer=asr.StreamingRecognizeRequest.FromString,
@@ -92,7 +92,7 @@ class Recognition:
         """Answer audio with the phrase."""
         first = next(requests, asr.StreamingRecognizeRequest())
         if first.WhichOneof("streaming_request") != "streaming_config":
-            context.abort(grpc.StatusCode.INVALID_ARGUMENT, "the first message is to be a streaming_config")
+            context.abort(grpc.StatusCode.INVALID_ARGUMENT, "the first message must be a streaming_config")
         config = first.streaming_config.config
         if config.sample_rate_hertz <= 0:
             context.abort(grpc.StatusCode.INVALID_ARGUMENT, f"sample_rate_hertz is {config.sample_rate_hertz}")

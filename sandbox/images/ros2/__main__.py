@@ -1,6 +1,6 @@
 """``python3 -m sandbox.images.ros2``: the simulator of the image compose/ros2, with its variables.
 
-The command bridge is that image's own. A goal follower stands in for Nav2, Foxglove's server for its bridge for ROS.
+The command bridge is that image's own. A goal follower replaces Nav2; Foxglove's server replaces its bridge for ROS.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ from sandbox.ros import (
 LOG = logging.getLogger("robot")
 HEARD = ("clock", "odom", "tf", "scan", "goal_pose")
 TOLD = ("cmd_vel", "goal_pose", "amcl_pose", "tf")
-# After so many seconds without odometry, goals are refused.
+# Goals are refused after this time without odometry, in seconds.
 SILENT = 2.0
 WAIT = 0.1
 
@@ -92,7 +92,7 @@ class Robot:
             self._locate(odometry)
 
     def _locate(self, odometry: Odometry) -> None:
-        """Say where the robot is on the map. Its odometry errs in nothing, so that this is where it thinks it is."""
+        """Publish the robot's pose on the map. Its odometry is exact, so this is also its own estimate."""
         self._seen = time.monotonic()
         pose = odometry.pose.pose
         self._driver.at(pose.position.x, pose.position.y, yaw_of(pose.orientation))

@@ -24,7 +24,7 @@ class Goal:
     Attributes:
         x: in metres, as is y.
         fastest: metres a second.
-        ticket: what whoever set it calls it; None for a stranger, who is told nothing.
+        ticket: the caller's name for the goal; None for another client, which gets no report.
     """
 
     x: float
@@ -47,10 +47,10 @@ class Driver:
     """Has at most one goal; a new one replaces it."""
 
     def __init__(self, send: Callable[[float, float], None], ended: Callable[[int, str], None]) -> None:
-        """Keep whom to tell.
+        """Store the callbacks.
 
         :param send: sends the speeds to the robot.
-        :param ended: is told of the ticket of a goal that is done or cancelled.
+        :param ended: is called with the ticket of a goal that is done or cancelled.
         """
         self._send = send
         self._ended = ended

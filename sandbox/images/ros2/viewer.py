@@ -23,7 +23,7 @@ def name_of(message: type[IdlStruct]) -> str:
 
 
 def kind_of(hint: Any) -> tuple[str, type[IdlStruct] | None]:
-    """Return how a field's type is written in a definition, and the message that it is made of, if it is."""
+    """Return a field's type as a definition has it, and the message class, if it is a message."""
     if hint is str:
         return "string", None
     for mark in getattr(hint, "__metadata__", ()):
@@ -35,13 +35,13 @@ def kind_of(hint: Any) -> tuple[str, type[IdlStruct] | None]:
 
 
 def fields_of(message: type[IdlStruct]) -> Iterator[tuple[str, str, type[IdlStruct] | None]]:
-    """Yield each field's name, its type as a definition has it, and the message that it is made of, if it is."""
+    """Yield each field's name, its type as a definition has it, and its message class, if it is a message."""
     for name, hint in typing.get_type_hints(message, include_extras=True).items():
         yield name, *kind_of(hint)
 
 
 def definition(message: type[IdlStruct]) -> str:
-    """Return a type's definition, followed by those of the types it is made of."""
+    """Return a type's definition, followed by those of the messages in it."""
     parts, waiting = [message], [message]
     while waiting:
         for _name, _kind, inner in fields_of(waiting.pop(0)):

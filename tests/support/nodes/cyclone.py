@@ -21,11 +21,11 @@ from tests.support.nodes.lines import serve
 
 @dataclass
 class Sample(IdlStruct, typename="Sample"):
-    """What is sent.
+    """A sample.
 
     Attributes:
         number: counts from 0.
-        data: as long as the sample is to be.
+        data: fills the sample up to its size.
     """
 
     number: uint32
@@ -33,7 +33,7 @@ class Sample(IdlStruct, typename="Sample"):
 
 
 class Cyclone:
-    """One participant with a writer and a reader that does not hear its own writer."""
+    """One participant with a writer, and a reader that ignores this writer."""
 
     def __init__(self, domain: int, *, reliable: bool) -> None:
         reliability = Policy.Reliability.Reliable(duration(seconds=10)) if reliable else Policy.Reliability.BestEffort
@@ -44,7 +44,7 @@ class Cyclone:
         self._reader = DataReader(self._participant, topic, qos=qos)
 
     def peers(self) -> int:
-        """Return how many it hears and is heard by."""
+        """Return the number of participants that are matched in both directions."""
         return min(len(self._writer.get_matched_subscriptions()), len(self._reader.get_matched_publications()))
 
     def write(self, number: int, size: int) -> None:
@@ -52,7 +52,7 @@ class Cyclone:
         self._writer.write(Sample(number, "x" * size))
 
     def take(self) -> set[int]:
-        """Return the numbers that have arrived."""
+        """Return the numbers of the received samples."""
         return {sample.number for sample in self._reader.take(1000) if isinstance(sample, Sample)}
 
 

@@ -1,7 +1,7 @@
 # Copyright (c) the digital_twin.robotics_lab maintainers
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What every node does: read an order a line, carry it out, answer with a line."""
+"""The loop of every node: read one order per line, run it, answer with one line."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from collections.abc import Callable
 from typing import Any, Protocol
 
 PAUSE_SECONDS = 0.005
-# So long nothing must have come before a node takes it that nothing more will.
+# A node stops waiting after this time without a new sample, in seconds.
 QUIET_SECONDS = 3.0
 
 
@@ -20,17 +20,17 @@ class Node(Protocol):
     """A participant that sends and receives numbered samples."""
 
     def peers(self) -> int:
-        """Return how many others it has found."""
+        """Return the number of discovered participants."""
 
     def write(self, number: int, size: int) -> None:
         """Send one sample."""
 
     def take(self) -> set[int]:
-        """Return the numbers of the samples that have arrived since it was last asked."""
+        """Return the numbers of the samples received since the last call."""
 
 
 def until(ready: Callable[[], bool], seconds: float, pause: float = PAUSE_SECONDS) -> bool:
-    """Wait until something is so, and say whether it is."""
+    """Wait until a condition holds, and return whether it does."""
     deadline = time.monotonic() + seconds
     while not ready():
         if time.monotonic() > deadline:
@@ -40,7 +40,7 @@ def until(ready: Callable[[], bool], seconds: float, pause: float = PAUSE_SECOND
 
 
 class Orders:
-    """What a node can be told to do.
+    """The orders that a node accepts.
 
     Args:
         node: the node.
@@ -51,12 +51,12 @@ class Orders:
         self._sent = 0
 
     def find(self, seconds: float, count: int = 1) -> dict[str, Any]:
-        """Wait until it has found so many others."""
+        """Wait until it has discovered this number of participants."""
         until(lambda: self._node.peers() >= count, seconds)
         return {"peers": self._node.peers()}
 
     def send(self, seconds: float, count: int, size: int = 64, rate: float = 0) -> dict[str, Any]:
-        """Send samples, so many a second, or as fast as it can."""
+        """Send samples at a rate per second, or as fast as possible."""
         begin = time.monotonic()
         for number in range(count):
             if time.monotonic() > begin + seconds:
@@ -68,7 +68,7 @@ class Orders:
         return {"sent": count}
 
     def collect(self, seconds: float, count: int, quiet: float = QUIET_SECONDS) -> dict[str, Any]:
-        """Collect samples until there are enough, or nothing has come for a while."""
+        """Collect samples until there are enough, or until none has arrived for a while."""
         found: set[int] = set()
         last = time.monotonic() + quiet
 
@@ -85,10 +85,10 @@ class Orders:
 
 
 def serve(make: Callable[[], Node]) -> None:
-    """Make a node and carry out orders until there are no more."""
+    """Create a node and run orders until the input ends."""
     try:
         orders = Orders(make())
-    except Exception as error:  # Whatever a library raises is the answer.
+    except Exception as error:  # Any error of the library is the answer.
         say({"error": f"{type(error).__name__}: {error}"})
         return
     say({"started": True})

@@ -1,7 +1,7 @@
 # Copyright (c) the digital_twin.robotics_lab maintainers
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""A node of ROS 2; everything about it is in the environment."""
+"""A ROS 2 node, configured by its environment."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from tests.support.nodes.lines import serve
 
 
 class Ros2:
-    """One node with a publisher and a subscription; it knows what it has sent itself."""
+    """One node with a publisher and a subscription; it ignores its own samples."""
 
     def __init__(self) -> None:
         rclpy.init()
@@ -26,7 +26,7 @@ class Ros2:
         self._node.create_subscription(String, "samples", self._hear, 10)
 
     def peers(self) -> int:
-        """Return how many others it is heard by."""
+        """Return the number of other subscribers."""
         rclpy.spin_once(self._node, timeout_sec=0)
         return int(self._publisher.get_subscription_count()) - 1
 
@@ -35,7 +35,7 @@ class Ros2:
         self._publisher.publish(String(data=f"{self._name} {number} {'x' * size}"))
 
     def take(self) -> set[int]:
-        """Return the numbers that have arrived."""
+        """Return the numbers of the received samples."""
         rclpy.spin_once(self._node, timeout_sec=0)
         found, self._found = self._found, set()
         return found

@@ -15,7 +15,7 @@ from tests.unit.cognitive.support import RedisServer
 
 @pytest.fixture
 def redis(tmp_path: Path) -> Iterator[RedisServer]:
-    """Run a Redis that wants a password."""
+    """Run a Redis that requires a password."""
     server = RedisServer(tmp_path)
     server.start()
     try:

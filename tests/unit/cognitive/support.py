@@ -1,7 +1,7 @@
 # Copyright (c) the digital_twin.robotics_lab maintainers
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""A real Redis, a language model that says what a test tells it to, and the service between them."""
+"""A real Redis, a language model with scripted answers, and the service between them."""
 
 from __future__ import annotations
 
@@ -31,9 +31,9 @@ from compose.cognitive.places import read
 
 ROOT = Path(__file__).parents[3]
 PLACES = read(ROOT / "compose" / "places.json")
-# Searched in logs and answers: it must not turn up.
+# Must not occur in logs and answers.
 PASSWORD = "canary-redis-6f1d"
-# Of the two users of compose/redis_users.conf; the one above is the test's own, which may do everything.
+# The passwords of the two users of compose/redis_users.conf. The one above is the test's own user with all rights.
 COGNITIVE_PASSWORD, ROBOT_PASSWORD, HEALTH_PASSWORD = (
     f"canary-redis-{name}" for name in ("cognitive", "robot", "health")
 )
@@ -46,7 +46,7 @@ Answer = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 
 def free_port() -> int:
-    """Return a TCP port of the loopback address that nobody uses."""
+    """Return a free TCP port of the loopback address."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])
@@ -62,12 +62,12 @@ def redis_users() -> str:
 
 
 class RedisServer:
-    """One redis-server process with a password, its data in a folder of its own; a kept one has it after a restart."""
+    """One redis-server process with a password and its own data folder; a kept one restores its data at a restart."""
 
     def __init__(self, folder: Path, password: str = PASSWORD, *, kept: bool = False) -> None:
         binary = shutil.which("redis-server")
         if not binary:
-            pytest.fail("redis-server is not on PATH: install it (Debian: apt-get install redis-server)")
+            pytest.fail("redis-server is not on PATH. Install it (Debian: apt-get install redis-server).")
         self._binary = binary
         self.port = free_port()
         self._config = folder / "redis.conf"
@@ -102,7 +102,7 @@ class RedisServer:
             self._process = None
 
     def hang(self) -> None:
-        """Keep the connections open and answer nothing."""
+        """Keep the connections open without answering."""
         assert self._process
         os.kill(self._process.pid, signal.SIGSTOP)
 
@@ -114,7 +114,7 @@ class RedisServer:
 
 @dataclass
 class FakeNim:
-    """An OpenAI-compatible server that answers what it is told to and remembers what it was asked."""
+    """An OpenAI-compatible server with scripted answers that records the questions."""
 
     answer: Answer
     url: str = ""
@@ -139,7 +139,7 @@ def says(content: object) -> Answer:
 
 
 def once(opened: asyncio.Event, answer: Answer) -> Answer:
-    """Return an answer that comes when a door is opened."""
+    """Return an answer that waits for an event."""
 
     async def late(request: web.Request) -> web.StreamResponse:
         await opened.wait()
@@ -149,7 +149,7 @@ def once(opened: asyncio.Event, answer: Answer) -> Answer:
 
 
 def in_turn(*answers: Answer) -> Answer:
-    """Return an answer that is another one each time, and the last one from then on."""
+    """Return the given answers one after another, and then repeat the last one."""
     left = list(answers)
 
     async def next_one(request: web.Request) -> web.StreamResponse:
@@ -192,7 +192,7 @@ def settings_for(
 ) -> Settings:
     """Return the settings of a service between a Redis and a language model; times are in seconds.
 
-    They are long, so that a busy machine fails no test; a test of a time-out sets its own.
+    They are long, so that no test fails on a busy machine; a test of a timeout sets its own.
     """
     model = (
         NimSettings(nim.url, "test/model", nim_timeout, concurrency=nim_at_once, queue=nim_queue, api_key=API_KEY)
@@ -221,19 +221,19 @@ async def running(settings: Settings) -> AsyncIterator[Client]:
 
 
 class Listener:
-    """Somebody who listens on the channel, as a robot would."""
+    """A listener on the channel, like a robot."""
 
     def __init__(self, redis: Redis) -> None:
         self._channel = redis.pubsub()
         self.ids: list[str] = []
 
     async def subscribe(self) -> None:
-        """Start to listen; what is sent from now on is received."""
+        """Subscribe; messages that are sent from now on are received."""
         await self._channel.subscribe("robot_commands")
         await self._channel.get_message(timeout=30)
 
     async def next(self, seconds: float = 30.0) -> str | None:
-        """Return the next message without its id, or None when there is none within some seconds."""
+        """Return the next message without its id, or None after a timeout."""
         message = await self._channel.get_message(ignore_subscribe_messages=True, timeout=seconds)
         if not message:
             return None
@@ -251,7 +251,7 @@ class Listener:
 
 @asynccontextmanager
 async def listening(redis: RedisServer, password: str = PASSWORD) -> AsyncIterator[Listener]:
-    """Listen on the channel with a connection of our own."""
+    """Listen on the channel with a separate connection."""
     client = Redis(host="127.0.0.1", port=redis.port, password=password)
     listener = Listener(client)
     await listener.subscribe()

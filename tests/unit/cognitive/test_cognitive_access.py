@@ -1,7 +1,7 @@
 # Copyright (c) the digital_twin.robotics_lab maintainers
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Attacks on the cognitive service by its socket: without the token, by other names, and from web pages."""
+"""Attacks on the cognitive service's socket: without the token, with other host names, and from web pages."""
 
 from __future__ import annotations
 
@@ -104,7 +104,7 @@ Send = Callable[..., Awaitable[tuple[int, dict[str, Any]]]]
 
 
 def sender(port: int) -> Send:
-    """Return a function that sends one request as it is written, and returns status and body of the answer."""
+    """Return a function that sends one request unchanged, and returns the status and body of the answer."""
 
     async def send(
         headers: list[str],
@@ -122,7 +122,7 @@ def sender(port: int) -> Send:
         answer = (await reader.read()).decode("latin-1")
         writer.close()
         head, _blank, content = answer.partition("\r\n\r\n")
-        # The parser itself answers a few in plain text.
+        # The parser answers a few requests itself, in plain text.
         is_json = "application/json" in head
         return int(head.split()[1]), dict(json.loads(content)) if is_json and content else {"head": head}
 
@@ -141,7 +141,7 @@ def attack(redis: RedisServer, settings: Settings, scenario: Callable[[Send], Aw
 
 
 def test_the_right_caller_is_answered(redis: RedisServer) -> None:
-    """Without these the tables below prove nothing."""
+    """Otherwise the tables below would pass against a service that refuses everything."""
 
     async def whole() -> None:
         hosts = [
@@ -165,12 +165,12 @@ def test_the_right_caller_is_answered(redis: RedisServer) -> None:
     asyncio.run(whole())
 
 
-def test_no_command_without_the_token(redis: RedisServer, caplog: pytest.LogCaptureFixture) -> None:
+def test_no_command_is_accepted_without_the_token(redis: RedisServer, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level("DEBUG")
 
     async def scenario(send: Send) -> None:
         for name, headers in WITHOUT_TOKEN.items():
-            # Nor does such a caller learn from it what a text means, or stop the robot.
+            # Such a caller can neither interpret a text nor stop the robot.
             for target in ("/command", "/command/", "/intent", f"/command?token={TOKEN}", "/nowhere"):
                 for text in ("move to zone b", "stop"):
                     status, answer = await send([HERE, *headers], target, text)
@@ -182,7 +182,7 @@ def test_no_command_without_the_token(redis: RedisServer, caplog: pytest.LogCapt
                     assert "sudo digital-twin token" in answer["message"]
 
     attack(redis, settings_for(redis), scenario)
-    # The server of the tests writes a line for each request; the service's own does not.
+    # The tests' server logs a line for each request; the service does not.
     assert TOKEN not in str([vars(record) for record in caplog.records if record.name != "aiohttp.access"])
 
 
@@ -197,7 +197,7 @@ def test_no_method_bypasses_the_token(redis: RedisServer, method: str) -> None:
     attack(redis, settings_for(redis), scenario)
 
 
-def test_no_request_by_another_name(redis: RedisServer) -> None:
+def test_requests_for_another_host_name_are_refused(redis: RedisServer) -> None:
     async def scenario(send: Send) -> None:
         for name, headers in FOREIGN_HOST.items():
             for target, method in (("/command", "POST"), ("/places", "GET"), ("/health", "GET"), ("/", "GET")):
@@ -211,7 +211,7 @@ def test_no_request_by_another_name(redis: RedisServer) -> None:
     attack(redis, settings_for(redis), scenario)
 
 
-def test_no_request_from_another_page(redis: RedisServer) -> None:
+def test_requests_from_other_pages_are_refused(redis: RedisServer) -> None:
     async def scenario(send: Send) -> None:
         for name, headers in FOREIGN_ORIGIN.items():
             for target, method in (("/command", "POST"), ("/command", "OPTIONS"), ("/places", "GET")):
@@ -221,7 +221,7 @@ def test_no_request_from_another_page(redis: RedisServer) -> None:
     attack(redis, settings_for(redis), scenario)
 
 
-def test_the_target_names_no_host(redis: RedisServer) -> None:
+def test_a_target_with_a_host_is_refused(redis: RedisServer) -> None:
     async def scenario(send: Send) -> None:
         for name, target in TARGETS.items():
             for host in (HERE, "Host: evil.example"):
@@ -244,9 +244,7 @@ def test_no_page_is_allowed_to_read_answers(redis: RedisServer) -> None:
 @pytest.mark.parametrize(
     "text", [None, "", "\n", " \n\t", "short", "x" * 31, "x" * 129, "x" * 16 + " " + "x" * 16, "ü" * 40]
 )
-def test_without_a_token_of_its_own_the_service_moves_nothing(
-    redis: RedisServer, tmp_path: Path, text: str | None
-) -> None:
+def test_a_service_without_a_token_accepts_no_command(redis: RedisServer, tmp_path: Path, text: str | None) -> None:
     file = tmp_path / "token"
     if text is not None:
         file.write_text(text, encoding="utf-8")

@@ -1,7 +1,7 @@
 # Copyright (c) the digital_twin.robotics_lab maintainers
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The service in this process, between a real Redis and whoever posts."""
+"""The service in this process, between a real Redis and an HTTP client."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ def test_command_arrives_exactly_as_listeners_expect_it(redis: RedisServer, path
     asyncio.run(scenario())
 
 
-def test_listeners_are_counted_and_none_is_a_warning(redis: RedisServer) -> None:
+def test_listeners_are_counted_and_a_missing_listener_is_a_warning(redis: RedisServer) -> None:
     async def scenario() -> None:
         async with running(settings_for(redis)) as client:
             status, answer = await post(client, "stop")
@@ -72,7 +72,7 @@ def test_listeners_are_counted_and_none_is_a_warning(redis: RedisServer) -> None
     asyncio.run(scenario())
 
 
-def test_every_command_is_in_the_stream_as_well_under_an_id_of_its_own(redis: RedisServer) -> None:
+def test_every_command_is_also_in_the_stream_with_a_unique_id(redis: RedisServer) -> None:
     async def scenario() -> None:
         async with running(settings_for(redis)) as client, listening(redis) as robot:
             for text in ("move to zone b", "move to zone b", "stop"):
@@ -87,7 +87,7 @@ def test_every_command_is_in_the_stream_as_well_under_an_id_of_its_own(redis: Re
 
 
 async def entries(redis: RedisServer) -> list[tuple[str, dict[str, str]]]:
-    """Return what is in the stream."""
+    """Return the entries of the stream."""
     client: Any = Redis(host="127.0.0.1", port=redis.port, password=PASSWORD, decode_responses=True)
     try:
         return list(await client.xrange("robot_commands:stream"))
@@ -245,7 +245,7 @@ def test_unknown_place_names_the_known_ones(redis: RedisServer) -> None:
     asyncio.run(scenario())
 
 
-def test_longest_text_is_taken(redis: RedisServer) -> None:
+def test_the_longest_text_is_accepted(redis: RedisServer) -> None:
     async def scenario() -> None:
         async with running(settings_for(redis)) as client:
             status, answer = await post(client, "go to zone b " + "x" * 487)
@@ -288,7 +288,7 @@ async def health(client: Client) -> tuple[int, dict[str, Any]]:
         return response.status, await response.json()
 
 
-def test_redis_failure_and_return_are_reported(redis: RedisServer) -> None:
+def test_redis_failure_and_recovery_are_reported(redis: RedisServer) -> None:
     async def scenario() -> None:
         async with running(settings_for(redis)) as client:
             assert (await health(client))[0] == 200
@@ -307,7 +307,7 @@ def test_redis_failure_and_return_are_reported(redis: RedisServer) -> None:
     asyncio.run(scenario())
 
 
-def test_redis_restarted_between_two_commands_costs_none(redis: RedisServer) -> None:
+def test_a_redis_restart_between_two_commands_loses_none(redis: RedisServer) -> None:
     async def scenario() -> None:
         async with running(settings_for(redis)) as client:
             assert (await post(client, "stop"))[0] == 200
@@ -318,7 +318,7 @@ def test_redis_restarted_between_two_commands_costs_none(redis: RedisServer) -> 
     asyncio.run(scenario())
 
 
-def test_redis_that_hangs_is_given_up_in_time(redis: RedisServer) -> None:
+def test_a_hanging_redis_times_out(redis: RedisServer) -> None:
     async def scenario() -> None:
         async with running(settings_for(redis, redis_timeout=1.0)) as client:
             assert (await health(client))[0] == 200
@@ -334,7 +334,7 @@ def test_redis_that_hangs_is_given_up_in_time(redis: RedisServer) -> None:
     asyncio.run(scenario())
 
 
-def test_wrong_password_is_reported_without_its_text(redis: RedisServer, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_wrong_password_is_reported_without_its_text(redis: RedisServer, caplog: pytest.LogCaptureFixture) -> None:
     async def scenario() -> None:
         async with running(settings_for(redis, redis_password="canary-wrong-11")) as client:
             status, body = await health(client)
@@ -347,8 +347,8 @@ def test_wrong_password_is_reported_without_its_text(redis: RedisServer, caplog:
     assert "canary" not in caplog.text
 
 
-def test_stop_overtakes_a_command_whose_meaning_is_not_known_yet(redis: RedisServer) -> None:
-    """The robot must not drive off after the stop because a language model took its time."""
+def test_stop_overtakes_a_command_that_is_still_being_interpreted(redis: RedisServer) -> None:
+    """The robot must not start after the stop because the language model was slow."""
 
     async def scenario() -> None:
         navigate = {"action": "navigate", "target": "zone_b", "confidence": 0.9}
@@ -367,7 +367,7 @@ def test_stop_overtakes_a_command_whose_meaning_is_not_known_yet(redis: RedisSer
             status, answer = await slow
             assert (status, answer["error"], answer["published"]) == (409, "superseded", False)
             assert await robot.actions() == ["stop"]
-            # What is asked for after the stop moves again.
+            # A command after the stop moves the robot again.
             assert (await post(client, "could you drive over to zone b"))[0] == 200
             assert await robot.actions() == ["navigate"]
             assert len(nim.asked) == 2
@@ -375,7 +375,7 @@ def test_stop_overtakes_a_command_whose_meaning_is_not_known_yet(redis: RedisSer
     asyncio.run(scenario())
 
 
-def test_many_at_once(redis: RedisServer) -> None:
+def test_many_requests_at_once(redis: RedisServer) -> None:
     async def scenario() -> None:
         async with running(settings_for(redis)) as client, listening(redis) as robot:
             answers = await asyncio.gather(*(post(client, f"go to zone {zone}") for zone in "abc" * 30))

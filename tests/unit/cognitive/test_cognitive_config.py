@@ -1,7 +1,7 @@
 # Copyright (c) the digital_twin.robotics_lab maintainers
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Settings from the environment: defaults, secrets, and refusals that name the variable."""
+"""Settings from the environment: defaults, secrets, and errors that name the variable."""
 
 from __future__ import annotations
 
@@ -32,12 +32,12 @@ BAD = {
 
 
 @pytest.mark.parametrize(("environment", "message"), BAD.values(), ids=BAD)
-def test_refused(environment: dict[str, str], message: str) -> None:
+def test_invalid_values_are_refused(environment: dict[str, str], message: str) -> None:
     with pytest.raises(ConfigError, match=message):
         load(environment)
 
 
-def test_url_with_a_password_is_refused_without_repeating_it() -> None:
+def test_a_url_with_a_password_is_refused_without_quoting_it() -> None:
     with pytest.raises(ConfigError) as refusal:
         load({"NIM_URL": "https://user:hunter2@nim/v1"})
     assert "hunter2" not in str(refusal.value)

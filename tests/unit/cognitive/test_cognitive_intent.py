@@ -1,7 +1,7 @@
 # Copyright (c) the digital_twin.robotics_lab maintainers
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What the keywords make of a text: the table in intents.yml, and the exact message."""
+"""How keywords interpret a text: the table in intents.yml, and the exact message."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def test_text(case: dict[str, Any]) -> None:
     assert message["speed"] == case.get("speed", "normal")
 
 
-# Each with a name, as a test's own does not show them.
+# Each has a name, because test ids do not show these characters.
 APOSTROPHES = {
     "U+0027": "'",
     "grave accent": "`",
@@ -90,14 +90,14 @@ def test_every_action_is_in_the_table() -> None:
     assert {case["action"] for case in CASES if "action" in case} == set(Action) - {Action.UNKNOWN}
 
 
-def test_message_is_exactly_the_one_that_listeners_expect() -> None:
+def test_the_message_has_exactly_the_documented_form() -> None:
     assert json.dumps(parse("move to zone b", PLACES).message()) == (
         '{"action": "navigate", "target": "zone_b", "coordinates": [10.0, 0.0], "speed": "normal", '
         '"confidence": 0.7, "raw_text": "move to zone b"}'
     )
 
 
-def test_whatever_moves_has_coordinates() -> None:
+def test_every_movement_has_coordinates() -> None:
     for case in CASES:
         if case.get("action") not in (None, "stop", "status"):
             message = parse(case["text"], PLACES).message()

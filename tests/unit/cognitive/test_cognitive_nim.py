@@ -1,7 +1,7 @@
 # Copyright (c) the digital_twin.robotics_lab maintainers
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""A language model that helps, is slow, fails, lies or answers nonsense."""
+"""A language model that is correct, slow, failing, wrong or nonsensical."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ GOOD = {"action": "navigate", "target": "zone_b", "speed": "slow", "confidence":
 
 
 def ask(redis: RedisServer, answer: Answer, text: str) -> tuple[int, dict[str, Any], list[dict[str, Any]], list[Any]]:
-    """Post a text; return status, body, the messages on the channel, and what the language model was asked."""
+    """Post a text; return status, body, the messages on the channel, and the questions to the language model."""
 
     async def scenario() -> tuple[int, dict[str, Any], list[dict[str, Any]], list[Any]]:
         async with (
@@ -53,7 +53,7 @@ def ask(redis: RedisServer, answer: Answer, text: str) -> tuple[int, dict[str, A
     return asyncio.run(scenario())
 
 
-def test_model_understands_what_keywords_do_not(redis: RedisServer) -> None:
+def test_the_model_understands_texts_that_keywords_do_not(redis: RedisServer) -> None:
     text = "would you kindly bring yourself to the second zone, no hurry"
     status, body, messages, asked = ask(redis, says(GOOD), text)
     assert (status, body["source"], body["health"]) == (200, "nim", {"state": "ok"})
@@ -91,7 +91,7 @@ FORBIDDEN = [
 
 
 @pytest.mark.parametrize("text", FORBIDDEN)
-def test_model_cannot_move_a_robot_that_may_not(redis: RedisServer, text: str) -> None:
+def test_the_model_cannot_override_a_prohibition(redis: RedisServer, text: str) -> None:
     status, _body, messages, asked = ask(redis, says(GOOD), text)
     assert (status, [message["action"] for message in messages], asked) == (200, ["stop"], [])
     assert interpret(json.dumps(GOOD), text, PLACES).action is Action.STOP
@@ -107,7 +107,7 @@ STOPPED: dict[str, dict[str, Any]] = {
 
 
 @pytest.mark.parametrize("answer", STOPPED.values(), ids=STOPPED)
-def test_stop_of_the_model_needs_no_certainty(redis: RedisServer, answer: dict[str, Any]) -> None:
+def test_a_stop_from_the_model_needs_no_confidence(redis: RedisServer, answer: dict[str, Any]) -> None:
     status, body, messages, _asked = ask(redis, says(answer), "go to zone b or so")
     assert (status, body["source"], [message["action"] for message in messages]) == (200, "nim", ["stop"])
 
@@ -193,7 +193,7 @@ def test_excess_commands_are_refused_and_stop_is_not(redis: RedisServer) -> None
                     return response.status, await response.json(), response.headers.get("Retry-After")
 
             posts = [asyncio.create_task(post("off you go")) for _number in range(5)]
-            # Two are asked and one waits until the door opens: the others are the first to be answered.
+            # Two questions are sent and one is queued until the event is set: the others are answered first.
             while len(refused := [task.result() for task in posts if task.done()]) < 2 or len(nim.asked) < 2:
                 await asyncio.sleep(0.01)
             for status, body, later in refused:
@@ -252,7 +252,7 @@ PLACED: dict[str, tuple[dict[str, Any], str]] = {
 
 
 @pytest.mark.parametrize(("fields", "target"), PLACED.values(), ids=PLACED)
-def test_coordinates_are_our_own(redis: RedisServer, fields: dict[str, Any], target: str) -> None:
+def test_coordinates_come_from_our_own_data(redis: RedisServer, fields: dict[str, Any], target: str) -> None:
     status, body, messages, _asked = ask(redis, says({**GOOD, **fields}), "off you go")
     assert (status, body["source"]) == (200, "nim")
     [message] = messages
@@ -283,7 +283,7 @@ def test_fenced_json_is_read(redis: RedisServer) -> None:
     assert (status, body["source"], messages[0]["target"]) == (200, "nim", "zone_b")
 
 
-def test_model_can_say_stop(redis: RedisServer) -> None:
+def test_the_model_can_answer_stop(redis: RedisServer) -> None:
     status, _body, messages, _asked = ask(redis, says({"action": "stop", "confidence": 0.9}), "whoa there")
     assert status == 200
     assert [(message["action"], message["target"], message["coordinates"]) for message in messages] == [

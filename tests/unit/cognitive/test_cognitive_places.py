@@ -1,7 +1,7 @@
 # Copyright (c) the digital_twin.robotics_lab maintainers
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Reading places: what is accepted, and what is refused in which words."""
+"""Reading places: which files are accepted, and the errors for the others."""
 
 from __future__ import annotations
 
@@ -35,23 +35,23 @@ BAD = {
 
 
 @pytest.mark.parametrize(("document", "message"), BAD.values(), ids=BAD)
-def test_refused(document: str, message: str) -> None:
+def test_invalid_places_are_refused(document: str, message: str) -> None:
     with pytest.raises(PlacesError, match=message):
         parse(document)
 
 
-def test_file_that_is_not_there(tmp_path: Path) -> None:
+def test_a_missing_file(tmp_path: Path) -> None:
     with pytest.raises(PlacesError, match="No such file"):
         read(tmp_path / "none.json")
 
 
-def test_file_that_is_not_text(tmp_path: Path) -> None:
+def test_a_file_that_is_not_text(tmp_path: Path) -> None:
     (tmp_path / "bad.json").write_bytes(b"\xff\xfe[]")
     with pytest.raises(PlacesError, match=r"bad\.json"):
         read(tmp_path / "bad.json")
 
 
-def test_found_by_name_and_alias_however_written() -> None:
+def test_places_are_found_by_name_and_alias_in_any_spelling() -> None:
     places = parse(json.dumps([{"name": "zone_b", "coordinates": {"x": 1, "y": 2}, "aliases": ["zone 2"]}]))
     for name in ("zone_b", "Zone B", "zone-b", "ZONE 2", "zone two"):
         found = places.find(name)

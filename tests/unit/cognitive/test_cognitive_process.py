@@ -1,7 +1,7 @@
 # Copyright (c) the digital_twin.robotics_lab maintainers
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The service as the container runs it: a process that starts, answers, is probed, and ends when told to."""
+"""The service as a process, as in the container: start, answers, probe and stop."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ START_SECONDS = 60.0
 
 
 def environment(folder: Path, redis: RedisServer, port: int, nim_url: str = "") -> dict[str, str]:
-    """Return the environment of a service; its secrets lie in files."""
+    """Return the environment of a service; its secrets are in files."""
     (folder / "password").write_text(COGNITIVE_PASSWORD)
     (folder / "token").write_text(f"{TOKEN}\n")
     (folder / "key").write_text(API_KEY)
@@ -65,7 +65,7 @@ def run(module: str, settings: dict[str, str]) -> subprocess.CompletedProcess[st
 
 @contextmanager
 def started(settings: dict[str, str]) -> Iterator[subprocess.Popen[str]]:
-    """Run the service, and end it at the latest when the test ends."""
+    """Run the service, and end it with the test at the latest."""
     command = [sys.executable, "-m", "compose.cognitive"]
     process = subprocess.Popen(
         command, cwd=ROOT, env=settings, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
@@ -86,7 +86,7 @@ def started(settings: dict[str, str]) -> Iterator[subprocess.Popen[str]]:
         process.communicate()
 
 
-def test_starts_is_healthy_is_probed_and_ends_when_told_to(redis: RedisServer, tmp_path: Path) -> None:
+def test_the_service_starts_passes_its_checks_and_ends_on_sigterm(redis: RedisServer, tmp_path: Path) -> None:
     settings = environment(tmp_path, redis, free_port())
     with started(settings) as process:
         check = run(".health", settings)
@@ -114,7 +114,7 @@ def test_starts_is_healthy_is_probed_and_ends_when_told_to(redis: RedisServer, t
 def test_the_hosts_command_sends_a_text(
     redis: RedisServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """It reads the token where the role writes it, and prints the service's answer."""
+    """The command reads the token from the role's path, and prints the service's answer."""
     settings = environment(tmp_path, redis, port := free_port())
     state = {"Status": "running", "ExitCode": 0, "StartedAt": ""}
     bindings = {"8001/tcp": [{"HostIp": "127.0.0.1", "HostPort": str(port)}]}
@@ -160,7 +160,7 @@ def test_the_hosts_command_sends_a_text(
     assert (status, "has no port on this host" in err) == (command.UNKNOWN, True)
 
 
-def test_command_in_progress_is_finished_before_the_end(redis: RedisServer, tmp_path: Path) -> None:
+def test_a_command_in_progress_is_finished_before_the_end(redis: RedisServer, tmp_path: Path) -> None:
     async def scenario() -> None:
         answer = says({"action": "navigate", "target": "zone_b", "confidence": 0.9})
         understood = asyncio.Event()
@@ -181,7 +181,7 @@ def test_command_in_progress_is_finished_before_the_end(redis: RedisServer, tmp_
     asyncio.run(scenario())
 
 
-def test_command_that_the_model_does_not_answer_is_finished_by_keywords_before_the_end(
+def test_keywords_finish_a_command_if_the_model_does_not_answer_before_the_end(
     redis: RedisServer, tmp_path: Path
 ) -> None:
     async def scenario() -> None:
@@ -204,7 +204,7 @@ def test_command_that_the_model_does_not_answer_is_finished_by_keywords_before_t
 
 
 @pytest.mark.parametrize("ends", [True, False], ids=["broken off", "not ended"])
-def test_stop_is_obeyed_when_its_body_does_not_come_to_its_end(redis: RedisServer, tmp_path: Path, ends: bool) -> None:
+def test_stop_is_obeyed_when_its_body_is_incomplete(redis: RedisServer, tmp_path: Path, ends: bool) -> None:
     async def scenario() -> None:
         settings = environment(tmp_path, redis, port := free_port())
         with started(settings):
@@ -252,7 +252,7 @@ def test_health_check_without_a_service(redis: RedisServer, tmp_path: Path) -> N
     assert check.stdout.startswith(f"the service does not answer on port {port}")
 
 
-def test_probe_notices_a_redis_without_a_password(tmp_path: Path) -> None:
+def test_the_probe_detects_a_redis_without_a_password(tmp_path: Path) -> None:
     server = RedisServer(tmp_path, password="")
     server.start()
     try:
@@ -273,7 +273,7 @@ def test_probe_without_a_redis(redis: RedisServer, tmp_path: Path) -> None:
     assert "Redis cannot be reached" in probe.stdout
 
 
-def test_requests_that_cannot_be_read_leave_no_token_in_the_log(redis: RedisServer, tmp_path: Path) -> None:
+def test_malformed_requests_leave_no_token_in_the_log(redis: RedisServer, tmp_path: Path) -> None:
     settings = environment(tmp_path, redis, port := free_port())
     secret = f"Bearer {TOKEN}"
     broken = [

@@ -1,7 +1,7 @@
 # Copyright (c) the digital_twin.robotics_lab maintainers
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""A real Redis with the stack's own configuration: its users can do their work there, and nothing else."""
+"""A real Redis with the stack's own configuration: its users have exactly the rights that they need."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from tests.unit.cognitive.support import COGNITIVE_PASSWORD, HEALTH_PASSWORD, RO
 
 PASSWORDS = {"cognitive": COGNITIVE_PASSWORD, "robot": ROBOT_PASSWORD, "health": HEALTH_PASSWORD}
 STREAM, FINISHED, CHANNEL, EVENTS = "robot_commands:stream", "robot_commands:finished", "robot_commands", "robot_events"
-# What each may do; the others' programs show that it is enough.
+# The rights of each user; the tests of the programs show that they suffice.
 ALLOWED: dict[str, list[list[object]]] = {
     "cognitive": [["PING"], ["XADD", STREAM, "*", "command", "x"], ["PUBLISH", CHANNEL, "x"]],
     "robot": [
@@ -122,7 +122,7 @@ EVERYBODY: list[list[object]] = [
     ["GEORADIUS", STREAM, 0, 0, 1, "m", "STORE", "x"],
     ["LMOVE", STREAM, "x", "LEFT", "LEFT"],
 ]
-# What another one may, or the same one elsewhere.
+# Rights of another user, or of the same user on other keys and channels.
 REFUSED: dict[str, list[list[object]]] = {
     "cognitive": [
         *ALLOWED["robot"],
@@ -149,7 +149,7 @@ REFUSED: dict[str, list[list[object]]] = {
 
 @contextmanager
 def stack_redis(folder: Path, users: str | None) -> Iterator[RedisServer]:
-    """Run Redis with compose/redis.conf, whose paths and port alone are others, and a file of users."""
+    """Run Redis with compose/redis.conf, with other paths and another port, and a file of users."""
     server = RedisServer(folder)
     text = (ROOT / "compose" / "redis.conf").read_text("utf-8")
     others = {
@@ -180,14 +180,14 @@ def stacked(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisServer]:
 
 
 def client_of(server: RedisServer, user: str | None, password: str | None) -> Any:
-    """Return a client that is named so."""
-    # An error of authentication counts as one of the connection, which is tried again.
+    """Return a client with this user name."""
+    # An authentication error counts as a connection error, which the client would retry.
     retry = Retry(NoBackoff(), 0)
     return Redis(host="127.0.0.1", port=server.port, username=user, password=password, protocol=2, retry=retry)
 
 
 def run(server: RedisServer, user: str, command: list[object]) -> None:
-    """Send one command as a user, by a connection of its own."""
+    """Send one command as a user, over a separate connection."""
     client = client_of(server, user, PASSWORDS[user])
     try:
         client.execute_command(*command)
@@ -196,7 +196,7 @@ def run(server: RedisServer, user: str, command: list[object]) -> None:
 
 
 @pytest.mark.parametrize("user", PASSWORDS)
-def test_a_user_has_its_own_commands(stacked: RedisServer, user: str) -> None:
+def test_a_user_may_use_its_own_commands(stacked: RedisServer, user: str) -> None:
     run(stacked, "cognitive", ["XADD", STREAM, "*", "command", "x"])
     for command in ALLOWED[user]:
         try:
@@ -206,11 +206,11 @@ def test_a_user_has_its_own_commands(stacked: RedisServer, user: str) -> None:
 
 
 @pytest.mark.parametrize("user", PASSWORDS)
-def test_a_user_has_no_others(stacked: RedisServer, user: str) -> None:
+def test_a_user_may_use_no_other_command(stacked: RedisServer, user: str) -> None:
     for command in [*EVERYBODY, *REFUSED[user]]:
         with pytest.raises(RedisError) as refused:
             run(stacked, user, command)
-        # DEBUG and MODULE are refused to everybody by Redis' own configuration.
+        # Redis' default configuration refuses DEBUG and MODULE to all users.
         assert isinstance(refused.value, NoPermissionError) or "command not allowed" in str(refused.value), command
 
 
@@ -252,7 +252,7 @@ def test_other_names_and_passwords_are_refused(stacked: RedisServer, user: str |
 
 
 def test_a_hash_is_not_accepted_as_a_password(stacked: RedisServer) -> None:
-    """Who reads the file of users learns nothing that Redis takes."""
+    """The file of users contains nothing that Redis accepts as a password."""
     users = redis_users()
     assert not [password for password in PASSWORDS.values() if password in users]
     [hashed] = [word[1:] for line in users.splitlines() if line.startswith("user robot ") for word in line.split()[3:4]]
@@ -273,7 +273,7 @@ def test_without_the_file_of_users_redis_does_not_start(tmp_path: Path) -> None:
         pass
 
 
-def test_the_health_check_of_redis_is_that_of_its_own_user(stacked: RedisServer, tmp_path: Path) -> None:
+def test_the_health_check_of_redis_uses_its_own_user(stacked: RedisServer, tmp_path: Path) -> None:
     _shell, text = load_yaml(PurePosixPath("compose/compose.yaml"))["services"]["redis"]["healthcheck"]["test"]
     text = text.replace("$$", "$").replace("redis-cli", f"redis-cli -p {stacked.port}")
     text = text.replace("/run/secrets", str(tmp_path))
@@ -291,7 +291,7 @@ def test_the_health_check_of_redis_is_that_of_its_own_user(stacked: RedisServer,
 
 
 def test_refused_clients_do_not_disturb_others(stacked: RedisServer) -> None:
-    """Redis goes on for the others: none of the attacks above has stopped or emptied it."""
+    """None of the attacks above has stopped or emptied Redis."""
     run(stacked, "health", ["PING"])
     moment = time.time()
     client = client_of(stacked, "robot", ROBOT_PASSWORD)

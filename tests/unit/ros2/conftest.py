@@ -16,7 +16,7 @@ from tests.unit.ros2.support import Lab
 
 @pytest.fixture
 def lab(tmp_path: Path) -> Iterator[Lab]:
-    """Run a Redis that keeps its data, for a bridge and whoever gives commands."""
+    """Run a Redis that preserves its data, for a bridge and a client that sends commands."""
     server = RedisServer(tmp_path, kept=True)
     server.start()
     try:

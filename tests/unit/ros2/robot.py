@@ -1,7 +1,7 @@
 # Copyright (c) the digital_twin.robotics_lab maintainers
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""``python3 -m tests.unit.ros2.robot FILE``: a bridge whose robot is there at once and writes down where."""
+"""``python3 -m tests.unit.ros2.robot FILE``: a bridge whose robot reaches each goal at once and logs it."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from compose.ros2.bridge.inbox import Inbox, connect
 
 
 class Writer:
-    """A navigator that arrives as soon as it has written down where."""
+    """A navigator that logs each goal and reports it as reached."""
 
     bridge: Bridge
 
@@ -25,7 +25,7 @@ class Writer:
         self._file = file
 
     def ready(self) -> bool:
-        """Take every goal."""
+        """Accept every goal."""
         return True
 
     def go(self, ticket: int, point: Point, _speed: float) -> None:
@@ -35,7 +35,7 @@ class Writer:
         self.bridge.ended(ticket, "done")
 
     def cancel(self, ticket: int) -> None:
-        """Have nothing to cancel."""
+        """Do nothing: no goal is ever active."""
         self.bridge.halted(ticket)
 
 

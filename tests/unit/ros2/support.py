@@ -1,7 +1,7 @@
 # Copyright (c) the digital_twin.robotics_lab maintainers
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""A real Redis, a robot that does what a test tells it to, and the bridge between them."""
+"""A real Redis, a robot that the test controls, and the bridge between them."""
 
 from __future__ import annotations
 
@@ -23,18 +23,18 @@ from compose.ros2.bridge.inbox import Inbox, connect
 from tests.unit.cognitive.support import PASSWORD, ROBOT_PASSWORD, ROOT, RedisServer
 
 PLACES = read_places(ROOT / "compose" / "places.json")
-# Long, so that a busy machine fails no test.
+# Long, so that no test fails on a busy machine.
 SECONDS = 60.0
 
 
 @dataclass
 class Robot:
-    """A navigator that arrives when a test says so.
+    """A navigator that the test controls.
 
     Attributes:
-        there: whether it takes goals.
-        obedient: whether it cancels when it is told to.
-        goals: where it was sent, and how fast.
+        there: whether it accepts goals.
+        obedient: whether it confirms cancellations.
+        goals: the goals and their speeds.
     """
 
     there: bool = True
@@ -45,11 +45,11 @@ class Robot:
     cancels: int = 0
 
     def ready(self) -> bool:
-        """Say whether goals are taken."""
+        """Return whether goals are accepted."""
         return self.there
 
     def go(self, ticket: int, point: Point, speed: float) -> None:
-        """Take a goal."""
+        """Accept a goal."""
         self.ticket = ticket
         self.goals.append((point, speed))
         self.answer.accepted(ticket)
@@ -64,36 +64,36 @@ class Robot:
         self.answer.halted(ticket)
 
     def was_sent(self, times: int) -> bool:
-        """Say whether it was sent somewhere so many times."""
+        """Return whether it has got this number of goals."""
         return len(self.goals) == times
 
     def end(self, outcome: str = "done") -> None:
-        """Come to the end of the goal."""
+        """End the goal."""
         self.answer.ended(self.ticket, outcome)
         self.ticket = 0
 
     @property
     def answer(self) -> Bridge:
-        """Whoever set the goals."""
+        """The bridge that set the goals."""
         assert self.bridge
         return self.bridge
 
     @property
     def places(self) -> list[str]:
-        """The places that it was sent to."""
+        """The targets of its goals."""
         return [next(name for name, where in PLACES.items() if where == point) for point, _speed in self.goals]
 
 
 @dataclass
 class Lab:
-    """One Redis, the bridges that come and go, and what they log."""
+    """One Redis, the bridges that use it, and their logs."""
 
     server: RedisServer
     folder: Path
 
     def __post_init__(self) -> None:
-        """Connect as whoever gives commands."""
-        # Its types say what no version of it answers.
+        """Connect as a client that sends commands."""
+        # The declared types differ from the real answers.
         client: Any = Redis(host="127.0.0.1", port=self.server.port, password=PASSWORD, decode_responses=True)
         self.redis = client
         self.events = self.redis.pubsub(ignore_subscribe_messages=True)
@@ -117,14 +117,14 @@ class Lab:
         return Settings(**values)
 
     def bridge(self, robot: Robot, **changes: Any) -> Bridge:
-        """Return a bridge as a process has it that was just started."""
+        """Return a bridge in the state of a new process."""
         limits = Limits(**{name: changes.pop(name) for name in ("age", "goal", "patience", "again") if name in changes})
         settings = self.settings(limits=limits, **changes)
         robot.bridge = Bridge(Inbox(connect(settings), settings), robot, PLACES, settings)
         return robot.bridge
 
     def give(self, target: str = "", identifier: str = "", **fields: Any) -> None:
-        """Give a command by the stream: to a place, or a stop when there is none."""
+        """Send a command through the stream: to a place, or a stop without one."""
         message = {"action": "navigate" if target else "stop", "target": target or None, "speed": "normal", **fields}
         self.write(json.dumps({**message, **({"id": identifier} if identifier else {})}))
 
@@ -133,30 +133,30 @@ class Lab:
         self.redis.xadd("robot_commands:stream", {"command": message}, id=entry)
 
     def outcomes(self) -> list[tuple[str, str]]:
-        """Return id and outcome of everything that was told so far."""
+        """Return id and outcome of all events so far."""
         while (message := self.events.get_message(timeout=0)) is not None:
             self.told.append(json.loads(message["data"]))
         return [(event["id"], event["outcome"]) for event in self.told]
 
     def pending(self) -> int:
-        """Return how many commands were read and have not come to their end."""
+        """Return how many commands were read and have not ended."""
         return int(self.redis.xpending("robot_commands:stream", "robots")["pending"])
 
 
 def until(bridge: Bridge, holds: Callable[[], object], seconds: float = SECONDS) -> None:
-    """Let a bridge work until something holds."""
+    """Run a bridge until a condition holds."""
     deadline = time.monotonic() + seconds
     while not holds():
-        assert time.monotonic() < deadline, "it never came to hold"
+        assert time.monotonic() < deadline, "the condition never held"
         bridge.turn()
 
 
 def turns(bridge: Bridge, number: int = 5) -> None:
-    """Let a bridge work for a while, longer than anything that it has to do takes."""
+    """Run a bridge for longer than any of its operations takes."""
     for _turn in range(number):
         bridge.turn()
 
 
 def fields_of(records: list[logging.LogRecord]) -> list[dict[str, Any]]:
-    """Return what was logged."""
+    """Return the log."""
     return [{"event": record.getMessage(), **getattr(record, "fields", {})} for record in records]

@@ -1,7 +1,7 @@
 # Copyright (c) the digital_twin.robotics_lab maintainers
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The bridge between a real Redis and a robot: what is lost, and what is done twice, when things die. Nothing."""
+"""The bridge between a real Redis and a robot: failures of either lose no command and repeat none."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ def test_a_command_continues_after_a_crash(lab: Lab) -> None:
     assert (robot.places, later.goals) == (["zone_b", "zone_c"], [])
 
 
-def test_a_crash_before_a_stop_was_carried_out_lets_nothing_start(lab: Lab) -> None:
+def test_nothing_starts_after_a_crash_before_a_stop_was_handled(lab: Lab) -> None:
     lab.give("zone_b", "a")
     crashed = Robot(obedient=False)
     before = lab.bridge(crashed)
@@ -72,13 +72,13 @@ def test_a_crash_before_a_stop_was_carried_out_lets_nothing_start(lab: Lab) -> N
     bridge = lab.bridge(robot)
     until(bridge, lambda: ("s", "done") in lab.outcomes())
     turns(bridge)
-    # The goal of the one that crashed may still be on: cancelled it is.
+    # The goal of the crashed bridge may still be active, so it is cancelled.
     assert (robot.goals, robot.cancels) == ([], 1)
     assert lab.outcomes() == [("a", "stopped"), ("s", "done")]
     assert lab.pending() == 0
 
 
-def test_stop_cancels_and_what_comes_after_it_moves_again(lab: Lab) -> None:
+def test_stop_cancels_and_later_commands_move_again(lab: Lab) -> None:
     robot = Robot(obedient=False)
     bridge = lab.bridge(robot, again=0.05)
     for place in ("zone_a", "zone_b"):
@@ -86,7 +86,7 @@ def test_stop_cancels_and_what_comes_after_it_moves_again(lab: Lab) -> None:
     until(bridge, lambda: robot.goals)
     lab.give(identifier="s")
     lab.give("zone_c", "zone_c")
-    # Until it is confirmed, it is asked for again, and nothing else starts.
+    # Until it is confirmed, it is requested again, and nothing else starts.
     until(bridge, lambda: robot.cancels > 2)
     assert len(robot.goals) == 1
     robot.obedient = True
@@ -96,7 +96,7 @@ def test_stop_cancels_and_what_comes_after_it_moves_again(lab: Lab) -> None:
 
 
 def test_the_same_command_written_twice_is_followed_once(lab: Lab) -> None:
-    """A client whose connection breaks at the wrong moment writes a second time."""
+    """A client repeats a write when its connection breaks before the answer."""
     robot = Robot()
     bridge = lab.bridge(robot)
     lab.give("zone_b", "a")
@@ -104,7 +104,7 @@ def test_the_same_command_written_twice_is_followed_once(lab: Lab) -> None:
     until(bridge, lambda: robot.goals)
     turns(bridge)
     assert lab.pending() == 1
-    # The end of the second is not that of the first.
+    # The end of the duplicate is not the end of the first.
     again = Robot()
     bridge = lab.bridge(again)
     until(bridge, lambda: again.goals)
@@ -141,17 +141,17 @@ def test_malformed_messages_are_published(lab: Lab, caplog: pytest.LogCaptureFix
     assert {record.levelno for record in caplog.records if record.getMessage() == "command"} == {logging.WARNING}
 
 
-def test_a_killed_redis_costs_no_command(lab: Lab) -> None:
+def test_a_killed_redis_loses_no_command(lab: Lab) -> None:
     robot = Robot()
     bridge = lab.bridge(robot)
-    # Without names: that they are the same ones is told by their entries only.
+    # Without ids, so that only their entries identify them.
     lab.give("zone_a")
     lab.give("zone_b")
     until(bridge, lambda: robot.goals)
     lab.server.stop()
     robot.end()
     turns(bridge)
-    # Nothing starts while no stop could come.
+    # Nothing starts while a stop could not arrive.
     assert robot.places == ["zone_a"]
     lab.server.start()
     until(bridge, lambda: len(robot.goals) == 2)
@@ -161,7 +161,7 @@ def test_a_killed_redis_costs_no_command(lab: Lab) -> None:
     assert robot.places == ["zone_a", "zone_b"]
 
 
-def test_the_end_of_a_command_counts_before_redis_knows_of_it(lab: Lab) -> None:
+def test_the_end_of_a_command_counts_before_redis_stores_it(lab: Lab) -> None:
     robot = Robot()
     bridge = lab.bridge(robot)
     lab.give("zone_a", "a")
@@ -176,7 +176,7 @@ def test_the_end_of_a_command_counts_before_redis_knows_of_it(lab: Lab) -> None:
     assert (robot.places, lab.pending()) == (["zone_a"], 0)
 
 
-def test_a_robot_that_cannot_be_reached_by_a_stop_stands_until_it_can(lab: Lab) -> None:
+def test_a_robot_that_a_stop_cannot_reach_stands_until_it_can(lab: Lab) -> None:
     robot = Robot()
     bridge = lab.bridge(robot, patience=0.2, redis_timeout=0.1)
     lab.give("zone_a", "a")
@@ -252,22 +252,22 @@ def test_trimmed_entries_are_published(lab: Lab) -> None:
     assert (robot.goals, lab.outcomes(), lab.pending()) == ([], [("", "malformed")], 0)
 
 
-def test_the_channel_is_received_as_well(lab: Lab) -> None:
+def test_the_channel_is_also_read(lab: Lab) -> None:
     robot = Robot()
     bridge = lab.bridge(robot)
     turns(bridge)
-    # What others send, who know nothing of the stream.
+    # Messages of other clients, which do not use the stream.
     lab.redis.publish("robot_commands", '{"action": "navigate", "target": "zone_b", "coordinates": {"x": 10, "y": 0}}')
     until(bridge, lambda: robot.goals)
     robot.end()
-    # What comes by the stream as well is taken from there.
+    # A message that is also in the stream is read from there.
     lab.redis.publish("robot_commands", '{"action": "navigate", "target": "zone_c", "id": "c"}')
     turns(bridge)
     assert robot.places == ["zone_b"]
     assert lab.outcomes() == [("", "done")]
 
 
-def test_redis_is_reached_by_its_socket(lab: Lab) -> None:
+def test_redis_is_reached_through_its_socket(lab: Lab) -> None:
     robot = Robot()
     bridge = lab.bridge(robot, redis_host="192.0.2.1", redis_socket=str(lab.server.socket))
     lab.give("zone_b", "a")
@@ -310,7 +310,5 @@ def test_many_commands_are_read_at_once(lab: Lab) -> None:
     lab.give(identifier="s")
     started = time.monotonic()
     until(bridge, lambda: ("s", "done") in lab.outcomes())
-    assert robot.goals == [], (
-        f"something started although a stop was there to be read ({time.monotonic() - started:g} s)"
-    )
+    assert robot.goals == [], f"a command started although a stop was available ({time.monotonic() - started:g} s)"
     assert lab.pending() == 0

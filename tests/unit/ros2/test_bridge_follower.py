@@ -1,7 +1,7 @@
 # Copyright (c) the digital_twin.robotics_lab maintainers
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What the robot does next: pure decisions, the test tells the time."""
+"""What the robot does next: pure decisions, with the time from the test."""
 
 from __future__ import annotations
 
@@ -23,20 +23,20 @@ class Story:
         self.now = 0.0
 
     def take(self, *jobs: Job) -> list[Effect]:
-        """Give commands and do what is due."""
+        """Send commands and apply the effects that are due."""
         return [*self.follower.take(jobs, self.now), *self.step()]
 
     def step(self, seconds: float = 0.0, *, nav: bool = True, link: bool = True) -> list[Effect]:
-        """Let time pass and do what is due."""
+        """Advance the clock and apply the effects that are due."""
         self.now += seconds
         return self.follower.step(self.now, nav=nav, link=link)
 
     def ended(self, ticket: int, outcome: str = "done") -> list[Effect]:
-        """End a goal and do what is due."""
+        """End a goal and apply the effects that are due."""
         return [*self.follower.ended(ticket, outcome), *self.step()]
 
     def halted(self, ticket: int) -> list[Effect]:
-        """Answer a cancellation and do what is due."""
+        """Answer a cancellation and apply the effects that are due."""
         self.follower.halted(ticket)
         return self.step()
 
@@ -51,7 +51,7 @@ def test_one_at_a_time_in_order() -> None:
     assert story.follower.state == {"state": "idle", "target": "", "waiting": 0}
 
 
-def test_stop_ends_what_is_done_and_what_waits_and_holds_the_rest_until_it_is_confirmed() -> None:
+def test_stop_ends_present_and_waiting_commands_and_holds_later_ones_until_confirmed() -> None:
     story = Story()
     story.take(A, B)
     assert story.take(STOP) == [End(B, "stopped"), Cancel(1)]
@@ -61,8 +61,8 @@ def test_stop_ends_what_is_done_and_what_waits_and_holds_the_rest_until_it_is_co
     assert story.ended(1, "cancelled") == [End(A, "stopped"), End(STOP, "done"), Start(C, 2)]
 
 
-def test_stop_without_a_goal_cancels_all_the_same() -> None:
-    """Another process may have left one, as this one does when it crashes."""
+def test_stop_without_a_goal_still_cancels() -> None:
+    """Another process may have left a goal, as this one does when it crashes."""
     story = Story()
     assert story.take(STOP) == [Cancel(1)]
     assert story.take(A) == []
@@ -73,13 +73,13 @@ def test_stop_in_the_same_batch_prevents_a_start() -> None:
     assert Story().take(A, B, STOP) == [End(A, "stopped"), End(B, "stopped"), Cancel(1)]
 
 
-def test_what_comes_after_a_stop_in_the_same_breath_starts_after_it() -> None:
+def test_a_command_after_a_stop_in_the_same_batch_starts_after_it() -> None:
     story = Story()
     assert story.take(A, STOP, B) == [End(A, "stopped"), Cancel(1)]
     assert story.halted(1) == [End(STOP, "done"), Start(B, 1)]
 
 
-def test_arriving_just_before_the_cancellation_is_arriving() -> None:
+def test_an_arrival_just_before_the_cancellation_counts() -> None:
     story = Story()
     story.take(A)
     story.take(STOP)
@@ -87,7 +87,7 @@ def test_arriving_just_before_the_cancellation_is_arriving() -> None:
     assert story.ended(1) == [End(A, "done"), End(STOP, "done")]
 
 
-def test_a_cancellation_that_is_not_confirmed_is_asked_for_again_and_again() -> None:
+def test_an_unconfirmed_cancellation_is_repeated() -> None:
     story = Story(again=1)
     story.take(A)
     assert story.take(STOP) == [Cancel(1)]
@@ -95,11 +95,11 @@ def test_a_cancellation_that_is_not_confirmed_is_asked_for_again_and_again() -> 
     assert story.step(0.1) == [Cancel(2)]
     assert story.step(1) == [Cancel(3)]
     assert story.follower.ended(1, "cancelled") == [End(A, "stopped")]
-    # The answer to any of them will do, as late as it may be.
+    # The answer to any of them counts, however late.
     assert story.halted(1) == [End(STOP, "done")]
 
 
-def test_the_answer_to_an_earlier_cancellation_says_nothing_of_a_later_stop() -> None:
+def test_the_answer_to_an_earlier_cancellation_does_not_confirm_a_later_stop() -> None:
     story = Story(again=1)
     assert story.take(STOP) == [Cancel(1)]
     again = Job(Command("T", "stop"), "10-0", 0.0)
@@ -108,7 +108,7 @@ def test_the_answer_to_an_earlier_cancellation_says_nothing_of_a_later_stop() ->
     assert story.halted(2) == [End(STOP, "done"), End(again, "done")]
 
 
-def test_a_cancellation_that_overtook_its_goal_is_repeated_when_the_goal_is_taken() -> None:
+def test_a_cancellation_that_overtook_its_goal_is_repeated_when_the_goal_is_accepted() -> None:
     story = Story(again=100)
     story.take(A)
     assert story.take(STOP) == [Cancel(1)]
@@ -118,15 +118,15 @@ def test_a_cancellation_that_overtook_its_goal_is_repeated_when_the_goal_is_take
     assert story.ended(1, "cancelled") == [End(A, "stopped"), End(STOP, "done")]
 
 
-def test_a_stop_comes_by_channel_and_stream_and_is_one() -> None:
+def test_a_stop_from_channel_and_stream_is_one_stop() -> None:
     story = Story()
     story.take(A)
     assert story.take(SAID) == [Cancel(1)]
     story.ended(1, "cancelled")
-    # What was given before the stop, and is read after its copy, must not start.
+    # A command from before the stop that is read after the stop's copy must not start.
     assert story.take(B, STOP, C) == [End(B, "stopped"), Cancel(2)]
     assert story.halted(2) == [End(SAID, "done"), End(STOP, "done"), Start(C, 2)]
-    # A copy that comes late says nothing of what was given since.
+    # A late copy does not affect later commands.
     assert story.take(SAID) == [End(SAID, "duplicate")]
 
 
@@ -137,7 +137,7 @@ def test_the_same_command_twice_is_followed_once() -> None:
     assert story.take(twin) == [End(twin, "duplicate")]
 
 
-def test_commands_without_a_name_are_all_different() -> None:
+def test_commands_without_an_id_are_all_different() -> None:
     story = Story()
     first, second = (Job(Command("", "navigate", "A"), entry, 0.0) for entry in ("1-0", "2-0"))
     assert story.take(first, second) == [Start(first, 1)]
@@ -151,7 +151,7 @@ def test_waiting_commands_are_limited() -> None:
     assert story.take(STOP) == [End(B, "stopped"), Cancel(1)]
 
 
-def test_old_commands_expire_wherever_they_wait() -> None:
+def test_old_commands_expire_in_every_queue() -> None:
     story = Story(age=10)
     story.now = 11
     fresh = Job(C.command, "3-0", 5.0)
@@ -191,7 +191,7 @@ def test_a_goal_is_set_again_after_a_crash_of_nav2() -> None:
     assert story.step(9, nav=False) == []
     assert story.step(1, nav=False) == []
     assert story.follower.state == {"state": "idle", "target": "", "waiting": 2}
-    # What the dead one still had to say is of no interest.
+    # A late report of the crashed Nav2 is ignored.
     assert story.ended(1, "failed") == [Start(A, 3)]
 
 
@@ -203,7 +203,7 @@ def test_a_stop_ends_when_nav2_is_gone() -> None:
     assert story.step(10, nav=False) == [End(A, "stopped"), End(STOP, "done")]
 
 
-def test_a_robot_that_cannot_be_stopped_any_more_stops_and_goes_on_when_it_can() -> None:
+def test_a_robot_that_can_no_longer_be_stopped_halts_and_continues_when_it_can() -> None:
     story = Story(patience=10, again=100)
     story.take(A, B)
     assert story.step(9, link=False) == []
@@ -213,7 +213,7 @@ def test_a_robot_that_cannot_be_stopped_any_more_stops_and_goes_on_when_it_can()
     assert story.step() == [Start(A, 2)]
 
 
-def test_a_stop_that_comes_meanwhile_is_a_stop() -> None:
+def test_a_stop_in_the_meantime_is_a_stop() -> None:
     story = Story(patience=10, again=100)
     story.take(A)
     assert story.step(10, link=False) == [Cancel(1)]
@@ -222,7 +222,7 @@ def test_a_stop_that_comes_meanwhile_is_a_stop() -> None:
     assert story.ended(1, "cancelled") == [End(A, "stopped"), End(STOP, "done")]
 
 
-def test_status_and_what_is_in_hand() -> None:
+def test_status_and_the_entries_in_progress() -> None:
     story = Story()
     status = Job(Command("Q", "status"), "7-0", 0.0)
     assert story.take(A, B, status) == [End(status, "done"), Start(A, 1)]

@@ -21,12 +21,12 @@ from tests.unit.ros2.support import SECONDS, Lab
 
 COMMANDS = 40
 KILLS = 4
-# Fewer than may wait.
+# Below the limit of waiting commands.
 AHEAD = 10
 
 
 def test_repeated_kills_lose_and_repeat_no_command(lab: Lab) -> None:
-    """Whatever it was at when it died: the places are visited in order, and none again once another was."""
+    """At any moment of the kill: the places are visited in order, and none again after the next one."""
     file = lab.folder / "visited"
     file.touch()
     (lab.folder / "password").write_text(f"{PASSWORD}\n")
@@ -56,7 +56,7 @@ def test_repeated_kills_lose_and_repeat_no_command(lab: Lab) -> None:
 
 
 def wait_for_visits(file: Path, number: int) -> None:
-    """Wait until so many places were visited."""
+    """Wait until this number of places was visited."""
     deadline = time.monotonic() + SECONDS
     while len(set(file.read_text().split())) < number:
         assert time.monotonic() < deadline, f"{number} places were not visited within {SECONDS:g} s"

@@ -1,7 +1,7 @@
 # Copyright (c) the digital_twin.robotics_lab maintainers
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What the robot's image is made of, as far as that can be told without ROS."""
+"""The contents of the robot's image, as far as they can be checked without ROS."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ IMAGE = ROOT / "compose" / "ros2"
 
 
 @pytest.mark.parametrize(("name", "where"), PLACES.items(), ids=PLACES)
-def test_every_place_lies_in_the_free_space_of_the_map(name: str, where: tuple[float, float]) -> None:
+def test_every_place_is_in_the_free_space_of_the_map(name: str, where: tuple[float, float]) -> None:
     description = yaml.safe_load((IMAGE / "map" / "lab.yaml").read_text(encoding="utf-8"))
     kind, width, height, white, *pixels = (IMAGE / "map" / description["image"]).read_text(encoding="ascii").split()
     assert (kind, len(pixels)) == ("P2", int(width) * int(height))
@@ -28,12 +28,12 @@ def test_every_place_lies_in_the_free_space_of_the_map(name: str, where: tuple[f
     for x in (column - 1, column, column + 1):
         for y in (above - 1, above, above + 1):
             darkness = 1 - int(pixels[(int(height) - 1 - y) * int(width) + x]) / int(white)
-            assert darkness < description["free_thresh"], f"{name} lies at a wall"
+            assert darkness < description["free_thresh"], f"{name} is at a wall"
 
 
 def test_nav2_is_configured_as_ros_reads_it() -> None:
     text = (IMAGE / "nav2.yaml").read_text(encoding="utf-8")
-    assert not re.search(r":\s*[&*]", text), "ROS 2 reads no YAML aliases"
+    assert not re.search(r":\s*[&*]", text), "ROS 2 does not support YAML aliases"
     settings = yaml.safe_load(text)
     servers = re.findall(r'"(\w+)": "nav2_', (IMAGE / "robot.launch.py").read_text(encoding="utf-8"))
     assert {*servers, "local_costmap", "global_costmap"} == {*settings, "map_server"}

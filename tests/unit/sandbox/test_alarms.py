@@ -1,7 +1,7 @@
 # Copyright (c) the digital_twin.robotics_lab maintainers
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What the sandbox's alarms do to instances, and which alarms are refused, asked by boto3."""
+"""The actions of the sandbox's alarms on instances, and which alarms are refused, through boto3."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ TOPIC = "arn:aws:sns:us-east-1:123456789012:people"
 
 
 class Rebooted:
-    """Notes what the hosts were asked to do."""
+    """Records the requests to the hosts."""
 
     def __init__(self) -> None:
         self.ids: list[str] = []
@@ -100,7 +100,7 @@ def test_a_raised_alarm_acts(
     assert (entry["alarm"], entry["instance"], entry["refused"], entry["mutating"]) == ("idle", instance, "", True)
 
 
-def test_only_the_way_into_alarm_acts(server: CloudWatch, instance: str) -> None:
+def test_only_the_change_to_alarm_acts(server: CloudWatch, instance: str) -> None:
     put(server, instance, STOP)
     set_state(server, "OK")
     set_state(server, "INSUFFICIENT_DATA")
@@ -125,7 +125,7 @@ def test_an_alarm_without_such_an_action_leaves_the_instance(
     assert state(server, instance) == "running"
 
 
-def test_what_cannot_be_done_is_noted(server: CloudWatch, instance: str) -> None:
+def test_a_failed_action_is_recorded(server: CloudWatch, instance: str) -> None:
     put(server, instance, STOP)
     server.client("ec2").terminate_instances(InstanceIds=[instance])
     set_state(server, "ALARM")
@@ -137,7 +137,7 @@ def test_what_cannot_be_done_is_noted(server: CloudWatch, instance: str) -> None
     assert "i-0123456789abcdef0" in server.calls("StopInstances")[-1]["refused"]
 
 
-def test_a_protected_instance_is_left(server: CloudWatch, instance: str) -> None:
+def test_a_protected_instance_is_not_terminated(server: CloudWatch, instance: str) -> None:
     server.client("ec2").modify_instance_attribute(InstanceId=instance, DisableApiTermination={"Value": True})
     put(server, instance, TERMINATE)
     set_state(server, "ALARM")
@@ -160,7 +160,7 @@ def metrics(instance: str) -> list[dict[str, Any]]:
 PLAIN = dict.fromkeys(("Namespace", "MetricName", "Dimensions", "Statistic", "Period"))
 
 
-def test_a_metric_of_the_list_form_acts_as_well(server: CloudWatch, instance: str) -> None:
+def test_an_alarm_with_a_list_of_metrics_acts(server: CloudWatch, instance: str) -> None:
     query = {**metrics(instance)[0], "ReturnData": True}
     put(server, instance, STOP, **PLAIN, Metrics=[query])
     set_state(server, "ALARM")
@@ -185,7 +185,7 @@ def test_metric_math_must_not_act_on_ec2(server: CloudWatch, instance: str) -> N
         ({"Period": 3600, "EvaluationPeriods": 169}, "across more than seven days"),
     ],
 )
-def test_refused_alarms_leave_the_one_there_was(
+def test_a_refused_alarm_does_not_change_the_existing_one(
     server: CloudWatch, instance: str, changes: dict[str, Any], named: str
 ) -> None:
     put(server, instance, STOP)

@@ -1,7 +1,7 @@
 # Copyright (c) the digital_twin.robotics_lab maintainers
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What the sandbox builds, and under which names the stack finds it."""
+"""The sandbox's images and their names in the stack."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from sandbox.settings import PROJECT
 
 
 def test_every_image_that_the_stack_pulls_is_published() -> None:
-    """All that the role names, but for what ROS 2 would be built on."""
+    """All images of the role's defaults except the base image of ROS 2."""
     wanted = {value for name, value in builds.STACK.items() if name.endswith("_image")}
     published = {image.published for image in (*builds.SERVICES, *builds.COUNTERPARTS)}
     assert published | set(builds.PUBLISHED_BASE.values()) == wanted - {
@@ -24,7 +24,7 @@ def test_every_image_that_the_stack_pulls_is_published() -> None:
 
 
 @pytest.mark.parametrize("image", builds.COUNTERPARTS, ids=lambda image: image.tag)
-def test_a_counterpart_has_all_that_it_is_made_from(image: builds.Image) -> None:
+def test_a_simulator_has_all_its_sources(image: builds.Image) -> None:
     assert (image.folder / "Dockerfile").is_file()
     assert [source for source in image.sources if not (PROJECT / source).exists()] == []
 

@@ -47,7 +47,7 @@ QUOTA = json.dumps({"L-DB2E81BA": 0}).encode()
 
 
 class Cloud(NamedTuple):
-    """A proxy that serves, what it knows of keys, and the socket on which it serves hosts."""
+    """A running proxy, its keys, and its socket for hosts."""
 
     port: int
     keys: Keys
@@ -78,7 +78,7 @@ def running() -> Iterator[Cloud]:
 
 @pytest.fixture
 def cloud(running: Cloud) -> Iterator[Cloud]:
-    """Return the cloud without what another test has created."""
+    """Return the cloud without the resources of other tests."""
     vpcs = ec2_backends[ACCOUNT][REGION].vpcs
     before = set(vpcs)
     yield running
@@ -92,7 +92,7 @@ def networks() -> set[str]:
 
 
 def client(service: str, url: str, key: Key) -> Any:
-    """Return a client that asks once."""
+    """Return a client that does not retry."""
     connect: Any = boto3.client
     return connect(
         service,
@@ -114,9 +114,9 @@ def signed(key: Key, url: str, body: bytes = b"", *, service: str = "ec2", **hea
 
 
 def send(place: int | Path, target: str, headers: dict[str, str], body: bytes = b"", method: str = "POST") -> int:
-    """Send one request as it is given, and return the status of the answer; 0 when there is none.
+    """Send one request unchanged, and return the status of the answer; 0 when there is none.
 
-    The headers are sent as they are given, in whatever case and number; Content-Length is added where it is missing.
+    The headers are sent unchanged, in any case and number; Content-Length is added if it is missing.
     """
     lines = [f"{method} {target} HTTP/1.1", *(f"{name}: {value}" for name, value in headers.items())]
     if not {"content-length", "transfer-encoding"} & {name.lower() for name in headers}:
@@ -132,7 +132,7 @@ def send(place: int | Path, target: str, headers: dict[str, str], body: bytes = 
 
 @pytest.mark.parametrize("service", ["ec2", "iam", "ssm", "cloudwatch", "logs", "scheduler", "s3", "sts", "kms"])
 def test_the_key_opens_every_protocol(cloud: Cloud, service: str) -> None:
-    """A blank and a slash in a path, a list of words in a query, and a body: all that a signature covers."""
+    """A blank and a slash in a path, a list of words in a query, and a body: all parts that a signature covers."""
     asked = client(service, cloud.url, cloud.keys.own)
     match service:
         case "ec2":
@@ -163,7 +163,7 @@ FOREIGN = Key.new()
 
 
 class Request(NamedTuple):
-    """A POST as it is sent."""
+    """A POST request."""
 
     headers: dict[str, str]
     target: str = "/"
@@ -254,15 +254,15 @@ def test_a_caller_without_the_key_changes_nothing(cloud: Cloud, attack: str) -> 
         ("127.0.0.1:{port}, evil.example", 403),
     ],
 )
-def test_a_name_that_was_made_to_lead_here_is_refused(cloud: Cloud, host: str | None, status: int) -> None:
-    """Signed for that name, so that nothing but the name is wrong."""
+def test_dns_rebinding_is_refused(cloud: Cloud, host: str | None, status: int) -> None:
+    """The request is signed for that name, so that only the name is wrong."""
     name = "" if host is None else host.format(port=cloud.port)
     headers = signed(cloud.keys.own, f"{cloud.url}/", CREATE, Host=name)
     headers = {key: value for key, value in headers.items() if key != "Host"}
     given = {} if host is None else {"Host": name}
     assert send(cloud.port, "/", {**given, **headers}, CREATE) == status
     assert bool(networks()) is (status == 200)
-    # The page that tells the caller's address, and needs no key.
+    # The page with the caller's address, which needs no key.
     assert send(cloud.port, "/_sandbox/checkip", given, method="GET") == status
 
 
@@ -286,8 +286,8 @@ def test_a_web_page_is_refused_even_with_the_key(cloud: Cloud, origin: str, meth
     assert not networks()
 
 
-def test_a_presigned_address_is_refused(cloud: Cloud) -> None:
-    """Even with the key, as a link can be passed on."""
+def test_a_presigned_url_is_refused(cloud: Cloud) -> None:
+    """Even with the key, because a link can be forwarded."""
     for key in (cloud.keys.own, FOREIGN):
         store = client("s3", cloud.url, key)
         for version in ("s3v4", "s3"):
@@ -318,7 +318,7 @@ def test_bodies_of_unknown_or_huge_length_are_refused(
 ) -> None:
     known = {**signed(cloud.keys.own, f"{cloud.url}/", CREATE), "Host": f"127.0.0.1:{cloud.port}"}
     assert send(cloud.port, "/", {**known, **headers}, body) == status
-    # Nothing of a stranger's body is waited for.
+    # The body of an unknown caller is not read.
     assert send(cloud.port, "/", {"Host": f"127.0.0.1:{cloud.port}", "Content-Length": "1000000"}) == 403
     assert not networks()
 
@@ -354,13 +354,13 @@ def test_only_the_user_controls_the_sandbox(cloud: Cloud, caller: str, method: s
         "page": {"Content-Type": "text/plain", "Origin": "http://evil.example", **host},
         "instance": {**signed(cloud.keys.of_role("role"), f"{cloud.url}{path}", QUOTA), **host},
     }[caller]
-    # moto knows no such path.
+    # moto does not have this path.
     expected = 404 if (caller, path) == ("instance", "/x/../_sandbox/quotas") else 403
     assert send(cloud.port, path, headers, QUOTA, method) == expected
     assert seed.QUOTAS["L-DB2E81BA"][2] > 0
 
 
-def test_control_takes_json_and_a_signature_that_does_not_hold_the_secret(cloud: Cloud) -> None:
+def test_control_requires_json_and_the_signature_does_not_contain_the_secret(cloud: Cloud) -> None:
     own = cloud.keys.own
     assert control(cloud.url, own, "GET", "health") == {"sandbox": "test"}
     control(cloud.url, own, "POST", "quotas", {"L-DB2E81BA": 64})
@@ -385,7 +385,7 @@ def test_a_client_of_aws_understands_the_refusal(cloud: Cloud) -> None:
         assert caught.value.response["Error"]["Code"] == "SignatureDoesNotMatch"
 
 
-def test_each_role_has_a_key_of_its_own_for_aws_alone(cloud: Cloud) -> None:
+def test_each_role_has_its_own_key_for_aws_only(cloud: Cloud) -> None:
     first, second = cloud.keys.of_role("first"), cloud.keys.of_role("second")
     told = credentials(first)
     assert (told["AccessKeyId"], told["SecretAccessKey"], told["Token"]) == first == cloud.keys.of_role("first")
@@ -418,8 +418,8 @@ def test_each_role_has_a_key_of_its_own_for_aws_alone(cloud: Cloud) -> None:
         (f"bucket.{AWS_HOST}", "role", 403),
     ],
 )
-def test_the_way_of_hosts_wants_a_key_as_well(cloud: Cloud, host: str, key: str, status: int) -> None:
-    """Other users of this machine reach the address that the endpoint has on the bridge of a VPC."""
+def test_the_endpoint_for_hosts_requires_a_key_as_well(cloud: Cloud, host: str, key: str, status: int) -> None:
+    """Other users of this machine can reach the endpoint's address on the bridge of a VPC."""
     keys = {"role": cloud.keys.of_role("role"), "own": cloud.keys.own, "foreign": FOREIGN, "none": FOREIGN}
     headers = signed(keys[key], f"http://{host}/", CREATE, Host=host)
     if key == "none":
@@ -453,8 +453,8 @@ done
 """
 
 
-def test_another_local_user_gets_nowhere(cloud: Cloud) -> None:
-    """Not by the port, not by the socket, and not by what the sandbox keeps on disk."""
+def test_another_local_user_has_no_access(cloud: Cloud) -> None:
+    """Not through the port, the socket or the sandbox's files."""
     sandbox = Sandbox.at(cloud.socket.parent / "state")
     sandbox.state.mkdir()
     sandbox.state.chmod(0o777)
@@ -479,11 +479,11 @@ def test_another_local_user_gets_nowhere(cloud: Cloud) -> None:
     assert set(ec2_backends[ACCOUNT][REGION].reservations) == before
 
 
-def test_what_a_shell_sources_is_what_the_cloud_wants(cloud: Cloud, tmp_path: Path) -> None:
+def test_the_environment_file_has_the_keys_of_the_cloud(cloud: Cloud, tmp_path: Path) -> None:
     sandbox = Sandbox.at(tmp_path / "state")
     own_folder(sandbox)
     key = ensure_key(sandbox.key_file)
-    assert ensure_key(sandbox.key_file) == key, "a restart keeps what shells have sourced"
+    assert ensure_key(sandbox.key_file) == key, "a restart must not change the environment of shells"
     assert ensure_key(tmp_path / "other.json") != key
     previous = os.umask(0)
     try:
@@ -505,8 +505,8 @@ def test_what_a_shell_sources_is_what_the_cloud_wants(cloud: Cloud, tmp_path: Pa
     assert len(key.secret) >= 40
 
 
-def test_a_port_that_another_process_took_learns_nothing(tmp_path: Path) -> None:
-    """The port of a cloud that died: the command line asks there whether it still runs."""
+def test_a_process_that_took_the_port_learns_no_secret(tmp_path: Path) -> None:
+    """The command line checks the port of a dead cloud, which another process may have taken."""
     sandbox = Sandbox.at(tmp_path)
     key = ensure_key(sandbox.key_file)
     heard: list[bytes] = []
@@ -528,7 +528,7 @@ def test_a_port_that_another_process_took_learns_nothing(tmp_path: Path) -> None
     assert key.secret.encode() not in heard[0]
 
 
-def test_what_another_user_has_put_in_place_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_files_of_another_user_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     sandbox = Sandbox.at(tmp_path / "state")
     sandbox.state.mkdir()
     os.chown(sandbox.state, NOBODY, NOBODY)

@@ -1,7 +1,7 @@
 # Copyright (c) the digital_twin.robotics_lab maintainers
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The sandbox's CloudWatch, asked by boto3 in each protocol that a client of CloudWatch may speak."""
+"""The sandbox's CloudWatch, through boto3 in each protocol of CloudWatch's clients."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def server() -> Iterator[CloudWatch]:
 
 @pytest.fixture(params=PROTOCOLS)
 def protocol(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
-    """Make botocore speak one protocol."""
+    """Make botocore use one protocol."""
     chosen = PROTOCOLS[request.param]
     monkeypatch.setattr("botocore.model.PRIORITY_ORDERED_SUPPORTED_PROTOCOLS", [chosen])
     return chosen
@@ -40,7 +40,7 @@ def connect(server: CloudWatch, protocol: str, **settings: Any) -> Any:
 
 
 def moment(**ahead: float) -> datetime:
-    """Return the present second, or one that is so far from it: a test may run long after this file was read."""
+    """Return the present second with an offset, at the time of the call: a test may run long after the import."""
     return datetime.now(UTC).replace(microsecond=0) + timedelta(**ahead)
 
 
@@ -60,7 +60,7 @@ def put(client: Any, *data: dict[str, Any]) -> None:
 
 
 @pytest.mark.parametrize("compressed", [True, False])
-def test_values_are_kept_with_their_counts_and_time(server: CloudWatch, protocol: str, compressed: bool) -> None:
+def test_values_are_stored_with_their_counts_and_time(server: CloudWatch, protocol: str, compressed: bool) -> None:
     client = connect(server, protocol, request_min_compression_size_bytes=1 if compressed else 1048576)
     now, earlier = moment(), moment(days=-13)
     values = datum(Values=[12.5, 99.0], Counts=[3.0, 1.0], StorageResolution=1, Timestamp=earlier)
@@ -104,7 +104,7 @@ METRIC = {"Namespace": "DigitalTwin", "MetricName": "GPUUtilization", "Dimension
 
 
 def read(client: Any, stat: str, **metric: Any) -> dict[datetime, float]:
-    """Return what GetMetricData gives for minutes."""
+    """Return the result of GetMetricData by minute."""
     query = {"Id": "m1", "MetricStat": {"Metric": {**METRIC, **metric}, "Period": 60, "Stat": stat}}
     (result,) = client.get_metric_data(
         MetricDataQueries=[query], StartTime=moment(minutes=-5), EndTime=moment(minutes=1)
@@ -133,7 +133,7 @@ def test_percentiles_are_those_of_the_values(server: CloudWatch, protocol: str) 
     assert (point["Timestamp"], point["Maximum"], point["ExtendedStatistics"]) == (minute, 100.0, {"p90": 90.0})
 
 
-def test_a_metric_is_its_namespace_name_and_all_its_dimensions(server: CloudWatch) -> None:
+def test_a_metric_is_identified_by_namespace_name_and_all_dimensions(server: CloudWatch) -> None:
     client = server.client()
     put(client, datum(Value=1.0))
     put(client, datum(Value=2.0, Dimensions=[{"Name": "InstanceId", "Value": "i-1"}]))
@@ -166,7 +166,7 @@ def test_a_statistic_that_is_unknown_is_refused(server: CloudWatch) -> None:
         ({"Dimensions": [{"Name": f"N{n}", "Value": "1"} for n in range(31)]}, "size greater than 30"),
     ],
 )
-def test_one_bad_datum_refuses_the_whole_request(server: CloudWatch, fields: dict[str, Any], named: str) -> None:
+def test_one_invalid_datum_fails_the_whole_request(server: CloudWatch, fields: dict[str, Any], named: str) -> None:
     is_refused(server, fields, named)
 
 
@@ -177,12 +177,14 @@ def test_one_bad_datum_refuses_the_whole_request(server: CloudWatch, fields: dic
         ({"hours": 2, "minutes": 5}, "no more than two hours in the future"),
     ],
 )
-def test_a_datum_of_another_time_refuses_it_too(server: CloudWatch, ahead: dict[str, float], named: str) -> None:
+def test_a_datum_outside_the_time_range_fails_the_request(
+    server: CloudWatch, ahead: dict[str, float], named: str
+) -> None:
     is_refused(server, {"Timestamp": moment(**ahead)}, named)
 
 
 def is_refused(server: CloudWatch, fields: dict[str, Any], named: str) -> None:
-    """See that a request with a datum of these fields is refused, and the good one in it not kept."""
+    """Check that a request with a datum of these fields is refused, and that its valid datum is not stored."""
     with pytest.raises(ClientError, match=named) as caught:
         put(server.client(parameter_validation=False), datum(), datum(**fields))
     assert caught.value.response["Error"]["Code"] == "InvalidParameterValue"
@@ -190,7 +192,7 @@ def is_refused(server: CloudWatch, fields: dict[str, Any], named: str) -> None:
     assert server.datums() == []
 
 
-def test_refusals_are_understood(server: CloudWatch, protocol: str) -> None:
+def test_clients_understand_validation_errors(server: CloudWatch, protocol: str) -> None:
     values = datum(Values=[float(number) for number in range(151)])
     del values["Value"]
     with pytest.raises(ClientError, match="size greater than 150") as caught:
@@ -199,7 +201,7 @@ def test_refusals_are_understood(server: CloudWatch, protocol: str) -> None:
     assert caught.value.response["ResponseMetadata"]["HTTPStatusCode"] == 400
 
 
-def test_a_request_has_its_bounds(server: CloudWatch) -> None:
+def test_requests_have_size_limits(server: CloudWatch) -> None:
     client = server.client()
     put(client, *[datum()] * 1000)
     assert len(server.datums()) == 1000
@@ -224,7 +226,7 @@ def test_a_request_has_its_bounds(server: CloudWatch) -> None:
         ("denied", 403, "AccessDenied"),
     ],
 )
-def test_faults_are_understood(server: CloudWatch, protocol: str, kind: str, status: int, code: str) -> None:
+def test_clients_understand_faults(server: CloudWatch, protocol: str, kind: str, status: int, code: str) -> None:
     server.fault(kind, count=1)
     client = connect(server, protocol)
     with pytest.raises(ClientError) as caught:
@@ -239,35 +241,35 @@ def test_faults_are_understood(server: CloudWatch, protocol: str, kind: str, sta
     assert [call["fault"] for call in server.calls()] == [kind, None]
 
 
-def test_a_fault_can_have_a_code_of_its_own(server: CloudWatch, protocol: str) -> None:
+def test_a_fault_can_have_another_code(server: CloudWatch, protocol: str) -> None:
     server.fault("expired", code="ExpiredTokenException")
     with pytest.raises(ClientError) as caught:
         put(connect(server, protocol), datum())
     assert caught.value.response["Error"]["Code"] == "ExpiredTokenException"
 
 
-def test_lost_is_carried_out_and_not_answered(server: CloudWatch, protocol: str) -> None:
+def test_a_lost_call_is_executed_and_not_answered(server: CloudWatch, protocol: str) -> None:
     server.fault("lost", count=1)
     with pytest.raises(ConnectionClosedError):
         put(connect(server, protocol), datum())
     assert [kept.value for kept in server.datums()] == [1.0]
 
 
-def test_timeout_is_neither_carried_out_nor_answered(server: CloudWatch, protocol: str) -> None:
+def test_a_timed_out_call_is_neither_executed_nor_answered(server: CloudWatch, protocol: str) -> None:
     server.fault("timeout", seconds=0)
     with pytest.raises(ConnectionClosedError):
         put(connect(server, protocol), datum())
     assert server.datums() == []
 
 
-def test_faults_can_be_healed(server: CloudWatch) -> None:
+def test_faults_can_be_removed(server: CloudWatch) -> None:
     server.fault("unavailable")
     server.heal()
     put(server.client(), datum())
     assert len(server.datums()) == 1
 
 
-def test_stop_refuses_connections_and_start_is_on_the_same_port(server: CloudWatch) -> None:
+def test_stop_refuses_connections_and_start_uses_the_same_port(server: CloudWatch) -> None:
     url, client = server.url, server.client()
     put(client, datum())
     server.stop()
@@ -287,7 +289,7 @@ def test_each_server_starts_empty() -> None:
         assert not server.calls()
 
 
-def test_a_body_that_is_no_gzip_is_refused(server: CloudWatch) -> None:
+def test_a_body_that_is_not_gzip_is_refused(server: CloudWatch) -> None:
     port = int(server.url.rpartition(":")[2])
     with socket.create_connection(("127.0.0.1", port), timeout=5) as connection:
         connection.sendall(f"POST / HTTP/1.0\r\nHost: 127.0.0.1:{port}\r\n".encode())

@@ -1,7 +1,7 @@
 # Copyright (c) the digital_twin.robotics_lab maintainers
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The sandbox's console output, asked as EC2 is: what the host wrote, the newest of it, and as its type allows."""
+"""The sandbox's console output through EC2's API: the newest part of the host's output, by instance type."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def written() -> dict[str, bytes]:
 
 @pytest.fixture
 def ask(written: dict[str, bytes], monkeypatch: pytest.MonkeyPatch) -> Any:
-    """Return a function that asks for the console output of a new instance of a type, which wrote a text."""
+    """Return a function that gets the console output of a new instance of a type, which wrote a text."""
     monkeypatch.setattr(General, "get_console_output", None)
     console.install(lambda instance_id: written.get(instance_id, b""))
     with mock_aws():
@@ -43,17 +43,17 @@ def ask(written: dict[str, bytes], monkeypatch: pytest.MonkeyPatch) -> Any:
 
 
 @pytest.mark.parametrize("latest", [True, False])
-def test_it_is_what_the_host_wrote(ask: Ask, latest: bool) -> None:
+def test_the_output_is_that_of_the_host(ask: Ask, latest: bool) -> None:
     assert ask("g5.xlarge", b"one\ntwo\n", Latest=latest) == "one\r\ntwo\r\n"
     assert ask("g5.xlarge", b"", Latest=latest) == ""
 
 
-def test_only_the_newest_is_kept(ask: Ask) -> None:
+def test_only_the_newest_output_is_preserved(ask: Ask) -> None:
     output = ask("g5.xlarge", b"first" + b"." * console.LARGEST + b"last")
     assert (len(output), output[:1], output[-4:]) == (console.LARGEST, ".", "last")
 
 
-def test_the_latest_needs_the_nitro_hypervisor(ask: Ask) -> None:
+def test_the_latest_output_requires_the_nitro_hypervisor(ask: Ask) -> None:
     with pytest.raises(ClientError, match="UnsupportedOperation"):
         ask("t2.micro", b"text", Latest=True)
     assert ask("t2.micro", b"text") == "text"

@@ -78,7 +78,7 @@ def listens(port: int) -> bool:
     return True
 
 
-def test_passes_on_and_follows_its_file(routes: Path, echo_port: int) -> None:
+def test_the_edge_forwards_and_follows_its_file(routes: Path, echo_port: int) -> None:
     assert not listens(echo_port)
     write(routes, echo_port, ["127.0.0.0/8"])
     wait_until(lambda: listens(echo_port), what="the edge to listen", seconds=10)
@@ -88,7 +88,7 @@ def test_passes_on_and_follows_its_file(routes: Path, echo_port: int) -> None:
     wait_until(lambda: not listens(echo_port), what="the edge to close", seconds=10)
 
 
-def test_many_connections_at_once_end_well(routes: Path, echo_port: int) -> None:
+def test_many_connections_at_once_succeed(routes: Path, echo_port: int) -> None:
     write(routes, echo_port, ["127.0.0.0/8"])
     wait_until(lambda: listens(echo_port), what="the edge to listen", seconds=10)
     texts = [f"caller {number}".encode() * 1000 for number in range(200)]

@@ -1,7 +1,7 @@
 # Copyright (c) the digital_twin.robotics_lab maintainers
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The hosts' way to the AWS API: real TCP on one side, a real Unix socket on the other."""
+"""The hosts' endpoint of the AWS API: real TCP on one side, a real Unix socket on the other."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ DATUM = {"MetricName": "Heartbeat", "Value": 1.0}
 
 
 class Echo(socketserver.BaseRequestHandler):
-    """Sends back what it gets, and counts the connections that ended."""
+    """Echoes data, and counts the connections that ended."""
 
     ended = threading.Semaphore(0)
 
@@ -84,7 +84,7 @@ def echo(tmp_path: Path) -> Iterator[EchoServer]:
 
 
 def exchange(port: int, data: bytes) -> bytes:
-    """Send data and the end of it, and return all that comes back."""
+    """Send data, close the sending side, and return the answer."""
     with socket.create_connection(("127.0.0.1", port), timeout=30) as connection:
 
         def send() -> None:
@@ -98,7 +98,7 @@ def exchange(port: int, data: bytes) -> bytes:
     return received
 
 
-def test_large_bodies_and_the_end_of_them_pass_both_ways(port: int, echo: EchoServer) -> None:
+def test_large_bodies_and_their_end_pass_in_both_directions(port: int, echo: EchoServer) -> None:
     data = bytes(range(256)) * 4096 * 8
     assert exchange(port, data) == data
 
@@ -110,7 +110,7 @@ def test_many_connections_at_once(port: int, echo: EchoServer) -> None:
 
 
 @pytest.mark.parametrize("reset", [False, True])
-def test_a_caller_that_leaves_is_gone_on_the_other_side(port: int, echo: EchoServer, reset: bool) -> None:
+def test_a_closed_caller_closes_the_other_side(port: int, echo: EchoServer, reset: bool) -> None:
     connection = socket.create_connection(("127.0.0.1", port), timeout=10)
     connection.sendall(b"hello")
     assert connection.recv(5) == b"hello"
@@ -120,9 +120,9 @@ def test_a_caller_that_leaves_is_gone_on_the_other_side(port: int, echo: EchoSer
     assert Echo.ended.acquire(timeout=10)
 
 
-def test_without_a_cloud_connections_are_reset_and_with_one_again_they_pass(port: int, tmp_path: Path) -> None:
-    # Only the side that listens may be told: whoever sends at that moment would take the news, and leave none to read.
-    # It may be told while it still connects.
+def test_connections_are_reset_without_a_cloud_and_pass_once_it_is_back(port: int, tmp_path: Path) -> None:
+    # Only a pending read reports the reset reliably: a send at that moment would consume the error. It may also occur
+    # during the connect.
     with pytest.raises(ConnectionResetError), socket.create_connection(("127.0.0.1", port), timeout=10) as caller:
         caller.recv(1)
     with EchoServer(str(tmp_path / "aws.sock"), Echo) as server:
@@ -135,7 +135,7 @@ def test_without_a_cloud_connections_are_reset_and_with_one_again_they_pass(port
 
 @pytest.fixture
 def inside(port: int, tmp_path: Path) -> Iterator[CloudWatch]:
-    """A CloudWatch that serves on the socket as the cloud does for hosts."""
+    """A CloudWatch that serves on the socket like the cloud for hosts."""
     with CloudWatch() as server, server.for_hosts(tmp_path / "aws.sock", port):
         yield server
 
@@ -148,7 +148,7 @@ def test_boto3_reaches_the_cloud(inside: CloudWatch, port: int) -> None:
     assert [(call["host"], call["datums"]) for call in inside.calls()] == [(False, 1), (True, 1000)]
 
 
-def test_a_lost_answer_is_lost_to_hosts_as_well(inside: CloudWatch, port: int) -> None:
+def test_a_lost_answer_does_not_reach_hosts(inside: CloudWatch, port: int) -> None:
     inside.fault("lost")
     with pytest.raises(ConnectionClosedError):
         inside.client(url=f"http://127.0.0.1:{port}").put_metric_data(Namespace="DigitalTwin", MetricData=[DATUM])

@@ -1,7 +1,7 @@
 # Copyright (c) the digital_twin.robotics_lab maintainers
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Which process is the engine that the sandbox started, and what a user reads when the engine fails."""
+"""The detection of the sandbox's own engine process, and the messages when the engine fails."""
 
 from __future__ import annotations
 
@@ -23,11 +23,11 @@ Start = Callable[..., int]
 
 @pytest.fixture
 def start() -> Iterator[Start]:
-    """Start a process that sleeps, under a name and with words that mean nothing to it; return its process id."""
+    """Start a sleeping process with a name and arguments that it ignores; return its process id."""
     started: list[subprocess.Popen[bytes]] = []
 
     def _start(*words: str) -> int:
-        # Its command line can be read once it runs, which is a moment after it was started.
+        # Its command line can be read only shortly after the start.
         script = "import time; print(flush=True); time.sleep(60)"
         command = [words[0], "-c", script, *words[1:]]
         process = subprocess.Popen(command, executable=sys.executable, stdout=subprocess.PIPE)
@@ -62,7 +62,7 @@ def test_a_process_is_ours_by_its_command(start: Start, pidfile: Path, words: tu
     pidfile.write_text(str(pid), encoding="ascii")
     assert engine.is_dockerd(pid, pidfile) is is_ours
     assert engine.own_process(pidfile) == (pid if is_ours else None)
-    assert pidfile.exists() is is_ours, "a stale file is removed, and no other"
+    assert pidfile.exists() is is_ours, "only a stale file is removed"
 
 
 @pytest.mark.parametrize("text", ["", "none", "4194305"])
@@ -100,12 +100,12 @@ def test_a_failure_is_one_sentence(
     assert capsys.readouterr().err == f"sandbox: {sentence.format(log=engine.ENGINE_LOG)}\n"
 
 
-def test_the_log_of_somebody_elses_engine_is_not_named(monkeypatch: pytest.MonkeyPatch, pidfile: Path) -> None:
+def test_the_log_of_another_engine_is_not_named(monkeypatch: pytest.MonkeyPatch, pidfile: Path) -> None:
     monkeypatch.setattr(engine, "ENGINE_PID", pidfile)
     assert command_line.engine_failure(ReadTimeout("Read timed out.")) == "The Docker engine failed: Read timed out."
 
 
-def test_only_its_owner_reads_the_log_of_an_engine(tmp_path: Path) -> None:
+def test_only_the_owner_can_read_the_log_of_an_engine(tmp_path: Path) -> None:
     log = tmp_path / "dockerd.log"
     log.write_bytes(b"before\n")
     log.chmod(0o644)

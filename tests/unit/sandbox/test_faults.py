@@ -1,7 +1,7 @@
 # Copyright (c) the digital_twin.robotics_lab maintainers
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What the fault injector decides, and that boto3 understands its answers as AWS's own."""
+"""The decisions of the fault injector, and boto3's understanding of its answers."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ def inject(url: str, **rule: Any) -> None:
     ("kind", "code"),
     [("throttling", "RequestLimitExceeded"), ("error", "InternalError"), ("denied", "UnauthorizedOperation")],
 )
-def test_ec2_errors_are_understood(proxy: str, kind: str, code: str) -> None:
+def test_clients_understand_ec2_errors(proxy: str, kind: str, code: str) -> None:
     inject(proxy, kind=kind, service="ec2", action="DescribeVpcs", count=1)
     with pytest.raises(ClientError) as caught:
         client("ec2", proxy).describe_vpcs()
@@ -80,7 +80,7 @@ def test_ec2_errors_are_understood(proxy: str, kind: str, code: str) -> None:
         ("iam", "list_roles", {}, "AccessDenied"),
     ],
 )
-def test_other_protocols_are_understood(
+def test_clients_understand_other_protocols(
     proxy: str, service: str, operation: str, arguments: dict[str, str], code: str
 ) -> None:
     inject(proxy, kind="denied", service=service)
@@ -94,7 +94,7 @@ def test_capacity_names_the_type(proxy: str) -> None:
     with pytest.raises(ClientError, match=r"g5\.xlarge capacity") as caught:
         client("ec2", proxy).run_instances(ImageId="ami-1", InstanceType="g5.xlarge", MinCount=1, MaxCount=1)
     assert caught.value.response["Error"]["Code"] == "InsufficientInstanceCapacity"
-    # Another type passes; what is behind answers with an empty list.
+    # Another type passes, and the application returns an empty list.
     client("ec2", proxy).run_instances(ImageId="ami-1", InstanceType="g4dn.xlarge", MinCount=1, MaxCount=1)
 
 
@@ -107,7 +107,7 @@ def test_no_capacity_in_one_zone_names_the_others() -> None:
     assert b"choosing" not in body
 
 
-def test_a_caller_may_stand_for_another_address(proxy: str) -> None:
+def test_a_caller_can_set_another_address(proxy: str) -> None:
     def told(query: str) -> str:
         return requests.get(f"{proxy}/_sandbox/checkip{query}", timeout=5).text
 
@@ -121,7 +121,7 @@ def test_timeout_keeps_the_caller_waiting(proxy: str) -> None:
         client("ec2", proxy).describe_vpcs()
 
 
-def test_the_journal_tells_reads_from_writes(proxy: str) -> None:
+def test_the_journal_distinguishes_reads_from_writes(proxy: str) -> None:
     client("ec2", proxy).describe_vpcs()
     client("ec2", proxy).create_vpc(CidrBlock="10.0.0.0/16")
     calls = control(proxy, KEY, "GET", "calls")

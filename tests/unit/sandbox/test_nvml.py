@@ -1,7 +1,7 @@
 # Copyright (c) the digital_twin.robotics_lab maintainers
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The simulated GPU behaves as NVML documents, seen through NVIDIA's own binding from processes of their own."""
+"""The simulated GPU behaves as NVML documents, through NVIDIA's own binding in separate processes."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ UNSIGNED_INT = 1
 SECOND = 1_000_000
 NOBODY = 65534
 
-# Has imported the binding once and forks for each client, which then is a process like any other.
+# Imports the binding once and forks for each client, which is then an independent process.
 SERVER = """
 import ctypes, json, os, signal, socket
 import pynvml
@@ -65,7 +65,7 @@ def plain(value):
     return value
 
 def become(uid):
-    # Found by its name from now on: its folder may be closed to that user.
+    # Load it by name first: that user may not be able to enter its folder.
     ctypes.CDLL("libnvidia-ml.so.1")
     if os.geteuid() == 0:
         os.setgroups([])
@@ -104,7 +104,7 @@ while True:
 
 
 class Refused(Exception):
-    """NVML's answer was an error."""
+    """NVML returned an error."""
 
     def __init__(self, code: int) -> None:
         super().__init__(f"NVML error {code}")
@@ -112,7 +112,7 @@ class Refused(Exception):
 
 
 class Client:
-    """A process with NVML's binding; a GPU is named by its index wherever the binding wants a handle."""
+    """A process with NVML's binding; an index replaces the handle in all calls."""
 
     def __init__(self, gpus: Gpus, stream: TextIO) -> None:
         self.gpus = gpus
@@ -165,7 +165,7 @@ def server(library: Path) -> Iterator[socket.socket]:
 
 @pytest.fixture
 def connect(server: socket.socket) -> Iterator[Connect]:
-    """Start a process on a host; unless told otherwise it opens NVML."""
+    """Start a process on a host; by default it opens NVML."""
     with contextlib.ExitStack() as stack:
 
         def start(gpus: Gpus, opened: bool = True, **environment: str) -> Client:
@@ -213,9 +213,9 @@ def smi(gpus: Gpus, *arguments: str) -> subprocess.CompletedProcess[str]:
 # Opening and the driver
 
 
-def test_nothing_answers_before_init(host: Host, connect: Connect) -> None:
+def test_no_function_works_before_init(host: Host, connect: Connect) -> None:
     client = connect(host("T4"), opened=False)
-    # Until then the binding has not loaded the library.
+    # The binding loads the library at that call.
     client("nvmlInit")
     client("nvmlShutdown")
     for function in ("nvmlDeviceGetCount", "nvmlSystemGetDriverVersion", "nvmlShutdown"):
@@ -274,7 +274,7 @@ def test_the_user_land_is_found_by_its_files(
         assert client("nvmlSystemGetDriverVersion") == version
 
 
-def test_the_environment_names_a_driver_too(host: Host, connect: Connect) -> None:
+def test_the_environment_can_set_the_driver(host: Host, connect: Connect) -> None:
     client = connect(host("T4", driver=None), SANDBOX_NVML_DRIVER="570.86.15")
     assert client("nvmlSystemGetDriverVersion") == "570.86.15"
 
@@ -292,12 +292,14 @@ def test_no_module(host: Host, connect: Connect) -> None:
     assert client.code("nvmlInit") == 0
 
 
-def test_an_upgrade_wants_a_reboot(host: Host, connect: Connect) -> None:
+def test_an_upgrade_requires_a_reboot(host: Host, connect: Connect) -> None:
     gpus = host("T4", driver="535.309.01")
     running = connect(gpus)
     gpus.install("550.163.01")
     assert connect(gpus, opened=False).code("nvmlInit") == VERSION_MISMATCH
-    assert running("nvmlSystemGetDriverVersion") == "535.309.01", "who had NVML open works on with the loaded driver"
+    assert running("nvmlSystemGetDriverVersion") == "535.309.01", (
+        "a process with NVML open continues with the loaded driver"
+    )
     gpus.reboot()
     assert connect(gpus)("nvmlSystemGetDriverVersion") == "550.163.01"
 
@@ -393,7 +395,7 @@ def test_profiles(on: Connect, profile: str, expected: dict[str, Any]) -> None:
         ("A10G", "RetiredPages", (0,)),
     ],
 )
-def test_what_a_gpu_does_not_have(on: Connect, profile: str, function: str, arguments: tuple[int, ...]) -> None:
+def test_unsupported_features(on: Connect, profile: str, function: str, arguments: tuple[int, ...]) -> None:
     assert on(profile).code(f"nvmlDeviceGet{function}", 0, *arguments) == NOT_SUPPORTED
 
 
@@ -410,7 +412,7 @@ def test_a_function_of_another_driver_is_missing(on: Connect) -> None:
     assert on("T4").code("nvmlDeviceGetBAR1MemoryInfo", 0) == FUNCTION_NOT_FOUND
 
 
-def test_two_gpus_are_told_apart(on: Connect) -> None:
+def test_two_gpus_are_distinguished(on: Connect) -> None:
     client = on("A10G", "A10G")
     assert client("nvmlDeviceGetCount") == 2
     for what in ("UUID", "Serial", "MinorNumber", "Index"):
@@ -447,7 +449,7 @@ def test_a_host_without_gpus(host: Host, connect: Connect) -> None:
     assert connect(gpus)("nvmlDeviceGetCount") == 0
 
 
-def test_a_slip_in_the_files_is_said(host: Host) -> None:
+def test_a_mistake_in_the_files_is_reported(host: Host) -> None:
     gpus = host("T4 ecc=maybe", "RTX9090", "# the rest is A10G", "", "A10G")
     done = smi(gpus, "--query-gpu=name", "--format=csv,noheader")
     assert done.stdout.splitlines() == ["Tesla T4", "NVIDIA A10G"]
@@ -471,7 +473,7 @@ def test_memory(host: Host, connect: Connect) -> None:
     assert client.code("nvmlDeviceGetMemoryInfo", 0, 0x01000028) == VERSION_OF_ARGUMENT
 
 
-def test_readings_are_the_tests_to_choose(host: Host, connect: Connect) -> None:
+def test_a_test_can_set_the_readings(host: Host, connect: Connect) -> None:
     gpus = host("T4", "A10G fan=supported")
     gpus.busy(1, utilization=87, memory_utilization=55, encoder=11, decoder=12, temperature=71, fan=33)
     gpus.busy(1, utilization=88, memory_utilization=56, encoder=11, decoder=12, temperature=71, power=243000, fan=33)
@@ -514,14 +516,14 @@ def test_power_stays_under_its_limit(host: Host, connect: Connect) -> None:
     assert client.get("CurrentClocksEventReasons") == POWER_CAP | 0x40
 
 
-# Readings that count
+# Counting readings
 
 
 def used(client: Client, gpu: int = 0) -> int:
     return int(client.get("MemoryInfo", gpu, 0x02000028)["used"])
 
 
-def test_a_reading_can_tell_every_single_read(host: Host, connect: Connect) -> None:
+def test_a_reading_can_count_every_read(host: Host, connect: Connect) -> None:
     gpus = host("A10G", "A10G")
     gpus.busy(0, memory_used="+1000000", utilization=7)
     gpus.busy(1, memory_used="+5")
@@ -530,7 +532,7 @@ def test_a_reading_can_tell_every_single_read(host: Host, connect: Connect) -> N
     assert used(first, 1) == 5
     assert first.get("UtilizationRates")["gpu"] == 7
     gpus.busy(0, memory_used="+1")
-    assert used(second) == 4000001, "another step goes on from there"
+    assert used(second) == 4000001, "another step continues from there"
     gpus.busy(0, memory_used=9)
     assert [used(first), used(second)] == [9, 9]
     gpus.reboot()
@@ -578,7 +580,7 @@ def test_every_reading_can_count(
     assert changes[0] <= {16, 0, -16}, "what is used is no longer free"
 
 
-def test_what_only_depends_on_a_reading_does_not_move_it(host: Host, connect: Connect) -> None:
+def test_a_call_that_only_depends_on_a_reading_does_not_advance_it(host: Host, connect: Connect) -> None:
     gpus = host("A10G memory_locked_clocks=unsupported")
     gpus.busy(0, utilization="+10", power="+1000", encoder="+1")
     client = connect(gpus)
@@ -586,12 +588,12 @@ def test_what_only_depends_on_a_reading_does_not_move_it(host: Host, connect: Co
         client.get(what)
     client.get("ClockInfo", 0, SM)
     gpus.fault("nvmlDeviceGetPowerUsage", UNKNOWN, times=1)
-    assert client.code("nvmlDeviceGetPowerUsage", 0) == UNKNOWN, "and a call that fails answers nothing"
+    assert client.code("nvmlDeviceGetPowerUsage", 0) == UNKNOWN, "and a call that fails does not advance it"
     assert (client.get("UtilizationRates")["gpu"], client.get("PowerUsage")) == (10, 1000)
     assert query(gpus, "utilization.gpu,power.draw") == ["20 %, 2.00 W"]
 
 
-def test_no_two_processes_read_the_same(host: Host, connect: Connect) -> None:
+def test_no_two_processes_read_the_same_value(host: Host, connect: Connect) -> None:
     gpus = host("A10G")
     gpus.busy(0, temperature="+1")
     clients = [connect(gpus) for turn in range(4)]
@@ -605,19 +607,19 @@ def test_no_two_processes_read_the_same(host: Host, connect: Connect) -> None:
     assert all(numbers == sorted(numbers) for numbers in seen)
 
 
-def test_a_count_outlives_who_is_killed_while_reading(host: Host, connect: Connect) -> None:
+def test_a_count_survives_a_process_that_is_killed_while_reading(host: Host, connect: Connect) -> None:
     gpus = host("A10G")
     gpus.busy(0, temperature="+1")
     seen = []
     for turn in range(4):
         client = connect(gpus)
         victim = client("getpid")
-        # All at once, so that the process is busy with one of them.
+        # All in one write, so that the process is killed during one of them.
         client.stream.write((json.dumps(["nvmlDeviceGetTemperature", [0, 0]]) + "\n") * 1000)
         client.stream.flush()
         seen.append(json.loads(client.stream.readline())["value"])
         os.kill(victim, signal.SIGKILL)
-        # The calls that it had not yet taken make the end of its stream an error.
+        # Unread calls turn the end of its stream into an error.
         with contextlib.suppress(ConnectionResetError):
             for line in client.stream:
                 seen.append(json.loads(line)["value"])
@@ -663,7 +665,7 @@ def test_a_sample_each_sixth_of_a_second(on: Connect, kind: int, value: int) -> 
     assert times == [tick * SECOND // 6 for tick in range(newest - 99, newest + 1)]
 
 
-def test_only_samples_newer_than_the_last_one_seen(on: Connect) -> None:
+def test_only_samples_newer_than_the_last_one_read(on: Connect) -> None:
     client = on("T4")
     times = [when for when, value in samples(client, GPU)]
     later = [when for when, value in samples(client, GPU, times[-3])]
@@ -672,7 +674,7 @@ def test_only_samples_newer_than_the_last_one_seen(on: Connect) -> None:
     assert client.code("nvmlDeviceGetSamples", 0, GPU, now() + 3600 * SECOND) == NOT_FOUND
 
 
-def test_a_buffer_of_the_tests_own(host: Host, connect: Connect) -> None:
+def test_a_test_can_set_the_buffer(host: Host, connect: Connect) -> None:
     gpus = host("A10G", "A10G")
     held = [(1000 + turn, turn) for turn in range(250)]
     gpus.samples(0, GPU, held)
@@ -699,11 +701,11 @@ def test_a_fetch_reads_once(host: Host, connect: Connect) -> None:
 
 
 @pytest.mark.parametrize(("kind", "code"), [(7, NOT_SUPPORTED), (9, NOT_SUPPORTED), (10, INVALID_ARGUMENT)])
-def test_samples_that_no_gpu_keeps(on: Connect, kind: int, code: int) -> None:
+def test_sample_types_that_no_gpu_has(on: Connect, kind: int, code: int) -> None:
     assert on("T4").code("nvmlDeviceGetSamples", 0, kind, 0) == code
 
 
-def test_a_slip_in_the_samples_is_said(host: Host) -> None:
+def test_a_mistake_in_the_samples_is_reported(host: Host) -> None:
     gpus = host("T4")
     (gpus.state / "samples").write_text("0 1 1000 5\n0 1 early 6\n", encoding="utf-8")
     code = (
@@ -738,7 +740,7 @@ def test_energy_is_power_times_time(host: Host, connect: Connect, profile: str) 
     assert client.get("TotalEnergyConsumption") >= energy
 
 
-def test_energy_starts_anew_with_other_readings(host: Host, connect: Connect) -> None:
+def test_energy_restarts_with_other_readings(host: Host, connect: Connect) -> None:
     gpus = host("T4")
     gpus.busy(0, power=0, energy=9)
     client = connect(gpus)
@@ -748,7 +750,7 @@ def test_energy_starts_anew_with_other_readings(host: Host, connect: Connect) ->
     assert client.get("TotalEnergyConsumption") == 700, "not before the readings are in force"
 
 
-def test_energy_is_of_the_power_that_the_limit_leaves(host: Host, connect: Connect) -> None:
+def test_energy_uses_the_power_below_the_limit(host: Host, connect: Connect) -> None:
     gpus = host("T4")
     gpus.busy(0, power=70000, energy=0)
     client = connect(gpus)
@@ -769,9 +771,9 @@ def test_without_other_readings_energy_counts_since_the_module_was_loaded(host: 
     assert energy >= 7412000 + 10_000 * 41000
     assert client.set("SetPersistenceMode", 0, 1) == 0
     client("nvmlShutdown")
-    assert connect(gpus).get("TotalEnergyConsumption") >= energy, "whoever writes the state"
+    assert connect(gpus).get("TotalEnergyConsumption") >= energy, "another process has written the state"
     gpus.load()
-    assert connect(gpus).get("TotalEnergyConsumption") < energy, "but not beyond a reload"
+    assert connect(gpus).get("TotalEnergyConsumption") < energy, "but not after a reload"
 
 
 # Power
@@ -832,7 +834,7 @@ def test_supported_clocks(on: Connect, profile: str, memory: int, graphics: list
         ("T4", 405, 1590, INVALID_ARGUMENT),
         ("T4", 405, 300, 0),
         ("A10G", 6251, 1710, 0),
-        # As the guide and AWS give it.
+        # The values of the guide and AWS.
         ("A10G", 6250, 1710, INVALID_ARGUMENT),
         ("A10G", 6251, 1711, INVALID_ARGUMENT),
         ("A10G", 6251, 0, INVALID_ARGUMENT),
@@ -850,10 +852,10 @@ def test_application_clocks(on: Connect, profile: str, memory: int, graphics: in
         assert client.get("ApplicationsClock", 0, GRAPHICS) == client.get("ClockInfo", 0, GRAPHICS) == graphics
 
 
-def test_application_clocks_go_back(on: Connect) -> None:
+def test_application_clocks_are_reset(on: Connect) -> None:
     client = on("T4")
     assert client.get("DefaultApplicationsClock", 0, GRAPHICS) == client.get("ApplicationsClock", 0, GRAPHICS) == 585
-    assert client.get("ClockInfo", 0, GRAPHICS) == 1590, "a GPU boosts until somebody sets its clocks"
+    assert client.get("ClockInfo", 0, GRAPHICS) == 1590, "a GPU boosts until its clocks are set"
     assert client.set("SetApplicationsClocks", 0, 5001, 900) == 0
     assert client.get("CurrentClocksEventReasons") == CLOCKS_SETTING
     assert client.get("ClockInfo", 0, VIDEO) < 900
@@ -897,7 +899,7 @@ def test_locked_clocks(on: Connect, lowest: int, highest: int, code: int, in_for
     assert client.get("ClockInfo", 0, GRAPHICS) == 1710
 
 
-def test_locked_clocks_keep_an_idle_gpu_up(host: Host, connect: Connect) -> None:
+def test_locked_clocks_apply_to_an_idle_gpu(host: Host, connect: Connect) -> None:
     gpus = host("A10G")
     gpus.busy(0, utilization=0)
     client = connect(gpus)
@@ -966,7 +968,7 @@ def test_ecc_as_it_comes_from_the_factory(host: Host, connect: Connect) -> None:
     assert (client.get("EccMode"), client.get("DefaultEccMode")) == ([0, 0], [1])
     assert client.set("SetEccMode", 0, 1) == 0
     gpus.reboot()
-    assert connect(gpus).get("EccMode") == [1, 1], "what was set lies in the GPU, not in the list"
+    assert connect(gpus).get("EccMode") == [1, 1], "the setting is in the GPU, not in the list"
 
 
 def test_a_gpu_without_ecc(on: Connect) -> None:
@@ -994,7 +996,7 @@ def test_a_gpu_without_ecc(on: Connect) -> None:
         ("compute_mode", "GetComputeMode", ()),
     ],
 )
-def test_features_can_be_taken_away(
+def test_features_can_be_removed(
     on: Connect, word: str, feature: str, function: str, arguments: tuple[int, ...]
 ) -> None:
     client = on(f"T4 {feature}={word}")
@@ -1002,7 +1004,7 @@ def test_features_can_be_taken_away(
     assert client.code(f"nvmlDevice{function}", 0, *arguments) == code
 
 
-# Who may, and how long it lasts
+# Permissions, and the lifetime of settings
 
 SETTERS = [
     ("SetPowerManagementLimit", (100000,)),
@@ -1025,12 +1027,12 @@ def test_only_root_sets(host: Host, connect: Connect) -> None:
     for setter, arguments in SETTERS:
         assert client.set(setter, 0, *arguments) == NO_PERMISSION, setter
     lines = [" ".join([f"nvmlDevice{name} 0", *map(str, arguments), "-> 4"]) for name, arguments in SETTERS]
-    assert gpus.writes() == lines, "what was refused is logged too"
+    assert gpus.writes() == lines, "refused calls are logged too"
     assert (gpus.run / "state").read_text() == state
-    assert client.get("PowerManagementLimit") == 300000, "all may read"
+    assert client.get("PowerManagementLimit") == 300000, "all users may read"
 
 
-def test_every_setter_is_logged_and_no_getter(host: Host, connect: Connect) -> None:
+def test_setters_are_logged_and_getters_are_not(host: Host, connect: Connect) -> None:
     gpus = host("A10G")
     client = connect(gpus)
     for what in ("PowerManagementLimit", "EccMode", "PersistenceMode", "ComputeMode", "UUID"):
@@ -1065,13 +1067,13 @@ def tuned(client: Client) -> list[int]:
 TUNED, UNTUNED = [200000, 1500, 900, 3], [300000, 1710, 1710, 0]
 
 
-def test_without_persistence_the_last_one_to_close_takes_the_settings_along(host: Host, connect: Connect) -> None:
+def test_without_persistence_the_settings_end_with_the_last_process(host: Host, connect: Connect) -> None:
     gpus = host("A10G")
     first = connect(gpus)
     tune(first)
     second = connect(gpus)
     first("nvmlShutdown")
-    assert tuned(second) == TUNED, "somebody still had the GPU open"
+    assert tuned(second) == TUNED, "another process still had the GPU open"
     third = connect(gpus)
     second("nvmlShutdown")
     assert tuned(third) == TUNED
@@ -1094,7 +1096,7 @@ def test_with_persistence_the_settings_outlive_their_process(host: Host, connect
     assert tuned(connect(gpus)) == UNTUNED
 
 
-def test_a_process_that_dies_has_closed_the_gpu(host: Host, connect: Connect) -> None:
+def test_a_killed_process_has_closed_the_gpu(host: Host, connect: Connect) -> None:
     gpus = host("A10G")
     client = connect(gpus)
     tune(client)
@@ -1102,7 +1104,7 @@ def test_a_process_that_dies_has_closed_the_gpu(host: Host, connect: Connect) ->
     assert tuned(connect(gpus)) == UNTUNED
 
 
-def test_a_reboot_clears_all_but_what_lies_in_the_gpu(host: Host, connect: Connect) -> None:
+def test_a_reboot_clears_all_settings_except_those_in_the_gpu(host: Host, connect: Connect) -> None:
     gpus = host("A10G")
     client = connect(gpus)
     client.set("SetPersistenceMode", 0, 1)
@@ -1117,7 +1119,7 @@ def test_a_reboot_clears_all_but_what_lies_in_the_gpu(host: Host, connect: Conne
     assert gpus.writes() == []
 
 
-def test_where_nothing_can_be_written_all_can_be_read(host: Host, connect: Connect) -> None:
+def test_all_can_be_read_without_write_access(host: Host, connect: Connect) -> None:
     client = connect(host("T4"), SANDBOX_NVML_RUN="/proc/nowhere")
     assert client("nvmlSystemGetDriverVersion") == "550.163.01"
     assert client.get("PowerManagementLimit") == 70000
@@ -1132,7 +1134,7 @@ def public() -> Iterator[Path]:
         folder = Path(name)
         folder.chmod(0o755)
         yield folder
-        # Whoever runs this may have to delete what he closed.
+        # The user of the tests must be able to delete the folders.
         for path in folder.iterdir():
             path.chmod(0o755)
 
@@ -1148,7 +1150,7 @@ def empty_run(gpus: Gpus) -> None:
 
 
 @pytest.mark.parametrize("prepare", [lambda gpus: None, close_locks, empty_run, Gpus.reboot])
-def test_a_user_who_may_write_nothing_reads_everything(
+def test_a_user_without_write_access_can_read_everything(
     public: Path, library: Path, connect: Connect, prepare: Callable[[Gpus], None]
 ) -> None:
     gpus = Gpus(public, library, "A10G", uid=NOBODY)
@@ -1178,7 +1180,7 @@ def test_a_user_who_may_write_nothing_reads_everything(
     assert {path: path.stat().st_mtime_ns for path in public.rglob("*")} == before
 
 
-def test_a_count_that_cannot_be_kept_is_no_answer(public: Path, library: Path, connect: Connect) -> None:
+def test_a_count_that_cannot_be_stored_is_an_error(public: Path, library: Path, connect: Connect) -> None:
     gpus = Gpus(public, library, "A10G", uid=NOBODY)
     gpus.busy(0, temperature="+1")
     assert query(gpus, "temperature.gpu") == ["1"]
@@ -1192,7 +1194,7 @@ def test_a_count_that_cannot_be_kept_is_no_answer(public: Path, library: Path, c
     gpus.run.chmod(0o755)
 
 
-def test_the_first_user_keeps_nobody_out(public: Path, library: Path, connect: Connect) -> None:
+def test_the_first_user_does_not_lock_out_others(public: Path, library: Path, connect: Connect) -> None:
     gpus = Gpus(public, library, "A10G")
     gpus.busy(0, temperature="+1")
     first = connect(gpus, opened=False)
@@ -1236,7 +1238,7 @@ def test_a_gpu_that_falls_off_the_bus(host: Host, connect: Connect) -> None:
 # Faults
 
 
-def test_a_fault_for_good(host: Host, connect: Connect) -> None:
+def test_a_permanent_fault(host: Host, connect: Connect) -> None:
     gpus = host("A10G", "A10G")
     gpus.fault("nvmlDeviceSetPowerManagementLimit", NOT_SUPPORTED)
     gpus.fault("nvmlDeviceGetUUID", 999, gpu=1)
@@ -1253,7 +1255,7 @@ def test_a_fault_for_good(host: Host, connect: Connect) -> None:
     assert [line.split()[-1] for line in gpus.writes()] == ["3", "3", "3", "0"]
 
 
-def test_a_setter_that_takes_nothing(host: Host, connect: Connect) -> None:
+def test_a_setter_that_changes_nothing(host: Host, connect: Connect) -> None:
     gpus = host("A10G")
     gpus.fault("nvmlDeviceSetPowerManagementLimit", "ignored", times=1)
     gpus.fault("nvmlDeviceSetEccMode", "ignored")
@@ -1266,7 +1268,7 @@ def test_a_setter_that_takes_nothing(host: Host, connect: Connect) -> None:
     assert [line.split()[-1] for line in gpus.writes()] == ["0", "0", "2"]
 
 
-def test_a_fault_that_passes_is_counted_over_all_processes(host: Host, connect: Connect) -> None:
+def test_a_temporary_fault_is_counted_over_all_processes(host: Host, connect: Connect) -> None:
     gpus = host("A10G", "A10G")
     gpus.fault("nvmlInit", DRIVER_NOT_LOADED, times=2)
     gpus.fault("nvmlDeviceGetName", GPU_IS_LOST, times=1, gpu=1)
@@ -1288,7 +1290,7 @@ def test_faults_can_follow_each_other(host: Host, connect: Connect) -> None:
     assert [client.code("nvmlDeviceGetName", 0) for turn in range(4)] == [10, 10, GPU_IS_LOST, GPU_IS_LOST]
 
 
-def test_a_fault_is_counted_once_however_many_call(host: Host, connect: Connect) -> None:
+def test_a_fault_is_counted_exactly_with_many_callers(host: Host, connect: Connect) -> None:
     gpus = host("T4")
     gpus.fault("nvmlDeviceGetTemperature", 10, times=50)
     clients = [connect(gpus) for turn in range(4)]
@@ -1300,7 +1302,7 @@ def test_a_fault_is_counted_once_however_many_call(host: Host, connect: Connect)
         assert sum(pool.map(work, clients)) == 50
 
 
-def test_a_name_that_only_begins_alike_is_another(host: Host, connect: Connect) -> None:
+def test_a_name_with_the_same_prefix_is_another(host: Host, connect: Connect) -> None:
     gpus = host("T4")
     gpus.fault("nvmlDeviceGetPowerManagementLimit", 999)
     client = connect(gpus)
@@ -1329,7 +1331,7 @@ def test_smi_queries(host: Host) -> None:
     ]
     done = smi(gpus, "-i", "1", "--query-gpu", "power.limit, memory.total", "--format=csv,noheader,nounits")
     assert done.stdout == "300.00, 23028\n"
-    # Spelt separately because each asks NVML for something else.
+    # Listed separately, because each calls another function of NVML.
     asked = (
         "timestamp,driver_version,uuid,serial,pci.bus_id,memory.used,memory.free,utilization.memory,power.draw,"
         "power.default_limit,power.min_limit,power.max_limit,clocks.sm,clocks.mem,clocks.current.graphics,"
@@ -1341,7 +1343,7 @@ def test_smi_queries(host: Host) -> None:
         assert query(gpus, field, "-i", "0")[0].strip("[]") not in {"", "N/A", "Unknown Error"}, field
 
 
-def test_smi_refuses_what_it_does_not_know(host: Host) -> None:
+def test_smi_refuses_unknown_options(host: Host) -> None:
     gpus = host("T4")
     done = smi(gpus, "--query-gpu=name,colour", "--format=csv")
     assert (done.returncode, done.stdout) == (2, 'Field "colour" is not a valid field to query.\n\n')
@@ -1399,7 +1401,7 @@ def test_smi_lists_and_describes(host: Host) -> None:
     ],
     ids=["no library", "no module", "no GPU", "no permission", "mismatch"],
 )
-def test_smi_says_why_not(host: Host, break_it: Callable[[Gpus], Any], code: int, text: str) -> None:
+def test_smi_reports_why_it_fails(host: Host, break_it: Callable[[Gpus], Any], code: int, text: str) -> None:
     gpus = host("T4")
     break_it(gpus)
     done = smi(gpus)

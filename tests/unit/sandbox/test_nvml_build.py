@@ -1,7 +1,7 @@
 # Copyright (c) the digital_twin.robotics_lab maintainers
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The simulated GPU is compiled once per content, without a warning, and a failure says why."""
+"""The simulated GPU is compiled once per content, without warnings, and a failure has a reason."""
 
 from __future__ import annotations
 
@@ -36,10 +36,10 @@ def test_a_changed_source_is_compiled_again(tmp_path: Path, monkeypatch: pytest.
     assert nvml.content() != before
     with pytest.raises(SandboxError, match=r"could not be compiled: (?s:.*)profiles\.c"):
         nvml.build(tmp_path / "out")
-    assert list((tmp_path / "out").iterdir()) == [], "nothing half done is left"
+    assert list((tmp_path / "out").iterdir()) == [], "no partial result may remain"
 
 
 def test_no_compiler(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
-    with pytest.raises(SandboxError, match="install a C compiler"):
+    with pytest.raises(SandboxError, match="Install a C compiler"):
         nvml.build(tmp_path / "out")

@@ -27,7 +27,7 @@ def test_sandboxes_differ_by_their_directory(tmp_path: Path) -> None:
     assert one.elastic_prefix != other.elastic_prefix
 
 
-def test_elastic_addresses_are_loopback_and_repeat_late(tmp_path: Path) -> None:
+def test_elastic_addresses_are_loopback_and_are_reused_late(tmp_path: Path) -> None:
     take = elastic_addresses(Sandbox.at(tmp_path).elastic_prefix)
     addresses = list(itertools.islice(iter(take, None), 254))
     assert len(set(addresses)) == 254
@@ -42,8 +42,8 @@ def test_a_taken_port_is_not_chosen() -> None:
         assert free_port(port) != port
 
 
-def test_a_wait_ends_and_says_what_it_waited_for(tmp_path: Path) -> None:
+def test_a_wait_ends_and_reports_its_goal(tmp_path: Path) -> None:
     log = tmp_path / "x.log"
     with pytest.raises(SandboxError) as caught:
         wait_until(lambda: False, what="a robot to move", seconds=0, log=log)
-    assert str(caught.value) == f"Waited 0 s for a robot to move in vain; its log is {log}."
+    assert str(caught.value) == f"Waited 0 s for a robot to move, without success; its log is {log}."

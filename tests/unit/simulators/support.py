@@ -23,7 +23,7 @@ import quickjs
 from tests.support.foxglove import SECONDS, connect
 from tests.unit.cognitive.support import ROBOT_PASSWORD, ROOT, RedisServer, running, settings_for
 
-# DDS on the loopback address alone, which carries no multicast.
+# DDS on the loopback address only, which has no multicast.
 LOOPBACK = (
     '<CycloneDDS><Domain Id="any"><General><Interfaces><NetworkInterface name="lo"/></Interfaces>'
     "<AllowMulticast>false</AllowMulticast></General><Discovery><ParticipantIndex>auto</ParticipantIndex>"
@@ -32,7 +32,7 @@ LOOPBACK = (
 
 
 def free_domain() -> int:
-    """Return a DDS domain whose first participant's port nobody has."""
+    """Return a DDS domain whose first participant's port is free."""
     for number in range(100):
         domain = 1 + (os.getpid() + number) % 100
         with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
@@ -46,7 +46,7 @@ def free_domain() -> int:
 
 @contextmanager
 def process(folder: Path, module: str, environment: Mapping[str, str], *arguments: str) -> Iterator[Callable[[], str]]:
-    """Run a simulator; what is given tells what it has written, and that it has ended, if it has."""
+    """Run a simulator; yield a function that returns its output, and its exit status if it has ended."""
     log = folder / f"{module}.log"
     inherited = {"PATH": os.environ["PATH"], "PYTHONUNBUFFERED": "1"}
     with log.open("wb") as output:
@@ -70,25 +70,25 @@ def process(folder: Path, module: str, environment: Mapping[str, str], *argument
             child.wait(SECONDS)
         except subprocess.TimeoutExpired:
             child.kill()
-            pytest.fail(f"{module} did not end within {SECONDS:g} s of being told to")
+            pytest.fail(f"{module} did not end within {SECONDS:g} s of SIGTERM")
 
 
 def wait_for_port(port: int, told: Callable[[], str]) -> None:
-    """Wait until somebody listens on a port of the loopback address."""
+    """Wait until a process listens on a port of the loopback address."""
     deadline = time.monotonic() + SECONDS
     while True:
         try:
             socket.create_connection(("127.0.0.1", port), timeout=1).close()
         except OSError:
             if time.monotonic() > deadline or " ended with " in told():
-                pytest.fail(f"nobody listens on port {port}:\n{told()}")
+                pytest.fail(f"no process listens on port {port}:\n{told()}")
             time.sleep(0.05)
         else:
             return
 
 
 class Page:
-    """The script of the viewer's page, in a browser's stead on a connection to Foxglove's server."""
+    """The script of the viewer's page without a browser, on a connection to Foxglove's server."""
 
     def __init__(self, port: int) -> None:
         """Load the script and connect."""
@@ -101,11 +101,11 @@ class Page:
 
     @property
     def robot(self) -> Any:
-        """What it knows of the robot."""
+        """The robot's state in the script."""
         return json.loads(self._script.eval("JSON.stringify(robot)"))
 
     def until(self, true: Callable[[Any], bool]) -> Any:
-        """Hand it what arrives until something is true of the robot, which is returned."""
+        """Pass messages to it until the robot's state meets a condition, and return the state."""
         deadline = time.monotonic() + SECONDS
         while not true(robot := self.robot):
             assert time.monotonic() < deadline, f"the page has not seen it within {SECONDS:g} s: {robot}"
@@ -122,7 +122,7 @@ class Page:
 
 
 def say(redis: RedisServer, text: str) -> None:
-    """Tell the cognitive service something."""
+    """Send a text to the cognitive service."""
 
     async def post() -> None:
         async with running(settings_for(redis)) as client:
@@ -133,7 +133,7 @@ def say(redis: RedisServer, text: str) -> None:
 
 
 def secret(folder: Path) -> str:
-    """Put Redis' password into a file, and return where."""
+    """Write Redis' password to a file, and return its path."""
     file = folder / "password"
     file.write_text(f"{ROBOT_PASSWORD}\n", encoding="utf-8")
     return str(file)

@@ -1,7 +1,7 @@
 # Copyright (c) the digital_twin.robotics_lab maintainers
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The simulator of NIM, asked by the cognitive service's own client."""
+"""The simulator of NIM with the cognitive service's own client."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def port(tmp_path_factory: pytest.TempPathFactory) -> Iterator[int]:
 
 
 def ask(port: int, text: str) -> Intent:
-    """Ask as the cognitive service does."""
+    """Send a question as the cognitive service does."""
 
     async def asked() -> Intent:
         async with aiohttp.ClientSession() as session:
@@ -63,7 +63,7 @@ def test_the_cognitive_service_understands_it(port: int, text: str, action: str,
     assert (intent.action, intent.place.name if intent.place else None, intent.speed) == (action, place, speed)
 
 
-def test_what_is_no_command_is_none(port: int) -> None:
+def test_a_text_that_is_not_a_command_is_unknown(port: int) -> None:
     with pytest.raises(Refused) as refusal:
         ask(port, "the weather is nice")
     assert refusal.value.code == "unknown_action"
@@ -101,7 +101,7 @@ def test_the_same_question_has_the_same_answer(port: int) -> None:
         ("/v1/embeddings", {}, 404),
     ],
 )
-def test_what_it_refuses(port: int, path: str, body: Any, status: int) -> None:
+def test_invalid_questions_are_refused(port: int, path: str, body: Any, status: int) -> None:
     answered, error = request(port, path, body)
     assert (answered, error["object"]) == (status, "error")
 

@@ -1,7 +1,7 @@
 # Copyright (c) the digital_twin.robotics_lab maintainers
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The simulator of Riva, asked by NVIDIA's own client."""
+"""The simulator of Riva with NVIDIA's own client."""
 
 from __future__ import annotations
 
@@ -30,18 +30,18 @@ PHRASE = "go to the loading dock"
 
 @dataclass
 class Riva:
-    """A service that runs."""
+    """A running service."""
 
     grpc: int
     http: int
 
     @property
     def address(self) -> str:
-        """Where it is called."""
+        """Its address for clients."""
         return f"127.0.0.1:{self.grpc}"
 
     def recognise(self, pieces: int, **config: Any) -> list[Any]:
-        """Return what NVIDIA's client gets for so many tenths of a second."""
+        """Return the results of NVIDIA's client for this number of tenths of a second."""
         service = riva.client.ASRService(riva.client.Auth(uri=self.address))
         wanted = riva.client.StreamingRecognitionConfig(
             config=riva.client.RecognitionConfig(
@@ -68,7 +68,7 @@ def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Riva]:
         "NIM_HTTP_API_PORT": str(found.http),
     }
     with process(tmp_path_factory.mktemp("riva"), "sandbox.images.riva", environment) as told:
-        # It listens there last.
+        # It opens this port last.
         wait_for_port(found.http, told)
         yield found
 
@@ -80,12 +80,12 @@ def test_nvidias_client_hears_the_phrase_word_by_word(service: Riva) -> None:
     assert results[-1].audio_processed == pytest.approx(0.3)
 
 
-def test_where_nothing_is_said_nothing_is_heard(service: Riva) -> None:
+def test_without_audio_there_is_no_result(service: Riva) -> None:
     assert service.recognise(0) == []
 
 
 @pytest.mark.parametrize("config", [{"language_code": "tlh"}, {"sample_rate_hertz": 0}])
-def test_what_it_does_not_understand_is_refused(service: Riva, config: dict[str, Any]) -> None:
+def test_invalid_requests_are_refused(service: Riva, config: dict[str, Any]) -> None:
     with pytest.raises(grpc.RpcError) as refusal:
         service.recognise(1, **config)
     assert refusal.value.code() is grpc.StatusCode.INVALID_ARGUMENT

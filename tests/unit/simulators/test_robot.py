@@ -30,16 +30,15 @@ from tests.unit.cognitive.support import ROOT, RedisServer, free_port
 from tests.unit.simulators.support import LOOPBACK, Page, free_domain, process, say, secret, wait_for_port
 
 PLACES = {place["name"]: place["coordinates"] for place in json.loads((ROOT / "compose" / "places.json").read_text())}
-# What Isaac Sim is told to run.
-# Below the folder in which the simulator runs. Isaac Sim takes the script and its argument as one string.
+# The script that Isaac Sim runs, relative to the simulator's working directory.
 SCRIPT = "compose/isaac_sim/open_scene.py"
-# How much faster than here time passes there.
+# The simulated time's factor to real time.
 FACTOR = 5
 
 
 @dataclass
 class Lab:
-    """Both simulators and what is around them."""
+    """Both simulators and their environment."""
 
     redis: RedisServer
     domain: int
@@ -49,11 +48,11 @@ class Lab:
     foxglove: int
 
     def watch(self, *topics: str) -> AbstractContextManager[Watcher]:
-        """Look at topics through Foxglove's server."""
+        """Subscribe to topics through Foxglove's server."""
         return watch(f"127.0.0.1:{self.foxglove}", *topics)
 
     def drives_to(self, x: float, y: float) -> None:
-        """Wait until the robot is seen there, standing still."""
+        """Wait until the robot stands still at a place."""
 
         def there(odometry: Any) -> bool:
             position, speed = odometry.pose.pose.position, odometry.twist.twist.linear.x
@@ -179,14 +178,14 @@ def test_stop_halts_it(lab: Lab) -> None:
             assert watcher.until("odom").pose.pose == stopped
 
 
-def test_a_goal_of_another_node_is_driven_to(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_robot_drives_to_a_goal_of_another_node(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CYCLONEDDS_URI", LOOPBACK)
     bus = Bus(lab.domain)
     goals = bus.writer("goal_pose")
     goal = PoseStamped(Header(frame_id="map"), Pose(Point(*PLACES["zone_c"])))
 
     def obeyed(odometry: Any) -> bool:
-        """Say it until it was heard: a node that has only just come is not known yet."""
+        """Publish it until it is received: a new node may not be discovered yet."""
         goals.write(goal)
         return bool(odometry.twist.twist.linear.x > 0)
 
@@ -196,7 +195,7 @@ def test_a_goal_of_another_node_is_driven_to(lab: Lab, monkeypatch: pytest.Monke
 
 
 def test_the_viewers_page_follows_the_robot(lab: Lab) -> None:
-    """Its own script sees the goal that was set, and the robot getting there."""
+    """Its own script receives the goal and the robot's arrival."""
     page = Page(lab.foxglove)
     try:
         page.until(lambda robot: robot["time"] and robot["pose"] and robot["scan"])
@@ -226,19 +225,19 @@ def fetch(port: int, path: str = "/") -> tuple[int, str]:
         return error.code, error.read().decode()
 
 
-def test_the_page_tells_where_the_robot_is(lab: Lab) -> None:
+def test_the_page_shows_the_position_of_the_robot(lab: Lab) -> None:
     status, text = fetch(lab.page, "/status")
     assert status == 200
     assert json.loads(text).keys() == {"stage", "seconds", "x", "y", "yaw"}
     assert fetch(lab.page)[1].startswith("This is the sandbox's simulator of Isaac Sim.")
 
 
-def test_the_stream_says_that_there_is_none(lab: Lab) -> None:
+def test_the_stream_reports_that_there_is_no_picture(lab: Lab) -> None:
     status, text = fetch(lab.signalling)
     assert (status, "renders nothing" in text) == (501, True)
 
 
-def test_the_media_port_answers_stun_alone(lab: Lab) -> None:
+def test_the_media_port_answers_stun_only(lab: Lab) -> None:
     transaction = secrets.token_bytes(12)
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as client:
         client.settimeout(SECONDS)
@@ -261,7 +260,7 @@ def test_the_media_port_answers_stun_alone(lab: Lab) -> None:
 def test_an_empty_stage_has_no_robot(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, arguments: tuple[str, ...]
 ) -> None:
-    """Its ports and pages answer all the same."""
+    """Its ports and pages still answer."""
     monkeypatch.setenv("CYCLONEDDS_URI", LOOPBACK)
     domain = free_domain()
     page, signalling, media = (free_port() for _port in range(3))
@@ -277,7 +276,7 @@ def test_an_empty_stage_has_no_robot(
     readers = [bus.reader(topic) for topic in ("clock", "odom", "tf", "scan")]
     with process(tmp_path, "sandbox.images.isaac_sim", simulator, port, *arguments) as simulated:
         wait_for_port(signalling, simulated)
-        # Where there is a robot, the first step is taken before a port answers, and thirty follow within a second.
+        # With a robot, the first step comes before a port answers, and thirty follow within a second.
         time.sleep(1)
         assert [reader.take() for reader in readers] == [[], [], [], []]
         assert json.loads(fetch(page, "/status")[1]) == {"stage": "empty"}
@@ -290,7 +289,7 @@ def test_without_the_licence_it_does_not_start() -> None:
 
 
 def drive(*commands: tuple[float, float]) -> World:
-    """Return a world in which the robot got these commands, one a step."""
+    """Return a world after these commands, one per step."""
     world = World()
     for command in commands:
         world.command(*command)
@@ -310,7 +309,7 @@ def test_a_wall_stops_the_robot() -> None:
     assert world.linear == 0
 
 
-def test_a_robot_that_is_told_nothing_stops() -> None:
+def test_a_robot_without_commands_stops() -> None:
     world = drive((1.0, 0.0))
     for _tick in range(RATE):
         world.step()
@@ -318,7 +317,7 @@ def test_a_robot_that_is_told_nothing_stops() -> None:
 
 
 @pytest.mark.parametrize("speeds", [(math.nan, math.inf), (1e9, -1e9)])
-def test_absurd_speeds_leave_a_robot_somewhere(speeds: tuple[float, float]) -> None:
+def test_invalid_speeds_leave_the_robot_at_a_valid_position(speeds: tuple[float, float]) -> None:
     world = drive(speeds, speeds)
     assert all(map(math.isfinite, (world.x, world.y, world.yaw)))
 

@@ -1,8 +1,8 @@
-"""Stands in for NVIDIA's nvidia-ctk and nvidia-container-runtime, by the name under which it is called.
+"""Simulates NVIDIA's nvidia-ctk and nvidia-container-runtime, depending on the name under which it is called.
 
-What it describes are a host's simulated GPUs: the files of the driver that Debian's packages installed, the simulation
-in their place where they would ask the hardware, and the folders that hold its state. A container that asked for one
-GPU of several gets only that device, and yet its nvidia-smi lists them all: the simulation does not look at devices.
+It describes a host's simulated GPUs: the driver files of Debian's packages, the simulation in place of the files that
+would access the hardware, and the folders that hold its state. A container that requested one GPU of several gets only
+that device, but its nvidia-smi lists all GPUs: the simulation does not read devices.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from typing import Any
 VERSION = "@VERSION@"
 FOLDERS = (Path("/etc/cdi"), Path("/var/run/cdi"))
 KIND = "nvidia.com/gpu"
-# Made by the driver's own modules on demand, and so by nobody at boot.
+# The driver's modules create these on demand, not at boot.
 CONTROL_NODES = [Path(f"/dev/nvidia{name}") for name in ("-modeset", "-uvm", "-uvm-tools", "ctl")]
 SIMULATION = Path("/usr/local/lib/sandbox-nvml")
 STATE = (Path("/var/lib/sandbox-nvml"), Path("/run/sandbox-nvml"))
@@ -39,7 +39,7 @@ class ToolkitError(Exception):
 
 
 def ask_driver(*arguments: str) -> str:
-    """Return what nvidia-smi says.
+    """Return the output of nvidia-smi.
 
     :raises ToolkitError: there is no driver, or it does not work.
     """
@@ -53,12 +53,12 @@ def ask_driver(*arguments: str) -> str:
 
 
 def mounts(driver: str) -> Iterator[tuple[Path, Path, list[str]]]:
-    """Yield what a container gets of the driver: the host's path, the container's, and the options."""
+    """Yield the driver files for a container: the host's path, the container's path, and the options."""
     for pattern in (f"lib*.so.{driver}", f"nvidia/*/lib*.so.{driver}"):
         for library in sorted(LIBRARIES.glob(pattern)):
             if not library.is_symlink():
                 yield library, library, READ_ONLY
-    # The real ones look for a library beside these, of the name that its own says; here nothing makes such a link.
+    # The real programs look for a library by its soname next to these; here nothing creates such a link.
     yield SIMULATION / "libnvidia-ml.so.1", LIBRARIES / "libnvidia-ml.so.1", READ_ONLY
     yield SIMULATION / "nvidia-smi", Path("/usr/bin/nvidia-smi"), READ_ONLY
     for folder in STATE:
@@ -66,7 +66,7 @@ def mounts(driver: str) -> Iterator[tuple[Path, Path, list[str]]]:
 
 
 def specification() -> dict[str, Any]:
-    """Return what CDI has to know about this host's GPUs.
+    """Return the CDI specification of this host's GPUs.
 
     :raises ToolkitError: there is no driver, or it does not work.
     """
@@ -106,7 +106,7 @@ def generate(output: str) -> None:
 
 
 def create_device_nodes() -> None:
-    """Make the nodes that are missing; there is no module that would answer, so the numbers are those of /dev/null.
+    """Create the missing nodes, with the numbers of /dev/null because there is no kernel module.
 
     :raises ToolkitError: there is no driver, or it does not work.
     """
@@ -152,7 +152,7 @@ def ctk(arguments: list[str]) -> int:
 
 
 def edits_for(wanted: list[str]) -> Iterator[Edits]:
-    """Yield the edits for a container that wants these devices.
+    """Yield the edits for a container with these devices.
 
     :raises ToolkitError: there is no such device.
     """
@@ -194,9 +194,9 @@ def edit(config: dict[str, Any], edits: Edits) -> None:
 
 
 def runtime(arguments: list[str]) -> int:
-    """Be nvidia-container-runtime: runc, with GPUs for a container whose environment asks for them.
+    """Run as nvidia-container-runtime: runc, with GPUs for a container whose environment requests them.
 
-    :raises ToolkitError: it asks for one that is not there, or there is no runc.
+    :raises ToolkitError: a requested GPU is missing, or runc is.
     """
     runc = shutil.which("runc")
     if runc is None:
@@ -216,7 +216,7 @@ def runtime(arguments: list[str]) -> int:
 
 
 def main() -> int:
-    """Be the program under whose name this file was called."""
+    """Run the program under whose name this file was called."""
     program, *arguments = sys.argv
     try:
         return (ctk if Path(program).name == "nvidia-ctk" else runtime)(arguments)

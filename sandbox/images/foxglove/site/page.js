@@ -1,4 +1,4 @@
-// Connects to port 8765 of the host that served this page, or where ?ws= says, and draws.
+// Connects to port 8765 of the host that served this page, or to the address in ?ws=, and draws.
 "use strict";
 
 // The hall of compose/ros2/map, in metres.

@@ -1,16 +1,16 @@
-// Reads Foxglove's WebSocket: which topics there are, and from some of them where the robot is, where it goes and
-// what it sees. Messages are CDR, little endian, as ROS 2 sends them.
+// Reads Foxglove's WebSocket: the list of topics, and from some of them the robot's position, its goal and its
+// lidar. Messages are CDR, little endian, as ROS 2 sends them.
 "use strict";
 
 const TOPICS = ["/clock", "/amcl_pose", "/goal_pose", "/scan"];
 const MESSAGE_DATA = 1;
 const MESSAGE_HEADER = 1 + 4 + 8;
 const CDR_HEADER = 4;
-// Of the robot's way so much is remembered, a point every so many metres.
+// The length of the robot's trail, and the distance between its points in metres.
 const TRAIL_POINTS = 500;
 const TRAIL_STEP = 0.1;
 
-// Takes one value after the other, each aligned to its own size from the end of the header.
+// Reads one value after the other, each aligned to its own size from the end of the header.
 class Cdr {
   constructor(view) {
     this.view = view;
@@ -65,7 +65,7 @@ class Cdr {
   }
 }
 
-// What is known of the robot; a message changes it.
+// The state of the robot, which messages update.
 class Robot {
   constructor() {
     this.time = null;
@@ -88,7 +88,7 @@ class Robot {
       this.goal = cdr.pose();
     } else if (topic === "/scan") {
       const [least, , step] = [cdr.float32(), cdr.float32(), cdr.float32()];
-      // Two times, and the nearest and the farthest that counts.
+      // Two times, and the nearest and the farthest valid distance.
       for (let skipped = 0; skipped < 4; skipped += 1) {
         cdr.float32();
       }
@@ -112,7 +112,7 @@ class Robot {
   }
 }
 
-// One connection: what is received goes in, what is to be sent comes out by a function.
+// One connection: the caller passes what was received, and a function that sends.
 class Connection {
   constructor(robot, send) {
     this.robot = robot;
