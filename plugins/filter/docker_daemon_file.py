@@ -12,7 +12,7 @@ short_description: Parse the text of Docker's daemon.json
 version_added: 1.0.0
 author: The digital_twin.robotics_lab maintainers (@digital-twin)
 description:
-  - Returns the options of C(/etc/docker/daemon.json), and why they cannot be read.
+  - Returns the options of C(/etc/docker/daemon.json), or the reason why they cannot be read.
 options:
   _input:
     description: The text of the file. Empty when the file does not exist.

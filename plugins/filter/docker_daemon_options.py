@@ -14,7 +14,7 @@ author: The digital_twin.robotics_lab maintainers (@digital-twin)
 description:
   - Returns the options of C(daemon.json) with others merged into them. Dictionaries are merged, lists are joined
     without repeating an item, and an option of V(null) is removed. Merging the same options again changes nothing.
-  - Options that only one driver understands go with their driver. Another C(log-driver) drops the earlier C(log-opts),
+  - A driver and its options stay together. Another C(log-driver) drops the earlier C(log-opts),
     and another C(storage-driver) the earlier C(storage-opts). Docker does not start with options of another driver.
   - In lists of C(key=value), such as C(labels) and C(exec-opts), a new value replaces the earlier one of the same key.
   - When the runtime that C(default-runtime) names is removed, so is C(default-runtime).
@@ -41,7 +41,7 @@ EXAMPLES = r"""
 
 RETURN = r"""
 _value:
-  description: The merged options. What was there keeps its order.
+  description: The merged options. Existing options keep their order.
   type: dict
   sample: {debug: true, log-driver: json-file, log-opts: {max-size: 50m}}
 """

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 DOCUMENTATION = r"""
 name: docker_info_problems
-short_description: Find options of daemon.json that are not in force
+short_description: Find options of daemon.json that are not in effect
 version_added: 1.0.0
 author: The digital_twin.robotics_lab maintainers (@digital-twin)
 description:
@@ -26,7 +26,7 @@ options:
 """
 
 EXAMPLES = r"""
-- name: Check that the options are in force
+- name: Check that the options are in effect
   ansible.builtin.assert:
     that: info | digital_twin.robotics_lab.docker_info_problems({'live-restore': true}) == []
   vars:
@@ -35,7 +35,7 @@ EXAMPLES = r"""
 
 RETURN = r"""
 _value:
-  description: A sentence for each option that is not in force.
+  description: A sentence for each option that is not in effect.
   type: list
   elements: str
   sample: ["live-restore is true in daemon.json and false in the engine. Restart Docker."]
@@ -81,7 +81,7 @@ def lists(info: dict[str, Any], options: dict[str, Any]) -> dict[str, tuple[set[
 
 
 def docker_info_problems(info: dict[str, Any], options: dict[str, Any]) -> list[str]:
-    """Return a sentence for each option of daemon.json that is not in force."""
+    """Return a sentence for each option of daemon.json that is not in effect."""
     if not info:
         return []
     found = [

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 DOCUMENTATION = r"""
 name: docker_no_proxy
-short_description: Get what Docker's containers reach without a proxy
+short_description: Get the names that Docker's containers reach without a proxy
 version_added: 1.0.0
 author: The digital_twin.robotics_lab maintainers (@digital-twin)
 description:

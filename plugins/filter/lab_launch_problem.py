@@ -21,7 +21,7 @@ options:
     elements: dict
     required: true
   launch:
-    description: What was to start.
+    description: The hosts that were to start.
     type: dict
     required: true
     suboptions:
@@ -39,7 +39,7 @@ options:
         elements: str
         default: []
   existing:
-    description: Instances that were there before, each with its C(name), C(instance_id) and C(instance_type).
+    description: Instances that existed before, each with its C(name), C(instance_id) and C(instance_type).
     type: list
     elements: dict
     default: []

@@ -13,7 +13,7 @@ version_added: 1.0.0
 author: The digital_twin.robotics_lab maintainers (@digital-twin)
 description:
   - Returns the CloudWatch alarms of a lab and the content of its dashboard.
-  - Compares them with what CloudWatch holds, without contacting AWS.
+  - Compares them with the existing ones, without contacting AWS.
   - The options are those of the role C(aws_monitoring), whose README describes them, without their prefix.
 positional: state
 options:
@@ -39,11 +39,11 @@ options:
         type: str
         default: DigitalTwin
       dimensions:
-        description: What the hosts add to the dimensions C(InstanceId) and C(GpuIndex).
+        description: Further dimensions of the hosts' metrics, in addition to C(InstanceId) and C(GpuIndex).
         type: dict
         default: {}
       metrics:
-        description: Which metrics the hosts write. Others get no alarm.
+        description: The metrics that the hosts write. Others get no alarm.
         type: list
         elements: str
         default: [GPUUtilization, GPUMemoryUsedPercent, GPUTemperature, Heartbeat]
@@ -74,7 +74,7 @@ options:
             type: bool
             default: false
           uses_gpu:
-            description: Whether its work keeps a GPU busy, so that an idle GPU means that the host is not in use.
+            description: Whether its work uses the GPU, so that an idle GPU means that the host is not in use.
             type: bool
             default: true
       alarm_topics:
@@ -109,7 +109,7 @@ options:
         type: int
         default: 95
       recover:
-        description: Whether AWS moves an instance that can be recovered to other hardware when its own fails.
+        description: Whether AWS moves a recoverable instance to other hardware when its own fails.
         type: bool
         default: true
       log_retention_days:
@@ -130,7 +130,7 @@ options:
         type: bool
         default: true
   state:
-    description: What CloudWatch holds, as M(digital_twin.robotics_lab.cloudwatch_info) returns it.
+    description: The existing monitoring, as M(digital_twin.robotics_lab.cloudwatch_info) returns it.
     type: dict
     default: {}
 """
@@ -153,7 +153,7 @@ _value:
   type: dict
   contains:
     problems:
-      description: What is wrong with the description, one line for each reason. Then nothing is planned.
+      description: The problems of the description, one line for each. If there are any, nothing is planned.
       type: list
       elements: str
       sample: ["aws_monitoring_temperature: 200 is out of range. Allowed: 40 to 120 degrees Celsius. Choose less"]
@@ -183,7 +183,7 @@ _value:
       elements: str
       sample: [warehouse-1-heartbeat]
     report:
-      description: Sentences about which hosts are stopped when, by the existing alarms, and how to turn that off.
+      description: Sentences that explain which hosts the existing alarms stop and when, and how to disable that.
       type: list
       elements: str
       sample: [warehouse-2 is not stopped when its GPU is idle.]

@@ -18,7 +18,7 @@ description:
 options:
   _input:
     description:
-      - What carries the lab's tags, by kind, each a list as the C(_info) modules of C(amazon.aws) return it -
+      - Resources with the lab's tags, by kind, each a list as the C(_info) modules of C(amazon.aws) return it -
         C(vpcs), C(security_groups), C(subnets), C(route_tables), C(internet_gateways), C(instances), C(addresses),
         C(volumes), C(key_pairs), C(images) and C(snapshots).
       - C(image_snapshots) are the snapshots of the images, whatever tags they carry. They are not returned.
@@ -73,20 +73,20 @@ EXAMPLES = r"""
 
 RETURN = r"""
 _value:
-  description: What belongs to the lab, and what does not.
+  description: The resources that belong to the lab, and those that do not.
   type: dict
   contains:
     own:
-      description: The kinds of the input, each with what belongs to the lab.
+      description: The kinds of the input, each with the resources that belong to the lab.
       type: dict
       sample: {volumes: [{id: vol-0123456789abcdef0}]}
     foreign:
-      description: What does not, each as one phrase with the reason.
+      description: The resources that do not belong to the lab, each as one phrase with the reason.
       type: list
       elements: str
       sample: [volume vol-0123456789abcdef1 (it is not the root volume of an instance of the lab)]
     lines:
-      description: The same, each as one line with what to do.
+      description: The same, each as one line with the remedy.
       type: list
       elements: str
       sample:
@@ -128,7 +128,7 @@ Item = dict[str, Any]
 Found = dict[str, list[Item]]
 Judge = Callable[[Item], str]
 
-# Kinds that are read to judge others.
+# Kinds that are only read to assess others.
 NOT_OWN = ("image_snapshots", "named_key_pairs")
 # The variable of role aws_infrastructure.
 ADOPT = "aws_infrastructure_adopt"
@@ -168,7 +168,7 @@ def lab_ownership(
             own[kind] = [item for item, reason in reasons if not reason]
         foreign.extend(Foreign(title, item[identifier], reason) for item, reason in reasons if reason)
 
-    # One that is shutting down may have given up its VPC, and then only its launch was judged.
+    # An instance that is shutting down may have no VPC any longer, so only its launch was assessed.
     launched = [read_instance(item) for item in own.get("instances", [])]
     roots = {*root_volumes, *(item.root_volume for item in launched if item.vpc_id or record is None)} - {""}
     if "root_volumes" in found:

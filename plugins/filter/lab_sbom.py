@@ -8,16 +8,16 @@ from __future__ import annotations
 
 DOCUMENTATION = r"""
 name: lab_sbom
-short_description: Write down what a lab runs, as a CycloneDX document
+short_description: Describe the software of a lab as a CycloneDX document
 version_added: 1.0.0
 author: The digital_twin.robotics_lab maintainers (@digital-twin)
 description:
-  - Returns a software bill of materials in the form of CycloneDX 1.6, of which C(to_nice_json) makes a file for
-    scanners. The same input gives the same document.
+  - Returns a software bill of materials in the format of CycloneDX 1.6. Write it to a file for scanners with
+    C(to_nice_json). The same input gives the same document.
 options:
   _input:
     description:
-      - What each host runs, by the hosts' names.
+      - The software of each host, by the hosts' names.
       - C(images) lists container images, each with its C(reference), such as C(name:tag), and its C(digest) or id.
         C(packages) lists C(name version architecture) of dpkg. C(python) lists Python packages as C(name==version).
         C(application) has C(url) and C(revision). C(system) has C(name) and C(version).
@@ -96,7 +96,7 @@ def of_image(image: Mapping[str, str]) -> dict[str, Any]:
 
 
 def of_host(facts: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """Return what one host runs."""
+    """Return the software of one host."""
     system = facts.get("system") or {"name": "linux", "version": "0"}
     vendor = str(system["name"]).lower()
     found = [of_image(image) for image in facts.get("images") or ()]

@@ -13,12 +13,13 @@ version_added: 1.0.0
 author: The digital_twin.robotics_lab maintainers (@digital-twin)
 description:
   - Chooses the packages of a driver from those that a Debian or Ubuntu archive offers. Changes nothing.
-  - Keeps an installed driver that fits. Otherwise prefers branch 580, then the archive's own driver, then its newest.
+  - Keeps an installed driver that matches. Otherwise prefers branch 580, then the archive's own driver, then its
+    newest.
   - On Ubuntu, prefers Canonical's prebuilt and signed kernel modules to DKMS, and rejects transitional packages.
 positional: search, madison, dpkg
 options:
   _input:
-    description: What is wanted, and on what.
+    description: The request, and the host.
     type: dict
     required: true
     suboptions:
@@ -31,7 +32,7 @@ options:
         type: str
         default: ""
       version:
-        description: The version or a beginning of it, such as V(580.173); empty for any.
+        description: The version or a prefix of it, such as V(580.173); empty for any.
         type: str
         default: ""
       flavour:
@@ -43,7 +44,7 @@ options:
         type: str
         default: proprietary
       capabilities:
-        description: What programs may do - V(compute), V(utility), V(graphics), V(video).
+        description: What programs can do with the GPU - V(compute), V(utility), V(graphics), V(video).
         type: list
         elements: str
         default: [compute, utility, graphics, video]
@@ -52,7 +53,7 @@ options:
         type: str
         default: ""
       below:
-        description: The version below which it must be; empty for no limit.
+        description: The first version that is too new; empty for no limit.
         type: str
         default: ""
       kernel:
@@ -92,11 +93,11 @@ EXAMPLES = r"""
 
 RETURN = r"""
 _value:
-  description: What to install.
+  description: The packages to install.
   type: dict
   contains:
     refusal:
-      description: Why nothing fits, in one line; empty when something does. The others are then missing.
+      description: Why no driver matches, in one line; empty when one does. If it is set, the other keys are missing.
       type: str
       sample: "nvidia_driver_branch=999: the archive does not offer it. Available are 580 (580.173.02)."
     branch:
@@ -108,7 +109,7 @@ _value:
       type: str
       sample: 580.173.02
     packages:
-      description: Version by package; empty where a package has a version of its own.
+      description: Version by package; empty where a package has its own version.
       type: dict
       sample: {nvidia-utils-580-server: 580.173.02-0ubuntu0.24.04.1}
     sources:
@@ -125,7 +126,7 @@ _value:
       type: bool
       sample: false
     notices:
-      description: What a user should know, each one line.
+      description: Notices for the user, each one line.
       type: list
       elements: str
       sample: ["NVIDIA has not supported driver branch 535 since 2026-06."]

@@ -8,21 +8,21 @@ from __future__ import annotations
 
 DOCUMENTATION = r"""
 name: nvidia_driver_state
-short_description: Judge the NVIDIA driver that a host already has
+short_description: Assess the NVIDIA driver that a host already has
 version_added: 1.0.0
 author: The digital_twin.robotics_lab maintainers (@digital-twin)
 description:
   - Decides whether a driver is left alone, replaced or refused. Reads nothing from the host, and changes nothing.
-  - A driver that answers, whose module and libraries are of one version, and that fits what is asked for is left alone,
-    whatever brought it - packages of the distribution, of NVIDIA or of another vendor, NVIDIA's installer, an image,
+  - A driver that answers, whose module and libraries have the same version, and that matches the request is left alone,
+    wherever it came from - packages of the distribution, of NVIDIA or of another vendor, NVIDIA's installer, an image,
     a driver container, Windows below WSL.
-  - A driver that role P(digital_twin.robotics_lab.nvidia_driver#role) installed, which its pin shows, is the role's to
-    change. Any other that does not work or does not fit is refused, or replaced where that is permitted.
+  - A driver that role P(digital_twin.robotics_lab.nvidia_driver#role) installed, which its pin shows, may be changed
+    by the role. Any other that does not work or does not match is refused, or replaced where that is permitted.
 positional: probe, dpkg, modprobe
 options:
   _input:
     description:
-      - What is asked for, as for P(digital_twin.robotics_lab.nvidia_driver_choice#filter), with O(_input.replace).
+      - The request, as for P(digital_twin.robotics_lab.nvidia_driver_choice#filter), with O(_input.replace).
     type: dict
     required: true
     suboptions:
@@ -60,7 +60,7 @@ _value:
   contains:
     verdict:
       description:
-        - V(absent) without a driver, V(own) when the role installed it, V(kept) when another one works and fits,
+        - V(absent) without a driver, V(own) when the role installed it, V(kept) when another one works and matches,
           V(replaced) when another one may be replaced, V(refused) otherwise.
       type: str
       sample: kept
@@ -85,12 +85,12 @@ _value:
       type: bool
       sample: true
     packages:
-      description: The packages that bring the driver, when it is kept.
+      description: The packages of the driver, when it is kept.
       type: list
       elements: str
       sample: [libnvidia-compute-580, nvidia-driver-580]
     message:
-      description: What a user should know of the verdict, in one line; empty for V(absent) and V(own).
+      description: The decision for the user, in one line; empty for V(absent) and V(own).
       type: str
       sample: NVIDIA driver 580.95.05 of NVIDIA's installer (/usr/bin/nvidia-uninstall) works, and is left as it is.
 """

@@ -12,11 +12,11 @@ short_description: Find where a host's ROS 2 networking differs from what is dec
 version_added: 1.0.0
 author: The digital_twin.robotics_lab maintainers (@digital-twin)
 description:
-  - Assesses what was read of a host. The entry points C(verify) and C(diagnose) of the role C(ros2_networking) both
+  - Assesses the state of a host. The entry points C(verify) and C(diagnose) of the role C(ros2_networking) both
     use it, so that they agree. Contacts nothing, changes nothing.
 options:
   _input:
-    description: What was read. A part that is left out is not assessed.
+    description: The state of the host. A part that is left out is not assessed.
     type: dict
     required: true
     suboptions:
@@ -54,14 +54,15 @@ options:
         type: dict
       addresses:
         description: >-
-          Addresses of the hosts that exchanged samples. That any other peer does not answer is a notice, as it may be
+          Addresses of the hosts that exchanged samples. A silent peer that is not listed is a notice, because it may be
           switched off.
         type: list
         elements: str
         default: []
       hosts:
         description: >-
-          Hosts that should hear one another, as for P(digital_twin.robotics_lab.ros2_network_mismatches#filter).
+          Hosts that should receive each other's samples, as for
+          P(digital_twin.robotics_lab.ros2_network_mismatches#filter).
         type: dict
         default: {}
       machine_ids:
@@ -82,7 +83,7 @@ _value:
   type: dict
   contains:
     findings:
-      description: What is wrong, each with its C(symptom), C(cause), C(remedy), and what it is C(about).
+      description: The problems, each with C(symptom), C(cause), C(remedy), and its subject C(about).
       type: list
       elements: dict
       sample:
@@ -91,7 +92,8 @@ _value:
           remedy: apply the role
           about: kernel
     notices:
-      description: What is correct but worth knowing, in the same form, such as what a container cannot change.
+      description: What is correct but worth knowing, in the same format, such as settings that a container cannot
+        change.
       type: list
       elements: dict
       sample: []

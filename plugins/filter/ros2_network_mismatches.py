@@ -38,7 +38,7 @@ _value:
   type: list
   elements: dict
   sample:
-    - symptom: some hosts do not hear the others
+    - symptom: some hosts receive nothing from the others
       cause: ros2_networking_domain_id is 0 on robot-1; 42 on robot-2
       remedy: set ros2_networking_domain_id to one value on all hosts, such as 0, and apply the role
 """

@@ -35,11 +35,12 @@ options:
         elements: str
         default: []
       discovery:
-        description: How participants find one another, V(host), V(bridge), V(peers), V(discovery_server) or V(zenoh).
+        description: How participants discover each other, V(host), V(bridge), V(peers), V(discovery_server) or
+          V(zenoh).
         type: str
         default: host
       participants:
-        description: How many participants a host may have.
+        description: Maximum number of participants on a host.
         type: int
         default: 45
       firewall_ports:
@@ -85,7 +86,7 @@ options:
         type: int
         default: 33554432
       cyclonedds_version:
-        description: Which Cyclone DDS the environment is for, V(0.10) or V(11).
+        description: Version of Cyclone DDS that the environment selects, V(0.10) or V(11).
         type: str
         default: "0.10"
       fragment_seconds:
@@ -131,7 +132,7 @@ _value:
   type: dict
   contains:
     problems:
-      description: Why it cannot work, one line each. The other values are empty unless this is.
+      description: Why the description cannot work, one line each. If there are any, the other values are empty.
       type: list
       elements: str
       sample: ["ros2_networking_participants: 0 is too small. Allowed: 1 to 120 on each host. Count the processes"]

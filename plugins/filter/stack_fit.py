@@ -30,7 +30,7 @@ options:
     required: true
     suboptions:
       name:
-        description: How messages call it; O(machine.instance_type) or V(this machine) without.
+        description: Its name in messages; by default O(machine.instance_type) or V(this machine).
         type: str
       instance_type:
         description: Its type; V(g4dn.xlarge), V(g4dn.2xlarge), V(g5.xlarge), V(g5.2xlarge) and V(p3.2xlarge) are known.
@@ -41,7 +41,7 @@ options:
       vram_mib:
         description:
           - Memory of one GPU, in MiB; of a known type no more than its driver leaves.
-          - None, or what C(nvidia-smi) prints in the place of a number, such as V([N/A]), for a GPU that does not
+          - None, or what C(nvidia-smi) prints instead of a number, such as V([N/A]), for a GPU that does not
             report it. V(0) means the same where O(machine.gpu) names a GPU. Such a GPU is never too small.
         type: int
       nvidia_smi:
@@ -57,7 +57,7 @@ options:
         description: Size of the disk that holds the images, in GiB; left out of the answer when it is not given.
         type: int
       rt_cores:
-        description: Whether the GPU has RT cores; told by its model when it is not given.
+        description: Whether the GPU has RT cores; derived from its model when it is not given.
         type: bool
   shm_mib:
     description: How much shared memory containers should get, in MiB.
@@ -84,7 +84,7 @@ EXAMPLES = r"""
 
 RETURN = r"""
 _value:
-  description: Whether it runs there.
+  description: Whether the profile runs on the machine.
   type: dict
   contains:
     answer:
@@ -105,7 +105,7 @@ _value:
         NVIDIA GB10 of this machine does not report its memory, so it is not known whether it has the 24576 MiB that
         profile full takes to run well.
     lacks:
-      description: The same in parts.
+      description: The same reasons, one item for each.
       type: list
       elements: dict
       contains:
@@ -114,7 +114,7 @@ _value:
           type: str
           sample: vram
         fatal:
-          description: Whether it is less than the least.
+          description: Whether it is below the minimum.
           type: bool
           sample: false
         text:
@@ -131,11 +131,11 @@ _value:
       elements: str
       sample: [redis, cognitive, ros2, foxglove]
     services_disk_gib:
-      description: What the image, the models and the caches of each of them take at the least, in GiB.
+      description: Minimum disk space of the image, the models and the caches of each service, in GiB.
       type: dict
       sample: {redis: 0, cognitive: 0, ros2: 5, foxglove: 0}
     needs:
-      description: What the profile takes, the system itself included, each at the least and to run well.
+      description: The needs of the profile, including the system itself, each as a minimum and to run well.
       type: dict
       sample: {vram_mib: [16384, 24576], ram_mib: [13952, 16000], disk_gib: [100, 200], rt_cores: true}
     nim_message:
@@ -183,7 +183,7 @@ from ..plugin_utils._stack_capacity import (
 )
 
 NAMES = ("name", "instance_type", "gpu", "vram_mib", "nvidia_smi", "ram_mib", "disk_gib", "rt_cores")
-# What a program prints in the place of a number that the hardware does not report.
+# What a program prints instead of a number that the hardware does not report.
 UNREPORTED = re.compile(r"(\[.*\]|N/?A|Not Supported|Unknown Error)?", re.IGNORECASE)
 
 
@@ -233,7 +233,7 @@ def choose(profile: str, given: dict[str, Any]) -> Fit:
 def read_machine(given: dict[str, Any]) -> Machine:
     """Return the machine that is described.
 
-    :raises CapacityError: something is missing, unknown or no number.
+    :raises CapacityError: something is missing, unknown or not a number.
     """
     unknown = sorted(set(given) - set(NAMES))
     if unknown:

@@ -113,7 +113,7 @@ def expand(paths: list[str]) -> list[str]:
 
 
 def read_file(path: str, *, content: bool) -> dict[str, Any]:
-    """Return what there is at a path."""
+    """Return the state of a path."""
     link = str(Path(path).readlink()) if Path(path).is_symlink() else ""
     try:
         status = Path(path).stat()
@@ -137,7 +137,7 @@ def read_file(path: str, *, content: bool) -> dict[str, Any]:
 
 
 def read_files(paths: list[str], texts: list[str]) -> dict[str, dict[str, Any]]:
-    """Return what there is at each path; of text files the content as well."""
+    """Return the state of each path, and the content of text files."""
     contents = expand(texts)
     return {path: read_file(path, content=path in contents) for path in dict.fromkeys([*expand(paths), *contents])}
 

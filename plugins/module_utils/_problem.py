@@ -2,7 +2,7 @@
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""The one form in which everything that is refused is told to a user.
+"""The form of all messages about invalid input.
 
 This is a private module of the collection: it may change in any release.
 """
@@ -18,7 +18,7 @@ LONGEST_VALUE = 80
 def shown(value: object) -> str:
     """Return a value as a user would write it, on one line.
 
-    Text comes in quotes, so that "1" can be told from 1. What is longer than 80 characters is cut.
+    Text is in quotes, to distinguish "1" from 1. Values of more than 80 characters are shortened.
     """
     text = json.dumps(value, ensure_ascii=False, default=str)
     text = "".join(char if char.isprintable() else char.encode("unicode_escape").decode("ascii") for char in text)
@@ -32,14 +32,14 @@ def listed(values: list[str]) -> str:
 
 @dataclass(frozen=True)
 class Problem:
-    """One reason to refuse.
+    """One reason why input is refused.
 
     Attributes:
-        subject: The variable as the user knows it, or the thing of AWS that stands in the way.
+        subject: The variable as the user knows it, or the AWS resource that causes the problem.
         value: The offending value as `shown` renders it; empty where there is none.
-        reason: What is wrong, continuing the sentence that the value begins.
-        allowed: What would have been accepted.
-        remedy: What to do about it.
+        reason: What is wrong, as the continuation of a sentence that begins with the value.
+        allowed: The accepted values.
+        remedy: The remedy, as a sentence; `__str__` adds a missing full stop.
     """
 
     subject: str
@@ -49,7 +49,7 @@ class Problem:
     remedy: str
 
     def __str__(self) -> str:
-        """Return the refusal as one line."""
+        """Return the problem as one line."""
         statement = f"{self.value} {self.reason}" if self.value else self.reason
         remedy = self.remedy[:1].upper() + self.remedy[1:] + ("" if self.remedy.endswith((".", "!", "?")) else ".")
         return f"{self.subject}: {statement}. Allowed: {self.allowed}. {remedy}"

@@ -12,14 +12,14 @@ module: apt_source
 version_added: 1.0.0
 short_description: Add an apt repository, or use the source that the host already has for it
 description:
-  - Reads every source that apt reads, in the one-line form and in deb822's form. An entry for the same repository is
-    used as it is, with any key file. Only what is missing is written, to one file of its own.
+  - Reads every source that apt reads, in the one-line format and in the deb822 format. An entry for the same repository
+    is used unchanged, with any key file. Only what is missing is written, to a separate file.
   - M(ansible.builtin.deb822_repository) and M(ansible.builtin.apt_repository) compare their own file only. On a host
     that has the same repository with another key file, such as one set up by the vendor's guide, they add a second
     entry. apt then refuses all of its sources with C(Conflicting values set for option Signed-By). They also leave a
     source in place that cannot be used, because its key or its URI is wrong.
   - Before anything is written, apt downloads the new source into a temporary folder and checks its signature.
-    Afterwards apt reads all of its sources. If it cannot, the files are put back as they were.
+    Afterwards apt reads all of its sources. If that fails, the module restores the previous files.
   - Two entries are the same repository when URI and suite are. The scheme, a login, a slash at the end, the default
     port and C($(ARCH)) make no difference. Disabled entries and files that apt ignores do not count.
 options:
@@ -30,7 +30,7 @@ options:
     type: str
     required: true
   uri:
-    description: URI of the repository. apt puts the host's architecture in place of C($(ARCH)).
+    description: URI of the repository. apt replaces C($(ARCH)) by the host's architecture.
     type: str
   suites:
     description: Suites, such as V(bookworm). A path ends with a slash, such as V(/) for a flat repository.
@@ -46,18 +46,18 @@ options:
     description:
       - The key that signs the repository - a URL, the absolute path of a key file on the host, or the armored key
         itself.
-      - apt downloads a URL, with the proxy, the certificates and the logins that it is configured with.
-      - Not read while the host's own entries suffice. When one of them has the repository without all of
+      - apt downloads the key from a URL, with its configured proxy, certificates and logins.
+      - Not used while the host's own entries suffice. When one of them has the repository without all of
         O(components), the new entry uses its key and its other options, because apt demands that they are the
         same.
     type: str
   fingerprints:
     description:
       - The OpenPGP fingerprints of the keys that may sign the repository, 40 or 64 hexadecimal digits each. A short key
-        id is refused, as others can make a key with the same one.
+        ID is refused, because an attacker can create a key with the same ID.
       - Every primary key that O(signed_by) returns must be one of them, or nothing is written. The subkeys of an
         expected key are accepted.
-      - An entry of the host is used as it is. When another key signs it, the module warns.
+      - An entry of the host is used unchanged. When another key signs it, the module prints a warning.
       - When empty, every key is accepted.
     type: list
     elements: str
@@ -84,7 +84,7 @@ options:
 attributes:
   check_mode:
     description: >-
-      Fails where a real run would, and writes nothing. It also downloads nothing, so it does not notice a wrong key or
+      Fails where a real run would, and writes nothing. It also downloads nothing, so it does not detect a wrong key or
       URI.
     support: full
   diff_mode:
@@ -141,7 +141,7 @@ file:
   type: str
   sample: /etc/apt/sources.list.d/our-docker.sources
 used:
-  description: File and line of each entry of the host that is used as it is.
+  description: File and line of each entry of the host that is used unchanged.
   returned: success
   type: list
   elements: str
@@ -382,7 +382,7 @@ class Files:
             raise
 
     def restore(self) -> None:
-        """Restore what was there."""
+        """Restore the previous files."""
         for path, text in reversed(self.before.items()):
             self.write(path, text)
 

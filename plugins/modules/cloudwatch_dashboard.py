@@ -18,7 +18,7 @@ options:
   name:
     description:
       - The dashboard's name, 1 to 255 letters, digits, dashes and underscores.
-      - Dashboards belong to the account, whatever the region. A name stands for one dashboard in all of them.
+      - Dashboards belong to the account. A name refers to the same dashboard in all regions.
     type: str
     required: true
   state:
@@ -120,7 +120,7 @@ validation_messages:
   elements: dict
   contains:
     data_path:
-      description: Where in the body.
+      description: Position in the body.
       type: str
       sample: /widgets/0/properties
     message:

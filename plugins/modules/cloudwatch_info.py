@@ -87,7 +87,7 @@ log_groups:
       type: str
       sample: /digital-twin/warehouse/application
     retention_days:
-      description: For how many days it keeps events. It is 0 when they are never deleted.
+      description: Number of days for which it keeps events. It is 0 when events are never deleted.
       type: int
       sample: 30
     tags:
@@ -109,7 +109,7 @@ dashboards:
       type: str
       sample: arn:aws:cloudwatch::123456789012:dashboard/digital-twin-warehouse
     body:
-      description: What it shows. Text when CloudWatch holds a body that is not JSON.
+      description: Its body. Text when the body in CloudWatch is not JSON.
       type: raw
       sample: {widgets: []}
 """

@@ -31,7 +31,7 @@ options:
         required: true
       dimensions:
         description:
-          - Its dimensions, text by text, all of them. CloudWatch keeps each combination apart.
+          - All of its dimensions, a mapping of text to text. CloudWatch stores each combination as a separate metric.
         type: dict
         default: {}
       statistic:
@@ -49,7 +49,7 @@ options:
     type: int
     default: 60
   minutes:
-    description: How far to look back, in minutes, at most 15 days.
+    description: Length of the time range before now, in minutes, at most 15 days.
     type: int
     default: 15
   since:
@@ -65,7 +65,7 @@ extends_documentation_fragment:
   - amazon.aws.boto3
 attributes:
   check_mode:
-    description: Reads the same.
+    description: Reads the same in check mode.
     support: full
   diff_mode:
     description: It changes nothing.

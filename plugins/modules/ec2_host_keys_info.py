@@ -15,8 +15,8 @@ description:
   - Returns the SSH host keys that cloud-init writes to the console of an instance at its first boot. They come from AWS
     and not from the address of the instance, so that the first SSH connection can be verified by them.
   - Of several blocks the last complete one counts. A damaged key is left out.
-  - EC2 has at most the last 64 KB of the console. An instance that was booted long ago may not have its keys there any
-    more. That is not an error. The instance then has a reason instead of keys.
+  - EC2 stores at most the last 64 KB of the console, so the keys of an instance that was booted long ago may be
+    missing. That is not an error. The instance then has a reason instead of keys.
 options:
   instance_ids:
     description: Ids of the instances.
@@ -90,7 +90,7 @@ SPEC: dict[str, dict[str, Any]] = {
 
 
 def main() -> None:
-    """Return the keys, and report in one line what stands in the way."""
+    """Return the keys, or fail with one line."""
     module = AnsibleAWSModule(argument_spec=SPEC, supports_check_mode=True)
     region = region_of(module)
     try:

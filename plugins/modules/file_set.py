@@ -18,8 +18,8 @@ description:
 options:
   path:
     description:
-      - Absolute path of the folder. It is created, and its missing parents with mode V(0755). What it holds besides
-        O(files) stays.
+      - Absolute path of the folder. It is created, and its missing parents with mode V(0755). Files in it
+        that are not in O(files) stay.
       - A link is followed.
     type: path
     required: true
@@ -30,7 +30,8 @@ options:
     type: str
   files:
     description:
-      - The files. Each is replaced in one step, so that a reader never sees half a file. A link is replaced by a file.
+      - The files. Each is replaced atomically, so that a reader never sees an incomplete file. A link is replaced by a
+        file.
       - When empty, only the folder is created and configured.
     type: list
     elements: dict
@@ -41,7 +42,7 @@ options:
         type: str
         required: true
       content:
-        description: The whole text. It is written as it is, in UTF-8.
+        description: The whole text. It is written unchanged, in UTF-8.
         type: str
       state:
         description: V(absent) removes the file.
@@ -65,9 +66,10 @@ options:
         type: str
       validate:
         description:
-          - Command that accepts or refuses the new content before it replaces the file. V(%s) stands for the path of a
+          - Command that accepts or rejects the new content before it replaces the file. V(%s) stands for the path of a
             temporary file. It runs without a shell, and not in check mode.
-          - When it refuses, the module fails with RV(validated). The files before it are written.
+          - When it rejects the content, the module fails with RV(validated). The files before it in the list are
+            written.
         type: str
   owner:
     description: Name or number of the user that owns the files and the folders.
@@ -92,7 +94,7 @@ attributes:
     description: Writes nothing when the files are as declared.
     support: full
 notes:
-  - The module has no option for secrets of its own. Set C(no_log=true) on a task whose files are secret.
+  - The module has no dedicated option for secrets. Set C(no_log=true) on a task whose files are secret.
 seealso:
   - module: ansible.builtin.copy
   - module: ansible.builtin.template
@@ -135,7 +137,7 @@ modified:
   type: dict
   sample: {redis_auth: "1764441822.120000000"}
 validated:
-  description: The C(name) of the refused file, and C(cmd), C(rc), C(stdout) and C(stderr) of its O(files[].validate).
+  description: The C(name) of the rejected file, and C(cmd), C(rc), C(stdout) and C(stderr) of its O(files[].validate).
   returned: when a file is refused
   type: dict
   sample: {name: daemon.json, cmd: dockerd --validate --config-file=/etc/docker/.d.x, rc: 1, stdout: "", stderr: "?"}
@@ -228,7 +230,7 @@ class FileSet:
             for folder in (*reversed(path.parents), path):
                 if not folder.is_dir():
                     folder.mkdir()
-                    # The umask of the connection must not close it to others.
+                    # The umask of the connection must not restrict the mode.
                     folder.chmod(NEW_FOLDER)
         if new or params["directory_mode"]:
             attributes = {"owner": params["owner"], "group": params["group"], "mode": params["directory_mode"]}
@@ -259,7 +261,7 @@ class FileSet:
         return True
 
     def _replace(self, path: Path, content: bytes, attributes: dict[str, Any], file: dict[str, Any]) -> None:
-        """Write a temporary file, set its owner and mode, and rename it, so that no reader sees it half done."""
+        """Write a temporary file, set its owner and mode, and rename it, so that no reader sees an incomplete file."""
         descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
         try:
             with os.fdopen(descriptor, "wb") as stream:

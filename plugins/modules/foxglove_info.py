@@ -14,7 +14,7 @@ short_description: Get topics, clock and pose of a robot from a Foxglove WebSock
 description:
   - Connects to a Foxglove WebSocket server, such as C(foxglove_bridge) of ROS 2, as Foxglove itself does, and returns
     the topics and the latest messages of some of them.
-  - Shows whether a robot is visible from where the module runs, whether its clock runs, and where it is.
+  - Shows whether a robot is visible from the host on which the module runs, whether its clock runs, and its position.
   - Changes nothing. It subscribes, and publishes nothing.
 options:
   host:
@@ -34,12 +34,12 @@ options:
     default: []
   seconds:
     description:
-      - How long to receive messages, 0 to 60 seconds. It ends earlier once there are O(messages) of every topic.
+      - How long to receive messages, 0 to 60 seconds. The module stops earlier when it has O(messages) of every topic.
       - A topic without messages in this time is not an error. Its RV(seen[].count) is 0.
     type: float
     default: 1.0
   messages:
-    description: The module returns once it has so many messages of each topic.
+    description: The module returns when it has received this number of messages of each topic.
     type: int
     default: 2
   timeout:
@@ -54,7 +54,7 @@ attributes:
     description: Can run in check mode and does the same there.
     support: full
   diff_mode:
-    description: Returns no difference, as nothing is ever changed.
+    description: Returns no difference, because the module changes nothing.
     support: none
   idempotent:
     description: Can be repeated without any effect on the server.
@@ -152,7 +152,7 @@ seen:
         - The first message. Null without a message, if it is not encoded as CDR, or if the schema is not one of these.
         - C(rosgraph_msgs/msg/Clock) has C(seconds), the time.
         - C(geometry_msgs/msg/PoseStamped) and C(geometry_msgs/msg/PoseWithCovarianceStamped) have C(stamp), the time in
-          seconds, C(position), x, y and z in metres, and C(yaw), the angle about the vertical in radians.
+          seconds, C(position), x, y and z in metres, and C(yaw), the rotation about the vertical axis in radians.
         - C(nav_msgs/msg/Odometry) has these, and C(speed) in metres and C(turn) in radians a second.
         - A number that is infinite, or not a number, is null.
       type: dict
@@ -186,7 +186,7 @@ REMEDY = "Install it with `pip install websocket-client`, or `apt install python
 
 
 def main() -> None:
-    """Return what the server shows, or report in one line why it is not known."""
+    """Return what the server shows, or fail with one line."""
     module = AnsibleModule(argument_spec=SPEC, supports_check_mode=True)
     if find_spec("websocket") is None:
         module.fail_json(msg=f"{missing_required_lib(LIBRARY)} {REMEDY}")

@@ -15,8 +15,8 @@ description:
   - Reads identity, driver, memory, power, clocks and modes of every NVIDIA GPU through NVML, the library that
     C(nvidia-smi) uses as well.
   - Does not fail when NVML cannot be used. RV(available) is then false, and RV(reason) is set.
-  - A reading that fails on a GPU that answers others is null, and RV(gpus[].failed_readings) has the error.
-  - Does not list processes, because that would delay a rendering GPU.
+  - A single failed reading of a GPU is null, and RV(gpus[].failed_readings) has the error.
+  - Does not list processes, because that would delay a GPU that is rendering.
 requirements:
   - The Python package C(nvidia-ml-py), for the Python that the module runs in.
 attributes:
@@ -24,7 +24,7 @@ attributes:
     description: Can run in check mode and does the same there.
     support: full
   diff_mode:
-    description: Returns no difference, as nothing is ever changed.
+    description: Returns no difference, because the module changes nothing.
     support: none
   idempotent:
     description: Can be repeated without any effect on the host.
@@ -46,7 +46,7 @@ EXAMPLES = r"""
 - name: Refuse a host without one
   ansible.builtin.assert:
     that: nvml.gpus | length > 0
-    fail_msg: "{{ nvml.reason or 'NVML works and knows no GPU' }}"
+    fail_msg: "{{ nvml.reason or 'NVML works and finds no GPU' }}"
 
 - name: Use a Python that has nvidia-ml-py
   digital_twin.robotics_lab.gpu_info:
@@ -61,13 +61,13 @@ available:
   type: bool
   sample: true
 reason:
-  description: Why it cannot, as a sentence that ends with what to do. Empty when it can.
+  description: Why NVML cannot be used, with the remedy. Empty when it can be used.
   returned: always
   type: str
   sample: ""
 reason_code:
   description:
-    - The same in one word - V(binding_missing), V(not_installed), V(not_loaded), V(version_mismatch),
+    - The reason as one word - V(binding_missing), V(not_installed), V(not_loaded), V(version_mismatch),
       V(no_permission) or V(other). Empty when NVML can be used.
   returned: always
   type: str
@@ -93,8 +93,8 @@ failed_readings:
   type: dict
   sample: {}
 gpus:
-  description: The GPUs, in the order of their indices. Null is what a GPU or its driver does not have, or what could
-    not be read.
+  description: The GPUs, in the order of their indices. A value is null if the GPU or its driver does not support it, or
+    if it could not be read.
   returned: always
   type: list
   elements: dict
@@ -110,8 +110,8 @@ gpus:
       sample: null
     failed_readings:
       description:
-        - The error of each reading that failed, by its key. A failed reading is null, as is one that the GPU does not
-          have; that one is not listed here.
+        - The error of each reading that failed, by its key. A failed reading is null. So is a reading that the GPU does
+          not support, which is not listed here.
       type: dict
       sample: {power_draw_watts: "Unknown Error (nvmlDeviceGetPowerUsage, NVML error 999)"}
     uuid:
@@ -127,7 +127,7 @@ gpus:
       type: str
       sample: "1650522003455"
     pci_bus_id:
-      description: Where it is on the PCI bus.
+      description: Its PCI address.
       type: str
       sample: 00000000:00:1E.0
     minor_number:
@@ -151,7 +151,7 @@ gpus:
       type: int
       sample: 23028
     memory_used_mib:
-      description: Frame buffer in use in MiB, without what the driver keeps for itself; with it for drivers before 510.
+      description: Frame buffer in use in MiB, without the memory reserved by the driver. Drivers before 510 include it.
       type: int
       sample: 0
     memory_free_mib:
@@ -163,11 +163,11 @@ gpus:
       type: int
       sample: 41
     power_draw_watts:
-      description: Power drawn in watts.
+      description: Power draw in watts.
       type: float
       sample: 58.2
     power_limit_watts:
-      description: The power limit in force, in watts.
+      description: The current power limit, in watts.
       type: float
       sample: 300.0
     power_default_watts:
@@ -175,15 +175,15 @@ gpus:
       type: float
       sample: 300.0
     power_min_watts:
-      description: The lowest power limit that it takes, in watts.
+      description: The lowest power limit that it accepts, in watts.
       type: float
       sample: 100.0
     power_max_watts:
-      description: The highest power limit that it takes, in watts.
+      description: The highest power limit that it accepts, in watts.
       type: float
       sample: 300.0
     clocks:
-      description: The clocks as they are, C(graphics_mhz) and C(memory_mhz).
+      description: The current clocks, C(graphics_mhz) and C(memory_mhz).
       type: dict
       sample: {graphics_mhz: 1710, memory_mhz: 6251}
     clocks_max:
@@ -191,36 +191,36 @@ gpus:
       type: dict
       sample: {graphics_mhz: 1710, memory_mhz: 6251}
     application_clocks:
-      description: The clocks that applications are given, C(graphics_mhz) and C(memory_mhz). Newer drivers have none.
+      description: The application clocks, C(graphics_mhz) and C(memory_mhz). Newer drivers have none.
       type: dict
       sample: {graphics_mhz: 1710, memory_mhz: 6251}
     application_clocks_default:
-      description: The clocks that applications are given after the driver is loaded.
+      description: The application clocks after the driver is loaded.
       type: dict
       sample: {graphics_mhz: 1320, memory_mhz: 6251}
     supported_clocks:
-      description: The memory clocks in MHz, ascending, and with each the graphics clocks in MHz, ascending.
+      description: The memory clocks in MHz, ascending, each with its graphics clocks in MHz, ascending.
       type: list
       elements: dict
       sample: [{memory_mhz: 405, graphics_mhz: [210, 225]}, {memory_mhz: 6251, graphics_mhz: [210, 225]}]
     persistence_mode:
-      description: Whether the driver stays loaded without a user.
+      description: Whether the driver stays loaded while no process uses the GPU.
       type: bool
       sample: true
     ecc_current:
-      description: Whether ECC is in force.
+      description: Whether ECC is enabled.
       type: bool
       sample: true
     ecc_pending:
-      description: Whether ECC is in force after the next reboot.
+      description: Whether ECC is enabled after the next reboot.
       type: bool
       sample: true
     ecc_default:
-      description: Whether ECC is in force by default.
+      description: Whether ECC is enabled by default.
       type: bool
       sample: true
     compute_mode:
-      description: How many contexts it takes, one of V(default), V(exclusive_process), V(prohibited).
+      description: Its compute mode, one of V(default), V(exclusive_process), V(prohibited).
       type: str
       sample: default
     virtualization_mode:
@@ -228,7 +228,7 @@ gpus:
       type: str
       sample: passthrough
     throttle_reasons:
-      description: What keeps the clocks from being higher, such as V(sw_power_cap) or V(hw_thermal_slowdown).
+      description: What limits the clocks, such as V(sw_power_cap) or V(hw_thermal_slowdown).
       type: list
       elements: str
       sample: [gpu_idle]

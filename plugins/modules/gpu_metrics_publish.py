@@ -12,13 +12,12 @@ module: gpu_metrics_publish
 version_added: 1.0.0
 short_description: Publish one sample of a host's NVIDIA GPUs to CloudWatch
 description:
-  - Reads every GPU of the host once through NVML, and publishes what it reads to Amazon CloudWatch in one request.
+  - Reads every GPU of the host once through NVML, and publishes the readings to Amazon CloudWatch in one request.
   - In check mode the sample is taken and returned, and nothing is published.
   - For hosts without the service, for a cron job, or to see what the role
-    P(digital_twin.robotics_lab.gpu_metrics#role) would publish. The same code does both.
-  - What a GPU or its driver does not have is left out. It is never published as 0.
-  - A reading that fails on a GPU that answers others is left out as well, with a warning, and RV(failed_readings) has
-    the error.
+    P(digital_twin.robotics_lab.gpu_metrics#role) would publish. Both use the same code.
+  - A metric that a GPU or its driver does not support is left out. It is never published as 0.
+  - A single failed reading of a GPU is left out as well, with a warning, and RV(failed_readings) has the error.
   - Where the driver does not work C(Heartbeat) is published as 0. Without the Python package C(nvidia-ml-py), and for a
     user who may not open the driver's devices, the state of the GPUs is unknown. The module then fails, in check mode
     too, and publishes nothing.
@@ -26,7 +25,7 @@ options:
   namespace:
     description:
       - The namespace of the metrics, of 1 to 255 letters, digits and C(._-/#:).
-      - It does not begin with a colon, nor with C(AWS/), which is CloudWatch's own.
+      - It must not begin with a colon, nor with C(AWS/), which CloudWatch reserves.
     type: str
     default: DigitalTwin
   instance_id:
@@ -36,18 +35,18 @@ options:
     type: str
   dimensions:
     description:
-      - More dimensions for every metric, names of 1 to 255 and values of 1 to 1024 printable ASCII characters, but not
-        C(InstanceId) and C(GpuIndex). No name begins with a colon.
+      - More dimensions for every metric, names of 1 to 255 and values of 1 to 1024 printable ASCII characters, except
+        C(InstanceId) and C(GpuIndex). A name must not begin with a colon.
     type: dict
     default: {}
   metrics:
     description:
-      - What to publish, of C(GPUUtilization), C(GPUMemoryUsed), C(GPUMemoryUsedPercent), C(GPUMemoryUtilization),
-        C(GPUPowerDraw), C(GPUTemperature), C(GPUSMClock), C(GPUThrottled), C(GPUEncoderUtilization),
-        C(GPUDecoderUtilization), C(GPUECCErrorsCorrected), C(GPUECCErrorsUncorrected), C(GPURemappedRows) and
-        C(Heartbeat).
-      - C(Heartbeat) has no dimension C(GpuIndex). It is 1 when every GPU answered at least one reading and none of them
-        has to be reset, else 0.
+      - The metrics to publish, any of C(GPUUtilization), C(GPUMemoryUsed), C(GPUMemoryUsedPercent),
+        C(GPUMemoryUtilization), C(GPUPowerDraw), C(GPUTemperature), C(GPUSMClock), C(GPUThrottled),
+        C(GPUEncoderUtilization), C(GPUDecoderUtilization), C(GPUECCErrorsCorrected), C(GPUECCErrorsUncorrected),
+        C(GPURemappedRows) and C(Heartbeat).
+      - C(Heartbeat) has no dimension C(GpuIndex). It is 1 when every GPU answered at least one reading and no GPU
+        needs a reset, else 0.
       - With several GPUs C(GPUUtilization) is also published without C(GpuIndex), with the values of all of them, for
         an alarm that stops the instance, which can monitor one metric only. It is left out when one of them does not
         report it.
@@ -61,7 +60,7 @@ options:
       - GPUTemperature
       - Heartbeat
   high_resolution:
-    description: Whether CloudWatch keeps the second of the sample, or else its minute.
+    description: Whether CloudWatch stores the sample at a resolution of one second instead of one minute.
     type: bool
     default: false
 extends_documentation_fragment:
@@ -75,13 +74,13 @@ attributes:
     description: Takes the sample and publishes nothing.
     support: full
   diff_mode:
-    description: Returns no difference, as a sample replaces nothing.
+    description: Returns no difference, because a sample replaces nothing.
     support: none
   idempotent:
     description: Each run publishes a sample.
     support: none
 notes:
-  - A caller needs the permission C(cloudwatch:PutMetricData).
+  - Needs the permission C(cloudwatch:PutMetricData).
 seealso:
   - module: digital_twin.robotics_lab.gpu_info
   - name: PutMetricData
@@ -113,7 +112,7 @@ EXAMPLES = r"""
 
 RETURN = r"""
 healthy:
-  description: Whether NVML worked, every GPU answered at least one reading, and none of them has to be reset.
+  description: Whether NVML worked, every GPU answered at least one reading, and no GPU needs a reset.
   returned: always
   type: bool
   sample: true
@@ -124,7 +123,7 @@ problems:
   elements: str
   sample: []
 failed_readings:
-  description: The error of each reading that failed on a GPU that answers others, by GPU and metric.
+  description: The error of each failed reading, by GPU and metric, for GPUs that answered another reading.
   returned: always
   type: dict
   sample: {"GPU 1: GPUPowerDraw": "Unknown Error (nvmlDeviceGetPowerUsage, NVML error 999)"}
@@ -139,7 +138,7 @@ gpus:
   type: dict
   sample: {"0": {"GPUUtilization": 42.0, "GPUMemoryUsed": 6411.0, "GPUTemperature": 47}}
 metrics:
-  description: What is published, value by value.
+  description: The published values, one item for each.
   returned: always
   type: list
   elements: dict

@@ -12,55 +12,58 @@ module: gpu_tuning
 version_added: 1.0.0
 short_description: Set persistence mode, power limit, clocks, ECC and compute mode of NVIDIA GPUs
 description:
-  - Reads every GPU through NVML, compares it with what is asked for, writes what differs, and reads back what it wrote.
-  - Every chosen GPU is checked before any of them is touched.
-  - A setting that a GPU does not have is reported in RV(skipped_settings) and left out, unless O(strict) is true.
-  - The same holds for a setting that a GPU refuses, or accepts and takes back, as GPUs of laptops do with a power
-    limit, and for one whose value NVML cannot read; each of them also causes a warning. The other settings are made.
-  - A reading that fails and that no setting needs, such as the power drawn, causes a warning and nothing else.
-  - Never reboots. RV(reboot_required) says when a reboot brings what was asked for.
-  - The driver forgets everything but ECC when it is unloaded, and so with every reboot.
+  - Reads every GPU through NVML, compares it with the requested settings, writes those that differ, and reads them
+    back.
+  - Every chosen GPU is checked before any of them is changed.
+  - A setting that a GPU does not support is reported in RV(skipped_settings) and left out, unless O(strict) is true.
+  - The same holds for a setting that a GPU rejects or reverts, as GPUs of laptops do with a power limit, and for one
+    whose value NVML cannot read. Each of them also causes a warning. The other settings are applied.
+  - A failed reading that no setting needs, such as the power draw, only causes a warning.
+  - Never reboots. RV(reboot_required) is true when a requested setting needs a reboot.
+  - The driver resets everything except ECC when it is unloaded, and so with every reboot.
 options:
   gpus:
-    description: The GPUs to set, V(all) or indices and UUIDs as M(digital_twin.robotics_lab.gpu_info) returns them.
+    description: The GPUs to configure, V(all) or indices and UUIDs as M(digital_twin.robotics_lab.gpu_info) returns
+      them.
     type: list
     elements: str
     default: [all]
   persistence_mode:
     description:
-      - Whether the driver keeps the GPU initialised while nothing uses it.
-      - Without it the driver forgets power limit, clocks and compute mode as soon as its last user leaves.
+      - Whether the driver keeps the GPU initialised while no process uses it.
+      - Without it the driver resets power limit, clocks and compute mode as soon as the last process closes the GPU.
     type: bool
   power_limit:
     description:
-      - V(max), V(default) or V(min) of what the GPU takes, a number of watts such as V(250), or a share of the maximum
+      - V(max), V(default) or V(min) of the GPU's range, a number of watts such as V(250), or a share of the maximum
         such as V(80%).
     type: raw
   clocks:
     description:
       - V(max) for the highest supported, V(default), or a mapping of C(memory) and C(graphics) in MHz.
-      - A clock that is not supported becomes the nearest that is, with a warning.
-      - One that is left out becomes the highest.
-      - Sets application clocks, and where a driver has none any more, locks the clocks.
+      - A clock that is not supported is replaced by the nearest supported one, with a warning.
+      - A clock that is left out is set to the highest.
+      - Sets application clocks. Where a driver no longer has these, it locks the clocks.
     type: raw
   ecc:
     description: Whether memory errors are corrected, from the next reboot on.
     type: bool
   compute_mode:
-    description: Who may use a GPU - any process (V(default)), only one (V(exclusive_process)), none (V(prohibited)).
+    description: Which processes may use a GPU - any (V(default)), only one (V(exclusive_process)), none
+      (V(prohibited)).
     type: str
     choices: [default, exclusive_process, prohibited]
   state:
     description:
-      - V(present) sets what is asked for, and nothing else.
-      - V(default) puts everything back to what the GPU has after its driver is loaded, and takes no other setting.
+      - V(present) sets the requested settings, and nothing else.
+      - V(default) resets every setting to its value after the driver is loaded, and accepts no other setting.
     type: str
     choices: [present, default]
     default: present
   strict:
     description:
-      - Whether to fail when a GPU does not have a setting that is asked for, before anything is written.
-      - Also whether to fail when a GPU refuses a setting or takes it back, which only a write can show.
+      - Whether to fail, before anything is written, when a GPU does not support a requested setting.
+      - Also whether to fail when a GPU rejects or reverts a setting, which is only known after the attempt.
     type: bool
     default: false
 requirements:
@@ -70,17 +73,17 @@ attributes:
     description: Reports what it would do, and writes nothing.
     support: full
   diff_mode:
-    description: Shows each setting of each GPU as it is and as it is going to be.
+    description: Shows each setting of each GPU before and after the change.
     support: full
   idempotent:
-    description: Writes nothing when the GPUs are as asked for.
+    description: Writes nothing when the GPUs have the requested settings.
     support: full
 notes:
   - Writing needs root. Reading does not.
-  - NVML has no getter for locked clocks. What was locked is remembered in
+  - NVML has no getter for locked clocks. The locked clocks are saved in
     C(/run/digital_twin.robotics_lab/gpu_locked_clocks.json) until the driver is loaded again. With persistence mode off
-    a GPU loses them earlier, when its last user leaves, and that remains unknown.
-  - What a GPU refused is remembered in the same place. In check mode the module leaves it out, unless O(strict) is
+    a GPU loses them earlier, when the last process closes it, which the module cannot detect.
+  - Settings that a GPU rejected are saved in the same file. In check mode the module leaves it out, unless O(strict) is
     true; otherwise it tries again.
 seealso:
   - module: digital_twin.robotics_lab.gpu_info
@@ -123,7 +126,7 @@ EXAMPLES = r"""
 RETURN = r"""
 gpus:
   description: The chosen GPUs, each with its C(index), C(uuid), C(name), and the C(settings) that differed, each with
-    C(before) and C(after). Power limits are in watts, clocks in MHz, and C(ecc) is what a reboot brings.
+    C(before) and C(after). Power limits are in watts, clocks in MHz, and C(ecc) is the value after a reboot.
   returned: success
   type: list
   elements: dict
@@ -137,8 +140,8 @@ gpus:
           after: 240.0
 skipped_settings:
   description:
-    - What was asked for and left out, each with C(gpu), its index, C(setting) and C(reason) - the GPU does not have it,
-      refused it, took it back, or its value cannot be read.
+    - The requested settings that were left out, each with C(gpu), its index, C(setting) and C(reason) - the GPU does
+      not support it, rejected it, reverted it, or its value cannot be read.
   returned: success
   type: list
   elements: dict
@@ -147,12 +150,12 @@ skipped_settings:
       setting: ecc
       reason: this GPU has no ECC that can be switched
 reboot_required:
-  description: Whether ECC of a chosen GPU is going to change with the next reboot.
+  description: Whether ECC of a chosen GPU changes with the next reboot.
   returned: success
   type: bool
   sample: false
 problems:
-  description: The reasons to refuse, each one line. Nothing was written.
+  description: The reasons why the request is refused, each one line. Nothing was written.
   returned: when something asked for cannot be
   type: list
   elements: str
@@ -227,7 +230,8 @@ def main() -> None:
     asked = [name for name in SETTINGS if module.params[name] is not None]
     if module.params["state"] == "default" and asked:
         module.fail_json(
-            msg=f"state: default puts everything back and takes no {', '.join(asked)}. Leave one of them out."
+            msg=f"state: default resets all settings and cannot be combined with {', '.join(asked)}. "
+            "Leave one of them out."
         )
     try:
         wanted = read_request(module.params)
@@ -242,7 +246,7 @@ def main() -> None:
     except TuningError as error:
         module.fail_json(msg=str(error), changed=bool(error.done))
     except NvmlError as error:
-        module.fail_json(msg=f"{error}: see dmesg, and whether nvidia-smi -q answers")
+        module.fail_json(msg=f"{error}. See dmesg, and check whether `nvidia-smi -q` answers")
     for plan in outcome.plans.values():
         for warning in plan.warnings:
             module.warn(warning)

@@ -14,9 +14,9 @@ short_description: Grow a mounted file system into a disk that has grown
 description:
   - Grows the partition of a mounted file system to the end of its disk, then the file system, while both are in use.
   - Supports ext2, ext3, ext4 and xfs, on the last partition of a disk with a GPT or an MBR, or on a whole disk.
-  - Where it is not certain that this is safe, or where something else has to be grown first (LVM, LUKS, RAID, another
+  - Where this may not be safe, or where something else must be grown first (LVM, LUKS, RAID, another
     file system, a partition behind this one, a container's own root), nothing is changed and RV(reason) is set.
-  - Up to 16 MiB at the end may stay unused. When no more than that is unused, nothing is changed.
+  - Up to 16 MiB at the end may stay unused. If the unused space is not larger, nothing is changed.
 options:
   path:
     description: Where the file system is mounted.
@@ -24,12 +24,12 @@ options:
     default: /
   disk_gib:
     description:
-      - Size in GiB that the disk is known to have by now. The module waits until the kernel sees it.
-      - When V(0), it takes the size that the kernel sees.
+      - Expected size of the disk in GiB. The module waits until the kernel reports it.
+      - V(0) means the size that the kernel reports.
     type: int
     default: 0
   timeout:
-    description: How long to wait for that, in seconds. In check mode it does not wait.
+    description: How long to wait for this size, in seconds. In check mode it does not wait.
     type: int
     default: 60
 attributes:
@@ -83,7 +83,7 @@ disk_bytes:
   type: int
   sample: 322122547200
 size_bytes:
-  description: Size of the file system in bytes, before a change that check mode only foresees; 0 where it is not known.
+  description: Size of the file system in bytes; in check mode before the change; 0 where it is not known.
   returned: success
   type: int
   sample: 322120433152
@@ -94,8 +94,8 @@ partition_grows:
   sample: true
 reason:
   description:
-    - Why a part of the disk stays unused, or why it is not known how much, and what to do about it. Else empty.
-    - Has no full stop at its end.
+    - Why a part of the disk stays unused, or why the unused size is not known, with the remedy. Otherwise empty.
+    - It has no full stop at its end.
   returned: success
   type: str
   sample: the file system is mounted read-only. Run `mount -o remount,rw /`
@@ -176,7 +176,7 @@ def work(module: AnsibleModule) -> dict[str, Any]:
         wait_for_size(device, module.params["disk_gib"] * GIB, module.params["timeout"])
 
     def read() -> State:
-        """Read what is there now."""
+        """Read the current state."""
         name = device.resolve().name
         if mount.filesystem == XFS:
             size = xfs_size(run(["xfs_growfs", "-n", path])[1])
@@ -201,7 +201,7 @@ def work(module: AnsibleModule) -> dict[str, Any]:
     sizes = {"before": f"{state.size // MIB} MiB at {path}\n", "after": f"{plan.size // MIB} MiB at {path}\n"}
     if module.check_mode:
         return {**result, "changed": True, "diff": sizes}
-    # Once the partition has grown the file system can: a run that died in between is finished by the next.
+    # The file system is grown even if the partition was grown by an earlier, interrupted run.
     grow(plan, state, run)
     after = read()
     if make_plan(after).partition or plan.size - after.size >= SLACK:
@@ -221,7 +221,7 @@ def wait_for_size(device: Path, least: int, seconds: int) -> None:
     """Wait until the kernel sees a disk of at least some size.
 
     Raises:
-        GrowthError: It did not in time.
+        GrowthError: the kernel did not see it in time.
     """
     disk = Path("/sys/class/block") / disk_of(device)
     deadline = time.monotonic() + seconds

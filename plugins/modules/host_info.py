@@ -12,8 +12,8 @@ module: host_info
 version_added: 1.0.0
 short_description: Read packages, units, files and users of a host in one call
 description:
-  - Reads what a role compares with what it wants, in one call instead of one for each fact.
-  - It changes nothing. Name only commands that change nothing either, as they also run in check mode.
+  - Reads the state of a host that a role compares with its variables, in one call instead of one for each fact.
+  - Changes nothing. Only pass commands that change nothing either, because they also run in check mode.
 options:
   packages:
     description: Names of Debian packages, or patterns with V(*) and V(?) as C(dpkg-query) reads them.
@@ -26,13 +26,13 @@ options:
     elements: str
     default: []
   unit_properties:
-    description: Properties of the units that are read besides those that RV(units) lists.
+    description: Further properties of the units to read, in addition to those that RV(units) lists.
     type: list
     elements: str
     default: []
   settle_timeout:
     description:
-      - How many seconds to wait until no unit of O(units) is starting, stopping or has a job.
+      - Seconds to wait until no unit of O(units) is starting, stopping or has a job.
       - A unit that does not settle is not an error. Its state is in RV(units).
     type: float
     default: 0
@@ -63,12 +63,12 @@ options:
     type: dict
     default: {}
   timeout:
-    description: How many seconds each command may take. It is then killed, and its C(rc) is 124.
+    description: Seconds that each command may take. It is then killed, and its C(rc) is 124.
     type: float
     default: 60
 attributes:
   check_mode:
-    description: Reads the same.
+    description: Reads the same in check mode.
     support: full
   diff_mode:
     description: It changes nothing.
@@ -78,7 +78,7 @@ attributes:
     support: full
 notes:
   - Each of O(commands) is a mapping with C(argv), a list, and optionally C(stdin), a text.
-  - Files that hold secrets must not be read by O(content) without C(no_log=true) on the task.
+  - Set C(no_log=true) on a task that reads files with secrets by O(content).
 seealso:
   - module: ansible.builtin.package_facts
   - module: ansible.builtin.stat

@@ -13,7 +13,7 @@ version_added: 1.0.0
 short_description: Manage an IAM role that an AWS service assumes
 description:
   - Creates, updates or deletes an IAM role, such as that of EC2 instances.
-  - Managed policies and tags that are not named in the options stay as they are.
+  - Managed policies and tags that are not named in the options are not changed.
   - M(amazon.aws.iam_role) prints a deprecation in every run, which none of its options avoids, and needs a list of all
     attached policies to detach one.
 options:
@@ -41,14 +41,14 @@ options:
     elements: str
     default: []
   detached_policies:
-    description: ARNs of managed policies that are not attached. They are detached where they are.
+    description: ARNs of managed policies that must not be attached. They are detached if necessary.
     type: list
     elements: str
     default: []
   permissions_boundary:
     description:
-      - ARN of the managed policy that is the permissions boundary. Whatever other policies say, the role may do only
-        what it permits.
+      - ARN of the managed policy that is the permissions boundary. The role may do only
+        what it permits, whatever other policies allow.
       - An empty string removes the boundary. When not set, the boundary stays as it is.
     type: str
   tags:
@@ -157,7 +157,7 @@ def manage(module: AnsibleAWSModule) -> dict[str, Any]:
 
 
 def main() -> None:
-    """Manage the role, and report in one line what stands in the way."""
+    """Manage the role, or fail with one line."""
     module = AnsibleAWSModule(argument_spec=SPEC, supports_check_mode=True)
     try:
         result = manage(module)

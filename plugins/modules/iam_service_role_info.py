@@ -12,7 +12,7 @@ module: iam_service_role_info
 version_added: 1.0.0
 short_description: Get an IAM role
 description:
-  - Gets an IAM role with its tags. A role that does not exist is an empty list.
+  - Gets an IAM role with its tags. For a role that does not exist, the result is an empty list.
   - M(amazon.aws.iam_role_info) prints a deprecation in every run, which none of its options avoids.
 options:
   name:
@@ -42,7 +42,7 @@ EXAMPLES = r"""
 
 RETURN = r"""
 roles:
-  description: The role, or nothing.
+  description: The role. Empty when it does not exist.
   returned: success
   type: list
   elements: dict
@@ -93,7 +93,7 @@ def describe(role: iam_role.ServiceRole) -> dict[str, Any]:
 
 
 def main() -> None:
-    """Return the role, and report in one line what stands in the way."""
+    """Return the role, or fail with one line."""
     module = AnsibleAWSModule(argument_spec=SPEC, supports_check_mode=True)
     region = region_of(module)
     try:

@@ -42,7 +42,7 @@ attributes:
     support: full
 notes:
   - Does not fail when a registry does not answer. RV(problems) names the reason.
-  - Credentials are given to the engine only.
+  - Credentials are sent to the engine only.
 seealso:
   - module: digital_twin.robotics_lab.image_pull
 author:

@@ -31,7 +31,7 @@ options:
     description:
       - A file to write at most once a second, in an existing folder. All users can read it, and it is replaced
         atomically.
-      - It is JSON. C(text) is one line to show; C(finished) is true once all images are done or failed; C(images) has
+      - It is JSON. C(text) is one line to print; C(finished) is true once all images are done or failed; C(images) has
         for each image its C(name), its C(state), which is C(waiting), C(pulling), C(extracting), C(done) or C(failed),
         its C(attempt), the bytes to download as C(bytes_done) and C(bytes_total), C(bytes_per_second),
         C(unpacked_percent), null where the engine does not report it, and C(note), such as why it failed.
@@ -53,7 +53,7 @@ options:
     default: 3600
   stall_timeout:
     description:
-      - How long a pull may be without progress, in seconds. After that, the attempt has failed.
+      - How long a pull may make no progress, in seconds. After that, the attempt fails.
       - It does not apply while all missing layers are queued in the engine, nor while the engine unpacks without
         reporting progress, as some versions with containerd's image store do. O(timeout) applies then.
     type: int
@@ -65,7 +65,8 @@ options:
   docker_config:
     description:
       - The file with credentials of registries, as C(docker login) writes it. It may be missing.
-      - Its C(auths) are read. The programs of its C(credHelpers) and C(credsStore) are run, and must be on C(PATH).
+      - The module reads its C(auths) and runs the programs of its C(credHelpers) and C(credsStore), which must be on
+        C(PATH).
     type: path
     default: /root/.docker/config.json
 attributes:
@@ -130,7 +131,7 @@ images:
       type: str
       sample: nvcr.io/nvidia/isaac-sim:5.1.0
     id:
-      description: The engine's id of it; empty when it is missing.
+      description: Its ID in the engine; empty when it is missing.
       type: str
       sample: sha256:983b3489b30e511b97f4dc35fd67bdcf0f4c08fb60d8fc8d9e5c1c8e4e7352dc
     pulled:

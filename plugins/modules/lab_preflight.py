@@ -12,17 +12,17 @@ module: lab_preflight
 version_added: 1.0.0
 short_description: Check an AWS account before creating a lab
 description:
-  - Checks the description of a lab, and then the AWS account and region it is meant for.
+  - Checks the description of a lab, and then the AWS account and region in which it is to be created.
   - The description is checked first. AWS is contacted only when it is valid.
-  - The account is then read, never written to - credentials, region, instance type and zone, quotas, key pair, image,
-    and what there is of this lab already.
-  - "Every problem is one line of the form C(variable: value what is wrong. Allowed: what is. What helps). All problems
+  - The module then only reads the account - credentials, region, instance type and zone, quotas, key pair, image,
+    and the existing resources of this lab.
+  - "Every problem is one line of the form C(variable: value what is wrong. Allowed: what is. Remedy). All problems
     that can be found are returned at once."
   - The options take any type, so that a value of the wrong type gets such a line as well.
 options:
   name:
     description:
-      - The lab's name, from which the names and tags of everything it creates are made.
+      - The lab's name, from which the names and tags of all its resources are derived.
       - 3 to 32 lowercase letters, digits and dashes, beginning with a letter and ending with a letter or digit.
     type: raw
     required: true
@@ -50,7 +50,7 @@ options:
     type: raw
     default: g5.xlarge
   instance_count:
-    description: How many instances there are to be, 1 to 32.
+    description: Number of instances, 1 to 32.
     type: raw
     default: 1
   volume_size:
@@ -66,21 +66,21 @@ options:
     type: raw
     default: 125
   key_name:
-    description: Name of an existing key pair in the region. When empty, the lab has a key pair of its own.
+    description: Name of an existing key pair in the region. When empty, the lab has its own key pair.
     type: raw
     default: ''
   public_key_file:
     description:
-      - Path of the OpenSSH public key that the lab's own key pair is made of.
-      - Mutually exclusive with O(key_name). When both are empty, the lab makes a key.
+      - Path of the OpenSSH public key for the lab's own key pair.
+      - Mutually exclusive with O(key_name). When both are empty, the lab generates a key.
     type: raw
     default: ''
   private_key_file:
     description:
       - Path of the private key by which the hosts are reached.
-      - When the lab makes its own key, this is where it is kept. It must then be there once there are hosts.
+      - When the lab generates its own key, the key is stored in this file, which must exist once there are hosts.
       - With O(key_name) or O(public_key_file) it is the private half of that key. A file that does not exist is then
-        accepted with a warning, as the key may be in an agent.
+        accepted with a warning, because the key may be in an agent.
     type: raw
     default: ''
   admin_cidrs:
@@ -120,16 +120,16 @@ options:
     default: []
   internal_ports:
     description:
-      - What is open between the hosts of the lab besides the ports of DDS, each a mapping as in O(ports), without an
-        audience.
+      - Ports to open between the hosts of the lab in addition to the ports of DDS, each a mapping as in O(ports),
+        without an audience.
     type: raw
     default: []
   image:
-    description: The image to start from, one of the keys of O(images).
+    description: The image of the hosts, one of the keys of O(images).
     type: raw
     default: ubuntu-24.04
   image_id:
-    description: Id of the image to start from instead of the newest of O(image).
+    description: ID of an image to use instead of the newest of O(image).
     type: raw
     default: ''
   images:
@@ -153,8 +153,8 @@ options:
         user: admin
   instance_catalogue:
     description:
-      - Known instance types, each a mapping with at least C(type). Whatever else an entry holds is returned in
-        RV(instance), and named in messages as a choice.
+      - Known instance types, each a mapping with at least C(type). Other keys of an entry are returned in
+        RV(instance), and messages offer the type as a choice.
       - Other types are accepted as well when the region offers them with an NVIDIA GPU.
     type: list
     elements: dict
@@ -167,25 +167,26 @@ options:
     default: 0
   permissions_boundary:
     description:
-      - The managed policy beyond which the hosts may do nothing, by its name in the caller's account or by its ARN.
+      - The managed policy that limits the permissions of the hosts (permissions boundary), by its name in the caller's
+        account or by its ARN.
       - Empty when the hosts have none.
     type: raw
     default: ''
   tags:
     description:
-      - More tags for everything, text by text, within the limits of both EC2 and IAM.
-      - The tags by which the lab is found again cannot be replaced.
+      - More tags for all resources, a mapping of text to text, within the limits of both EC2 and IAM.
+      - The tags that identify the lab cannot be replaced.
     type: raw
     default: {}
   remove_surplus:
     description:
-      - Whether instances beyond O(instance_count) are going to be terminated.
+      - Whether instances beyond O(instance_count) will be terminated.
       - This module terminates nothing. It reports in a notice what happens to such instances.
     type: raw
     default: false
   adopt:
     description:
-      - Ids of what belongs to the lab although the tags of its role do not record it, such as its VPC.
+      - IDs of resources that belong to the lab although the tags of its role do not record them, such as its VPC.
       - A lab of an earlier release that has instances is found without this.
     type: raw
     default: []
@@ -202,7 +203,7 @@ notes:
     Without C(servicequotas:GetServiceQuota) it warns that quotas are not checked, without
     C(ec2:GetEbsDefaultKmsKeyId) or C(kms:DescribeKey) that the key of new volumes is not.
   - Needs C(iam:GetPolicy) as well where O(permissions_boundary) names a policy.
-  - What runs already is not checked again. A host keeps its image even if AWS has withdrawn that image since.
+  - Running hosts are not checked again. A host keeps its image even if AWS has withdrawn that image since.
 seealso:
   - module: amazon.aws.ec2_instance
   - module: amazon.aws.ec2_vpc_net
@@ -256,7 +257,8 @@ region:
   type: str
   sample: eu-central-1
 availability_zone:
-  description: The zone for the hosts - where the lab is already, else as asked for, else the first that offers them.
+  description: The zone for the hosts - that of the existing lab, else the requested one, else the first that offers
+    them.
   returned: success
   type: str
   sample: eu-central-1a
@@ -267,7 +269,7 @@ availability_zones:
   elements: str
   sample: [eu-central-1a, eu-central-1b]
 instance:
-  description: What is known of the instance type - what EC2 says, overridden by the entry of O(instance_catalogue).
+  description: Properties of the instance type - from EC2, overridden by the entry of O(instance_catalogue).
   returned: success
   type: dict
   contains:
@@ -300,11 +302,11 @@ instance:
       type: float
       sample: 16
     network_gbps:
-      description: Its network bandwidth at best in Gbit/s, or null when EC2 gives no figure.
+      description: Its maximum network bandwidth in Gbit/s, or null when EC2 gives no figure.
       type: float
       sample: 25
 image:
-  description: The image that new hosts are going to have.
+  description: The image of new hosts.
   returned: success, when there is a host to launch
   type: dict
   contains:
@@ -321,7 +323,7 @@ image:
       type: int
       sample: 8
 existing:
-  description: What exists of the lab already. What only carries its tags is left out, and reported as a notice.
+  description: Existing resources of the lab. Resources that only carry its tags are left out, and reported as a notice.
   returned: success
   type: dict
   contains:
@@ -363,16 +365,16 @@ existing:
       sample: [lab-2]
 record:
   description:
-    - The tags with which the lab's role records what the lab created. What an earlier release or run created without
-      recording it is among it.
-    - While anything is still to be created, there is a secret among it, of which RV(claims) are made.
+    - The tags with which the lab's role records what the lab created. They include what an earlier release or run
+      created without recording it.
+    - While resources are still to be created, they include a secret from which RV(claims) are derived.
   returned: success
   type: dict
   sample: {digital_twin_vpc: vpc-0123456789abcdef0, digital_twin_addresses_1: 1=eipalloc-0123456789abcdef0}
 claims:
   description:
-    - Values of the tag C(digital_twin_claim) for what is still to be created, by what it is. By them the next run
-      finds what a run created that died before it could record it.
+    - Values of the tag C(digital_twin_claim) for what is still to be created, by what it is. With them the next run
+      finds resources of an interrupted run that did not record them.
     - Empty when everything is recorded.
   returned: success
   type: dict
@@ -383,7 +385,7 @@ permissions_boundary:
   type: str
   sample: arn:aws:iam::123456789012:policy/hosts
 sources:
-  description: From where each audience may reach the lab, this caller first.
+  description: Networks from which each audience may reach the lab, this caller first.
   returned: success
   type: dict
   sample: {admin: [203.0.113.7/32, 198.51.100.4/32], viewer: [203.0.113.0/24]}
@@ -404,7 +406,7 @@ quotas:
       in_use: 4
       needed: 4
 notices:
-  description: What does not prevent the lab but should be known. On success these are warnings as well.
+  description: Notices that do not prevent the lab. On success these are also printed as warnings.
   returned: always
   type: list
   elements: str

@@ -94,7 +94,7 @@ EXAMPLES = r"""
 
 RETURN = r"""
 resources:
-  description: The resources by kind. Each kind is a list, which is empty where there is nothing.
+  description: The resources by kind. Each kind is a list, which is empty when there are no resources of that kind.
   returned: success
   type: dict
   contains:
@@ -169,7 +169,7 @@ resources:
       elements: dict
       sample: [{role_name: warehouse-instance}]
     images:
-      description: As of M(amazon.aws.ec2_ami_info), of the account's own.
+      description: As of M(amazon.aws.ec2_ami_info), only the account's own images.
       type: list
       elements: dict
       sample: [{image_id: ami-0123456789abcdef0}]

@@ -16,7 +16,7 @@ description:
     they were started, the network interfaces that the configuration names, packets that the kernel drops, and the path
     to the peers, and compares them with the declared ROS 2 networking.
   - Takes four seconds, during which it watches the counters of the kernel and of sockets. Earlier counts of the kernel
-    are returned in RV(counters), those of sockets in RV(notices), and neither are findings.
+    are returned in RV(counters), those of sockets in RV(notices), and are not findings.
   - Changes nothing, and sends one empty packet to each peer.
   - Of a process' environment only the variables of ROS 2 and its middleware are read, and inline configuration, which
     may hold passwords and keys, is not shown.
@@ -36,7 +36,7 @@ options:
     elements: dict
 attributes:
   check_mode:
-    description: Does the same, as it changes nothing.
+    description: Does the same in check mode, because it changes nothing.
     support: full
   diff_mode:
     description: It changes nothing.
@@ -68,7 +68,7 @@ EXAMPLES = r"""
 RETURN = r"""
 findings:
   description: >-
-    What is wrong, each with its C(symptom), C(cause) and C(remedy), and what it is C(about) - a V(process), a V(peer)
+    The problems, each with C(symptom), C(cause) and C(remedy), and its subject C(about) - a V(process), a V(peer)
     or an V(interface) with its name, V(packets), the V(kernel) or the V(files).
   returned: success
   type: list
@@ -80,7 +80,7 @@ findings:
       about: packets
 notices:
   description: >-
-    What is correct but worth knowing, in the same form, such as a small buffer that a container cannot change.
+    What is correct but worth knowing, in the same format, such as a small buffer that a container cannot change.
   returned: success
   type: list
   elements: dict
@@ -88,7 +88,7 @@ notices:
 processes:
   description: >-
     Processes of ROS 2 and those that listen in the ports of the domain, each with C(pid), C(name), its UDP C(ports),
-    the C(indices) of its participants, and the C(environment) as far as it is ROS 2's.
+    the C(indices) of its participants, and the ROS 2 variables of its C(environment).
   returned: success
   type: list
   elements: dict

@@ -14,7 +14,7 @@ short_description: Set sysctl values persistently and report conflicting files
 description:
   - Sets whole-number settings below C(/proc/sys), writes them to one file of C(/etc/sysctl.d), and reads them back.
   - Unlike M(ansible.posix.sysctl) it can raise a setting and preserve a larger value, reports which other file
-    overrides ours at the next boot, and supports containers and network namespaces that can read a setting but not
+    overrides O(path) at the next boot, and supports containers and network namespaces that can read a setting but not
     change it.
 options:
   at_least:
@@ -36,7 +36,7 @@ options:
     required: true
   strict:
     description:
-      - Whether to fail, before the first change, when a setting differs and cannot be changed from here.
+      - Whether to fail, before the first change, when a setting differs and cannot be changed from this host.
       - Otherwise it is written to the file, and reported in RV(unmet).
     type: bool
     default: false
@@ -62,7 +62,7 @@ notes:
 seealso:
   - module: ansible.posix.sysctl
   - name: sysctl.d
-    description: Which file wins.
+    description: The order of precedence of the files.
     link: https://www.freedesktop.org/software/systemd/man/sysctl.d.html
 author:
   - The digital_twin.robotics_lab maintainers (@digital-twin)
@@ -118,14 +118,15 @@ notes:
   elements: str
   sample: ["net.core.rmem_max is 212992 and should be 33554432: it is read-only here."]
 overriding:
-  description: Each line of another file that overrides ours at the next boot, with its C(file), C(name) and C(value).
+  description: Each line of another file that overrides O(path) at the next boot, with its C(file), C(name) and
+    C(value).
   returned: when O(state=present)
   type: list
   elements: dict
   sample: [{file: /etc/sysctl.d/99-zzz.conf, name: net.core.rmem_max, value: "212992"}]
 undoing:
   description: >-
-    Each such line of C(/etc/sysctl.conf), which C(sysctl --system) reads after ours, but not at boot.
+    Each such line of C(/etc/sysctl.conf), which C(sysctl --system) reads after O(path), but which is not read at boot.
   returned: when O(state=present)
   type: list
   elements: dict

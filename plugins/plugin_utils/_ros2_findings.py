@@ -142,9 +142,9 @@ def _find_exchange(exchange: Mapping[str, Any]) -> Iterator[Ros2Finding]:
         return
     heard = json.loads(exchange["stdout"])
     for name in heard["missing"]:
-        yield _unheard(f"this host does not hear {name}", exchange)
+        yield _unheard(f"this host receives no samples from {name}", exchange)
     for name in heard["deaf"]:
-        yield _unheard(f"this host is not heard by {name}", exchange)
+        yield _unheard(f"{name} receives no samples from this host", exchange)
 
 
 def _unheard(symptom: str, exchange: Mapping[str, Any]) -> Ros2Finding:

@@ -72,6 +72,11 @@ def role_names() -> list[str]:
     return sorted({path.parts[1] for path in project_files() if path.parts[0] == "roles" and len(path.parts) > 2})
 
 
+def input_check(role: str) -> str:
+    """Return the entry point in which a role checks its variables first."""
+    return "preflight" if (ROOT / "roles" / role / "tasks/preflight.yml").is_file() else "main"
+
+
 def playbooks() -> list[str]:
     """Return site.yml and every playbook of playbooks/, relative to the root."""
     return [

@@ -133,7 +133,7 @@ def test_verify_changes_nothing_and_passes_in_check_mode(tmp_path: Path) -> None
     )
     done = run(["ansible-playbook", "--check", "--inventory", "localhost,", str(playbook)])
     assert "changed=0" in done
-    assert "Verify that nothing is wrong" in done
+    assert "Verify that there are no findings" in done
 
 
 def test_files_of_other_programs_in_the_folder_stay(tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from tests.support.ansible_programs import run
-from tests.support.project import FQCN, load_yaml, role_names
+from tests.support.project import FQCN, input_check, load_yaml, role_names
 
 PLACE = "http://mirror.example.com"
 # Names of options that hold URLs.
@@ -63,14 +63,12 @@ def url_options() -> list[tuple[str, str]]:
     return [(role, name) for name, role in sorted(found.items())]
 
 
-def refusals(
-    folder: Path, cases: dict[str, tuple[str, dict[str, object]]], entry_point: str = "preflight"
-) -> dict[str, str]:
+def refusals(folder: Path, cases: dict[str, tuple[str, dict[str, object]]]) -> dict[str, str]:
     """Return the message with which each role refuses its variables, by the names of the cases."""
     tasks: list[dict[str, Any]] = [{"ansible.builtin.set_fact": {**HOST, "cacheable": True}}]
     file = folder / "messages.json"
     for case, (role, variables) in cases.items():
-        include = {"name": f"{FQCN}.{role}", "tasks_from": entry_point}
+        include = {"name": f"{FQCN}.{role}", "tasks_from": input_check(role)}
         message = {"messages": "{{ messages | default({}) | combine({'" + case + "': ansible_failed_result.msg}) }}"}
         tasks.append(
             {
@@ -106,9 +104,12 @@ def test_an_application_is_a_commit(tmp_path: Path) -> None:
     moving = ["main", "v2.1.0", "refs/heads/main", "454631f", "454631F091EA2D1D86363B0A28A04427F1A62EAD", "a" * 41]
     cases: dict[str, tuple[str, dict[str, object]]] = {}
     for word in (*moving, "a" * 40, "0" * 64):
-        cases[word] = ("digital_twin_stack", {"digital_twin_stack_application_revision": word})
+        cases[word] = (
+            "digital_twin_stack",
+            {"digital_twin_stack_application": True, "digital_twin_stack_application_revision": word},
+        )
     cases["allowed"] = ("digital_twin_stack", {**cases["main"][1], "digital_twin_stack_application_allow_moving": True})
-    messages = refusals(tmp_path, cases, "application_preflight")
+    messages = refusals(tmp_path, cases)
     assert sorted(messages) == sorted(moving)
     for word, message in messages.items():
         assert message.startswith(f"digital_twin_stack_application_revision is '{word}', which can become another")

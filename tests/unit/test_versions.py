@@ -17,12 +17,12 @@ import pytest
 from ansible_collections.digital_twin.robotics_lab.plugins.filter.unquoted_versions import FilterModule
 
 from tests.support.ansible_programs import run
-from tests.support.project import FQCN, load_yaml, role_names
+from tests.support.project import FQCN, input_check, load_yaml, role_names
 
 # Names of options that hold a version, or a part of one.
 VERSION = re.compile(r"_(version|branch|minimum|below|revision|release)$")
-# The task file in which a role checks its input, unless it is preflight.
-ENTRY_POINTS = {"digital_twin_stack_application_revision": "application_preflight"}
+# Other variables that are needed for the version to be used.
+TOGETHER_WITH = {"digital_twin_stack_application_revision": {"digital_twin_stack_application": True}}
 HOST = {
     "distribution": "Debian",
     "distribution_release": "bookworm",
@@ -55,11 +55,13 @@ def test_every_role_refuses_a_version_that_lost_its_quotes(tmp_path: Path) -> No
     tasks: list[dict[str, Any]] = [{"ansible.builtin.set_fact": {**HOST, "cacheable": True}}]
     file = tmp_path / "told.json"
     for role, name in version_options():
-        include = {"name": f"{FQCN}.{role}", "tasks_from": ENTRY_POINTS.get(name, "preflight")}
+        include = {"name": f"{FQCN}.{role}", "tasks_from": input_check(role)}
         said = {"told": "{{ told | default({}) | combine({'" + name + "': ansible_failed_result.msg}) }}"}
         tasks.append(
             {
-                "block": [{"ansible.builtin.include_role": include, "vars": {name: 2.2}}],
+                "block": [
+                    {"ansible.builtin.include_role": include, "vars": {**TOGETHER_WITH.get(name, {}), name: 2.2}}
+                ],
                 "rescue": [{"ansible.builtin.set_fact": said}],
             }
         )
@@ -73,7 +75,8 @@ def test_every_role_refuses_a_version_that_lost_its_quotes(tmp_path: Path) -> No
     run(["ansible-playbook", "--check", "--inventory", "localhost,", "--extra-vars", python, str(playbook)])
     told = json.loads(file.read_text())
     for _role, name in version_options():
-        message = told.get(name, "nothing")
+        lines = [line for line in told.get(name, "nothing").splitlines() if line.startswith(f"{name}: ")]
+        message = lines[0] if lines else told.get(name, "nothing")
         assert re.match(f"{name}: 2.2 is a number, as the quotes are missing, and may have been 2.20: ", message), (
             message
         )

@@ -2,7 +2,7 @@
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""apt as this host has it configured: what it reads, whether it accepts a source, and how it downloads a key.
+"""apt with the configuration of this host: its sources, whether it accepts a source, and how it downloads a key.
 
 This is a private module of the collection: it may change in any release.
 """

@@ -2,7 +2,7 @@
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""What an engine's error means for a pull: what to do about it, and whether another attempt may help.
+"""Classifies the engine's errors of a pull: the remedy, and whether another attempt may help.
 
 The patterns match what dockerd reports with either of its image stores, and what registries answer.
 Nothing of Ansible is imported here.
@@ -160,7 +160,7 @@ OTHER = Kind("", "Run it again.", retryable=True)
 
 
 def kind_of(reason: str, status: int) -> Kind:
-    """Return what kind of error it is.
+    """Return the kind of an error.
 
     Args:
         reason: the engine's error message.
@@ -171,7 +171,7 @@ def kind_of(reason: str, status: int) -> Kind:
 
 
 def remedy_for(kind: Kind, reason: str, name: str, registry: str, config: str, *, with_login: bool) -> str:
-    """Return what to do about an error, as a sentence.
+    """Return the remedy for an error, as a sentence.
 
     Args:
         reason: the engine's error message.

@@ -40,7 +40,7 @@ class RequestError(Exception):
 
 @dataclass(frozen=True)
 class Request:
-    """What to get from a server.
+    """The data to get from a server.
 
     Attributes:
         topics: The topics to subscribe to.

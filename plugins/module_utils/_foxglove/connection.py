@@ -36,7 +36,7 @@ BROKEN = "check the server's log and the proxies on the way"
 
 
 class ServerError(Exception):
-    """What a server did that ends the connection; its text is one line."""
+    """An error of a server that ends the connection; its text is one line."""
 
 
 class LateError(Exception):
@@ -163,7 +163,7 @@ class Connection:
         self._socket.limit(deadline, LARGEST_HANDSHAKE)
         try:
             with self._translated_errors():
-                # As a header and not as an option: the library refuses a wrong choice without saying which it is.
+                # As a header and not as an option: the library rejects a wrong choice without reporting it.
                 self._client.connect(
                     f"{address}/",
                     socket=self._socket,
@@ -234,7 +234,7 @@ class Connection:
 
     @contextlib.contextmanager
     def _translated_errors(self) -> Iterator[None]:
-        """Translate what a broken connection raises.
+        """Translate the errors of a broken connection.
 
         Raises:
             ServerError: the server has closed the connection.

@@ -2,7 +2,7 @@
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Tunes GPUs: reads all of them, compares, writes what differs, and reads back what it wrote.
+"""Tunes GPUs: reads all of them, compares, writes the settings that differ, and reads them back.
 
 Nothing of Ansible is imported here, so that a unit at boot can run the same code.
 
@@ -32,22 +32,22 @@ from .nvml import (
 from .plan import Plan, Step, forgetful, plan_gpu, title
 from .request import RequestError, Wanted, select_gpus
 
-# State that NVML has no getter for: locked clocks, and the settings that a GPU refused. It lasts as long as the driver
+# State that NVML has no getter for: locked clocks, and the settings that a GPU rejected. It lasts as long as the driver
 # is loaded, and /run as long as the host is up.
 LOCKED_CLOCKS = Path("/run/digital_twin.robotics_lab/gpu_locked_clocks.json")
-# The kernel makes this folder, with an inode of its own, each time the driver is loaded.
+# The kernel creates this folder, with a new inode, each time the driver is loaded.
 DRIVER = Path("/sys/module/nvidia")
 REMEDIES = {
-    VERSION_MISMATCH: "The driver was replaced under its loaded module: reboot.",
-    GPU_IS_LOST: "The GPU has fallen off the bus: look for Xid messages in dmesg, then reboot.",
+    VERSION_MISMATCH: "The driver was replaced while its module was loaded. Reboot this host.",
+    GPU_IS_LOST: "The GPU has fallen off the bus. Look for Xid messages in dmesg, then reboot.",
 }
 
 
 class TuningError(Exception):
-    """A setting that a GPU did not take, or a GPU that was lost while it was set.
+    """A GPU rejected a setting, or was lost while it was set.
 
     Attributes:
-        done: what had been set before that.
+        done: the settings that had been written before.
     """
 
     def __init__(self, message: str, done: list[Step]) -> None:
@@ -57,11 +57,11 @@ class TuningError(Exception):
 
 @dataclass(frozen=True)
 class Refusal:
-    """A step that a GPU refused, or accepted and took back.
+    """A step that a GPU rejected, or accepted and reverted.
 
     Attributes:
         code: of NVML; 0 when the GPU accepted the value.
-        kept: the value in force now.
+        kept: the current value.
     """
 
     step: Step
@@ -72,7 +72,7 @@ class Refusal:
 
 @dataclass
 class Outcome:
-    """What tuning did, or would do.
+    """The changes that were made, or would be.
 
     Attributes:
         gpus: the chosen GPUs as they were found.
@@ -89,20 +89,20 @@ class Outcome:
 def tune(
     session: Session, wanted: Wanted, names: list[Any], *, strict: bool, write: bool, relock: bool = False
 ) -> Outcome:
-    """Bring GPUs to what is wanted.
+    """Set GPUs to the requested settings.
 
     Args:
         names: which GPUs, as ``_gpu_request.select_gpus`` takes them.
-        strict: a setting that a GPU does not have, or refuses, is an error.
-        write: False only returns what would be done.
-        relock: locks also clocks that are remembered as locked, since a GPU that nothing held open has lost them.
+        strict: a setting that a GPU does not support, or rejects, is an error.
+        write: False only returns the changes.
+        relock: also locks clocks that were saved as locked, because a GPU that no process held open has lost them.
 
     Raises:
-        RequestError: something cannot be; nothing was written.
+        RequestError: a GPU cannot satisfy the request; nothing was written.
         TuningError: a GPU was lost, nothing may be set by this user, or strictly, a GPU refused a setting.
     """
     gpus = select_gpus(names, read_gpus(session))
-    # What is remembered is still what is to be given up.
+    # The saved clocks are still to be reset.
     resets = wanted.clocks is not None and wanted.clocks.named == "default"
     plans = compare(gpus, wanted, {} if relock and not resets else read_locked())
     refuse(gpus, plans, strict)
@@ -112,7 +112,7 @@ def tune(
         leave_out(gpus, plans, refusals)
         remember_refused(gpus, steps, refusals)
     elif not strict:
-        # A write tries again, as a GPU on other power may accept what it refused before.
+        # A write tries again, because a GPU with another power supply may accept what it rejected before.
         leave_out(gpus, plans, read_refused(gpus, steps))
     outcome = Outcome(gpus, plans, steps=[step for plan in plans.values() for step in plan.steps])
     pending = {step.gpu: step.after for step in outcome.steps if step.setting == "ecc"}
@@ -121,14 +121,14 @@ def tune(
 
 
 def leave_out(gpus: list[dict[str, Any]], plans: dict[int, Plan], refusals: list[Refusal]) -> None:
-    """Take from the plans what GPUs refuse, with a warning for each."""
+    """Remove from the plans the steps that GPUs reject, with a warning for each."""
     for gpu in gpus:
         plan = plans[gpu["index"]]
         own = {refusal.step.key: refusal for refusal in refusals if refusal.step.gpu == gpu["index"]}
         for refusal in own.values():
             plan.skipped[refusal.step.option] = refusal.reason
             plan.warnings.append(f"{title(gpu)}: {refusal.step.option} left out: {refusal.reason}")
-        # A GPU may keep another value than the one that it was given.
+        # A GPU may keep a value other than the one that was set.
         plan.steps = [
             replace(step, after=own[step.key].kept) if step.key in own else step
             for step in plan.steps
@@ -149,7 +149,7 @@ def name_of(gpu: dict[str, Any]) -> str:
 
 
 def refuse(gpus: list[dict[str, Any]], plans: dict[int, Plan], strict: bool) -> None:
-    """Raise RequestError when a GPU cannot be as wanted; all of them are looked at before any is touched."""
+    """Raise RequestError when a GPU cannot satisfy the request; all are checked before any is changed."""
     problems = [problem for plan in plans.values() for problem in plan.problems]
     if strict:
         problems += [
@@ -164,7 +164,7 @@ def refuse(gpus: list[dict[str, Any]], plans: dict[int, Plan], strict: bool) -> 
 def write_steps(
     session: Session, gpus: list[dict[str, Any]], steps: list[Step], names: list[Any], wanted: Wanted, *, strict: bool
 ) -> list[Refusal]:
-    """Write what differs, read it back, and return what GPUs refused or took back.
+    """Write what differs, read it back, and return the steps that GPUs rejected or reverted.
 
     Raises:
         TuningError: a GPU was lost, nothing may be set by this user, or strictly, a GPU refused a setting.
@@ -181,7 +181,7 @@ def write_steps(
 
 
 def apply(session: Session, gpus: dict[int, dict[str, Any]], steps: list[Step], *, strict: bool) -> list[Refusal]:
-    """Write what differs, and return what NVML refused.
+    """Write what differs, and return the steps that NVML rejected.
 
     Raises:
         TuningError: a GPU was lost, nothing may be set by this user, or strictly, NVML refused a setting.
@@ -206,7 +206,7 @@ def apply(session: Session, gpus: dict[int, dict[str, Any]], steps: list[Step], 
 
 
 def failure(gpu: dict[str, Any], refusal: Refusal, done: list[Step]) -> TuningError:
-    """Return a refusal as an error that ends with the remedy."""
+    """Return a rejected step as an error that ends with the remedy."""
     remedy = "Leave it out for this GPU, or set strict to false."
     if refusal.code in GONE:
         remedy = REMEDIES.get(refusal.code, "See dmesg, and run `nvidia-smi -q`.")
@@ -235,7 +235,7 @@ def write_step(session: Session, handle: Any, gpu: dict[str, Any], step: Step) -
 
 
 def set_clocks(session: Session, handle: Any, gpu: dict[str, Any], clocks: dict[str, int]) -> None:
-    """Set application clocks; lock the clocks where a driver shows application clocks and no longer takes them."""
+    """Set application clocks; lock the clocks where a driver reports application clocks but no longer accepts them."""
     try:
         session.call("nvmlDeviceSetApplicationsClocks", handle, clocks["memory_mhz"], clocks["graphics_mhz"])
     except NvmlError as error:
@@ -245,7 +245,7 @@ def set_clocks(session: Session, handle: Any, gpu: dict[str, Any], clocks: dict[
 
 
 def lock_clocks(session: Session, handle: Any, gpu: dict[str, Any], clocks: dict[str, int]) -> None:
-    """Lock the clocks, and remember it; GPUs older than Ampere have no memory clock that can be locked."""
+    """Lock the clocks, and save them; GPUs older than Ampere have no memory clock that can be locked."""
     session.call("nvmlDeviceSetGpuLockedClocks", handle, clocks["graphics_mhz"], clocks["graphics_mhz"])
     try:
         session.ask("nvmlDeviceSetMemoryLockedClocks", handle, clocks["memory_mhz"], clocks["memory_mhz"])
@@ -266,7 +266,7 @@ def forget_locked(gpu: dict[str, Any]) -> None:
 
 
 def reset_clocks(session: Session, handle: Any, gpu: dict[str, Any], step: Step) -> None:
-    """Give up what was set or locked."""
+    """Reset the clocks that were set or locked."""
     if not step.locked:
         session.call("nvmlDeviceResetApplicationsClocks", handle)
         return
@@ -276,7 +276,7 @@ def reset_clocks(session: Session, handle: Any, gpu: dict[str, Any], step: Step)
 
 
 def verify(session: Session, names: list[Any], wanted: Wanted, done: list[Step]) -> list[Refusal]:
-    """Read back: the same comparison must find nothing left to do. Return what it finds of what was done.
+    """Read back, and return the written steps for which the same comparison still finds a difference.
 
     Raises:
         TuningError: a GPU was lost.
@@ -299,7 +299,7 @@ def verify(session: Session, names: list[Any], wanted: Wanted, done: list[Step])
 
 
 def driver_load() -> int | None:
-    """Return what distinguishes one loading of the driver from the next; None where the kernel does not show it."""
+    """Return an id that changes with each loading of the driver; None where the kernel does not provide one."""
     try:
         return DRIVER.stat().st_ino
     except OSError:
@@ -307,7 +307,8 @@ def driver_load() -> int | None:
 
 
 def remembered(what: str) -> dict[str, Any]:
-    """Return what was saved since the driver was loaded, by GPU: its locked ``clocks``, or what it ``refused``."""
+    """Return what was saved since the driver was loaded, by GPU: its locked ``clocks``, or the steps that it
+    ``refused``."""
     try:
         document = json.loads(LOCKED_CLOCKS.read_text(encoding="utf-8"))
         return dict(document[what]) if document["driver"] == driver_load() else {}
@@ -321,7 +322,7 @@ def read_locked() -> dict[str, dict[str, int]]:
 
 
 def read_refused(gpus: list[dict[str, Any]], steps: list[Step]) -> list[Refusal]:
-    """Return which of these steps a GPU has refused since the driver was loaded."""
+    """Return which of these steps a GPU has rejected since the driver was loaded."""
     names = {gpu["index"]: name_of(gpu) for gpu in gpus}
     refused = remembered("refused")
     return [
@@ -333,7 +334,7 @@ def read_refused(gpus: list[dict[str, Any]], steps: list[Step]) -> list[Refusal]
 
 
 def remember_refused(gpus: list[dict[str, Any]], tried: list[Step], refusals: list[Refusal]) -> None:
-    """Save what GPUs refused now, and delete earlier refusals of the same settings."""
+    """Save the steps that GPUs rejected now, and delete earlier rejections of the same settings."""
     before = remembered("refused")
     after = dict(before)
     for gpu in gpus:
@@ -351,7 +352,7 @@ def remember_refused(gpus: list[dict[str, Any]], tried: list[Step], refusals: li
 
 
 def remember(clocks: dict[str, dict[str, int]], refused: dict[str, Any]) -> None:
-    """Replace what is remembered."""
+    """Replace the saved state."""
     LOCKED_CLOCKS.parent.mkdir(mode=0o755, parents=True, exist_ok=True)
     scratch = LOCKED_CLOCKS.with_suffix(".new")
     document = {"driver": driver_load(), "clocks": clocks, "refused": refused}

@@ -2,7 +2,7 @@
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Tunes the GPUs of this host as a file says: what a unit runs at boot, and whenever the driver was reloaded.
+"""Tunes the GPUs of this host by a file. A unit runs it at boot, and whenever the driver is reloaded.
 
 The file holds the options of the module gpu_tuning in JSON. Nothing of Ansible is imported here.
 
@@ -27,7 +27,7 @@ class SettingsError(Exception):
 
 
 def read_settings(path: Path) -> dict[str, Any]:
-    """Return the module's options that a file holds.
+    """Return the options of the module in a file.
 
     Raises:
         SettingsError: it has no valid settings.
@@ -44,14 +44,14 @@ def read_settings(path: Path) -> dict[str, Any]:
 
 
 def apply_settings(settings: dict[str, Any]) -> Outcome:
-    """Tune the GPUs, and trust no memory of clocks: what held them may just have gone."""
+    """Tune the GPUs, and lock saved clocks again: the process that held the GPUs open may just have ended."""
     wanted = read_request(settings)
     with nvml_session() as session:
         return tune(session, wanted, settings["gpus"], strict=settings["strict"], write=True, relock=True)
 
 
 def describe(outcome: Outcome) -> list[str]:
-    """Return what was done, one line for each setting."""
+    """Return the changes, one line for each setting."""
     lines = []
     for gpu in outcome.gpus:
         plan = outcome.plans[gpu["index"]]
@@ -64,7 +64,7 @@ def describe(outcome: Outcome) -> list[str]:
             lines.append(f"{title(gpu)}: as declared")
     if outcome.reboot_required:
         lines.append("ECC changes with the next reboot")
-    # What a GPU refused is a setting left out, and a warning in the same words.
+    # A rejected setting is listed as left out, and as a warning with the same text.
     return list(dict.fromkeys(lines))
 
 
@@ -75,7 +75,7 @@ def main() -> int:
     except NvmlUnavailable as error:
         reason = f"NVML cannot be used: {error.message}"
     except NvmlError as error:
-        reason = f"{error}: see dmesg, and whether nvidia-smi -q answers"
+        reason = f"{error}. See dmesg, and check whether `nvidia-smi -q` answers"
     except (RequestError, SettingsError, TuningError) as error:
         reason = str(error)
     else:

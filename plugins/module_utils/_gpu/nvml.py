@@ -2,7 +2,7 @@
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""One NVML session: what it says of each GPU, and why there may be none.
+"""One NVML session: the readings of each GPU, and why NVML may be unavailable.
 
 Nothing of Ansible is imported here, so that a unit at boot can run the same code. Numbers and names are those of NVML's
 API reference; the binding is NVIDIA's own, nvidia-ml-py.
@@ -32,7 +32,7 @@ VERSION_MISMATCH = 18
 ARGUMENT_VERSION_MISMATCH = 25
 DEPRECATED = 26
 GPU_NOT_FOUND = 28
-# What a GPU, or its driver, does not have. No failure: the answer is "none".
+# Not supported by the GPU or its driver. This is not a failure: the reading is None.
 ABSENT = frozenset({NOT_SUPPORTED, FUNCTION_NOT_FOUND, ARGUMENT_VERSION_MISMATCH, DEPRECATED})
 # The GPU, or its driver, is gone. Any other code concerns only the call that returned it.
 GONE = frozenset({UNINITIALIZED, DRIVER_NOT_LOADED, LIBRARY_NOT_FOUND, GPU_IS_LOST, VERSION_MISMATCH, GPU_NOT_FOUND})
@@ -69,17 +69,18 @@ THROTTLE_REASONS = {
 }
 
 UNAVAILABLE = {
-    LIBRARY_NOT_FOUND: ("not_installed", "libnvidia-ml.so.1 is not on this host: install the NVIDIA driver"),
+    LIBRARY_NOT_FOUND: ("not_installed", "libnvidia-ml.so.1 is not on this host. Install the NVIDIA driver"),
     DRIVER_NOT_LOADED: (
         "not_loaded",
         "the driver's library is installed and its kernel module is not loaded: there is no NVIDIA GPU, or the module "
-        "was not built for this kernel, or another driver holds the GPU; see dmesg, then modprobe nvidia or reboot",
+        "was not built for this kernel, or another driver uses the GPU. See dmesg, then run `modprobe nvidia` or "
+        "reboot",
     ),
     VERSION_MISMATCH: (
         "version_mismatch",
-        "the driver's library was replaced under a loaded kernel module of another version: reboot",
+        "the driver's library was replaced while a kernel module of another version is loaded. Reboot this host",
     ),
-    NO_PERMISSION: ("no_permission", "this user may not open /dev/nvidiactl: use become"),
+    NO_PERMISSION: ("no_permission", "this user may not open /dev/nvidiactl. Use become"),
 }
 
 
@@ -88,7 +89,7 @@ class NvmlUnavailable(Exception):
 
     Attributes:
         reason: one word: binding_missing, not_installed, not_loaded, version_mismatch, no_permission or other.
-        message: the reason as a sentence that ends with what to do.
+        message: the reason as a sentence that ends with the remedy.
     """
 
     def __init__(self, reason: str, message: str) -> None:
@@ -98,12 +99,12 @@ class NvmlUnavailable(Exception):
 
 
 class NvmlError(Exception):
-    """A call that NVML refused.
+    """A call that failed in NVML.
 
     Attributes:
         function: name of the NVML function.
         code: the NVML return code.
-        text: NVML's own words for it.
+        text: NVML's text for it.
     """
 
     def __init__(self, function: str, code: int, text: str) -> None:
@@ -127,7 +128,7 @@ class Session:
         """Call a function of NVML by its name.
 
         Raises:
-            NvmlError: NVML refused, or this version of the library or binding has no such function.
+            NvmlError: the call failed, or this version of the library or binding has no such function.
         """
         if not hasattr(self._api, function):
             raise NvmlError(function, FUNCTION_NOT_FOUND, "Function Not Found")
@@ -136,14 +137,14 @@ class Session:
         except self._api.NVMLError as error:
             raise NvmlError(function, error.value, str(error)) from None
         except TypeError:
-            # An older binding, whose function of that name takes less.
+            # An older binding, whose function takes fewer arguments.
             raise NvmlError(function, FUNCTION_NOT_FOUND, "Function Not Found") from None
 
     def ask(self, function: str, *arguments: Any) -> Any:
-        """Call a function of NVML; return None where the GPU or the driver has no such thing.
+        """Call a function of NVML; return None where the GPU or the driver does not support it.
 
         Raises:
-            NvmlError: NVML refused for any other reason.
+            NvmlError: the call failed for any other reason.
         """
         try:
             return self.call(function, *arguments)
@@ -176,7 +177,7 @@ def nvml_session() -> Iterator[Session]:
 
 
 def without_binding() -> NvmlUnavailable:
-    """Return why NVML cannot be used without its binding: as with it, a driver that does not work comes first."""
+    """Return why NVML cannot be used without its binding: a driver that does not work is reported first."""
     try:
         library = ctypes.CDLL("libnvidia-ml.so.1")
     except OSError:
@@ -188,7 +189,7 @@ def without_binding() -> NvmlUnavailable:
     library.nvmlShutdown()
     return NvmlUnavailable(
         "binding_missing",
-        f"the Python package nvidia-ml-py is not installed for {sys.executable}: install it there, or point "
+        f"the Python package nvidia-ml-py is not installed for {sys.executable}. Install it there, or point "
         "ansible_python_interpreter at an interpreter that has it",
     )
 
@@ -239,9 +240,9 @@ def read_gpus(session: Session) -> list[dict[str, Any]]:
 
 
 def read_gpu(session: Session, index: int) -> dict[str, Any]:
-    """Return the readings of one GPU; a reading that the GPU does not have, or that failed, is None.
+    """Return the readings of one GPU; a reading that the GPU does not support, or that failed, is None.
 
-    ``failed_readings`` has the error of each one that failed. A GPU that is gone, or answers nothing, still has its
+    ``failed_readings`` has the error of each one that failed. A GPU that is gone, or does not answer, still has its
     index, and ``error`` is set.
     """
     try:
@@ -286,7 +287,7 @@ def read_memory(ask: Ask) -> tuple[int | None, ...]:
 def read_memory_info(ask: Ask) -> Any:
     """Return the frame buffer's ``total``, ``used`` and ``free`` bytes; None for a GPU that shares the host's memory.
 
-    They are those of nvidia-smi: what the driver keeps for itself is neither used nor free. Drivers before 510 count it
+    They are those of nvidia-smi: memory reserved by the driver is neither used nor free. Drivers before 510 count it
     as used.
     """
     memory = ask("nvmlDeviceGetMemoryInfo", MEMORY_INFO_2) or ask("nvmlDeviceGetMemoryInfo")
@@ -329,12 +330,12 @@ def read_supported_clocks(ask: Ask) -> tuple[list[dict[str, Any]]]:
 
 
 def read_ecc(ask: Ask) -> tuple[bool | None, ...]:
-    """Return ECC as it is in force, and as it is after the next reboot."""
+    """Return whether ECC is enabled now, and after the next reboot."""
     return tuple(as_bool(mode) for mode in ask("nvmlDeviceGetEccMode") or (None, None))
 
 
 def read_throttle_reasons(ask: Ask) -> list[str] | None:
-    """Return what keeps the clocks from being higher, as values of ``THROTTLE_REASONS``."""
+    """Return what limits the clocks, as values of ``THROTTLE_REASONS``."""
     reasons = ask("nvmlDeviceGetCurrentClocksEventReasons")
     if reasons is None:
         reasons = ask("nvmlDeviceGetCurrentClocksThrottleReasons")
@@ -342,7 +343,7 @@ def read_throttle_reasons(ask: Ask) -> list[str] | None:
 
 
 def as_text(value: Any) -> str | None:
-    """Return a text; older versions of the binding answer in bytes."""
+    """Return a text; older versions of the binding return bytes."""
     return value.decode() if isinstance(value, bytes) else value
 
 

@@ -14,20 +14,20 @@ from typing import Any
 
 from .request import Clocks, PowerLimit, Wanted
 
-# How the reason begins when a GPU has a setting and NVML does not return its value.
+# Begin of the reason when a GPU supports a setting and NVML does not return its value.
 UNREADABLE = "NVML cannot read "
 
 
 @dataclass(frozen=True)
 class Step:
-    """One setting of one GPU that differs from what is wanted.
+    """One setting of one GPU that differs from the request.
 
     Attributes:
         setting: persistence_mode, compute_mode, ecc, power_limit_watts or clocks.
-        before: the value in force; for ``ecc`` the one that the next reboot brings.
-        after: the value wanted.
+        before: the current value; for ``ecc`` the value after the next reboot.
+        after: the requested value.
         locked: for ``clocks``: by locking them, as the GPU or its driver has no application clocks.
-        reset: for ``clocks``: by giving up what was set.
+        reset: for ``clocks``: by resetting the clocks that were set.
     """
 
     gpu: int
@@ -44,19 +44,19 @@ class Step:
 
     @property
     def option(self) -> str:
-        """What a user calls the setting."""
+        """The name of the module's option for the setting."""
         return self.setting.removesuffix("_watts")
 
 
 @dataclass
 class Plan:
-    """What is to be done with one GPU.
+    """The changes to one GPU.
 
     Attributes:
-        skipped: settings that are left out, each with the reason: the GPU does not have them, refused them, or they
-            cannot be read.
-        problems: reasons not to touch any GPU, each one line.
-        warnings: what happens otherwise than asked for, each one line.
+        skipped: settings that are left out, each with the reason: the GPU does not support them, rejected them, or
+            they cannot be read.
+        problems: reasons not to change any GPU, each one line.
+        warnings: differences from the request, each one line.
     """
 
     steps: list[Step] = field(default_factory=list)
@@ -71,7 +71,7 @@ def title(gpu: dict[str, Any]) -> str:
 
 
 def plan_gpu(gpu: dict[str, Any], wanted: Wanted, locked: dict[str, int] | None) -> Plan:
-    """Return what has to be done so that a GPU is as wanted.
+    """Return the changes that a GPU needs to satisfy the request.
 
     Args:
         gpu: as ``_nvml.read_gpu`` returns it.
@@ -81,7 +81,7 @@ def plan_gpu(gpu: dict[str, Any], wanted: Wanted, locked: dict[str, int] | None)
     plan.warnings += [
         f"{title(gpu)}: {reading} cannot be read: {error}" for reading, error in gpu["failed_readings"].items()
     ]
-    # Persistence mode comes first: without it the driver forgets the others when its last user leaves.
+    # Persistence mode comes first: without it the driver resets the others when the last process closes the GPU.
     plan_mode(plan, gpu, "persistence_mode", wanted.persistence_mode)
     plan_mode(plan, gpu, "compute_mode", wanted.compute_mode)
     plan_ecc(plan, gpu, wanted.ecc)
@@ -89,7 +89,7 @@ def plan_gpu(gpu: dict[str, Any], wanted: Wanted, locked: dict[str, int] | None)
     plan_clocks(plan, gpu, wanted.clocks, locked)
     if wanted.quiet:
         plan.skipped = {setting: reason for setting, reason in plan.skipped.items() if reason.startswith(UNREADABLE)}
-        # What keeps the other settings alive goes last.
+        # Persistence mode is disabled last, because it preserves the other settings.
         plan.steps.sort(key=lambda step: step.setting == "persistence_mode")
     elif gpu["persistence_mode"] is False and wanted.persistence_mode is not True:
         plan.warnings += forgetful(gpu, plan.steps)
@@ -108,8 +108,8 @@ def lacks(plan: Plan, gpu: dict[str, Any], setting: str, reason: str, *readings:
     """Return whether a setting has to be left out, and save the reason.
 
     Args:
-        reason: why, when a reading has no value because the GPU has none.
-        readings: what has to be known.
+        reason: the reason for a reading that the GPU does not support.
+        readings: the readings that the setting needs.
     """
     for reading in readings:
         if reading in gpu["failed_readings"]:
@@ -134,7 +134,7 @@ def plan_mode(plan: Plan, gpu: dict[str, Any], setting: str, wanted: Any) -> Non
 
 
 def plan_ecc(plan: Plan, gpu: dict[str, Any], wanted: bool | str | None) -> None:
-    """Compare ECC with what is pending: that is what the next reboot brings, and what a write changes."""
+    """Compare ECC with the pending mode, which takes effect with the next reboot, and which a write changes."""
     if wanted is None:
         return
     readings = ("ecc_pending", "ecc_default") if wanted == "default" else ("ecc_pending",)
@@ -159,7 +159,7 @@ def plan_power_limit(plan: Plan, gpu: dict[str, Any], wanted: PowerLimit | None)
     watts = {"max": high, "min": low, "default": gpu["power_default_watts"], "watts": wanted.value}.get(
         wanted.unit, float(int(high * wanted.value / 100))
     )
-    # A default outside the GPU's own range is not an error of the request: the GPU refuses it.
+    # A default outside the GPU's own range is not an error of the request: the GPU rejects it.
     if wanted.unit != "default" and not low <= watts <= high:
         meant = "" if wanted.unit == "watts" else f" is {watts:g} W and"
         plan.problems.append(

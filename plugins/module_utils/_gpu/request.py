@@ -20,7 +20,7 @@ POWER_LIMIT = re.compile(r"^(\d+(?:\.\d+)?)\s*(W|%)?$", re.IGNORECASE)
 
 
 class RequestError(Exception):
-    """A request that no GPU could meet.
+    """A request that no GPU could satisfy.
 
     Attributes:
         problems: each one line.
@@ -33,7 +33,7 @@ class RequestError(Exception):
 
 @dataclass(frozen=True)
 class PowerLimit:
-    """A power limit as it was asked for.
+    """The requested power limit.
 
     Attributes:
         unit: one of ``max``, ``default``, ``min`` (``value`` is then 0), ``watts``, ``percent`` (of the GPU's maximum).
@@ -48,7 +48,7 @@ class PowerLimit:
 
 @dataclass(frozen=True)
 class Clocks:
-    """Clocks as they were asked for, in MHz.
+    """The requested clocks, in MHz.
 
     Attributes:
         named: ``max``, ``default``, or empty when there are numbers.
@@ -63,11 +63,11 @@ class Clocks:
 
 @dataclass(frozen=True)
 class Wanted:
-    """What GPUs are to be set to; None leaves a setting as it is.
+    """The requested settings; None leaves a setting unchanged.
 
     Attributes:
         ecc: True, False or ``default``.
-        quiet: a setting that a GPU does not have needs no mention, as it has nothing to put back.
+        quiet: do not report a setting that a GPU does not support, because there is nothing to reset.
     """
 
     persistence_mode: bool | None = None
@@ -89,10 +89,10 @@ DEFAULTS = Wanted(
 
 
 def read_request(params: dict[str, Any]) -> Wanted:
-    """Return what the module's options ask for.
+    """Return the request that the module's options describe.
 
     Raises:
-        RequestError: an option has a value that no GPU could meet.
+        RequestError: an option has a value that no GPU could satisfy.
     """
     if params["state"] == "default":
         return DEFAULTS
@@ -169,7 +169,7 @@ def select_gpus(wanted: list[Any], gpus: list[dict[str, Any]]) -> list[dict[str,
         RequestError: a name is not a GPU of this host, or one of them does not answer.
     """
     if not gpus:
-        raise RequestError(["gpus: NVML works on this host and knows no GPU; see lspci -d 10de:"])
+        raise RequestError(["gpus: NVML works on this host and finds no GPU. Run `lspci -d 10de:`"])
     names = [str(name) for name in wanted]
     # A GPU whose UUID cannot be read is still known by its index.
     own = {gpu["index"]: [str(name) for name in (gpu["index"], gpu.get("uuid")) if name is not None] for gpu in gpus}

@@ -21,7 +21,7 @@ TOKEN_SECONDS = 60
 
 
 class IdentityUnknownError(Exception):
-    """The metadata service cannot be reached, or refuses."""
+    """The metadata service cannot be reached, or rejects the request."""
 
 
 @dataclass(frozen=True)
@@ -36,7 +36,7 @@ def read_identity() -> Identity:
     """Read the metadata service; ``AWS_EC2_METADATA_SERVICE_ENDPOINT`` overrides its address.
 
     Raises:
-        IdentityUnknownError: it does not answer within 2 seconds, or refuses.
+        IdentityUnknownError: it does not answer within 2 seconds, or rejects the request.
     """
     endpoint = os.environ.get("AWS_EC2_METADATA_SERVICE_ENDPOINT", DEFAULT_ENDPOINT).rstrip("/")
     try:
@@ -55,7 +55,7 @@ def fetch(endpoint: str, method: str, path: str, headers: dict[str, str]) -> str
 
     Raises:
         OSError: it does not answer.
-        ValueError: it refuses.
+        ValueError: it rejects the request.
     """
     # Without a proxy, which would read its own metadata service.
     connection = http.client.HTTPConnection(endpoint.partition("://")[2], timeout=TIMEOUT_SECONDS)

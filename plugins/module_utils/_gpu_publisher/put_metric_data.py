@@ -27,7 +27,7 @@ from .sampler import HEARTBEAT, UNITS, UTILIZATION, Sample
 
 MAX_DATUMS = 1000
 MAX_VALUES = 150
-# Of the 1 MB limit of a request, with room for what JSON adds.
+# Of the 1 MB limit of a request, with room for the JSON syntax.
 MAX_BYTES = 800_000
 OLDEST_SECONDS = 14 * 86400
 NEWEST_SECONDS = 2 * 3600
@@ -200,7 +200,7 @@ def is_of_aws(answer: Mapping[str, Any]) -> bool:
 def classify(error: Exception, where: str) -> RetryableError | RefusedError:
     """Return what an error of botocore means for the request.
 
-    Missing permissions or credentials drop nothing, as both can be fixed meanwhile.
+    Missing permissions or credentials do not drop samples, because both can be fixed meanwhile.
     """
     translated = translate_error(error, ACTION, where)
     if isinstance(error, ParamValidationError):

@@ -82,9 +82,8 @@ class Sample:
 
     Attributes:
         time: seconds since the epoch.
-        healthy: whether NVML worked and every GPU answered. A reading that failed on a GPU that answers another changes
-            nothing in that.
-        gpus: what each GPU read, by its NVML index as text.
+        healthy: whether NVML worked and every GPU answered. A single failed reading of a GPU does not change that.
+        gpus: the readings of each GPU, by its NVML index as text.
         failed: the error of each reading that failed, by GPU and metric: ``GPU 1: GPUPowerDraw``.
         problems: why it is not healthy, one sentence each.
         reason: why NVML cannot be used, in one word of ``NvmlUnavailable``; empty where it can.
@@ -137,7 +136,7 @@ class GpuReader:
         return self._session.ask(function, self._handle, *arguments)
 
     def ask_first(self, function: str, *arguments: Any) -> Any:
-        """Do the same for values that can also be read in another way; return None on failure, too."""
+        """Do the same for values that can also be read in another way; also return None on failure."""
         try:
             return self.ask(function, *arguments)
         except NvmlError as error:
@@ -154,7 +153,7 @@ class GpuReader:
         return (self._busy(MEMORY_UTILIZATION_SAMPLES, "memory"),)
 
     def _busy(self, kind: int, rate: str) -> float | None:
-        """Return the mean of what the driver's buffer of this kind gained since the last reading, in percent.
+        """Return the mean of the samples in the driver's buffer of this kind since the last reading, in percent.
 
         Without a buffer, or anything new in it, the driver's latest rate.
         """
@@ -181,7 +180,7 @@ class GpuReader:
     def memory(self) -> tuple[float | None, float | None]:
         """Return the frame buffer in use, in megabytes of 10^6 bytes, and the share that is not free, in percent.
 
-        The share includes what the driver keeps for itself, so that a full GPU has 100.
+        The share includes the memory reserved by the driver, so that a full GPU has 100.
         """
         memory = read_memory_info(self.ask)
         if memory is None:
@@ -189,7 +188,7 @@ class GpuReader:
         return memory.used / 1e6, round(100 * (memory.total - memory.free) / memory.total, 2)
 
     def power(self) -> tuple[float | None]:
-        """Return the power drawn, in watts.
+        """Return the power draw, in watts.
 
         The mean since the last reading, by the energy counter; for the first reading, or without a counter, the
         driver's latest value.
@@ -212,7 +211,7 @@ class GpuReader:
         return (self.ask("nvmlDeviceGetClockInfo", SM),)
 
     def throttled(self) -> tuple[float | None]:
-        """Return 1 while power or heat hold the GPU back, else 0."""
+        """Return 1 while power or temperature limits slow the GPU down, else 0."""
         reasons = read_throttle_reasons(self.ask)
         return (None if reasons is None else float(bool(HELD_BACK.intersection(reasons))),)
 
@@ -229,15 +228,15 @@ class GpuReader:
         return None if answer is None else answer[0]
 
     def corrected(self) -> tuple[float | None]:
-        """Return how many memory errors were ever corrected."""
+        """Return the number of corrected memory errors over the GPU's lifetime."""
         return (self.ask("nvmlDeviceGetTotalEccErrors", CORRECTED, AGGREGATE_ECC),)
 
     def uncorrected(self) -> tuple[float | None]:
-        """Return how many memory errors there ever were that could not be corrected."""
+        """Return the number of uncorrected memory errors over the GPU's lifetime."""
         return (self.ask("nvmlDeviceGetTotalEccErrors", UNCORRECTED, AGGREGATE_ECC),)
 
     def remapped(self) -> tuple[float | None]:
-        """Return how many rows of memory were ever replaced."""
+        """Return the number of remapped rows of memory over the GPU's lifetime."""
         rows = self.ask("nvmlDeviceGetRemappedRows")
         return (None if rows is None else rows[0] + rows[1],)
 

@@ -105,7 +105,7 @@ class Sender(threading.Thread):
         self._unreadable = ""
         self.statistics = Statistics()
         self.trouble = ""
-        # Why the thread ended by itself: only other settings would help.
+        # Why the thread ended by itself, when only other settings would help.
         self.settings_error = ""
 
     @property
@@ -118,7 +118,7 @@ class Sender(threading.Thread):
         self._work.set()
 
     def finish(self) -> None:
-        """Send what is left, once, and end within 10 seconds."""
+        """Send the remaining samples once, and end within 10 seconds."""
         self._ending.set()
         self._work.set()
         self.join(GOODBYE_SECONDS)

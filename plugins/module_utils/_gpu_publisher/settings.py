@@ -35,10 +35,10 @@ class Settings:
         metrics: names of ``UNITS``.
         sample_interval: seconds between samples.
         flush_interval: seconds that a request covers.
-        high_resolution: whether CloudWatch keeps seconds apart, or else minutes.
+        high_resolution: whether the resolution is one second instead of one minute.
         spool_bytes: bound for the folder.
         backoff: seconds before the second attempt; doubled with each failure.
-        backoff_max: bound for that.
+        backoff_max: upper limit of the pause.
         renew_interval: seconds without NVML after which the process ends, since only another one sees a library that
             was replaced.
     """

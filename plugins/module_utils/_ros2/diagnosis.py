@@ -118,7 +118,7 @@ def _find_other_file(network: Network, traffic: HostTraffic) -> Iterator[Ros2Fin
     for name, option in (("ROS_DOMAIN_ID", "domain_id"), ("RMW_IMPLEMENTATION", "rmw")):
         if traffic.written and traffic.written.get(name) != declared[name]:
             yield Ros2Finding(
-                "programs that start now do not hear those of correctly configured hosts",
+                "programs that start now receive nothing from correctly configured hosts",
                 f"{file} has {name}={traffic.written.get(name, '')}, and {PREFIX}{option} is {declared[name]}",
                 "apply the role to this host",
                 "files",
@@ -141,7 +141,7 @@ def _find_ports(network: Network, traffic: HostTraffic) -> Iterator[Ros2Finding]
         # The domain of its environment, unless the program has chosen another.
         if process.is_ros and elsewhere and (process.environment.get("ROS_DOMAIN_ID") or "0") == str(network.domain_id):
             yield Ros2Finding(
-                f"{process} hears no participant of domain {network.domain_id}",
+                f"{process} receives nothing in domain {network.domain_id}",
                 f"it listens on the ports of domain {', '.join(map(str, sorted(domains)))}, which it chose by itself",
                 f"let the program take its domain from ROS_DOMAIN_ID, or set {PREFIX}domain_id",
             )
@@ -161,7 +161,7 @@ def _find_ports(network: Network, traffic: HostTraffic) -> Iterator[Ros2Finding]
             own = ports.of_participant(network.domain_id, index)
             if allowed is not None and not allowed.first <= own.first <= own.last <= allowed.last:
                 yield Ros2Finding(
-                    f"{process} is discovered, and hears nothing from other hosts",
+                    f"{process} is discovered, and receives nothing from other hosts",
                     f"its participant index is {index} with UDP {own}, and {PREFIX}firewall_ports is {allowed}",
                     f"run {ports.participants_within(network.domain_id, allowed)} participants or less here, "
                     f"or allow {ports.of_participants(network.domain_id, index + 1)}",
@@ -269,12 +269,12 @@ def _find_fragments(network: Network, traffic: HostTraffic) -> Iterator[Ros2Find
 
 
 def compare_hosts(hosts: Mapping[str, Mapping[str, Any]]) -> list[Ros2Finding]:
-    """Return differences of domain, RMW and discovery mode between hosts that should hear one another.
+    """Return differences of domain, RMW and discovery mode between hosts that should receive each other's samples.
 
     Args:
         hosts: By name, each host's `domain_id`, `rmw`, `discovery` and `machine_id`.
     """
-    # Hosts whose traffic stays on the host cannot hear one another.
+    # Hosts whose traffic stays on the host cannot receive each other's samples.
     if all(host["discovery"] in ("host", "bridge") for host in hosts.values()):
         return []
     found = []
@@ -287,7 +287,7 @@ def compare_hosts(hosts: Mapping[str, Mapping[str, Any]]) -> list[Ros2Finding]:
             most = max(values, key=lambda value: len(values[value]))
             found.append(
                 Ros2Finding(
-                    "some hosts do not hear the others",
+                    "some hosts receive nothing from the others",
                     f"{PREFIX}{option} is {text}",
                     f"set {PREFIX}{option} to one value on all hosts, such as {most}, and apply the role",
                     "hosts",
@@ -300,7 +300,7 @@ def compare_hosts(hosts: Mapping[str, Mapping[str, Any]]) -> list[Ros2Finding]:
             owners.setdefault(str(host["machine_id"]), []).append(name)
     found += [
         Ros2Finding(
-            f"{', '.join(names)} do not hear one another",
+            f"{', '.join(names)} do not receive each other's samples",
             "they have the same /etc/machine-id, by which Fast DDS distinguishes hosts: copies of one disk",
             "on all but one of them, run `rm /etc/machine-id` and `systemd-machine-id-setup`, and reboot",
             "hosts",

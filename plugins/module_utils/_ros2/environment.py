@@ -126,7 +126,7 @@ def _is_super_client(network: Network, value: str) -> bool:
 
 # Measured: RMW inserts ROS_LOCALHOST_ONLY before the configuration, and Cyclone DDS starts no participant when both
 # name the same interface, or when RMW writes the old form of an address. Otherwise both apply, as with Fast DDS.
-ALONE = "may start no participant, or hear no other host"
+ALONE = "may start no participant, or receive nothing from other hosts"
 STOPPED = "may start no participant, or not find the others on this host"
 LOSES = "loses large messages, or is not found by others"
 OVERRIDES = (
@@ -183,7 +183,7 @@ def find_overrides(network: Network, process: Process) -> Iterator[Ros2Finding]:
     rmw = process.environment.get("RMW_IMPLEMENTATION", "")
     if rmw and rmw not in (network.rmw, *network.other_rmws):
         yield Ros2Finding(
-            f"{process} may hear others without understanding them",
+            f"{process} may receive samples that it cannot read",
             f"its RMW_IMPLEMENTATION is {printable('RMW_IMPLEMENTATION', rmw)}, and {PREFIX}rmw is {network.rmw}",
             f"start it with {network.directory}/ros2.env, or set {PREFIX}rmw to "
             f"{printable('RMW_IMPLEMENTATION', rmw)} on every host",
@@ -205,7 +205,7 @@ def _find_domain(network: Network, process: Process) -> Iterator[Ros2Finding]:
     domain = process.environment.get("ROS_DOMAIN_ID") or "0"
     if domain != str(network.domain_id):
         yield Ros2Finding(
-            f"{process} hears no participant of domain {network.domain_id}",
+            f"{process} receives nothing in domain {network.domain_id}",
             f"its ROS_DOMAIN_ID is {printable('ROS_DOMAIN_ID', domain)}, and {PREFIX}domain_id is {network.domain_id}",
             f"start it with {network.directory}/ros2.env, or set {PREFIX}domain_id to "
             f"{printable('ROS_DOMAIN_ID', domain)}",

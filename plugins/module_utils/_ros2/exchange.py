@@ -2,7 +2,7 @@
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Processes that exchange samples by DDS or Zenoh and report whom they hear: proof that samples arrive both ways.
+"""Processes that exchange samples by DDS or Zenoh and report from which processes samples arrive, in both directions.
 
 A separate program, as the DDS library ends a process whose configuration it rejects. It takes the configuration from
 CYCLONEDDS_URI or ZENOH_SESSION_CONFIG_URI, as every program does, and writes one JSON object. It imports nothing of
@@ -35,7 +35,7 @@ from typing import Any
 TOPIC = "digital_twin_exchange"
 # Each process sends at this interval, and for so long after it is complete, as others may not have heard it yet.
 INTERVAL_SECONDS, LINGER_SECONDS = 0.2, 1.0
-# How much longer than its own timeout the program may take, such as to start.
+# Seconds beyond its own timeout that the program may take, such as to start.
 GRACE_SECONDS = 30
 PARTNER = "partner of "
 COMPLETE, INCOMPLETE, REFUSED = 0, 1, 2

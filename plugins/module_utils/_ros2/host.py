@@ -2,7 +2,7 @@
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""The ROS 2 traffic of a host: sockets, the processes behind them, and what the kernel had to drop.
+"""The ROS 2 traffic of a host: sockets, their processes, and the packets that the kernel dropped.
 
 This is a private module of the collection: it may change in any release.
 """
@@ -96,7 +96,7 @@ class Process:
         return any(name in self.environment for name in MARKS)
 
     def __str__(self) -> str:
-        """Return how to find it."""
+        """Return its name, id and container, for messages."""
         place = f" in container {self.container}" if self.container else ""
         return f"{self.name} (process {self.pid}{place})"
 

@@ -111,7 +111,7 @@ def contacted_peers(network: Network) -> list[str]:
     """Return the addresses at which a participant looks for others, its own host's included; empty with multicast."""
     if network.uses_multicast or network.discovery == "bridge":
         return []
-    # Without multicast the participants of one host only find one another when it is a peer, too.
+    # Without multicast the participants of one host only discover each other when it is a peer, too.
     peers = [LOOPBACK, *(network.peers if network.discovery == "peers" else [])]
     return list(dict.fromkeys(peers))
 

@@ -55,7 +55,7 @@ class Network:
         domain_id: The ROS domain.
         rmw: The implementation of RMW.
         other_rmws: Other RMW implementations that some processes use, such as a vendor's simulator.
-        discovery: How participants find one another.
+        discovery: How participants discover each other.
         participants: How many a host may have.
         firewall_ports: Ports that a firewall between the hosts allows; empty without a firewall.
         path_mtu: The largest packet of the path between participants; 0 for the default of the mode.
@@ -375,7 +375,7 @@ def _warn_of_addresses(network: Network) -> Iterator[str]:
     if network.discovery == "peers" and network.external_address and network.external_address not in network.peers:
         yield (
             f"{PREFIX}external_address: {network.external_address} is what this host announces, and {PREFIX}peers does "
-            f"not contain it. Hosts that reach one another by the addresses of {PREFIX}peers lose this one unless they "
+            f"not contain it. Hosts that reach each other by the addresses of {PREFIX}peers lose this one unless they "
             "reach that address too. Leave it empty, or list every host by its external address"
         )
 

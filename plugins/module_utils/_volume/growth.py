@@ -30,7 +30,7 @@ FIRST_LOGICAL = 5
 EXT = ("ext2", "ext3", "ext4")
 XFS = "xfs"
 EXT_MAGIC = 0xEF53
-# What to run for a file system that the module does not grow.
+# The commands for a file system that the module does not grow.
 OTHERS = {
     "btrfs": "Run `growpart` for its partition, then `btrfs filesystem resize max {path}`",
     "zfs": "Run `growpart` for its partition, then `zpool online -e` for its pool and device",
@@ -102,7 +102,7 @@ class State:
 
 @dataclass(frozen=True)
 class Plan:
-    """What to do.
+    """The steps to grow a file system.
 
     Attributes:
         partition: Whether the partition grows.
@@ -254,7 +254,7 @@ def grow(plan: Plan, state: State, run: Run) -> None:
     """Apply a plan.
 
     Raises:
-        GrowthError: A command failed; what it had not done yet is as it was.
+        GrowthError: A command failed. The remaining steps were not done.
     """
     if plan.partition and state.part:
         status, out, err = run(["growpart", f"/dev/{state.disk.name}", str(state.part.number)])

@@ -41,7 +41,7 @@ Run it with sudo. Members of the group docker need none for status, logs and url
 DONE, FAILED, USED_WRONGLY, NOT_RUNNING, UNKNOWN, INTERRUPTED = 0, 1, 2, 3, 4, 130
 QUERY_SECONDS = 30
 STOP_SECONDS = 150
-# For what comes before the wait: stopping what is unhealthy, creating containers.
+# For the steps before the wait: stopping unhealthy containers, creating missing ones.
 CREATE_SECONDS = 90
 METADATA = "http://169.254.169.254"
 METADATA_SECONDS = 1.0
@@ -80,7 +80,7 @@ class Project:
 
 @dataclass(frozen=True)
 class Container:
-    """What Docker knows of a service's container."""
+    """The state of a service's container in Docker."""
 
     service: str
     identity: tuple[str, str]
@@ -93,7 +93,7 @@ class Container:
 
     @property
     def runs(self) -> bool:
-        """Whether its process is there."""
+        """Whether its process runs."""
         return self.state == "running"
 
     @property
@@ -110,7 +110,7 @@ class Container:
 
 
 def execute(command: Sequence[str], seconds: int, directory: Path = Path("/")) -> subprocess.CompletedProcess[str]:
-    """Run a command and return how it went.
+    """Run a command and return its result.
 
     Raises:
         CommandError: the program is missing, or did not end in time.
@@ -170,7 +170,7 @@ def read_containers(project: Project) -> dict[str, Container]:
 
 
 def container_from(raw: dict[str, Any]) -> Container:
-    """Return what matters of ``docker inspect``."""
+    """Return the relevant fields of ``docker inspect``."""
     environment = dict(entry.partition("=")[::2] for entry in raw["Config"]["Env"] or [])
     bindings = raw["HostConfig"]["PortBindings"] or {}
     return Container(
@@ -323,7 +323,7 @@ def stop(project: Project) -> int:
     before = read_containers(project)
     if project.has_unit:
         systemctl(project, "stop")
-    # The unit knows nothing of what runs when its own start has failed, or when Docker alone has started it.
+    # The unit is inactive when its own start has failed, or when Docker has started the containers itself.
     take_down(project)
     if project.has_unit:
         systemctl(project, "reset-failed")
@@ -377,7 +377,7 @@ def get_metadata(method: str, path: str, headers: dict[str, str]) -> str:
 
     Raises:
         OSError: it does not answer.
-        ValueError: it refuses.
+        ValueError: it rejects the request.
     """
     endpoint = os.environ.get("AWS_EC2_METADATA_SERVICE_ENDPOINT", METADATA).rstrip("/")
     connection = http.client.HTTPConnection(endpoint.partition("://")[2], timeout=METADATA_SECONDS)
@@ -392,7 +392,7 @@ def get_metadata(method: str, path: str, headers: dict[str, str]) -> str:
 
 
 def endpoints_of(containers: dict[str, Container]) -> list[tuple[str, str, str, int]]:
-    """Return what users open: what it is, a pattern of its address, and the address and port where it listens."""
+    """Return what users open: its name, a pattern of its address, and the address and port where it listens."""
     found = []
     bridge = containers.get("ros2")
     if "foxglove" in containers and (listens := containers["foxglove"].ports.get("8080/tcp")):
@@ -409,7 +409,7 @@ def endpoints_of(containers: dict[str, Container]) -> list[tuple[str, str, str, 
 
 
 def show_urls(project: Project) -> int:
-    """Print the addresses at which users open what runs, and how to get there.
+    """Print the addresses of the running services, and how to reach them.
 
     Raises:
         CommandError: there are no containers.

@@ -1,7 +1,7 @@
 # Copyright (c) the digital_twin.robotics_lab maintainers
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Options of daemon.json that are not in force."""
+"""Options of daemon.json that are not in effect."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ INFO: dict[str, Any] = {
         ),
     ],
 )
-def test_options_that_are_not_in_force(options: dict[str, Any], messages: list[str]) -> None:
+def test_options_that_are_not_in_effect(options: dict[str, Any], messages: list[str]) -> None:
     assert find(INFO, options) == messages
 
 

@@ -32,7 +32,7 @@ WRITTEN_DOWN = datetime.date(2026, 11, 24)
 
 
 def recorded(archive: str, kind: str) -> str:
-    """Return what apt-cache said of an archive; nothing of an empty one."""
+    """Return the output of apt-cache for an archive; nothing for an empty one."""
     path = HERE / "archives" / f"{archive}.{kind}"
     return path.read_text(encoding="utf-8") if archive != "empty" else ""
 

@@ -88,7 +88,7 @@ def test_what_no_other_zone_helps_with(code: str, subject: str, remedy: str) -> 
     assert "availability_zone" not in line
 
 
-def test_anything_else_is_told_as_it_came() -> None:
+def test_any_other_error_is_reported_unchanged() -> None:
     assert tell("InvalidParameterValue", "No\nsuch  thing.") == (
         "lab-1: Failed to create new EC2 instance: An error occurred (InvalidParameterValue) when calling the "
         "RunInstances operation: No such thing."
@@ -118,7 +118,7 @@ def test_an_instance_that_ended_as_soon_as_it_started(code: str, text: str, reas
     assert reason in line
 
 
-def test_a_host_that_runs_is_no_problem() -> None:
+def test_a_host_that_runs_is_not_a_problem() -> None:
     results: list[dict[str, Any]] = [
         {"item": "lab-1", "instance_ids": ["i-1"]},
         {"item": "lab-2", "skipped": True},

@@ -194,7 +194,7 @@ def test_the_description_distinguishes_labs_of_similar_names() -> None:
 
 
 def as_returned(alarm: dict[str, Any]) -> dict[str, Any]:
-    """Return what cloudwatch_metric_alarm_info says of an alarm of the plan."""
+    """Return an alarm of the plan as cloudwatch_metric_alarm_info does."""
     renamed = {"name": "alarm_name", "description": "alarm_description", "comparison": "comparison_operator"}
     planned = {renamed.get(key, key): value for key, value in alarm.items()}
     rows = [{"name": name, "value": value} for name, value in reversed(alarm["dimensions"].items())]
@@ -202,7 +202,7 @@ def as_returned(alarm: dict[str, Any]) -> dict[str, Any]:
 
 
 def sorted_names(found: list[dict[str, Any]], **given: Any) -> dict[str, list[str]]:
-    """Return the names of alarms by what is to become of them."""
+    """Return the names of alarms by the planned change."""
     planned = FilterModule().filters()["lab_monitoring"]({**LAB, **given}, {"alarms": found})
     return {kind: planned[kind] for kind in ("own", "foreign", "excess", "differing")}
 

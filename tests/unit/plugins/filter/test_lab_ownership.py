@@ -2,7 +2,7 @@
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""What belongs to a lab, of what carries its tags: a lab as the modules of amazon.aws tell of it, and changes to it."""
+"""The resources of a lab among those with its tags: a lab as the modules of amazon.aws return it, and changes to it."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ IMAGE_SNAPSHOTS = [{"snapshot_id": "snap-2", "volume_id": "vol-root"}]
 
 
 def judge(found: Found, role: dict[str, str] | None = None, **more: Any) -> dict[str, Any]:
-    """Return what the filter makes of things that carry the lab's tags."""
+    """Return the result of the filter for resources with the lab's tags."""
     given = {**found, "image_snapshots": IMAGE_SNAPSHOTS}
     return lab_ownership(given, "lab", role_tags=ROLE if role is None else role, region=REGION, **more)
 
@@ -226,7 +226,7 @@ def test_without_a_record_of_its_own_nothing_is_the_labs(role: dict[str, str]) -
         ),
     ],
 )
-def test_what_is_in_the_way_of_the_network_is_told_apart(kind: str, difference: dict[str, Any], reason: str) -> None:
+def test_resources_that_block_the_network_are_distinguished(kind: str, difference: dict[str, Any], reason: str) -> None:
     thing = {**HOST, "instance_id": "i-2", "block_device_mappings": []} if kind == "instances" else {}
     judged = judge(with_more(kind, {**thing, **difference}))
     assert (judged["own"], judged["foreign"], judged["blocking"]) == (LAB, [reason], [reason])

@@ -97,8 +97,8 @@ def test_verify_and_diagnose_agree_on_any_kernel_limit(
 STATES: list[tuple[dict[str, Any], str]] = [
     ({}, ""),
     ({"exchange": HEARD}, ""),
-    ({"exchange": DEAF}, "this host does not hear robot-2"),
-    ({"exchange": UNHEARD}, "this host is not heard by robot-2"),
+    ({"exchange": DEAF}, "this host receives no samples from robot-2"),
+    ({"exchange": UNHEARD}, "robot-2 receives no samples from this host"),
     ({"exchange": REFUSED}, "no participant starts on this host"),
     ({"wanted_files": WRITTEN, "files": {"/x/a": {"content": TEXT}, "/x/b": {"exists": False}}}, ""),
     ({"wanted_files": WRITTEN[:1], "files": {"/x/a": {"exists": False}}}, "/x/a is not as declared"),
@@ -116,8 +116,11 @@ STATES: list[tuple[dict[str, Any], str]] = [
         {"hosts": {"robot-1": SELF, "robot-2": SELF}, "machine_ids": {"robot-1": "a\n", "robot-2": "b\n"}},
         "",
     ),
-    ({"hosts": {"robot-1": SELF, "robot-2": SELF}}, "robot-1, robot-2 do not hear one another"),
-    ({"hosts": {"robot-1": SELF, "robot-2": {**SELF, "domain_id": 1, "machine_id": "b"}}}, "some hosts do not hear"),
+    ({"hosts": {"robot-1": SELF, "robot-2": SELF}}, "robot-1, robot-2 do not receive each other's samples"),
+    (
+        {"hosts": {"robot-1": SELF, "robot-2": {**SELF, "domain_id": 1, "machine_id": "b"}}},
+        "some hosts receive nothing",
+    ),
 ]
 # What a host may show and is not wrong: none of it may contradict verify.
 QUIET: list[HostTraffic] = [

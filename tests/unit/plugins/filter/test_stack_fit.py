@@ -105,7 +105,7 @@ def test_nim_leaves_the_others_their_share(profile: str, vram: int, fraction: fl
     assert fit(profile, {**BIG, "vram_mib": vram})["nim_gpu_fraction"] == fraction
 
 
-def test_the_default_model_is_told_to_have_no_room() -> None:
+def test_too_little_memory_for_the_default_model_is_reported() -> None:
     message = "NIM is counted with the guide's 6144 to 8192 MiB of GPU memory, enough for a small or quantised model."
     assert fit("voice", {"instance_type": "g4dn.xlarge"})["nim_message"].startswith(message)
     assert fit("voice", {**BIG, "vram_mib": 17408 + 4096})["nim_message"] == ""

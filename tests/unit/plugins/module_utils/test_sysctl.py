@@ -2,7 +2,7 @@
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Which file of sysctl.d wins, what is raised and what is left, against a kernel made of files."""
+"""Which file of sysctl.d takes precedence, and which settings are raised, with a kernel made of files."""
 
 from __future__ import annotations
 
@@ -72,7 +72,7 @@ def test_a_low_value_is_raised_also_at_the_next_boot(root: Path) -> None:
 
 
 def boot(root: Path) -> None:
-    """Give the kernel what the files say, as systemd does."""
+    """Set the kernel's values from the files, as systemd does."""
     for setting in in_order(SysctlHost(root).read_files()):
         write(root, f"proc/sys/{setting.name.replace('.', '/')}", f"{setting.value}\n")
 
@@ -129,7 +129,7 @@ def test_a_higher_value_of_another_file_is_preserved(root: Path) -> None:
     write(root, "usr/lib/sysctl.d/50-default.conf", f"{RMEM}=100\n")
     outcome = run(root)
     assert outcome.persisted[RMEM] == 9000
-    # Until that boot what is asked for is enough.
+    # Until that boot the requested value is enough.
     assert kernel(root, RMEM) == 1000
     assert not run(root).changed
 

@@ -2,7 +2,7 @@
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""The module as Ansible runs it, against a local AWS that writes down every call."""
+"""The module as Ansible runs it, against a local AWS that records every call."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ GET, PUT, DELETE = (f"cloudwatch:{name} in us-east-1" for name in ("GetDashboard
 
 @pytest.fixture
 def run(cloud: Cloud, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Run:
-    """Run the module on the dashboard "lab", return its result and warnings; what was asked before is forgotten."""
+    """Run the module on the dashboard "lab", return its result and warnings; earlier calls are deleted."""
     # Ansible collects the warnings of a process, and here one process is many runs.
     warned: list[str] = []
     monkeypatch.setattr(cloudwatch_dashboard, "warn", warned.append)
@@ -90,7 +90,7 @@ def test_life_of_a_dashboard(run: Run, cloud: Cloud) -> None:
     ],
 )
 @pytest.mark.parametrize("check_mode", [False, True])
-def test_a_dashboard_without_the_marker_is_somebody_elses(
+def test_a_dashboard_without_the_marker_belongs_to_another_owner(
     run: Run, cloud: Cloud, there: str, *, check_mode: bool
 ) -> None:
     mine = {"widgets": [{"type": "text", "properties": {"markdown": "## Hall\nlab: south"}}]}
@@ -132,7 +132,7 @@ def test_a_check_writes_nothing(run: Run, cloud: Cloud, given: dict[str, Any]) -
     assert stored(cloud) == {"widgets": [{"type": "alarm"}]}
 
 
-def test_order_and_white_space_say_nothing(run: Run, cloud: Cloud) -> None:
+def test_order_and_white_space_make_no_difference(run: Run, cloud: Cloud) -> None:
     text = '{ "start":"-PT3H",\n "widgets": [ {"y": 1, "x": 0, "type": "text"} ] }'
     cloud.client("cloudwatch").put_dashboard(DashboardName="lab", DashboardBody=text)
     assert not run(body={"widgets": [{"type": "text", "x": 0, "y": 1}], "start": "-PT3H"})["changed"]
@@ -141,7 +141,7 @@ def test_order_and_white_space_say_nothing(run: Run, cloud: Cloud) -> None:
     assert run(body={"widgets": [{"type": "text", "x": 0, "y": True}], "start": "-PT3H"})["changed"]
 
 
-def test_a_body_that_is_no_json_is_replaced(run: Run, cloud: Cloud) -> None:
+def test_a_body_that_is_not_json_is_replaced(run: Run, cloud: Cloud) -> None:
     cloud.answers["GetDashboard"] = {"DashboardArn": "arn", "DashboardBody": "not json"}
     assert run(body=BODY)["changed"]
     assert cloud.asked == [GET, PUT, GET]
@@ -163,7 +163,7 @@ def test_bad_input_is_refused_without_asking_aws(run: Run, cloud: Cloud, given: 
     assert cloud.asked == []
 
 
-def test_each_error_in_a_body_is_told_with_its_place(run: Run, cloud: Cloud) -> None:
+def test_each_error_in_a_body_is_reported_with_its_place(run: Run, cloud: Cloud) -> None:
     answer: Any = {
         "Error": {"Code": "InvalidParameterInput", "Message": "The dashboard body is invalid"},
         "dashboardValidationMessages": [
@@ -181,7 +181,7 @@ def test_each_error_in_a_body_is_told_with_its_place(run: Run, cloud: Cloud) -> 
     assert run(body=BODY)["msg"].startswith("body: CloudWatch refuses it for lab at /: The dashboard body is invalid. ")
 
 
-def test_what_cloudwatch_warns_about_is_told(run: Run, cloud: Cloud) -> None:
+def test_warnings_of_cloudwatch_are_reported(run: Run, cloud: Cloud) -> None:
     told = [{"DataPath": "/widgets/0", "Message": "Unknown property"}]
     cloud.answers["PutDashboard"] = {"DashboardValidationMessages": told}
     result = run(body=BODY)

@@ -2,7 +2,7 @@
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""The module as Ansible runs it, against a local AWS that writes down every call."""
+"""The module as Ansible runs it, against a local AWS that records every call."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ ASKED = "cloudwatch:GetMetricData in us-east-1"
 
 @pytest.fixture
 def run(cloud: Cloud, capsys: pytest.CaptureFixture[str]) -> Run:
-    """Run the module and return its result; what was asked before is forgotten."""
+    """Run the module and return its result; earlier calls are deleted."""
 
     def run_module(*metrics: dict[str, Any], **given: object) -> dict[str, Any]:
         capsys.readouterr()
@@ -174,7 +174,7 @@ def test_what_cloudwatch_is_asked(run: Run, cloud: Cloud) -> None:
     assert parameters["StartTime"] < datetime.now(UTC) <= parameters["EndTime"]
 
 
-def test_cloudwatch_that_could_not_tell_is_no_missing_value(run: Run, cloud: Cloud) -> None:
+def test_an_error_of_cloudwatch_is_not_a_missing_value(run: Run, cloud: Cloud) -> None:
     messages = [{"Code": "Internal", "Value": "try later"}]
     result = {"Id": "m0", "Label": "x", "Timestamps": [], "Values": [], "StatusCode": "InternalError"}
     cloud.answers["GetMetricData"] = {"MetricDataResults": [{**result, "Messages": messages}]}

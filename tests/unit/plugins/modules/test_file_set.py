@@ -2,7 +2,7 @@
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""The module on real folders: what is there afterwards, and what a check leaves as it was."""
+"""The module on real folders: the result, and that a check changes nothing."""
 
 from __future__ import annotations
 

@@ -2,7 +2,7 @@
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""What the unit does at boot, and after the driver was reloaded, against simulated GPUs."""
+"""The unit at boot, and after the driver was reloaded, with simulated GPUs."""
 
 from __future__ import annotations
 
@@ -74,7 +74,7 @@ def test_only_the_named_gpus_are_set(host: Host) -> None:
     assert boot(host, {**PERSISTENT, "gpus": ["1"]}) == ["GPU 1 (Tesla T4): persistence_mode set to on, was off", "0"]
 
 
-def test_what_a_gpu_does_not_have_is_told(host: Host) -> None:
+def test_settings_that_a_gpu_does_not_support_are_reported(host: Host) -> None:
     host.set_up({"gpus": ["A10G"], "faults": ["nvmlDeviceGetEccMode 3"]})
     assert boot(host, {**NOTHING, "ecc": True}) == [
         "GPU 0 (NVIDIA A10G): ecc left out: this GPU has no ECC that can be switched",
@@ -83,7 +83,7 @@ def test_what_a_gpu_does_not_have_is_told(host: Host) -> None:
     ]
 
 
-def test_what_a_gpu_refuses_fails_no_boot(host: Host) -> None:
+def test_a_rejected_setting_does_not_fail_the_boot(host: Host) -> None:
     host.set_up({"gpus": ["A10G"], "faults": ["nvmlDeviceSetPowerManagementLimit 4", "nvmlDeviceGetPowerUsage 999"]})
     refused = "could not be set to 200 W: Insufficient Permissions (nvmlDeviceSetPowerManagementLimit, NVML error 4)"
     unread = "Unknown Error (nvmlDeviceGetPowerUsage, NVML error 999)"
@@ -95,7 +95,7 @@ def test_what_a_gpu_refuses_fails_no_boot(host: Host) -> None:
     ]
 
 
-def test_a_reboot_that_ecc_needs_is_told(host: Host) -> None:
+def test_a_reboot_that_ecc_needs_is_reported(host: Host) -> None:
     host.set_up({"gpus": ["A10G"]})
     assert boot(host, {**NOTHING, "ecc": False}) == [
         "GPU 0 (NVIDIA A10G): ecc set to off, was on",
@@ -104,14 +104,14 @@ def test_a_reboot_that_ecc_needs_is_told(host: Host) -> None:
     ]
 
 
-def test_a_warning_is_told(host: Host) -> None:
+def test_a_warning_is_reported(host: Host) -> None:
     host.set_up({"gpus": ["A10G"]})
     (warning,) = (line for line in boot(host, {**PERSISTENT, "clocks": {"memory": 6250}}) if "6250" in line)
     assert warning == "GPU 0 (NVIDIA A10G): clocks: memory 6250 MHz is not supported; used: 6251 MHz, the nearest"
 
 
-def test_clocks_are_locked_again_whatever_is_remembered(host: Host) -> None:
-    """The GPU may have lost them with its last user, while the driver stayed loaded."""
+def test_clocks_are_locked_again_whatever_is_saved(host: Host) -> None:
+    """The GPU may have lost them when its last process ended, while the driver stayed loaded."""
     host.set_up({"gpus": ["A10G"], "faults": LOCKING})
     wanted = {**PERSISTENT, "clocks": CLOCKS}
     tune(host, wanted)
@@ -129,7 +129,7 @@ def test_locked_clocks_are_given_up_where_the_defaults_are_declared(host: Host) 
     assert "nvmlDeviceResetGpuLockedClocks" in clock_setters(host)
 
 
-def test_locked_clocks_are_forgotten_with_the_driver(host: Host) -> None:
+def test_locked_clocks_are_deleted_when_the_driver_is_loaded_again(host: Host) -> None:
     host.set_up({"gpus": ["A10G"], "faults": LOCKING})
     wanted = {**PERSISTENT, "clocks": CLOCKS}
     tune(host, wanted)
@@ -141,15 +141,15 @@ def test_locked_clocks_are_forgotten_with_the_driver(host: Host) -> None:
 @pytest.mark.parametrize(
     ("case", "settings", "reason"),
     [
-        ({"driver": "none"}, {}, "NVML cannot be used: .*: install the NVIDIA driver"),
-        ({"faults": ["nvmlInit 18"]}, {}, "NVML cannot be used: .*: reboot"),
-        ({"gpus": []}, {}, "gpus: NVML works on this host and knows no GPU"),
+        ({"driver": "none"}, {}, "NVML cannot be used: .* Install the NVIDIA driver"),
+        ({"faults": ["nvmlInit 18"]}, {}, "NVML cannot be used: .* Reboot"),
+        ({"gpus": []}, {}, "gpus: NVML works on this host and finds no GPU"),
         ({}, {"gpus": ["7"]}, "gpus: 7 is not a GPU of this host"),
         ({}, {"power_limit": "400"}, "power_limit 400 W is outside its range. Allowed: 100 to 300 W"),
         ({}, {"power_limit": "full"}, "power_limit: 'full' is not a valid limit"),
         ({"faults": ["nvmlDeviceGetEccMode 3"]}, {"ecc": True, "strict": True}, "ecc: this GPU has no ECC"),
         ({"faults": ["nvmlDeviceSetPersistenceMode 15"]}, {"persistence_mode": True}, "persistence_mode could not be"),
-        ({"faults": ["nvmlDeviceGetCount 999"]}, {}, "see dmesg, and whether nvidia-smi -q answers"),
+        ({"faults": ["nvmlDeviceGetCount 999"]}, {}, "See dmesg, and check whether `nvidia-smi -q` answers"),
         ({"faults": ["nvmlDeviceGetHandleByIndex 15"]}, {}, "GPU 0 does not answer: GPU is lost"),
     ],
 )

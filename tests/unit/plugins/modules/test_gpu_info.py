@@ -2,7 +2,7 @@
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""gpu_info against simulated GPUs: what it tells, and why it cannot."""
+"""gpu_info with simulated GPUs: the readings, and why NVML cannot be used."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ def test_clocks_ascend(host: Host) -> None:
     assert rows[1]["graphics_mhz"][-1] == 1590
 
 
-def test_load_is_told(host: Host) -> None:
+def test_load_is_reported(host: Host) -> None:
     host.set_up({"gpus": ["A10G"]})
     host.gpus.busy(0, temperature=71, power=243000)
     gpu = host.run("gpu_info", {})["gpus"][0]
@@ -119,7 +119,7 @@ def test_a_gpu_that_shares_the_host_s_memory_has_none_of_its_own(host: Host) -> 
     assert gpu["failed_readings"] == {}
 
 
-def test_a_structure_that_a_driver_does_not_know_is_no_failure(host: Host) -> None:
+def test_a_structure_that_a_driver_does_not_know_is_not_a_failure(host: Host) -> None:
     host.set_up({"gpus": ["A10G"], "faults": ["nvmlDeviceGetMemoryInfo_v2 25"]})
     (gpu,) = host.run("gpu_info", {})["gpus"]
     assert (gpu["memory_total_mib"], gpu["failed_readings"]) == (23028, {})
@@ -135,10 +135,10 @@ def test_one_lost_gpu_hides_no_other(host: Host) -> None:
 @pytest.mark.parametrize(
     ("case", "code", "text"),
     [
-        ({"driver": "none"}, "not_installed", "install the NVIDIA driver"),
-        ({"faults": ["nvmlInit 9"]}, "not_loaded", "modprobe nvidia or reboot"),
-        ({"faults": ["nvmlInit 18"]}, "version_mismatch", "of another version: reboot"),
-        ({"faults": ["nvmlInit 4"]}, "no_permission", "use become"),
+        ({"driver": "none"}, "not_installed", "Install the NVIDIA driver"),
+        ({"faults": ["nvmlInit 9"]}, "not_loaded", "run `modprobe nvidia` or reboot"),
+        ({"faults": ["nvmlInit 18"]}, "version_mismatch", "of another version is loaded. Reboot"),
+        ({"faults": ["nvmlInit 4"]}, "no_permission", "Use become"),
         ({"faults": ["nvmlInit 999"]}, "other", "see dmesg"),
         ({"faults": ["nvmlDeviceGetCount 999"]}, "other", "see dmesg"),
     ],
@@ -156,7 +156,7 @@ def test_why_nvml_cannot_be_used(host: Host, case: dict[str, Any], code: str, te
     ("case", "code", "text"),
     [
         ({}, "binding_missing", "nvidia-ml-py is not installed for"),
-        ({"driver": "none"}, "not_installed", "(NVML error 12): libnvidia-ml.so.1 is not on this host: install"),
+        ({"driver": "none"}, "not_installed", "(NVML error 12): libnvidia-ml.so.1 is not on this host. Install"),
         ({"faults": ["nvmlInit 9"]}, "not_loaded", "Driver Not Loaded (NVML error 9): "),
     ],
 )
@@ -170,7 +170,7 @@ def test_a_driver_that_does_not_work_comes_before_a_missing_binding(
     assert text in told["reason"]
 
 
-def test_without_library_and_binding_the_driver_is_told(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_library_and_binding_the_driver_is_reported(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
     def missing(name: str) -> None:
         raise OSError(f"{name}: cannot open shared object file")
 
@@ -179,7 +179,7 @@ def test_without_library_and_binding_the_driver_is_told(host: Host, monkeypatch:
     assert host.run("gpu_info", {})["reason_code"] == "not_installed"
 
 
-def test_a_driver_replaced_under_its_module(host: Host) -> None:
+def test_a_driver_replaced_while_its_module_is_loaded(host: Host) -> None:
     host.set_up({"gpus": ["A10G"]})
     assert host.run("gpu_info", {})["available"]
     host.gpus.install("580.95.05")

@@ -2,7 +2,7 @@
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""What the module publishes, and what it says when it cannot."""
+"""The published metrics, and the messages when publishing fails."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ def test_a_host_whose_driver_is_gone_publishes_that(host: Host, server: CloudWat
     host.set_up({"gpus": ["A10G"], "driver": "none"})
     result = publish(host, server, namespace="Lab/Workstations")
     assert result["healthy"] is False
-    assert "install the NVIDIA driver" in result["problems"][0]
+    assert "Install the NVIDIA driver" in result["problems"][0]
     assert [(datum.namespace, datum.metric, datum.value) for datum in server.datums()] == [
         ("Lab/Workstations", "Heartbeat", 0.0)
     ]
@@ -73,8 +73,8 @@ def test_a_host_whose_driver_is_gone_publishes_that(host: Host, server: CloudWat
 @pytest.mark.parametrize(
     ("case", "text"),
     [
-        ({"faults": ["nvmlInit 9"]}, "modprobe nvidia or reboot"),
-        ({"faults": ["nvmlInit 18"]}, "of another version: reboot"),
+        ({"faults": ["nvmlInit 9"]}, "run `modprobe nvidia` or reboot"),
+        ({"faults": ["nvmlInit 18"]}, "of another version is loaded. Reboot"),
         ({"faults": ["nvmlInit 999"]}, "see dmesg"),
         ({"faults": ["nvmlDeviceGetCount 999"]}, "nvmlDeviceGetCount, NVML error 999"),
     ],
@@ -121,7 +121,7 @@ def test_without_the_binding_healthy_gpus_are_not_published_as_dead(
     assert result["failed"] is True
     assert result["msg"].startswith(
         "The sample was not taken: NVML cannot be used: the Python package nvidia-ml-py is not installed for "
-        f"{sys.executable}: install it there, or "
+        f"{sys.executable}. Install it there, or "
     )
     assert server.calls() == []
 
@@ -133,11 +133,11 @@ def test_gpus_that_this_user_may_not_open_are_not_published_as_dead(
     host.set_up({"gpus": ["A10G"], "faults": ["nvmlInit 4"]})
     result = publish(host, server, check=check)
     assert result["failed"] is True
-    assert result["msg"].endswith("(NVML error 4): this user may not open /dev/nvidiactl: use become")
+    assert result["msg"].endswith("(NVML error 4): this user may not open /dev/nvidiactl. Use become")
     assert server.calls() == []
 
 
-def test_a_refusal_is_told(host: Host, server: CloudWatch) -> None:
+def test_a_rejected_request_is_reported(host: Host, server: CloudWatch) -> None:
     host.set_up({"gpus": ["A10G"]})
     server.fault("denied")
     result = publish(host, server)
@@ -145,7 +145,9 @@ def test_a_refusal_is_told(host: Host, server: CloudWatch) -> None:
     assert result["msg"].startswith("The sample was not published: cloudwatch:PutMetricData in us-east-1: AccessDenied")
 
 
-def test_a_host_that_nobody_names_is_refused(host: Host, server: CloudWatch, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_host_without_an_instance_id_is_refused(
+    host: Host, server: CloudWatch, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("AWS_EC2_METADATA_SERVICE_ENDPOINT", "http://127.0.0.1:9")
     host.set_up({"gpus": ["A10G"]})
     result = publish(host, server, instance_id="")
@@ -154,7 +156,7 @@ def test_a_host_that_nobody_names_is_refused(host: Host, server: CloudWatch, mon
     assert server.calls() == []
 
 
-def test_a_metric_that_nobody_knows_is_refused(host: Host, server: CloudWatch) -> None:
+def test_an_unknown_metric_is_refused(host: Host, server: CloudWatch) -> None:
     host.set_up({"gpus": ["A10G"]})
     result = publish(host, server, metrics=["Heartbeat", "GPUNoise"])
     assert result["failed"] is True

@@ -2,7 +2,7 @@
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""gpu_tuning against simulated GPUs: what it changes, what it refuses, and that a check writes nothing."""
+"""gpu_tuning with simulated GPUs: its changes, its errors, and that a check writes nothing."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ CASES: list[dict[str, Any]] = yaml.safe_load(Path(__file__).with_name("gpu_tunin
 
 
 def settings_of(result: dict[str, Any]) -> dict[int, dict[str, list[Any]]]:
-    """Return what a result says was changed, in the form of the table."""
+    """Return the changes in a result, in the form of the table."""
     return {
         gpu["index"]: {name: [row["before"], row["after"]] for name, row in gpu["settings"].items()}
         for gpu in result["gpus"]
@@ -79,7 +79,7 @@ def test_table(case: dict[str, Any], host: Host) -> None:
         assert setters == case["log"]
 
 
-def test_two_bad_options_are_both_told(host: Host) -> None:
+def test_two_bad_options_are_both_reported(host: Host) -> None:
     host.set_up({"gpus": ["A10G"]})
     refused = host.run("gpu_tuning", {"power_limit": "full", "clocks": "fast"})
     assert len(refused["problems"]) == 2
@@ -105,7 +105,7 @@ def test_a_gpu_that_keeps_another_value_has_changed() -> None:
 
 
 def test_a_limit_that_was_refused_is_tried_again(host: Host) -> None:
-    """A laptop may take it on other power."""
+    """A laptop may accept it with another power supply."""
     host.set_up({"gpus": ["A10G"], "faults": ["nvmlDeviceSetPowerManagementLimit 999"]})
     request = {"persistence_mode": True, "power_limit": 200}
     assert host.run("gpu_tuning", request)["skipped_settings"]
@@ -114,7 +114,7 @@ def test_a_limit_that_was_refused_is_tried_again(host: Host) -> None:
     assert not host.run("gpu_tuning", request, check=True)["skipped_settings"]
 
 
-def test_what_was_refused_is_forgotten_with_the_driver_and_never_strict(host: Host) -> None:
+def test_rejections_are_deleted_with_the_driver_and_ignored_when_strict(host: Host) -> None:
     host.set_up({"gpus": ["A10G"], "faults": ["nvmlDeviceSetPowerManagementLimit 999"]})
     request = {"persistence_mode": True, "power_limit": 200}
     host.run("gpu_tuning", request)
@@ -140,7 +140,7 @@ def test_a_gpu_that_is_gone_is_refused(host: Host, code: int) -> None:
     assert host.writes() == []
 
 
-def test_a_setting_is_in_force_for_other_processes(host: Host) -> None:
+def test_a_setting_applies_to_other_processes(host: Host) -> None:
     host.set_up({"gpus": ["A10G", "T4"]})
     host.run("gpu_tuning", {"gpus": ["1"], "persistence_mode": True, "power_limit": 65})
     assert host.smi("--query-gpu=power.limit,persistence_mode") == ["300.00 W, Disabled", "65.00 W, Enabled"]

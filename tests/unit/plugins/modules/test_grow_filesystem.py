@@ -103,7 +103,7 @@ class Disk:
         return told.f_blocks * told.f_frsize
 
     def remove(self) -> None:
-        """Take everything away again."""
+        """Remove everything."""
         if self.mounted.is_mount():
             command("umount", str(self.mounted))
         if self.device:
@@ -160,7 +160,7 @@ def in_namespace(call: str, *arguments: int) -> None:
 
 @pytest.fixture
 def disk(tmp_path: Path, mounts: None, resize2fs: None) -> Iterator[Disk]:
-    """Give a disk to make, and take it away afterwards."""
+    """Return a disk to create, and remove it afterwards."""
     made = Disk(tmp_path / "disk", tmp_path / "mounted")
     yield made
     made.remove()
@@ -262,7 +262,7 @@ def test_a_read_only_file_system_is_left_alone(disk: Disk, run: Run) -> None:
     assert (result["changed"], result["reason"]) == (False, f"the file system is mounted read-only. {remedy}")
 
 
-def test_a_disk_that_does_not_become_as_large_as_it_should_is_told(disk: Disk, run: Run) -> None:
+def test_a_disk_that_stays_smaller_than_expected_is_reported(disk: Disk, run: Run) -> None:
     disk.make(SIZE, "")
     disk.mount("ext4")
     name = Path(disk.device).name
@@ -279,7 +279,7 @@ def test_a_disk_that_does_not_become_as_large_as_it_should_is_told(disk: Disk, r
         ("/nonexistent", "nothing is mounted there"),
     ],
 )
-def test_what_is_no_disk_is_left_alone(run: Run, path: str, reason: str) -> None:
+def test_mounts_without_a_disk_are_left_alone(run: Run, path: str, reason: str) -> None:
     result = run(path=path)
     assert (result["changed"], result["device"], result["reason"]) == (False, "", reason)
 
@@ -398,7 +398,7 @@ def test_plans(state: growth.State, partition: bool, filesystem: bool, reason: s
     assert plan.reason.startswith(reason) if reason else not plan.reason
 
 
-def test_a_command_that_fails_is_told() -> None:
+def test_a_command_that_fails_is_reported() -> None:
     with pytest.raises(growth.GrowthError, match="growpart could not grow nvme0n1p1: FAILED: no room"):
         growth.grow(growth.Plan(partition=True), STATE, lambda _words: (2, "", "FAILED:\n no room"))
     with pytest.raises(growth.GrowthError, match="resize2fs could not grow /: no"):

@@ -2,7 +2,7 @@
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Messages as Cyclone DDS writes them, and as it would never do."""
+"""Valid messages, as Cyclone DDS writes them, and invalid ones."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ def pose(order: str, *numbers: float) -> bytes:
 
 @pytest.mark.parametrize("frames", [("odom", "base_link"), ("", ""), ("map", "x"), ("a" * 13, "b" * 300)])
 def test_odometry_whatever_its_frames_are_called(frames: tuple[str, str]) -> None:
-    """What follows a text is aligned anew."""
+    """The value after a text is aligned again."""
     told = read_message(ODOMETRY, odometry(*frames))
     assert told == {
         "stamp": 12.5,
@@ -92,7 +92,7 @@ def test_odometry_whatever_its_frames_are_called(frames: tuple[str, str]) -> Non
         ("sensor_msgs/msg/LaserScan", b"whatever", None),
     ],
 )
-def test_what_a_message_says(schema: str, payload: bytes, told: dict[str, Any] | None) -> None:
+def test_the_content_of_a_message(schema: str, payload: bytes, told: dict[str, Any] | None) -> None:
     assert read_message(schema, payload) == ({"yaw": None, **told} if told and schema == POSE else told)
 
 
@@ -106,7 +106,7 @@ def test_a_quaternion_of_any_turn() -> None:
 
 
 @pytest.mark.parametrize("size", [0, 1, 4, 12, 16, 20, 40, 100, 400, -8, -1])
-def test_a_message_that_was_cut_is_none(size: int) -> None:
+def test_a_truncated_message_is_invalid(size: int) -> None:
     with pytest.raises(MessageError, match=r"^it ends after \d+ of at least \d+ bytes|^it begins with "):
         read_message(ODOMETRY, odometry()[:size])
 
@@ -119,12 +119,12 @@ def test_a_message_that_was_cut_is_none(size: int) -> None:
         (clock("<", 1, 0) + bytes(4), "it has 16 instead of 12 bytes"),
     ],
 )
-def test_what_is_no_clock(payload: bytes, reason: str) -> None:
+def test_payloads_that_are_not_a_clock(payload: bytes, reason: str) -> None:
     with pytest.raises(MessageError, match=f"^{reason}$"):
         read_message(CLOCK, payload)
 
 
-def test_padding_is_no_part_of_a_message() -> None:
+def test_padding_is_not_part_of_a_message() -> None:
     assert read_message(CLOCK, clock("<", 1, 0) + bytes(3)) == {"seconds": 1.0}
 
 

@@ -2,7 +2,7 @@
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""How samples become requests that CloudWatch takes, and what each of its errors means for them."""
+"""Requests to CloudWatch from samples, and the meaning of each of its errors."""
 
 from __future__ import annotations
 
@@ -146,12 +146,12 @@ class Stranger(BaseHTTPRequestHandler):
         self.wfile.write(self.body)
 
     def log_message(self, format: str, *arguments: object) -> None:
-        """Say nothing."""
+        """Log nothing."""
 
 
 @pytest.fixture
 def stranger() -> Iterator[str]:
-    """Serve its answers, and give its URL."""
+    """Serve its answers, and return its URL."""
     with ThreadingHTTPServer(("127.0.0.1", 0), Stranger) as service:
         thread = threading.Thread(target=service.serve_forever, kwargs={"poll_interval": 0.02})
         thread.start()

@@ -147,7 +147,7 @@ def test_power_is_the_mean_by_the_energy_counter(host: Host) -> None:
     assert second["gpus"]["0"]["GPUPowerDraw"] == pytest.approx(250, rel=0.05)
 
 
-def test_a_counter_that_starts_again_is_no_power(host: Host) -> None:
+def test_a_counter_that_restarts_is_not_power(host: Host) -> None:
     host.set_up({"gpus": ["A10G"]})
     host.gpus.busy(0, power=120_000, energy=10**12)
     _first, second = sampled(host, lambda: host.gpus.busy(0, power=120_000, energy=5))
@@ -199,7 +199,7 @@ def test_a_reading_that_fails_is_missing_alone(host: Host, function: str, missin
 
 
 @pytest.mark.parametrize("code", [2, 4, 5, 6, 7, 8, 10, 11, 14, 17, 19, 20, 21, 22, 23, 24, 27, 29, 998, 999])
-def test_an_error_that_concerns_one_reading_is_told(host: Host, code: int) -> None:
+def test_an_error_of_one_reading_is_reported(host: Host, code: int) -> None:
     host.set_up({"gpus": ["A10G", "T4"], "faults": [f"nvmlDeviceGetTemperature {code} @gpu=0"]})
     (sample,) = sampled(host, metrics=["GPUTemperature", "Heartbeat"])
     assert sample["healthy"] is True
@@ -208,7 +208,7 @@ def test_an_error_that_concerns_one_reading_is_told(host: Host, code: int) -> No
 
 
 @pytest.mark.parametrize("code", [1, 9, 12, 15, 18, 28])
-def test_an_error_that_says_that_the_gpu_is_gone_is_no_reading_s(host: Host, code: int) -> None:
+def test_an_error_of_a_gpu_that_is_gone_is_not_that_of_a_reading(host: Host, code: int) -> None:
     host.set_up({"gpus": ["A10G", "T4"], "faults": [f"nvmlDeviceGetTemperature {code} @gpu=0"]})
     (sample,) = sampled(host)
     assert sample["healthy"] is False

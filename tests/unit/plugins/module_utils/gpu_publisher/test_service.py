@@ -2,7 +2,7 @@
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""The publisher as a process, on a bad day: of what was sampled, CloudWatch gets each value once, with its own time.
+"""The publisher as a process, with failures: CloudWatch gets each sampled value once, with its own time.
 
 The GPU grows warmer by a degree with each reading, so that each sample has a unique value.
 """
@@ -62,7 +62,7 @@ def publisher(nvml_library: Path, tmp_path: Path, server: CloudWatch, fork_serve
 
 
 def values(server: CloudWatch, metric: str = "GPUTemperature") -> list[float]:
-    """Return what CloudWatch has of a metric of the host's first GPU, or of the host, in the order of values."""
+    """Return the values in CloudWatch of a metric of the host's first GPU, or of the host, in the order of values."""
     return sorted(
         datum.value
         for datum in server.datums()
@@ -226,7 +226,7 @@ def test_credentials_that_stay_expired_lose_nothing(publisher: Publisher, server
     everything_arrived(publisher, server)
 
 
-def test_nothing_is_lost_while_nobody_listens(publisher: Publisher, server: CloudWatch) -> None:
+def test_nothing_is_lost_while_no_server_listens(publisher: Publisher, server: CloudWatch) -> None:
     publisher.start()
     wait_for_values(server, 1)
     server.stop()
@@ -586,7 +586,7 @@ def test_an_instance_is_asked_who_it_is(
         ),
     ],
 )
-def test_settings_that_are_none_are_refused(publisher: Publisher, text: str, said: str) -> None:
+def test_invalid_settings_are_refused(publisher: Publisher, text: str, said: str) -> None:
     publisher.start(text)
     assert publisher.running.wait(timeout=SECONDS) == 78
     assert said in publisher.says()

@@ -2,7 +2,7 @@
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""What the spool gives back, in the process that filled it and in the next."""
+"""The samples that the spool returns, in the process that filled it and in the next."""
 
 from __future__ import annotations
 

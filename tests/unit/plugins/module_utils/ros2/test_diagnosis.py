@@ -2,7 +2,7 @@
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""What is found wrong with a host's ROS 2 traffic, and what is not."""
+"""The findings about a host's ROS 2 traffic."""
 
 from __future__ import annotations
 
@@ -95,7 +95,7 @@ def lines(findings: list[Ros2Finding]) -> list[str]:
 
 def test_an_empty_host_has_no_findings() -> None:
     others = Process(1, "resolved", {}, (Socket("net:[1]", 1, 53, 99), Socket("net:[1]", 2, 18000, 0)))
-    # Counted before, and not any more: what was wrong may be mended, and the counters stay until the next boot.
+    # Counted earlier: the cause may be repaired, and the counters stay until the next boot.
     counters = {"RcvbufErrors": 17, "ReasmFails": 5}
     seen = HostTraffic(
         processes=[process(7400, 7410, 7411), process(7498, 7499), others],
@@ -208,28 +208,28 @@ def test_a_process_with_the_environment_file_is_not_a_finding(given: dict[str, A
     ("given", "name", "value", "finding"),
     [
         # In every mode of discovery that DDS has, on one host as well.
-        ({}, "ROS_LOCALHOST_ONLY", "1", "may start no participant, or hear no other"),
+        ({}, "ROS_LOCALHOST_ONLY", "1", "may start no participant, or receive nothing from other"),
         (HOST, "ROS_LOCALHOST_ONLY", "1", "may start no participant"),
-        ({"rmw": FAST}, "ROS_LOCALHOST_ONLY", "1", "may start no participant, or hear no other"),
-        (SERVER, "ROS_LOCALHOST_ONLY", "1", "may start no participant, or hear no other"),
+        ({"rmw": FAST}, "ROS_LOCALHOST_ONLY", "1", "may start no participant, or receive nothing from other"),
+        (SERVER, "ROS_LOCALHOST_ONLY", "1", "may start no participant, or receive nothing from other"),
         ({}, "ROS_LOCALHOST_ONLY", "0", ""),
-        # ROS 2 takes 1 alone for yes.
+        # ROS 2 only accepts 1 as yes.
         ({}, "ROS_LOCALHOST_ONLY", "true", ""),
-        ({}, "ROS_AUTOMATIC_DISCOVERY_RANGE", "LOCALHOST", "may start no participant, or hear no other"),
-        ({}, "ROS_AUTOMATIC_DISCOVERY_RANGE", "OFF", "may start no participant, or hear no other"),
+        ({}, "ROS_AUTOMATIC_DISCOVERY_RANGE", "LOCALHOST", "may start no participant, or receive nothing from other"),
+        ({}, "ROS_AUTOMATIC_DISCOVERY_RANGE", "OFF", "may start no participant, or receive nothing from other"),
         (HOST, "ROS_AUTOMATIC_DISCOVERY_RANGE", "OFF", "not find the others on this host"),
-        # ROS 2 takes a word that it does not know for LOCALHOST.
-        ({}, "ROS_AUTOMATIC_DISCOVERY_RANGE", "everywhere", "may start no participant, or hear no other"),
+        # ROS 2 treats an unknown word as LOCALHOST.
+        ({}, "ROS_AUTOMATIC_DISCOVERY_RANGE", "everywhere", "may start no participant, or receive nothing from other"),
         ({}, "ROS_AUTOMATIC_DISCOVERY_RANGE", "SUBNET", ""),
         (HOST, "ROS_AUTOMATIC_DISCOVERY_RANGE", "LOCALHOST", ""),
         ({}, "ROS_STATIC_PEERS", "10.0.1.99", "contacts hosts that are not declared"),
         (HOST, "ROS_STATIC_PEERS", "10.0.1.10;robot-2", "contacts hosts that are not declared"),
         ({}, "ROS_STATIC_PEERS", "10.0.1.10; 127.0.0.1;localhost;", ""),
-        ({}, "RMW_IMPLEMENTATION", FAST, "may hear others without understanding them"),
-        (HOST, "RMW_IMPLEMENTATION", ZENOH, "may hear others without understanding them"),
+        ({}, "RMW_IMPLEMENTATION", FAST, "may receive samples that it cannot read"),
+        (HOST, "RMW_IMPLEMENTATION", ZENOH, "may receive samples that it cannot read"),
         # Such as Isaac Sim, which has no other.
         ({"other_rmws": [FAST]}, "RMW_IMPLEMENTATION", FAST, ""),
-        ({}, "ROS_DOMAIN_ID", "7", "hears no participant of domain 0"),
+        ({}, "ROS_DOMAIN_ID", "7", "receives nothing in domain 0"),
         ({**HOST, "domain_id": 2}, "ROS_DOMAIN_ID", "", "its ROS_DOMAIN_ID is 0"),
         ({}, "CYCLONEDDS_URI", "file:///home/me/cyclonedds.xml", "loses large messages"),
         (HOST, "CYCLONEDDS_URI", "", "its CYCLONEDDS_URI is not set"),
@@ -249,7 +249,7 @@ def test_a_process_with_the_environment_file_is_not_a_finding(given: dict[str, A
         (SERVER, "ROS_DISCOVERY_SERVER", "10.0.1.10", ""),
         ({}, "ROS_DISCOVERY_SERVER", "10.0.1.10:11811", ""),
         ({"rmw": FAST}, "ROS_SUPER_CLIENT", "TRUE", "may wait for a discovery server"),
-        # It hears more, and loses nothing.
+        # It receives more, and loses nothing.
         (SERVER, "ROS_SUPER_CLIENT", "TRUE", ""),
         ({"rmw": FAST}, "ROS_SUPER_CLIENT", "FALSE", ""),
         ({"rmw": FAST}, "ROS2_EASY_MODE", "10.0.1.10", "is found only by processes with the same value"),
@@ -566,7 +566,7 @@ def test_hosts_that_differ_are_named() -> None:
     domain, machine = mismatches(hosts)
     assert domain["cause"] == "ros2_networking_domain_id is 0 on one, two; 42 on three"
     assert "such as 0," in domain["remedy"]
-    assert machine["symptom"] == "one, three do not hear one another"
+    assert machine["symptom"] == "one, three do not receive each other's samples"
     # Only Fast DDS goes by it.
     assert (
         mismatches({name: {**host, "rmw": "rmw_cyclonedds_cpp", "domain_id": 0} for name, host in hosts.items()}) == []

@@ -2,7 +2,7 @@
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""What Fast DDS's discovery server says of a profile, as Debian 12 and 13 have it."""
+"""The output of Fast DDS's discovery server about a profile, as in Debian 12 and 13."""
 
 from __future__ import annotations
 
