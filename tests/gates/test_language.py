@@ -22,8 +22,11 @@ PHRASES = {
         r"(?!longer\b|more\b|use\b|less\b)\w+"
     ),
     "write `is not one of` or `must be one of`": r"\bis [n]one of\b",
-    # The name of a Unix user stands in quotes, or in capitals.
-    "name the actor, or write `no user`": r"(?<!['\"`:=/])\b(?-i:[Nn]o[b]ody)\b(?!['\"`:])",
+    # The Unix user of that name stands in quotes or after what takes a user; the parser of commands knows the word as well.
+    "name the actor, or write `no user`": (
+        r"(?<!['\"`:=/|<])(?<!-u )(?<!-u, )(?<!reuid )(?<!/sh )(?<!USER )(?<!Maintainer: )(?<!text: )"
+        r"\b(?-i:[Nn]o[b]ody)\b(?!['\"`:])"
+    ),
     "name the actor: the caller, the user, the process": r"\b(?:[s]omebody|[w]hoever)\b",
     "write `again`": r"\b[a]new\b",
     "write the remedy as a sentence": r"; [d]o: ",

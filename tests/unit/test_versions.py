@@ -56,12 +56,11 @@ def test_every_role_refuses_a_version_that_lost_its_quotes(tmp_path: Path) -> No
     file = tmp_path / "told.json"
     for role, name in version_options():
         include = {"name": f"{FQCN}.{role}", "tasks_from": input_check(role)}
+        variables = {**TOGETHER_WITH.get(name, {}), name: 2.2}
         said = {"told": "{{ told | default({}) | combine({'" + name + "': ansible_failed_result.msg}) }}"}
         tasks.append(
             {
-                "block": [
-                    {"ansible.builtin.include_role": include, "vars": {**TOGETHER_WITH.get(name, {}), name: 2.2}}
-                ],
+                "block": [{"ansible.builtin.include_role": include, "vars": variables}],
                 "rescue": [{"ansible.builtin.set_fact": said}],
             }
         )

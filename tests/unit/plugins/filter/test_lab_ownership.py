@@ -170,8 +170,8 @@ STRANGERS = [
     ),
     (
         "key_pairs",
-        {"key_name": "somebody-elses-key", "key_pair_id": "key-9"},
-        "key pair somebody-elses-key (it is not in the lab's record)",
+        {"key_name": "key-of-another-owner", "key_pair_id": "key-9"},
+        "key pair key-of-another-owner (it is not in the lab's record)",
     ),
     (
         "snapshots",
