@@ -22,7 +22,7 @@ PHRASES = {
         r"(?!longer\b|more\b|use\b|less\b)\w+"
     ),
     "write `is not one of` or `must be one of`": r"\bis [n]one of\b",
-    # The Unix user of that name stands in quotes or after what takes a user; the parser of commands knows the word as well.
+    # The Unix user of that name stands in quotes or after what takes a user.
     "name the actor, or write `no user`": (
         r"(?<!['\"`:=/|<])(?<!-u )(?<!-u, )(?<!reuid )(?<!/sh )(?<!USER )(?<!Maintainer: )(?<!text: )"
         r"\b(?-i:[Nn]o[b]ody)\b(?!['\"`:])"
