@@ -135,7 +135,7 @@ _value:
 import datetime
 from typing import Any
 
-from ..plugin_utils._nvidia_driver.choice import (
+from ..plugin_utils._nvidia_driver.package_choice import (
     ChoiceError,
     Request,
     World,

@@ -264,6 +264,7 @@ def unit_command(host: Host, unit: str, folder: Path, **variables: Any) -> list[
         variables: of the role, without their prefix.
     """
     role, written = ROOT / "roles" / "ros2_networking", folder / unit
+    preflight = {"name": f"{FQCN}.{role.name}", "tasks_from": "preflight", "public": True}
     template = {"src": str(role / "templates" / f"{unit}.j2"), "dest": str(written), "mode": "0644"}
     play = {
         "hosts": "localhost",
@@ -271,7 +272,10 @@ def unit_command(host: Host, unit: str, folder: Path, **variables: Any) -> list[
         "gather_facts": False,
         "vars": {f"ros2_networking_{name}": value for name, value in variables.items()},
         "tasks": [
-            {"ansible.builtin.include_role": {"name": f"{FQCN}.{role.name}", "tasks_from": "facts", "public": True}},
+            {"ansible.builtin.setup": {"gather_subset": ["!all", "!min", "distribution", "network"]}},
+            # The role refuses a host without systemd; only its template is used here.
+            {"ansible.builtin.set_fact": {"service_mgr": "systemd", "cacheable": True}},
+            {"ansible.builtin.include_role": preflight},
             {"ansible.builtin.template": template},
         ],
     }

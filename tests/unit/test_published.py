@@ -64,7 +64,7 @@ def test_every_host_has_metrics_to_check(tmp_path: Path) -> None:
 
 def asked(folder: Path) -> dict[str, list[list[Any]]]:
     """Return namespace, name and dimensions of each metric that is checked, by host."""
-    (block,) = load_yaml(ROOT / "playbooks/tasks/published.yml")
+    (block,) = load_yaml(ROOT / "playbooks/tasks/verify_published.yml")
     common = {"lab_instance_id": "i-1", "nvidia_driver_gpu_count": 1}
     hosts = {name: {**common, **given} for name, given in HOSTS.items()}
     inventory = folder / "inventory.json"

@@ -157,7 +157,7 @@ def test_offered_ports_are_those_of_the_labs_services(tmp_path: Path, there: boo
             (tmp_path / name).chmod(0o755)
     offered = {
         "ansible.builtin.include_tasks": {
-            "file": str(ROOT / "playbooks/tasks/offered.yml"),
+            "file": str(ROOT / "playbooks/tasks/verify_offered.yml"),
             "apply": {
                 "environment": {"PATH": f"{tmp_path}:/nowhere" if not there else f"{tmp_path}:{os.environ['PATH']}"}
             },

@@ -4,6 +4,8 @@
 
 """Plan the alarms of a lab, and report which of its hosts are stopped when idle. Nothing here contacts AWS.
 
+The thresholds are variables: their defaults are in roles/aws_monitoring/defaults/main.yml.
+
 This is a private module of the collection: it may change in any release.
 """
 

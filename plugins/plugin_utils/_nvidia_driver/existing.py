@@ -13,7 +13,7 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
-from .choice import NVML, Driver, Request, in_range, installed_flavour, meets, numbers
+from .package_choice import NVML, Driver, Request, in_range, installed_flavour, meets, numbers
 
 # The exit code of nvidia-smi when an infoROM is corrupt. It still answers.
 INFOROM_CORRUPT = 14

@@ -17,7 +17,7 @@ from typing import Any
 import pytest
 import yaml
 from ansible_collections.digital_twin.robotics_lab.plugins.filter.nvidia_driver_choice import FilterModule
-from ansible_collections.digital_twin.robotics_lab.plugins.plugin_utils._nvidia_driver.choice import (
+from ansible_collections.digital_twin.robotics_lab.plugins.plugin_utils._nvidia_driver.package_choice import (
     ChoiceError,
     Request,
     World,
@@ -27,7 +27,7 @@ from ansible_collections.digital_twin.robotics_lab.plugins.plugin_utils._nvidia_
 )
 
 HERE = Path(__file__).parent
-CASES = yaml.safe_load((HERE / "driver_choice.yml").read_text(encoding="utf-8"))
+CASES = yaml.safe_load((HERE / "nvidia_driver_choice.yml").read_text(encoding="utf-8"))
 WRITTEN_DOWN = datetime.date(2026, 11, 24)
 
 
