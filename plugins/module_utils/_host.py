@@ -9,6 +9,7 @@ This is a private module of the collection: it may change in any release.
 
 from __future__ import annotations
 
+import errno
 import grp
 import os
 import pwd
@@ -117,7 +118,10 @@ def read_file(path: str, *, content: bool) -> dict[str, Any]:
     link = str(Path(path).readlink()) if Path(path).is_symlink() else ""
     try:
         status = Path(path).stat()
-    except (FileNotFoundError, NotADirectoryError):
+    except OSError as error:
+        # A link that leads to itself leads nowhere.
+        if error.errno not in {errno.ENOENT, errno.ENOTDIR, errno.ELOOP}:
+            raise
         return {"exists": False, "link": link}
     kind = {stat.S_IFREG: "file", stat.S_IFDIR: "directory"}.get(stat.S_IFMT(status.st_mode), "other")
     found = {
@@ -132,7 +136,10 @@ def read_file(path: str, *, content: bool) -> dict[str, Any]:
     }
     # Files of /proc and /sys are regular as well.
     if content and kind == "file":
-        found["content"] = Path(path).read_bytes().decode(errors="replace")
+        try:
+            found["content"] = Path(path).read_bytes().decode(errors="replace")
+        except FileNotFoundError:
+            return {"exists": False, "link": link}
     return found
 
 

@@ -62,7 +62,11 @@ def test_files_are_described_and_patterns_expanded(run: Run, tmp_path: Path) -> 
     (tmp_path / "bytes.conf").write_bytes(b"\xff")
     (tmp_path / "link").symlink_to("a.conf")
     (tmp_path / "broken").symlink_to("gone")
-    read = [str(tmp_path / name) for name in ("a.conf", "link", "broken", "missing", "a.conf/below", "*.txt", "*.none")]
+    (tmp_path / "loop").symlink_to("loop")
+    read = [
+        str(tmp_path / name)
+        for name in ("a.conf", "link", "broken", "loop", "missing", "a.conf/below", "*.txt", "*.none")
+    ]
     files = run(files=[*read, str(tmp_path)], content=[str(tmp_path / "*.conf")])["files"]
     found = {Path(path).name: value for path, value in files.items()}
     assert found["a.conf"] == {
@@ -78,6 +82,7 @@ def test_files_are_described_and_patterns_expanded(run: Run, tmp_path: Path) -> 
     }
     assert (found["link"]["link"], found["link"]["size"]) == ("a.conf", 4)
     assert found["broken"] == {"exists": False, "link": "gone"}
+    assert found["loop"] == {"exists": False, "link": "loop"}
     assert found["missing"] == found["below"] == {"exists": False, "link": ""}
     assert "content" not in found["b.txt"]
     assert found["bytes.conf"]["content"] == "\ufffd"
