@@ -75,17 +75,31 @@ def packages(*names: str) -> dict[str, Any]:
 
 
 def test_a_conflicting_package_is_replaced_where_the_engine_is_installed(tmp_path: Path) -> None:
-    values = {"differs": "{{ __docker_packages_differ }}", "installed": "{{ __docker_installed }}"}
+    values = {
+        "differs": "{{ __docker_packages_differ }}",
+        "installed": "{{ __docker_installed }}",
+        "reported": "{{ __docker_verify_problems | select('search', 'podman|has mode') | length }}",
+    }
+    silent = {"stdout": "", "stderr": ""}
+    rest = {
+        "commands": {"info": silent, "dockerd": silent, "compose": silent, "started": STARTED},
+        "files": {"/etc/docker/daemon.json": ROOT_FILE},
+    }
+    writable = {**rest, "files": {"/etc/docker/daemon.json": {**ROOT_FILE, "mode": "0622"}}}
     whole = ("docker.io", "docker-compose-v2")
     cases = {
-        "whole": {"__docker_host": {"packages": packages(*whole)}},
-        "both": {"__docker_host": {"packages": packages(*whole, "podman-docker")}},
-        "none": {"__docker_host": {"packages": {}}},
+        "whole": {"__docker_host": {**rest, "packages": packages(*whole)}},
+        "both": {"__docker_host": {**rest, "packages": packages(*whole, "podman-docker")}},
+        "writable": {"__docker_host": {**writable, "packages": packages(*whole)}},
+        "none": {"__docker_host": {**rest, "packages": {}}},
     }
+    for case in cases.values():
+        case["__docker_options"] = {}
     assert evaluate(tmp_path, "docker", values, cases) == {
-        "whole": {"differs": False, "installed": True},
-        "both": {"differs": True, "installed": True},
-        "none": {"differs": True, "installed": False},
+        "whole": {"differs": False, "installed": True, "reported": 0},
+        "both": {"differs": True, "installed": True, "reported": 1},
+        "writable": {"differs": False, "installed": True, "reported": 1},
+        "none": {"differs": True, "installed": False, "reported": 0},
     }
 
 
@@ -183,11 +197,16 @@ def toolkit_host(**changes: Any) -> dict[str, Any]:
         "docker": {"rc": 0, "stdout": json.dumps(info), "stderr": ""},
         "started": STARTED,
         "driver": {"rc": changes.pop("driver", 0), "stdout": "", "stderr": ""},
+        "version": {"stdout_lines": []},
     }
     path_unit = {"ActiveState": "active", "UnitFileState": "enabled", "NeedDaemonReload": changes.pop("reload", "no")}
     service = {"UnitFileState": "enabled", "NeedDaemonReload": "no"}
     units = {"nvidia-cdi-refresh.path": path_unit, "nvidia-cdi-refresh.service": service}
-    cdi = {"commands": {"generate": {"rc": changes.pop("generate", 0), "stdout": "", "stderr": ""}}}
+    units["docker.service"] = {"UnitFileState": "enabled", "After": "nvidia-cdi-refresh.service"}
+    cdi = {
+        "files": {"/var/run/cdi/nvidia.yaml": {"exists": False}},
+        "commands": {"generate": {"rc": changes.pop("generate", 0), "stdout": "", "stderr": ""}},
+    }
     host = {"packages": {}, "files": files, "commands": commands, "units": units}
     return {"__container_toolkit_host": host, "__container_toolkit_cdi": cdi}
 
@@ -199,6 +218,7 @@ def test_drift_of_the_toolkit_is_found(tmp_path: Path) -> None:
         "units": "{{ __container_toolkit_units_fit }}",
         "driver": "{{ __container_toolkit_host_problems | select('search', 'nvidia-smi|GPU') | first }}",
         "generate": "{{ __container_toolkit_generate_silent }}",
+        "verify": "{{ __container_toolkit_verify_problems | join(' ') }}",
     }
     daemon = "/etc/docker/daemon.json"
     absent = {"exists": False}
@@ -233,6 +253,10 @@ def test_drift_of_the_toolkit_is_found(tmp_path: Path) -> None:
     assert "shows no GPU" in found["whole"]["driver"]
     assert "nvidia-ctk cdi generate did not answer within 120 s" in found["silent"]["generate"]
     assert found["whole"]["generate"] == ""
+    for command in ("nvidia-smi -L", "nvidia-ctk cdi generate"):
+        assert f"{command} did not answer within 120 s" in found["silent"]["verify"]
+    assert "The host has no GPU" not in found["silent"]["verify"]
+    assert "The host has no GPU" in found["whole"]["verify"]
 
 
 @pytest.mark.parametrize("answer", [True, False])
