@@ -9,13 +9,13 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 import pytest
 
 from tests.support.ansible_programs import run
-from tests.support.project import FQCN, ROOT
+from tests.support.project import FQCN, ROOT, load_yaml
 
 ROLE = ROOT / "roles" / "digital_twin_stack"
 UNITS = "/etc/systemd/system"
@@ -129,3 +129,50 @@ def test_the_folder_of_logs_gets_its_mode_back(tmp_path: Path) -> None:
     words += ["--args", f"name={FQCN}.digital_twin_stack tasks_from=application", "--extra-vars", json.dumps(given)]
     run(["ansible", "all", *words])
     assert (clone / "logs").stat().st_mode & 0o7777 == 0o755
+
+
+def test_the_text_false_never_counts_as_true(tmp_path: Path) -> None:
+    """As `--extra-vars name=false` sets it: no validation of arguments converts it."""
+    specification = load_yaml(PurePosixPath("roles/digital_twin_stack/meta/argument_specs.yml"))
+    options = specification["argument_specs"]["main"]["options"]
+    off = {name: "false" for name, option in options.items() if option["type"] == "bool"}
+    assert len(off) > 10
+    results = {
+        "EULA": ("__digital_twin_stack_checks[3].ok", False),
+        "rules": ("__digital_twin_stack_metadata_blocked", False),
+        "capabilities": ("__digital_twin_stack_capabilities", "connectionGraph,assets"),
+        "builds": ("__digital_twin_stack_builds", []),
+        "time": ("__digital_twin_stack_use_sim_time", False),
+        "plain HTTP": (
+            "__digital_twin_stack_checks | selectattr('message', 'search', 'http://x') | map(attribute='ok')",
+            [False],
+        ),
+        "application": ("__digital_twin_stack_files_not_offered", ["digital_twin_stack_map_file is '/maps/a.yaml'"]),
+        "environment": (
+            "lookup('template', role_path ~ '/templates/env.j2') | regex_findall('(?m)^(?:ACCEPT|PRIV|COMPOSE_F).*')",
+            ["ACCEPT_EULA=''", "PRIVACY_CONSENT=''"],
+        ),
+    }
+    given = {
+        **off,
+        "ansible_python_interpreter": sys.executable,
+        "digital_twin_stack_profile": "sim",
+        "digital_twin_stack_nim_url": "http://x",
+        "digital_twin_stack_map_file": "/maps/a.yaml",
+        "__digital_twin_stack_host": {"files": {}, "commands": {"gpus": {"rc": 1}, "docker": {"stdout_lines": []}}},
+        "__digital_twin_stack_fit": {"nim_gpu_fraction": "", "shm_mib": 1024},
+        "__digital_twin_stack_private_files": {"files": {}, "commands": {"docker_proxies": {"stdout": ""}}},
+        "__digital_twin_stack_secrets_written": {"modified": {}},
+        "role_path": str(ROLE),
+    }
+    expression = (
+        "{{ {" + ", ".join(f"'{name}': {result}" for name, (result, _expected) in results.items()) + "} | to_json }}"
+    )
+    told = {"content": expression, "dest": str(tmp_path / "told.json"), "mode": "0600"}
+    files = [ROLE / "defaults/main.yml", *sorted(ROLE.glob("vars/main/*.yml"))]
+    play = {"hosts": "localhost", "gather_facts": False, "vars_files": [str(file) for file in files]}
+    (tmp_path / "plays.json").write_text(json.dumps([{**play, "tasks": [{"ansible.builtin.copy": told}]}]))
+    words = ["--inventory=localhost,", "--connection=local", "--extra-vars", json.dumps(given)]
+    run(["ansible-playbook", *words, str(tmp_path / "plays.json")])
+    found = json.loads((tmp_path / "told.json").read_text())
+    assert found == {name: expected for name, (_result, expected) in results.items()}
