@@ -10,12 +10,15 @@ import hashlib
 import json
 import os
 import re
+import subprocess
 import sys
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
+import pytest
+
 from tests.support.ansible_programs import run
-from tests.support.project import FQCN, ROOT
+from tests.support.project import FQCN, ROOT, load_yaml
 
 ROLE = ROOT / "roles" / "digital_twin_stack"
 REDIS, SERVICE = ["redis_acl", "redis_health_password"], ["cognitive_token", "redis_cognitive_password"]
@@ -52,7 +55,10 @@ def play(number: int, given: dict[str, str], secrets: Path) -> dict[str, Any]:
     """Return a play that runs the role's own tasks for secrets, and then saves a copy of the files."""
     names = f"query('ansible.builtin.fileglob', '{secrets}/*')"
     texts = f"dict({names} | map('basename') | zip(query('ansible.builtin.file', *{names}, rstrip=false)))"
-    seen = f"{{'texts': {texts}, 'times': __digital_twin_stack_times, 'private': __digital_twin_stack_private_modes}}"
+    seen = (
+        f"{{'texts': {texts}, 'times': __digital_twin_stack_times, 'private': __digital_twin_stack_private_modes, "
+        "'read': __digital_twin_stack_private_files.files | list}"
+    )
     variables = [ROLE / f"vars/main/{name}.yml" for name in ("secrets", "services", "settings")]
     # After the defaults, because the later file takes precedence.
     chosen = secrets.parent / f"given_{number}.json"
@@ -106,6 +112,9 @@ def test_secrets_are_written_once_or_as_declared_and_only_where_a_service_reads_
     for (_given, files), run_seen in zip(RUNS, seen, strict=True):
         assert sorted(run_seen["texts"]) == sorted(files)
         assert {Path(path).name for path in run_seen["private"]} == {*files, "secrets", ".env"}
+        # Only what the role generates, and only where a service reads it.
+        passwords = {name for name in files if name.endswith(("_password", "_token"))}
+        assert {Path(path).name for path in run_seen["read"]} == passwords
     generated, again, declared, kept, voice, full, rotated = (run_seen["texts"] for run_seen in seen)
     own = {name: text for name, text in generated.items() if name != "redis_acl"}
     assert all(re.fullmatch(r"[A-Za-z0-9]{48}\n", text) for text in own.values())
@@ -134,3 +143,22 @@ def test_secrets_are_written_once_or_as_declared_and_only_where_a_service_reads_
     canaries = {text.strip() for run_seen in seen for name, text in run_seen["texts"].items()}
     assert {"canary-ngc", "canary-nim", DECLARED["digital_twin_stack_cognitive_token"]} <= canaries
     assert [canary for canary in [*canaries, "canary-of-an-earlier-version"] if canary in output] == []
+
+
+@pytest.mark.parametrize(
+    ("config", "printed"),
+    [
+        ({"auths": {"nvcr.io": {"auth": "canary"}}, "proxies": {"default": {"noProxy": ".lab"}}}, "proxies"),
+        ({"auths": {"nvcr.io": {"auth": "canary"}}, "Proxies": {"default": {}}}, "Proxies"),
+        ({"auths": {}}, ""),
+    ],
+)
+def test_only_proxies_of_dockers_configuration_are_read(tmp_path: Path, config: dict[str, Any], printed: str) -> None:
+    tasks = load_yaml(PurePosixPath("roles/digital_twin_stack/tasks/secrets.yml"))
+    argv = tasks[0][f"{FQCN}.host_info"]["commands"]["docker_proxies"]["argv"]
+    file = tmp_path / "config.json"
+    file.write_text(json.dumps(config))
+    words = [word.replace("/root/.docker/config.json", str(file)) for word in argv]
+    assert words != argv
+    output = subprocess.run(words, capture_output=True, text=True, check=True).stdout
+    assert json.loads(output) == ({printed: config[printed]} if printed else {})

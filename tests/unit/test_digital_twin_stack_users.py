@@ -183,7 +183,7 @@ def test_users_with_the_uid_of_a_service_are_reported(tmp_path: Path) -> None:
         },
     }
     file = tmp_path / "told.json"
-    written = {"dest": str(file), "content": "{{ __digital_twin_stack_namesakes | to_json }}", "mode": "0600"}
+    written = {"dest": str(file), "content": "{{ __digital_twin_stack_uid_conflicts | to_json }}", "mode": "0600"}
     play = {
         "hosts": "localhost",
         "gather_facts": False,
