@@ -21,7 +21,7 @@ options:
       - The declared files and folders. Each has C(path), and optionally C(content), C(mode), C(uid) and C(gid).
       - Without C(content) it is a folder.
       - C(mode) is V(0644) for a file and V(0755) for a folder, C(uid) and C(gid) are V(0).
-      - V(none) as C(mode), C(uid) or C(gid) accepts every value.
+      - V(none) as C(content), C(mode), C(uid) or C(gid) accepts every value. With C(content), it is then any file.
     type: list
     elements: dict
     required: true

@@ -330,7 +330,6 @@ def compare_addresses(found: Item, declared: Item) -> list[str]:
         differing += _differing(f"address of {name}", {"instance": holds})
     for address in known.values():
         item = tagged.get(address["allocation_id"], {})
-        differing += _differing(
-            f"address {address['public_ip']}", {"tags": not _lacks_tags(item, declared["user_tags"])}
-        )
+        tags = declared["tags"] | {"Name": address["name"], "digital_twin_index": address["index"]}
+        differing += _differing(f"address {address['public_ip']}", {"tags": not _lacks_tags(item, tags)})
     return differing

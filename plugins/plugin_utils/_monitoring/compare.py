@@ -31,7 +31,8 @@ PLAIN = {
     "threshold": "threshold",
     "treat_missing_data": "treat_missing_data",
 }
-# The lab never sets these.
+# The lab never sets these. actions_enabled is not compared, so that operators can disable the actions of an alarm, such
+# as stopping an instance during a long job. The next change of that alarm enables its actions again.
 UNSET = ("datapoints_to_alarm", "insufficient_data_actions", "metrics", "unit")
 
 

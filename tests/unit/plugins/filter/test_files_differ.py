@@ -61,5 +61,14 @@ def test_owner_and_group_are_compared_unless_left_open(tmp_path: Path) -> None:
     assert files_differ([{"path": str(tmp_path), "mode": None, **MINE}], read_files([str(tmp_path)], [])) == []
 
 
+def test_the_content_of_a_secret_is_left_open(tmp_path: Path) -> None:
+    tmp_path.chmod(0o755)
+    file = tmp_path / "robot.conf"
+    file.write_text("secret\n")
+    file.chmod(0o644)
+    assert differing(tmp_path) == ["robot.conf"]
+    assert differing(tmp_path, content=None) == [tmp_path.name]
+
+
 def test_a_path_that_was_not_read_differs() -> None:
     assert files_differ([{"path": "/etc/robot"}], {}) == ["/etc/robot"]
