@@ -28,8 +28,9 @@ options:
 EXAMPLES = r"""
 - name: Check that the options are in effect
   ansible.builtin.assert:
-    that: info | digital_twin.robotics_lab.docker_info_problems({'live-restore': true}) == []
+    that: info | digital_twin.robotics_lab.docker_info_problems(declared) == []
   vars:
+    declared: {live-restore: true}
     info: {LiveRestoreEnabled: true}
 """
 
