@@ -284,7 +284,7 @@ DEFAULTS: dict[str, Any] = {
     "dashboard": True,
 }
 # Variables of Ansible may be text, as -e makes them.
-NUMBERS = [name for name, value in DEFAULTS.items() if type(value) is int]
+NUMBERS = [name for name, value in DEFAULTS.items() if isinstance(value, int) and not isinstance(value, bool)]
 
 
 def read_count(value: object) -> int:

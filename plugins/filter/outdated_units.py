@@ -34,9 +34,10 @@ EXAMPLES = r"""
   ansible.builtin.systemd_service:
     name: robot.service
     state: restarted
-  when: host.units | digital_twin.robotics_lab.outdated_units({'robot.service': written}) | length > 0
+  when: host.units | digital_twin.robotics_lab.outdated_units(modified) | length > 0
   vars:
-    written: "{{ host.files['/etc/robot.conf'].modified }}"
+    modified:
+      robot.service: "{{ host.files['/etc/robot.conf'].modified }}"
 """
 
 RETURN = r"""

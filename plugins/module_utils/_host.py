@@ -9,12 +9,13 @@ This is a private module of the collection: it may change in any release.
 
 from __future__ import annotations
 
+import asyncio
 import errno
 import grp
 import os
 import pwd
+import signal
 import stat
-import subprocess
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -48,20 +49,35 @@ class CommandError(Exception):
     """A program that the module itself needs has failed; the text is its error message."""
 
 
+async def output_of(argv: Sequence[str], timeout: float, stdin: str) -> tuple[int, bytes, bytes]:
+    """Return the exit status and the output of a command, or kill it with all that it has started."""
+    path = ":".join([os.environ.get("PATH", ""), *FOLDERS])
+    pipe = asyncio.subprocess.PIPE
+    program = await asyncio.create_subprocess_exec(
+        *argv,
+        stdin=pipe,
+        stdout=pipe,
+        stderr=pipe,
+        env={**os.environ, "LC_ALL": "C", "PATH": path},
+        start_new_session=True,
+    )
+    talk = asyncio.ensure_future(program.communicate(stdin.encode()))
+    await asyncio.wait([talk], timeout=timeout)
+    if not talk.done():
+        os.killpg(program.pid, signal.SIGKILL)
+        await talk
+        return TIMED_OUT, b"", f"no answer within {timeout:g} s".encode()
+    return program.returncode or 0, *talk.result()
+
+
 def run(argv: Sequence[str], timeout: float, stdin: str = "") -> dict[str, Any]:
     """Run a command, and return its exit status and output."""
-    path = ":".join([os.environ.get("PATH", ""), *FOLDERS])
-    environment = {**os.environ, "LC_ALL": "C", "PATH": path}
     try:
-        done = subprocess.run(
-            argv, input=stdin.encode(), capture_output=True, timeout=timeout, env=environment, check=False
-        )
-    except subprocess.TimeoutExpired:
-        return {"rc": TIMED_OUT, "stdout": "", "stdout_lines": [], "stderr": f"no answer within {timeout:g} s"}
+        status, *texts = asyncio.run(output_of(argv, timeout, stdin))
     except OSError as error:
-        return {"rc": NOT_FOUND, "stdout": "", "stdout_lines": [], "stderr": f"{argv[0]}: {error.strerror}"}
-    out, err = (text.decode(errors="replace") for text in (done.stdout, done.stderr))
-    return {"rc": done.returncode, "stdout": out, "stdout_lines": out.splitlines(), "stderr": err}
+        status, texts = NOT_FOUND, [b"", f"{argv[0]}: {error.strerror}".encode()]
+    out, err = (text.decode(errors="replace") for text in texts)
+    return {"rc": status, "stdout": out, "stdout_lines": out.splitlines(), "stderr": err}
 
 
 def read_packages(patterns: list[str], timeout: float) -> dict[str, dict[str, Any]]:

@@ -74,11 +74,11 @@ def file(content: str, **values: Any) -> Item:
     return {**FOLDER, "kind": "file", "mode": "0644", "content": content, **values}
 
 
-def changed(host: Item, kind: str, name: str, /, **values: Any) -> Item:
+def changed(host: Item, section: str, name: str, /, **values: Any) -> Item:
     """Return a host of which one unit or file differs."""
     # Not deepcopy: units and files that are equal would stay one object.
     made: Item = json.loads(json.dumps(host))
-    made[kind].setdefault(name, {}).update(values)
+    made[section].setdefault(name, {}).update(values)
     return made
 
 

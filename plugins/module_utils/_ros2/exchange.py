@@ -18,6 +18,7 @@ This is a private module of the collection: it may change in any release.
 from __future__ import annotations
 
 import argparse
+import asyncio
 import contextlib
 import importlib
 import json
@@ -230,22 +231,30 @@ def start_background(words: Sequence[str]) -> None:
     folder = tempfile.mkdtemp(prefix="ros2-exchange.")
     words = [word for word in words if word != "--background"]
     command = [sys.executable, "-m", __spec__.name, "--record", folder, *words]
-    quiet = subprocess.DEVNULL
-    subprocess.Popen(command, stdin=quiet, stdout=quiet, stderr=quiet, start_new_session=True)
+    quiet = [(os.POSIX_SPAWN_OPEN, number, os.devnull, os.O_RDWR, 0) for number in range(3)]
+    os.posix_spawn(sys.executable, command, os.environ, file_actions=quiet, setsid=True)
     sys.stdout.write(folder)
+
+
+async def output_of(command: Sequence[str], timeout: float) -> dict[str, Any]:
+    """Return the exit status and the output of a command, or kill it after the timeout, in seconds."""
+    pipe = asyncio.subprocess.PIPE
+    program = await asyncio.create_subprocess_exec(*command, stdout=pipe, stderr=pipe)
+    talk = asyncio.ensure_future(program.communicate())
+    await asyncio.wait([talk], timeout=timeout)
+    if not talk.done():
+        program.kill()
+        await talk
+        return {"rc": REFUSED, "stdout": "", "stderr": "the program did not end in time"}
+    out, err = (text.decode(errors="replace") for text in talk.result())
+    return {"rc": program.returncode, "stdout": out, "stderr": err.strip()}
 
 
 def record_result(words: Sequence[str], folder: Path, timeout: float) -> None:
     """Run this program, and write its exit status and output into the folder."""
     own = words.index("--record")
     command = [sys.executable, "-m", __spec__.name, *words[:own], *words[own + 2 :]]
-    try:
-        done = subprocess.run(
-            command, capture_output=True, text=True, errors="replace", timeout=timeout + GRACE_SECONDS, check=False
-        )
-        result = {"rc": done.returncode, "stdout": done.stdout, "stderr": done.stderr.strip()}
-    except subprocess.TimeoutExpired:
-        result = {"rc": REFUSED, "stdout": "", "stderr": "the program did not end in time"}
+    result = asyncio.run(output_of(command, timeout + GRACE_SECONDS))
     part = folder / "result.part"
     part.write_text(json.dumps(result), "utf-8")
     part.rename(folder / RESULT)
