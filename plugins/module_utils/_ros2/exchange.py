@@ -200,11 +200,12 @@ def read_arguments(words: Sequence[str]) -> argparse.Namespace:
 
 
 class Partner(subprocess.Popen[bytes]):
-    """Another process of this program, which ends with this one."""
+    """Another process of this program, which ends with this one unless it is detached."""
 
-    def __init__(self, command: list[str]) -> None:
-        """Start it without any output."""
-        super().__init__(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    def __init__(self, command: list[str], *, detached: bool = False) -> None:
+        """Start it without input and output, and detached in a session of its own."""
+        quiet = subprocess.DEVNULL
+        super().__init__(command, stdin=quiet, stdout=quiet, stderr=quiet, start_new_session=detached)
 
     def end(self) -> None:
         """End it, and wait until it has ended."""
@@ -231,8 +232,7 @@ def start_background(words: Sequence[str]) -> None:
     folder = tempfile.mkdtemp(prefix="ros2-exchange.")
     words = [word for word in words if word != "--background"]
     command = [sys.executable, "-m", __spec__.name, "--record", folder, *words]
-    quiet = [(os.POSIX_SPAWN_OPEN, number, os.devnull, os.O_RDWR, 0) for number in range(3)]
-    os.posix_spawn(sys.executable, command, os.environ, file_actions=quiet, setsid=True)
+    Partner(command, detached=True)
     sys.stdout.write(folder)
 
 
