@@ -182,7 +182,7 @@ SPEC: dict[str, dict[str, Any]] = {
 
 
 LIBRARY = "websocket-client"
-REMEDY = "Install it with `pip install websocket-client`, or `apt install python3-websocket` for the system's Python."
+REMEDY = "Install that package for this Python, or run `apt install python3-websocket` for the system's Python."
 
 
 def main() -> None:

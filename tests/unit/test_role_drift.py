@@ -111,7 +111,7 @@ def test_gpu_metrics(tmp_path: Path) -> None:
     interrupted = {path: changed(as_declared, "files", path, modified=START + 2.5) for path in (unit, settings, secret)}
     variables: Item = {
         "gpu_metrics_access_key_id": "AK",
-        "gpu_metrics_secret_access_key": "SK",
+        "gpu_metrics_secret_access_key": "canary-sk",
         "__gpu_metrics_unit_text": "[Unit]\n",
         "__gpu_metrics_settings_text": "{}\n",
         "__gpu_metrics_credentials_text": key,

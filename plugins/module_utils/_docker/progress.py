@@ -115,7 +115,7 @@ class Progress:
         self._lock = threading.Lock()
         self._state, self._attempt, self._note = WAITING, 0, ""
         self._layers: dict[str, Layer] = {}
-        self._latest: dict[str, tuple[Any, ...]] = {}
+        self._reported: dict[str, tuple[Any, ...]] = {}
         self._moved = now
 
     def begin(self, now: float) -> None:
@@ -123,7 +123,7 @@ class Progress:
         with self._lock:
             self._state, self._note = PULLING, ""
             self._attempt += 1
-            self._layers, self._latest, self._moved = {}, {}, now
+            self._layers, self._reported, self._moved = {}, {}, now
 
     def set_note(self, note: str) -> None:
         """Set the text for the time between two attempts."""
@@ -140,11 +140,11 @@ class Progress:
         status, layer = str(message.get("status", "")), str(message.get("id", ""))
         detail = message.get("progressDetail")
         detail = detail if isinstance(detail, dict) else {}
-        latest = (status, detail.get("current"), detail.get("total"))
+        report = (status, detail.get("current"), detail.get("total"))
         with self._lock:
-            if self._latest.get(layer) == latest:
+            if self._reported.get(layer) == report:
                 return
-            self._latest[layer] = latest
+            self._reported[layer] = report
             self._moved = now
             state = LAYER_WAITS if status.startswith("Retrying in") else LAYER_STATES.get(status)
             # Other statuses, such as that of the image itself, are not about a layer.
