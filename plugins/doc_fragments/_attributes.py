@@ -32,7 +32,7 @@ attributes:
     description: Changes nothing, so that it does the same in check mode.
     support: full
   diff_mode:
-    description: Changes nothing, so that there is no difference to return.
+    description: It changes nothing, so there is no diff.
     support: N/A
   idempotent:
     description: Changes nothing.

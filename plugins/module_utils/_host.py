@@ -19,6 +19,7 @@ import stat
 import time
 from collections.abc import Sequence
 from pathlib import Path
+from tempfile import TemporaryFile
 from typing import Any
 
 PACKAGE_FIELDS = {
@@ -50,24 +51,29 @@ class CommandError(Exception):
 
 
 async def output_of(argv: Sequence[str], timeout: float, stdin: str) -> tuple[int, bytes, bytes]:
-    """Return the exit status and the output of a command, or kill it with all that it has started."""
+    """Return the exit status and the output of a command, or kill it with what it has started."""
     path = ":".join([os.environ.get("PATH", ""), *FOLDERS])
-    pipe = asyncio.subprocess.PIPE
-    program = await asyncio.create_subprocess_exec(
-        *argv,
-        stdin=pipe,
-        stdout=pipe,
-        stderr=pipe,
-        env={**os.environ, "LC_ALL": "C", "PATH": path},
-        start_new_session=True,
-    )
-    talk = asyncio.ensure_future(program.communicate(stdin.encode()))
-    await asyncio.wait([talk], timeout=timeout)
-    if not talk.done():
-        os.killpg(program.pid, signal.SIGKILL)
-        await talk
-        return TIMED_OUT, b"", f"no answer within {timeout:g} s".encode()
-    return program.returncode or 0, *talk.result()
+    # Files, not pipes: a process that leaves the group would keep a pipe open.
+    with TemporaryFile() as given, TemporaryFile() as out, TemporaryFile() as err:
+        given.write(stdin.encode())
+        given.seek(0)
+        program = await asyncio.create_subprocess_exec(
+            *argv,
+            stdin=given,
+            stdout=out,
+            stderr=err,
+            env={**os.environ, "LC_ALL": "C", "PATH": path},
+            start_new_session=True,
+        )
+        end = asyncio.ensure_future(program.wait())
+        await asyncio.wait([end], timeout=timeout)
+        if not end.done():
+            os.killpg(program.pid, signal.SIGKILL)
+            await end
+            return TIMED_OUT, b"", f"no answer within {timeout:g} s".encode()
+        out.seek(0)
+        err.seek(0)
+        return end.result(), out.read(), err.read()
 
 
 def run(argv: Sequence[str], timeout: float, stdin: str = "") -> dict[str, Any]:

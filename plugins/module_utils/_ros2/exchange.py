@@ -244,7 +244,8 @@ async def output_of(command: Sequence[str], timeout: float) -> dict[str, Any]:
     await asyncio.wait([talk], timeout=timeout)
     if not talk.done():
         program.kill()
-        await talk
+        await asyncio.wait([talk], timeout=GRACE_SECONDS)
+        talk.cancel()
         return {"rc": REFUSED, "stdout": "", "stderr": "the program did not end in time"}
     out, err = (text.decode(errors="replace") for text in talk.result())
     return {"rc": program.returncode, "stdout": out, "stderr": err.strip()}

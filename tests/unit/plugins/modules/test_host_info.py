@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import os
 import pwd
+import signal
 import subprocess
 import sys
 from collections.abc import Callable
@@ -119,6 +120,17 @@ def test_commands_have_their_output(run: Run) -> None:
     assert done["missing"]["rc"] == 127
     assert "no-such-program" in done["missing"]["stderr"]
     assert (done["slow"]["rc"], done["slow"]["stderr"]) == (124, "no answer within 1 s")
+
+
+def test_a_killed_command_takes_its_children_along(run: Run, tmp_path: Path) -> None:
+    """One child is in the session of the command, and one has left it and keeps the pipes open."""
+    script = "sleep 600 & echo $! > own; setsid sleep 600 & echo $! > left; wait"
+    command = {"argv": ["sh", "-c", f"cd {tmp_path}; {script}"]}
+    done = run(commands={"slow": command}, timeout=1)["commands"]["slow"]
+    own, left = (int((tmp_path / name).read_text()) for name in ("own", "left"))
+    os.kill(left, signal.SIGKILL)
+    assert done["rc"] == 124
+    assert not Path(f"/proc/{own}").exists() or "Z" in Path(f"/proc/{own}/stat").read_text().split()[2]
 
 
 @pytest.mark.parametrize(
