@@ -14,8 +14,8 @@ from ansible_collections.digital_twin.robotics_lab.plugins.module_utils._ros2.ho
 from ansible_collections.digital_twin.robotics_lab.plugins.module_utils._ros2.request import read
 
 from tests.support.dds import ROS2, find, hears, planned, ros2_environment, ros2_node, unit_command
+from tests.support.host_processes import ServiceProcess
 from tests.support.network import INTERFACE, Host, Network, udp
-from tests.support.worker import Service
 
 RMW = "rmw_fastrtps_cpp"
 FILTER = "7400-7499"
@@ -117,7 +117,7 @@ def test_mode_discovery_server(ros2: None, possible: None, tmp_path: Path) -> No
         server.pass_only(udp("11811"))
         with ros2_node(here, environment) as one, ros2_node(there, environment) as other:
             assert one.ask("find", seconds=3, count=1) == {"peers": 0}
-            with Service(server, serve):
+            with ServiceProcess(server, serve):
                 find(one, other)
                 assert hears(other, one, count=10)
                 assert hears(one, other, count=10)

@@ -13,8 +13,8 @@ from time import monotonic, sleep
 import pytest
 
 from tests.support.dds import cyclone, distribution_exchanges, file_uri, find, hears, planned, refused
+from tests.support.host_processes import NodeProcess
 from tests.support.network import INTERFACE, Host, Network, translated, udp
-from tests.support.worker import Worker
 
 FILTER = "7400-7499"
 # Cyclone DDS 11 calls every 30 s, and forgets a listed peer that has not answered within 30 s unless told otherwise.
@@ -159,7 +159,9 @@ def test_domain_42_uses_its_own_ports(network: Network, tmp_path: Path) -> None:
 
 
 @pytest.fixture(scope="module")
-def waiting(possible: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Network, str, Worker, float]]:
+def waiting(
+    possible: None, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[tuple[Network, str, NodeProcess, float]]:
     """Return two hosts of which one has been looking for the other since the first test of this file."""
     with ExitStack() as stack:
         network = stack.enter_context(Network(2))
@@ -173,7 +175,7 @@ def start_waiting(waiting: object) -> None:
     """Let the early host wait while the other tests run."""
 
 
-def test_a_host_that_joins_late_is_found(waiting: tuple[Network, str, Worker, float]) -> None:
+def test_a_host_that_joins_late_is_found(waiting: tuple[Network, str, NodeProcess, float]) -> None:
     network, uri, early, since = waiting
     sleep(max(0, since + LATE_SECONDS - monotonic()))
     with cyclone(network.hosts[1], uri) as late:
@@ -186,7 +188,7 @@ def test_a_host_that_joins_late_is_found(waiting: tuple[Network, str, Worker, fl
 def test_a_late_host_that_lists_nobody_is_found_by_who_never_forgets_it(possible: None, tmp_path: Path) -> None:
     forever = ' PruneDelay="inf"'
     with ExitStack() as stack:
-        pairs: list[tuple[Worker, Host, str]] = []
+        pairs: list[tuple[NodeProcess, Host, str]] = []
         for forgets in (False, True):
             here, there = stack.enter_context(Network(2)).hosts
             listed = planned(discovery="peers", peers=[here.address, there.address])["cyclonedds"]["11"]

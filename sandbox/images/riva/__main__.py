@@ -17,7 +17,7 @@ import grpc
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from riva.client.proto import riva_asr_pb2 as asr
 
-from sandbox.nim import Api, has_key, serve
+from sandbox.nim_api import Api, has_key, serve
 
 SERVICE = "nvidia.riva.asr.RivaSpeechRecognition"
 PHRASE = "go to the loading dock"

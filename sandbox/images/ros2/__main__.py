@@ -22,7 +22,7 @@ from compose.ros2.bridge.config import ConfigError, load
 from compose.ros2.bridge.inbox import Inbox, connect
 from sandbox.images.ros2.drive import FASTEST, Driver, Goal
 from sandbox.images.ros2.viewer import Viewer
-from sandbox.ros import (
+from sandbox.ros_topics import (
     Bus,
     Header,
     Odometry,
