@@ -9,7 +9,7 @@ from contextlib import ExitStack
 from pathlib import Path
 
 from sandbox.waiting import wait_until
-from tests.support.dds import hears, planned, zenoh_router
+from tests.support.dds import planned, receives_all, zenoh_router
 from tests.support.host_processes import NodeProcess, ServiceProcess
 from tests.support.network import Network
 
@@ -32,7 +32,7 @@ def test_sessions_exchange_data_through_the_router(possible: None, tmp_path: Pat
             one, other = (
                 stack.enter_context(NodeProcess(host, "zenoh_session", str(files["session"]))) for host in (here, there)
             )
-            assert one.ask("find", seconds=10)["peers"] == 1
-            assert other.ask("find", seconds=10)["peers"] == 1
-            assert hears(other, one)
-            assert hears(one, other)
+            assert one.request("find", seconds=10)["peers"] == 1
+            assert other.request("find", seconds=10)["peers"] == 1
+            assert receives_all(other, one)
+            assert receives_all(one, other)

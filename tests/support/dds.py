@@ -168,10 +168,10 @@ def _stall(sender: NodeProcess, receiver: NodeProcess) -> int:
     """Send large best-effort samples to a stopped process, and return how many it receives after it continues."""
     receiver.stop()
     try:
-        sender.ask("send", seconds=30, count=STALL_SAMPLES, size=STALL_BYTES)
+        sender.request("send", seconds=30, count=STALL_SAMPLES, size=STALL_BYTES)
     finally:
-        receiver.go_on()
-    return len(receiver.ask("collect", seconds=10, count=STALL_SAMPLES)["numbers"])
+        receiver.resume()
+    return len(receiver.request("collect", seconds=10, count=STALL_SAMPLES)["numbers"])
 
 
 def losses(network: Network, uri: str, kernel: Mapping[str, int], *, reliable: bool = True) -> tuple[int, int]:
@@ -192,8 +192,8 @@ def losses(network: Network, uri: str, kernel: Mapping[str, int], *, reliable: b
     with cyclone(here, uri, reliable=reliable) as sender, cyclone(there, uri, reliable=reliable) as receiver:
         find(sender, receiver)
         there.lose(LOSS_SHARE)
-        sender.tell("send", seconds=30, count=LOSS_SAMPLES, size=LOSS_BYTES, rate=LOSS_RATE)
-        numbers = receiver.ask("collect", seconds=30, count=LOSS_SAMPLES)["numbers"]
+        sender.order("send", seconds=30, count=LOSS_SAMPLES, size=LOSS_BYTES, rate=LOSS_RATE)
+        numbers = receiver.request("collect", seconds=30, count=LOSS_SAMPLES)["numbers"]
         sender.answer()
     return len(numbers), sum(number >= LOSS_SAMPLES // 2 for number in numbers)
 
@@ -205,16 +205,16 @@ def find(*nodes: NodeProcess) -> None:
         AssertionError: a node has not found all others.
     """
     for node in nodes:
-        node.tell("find", seconds=FIND_SECONDS, count=len(nodes) - 1)
+        node.order("find", seconds=FIND_SECONDS, count=len(nodes) - 1)
     for node in nodes:
         found = node.answer()["peers"]
         assert found == len(nodes) - 1, f"{node.name} has found {found} others"
 
 
-def hears(receiver: NodeProcess, sender: NodeProcess, count: int = 20) -> bool:
+def receives_all(receiver: NodeProcess, sender: NodeProcess, count: int = 20) -> bool:
     """Return whether all samples from the first to the second arrive."""
-    sender.ask("send", seconds=10, count=count)
-    return len(receiver.ask("collect", seconds=10, count=count)["numbers"]) == count
+    sender.request("send", seconds=10, count=count)
+    return len(receiver.request("collect", seconds=10, count=count)["numbers"]) == count
 
 
 def zenoh_router(configuration: Path) -> list[str]:

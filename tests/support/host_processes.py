@@ -86,7 +86,7 @@ class NodeProcess:
             if stream:
                 stream.close()
 
-    def tell(self, do: str, *, seconds: float, **options: Any) -> None:
+    def order(self, do: str, *, seconds: float, **options: Any) -> None:
         """Send an order with a time limit in seconds, without waiting for the answer."""
         assert self._process.stdin
         self._seconds = seconds
@@ -100,9 +100,9 @@ class NodeProcess:
         """
         return self._answer(self._seconds + GRACE_SECONDS)
 
-    def ask(self, do: str, *, seconds: float, **options: Any) -> dict[str, Any]:
+    def request(self, do: str, *, seconds: float, **options: Any) -> dict[str, Any]:
         """Send an order with a time limit in seconds, and return the answer."""
-        self.tell(do, seconds=seconds, **options)
+        self.order(do, seconds=seconds, **options)
         return self.answer()
 
     def stop(self) -> None:
@@ -110,7 +110,7 @@ class NodeProcess:
         self._process.send_signal(signal.SIGSTOP)
         os.waitid(os.P_PID, self._process.pid, os.WSTOPPED)
 
-    def go_on(self) -> None:
+    def resume(self) -> None:
         """Continue the stopped process."""
         self._process.send_signal(signal.SIGCONT)
 

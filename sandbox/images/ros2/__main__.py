@@ -40,8 +40,8 @@ from sandbox.ros_topics import (
 )
 
 LOG = logging.getLogger("robot")
-HEARD = ("clock", "odom", "tf", "scan", "goal_pose")
-TOLD = ("cmd_vel", "goal_pose", "amcl_pose", "tf")
+SUBSCRIBED = ("clock", "odom", "tf", "scan", "goal_pose")
+PUBLISHED = ("cmd_vel", "goal_pose", "amcl_pose", "tf")
 # Goals are refused after this time without odometry, in seconds.
 SILENT = 2.0
 WAIT = 0.1
@@ -56,8 +56,8 @@ class Robot:
         """Create the topics."""
         self._bus = bus
         self._viewer = viewer
-        self._readers = {topic: bus.reader(topic) for topic in HEARD}
-        self._writers = {topic: bus.writer(topic) for topic in TOLD}
+        self._readers = {topic: bus.reader(topic) for topic in SUBSCRIBED}
+        self._writers = {topic: bus.writer(topic) for topic in PUBLISHED}
         self._driver = Driver(self._send, self._ended)
         self._stamp = Time()
         self._seen = -SILENT
