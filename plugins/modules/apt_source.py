@@ -81,18 +81,12 @@ options:
     type: str
     choices: [present, absent]
     default: present
+extends_documentation_fragment: digital_twin.robotics_lab._attributes
 attributes:
   check_mode:
-    description: >-
-      Fails where a real run would, and writes nothing. It also downloads nothing, so it does not detect a wrong key or
-      URI.
-    support: full
+    details: Downloads nothing, so it does not detect a wrong key or URI.
   diff_mode:
-    description: Shows the source file. The key is not shown.
-    support: full
-  idempotent:
-    description: Writes nothing when apt has the repository.
-    support: full
+    details: Shows the source file. The key is not shown.
 requirements:
   - apt 2.4 or later on the host. Neither python3-debian nor python3-apt is needed.
 notes:

@@ -43,16 +43,10 @@ extends_documentation_fragment:
   - amazon.aws.common.modules
   - amazon.aws.region.modules
   - amazon.aws.boto3
+  - digital_twin.robotics_lab._attributes
 attributes:
   check_mode:
-    description: Reports what it would change. CloudWatch does not validate the body then.
-    support: full
-  diff_mode:
-    description: Returns both bodies as JSON with sorted keys.
-    support: full
-  idempotent:
-    description: Changes nothing when the dashboard is as declared.
-    support: full
+    details: CloudWatch does not validate the body.
 notes:
   - Needs the permissions C(cloudwatch:GetDashboard), C(cloudwatch:PutDashboard) and C(cloudwatch:DeleteDashboards).
   - Three dashboards of up to 50 metrics are free for each account. Each further one costs 3 US dollars a month.

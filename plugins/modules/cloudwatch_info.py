@@ -29,16 +29,7 @@ extends_documentation_fragment:
   - amazon.aws.common.modules
   - amazon.aws.region.modules
   - amazon.aws.boto3
-attributes:
-  check_mode:
-    description: Changes nothing.
-    support: full
-  diff_mode:
-    description: Changes nothing.
-    support: N/A
-  idempotent:
-    description: Changes nothing.
-    support: full
+  - digital_twin.robotics_lab._attributes.info
 notes:
   - Needs the permission C(cloudwatch:DescribeAlarms) for alarms, C(logs:DescribeLogGroups) and
     C(logs:ListTagsForResource) for log groups, and C(cloudwatch:GetDashboard) for a dashboard.

@@ -63,16 +63,7 @@ extends_documentation_fragment:
   - amazon.aws.common.modules
   - amazon.aws.region.modules
   - amazon.aws.boto3
-attributes:
-  check_mode:
-    description: Reads the same in check mode.
-    support: full
-  diff_mode:
-    description: It changes nothing.
-    support: none
-  idempotent:
-    description: It changes nothing.
-    support: full
+  - digital_twin.robotics_lab._attributes.info
 notes:
   - Needs the permission C(cloudwatch:GetMetricData).
   - AWS charges 0.01 US dollars for 1000 metrics. One request of the service has at most 500 of them.

@@ -83,16 +83,10 @@ options:
     description: Mode of the files.
     type: str
     default: "0644"
+extends_documentation_fragment: digital_twin.robotics_lab._attributes
 attributes:
-  check_mode:
-    description: Reports what it would change, and writes nothing.
-    support: full
   diff_mode:
-    description: Shows the content of each file before and after its change or removal. Set C(diff=false) for secrets.
-    support: full
-  idempotent:
-    description: Writes nothing when the files are as declared.
-    support: full
+    details: Set C(diff=false) for secrets.
 notes:
   - The module has no dedicated option for secrets. Set C(no_log=true) on a task whose files are secret.
 seealso:

@@ -49,16 +49,7 @@ options:
       - The module also waits this long for a server that advertises no topics.
     type: float
     default: 5.0
-attributes:
-  check_mode:
-    description: Can run in check mode and does the same there.
-    support: full
-  diff_mode:
-    description: Returns no difference, because the module changes nothing.
-    support: none
-  idempotent:
-    description: Can be repeated without any effect on the server.
-    support: full
+extends_documentation_fragment: digital_twin.robotics_lab._attributes.info
 requirements:
   - websocket-client (Debian and Ubuntu package C(python3-websocket)) where the module runs.
 notes:

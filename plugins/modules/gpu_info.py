@@ -19,16 +19,7 @@ description:
   - Does not list processes, because that would delay a GPU that is rendering.
 requirements:
   - The Python package C(nvidia-ml-py), for the Python that the module runs in.
-attributes:
-  check_mode:
-    description: Can run in check mode and does the same there.
-    support: full
-  diff_mode:
-    description: Returns no difference, because the module changes nothing.
-    support: none
-  idempotent:
-    description: Can be repeated without any effect on the host.
-    support: full
+extends_documentation_fragment: digital_twin.robotics_lab._attributes.info
 seealso:
   - module: digital_twin.robotics_lab.gpu_tuning
   - name: NVML API reference

@@ -67,18 +67,16 @@ extends_documentation_fragment:
   - amazon.aws.common.modules
   - amazon.aws.region.modules
   - amazon.aws.boto3
+  - digital_twin.robotics_lab._attributes
 requirements:
   - The Python package C(nvidia-ml-py), for the Python that the module runs in.
 attributes:
-  check_mode:
-    description: Takes the sample and publishes nothing.
-    support: full
   diff_mode:
-    description: Returns no difference, because a sample replaces nothing.
-    support: none
+    support: N/A
+    details: A sample replaces nothing.
   idempotent:
-    description: Each run publishes a sample.
     support: none
+    details: Each run publishes a sample.
 notes:
   - Needs the permission C(cloudwatch:PutMetricData).
 seealso:

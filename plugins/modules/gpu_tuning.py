@@ -68,16 +68,7 @@ options:
     default: false
 requirements:
   - The Python package C(nvidia-ml-py), for the Python that the module runs in.
-attributes:
-  check_mode:
-    description: Reports what it would do, and writes nothing.
-    support: full
-  diff_mode:
-    description: Shows each setting of each GPU before and after the change.
-    support: full
-  idempotent:
-    description: Writes nothing when the GPUs have the requested settings.
-    support: full
+extends_documentation_fragment: digital_twin.robotics_lab._attributes
 notes:
   - Writing needs root. Reading does not.
   - NVML has no getter for locked clocks. The locked clocks are saved in

@@ -32,16 +32,7 @@ options:
     description: How long to wait for this size, in seconds. In check mode it does not wait.
     type: int
     default: 60
-attributes:
-  check_mode:
-    description: Returns what it would do, and changes nothing.
-    support: full
-  diff_mode:
-    description: Shows the sizes before and after.
-    support: full
-  idempotent:
-    description: Changes nothing when the file system fills its disk.
-    support: full
+extends_documentation_fragment: digital_twin.robotics_lab._attributes
 requirements:
   - C(growpart) (Debian package cloud-guest-utils) where a partition grows
   - C(resize2fs) (e2fsprogs) or C(xfs_growfs) (xfsprogs)

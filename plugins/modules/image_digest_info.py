@@ -30,16 +30,7 @@ options:
     description: The file with credentials of registries, as C(docker login) writes it. It may be missing.
     type: path
     default: /root/.docker/config.json
-attributes:
-  check_mode:
-    description: Changes nothing.
-    support: full
-  diff_mode:
-    description: Changes nothing.
-    support: none
-  idempotent:
-    description: Changes nothing.
-    support: full
+extends_documentation_fragment: digital_twin.robotics_lab._attributes.info
 notes:
   - Does not fail when a registry does not answer. RV(problems) names the reason.
   - Credentials are sent to the engine only.

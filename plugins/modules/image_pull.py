@@ -69,18 +69,10 @@ options:
         C(PATH).
     type: path
     default: /root/.docker/config.json
+extends_documentation_fragment: digital_twin.robotics_lab._attributes
 attributes:
   check_mode:
-    description:
-      - Reports what it would pull, and neither pulls nor writes the file.
-      - Without an engine, all images count as missing.
-    support: full
-  diff_mode:
-    description: Lists the images that are present, before and after.
-    support: full
-  idempotent:
-    description: Pulls nothing when all images are present.
-    support: full
+    details: Without an engine, all images count as missing.
 notes:
   - Needs only Python and the engine on the host, and access to the engine's socket.
   - Credentials are sent to the engine only. They do not appear in results or in O(progress_file).

@@ -34,16 +34,7 @@ options:
       - Without it, no peer is reported as silent.
     type: list
     elements: dict
-attributes:
-  check_mode:
-    description: Does the same in check mode, because it changes nothing.
-    support: full
-  diff_mode:
-    description: It changes nothing.
-    support: none
-  idempotent:
-    description: It changes nothing.
-    support: full
+extends_documentation_fragment: digital_twin.robotics_lab._attributes.info
 notes:
   - Needs root to see the sockets of other users' processes.
 seealso:

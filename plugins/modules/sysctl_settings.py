@@ -46,16 +46,7 @@ options:
     type: str
     choices: [present, absent]
     default: present
-attributes:
-  check_mode:
-    description: Reports what it would change, and writes nothing.
-    support: full
-  diff_mode:
-    description: Shows the file and the values before and after.
-    support: full
-  idempotent:
-    description: Writes nothing when the file and the values are as declared.
-    support: full
+extends_documentation_fragment: digital_twin.robotics_lab._attributes
 notes:
   - Writing needs root. Reading does not.
   - Settings for which files have patterns, such as C(net.ipv4.conf.*.rp_filter), are for other tools.
