@@ -58,8 +58,7 @@ seealso:
   - name: Foxglove WebSocket protocol
     description: The messages between client and server.
     link: https://github.com/foxglove/ws-protocol
-author:
-  - The digital_twin.robotics_lab maintainers (@digital-twin)
+author: The digital_twin.robotics_lab maintainers (@digital-twin)
 """
 
 EXAMPLES = r"""
@@ -182,8 +181,8 @@ def main() -> None:
     if find_spec("websocket") is None:
         module.fail_json(msg=f"{missing_required_lib(LIBRARY)} {REMEDY}")
     try:
-        result = client.read_server(client.Request(**module.params))
-    except (client.RequestError, ServerError) as error:
+        result = client.read_server(client.FoxgloveRequest(**module.params))
+    except (client.FoxgloveRequestError, ServerError) as error:
         module.fail_json(msg=str(error))
     module.exit_json(changed=False, **result)
 

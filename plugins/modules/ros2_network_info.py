@@ -24,7 +24,7 @@ options:
   description:
     description:
       - How ROS 2 hosts should communicate, as the filter
-        P(digital_twin.robotics_lab.ros2_network_plan#filter) takes it.
+        P(digital_twin.robotics_lab.ros2_network_plan#filter) accepts it.
     type: dict
     default: {}
   participants:
@@ -40,8 +40,7 @@ notes:
 seealso:
   - plugin: digital_twin.robotics_lab.ros2_network_plan
     plugin_type: filter
-author:
-  - The digital_twin.robotics_lab maintainers (@digital-twin)
+author: The digital_twin.robotics_lab maintainers (@digital-twin)
 """
 
 EXAMPLES = r"""
