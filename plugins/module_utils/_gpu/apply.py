@@ -70,7 +70,7 @@ def tune(
     # The saved clocks are still to be reset.
     resets = wanted.clocks is not None and wanted.clocks.named == "default"
     plans = compare(gpus, wanted, {} if relock and not resets else read_saved("clocks"))
-    refuse(gpus, plans, strict)
+    check_plans(gpus, plans, strict)
     steps = [step for plan in plans.values() for step in plan.steps]
     if write and steps:
         rejected = write_steps(session, gpus, steps, names, wanted, strict=strict)
@@ -79,27 +79,27 @@ def tune(
     elif not strict:
         # A write tries again, because a GPU with another power supply may accept what it rejected before.
         leave_out(gpus, plans, read_rejected(gpus, steps))
-    outcome = TuningResult(gpus, plans, steps=[step for plan in plans.values() for step in plan.steps])
-    pending = {step.gpu: step.after for step in outcome.steps if step.setting == "ecc"}
-    outcome.reboot_required = any(gpu["ecc_current"] != pending.get(gpu["index"], gpu["ecc_pending"]) for gpu in gpus)
-    return outcome
+    result = TuningResult(gpus, plans, steps=[step for plan in plans.values() for step in plan.steps])
+    pending = {step.gpu: step.after for step in result.steps if step.setting == "ecc"}
+    result.reboot_required = any(gpu["ecc_current"] != pending.get(gpu["index"], gpu["ecc_pending"]) for gpu in gpus)
+    return result
 
 
 def leave_out(gpus: list[dict[str, Any]], plans: dict[int, TuningPlan], rejected: list[RejectedStep]) -> None:
     """Remove from the plans the steps that GPUs reject, with a warning for each."""
     for gpu in gpus:
         plan = plans[gpu["index"]]
-        own = {refusal.step.key: refusal for refusal in rejected if refusal.step.gpu == gpu["index"]}
-        for refusal in own.values():
-            plan.skipped[refusal.step.option] = refusal.reason
-            plan.warnings.append(f"{title(gpu)}: {refusal.step.option} left out: {refusal.reason}")
+        own = {rejection.step.key: rejection for rejection in rejected if rejection.step.gpu == gpu["index"]}
+        for rejection in own.values():
+            plan.skipped[rejection.step.option] = rejection.reason
+            plan.warnings.append(f"{title(gpu)}: {rejection.step.option} left out: {rejection.reason}")
         # A GPU may keep a value other than the one that was set.
         plan.steps = [
             replace(step, after=own[step.key].kept) if step.key in own else step
             for step in plan.steps
             if step.key not in own or own[step.key].kept != step.before
         ]
-        if any(refusal.step.setting == "persistence_mode" and refusal.step.after for refusal in own.values()):
+        if any(rejection.step.setting == "persistence_mode" and rejection.step.after for rejection in own.values()):
             plan.warnings += forgetful(gpu, plan.steps)
 
 
@@ -110,7 +110,7 @@ def compare(
     return {gpu["index"]: plan_gpu(gpu, wanted, locked.get(name_of(gpu))) for gpu in gpus}
 
 
-def refuse(gpus: list[dict[str, Any]], plans: dict[int, TuningPlan], strict: bool) -> None:
+def check_plans(gpus: list[dict[str, Any]], plans: dict[int, TuningPlan], strict: bool) -> None:
     """Raise TuningRequestError when a GPU cannot satisfy the request; all are checked before any is changed."""
     problems = [problem for plan in plans.values() for problem in plan.problems]
     if strict:
@@ -139,13 +139,16 @@ def write_steps(
     """
     by_index = {gpu["index"]: gpu for gpu in gpus}
     rejected = apply(session, by_index, steps, strict=strict)
-    refused = {refusal.step.key for refusal in rejected}
+    refused = {rejection.step.key for rejection in rejected}
     done = [step for step in steps if step.key not in refused]
-    taken_back = verify(session, names, wanted, done) if done else []
-    if strict and taken_back:
-        lines = [f"{title(by_index[back.step.gpu])}: {back.step.setting} {back.reason}" for back in taken_back]
+    reverted = verify(session, names, wanted, done) if done else []
+    if strict and reverted:
+        lines = [
+            f"{title(by_index[rejection.step.gpu])}: {rejection.step.setting} {rejection.reason}"
+            for rejection in reverted
+        ]
         raise TuningError("; ".join(lines), done)
-    return rejected + taken_back
+    return rejected + reverted
 
 
 def apply(
@@ -164,27 +167,27 @@ def apply(
             handle = session.call("nvmlDeviceGetHandleByIndex", step.gpu)
             write_step(session, handle, gpu, step)
         except NvmlError as error:
-            refusal = RejectedStep(
+            rejection = RejectedStep(
                 step, f"could not be set to {setting_text(step.after)}: {error}", error.code, step.before
             )
             if strict or error.code in GONE:
-                raise failure(gpu, refusal, done) from None
-            rejected.append(refusal)
+                raise failure(gpu, rejection, done) from None
+            rejected.append(rejection)
         else:
             done.append(step)
-    if rejected and not done and all(refusal.code == NO_PERMISSION for refusal in rejected) and os.geteuid() != 0:
+    if rejected and not done and all(rejection.code == NO_PERMISSION for rejection in rejected) and os.geteuid() != 0:
         raise failure(gpus[rejected[0].step.gpu], rejected[0], done)
     return rejected
 
 
-def failure(gpu: dict[str, Any], refusal: RejectedStep, done: list[Step]) -> TuningError:
+def failure(gpu: dict[str, Any], rejection: RejectedStep, done: list[Step]) -> TuningError:
     """Return a rejected step as an error that ends with the remedy."""
     remedy = "Leave it out for this GPU, or set strict to false."
-    if refusal.code in GONE:
-        remedy = REMEDIES.get(refusal.code, "See dmesg, and run `nvidia-smi -q`.")
-    elif refusal.code == NO_PERMISSION and os.geteuid() != 0:
+    if rejection.code in GONE:
+        remedy = REMEDIES.get(rejection.code, "See dmesg, and run `nvidia-smi -q`.")
+    elif rejection.code == NO_PERMISSION and os.geteuid() != 0:
         remedy = "Only root may set it: run the module with `become: true`."
-    return TuningError(f"{title(gpu)}: {refusal.step.setting} {refusal.reason}. {remedy}", done)
+    return TuningError(f"{title(gpu)}: {rejection.step.setting} {rejection.reason}. {remedy}", done)
 
 
 def verify(session: NvmlSession, names: list[Any], wanted: TuningRequest, done: list[Step]) -> list[RejectedStep]:

@@ -14,7 +14,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from .nvml import GONE, NvmlError, NvmlSession
-from .read import SM, Parts, read_memory_info, read_parts, read_throttle_reasons
+from .read import SM, Parts, names_of, read_memory_info, read_parts, read_throttle_reasons
 
 HEARTBEAT = "Heartbeat"
 UTILIZATION = "GPUUtilization"
@@ -81,7 +81,9 @@ class GpuReader:
             NvmlError: the GPU does not answer.
         """
         wanted = set(metrics)
-        values, failed = read_parts({names: read for names, read in PARTS.items() if wanted.intersection(names)}, self)
+        values, failed = read_parts(
+            {key: read for key, read in PARTS.items() if wanted.intersection(names_of(key))}, self
+        )
         failed = {name: error for name, error in failed.items() if name in wanted}
         if failed and not self.answers(values):
             raise next(iter(failed.values()))
@@ -104,15 +106,7 @@ class GpuReader:
                 raise
             return None
 
-    def utilization(self) -> tuple[float | None]:
-        """Return the share of time in which kernels ran, in percent."""
-        return (self._busy(GPU_UTILIZATION_SAMPLES, "gpu"),)
-
-    def memory_utilization(self) -> tuple[float | None]:
-        """Return the share of time in which memory was read or written, in percent."""
-        return (self._busy(MEMORY_UTILIZATION_SAMPLES, "memory"),)
-
-    def _busy(self, kind: int, rate: str) -> float | None:
+    def busy(self, kind: int, rate: str) -> float | None:
         """Return the mean of the samples in the driver's buffer of this kind since the last reading, in percent.
 
         Without a buffer, or anything new in it, the driver's latest rate.
@@ -147,7 +141,7 @@ class GpuReader:
             return None, None
         return memory.used / 1e6, round(100 * (memory.total - memory.free) / memory.total, 2)
 
-    def power(self) -> tuple[float | None]:
+    def power(self) -> float | None:
         """Return the power draw, in watts.
 
         The mean since the last reading, by the energy counter; for the first reading, or without a counter, the
@@ -158,61 +152,38 @@ class GpuReader:
         self._energy = None if energy is None else (now, energy)
         # The counter restarts when the driver is loaded.
         if energy is not None and last is not None and energy > last[1] and now > last[0]:
-            return (round((energy - last[1]) / 1000 / (now - last[0]), 2),)
+            return float(round((energy - last[1]) / 1000 / (now - last[0]), 2))
         milliwatts = self.ask("nvmlDeviceGetPowerUsage")
-        return (None if milliwatts is None else milliwatts / 1000,)
+        return None if milliwatts is None else milliwatts / 1000
 
-    def temperature(self) -> tuple[float | None]:
-        """Return the temperature in degrees Celsius."""
-        return (self.ask("nvmlDeviceGetTemperature", TEMPERATURE_GPU),)
-
-    def clock(self) -> tuple[float | None]:
-        """Return the clock of the streaming multiprocessors in MHz."""
-        return (self.ask("nvmlDeviceGetClockInfo", SM),)
-
-    def throttled(self) -> tuple[float | None]:
+    def throttled(self) -> float | None:
         """Return 1 while power or temperature limits slow the GPU down, else 0."""
         reasons = read_throttle_reasons(self.ask)
-        return (None if reasons is None else float(bool(HELD_BACK.intersection(reasons))),)
+        return None if reasons is None else float(bool(HELD_BACK.intersection(reasons)))
 
-    def encoder(self) -> tuple[float | None]:
-        """Return the utilization of the video encoder in percent."""
-        return (self._first_of("nvmlDeviceGetEncoderUtilization"),)
-
-    def decoder(self) -> tuple[float | None]:
-        """Return the utilization of the video decoder in percent."""
-        return (self._first_of("nvmlDeviceGetDecoderUtilization"),)
-
-    def _first_of(self, function: str) -> float | None:
-        answer = self.ask(function)
-        return None if answer is None else answer[0]
-
-    def corrected(self) -> tuple[float | None]:
-        """Return the number of corrected memory errors over the GPU's lifetime."""
-        return (self.ask("nvmlDeviceGetTotalEccErrors", CORRECTED, AGGREGATE_ECC),)
-
-    def uncorrected(self) -> tuple[float | None]:
-        """Return the number of uncorrected memory errors over the GPU's lifetime."""
-        return (self.ask("nvmlDeviceGetTotalEccErrors", UNCORRECTED, AGGREGATE_ECC),)
-
-    def remapped(self) -> tuple[float | None]:
-        """Return the number of remapped rows of memory over the GPU's lifetime."""
+    def remapped(self) -> float | None:
+        """Return the number of remapped rows of memory."""
         rows = self.ask("nvmlDeviceGetRemappedRows")
-        return (None if rows is None else rows[0] + rows[1],)
+        return None if rows is None else rows[0] + rows[1]
 
 
-# Metrics that one call to NVML returns together.
+def first(answer: Any) -> Any:
+    """Return the first of the values in an answer of NVML; None without an answer."""
+    return None if answer is None else answer[0]
+
+
+# Utilization is the share of time in percent, the clock is in MHz, and errors and rows are those of the GPU's lifetime.
 PARTS: Parts[GpuReader] = {
-    ("GPUUtilization",): GpuReader.utilization,
-    ("GPUMemoryUtilization",): GpuReader.memory_utilization,
+    "GPUUtilization": lambda gpu: gpu.busy(GPU_UTILIZATION_SAMPLES, "gpu"),
+    "GPUMemoryUtilization": lambda gpu: gpu.busy(MEMORY_UTILIZATION_SAMPLES, "memory"),
     ("GPUMemoryUsed", "GPUMemoryUsedPercent"): GpuReader.memory,
-    ("GPUPowerDraw",): GpuReader.power,
-    ("GPUTemperature",): GpuReader.temperature,
-    ("GPUSMClock",): GpuReader.clock,
-    ("GPUThrottled",): GpuReader.throttled,
-    ("GPUEncoderUtilization",): GpuReader.encoder,
-    ("GPUDecoderUtilization",): GpuReader.decoder,
-    ("GPUECCErrorsCorrected",): GpuReader.corrected,
-    ("GPUECCErrorsUncorrected",): GpuReader.uncorrected,
-    ("GPURemappedRows",): GpuReader.remapped,
+    "GPUPowerDraw": GpuReader.power,
+    "GPUTemperature": lambda gpu: gpu.ask("nvmlDeviceGetTemperature", TEMPERATURE_GPU),
+    "GPUSMClock": lambda gpu: gpu.ask("nvmlDeviceGetClockInfo", SM),
+    "GPUThrottled": GpuReader.throttled,
+    "GPUEncoderUtilization": lambda gpu: first(gpu.ask("nvmlDeviceGetEncoderUtilization")),
+    "GPUDecoderUtilization": lambda gpu: first(gpu.ask("nvmlDeviceGetDecoderUtilization")),
+    "GPUECCErrorsCorrected": lambda gpu: gpu.ask("nvmlDeviceGetTotalEccErrors", CORRECTED, AGGREGATE_ECC),
+    "GPUECCErrorsUncorrected": lambda gpu: gpu.ask("nvmlDeviceGetTotalEccErrors", UNCORRECTED, AGGREGATE_ECC),
+    "GPURemappedRows": GpuReader.remapped,
 }

@@ -46,7 +46,8 @@ THROTTLE_REASONS = {
 }
 
 Source = TypeVar("Source")
-Parts = Mapping[tuple[str, ...], Callable[[Source], tuple[Any, ...]]]
+# What reads one value by its name, or several together by a tuple of their names.
+Parts = Mapping[str | tuple[str, ...], Callable[[Source], Any]]
 # Calls a function of NVML for one GPU, or for the system, as ``NvmlSession.ask`` does.
 Ask = Callable[..., Any]
 
@@ -55,22 +56,29 @@ def read_parts(parts: Parts[Source], source: Source) -> tuple[dict[str, Any], di
     """Return the value of each reading, and the error of each reading that failed; its value is None.
 
     Args:
-        parts: functions that read ``source``, by the names of the values that each returns.
+        parts: functions that read ``source``.
 
     Raises:
         NvmlError: the GPU or its driver is gone.
     """
     values: dict[str, Any] = {}
     failed: dict[str, NvmlError] = {}
-    for names, read in parts.items():
+    for key, read in parts.items():
+        names = names_of(key)
         try:
-            values.update(zip(names, read(source), strict=True))
+            found = read(source)
+            values.update(zip(names, found if isinstance(key, tuple) else (found,), strict=True))
         except NvmlError as error:
             if error.code in GONE:
                 raise
             values.update(dict.fromkeys(names))
             failed.update(dict.fromkeys(names, error))
     return values, failed
+
+
+def names_of(key: str | tuple[str, ...]) -> tuple[str, ...]:
+    """Return the names in a key of `Parts`."""
+    return key if isinstance(key, tuple) else (key,)
 
 
 def read_driver(session: NvmlSession) -> dict[str, Any]:
@@ -105,22 +113,22 @@ def texts(failed: dict[str, NvmlError]) -> dict[str, str]:
     return {name: str(error) for name, error in failed.items()}
 
 
-def read_cuda(ask: Ask) -> tuple[str | None]:
+def read_cuda(ask: Ask) -> str | None:
     """Return the version of CUDA, which NVML returns times 1000."""
     version = ask("nvmlSystemGetCudaDriverVersion_v2")
-    return (None if version is None else f"{version // 1000}.{version % 1000 // 10}",)
+    return None if version is None else f"{version // 1000}.{version % 1000 // 10}"
 
 
-def read_bus_id(ask: Ask) -> tuple[str | None]:
+def read_bus_id(ask: Ask) -> str | None:
     """Return the address on the PCI bus."""
     pci = ask("nvmlDeviceGetPciInfo")
-    return (None if pci is None else as_text(pci.busId),)
+    return None if pci is None else as_text(pci.busId)
 
 
-def read_capability(ask: Ask) -> tuple[str | None]:
+def read_capability(ask: Ask) -> str | None:
     """Return the CUDA compute capability."""
     capability = ask("nvmlDeviceGetCudaComputeCapability")
-    return (None if capability is None else f"{capability[0]}.{capability[1]}",)
+    return None if capability is None else f"{capability[0]}.{capability[1]}"
 
 
 def read_memory(ask: Ask) -> tuple[int | None, ...]:
@@ -139,12 +147,12 @@ def read_memory_info(ask: Ask) -> Any:
     return memory if memory is not None and memory.total else None
 
 
-def watts(function: str) -> Callable[[Ask], tuple[float | None]]:
+def watts(function: str) -> Callable[[Ask], float | None]:
     """Return a reader of what NVML counts in milliwatts."""
 
-    def read(ask: Ask) -> tuple[float | None]:
+    def read(ask: Ask) -> float | None:
         value = ask(function)
-        return (None if value is None else value / 1000,)
+        return None if value is None else value / 1000
 
     return read
 
@@ -155,23 +163,23 @@ def read_constraints(ask: Ask) -> tuple[float | None, ...]:
     return tuple(None if value is None else value / 1000 for value in values)
 
 
-def clock_pair(function: str) -> Callable[[Ask], tuple[dict[str, int] | None]]:
+def clock_pair(function: str) -> Callable[[Ask], dict[str, int] | None]:
     """Return a reader of a graphics and a memory clock in MHz."""
 
-    def read(ask: Ask) -> tuple[dict[str, int] | None]:
+    def read(ask: Ask) -> dict[str, int] | None:
         graphics, memory = (ask(function, kind) for kind in (GRAPHICS, MEMORY))
-        return (None if graphics is None or memory is None else {"graphics_mhz": graphics, "memory_mhz": memory},)
+        return None if graphics is None or memory is None else {"graphics_mhz": graphics, "memory_mhz": memory}
 
     return read
 
 
-def read_supported_clocks(ask: Ask) -> tuple[list[dict[str, Any]]]:
+def read_supported_clocks(ask: Ask) -> list[dict[str, Any]]:
     """Return the memory clocks in MHz, each with its graphics clocks, all ascending."""
     rows = [
         {"memory_mhz": memory, "graphics_mhz": sorted(ask("nvmlDeviceGetSupportedGraphicsClocks", memory) or [])}
         for memory in sorted(ask("nvmlDeviceGetSupportedMemoryClocks") or [])
     ]
-    return ([row for row in rows if row["graphics_mhz"]],)
+    return [row for row in rows if row["graphics_mhz"]]
 
 
 def read_ecc(ask: Ask) -> tuple[bool | None, ...]:
@@ -198,35 +206,34 @@ def as_bool(value: int | None) -> bool | None:
 
 
 DRIVER_PARTS: Parts[Ask] = {
-    ("driver_version",): lambda ask: (as_text(ask("nvmlSystemGetDriverVersion")),),
-    ("nvml_version",): lambda ask: (as_text(ask("nvmlSystemGetNVMLVersion")),),
-    ("cuda_version",): read_cuda,
+    "driver_version": lambda ask: as_text(ask("nvmlSystemGetDriverVersion")),
+    "nvml_version": lambda ask: as_text(ask("nvmlSystemGetNVMLVersion")),
+    "cuda_version": read_cuda,
 }
-# What one call to NVML answers together.
 GPU_PARTS: Parts[Ask] = {
-    ("uuid",): lambda ask: (as_text(ask("nvmlDeviceGetUUID")),),
-    ("name",): lambda ask: (as_text(ask("nvmlDeviceGetName")),),
-    ("serial",): lambda ask: (as_text(ask("nvmlDeviceGetSerial")),),
-    ("pci_bus_id",): read_bus_id,
-    ("minor_number",): lambda ask: (ask("nvmlDeviceGetMinorNumber"),),
-    ("vbios_version",): lambda ask: (as_text(ask("nvmlDeviceGetVbiosVersion")),),
-    ("architecture",): lambda ask: (ARCHITECTURES.get(ask("nvmlDeviceGetArchitecture")),),
-    ("compute_capability",): read_capability,
+    "uuid": lambda ask: as_text(ask("nvmlDeviceGetUUID")),
+    "name": lambda ask: as_text(ask("nvmlDeviceGetName")),
+    "serial": lambda ask: as_text(ask("nvmlDeviceGetSerial")),
+    "pci_bus_id": read_bus_id,
+    "minor_number": lambda ask: ask("nvmlDeviceGetMinorNumber"),
+    "vbios_version": lambda ask: as_text(ask("nvmlDeviceGetVbiosVersion")),
+    "architecture": lambda ask: ARCHITECTURES.get(ask("nvmlDeviceGetArchitecture")),
+    "compute_capability": read_capability,
     ("memory_total_mib", "memory_used_mib", "memory_free_mib"): read_memory,
-    ("temperature_celsius",): lambda ask: (ask("nvmlDeviceGetTemperature", 0),),
-    ("power_draw_watts",): watts("nvmlDeviceGetPowerUsage"),
-    ("power_limit_watts",): watts("nvmlDeviceGetPowerManagementLimit"),
-    ("power_default_watts",): watts("nvmlDeviceGetPowerManagementDefaultLimit"),
+    "temperature_celsius": lambda ask: ask("nvmlDeviceGetTemperature", 0),
+    "power_draw_watts": watts("nvmlDeviceGetPowerUsage"),
+    "power_limit_watts": watts("nvmlDeviceGetPowerManagementLimit"),
+    "power_default_watts": watts("nvmlDeviceGetPowerManagementDefaultLimit"),
     ("power_min_watts", "power_max_watts"): read_constraints,
-    ("clocks",): clock_pair("nvmlDeviceGetClockInfo"),
-    ("clocks_max",): clock_pair("nvmlDeviceGetMaxClockInfo"),
-    ("application_clocks",): clock_pair("nvmlDeviceGetApplicationsClock"),
-    ("application_clocks_default",): clock_pair("nvmlDeviceGetDefaultApplicationsClock"),
-    ("supported_clocks",): read_supported_clocks,
-    ("persistence_mode",): lambda ask: (as_bool(ask("nvmlDeviceGetPersistenceMode")),),
+    "clocks": clock_pair("nvmlDeviceGetClockInfo"),
+    "clocks_max": clock_pair("nvmlDeviceGetMaxClockInfo"),
+    "application_clocks": clock_pair("nvmlDeviceGetApplicationsClock"),
+    "application_clocks_default": clock_pair("nvmlDeviceGetDefaultApplicationsClock"),
+    "supported_clocks": read_supported_clocks,
+    "persistence_mode": lambda ask: as_bool(ask("nvmlDeviceGetPersistenceMode")),
     ("ecc_current", "ecc_pending"): read_ecc,
-    ("ecc_default",): lambda ask: (as_bool(ask("nvmlDeviceGetDefaultEccMode")),),
-    ("compute_mode",): lambda ask: (COMPUTE_MODES.get(ask("nvmlDeviceGetComputeMode")),),
-    ("virtualization_mode",): lambda ask: (VIRTUALIZATION_MODES.get(ask("nvmlDeviceGetVirtualizationMode")),),
-    ("throttle_reasons",): lambda ask: (read_throttle_reasons(ask),),
+    "ecc_default": lambda ask: as_bool(ask("nvmlDeviceGetDefaultEccMode")),
+    "compute_mode": lambda ask: COMPUTE_MODES.get(ask("nvmlDeviceGetComputeMode")),
+    "virtualization_mode": lambda ask: VIRTUALIZATION_MODES.get(ask("nvmlDeviceGetVirtualizationMode")),
+    "throttle_reasons": read_throttle_reasons,
 }
