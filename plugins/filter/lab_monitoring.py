@@ -260,6 +260,7 @@ from typing import Any
 
 from ansible.module_utils.parsing.convert_bool import boolean
 
+from ..module_utils._values import whole_number
 from ..plugin_utils._monitoring.alarms import alarms, report
 from ..plugin_utils._monitoring.compare import compare
 from ..plugin_utils._monitoring.dashboard import dashboard
@@ -269,14 +270,6 @@ from ..plugin_utils._monitoring.lab import Lab, MonitoredHost, check
 CONVERTERS: dict[type, Callable[[Any], Any]] = {bool: boolean, int: int, tuple: tuple}
 
 
-def read_count(value: object) -> int:
-    """Return a number of GPUs, and 0, which is out of range, for anything else."""
-    try:
-        return int(str(value))
-    except ValueError:
-        return 0
-
-
 def lab_monitoring(description: dict[str, Any], state: Mapping[str, Any] | None = None) -> dict[str, Any]:
     """Return the planned monitoring of a lab, or what is wrong with its description."""
     state = state or {}
@@ -284,7 +277,7 @@ def lab_monitoring(description: dict[str, Any], state: Mapping[str, Any] | None 
         MonitoredHost(
             str(host.get("name", "")),
             str(host.get("instance_id", "")),
-            read_count(host.get("gpus", 1)),
+            whole_number(host.get("gpus", 1)) or 0,
             boolean(host.get("recover", False)),
             boolean(host.get("uses_gpu", True)),
         )
