@@ -39,9 +39,11 @@ EXAMPLES = r"""
 
 RETURN = r"""
 _value:
-  description: The differences in words, by V(identity), V(network), V(access), V(instances) and V(addresses).
+  description:
+    - The differences in words, by V(iam_role), V(network), V(security_group), V(ssh_key), V(instances) and
+      V(addresses).
   type: dict
-  sample: {identity: [], network: ["VPC: tags"], access: [], instances: ["warehouse-1: state"], addresses: []}
+  sample: {iam_role: [], network: ["VPC: tags"], instances: ["warehouse-1: state"], addresses: []}
 """
 
 from typing import Any

@@ -181,7 +181,7 @@ options:
   remove_surplus:
     description:
       - Whether instances beyond O(instance_count) will be terminated.
-      - This module terminates nothing. It reports in a notice what happens to such instances.
+      - This module terminates nothing. A warning reports what happens to such instances.
     type: raw
     default: false
   adopt:
@@ -251,6 +251,11 @@ caller_arn:
   returned: success
   type: str
   sample: arn:aws:iam::123456789012:user/robotics
+partition:
+  description: The partition of the region, as ARNs name it.
+  returned: success
+  type: str
+  sample: aws
 region:
   description: The region that was checked.
   returned: success
@@ -323,7 +328,7 @@ image:
       type: int
       sample: 8
 existing:
-  description: Existing resources of the lab. Resources that only carry its tags are left out, and reported as a notice.
+  description: Existing resources of the lab. Resources that only carry its tags are left out, and a warning lists them.
   returned: success
   type: dict
   contains:
@@ -405,8 +410,8 @@ quotas:
       limit: 8
       in_use: 4
       needed: 4
-notices:
-  description: Notices that do not prevent the lab. On success these are also printed as warnings.
+lab_warnings:
+  description: What does not prevent the lab, but should be known. On success these are also printed as warnings.
   returned: always
   type: list
   elements: str
@@ -493,11 +498,11 @@ def read_inputs(params: dict[str, Any]) -> Inputs:
     return Inputs(prefix=params["variable_prefix"], **{option: params[option] for option in DESCRIPTION})
 
 
-def fail_on_problems(module: AnsibleAWSModule, problems: list[Problem], notices: list[str]) -> None:
+def fail_on_problems(module: AnsibleAWSModule, problems: list[Problem], warnings: list[str]) -> None:
     """Fail with all problems, one a line, if there are any."""
     if problems:
         lines = list(dict.fromkeys(map(str, problems)))
-        module.fail_json(msg="\n".join(lines), problems=lines, notices=notices)
+        module.fail_json(msg="\n".join(lines), problems=lines, lab_warnings=warnings)
 
 
 def main() -> None:
@@ -506,17 +511,17 @@ def main() -> None:
     module = AnsibleAWSModule(argument_spec=spec, supports_check_mode=True)
 
     inputs = read_inputs(module.params)
-    notices = [*find_network_warnings(inputs), *find_key_warnings(inputs)]
-    fail_on_problems(module, check_inputs(inputs), notices)
+    warnings = [*find_network_warnings(inputs), *find_key_warnings(inputs)]
+    fail_on_problems(module, check_inputs(inputs), warnings)
 
     lab = read_lab(inputs)
     snapshot = read_account(Account(connector(module), module.params["region"]), lab)
-    notices += find_account_warnings(lab, snapshot)
-    fail_on_problems(module, check_account(lab, snapshot), notices)
+    warnings += find_account_warnings(lab, snapshot)
+    fail_on_problems(module, check_account(lab, snapshot), warnings)
 
-    for notice in notices:
-        warn(notice)
-    module.exit_json(changed=False, notices=notices, **describe_account(lab, snapshot))
+    for warning in warnings:
+        warn(warning)
+    module.exit_json(changed=False, lab_warnings=warnings, **describe_account(lab, snapshot))
 
 
 if __name__ == "__main__":

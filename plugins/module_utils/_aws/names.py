@@ -4,8 +4,7 @@
 
 """The rules for names of regions, namespaces of metrics, and dimensions with their values.
 
-The patterns are for the whole of a text. The roles gpu_metrics and aws_infrastructure refuse by the same ones, written
-in YAML; a unit test compares them.
+The patterns are for the whole of a text. The role gpu_metrics has the same ones in YAML; a unit test compares them.
 """
 
 from __future__ import annotations

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 from ansible_collections.digital_twin.robotics_lab.plugins.module_utils._foxglove.cdr import CdrError, read_message
 
-from sandbox.ros import (
+from sandbox.ros_topics import (
     Clock,
     Header,
     Odometry,
