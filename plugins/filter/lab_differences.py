@@ -48,7 +48,7 @@ _value:
 
 from typing import Any
 
-from ..plugin_utils._lab_differences import find_differences
+from ..plugin_utils._lab.differences import find_differences
 
 
 class FilterModule:
