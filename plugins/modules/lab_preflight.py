@@ -166,7 +166,7 @@ options:
       - The tags that identify the lab cannot be replaced.
     type: raw
     default: {}
-  remove_surplus:
+  remove_excess:
     description:
       - Whether instances beyond O(instance_count) will be terminated.
       - This module terminates nothing. A warning reports what happens to such instances.
@@ -467,7 +467,7 @@ DESCRIPTION: dict[str, dict[str, Any]] = {
     "ros_domain_id": {"type": "raw", "default": 0},
     "permissions_boundary": {"type": "raw", "default": ""},
     "tags": {"type": "raw", "default": {}},
-    "remove_surplus": {"type": "raw", "default": False},
+    "remove_excess": {"type": "raw", "default": False},
     "adopt": {"type": "raw", "default": []},
 }
 
