@@ -2,10 +2,7 @@
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Kernel settings in the files of sysctl.d and in the kernel: which file takes precedence, and what to set.
-
-This is a private module of the collection: it may change in any release.
-"""
+"""Kernel settings in the files of sysctl.d and in the kernel: which file takes precedence, and what to set."""
 
 from __future__ import annotations
 
