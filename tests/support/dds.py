@@ -33,6 +33,7 @@ LOSS_SAMPLES, LOSS_BYTES, LOSS_RATE, LOSS_SHARE = 300, 64_000, 100, 0.02
 # Often recommended for large messages, without regard to the path's MTU.
 LARGE_MESSAGES = "<General><MaxMessageSize>65500B</MaxMessageSize><FragmentSize>65000B</FragmentSize></General>"
 
+FAST_PROFILE = f"ansible_collections.{FQCN}.plugins.module_utils._ros2.fast_profile"
 ROS2_REQUIREMENTS = ROOT / "tests" / "dds" / "ros2.txt"
 ROLE = ROOT / "roles" / "ros2_networking"
 ROS2 = ROOT / ".cache" / "ros2"
@@ -133,10 +134,10 @@ def fast_dds_errors(folder: Path, profile: str) -> str:
     """Return the errors of a profile, as the role's program gets them from the Fast DDS of ROS 2."""
     file = folder / "profile.xml"
     file.write_text(profile, encoding="utf-8")
-    path = {**fast_libraries(), "PATH": f"{ROS2 / 'bin'}:{os.environ['PATH']}"}
+    path = {"PATH": f"{ROS2 / 'bin'}:{os.environ['PATH']}", "PYTHONPATH": str(ROOT / ".collections")}
     done = subprocess.run(
-        [sys.executable, str(ROOT / "plugins" / "module_utils" / "_ros2" / "fast_profile.py"), str(file)],
-        env=clean_environment(path),
+        [sys.executable, "-m", FAST_PROFILE, str(file)],
+        env=clean_environment({**fast_libraries(), **path}),
         capture_output=True,
         text=True,
         timeout=60,

@@ -59,6 +59,11 @@ esac
 """
 
 
+# The read of host.yml, as far as the removal of the rules needs it.
+READ: dict[str, Any] = {
+    f"{FQCN}.host_info": {"content": "{{ __digital_twin_stack_metadata_files }}"},
+    "register": "__digital_twin_stack_host",
+}
 # The check of the metadata service in entry point verify.
 VERIFY: list[dict[str, Any]] = [
     {
@@ -284,7 +289,8 @@ def test_verify_checks_from_each_running_container(machine: Machine) -> None:
                 "block": [{**role("metadata"), "vars": {"__digital_twin_stack_nft": str(broken)}}],
                 "rescue": [keep("refused")],
             },
-            role("metadata_remove"),
+            READ,
+            {**role("remove"), "vars": {"__digital_twin_stack_removed": ["metadata"]}},
             {
                 "block": VERIFY,
                 "rescue": [keep("found")],

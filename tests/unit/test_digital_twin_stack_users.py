@@ -21,7 +21,7 @@ import pytest
 import yaml
 
 from tests.support.ansible_programs import run
-from tests.support.project import ROOT, clean_environment, load_yaml
+from tests.support.project import FQCN, ROOT, clean_environment, load_yaml
 
 ROLE = ROOT / "roles" / "digital_twin_stack"
 SERVICES: dict[str, Any] = load_yaml(PurePosixPath("compose/compose.yaml"))["services"]
@@ -118,19 +118,23 @@ def test_the_user_of_the_logs_does_not_have_the_uid_of_a_service(tmp_path: Path)
     """In a mount namespace with its own users. Later a login user has its name."""
     shutil.copytree("/etc", tmp_path / "etc", symlinks=True)
     follow, remove = (
-        yaml.safe_load((ROLE / f"tasks/{name}.yml").read_text("utf-8"))
-        for name in ("application_logs", "application_remove")
+        yaml.safe_load((ROLE / f"tasks/{name}.yml").read_text("utf-8")) for name in ("application_logs", "remove")
     )
     create = follow[1]["block"][:2]
-    ends = ("followed the logs", "other projects on this host", "user and the logs")
-    remove = [task for task in remove if task["name"].endswith(ends)]
+    argv = ["getent", "passwd", "digital-twin-logs"]
+    users = {"ansible.builtin.command": {"argv": argv}, "register": "user"}
+    # As host.yml reads it.
+    read = {
+        f"{FQCN}.host_info": {"commands": {"logs_user": {"argv": argv}}},
+        "register": "__digital_twin_stack_host",
+    }
+    remove = [read, *(task for task in remove if task["name"].endswith("user and the logs"))]
     person = {"ansible.builtin.user": {"name": "digital-twin-logs", "comment": "Jane"}}
-    users = {"ansible.builtin.command": {"argv": ["getent", "passwd", "digital-twin-logs"]}, "register": "user"}
     seen = {"ansible.builtin.set_fact": {"seen": "{{ seen | default([]) + [user.stdout] }}"}}
     look = [{**users, "failed_when": False}, seen]
     refused = {
         "block": [
-            *(task for task in remove if task["name"].endswith("user that followed the logs")),
+            read,
             {
                 "ansible.builtin.assert": {
                     "that": "__digital_twin_stack_logs_owned",
@@ -151,7 +155,11 @@ def test_the_user_of_the_logs_does_not_have_the_uid_of_a_service(tmp_path: Path)
         ],
     }
     (tmp_path / "play.json").write_text(json.dumps([play]))
-    given = {"ansible_python_interpreter": sys.executable, "digital_twin_stack_application": True}
+    given = {
+        "ansible_python_interpreter": sys.executable,
+        "digital_twin_stack_application": True,
+        "__digital_twin_stack_removed": ["application"],
+    }
     words = ["ansible-playbook", "--inventory=localhost,", "--connection=local", "--extra-vars", json.dumps(given)]
     inside = f"mount --bind {tmp_path}/etc /etc && exec {shlex.join([*words, str(tmp_path / 'play.json')])}"
     done = subprocess.run(
