@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from xdist.scheduler import LoadScopeScheduling
 
-from tests.support.lines import why_no_floor, why_not_both
+from tests.support.ansible_lines import why_no_floor, why_not_both
 from tests.support.project import ROOT
 
 # Folder below tests/, and the marker that selects it: `pytest -m unit`. The cheapest stage comes first.

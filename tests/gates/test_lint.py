@@ -16,7 +16,7 @@ import pathspec
 import pytest
 import yaml
 
-from tests.support.lines import left_out
+from tests.support.ansible_lines import left_out
 from tests.support.project import ROOT, expect_none, load_yaml, playbooks, project_files, run, text_files
 
 # The link to the root inside the tree: linters check these files under their real paths.

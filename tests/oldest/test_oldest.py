@@ -12,7 +12,7 @@ from collections.abc import Callable
 
 import pytest
 
-from tests.support.lines import OLDEST
+from tests.support.ansible_lines import OLDEST
 from tests.support.project import clean_environment, run
 
 SECONDS = 2000

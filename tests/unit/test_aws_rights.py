@@ -93,10 +93,15 @@ class Aws:
         return make(service, endpoint_url=self.endpoint, region_name="us-east-1", **keys)
 
     def apply(self, *parts: str, given: Mapping[str, object] | None = None, check: bool = False) -> tuple[int, str]:
-        """Apply parts of the role, and return the number of changed tasks and the output."""
+        """Apply parts of the role, or report its warnings, and return the number of changed tasks and the output."""
         play = self.folder / "play.yml"
         role = "digital_twin.robotics_lab.aws_infrastructure"
-        tasks = [{"ansible.builtin.include_role": {"name": role, "tasks_from": part}} for part in parts]
+        tasks = [
+            {"ansible.builtin.debug": {"msg": "{{ __aws_infrastructure_warnings }}"}}
+            if part == "warnings"
+            else {"ansible.builtin.include_role": {"name": role, "tasks_from": part, "public": True}}
+            for part in parts
+        ]
         play.write_text(json.dumps([{"hosts": "localhost", "gather_facts": False, "tasks": tasks}]))
         values = {
             "aws_infrastructure_name": NAME,
@@ -105,6 +110,7 @@ class Aws:
             "aws_infrastructure_private_key_file": "/keys/operations",
             "__aws_infrastructure_preflight": {
                 "account_id": ACCOUNT,
+                "partition": "aws",
                 "permissions_boundary": "",
                 "record": {},
                 "sources": {"admin": [ADMIN], "viewer": [VIEWER]},
@@ -215,7 +221,7 @@ def test_the_next_run_permits_only_the_metrics_of_the_lab(aws: Aws) -> None:
 
     limit = f"arn:aws:iam::{ACCOUNT}:policy/own"
     iam.put_role_permissions_boundary(RoleName=ROLE, PermissionsBoundary=limit)
-    changed, shown = aws.apply("find", "report", "identity", check=True)
+    changed, shown = aws.apply("find", "warnings", "iam_role", check=True)
     output = " ".join(shown.split())
     assert f"{ROLE} has AmazonSSMManagedInstanceCore and CloudWatchAgentServerPolicy from an earlier version" in output
     assert f"{ROLE} has the permissions boundary {limit}, which stays" in output
@@ -224,12 +230,12 @@ def test_the_next_run_permits_only_the_metrics_of_the_lab(aws: Aws) -> None:
     assert shown.count("iam:DetachRolePolicy") == 2
     assert aws.permitted(harmful) == harmful, "check mode changes nothing"
 
-    aws.apply("identity")
+    aws.apply("iam_role")
     assert aws.permitted(PUBLISH) == PUBLISH
     assert aws.permitted([*NEVER, *WRITE_LOGS, *SESSIONS]) == []
     attached = iam.list_attached_role_policies(RoleName=ROLE)["AttachedPolicies"]
     assert [row["PolicyName"] for row in attached] == ["own"], "what others attached stays"
-    changed, shown = aws.apply("find", "report", "identity")
+    changed, shown = aws.apply("find", "warnings", "iam_role")
     assert changed == 0
     assert "has " not in shown
 
@@ -240,19 +246,19 @@ def test_each_variable_adds_its_rights_and_removes_them(aws: Aws) -> None:
     iam = aws.client("iam")
     boundary = iam.create_policy(PolicyName="hosts", PolicyDocument=document)["Policy"]["Arn"]
     added = {"aws_infrastructure_session_manager": True, "aws_infrastructure_write_logs": True}
-    output = " ".join(aws.apply("find", "report", "identity", given=added)[1].split())
+    output = " ".join(aws.apply("find", "warnings", "iam_role", given=added)[1].split())
     assert "everyone in the account with ssm:StartSession is root on the hosts" in output
     assert "CloudWatchAgent" not in output
     assert aws.permitted(PUBLISH + WRITE_LOGS + SESSIONS) == PUBLISH + WRITE_LOGS + SESSIONS
     assert aws.permitted(NEVER) == []
     assert iam.list_attached_role_policies(RoleName=ROLE)["AttachedPolicies"] == []
 
-    preflight = {"account_id": ACCOUNT, "permissions_boundary": boundary, "record": {}}
-    aws.apply("identity", given={**added, "__aws_infrastructure_preflight": preflight})
+    preflight = {"account_id": ACCOUNT, "partition": "aws", "permissions_boundary": boundary, "record": {}}
+    aws.apply("iam_role", given={**added, "__aws_infrastructure_preflight": preflight})
     assert aws.permitted(WRITE_LOGS) == []
     assert aws.permitted(PUBLISH) == PUBLISH
 
-    aws.apply("identity")
+    aws.apply("iam_role")
     assert aws.permitted([*NEVER, *WRITE_LOGS, *SESSIONS]) == []
     limit_now = iam.get_role(RoleName=ROLE)["Role"]["PermissionsBoundary"]["PermissionsBoundaryArn"]
     assert limit_now == boundary, "no run removes a limit"
@@ -297,12 +303,12 @@ def admitted(aws: Aws) -> set[tuple[str, int, str]]:
 
 
 def test_dds_is_closed_by_the_next_run_unless_requested(aws: Aws, network: dict[str, Any]) -> None:
-    aws.apply("access", given=network)
+    aws.apply("security_group", given=network)
     assert admitted(aws) == OPEN
     opened = {**network, "aws_infrastructure_open_dds": True, "aws_infrastructure_ros_domain_id": "7"}
-    aws.apply("access", given=opened)
+    aws.apply("security_group", given=opened)
     assert admitted(aws) == OPEN | {("udp", 9150, ADMIN)}
-    assert aws.apply("access", given=opened)[0] == 0
+    assert aws.apply("security_group", given=opened)[0] == 0
 
 
 def test_a_tunnel_closes_the_ports_of_viewers_and_the_summary_shows_it(aws: Aws, network: dict[str, Any]) -> None:
@@ -312,7 +318,7 @@ def test_a_tunnel_closes_the_ports_of_viewers_and_the_summary_shows_it(aws: Aws,
     listed = [{"Key": key, "Value": value} for key, value in tags.items()]
     aws.client("iam").create_role(RoleName=ROLE, AssumeRolePolicyDocument="{}", Tags=listed)
     closed = {**network, "aws_infrastructure_closed_ports": ["isaac_webrtc", "isaac_media", "foxglove_bridge"]}
-    _changed, output = aws.apply("access", "summary", given=closed)
+    _changed, output = aws.apply("security_group", "summary", given=closed)
     assert admitted(aws) == {("tcp", 22, ADMIN), ("tcp", 8080, VIEWER)}
     assert "Foxglove Studio" in output
     assert "Foxglove Bridge" not in output
@@ -320,7 +326,7 @@ def test_a_tunnel_closes_the_ports_of_viewers_and_the_summary_shows_it(aws: Aws,
     assert " -L " not in output
 
     tunnelled = {**network, "aws_infrastructure_viewer_access": "tunnel"}
-    _changed, output = aws.apply("access", "summary", given=tunnelled)
+    _changed, output = aws.apply("security_group", "summary", given=tunnelled)
     assert admitted(aws) == {("tcp", 22, ADMIN)}
     output = output.replace("\\n", "\n")
     assert "-N -L 8080:127.0.0.1:8080 -L 8765:127.0.0.1:8765\n" in output

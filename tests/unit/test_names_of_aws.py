@@ -13,7 +13,6 @@ import botocore.session
 import pytest
 from ansible_collections.digital_twin.robotics_lab.plugins.filter.lab_monitoring import FilterModule
 from ansible_collections.digital_twin.robotics_lab.plugins.module_utils._aws.names import (
-    PARTITIONS,
     REGION,
     partition_of,
 )
@@ -26,7 +25,6 @@ from tests.support.project import ROOT, load_yaml
 
 PATTERNS = {
     **load_yaml(ROOT / "roles/gpu_metrics/vars/main/validation.yml"),
-    **load_yaml(ROOT / "roles/aws_infrastructure/vars/main.yml"),
 }
 LAB: dict[str, Any] = {"name": "robo", "region": "us-east-1", "account_id": "123456789012", "instances": []}
 
@@ -56,7 +54,6 @@ TAKERS: dict[str, dict[str, Callable[[str], bool]]] = {
     },
     "namespace": {
         "test aws_namespace": Tests().tests()["aws_namespace"],
-        "role aws_infrastructure": role("__aws_infrastructure_namespace_pattern"),
         "gpu_metrics_publish": lambda value: find_problem(value, {}) is None,
         "lab_monitoring": lambda value: watched("namespace", value),
     },
@@ -124,4 +121,3 @@ def test_regions_are_in_the_partitions_of_botocore() -> None:
     assert len(known) > 30
     assert [region for region in known if not REGION.fullmatch(region)] == []
     assert {region: partition_of(region) for region in known} == known
-    assert load_yaml(ROOT / "roles/aws_infrastructure/vars/main.yml")["__aws_infrastructure_partitions"] == PARTITIONS

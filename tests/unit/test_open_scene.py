@@ -24,7 +24,7 @@ class Kit:
     def __init__(self, opened: tuple[bool, str]) -> None:
         self.opened = opened
         self.busy = 2
-        self.told: list[str] = []
+        self.log: list[str] = []
 
     def can_open_stage(self) -> bool:
         return self.busy == 0
@@ -35,14 +35,14 @@ class Kit:
 
     async def open_stage_async(self, url: str) -> tuple[bool, str]:
         assert self.can_open_stage()
-        self.told.append(f"open {url}")
+        self.log.append(f"open {url}")
         return self.opened
 
     def play(self) -> None:
-        self.told.append("play")
+        self.log.append("play")
 
     def print_and_log(self, text: str) -> None:
-        self.told.append(text)
+        self.log.append(text)
 
 
 def run(kit: Kit, monkeypatch: pytest.MonkeyPatch) -> list[str]:
@@ -64,7 +64,7 @@ def run(kit: Kit, monkeypatch: pytest.MonkeyPatch) -> list[str]:
         monkeypatch.setitem(sys.modules, name, module)
     monkeypatch.setattr(sys, "argv", [str(SCRIPT), "/isaac-sim/workspace/hall.usd"])
     runpy.run_path(str(SCRIPT))
-    return kit.told
+    return kit.log
 
 
 def test_a_scene_is_opened_and_played(monkeypatch: pytest.MonkeyPatch) -> None:

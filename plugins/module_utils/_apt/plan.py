@@ -2,38 +2,17 @@
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Plans what to write so that apt has a repository, given the entries that the host has already.
-
-This is a private module of the collection: it may change in any release.
-"""
+"""Plans what to write so that apt has a repository, given the entries that the host has already."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 
+from .request import WantedRepository
 from .sources import ARMOR, FIELDS, SHARED, Entry, repository_of, with_slash
 
 HEADING = "# Written by Ansible (digital_twin.robotics_lab.apt_source): changes here are lost.\n"
-
-
-@dataclass(frozen=True)
-class Wanted:
-    """A repository to add to apt's sources.
-
-    Attributes:
-        uri: Its URI, with $(ARCH) where apt inserts the architecture.
-        suites: Its suites; a path ends with a slash.
-        components: None for a path.
-        mirrors: Whether an entry with another URI counts, when it has the suite and the component.
-        origin: The Origin in the Release file of such an entry; empty for any.
-    """
-
-    uri: str
-    suites: tuple[str, ...]
-    components: tuple[str, ...]
-    mirrors: bool = False
-    origin: str = ""
 
 
 @dataclass
@@ -53,7 +32,7 @@ class Stanza:
 
 
 @dataclass
-class Plan:
+class SourcePlan:
     """What to write, and which entries of the host are used as they are."""
 
     stanzas: list[Stanza] = field(default_factory=list)
@@ -77,8 +56,11 @@ def inherit(entries: Sequence[Entry]) -> dict[str, str]:
 
 
 def plan(
-    entries: Iterable[Entry], wanted: Wanted, architecture: str, origin: Callable[[Entry], str] = lambda _entry: ""
-) -> Plan:
+    entries: Iterable[Entry],
+    wanted: WantedRepository,
+    architecture: str,
+    origin: Callable[[Entry], str] = lambda _entry: "",
+) -> SourcePlan:
     """Compare what is wanted with the entries that are not ours.
 
     Args:
@@ -93,7 +75,7 @@ def plan(
         return wanted.mirrors and (not wanted.origin or origin(entry) in ("", wanted.origin))
 
     entries = list(entries)
-    result = Plan()
+    result = SourcePlan()
     for suite in wanted.suites:
         repository = repository_of(with_slash(wanted.uri, architecture), suite)
         same = [entry for entry in entries if entry.repository == repository]

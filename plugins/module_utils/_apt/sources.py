@@ -5,7 +5,6 @@
 """The sources that apt reads: which files, what each entry means, and which entries contradict each other.
 
 Follows sources.list(5) and apt's own reader. Lines that apt cannot read are left out here: apt itself reports them.
-This is a private module of the collection: it may change in any release.
 """
 
 from __future__ import annotations

@@ -6,8 +6,6 @@
 
 websocket-client 1.2.3, which Debian 12 and Ubuntu 22.04 package, and all later versions work. Every deadline is one of
 `time.monotonic`.
-
-This is a private module of the collection: it may change in any release.
 """
 
 from __future__ import annotations

@@ -53,7 +53,7 @@ class Inputs:
     ros_domain_id: object
     permissions_boundary: object
     tags: object
-    remove_surplus: object
+    remove_excess: object
     adopt: object
     instance_catalogue: list[dict[str, Any]]
     images: dict[str, dict[str, Any]]
@@ -120,7 +120,7 @@ class LabDescription:
     image: str
     image_id: str
     permissions_boundary: str
-    remove_surplus: bool
+    remove_excess: bool
     adopt: list[str]
     instance_catalogue: list[dict[str, Any]]
     images: dict[str, dict[str, Any]]

@@ -14,6 +14,7 @@ import secrets
 from dataclasses import replace
 from typing import Any
 
+from .._aws.names import partition_of
 from .._lab.ownership import INDEX_TAG
 from .._lab.record import Record, claim, write_record
 from .description import LabDescription
@@ -36,6 +37,7 @@ def describe_account(lab: LabDescription, snapshot: AccountSnapshot) -> dict[str
     """Return the facts about an account in which the lab can exist."""
     facts: dict[str, Any] = {
         "region": lab.region,
+        "partition": partition_of(lab.region),
         "availability_zone": choose_zone(lab, snapshot),
         "availability_zones": list_zones(lab, snapshot) or [],
         "instance": describe_instance_type(lab, snapshot),

@@ -246,11 +246,11 @@ def check_permissions_boundary(inputs: Inputs) -> list[Problem]:
     return []
 
 
-def check_remove_surplus(inputs: Inputs) -> list[Problem]:
-    """Check that remove_surplus is a boolean."""
-    if truth(inputs.remove_surplus) is not None:
+def check_remove_excess(inputs: Inputs) -> list[Problem]:
+    """Check that remove_excess is a boolean."""
+    if truth(inputs.remove_excess) is not None:
         return []
-    return [inputs.problem("remove_surplus", "is neither true nor false", "true or false", "write one of the two")]
+    return [inputs.problem("remove_excess", "is neither true nor false", "true or false", "write one of the two")]
 
 
 def check_adopt(inputs: Inputs) -> list[Problem]:
@@ -280,7 +280,7 @@ CHECKS = (
     check_ros_domain_id,
     check_permissions_boundary,
     check_tags,
-    check_remove_surplus,
+    check_remove_excess,
     check_adopt,
 )
 
@@ -321,7 +321,7 @@ def read_lab(inputs: Inputs) -> LabDescription:
         image=str(inputs.image),
         image_id=str(inputs.image_id or ""),
         permissions_boundary=str(inputs.permissions_boundary or ""),
-        remove_surplus=bool(truth(inputs.remove_surplus)),
+        remove_excess=bool(truth(inputs.remove_excess)),
         adopt=[str(value) for value in entries(inputs.adopt)],
         instance_catalogue=inputs.instance_catalogue,
         images=inputs.images,

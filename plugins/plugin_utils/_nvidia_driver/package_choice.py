@@ -14,55 +14,24 @@ import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, replace
 
-PREFERRED_BRANCH = 580
-# The last month with support, from https://docs.nvidia.com/datacenter/tesla/drivers. Branches below 580 that are not
-# listed ended before the latest of these was published.
-SUPPORTED_UNTIL = {535: (2026, 6), 580: (2028, 6), 595: (2027, 3), 620: (2029, 9)}
-# PCI device ids: the first of Turing, before which the open module has no support, and the first of Blackwell, which
-# requires it.
-FIRST_TURING, FIRST_BLACKWELL = 0x1E00, 0x2900
+from .branches import (
+    DEBIAN,
+    DEBIAN_SOURCES,
+    DEBIAN_TESLA,
+    FIRST_BLACKWELL,
+    FIRST_TURING,
+    PREFERRED_BRANCH,
+    SUPPORTED_UNTIL,
+    UBUNTU,
+)
 
 CAPABILITIES = ("compute", "utility", "graphics", "video")
-# Debian's own driver has plain names, and its other drivers have their branch in the name.
-DEBIAN = {
-    "compute": ["libcuda1", "nvidia-persistenced"],
-    "utility": ["libnvidia-ml1", "nvidia-smi"],
-    "graphics": ["libnvidia-rtcore", "libnvoptix1", "nvidia-driver-libs", "nvidia-vulkan-icd"],
-    "video": ["libnvcuvid1", "libnvidia-encode1"],
-    "display": ["nvidia-driver"],
-    "proprietary": ["nvidia-kernel-dkms"],
-    "open": ["nvidia-open-kernel-dkms"],
-}
-DEBIAN_TESLA = {
-    "compute": ["libnvidia-{series}-cuda1", "nvidia-persistenced"],
-    "utility": ["libnvidia-{series}-ml1", "nvidia-{series}-smi"],
-    "graphics": [
-        "libnvidia-{series}-rtcore",
-        "libnvidia-{series}-nvoptix1",
-        "nvidia-{series}-driver-libs",
-        "nvidia-{series}-vulkan-icd",
-    ],
-    "video": ["libnvidia-{series}-nvcuvid1", "libnvidia-{series}-encode1"],
-    "display": ["nvidia-{series}-driver"],
-    "proprietary": ["nvidia-{series}-kernel-dkms"],
-    "open": [],
-}
-UBUNTU = {
-    "compute": ["nvidia-headless-no-dkms-{series}{open}"],
-    "utility": ["nvidia-utils-{series}"],
-    "graphics": ["libnvidia-extra-{series}", "libnvidia-gl-{series}"],
-    "video": ["libnvidia-decode-{series}", "libnvidia-encode-{series}"],
-    "display": ["nvidia-driver-{series}{open}"],
-    "proprietary": ["nvidia-dkms-{series}"],
-    "open": ["nvidia-dkms-{series}-open"],
-}
 # The library of NVML has the driver's version, and its name has the series.
 NVML = re.compile(r"^libnvidia-(?:(tesla(?:-\d+)?)-)?ml1$|^libnvidia-compute-(\d+(?:-server)?)$")
 # The beginning of the names of Debian's and Ubuntu's drivers for X.
 X_DRIVER = "xserver-xorg-video-nvidia"
 # A part of the URI of NVIDIA's own repository and of its mirrors.
 NVIDIA_REPOSITORY = "/cuda/repos/"
-DEBIAN_SOURCES = ["nvidia-graphics-drivers", "nvidia-open-gpu-kernel-modules"]
 
 
 class ChoiceError(Exception):

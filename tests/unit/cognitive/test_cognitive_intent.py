@@ -12,7 +12,8 @@ from typing import Any
 import pytest
 import yaml
 
-from compose.cognitive.intent import Action, Refused, immediate, parse
+from compose.cognitive.intent import Action, Refused
+from compose.cognitive.keywords import immediate, parse
 from compose.cognitive.places import Place, Places, read
 
 ROOT = Path(__file__).parents[3]

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from compose.cognitive.intent import Action
-from compose.cognitive.nim import interpret
+from compose.cognitive.prompt import interpret
 from tests.unit.cognitive.support import (
     API_KEY,
     PLACES,

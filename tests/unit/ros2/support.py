@@ -96,10 +96,10 @@ class Lab:
         # The declared types differ from the real answers.
         client: Any = Redis(host="127.0.0.1", port=self.server.port, password=PASSWORD, decode_responses=True)
         self.redis = client
-        self.events = self.redis.pubsub(ignore_subscribe_messages=True)
-        self.events.subscribe("robot_events")
-        self.events.get_message(timeout=SECONDS)
-        self.told: list[dict[str, Any]] = []
+        self._channel = self.redis.pubsub(ignore_subscribe_messages=True)
+        self._channel.subscribe("robot_events")
+        self._channel.get_message(timeout=SECONDS)
+        self.events: list[dict[str, Any]] = []
 
     def settings(self, **changes: Any) -> Settings:
         """Return a bridge's settings."""
@@ -134,9 +134,9 @@ class Lab:
 
     def outcomes(self) -> list[tuple[str, str]]:
         """Return id and outcome of all events so far."""
-        while (message := self.events.get_message(timeout=0)) is not None:
-            self.told.append(json.loads(message["data"]))
-        return [(event["id"], event["outcome"]) for event in self.told]
+        while (message := self._channel.get_message(timeout=0)) is not None:
+            self.events.append(json.loads(message["data"]))
+        return [(event["id"], event["outcome"]) for event in self.events]
 
     def pending(self) -> int:
         """Return how many commands were read and have not ended."""

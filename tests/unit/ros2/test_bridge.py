@@ -26,7 +26,7 @@ def test_a_command_is_followed_published_and_stored(lab: Lab) -> None:
     robot.end()
     until(bridge, lambda: ("a", "done") in lab.outcomes())
     assert lab.outcomes() == [("a", "done")]
-    assert lab.told[0] == {"id": "a", "action": "navigate", "target": "zone_b", "outcome": "done"}
+    assert lab.events[0] == {"id": "a", "action": "navigate", "target": "zone_b", "outcome": "done"}
     assert lab.pending() == 0
 
 
@@ -232,7 +232,7 @@ def test_old_commands_are_not_followed(lab: Lab) -> None:
     until(bridge, lambda: robot.goals)
     assert robot.places == ["zone_c"]
     assert lab.outcomes() == [("a", "expired")]
-    assert lab.told[0]["reason"] == "was given more than 300 s ago"
+    assert lab.events[0]["reason"] == "was given more than 300 s ago"
 
 
 def test_a_stop_of_any_age_counts(lab: Lab) -> None:
@@ -291,7 +291,7 @@ def test_status_reports_the_robot(lab: Lab) -> None:
     until(bridge, lambda: robot.goals)
     lab.write('{"action": "status", "id": "q"}')
     until(bridge, lambda: ("q", "done") in lab.outcomes())
-    assert lab.told[-1]["robot"] == {"state": "driving", "target": "zone_b", "waiting": 0}
+    assert lab.events[-1]["robot"] == {"state": "driving", "target": "zone_b", "waiting": 0}
 
 
 def test_a_wrong_password_is_survived_and_not_logged(lab: Lab, caplog: pytest.LogCaptureFixture) -> None:

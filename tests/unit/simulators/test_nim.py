@@ -20,7 +20,7 @@ import pytest
 
 from compose.cognitive.config import NimSettings
 from compose.cognitive.intent import Intent, Refused
-from compose.cognitive.nim import NimClient
+from compose.cognitive.language_model import NimClient
 from sandbox.images.nim.__main__ import MODEL
 from tests.support.foxglove import SECONDS
 from tests.unit.cognitive.support import PLACES, ROOT, free_port

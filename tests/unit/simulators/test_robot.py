@@ -24,7 +24,7 @@ import pytest
 
 from sandbox.images.isaac_sim.__main__ import SettingsError, read
 from sandbox.images.isaac_sim.world import RADIUS, RATE, WALLS, World, distance_to
-from sandbox.ros import NANO, Bus, Header, Point, Pose, PoseStamped, Time
+from sandbox.ros_topics import NANO, Bus, Header, Point, Pose, PoseStamped, Time
 from tests.support.foxglove import SECONDS, Watcher, watch
 from tests.unit.cognitive.support import ROOT, RedisServer, free_port
 from tests.unit.simulators.support import LOOPBACK, Page, free_domain, process, say, secret, wait_for_port

@@ -39,14 +39,15 @@ def find_differences(found: Item, declared: Item) -> dict[str, list[str]]:
     """
     found, declared = plain(found), plain(declared)
     return {
-        "identity": [*compare_role(found, declared["role"]), *compare_profile(found, declared["role"])],
+        "iam_role": [*compare_role(found, declared["role"]), *compare_profile(found, declared["role"])],
         "network": [
             *compare_vpc(found, declared),
             *compare_gateway(found, declared),
             *compare_subnet(found, declared),
             *compare_routes(found, declared),
         ],
-        "access": [*compare_group(found, declared), *compare_key_pair(found, declared)],
+        "security_group": compare_group(found, declared),
+        "ssh_key": compare_key_pair(found, declared),
         "instances": [
             *(line for name in declared["hosts"] for line in compare_host(found, declared, name)),
             *compare_volumes(found, declared),

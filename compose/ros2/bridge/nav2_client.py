@@ -2,38 +2,29 @@
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""``python3 -m bridge.node``: the ROS 2 node. It passes goals to Nav2 and answers back, and decides nothing."""
+"""Sends goals to Nav2 and reports its answers; it decides nothing."""
 
 from __future__ import annotations
 
-import logging
 import math
-import os
-import sys
-import threading
 from typing import Any
 
-import rclpy
 from action_msgs.msg import GoalStatus
 from action_msgs.srv import CancelGoal
 from geometry_msgs.msg import PoseStamped, PoseWithCovarianceStamped
 from nav2_msgs.action import NavigateToPose
 from nav2_msgs.msg import SpeedLimit
 from rclpy.action import ActionClient
-from rclpy.executors import ExternalShutdownException
 from std_srvs.srv import Trigger
 
-from . import config, logs
 from .bridge import Bridge
-from .commands import PlacesError, Point, read_places
-from .inbox import Inbox, connect
+from .commands import Point
 
-LOG = logging.getLogger("bridge")
 ACTION = "navigate_to_pose"
 OUTCOMES = {GoalStatus.STATUS_SUCCEEDED: "done", GoalStatus.STATUS_CANCELED: "cancelled"}
 
 
-class Nav2:
+class Nav2Client:
     """Nav2 as the navigator; its answers arrive in the executor's thread."""
 
     bridge: Bridge
@@ -46,13 +37,13 @@ class Nav2:
         self._speed = node.create_publisher(SpeedLimit, "speed_limit", 1)
         self._manager = node.create_client(Trigger, "lifecycle_manager/is_active")
         self._active = False
-        self._asking = node.create_timer(1.0, self._ask)
+        self._poll = node.create_timer(1.0, self._check_active)
 
     def ready(self) -> bool:
         """Return whether goals are accepted: while Nav2 starts, its action exists and refuses them."""
         return self._active and bool(self._goals.server_is_ready())
 
-    def _ask(self) -> None:
+    def _check_active(self) -> None:
         if self._manager.service_is_ready():
             self._manager.call_async(Trigger.Request()).add_done_callback(self._answered)
         else:
@@ -115,46 +106,3 @@ class InitialPose:
 
     def _stop(self, _pose: PoseWithCovarianceStamped) -> None:
         self._timer.cancel()
-
-
-def main() -> int:
-    """Run the node; return 2 if its configuration is not valid."""
-    try:
-        settings = config.load(os.environ)
-        places = read_places(settings.places_file)
-    except (config.ConfigError, PlacesError) as error:
-        print(f"the bridge cannot start: {error}", file=sys.stderr)
-        return 2
-    logs.configure()
-    rclpy.init()
-    node = rclpy.create_node("command_bridge")
-    nav2 = Nav2(node)
-    nav2.bridge = Bridge(Inbox(connect(settings), settings), nav2, places, settings)
-    initial_pose = InitialPose(node, *settings.initial_pose) if settings.initial_pose else None
-    LOG.info("starting", extra={"fields": {"places": list(places), "initial_pose": initial_pose is not None}})
-    end = threading.Event()
-    thread = threading.Thread(target=_drive, args=(nav2.bridge, end), name="bridge")
-    thread.start()
-    try:
-        rclpy.spin(node)
-    except (KeyboardInterrupt, ExternalShutdownException):
-        LOG.info("ending")
-    finally:
-        end.set()
-        thread.join()
-        node.destroy_node()
-        rclpy.try_shutdown()
-    return 0
-
-
-def _drive(bridge: Bridge, end: threading.Event) -> None:
-    """Run the bridge; when it fails, the process exits and is restarted."""
-    try:
-        bridge.run(end)
-    except Exception:
-        LOG.exception("internal_error")
-        os._exit(1)
-
-
-if __name__ == "__main__":
-    sys.exit(main())

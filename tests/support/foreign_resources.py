@@ -11,7 +11,7 @@ from __future__ import annotations
 from typing import Any
 
 
-class Strangers:
+class ForeignResources:
     """Creates resources of another owner in an account.
 
     Attributes:
@@ -62,7 +62,7 @@ class Strangers:
 
     def key_pair(self) -> None:
         """Create a key pair."""
-        pair = self._ec2.create_key_pair(KeyName="strangers-key")["KeyPairId"]
+        pair = self._ec2.create_key_pair(KeyName="foreign-key")["KeyPairId"]
         self.tag("key pair", pair, self._lab)
 
     def leave(self) -> None:
@@ -75,7 +75,7 @@ class Strangers:
         ec2.delete_security_group(GroupId=ids["security group"])
         ec2.delete_subnet(SubnetId=ids["subnet"])
         ec2.delete_vpc(VpcId=ids["VPC"])
-        ec2.delete_key_pair(KeyName="strangers-key")
+        ec2.delete_key_pair(KeyName="foreign-key")
 
     def everything(self, image: str, zone: str) -> None:
         """Create one of each kind outside the lab's network."""
@@ -103,7 +103,7 @@ class Strangers:
             image,
             "1",
             SubnetId=subnet,
-            KeyName="strangers-key",
+            KeyName="foreign-key",
             IamInstanceProfile={"Name": f"{self._lab}-instance"},
         )
         self.launch(

@@ -1,7 +1,7 @@
 # Copyright (c) the digital_twin.robotics_lab maintainers
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""A process on a host that reads one order per line, and answers each with one line of JSON."""
+"""Processes on a simulated host: a node that reads one order per line and answers in JSON, and a service."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ START_SECONDS = 30
 GRACE_SECONDS = 15
 
 
-class Worker:
+class NodeProcess:
     """One process; a context manager that ends it.
 
     Args:
@@ -59,7 +59,7 @@ class Worker:
             bufsize=0,
         )
 
-    def __enter__(self) -> Worker:
+    def __enter__(self) -> NodeProcess:
         """Wait until it has started.
 
         Raises:
@@ -86,7 +86,7 @@ class Worker:
             if stream:
                 stream.close()
 
-    def tell(self, do: str, *, seconds: float, **options: Any) -> None:
+    def order(self, do: str, *, seconds: float, **options: Any) -> None:
         """Send an order with a time limit in seconds, without waiting for the answer."""
         assert self._process.stdin
         self._seconds = seconds
@@ -100,9 +100,9 @@ class Worker:
         """
         return self._answer(self._seconds + GRACE_SECONDS)
 
-    def ask(self, do: str, *, seconds: float, **options: Any) -> dict[str, Any]:
+    def request(self, do: str, *, seconds: float, **options: Any) -> dict[str, Any]:
         """Send an order with a time limit in seconds, and return the answer."""
-        self.tell(do, seconds=seconds, **options)
+        self.order(do, seconds=seconds, **options)
         return self.answer()
 
     def stop(self) -> None:
@@ -110,7 +110,7 @@ class Worker:
         self._process.send_signal(signal.SIGSTOP)
         os.waitid(os.P_PID, self._process.pid, os.WSTOPPED)
 
-    def go_on(self) -> None:
+    def resume(self) -> None:
         """Continue the stopped process."""
         self._process.send_signal(signal.SIGCONT)
 
@@ -139,7 +139,7 @@ class Worker:
         return self._errors.read().decode(errors="replace")
 
 
-class Service:
+class ServiceProcess:
     """A program that serves on a host until it is closed.
 
     Args:
@@ -157,7 +157,7 @@ class Service:
             stderr=subprocess.DEVNULL,
         )
 
-    def __enter__(self) -> Service:
+    def __enter__(self) -> ServiceProcess:
         """Return it; it has already started."""
         return self
 
