@@ -65,27 +65,12 @@ from collections.abc import Mapping
 from typing import Any
 
 from ..module_utils._lab.record import ADDRESS_TAGS, VPC_TAG
-
-# The identifier of each kind.
-KINDS = {
-    "instances": "instance_id",
-    "addresses": "public_ip",
-    "volumes": "id",
-    "security_groups": "group_id",
-    "subnets": "subnet_id",
-    "route_tables": "route_table_id",
-    "internet_gateways": "internet_gateway_id",
-    "vpcs": "vpc_id",
-    "key_pairs": "key_name",
-    "instance_profiles": "instance_profile_name",
-    "roles": "role_name",
-}
-BACKUPS = {"images": "image_id", "snapshots": "snapshot_id"}
+from ..plugin_utils._lab.kinds import BACKUPS, KINDS
 
 
 def lab_removal(found: Mapping[str, Any], backups: bool = False) -> dict[str, Any]:
     """Return what is to be deleted of a lab."""
-    ids = {kind: [item[key] for item in found.get(kind) or ()] for kind, key in (KINDS | BACKUPS).items()}
+    ids = {kind: [item[key] for item in found.get(kind) or ()] for kind, (_title, key) in KINDS.items()}
     instances = found.get("instances") or ()
     deleted_with_instances = {
         mapping["ebs"]["volume_id"]
@@ -98,8 +83,8 @@ def lab_removal(found: Mapping[str, Any], backups: bool = False) -> dict[str, An
     return {
         "lines": [
             f"{kind.replace('_', ' ')}: {', '.join(ids[kind])}"
-            for kind in (*KINDS, *(BACKUPS if backups else ()))
-            if ids[kind]
+            for kind in KINDS
+            if ids[kind] and (backups or kind not in BACKUPS)
         ],
         "volumes": [item for item in found.get("volumes") or () if item["id"] not in deleted_with_instances],
         "protected": [

@@ -59,7 +59,7 @@ _value:
 
 from typing import Any
 
-from ..plugin_utils._lab_summary import describe_lab
+from ..plugin_utils._lab.summary import describe_lab
 
 
 class FilterModule:

@@ -18,7 +18,7 @@ description:
     and the existing resources of this lab.
   - "Every problem is one line of the form C(variable: value what is wrong. Allowed: what is. Remedy). All problems
     that can be found are returned at once."
-  - The options take any type, so that a value of the wrong type gets such a line as well.
+  - Most options take any type, so that a value of the wrong type gets such a line as well.
 options:
   name:
     description:
@@ -138,19 +138,7 @@ options:
         the login user. Other keys are ignored.
       - Only the image that O(image) names needs a C(user).
     type: dict
-    default:
-      ubuntu-24.04:
-        parameter: /aws/service/canonical/ubuntu/server/24.04/stable/current/amd64/hvm/ebs-gp3/ami-id
-        user: ubuntu
-      ubuntu-22.04:
-        parameter: /aws/service/canonical/ubuntu/server/22.04/stable/current/amd64/hvm/ebs-gp2/ami-id
-        user: ubuntu
-      debian-13:
-        parameter: /aws/service/debian/release/13/latest/amd64
-        user: admin
-      debian-12:
-        parameter: /aws/service/debian/release/12/latest/amd64
-        user: admin
+    required: true
   instance_catalogue:
     description:
       - Known instance types, each a mapping with at least C(type). Other keys of an entry are returned in
@@ -178,7 +166,7 @@ options:
       - The tags that identify the lab cannot be replaced.
     type: raw
     default: {}
-  remove_surplus:
+  remove_excess:
     description:
       - Whether instances beyond O(instance_count) will be terminated.
       - This module terminates nothing. A warning reports what happens to such instances.
@@ -222,6 +210,10 @@ EXAMPLES = r"""
       - 203.0.113.7/32
     viewer_cidrs:
       - 203.0.113.0/24
+    images:
+      ubuntu-24.04:
+        parameter: /aws/service/canonical/ubuntu/server/24.04/stable/current/amd64/hvm/ebs-gp3/ami-id
+        user: ubuntu
   register: preflight
 
 - name: Report where the lab is going to be
@@ -234,7 +226,7 @@ EXAMPLES = r"""
   digital_twin.robotics_lab.lab_preflight:
     name: "{{ fleet_name }}"
     region: "{{ fleet_region }}"
-    image_id: "{{ fleet_image_id }}"
+    images: "{{ fleet_images }}"
     admin_cidrs: "{{ fleet_admin_cidrs }}"
     viewer_cidrs: "{{ fleet_viewer_cidrs }}"
     variable_prefix: fleet_
@@ -443,20 +435,7 @@ from ..module_utils._preflight.snapshot import read_account
 from ..module_utils._preflight.ssh_key import find_key_warnings
 from ..module_utils._problem import Problem
 
-IMAGES = {
-    "ubuntu-24.04": {
-        "parameter": "/aws/service/canonical/ubuntu/server/24.04/stable/current/amd64/hvm/ebs-gp3/ami-id",
-        "user": "ubuntu",
-    },
-    "ubuntu-22.04": {
-        "parameter": "/aws/service/canonical/ubuntu/server/22.04/stable/current/amd64/hvm/ebs-gp2/ami-id",
-        "user": "ubuntu",
-    },
-    "debian-13": {"parameter": "/aws/service/debian/release/13/latest/amd64", "user": "admin"},
-    "debian-12": {"parameter": "/aws/service/debian/release/12/latest/amd64", "user": "admin"},
-}
-
-# The options that describe the lab. How to connect comes with the options of every AWS module.
+# The options that describe the lab. Raw: Ansible would accept 5 as text, and refuse "two" without a remedy.
 DESCRIPTION: dict[str, dict[str, Any]] = {
     "name": {"type": "raw", "required": True},
     "region": {
@@ -483,12 +462,12 @@ DESCRIPTION: dict[str, dict[str, Any]] = {
     "internal_ports": {"type": "raw", "default": []},
     "image": {"type": "raw", "default": "ubuntu-24.04"},
     "image_id": {"type": "raw", "default": ""},
-    "images": {"type": "dict", "default": IMAGES},
+    "images": {"type": "dict", "required": True},
     "instance_catalogue": {"type": "list", "elements": "dict", "default": [], "aliases": ["catalogue"]},
     "ros_domain_id": {"type": "raw", "default": 0},
     "permissions_boundary": {"type": "raw", "default": ""},
     "tags": {"type": "raw", "default": {}},
-    "remove_surplus": {"type": "raw", "default": False},
+    "remove_excess": {"type": "raw", "default": False},
     "adopt": {"type": "raw", "default": []},
 }
 

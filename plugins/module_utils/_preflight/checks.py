@@ -22,8 +22,8 @@ from .snapshot import (
     AccountSnapshot,
     boundary_arn,
     host_indexes,
+    is_excess,
     is_own,
-    is_surplus,
     list_demands,
     list_zones,
     missing_hosts,
@@ -85,7 +85,7 @@ def check_instance_type(lab: LabDescription, snapshot: AccountSnapshot) -> list[
 
 def _types_of_hosts(lab: LabDescription, snapshot: AccountSnapshot) -> set[str]:
     """Return the instance types of the lab's existing hosts."""
-    return {instance.instance_type for instance in snapshot.instances or [] if not is_surplus(lab, instance)}
+    return {instance.instance_type for instance in snapshot.instances or [] if not is_excess(lab, instance)}
 
 
 def _check_what_is_known(lab: LabDescription, snapshot: AccountSnapshot, allowed: str) -> list[Problem]:
@@ -415,11 +415,11 @@ def find_account_warnings(lab: LabDescription, snapshot: AccountSnapshot) -> lis
     ]
     for instance in snapshot.instances or []:
         who = f"{_names([instance])[0]} ({instance.instance_id})"
-        if is_surplus(lab, instance):
+        if is_excess(lab, instance):
             consequence = (
                 "will be terminated with its volumes."
-                if lab.remove_surplus
-                else f"stays and is paid for. Set {lab.prefix}remove_surplus to true to terminate it."
+                if lab.remove_excess
+                else f"stays and is paid for. Set {lab.prefix}remove_excess to true to terminate it."
             )
             warnings.append(
                 f"{lab.prefix}instance_count: {lab.instance_count} does not include {who}, which {consequence}"

@@ -271,7 +271,7 @@ def missing_hosts(lab: LabDescription, snapshot: AccountSnapshot) -> list[str]:
     return [f"{lab.name}-{index}" for index in host_indexes(lab) if index not in there]
 
 
-def is_surplus(lab: LabDescription, instance: Instance) -> bool:
+def is_excess(lab: LabDescription, instance: Instance) -> bool:
     """Return whether an instance of the lab is beyond its number of hosts."""
     return instance.tags.get(INDEX_TAG) not in host_indexes(lab)
 
@@ -403,7 +403,7 @@ def list_demands(lab: LabDescription, snapshot: AccountSnapshot) -> list[Demand]
         resting = [
             instance
             for instance in snapshot.instances or []
-            if instance.state not in COUNTED_STATES and not is_surplus(lab, instance)
+            if instance.state not in COUNTED_STATES and not is_excess(lab, instance)
         ]
         launched = len(missing_hosts(lab, snapshot)) * vcpus[lab.instance_type].vcpus
         demands.append(

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 from ansible_collections.digital_twin.robotics_lab.plugins.filter.lab_record import lab_record
-from ansible_collections.digital_twin.robotics_lab.plugins.plugin_utils._lab_differences import find_differences
+from ansible_collections.digital_twin.robotics_lab.plugins.plugin_utils._lab.differences import find_differences
 
 Item = dict[str, Any]
 

@@ -9,7 +9,8 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from ansible_collections.digital_twin.robotics_lab.plugins.filter.lab_removal import BACKUPS, KINDS, lab_removal
+from ansible_collections.digital_twin.robotics_lab.plugins.filter.lab_removal import lab_removal
+from ansible_collections.digital_twin.robotics_lab.plugins.plugin_utils._lab.kinds import BACKUPS, KINDS
 
 
 def instance(*, protected: bool = False, device: str = "/dev/sda1", deleted: bool = True) -> dict[str, Any]:
@@ -64,8 +65,8 @@ def test_removal(found: dict[str, Any], key: str, expected: object) -> None:
     assert lab_removal(found)[key] == expected
 
 
-@pytest.mark.parametrize(("backups", "count"), [(False, len(KINDS)), (True, len(KINDS) + len(BACKUPS))])
+@pytest.mark.parametrize(("backups", "count"), [(False, len(KINDS) - len(BACKUPS)), (True, len(KINDS))])
 def test_each_kind_has_a_line(backups: bool, count: int) -> None:
-    found: dict[str, Any] = {kind: [{key: f"{kind}-1", "tags": {}}] for kind, key in (KINDS | BACKUPS).items()}
+    found: dict[str, Any] = {kind: [{key: f"{kind}-1", "tags": {}}] for kind, (_title, key) in KINDS.items()}
     found["instances"] = [instance()]
     assert len(lab_removal(found, backups=backups)["lines"]) == count

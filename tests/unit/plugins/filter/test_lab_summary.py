@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 from ansible_collections.digital_twin.robotics_lab.plugins.module_utils._preflight.snapshot import CALLER_MARK
-from ansible_collections.digital_twin.robotics_lab.plugins.plugin_utils._lab_summary import describe_lab
+from ansible_collections.digital_twin.robotics_lab.plugins.plugin_utils._lab.summary import describe_lab
 
 NOW = datetime(2026, 11, 30, 12, 0, 0)
 ADDRESS = "203.0.113.9"

@@ -177,7 +177,7 @@ def test_existing_lab(run: Run, cloud: Cloud) -> None:
     assert "image" not in result
     assert result["lab_warnings"] == [
         f"lab_instance_count: 1 does not include lab-2 ({second}), which stays and is paid for. "
-        "Set lab_remove_surplus to true to terminate it."
+        "Set lab_remove_excess to true to terminate it."
     ]
     assert result["warned"] == result["lab_warnings"]
 

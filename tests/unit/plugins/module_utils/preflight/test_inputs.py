@@ -69,7 +69,7 @@ RAW = {
     "tags": "dict",
 }
 # Their entries have a specification of their own in the role, which refuses a wrong type.
-STRUCTURED = {"adopt", "images", "instance_catalogue", "internal_ports", "ports", "remove_surplus"}
+STRUCTURED = {"adopt", "images", "instance_catalogue", "internal_ports", "ports", "remove_excess"}
 
 
 @pytest.mark.parametrize(("check", "given", "refuses"), CASES)
@@ -142,13 +142,13 @@ def test_valid_description_is_typed(describe: Describe, key_files: Path) -> None
         "volume_size": "300",
         "availability_zone": None,
         "key_name": None,
-        "remove_surplus": "yes",
+        "remove_excess": "yes",
         "private_key_file": "keys/not-there-yet",
         "admin_cidrs": ["203.0.113.7/32", "198.51.100.0/24"],
     }
     lab = inputs.read_lab(describe(given))
     assert (lab.instance_count, lab.volume_size, lab.availability_zone, lab.key_name) == (2, 300, "", "")
-    assert lab.remove_surplus
+    assert lab.remove_excess
     assert lab.private_key_missing
     assert lab.ingress_rules == 4
     assert key_files.is_dir()

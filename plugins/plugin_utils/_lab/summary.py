@@ -16,9 +16,9 @@ from typing import Any
 
 from ansible.module_utils.parsing.convert_bool import boolean
 
-from ..module_utils._lab.ownership import INDEX_TAG
-from ..module_utils._preflight.snapshot import CALLER_MARK
-from ..module_utils._values import whole_number
+from ...module_utils._lab.ownership import INDEX_TAG
+from ...module_utils._preflight.snapshot import CALLER_MARK
+from ...module_utils._values import whole_number
 
 Item = Mapping[str, Any]
 

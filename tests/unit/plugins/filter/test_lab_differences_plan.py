@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from ansible_collections.digital_twin.robotics_lab.plugins.filter.lab_plan import lab_plan
+from ansible_collections.digital_twin.robotics_lab.plugins.plugin_utils._lab.plan import list_missing
 
 POLICIES = [
     {"name": "metrics", "title": "metrics of Lab", "wanted": True},
@@ -73,4 +73,4 @@ LIMITED = {"attach": ["arn:agent", "arn:own"], "permissions_boundary": "arn:limi
 )
 def test_plan(missing: tuple[str, ...], declared: dict[str, Any], launch: dict[str, Any], plan: list[str]) -> None:
     found: dict[str, list[Any]] = {kind: [] if kind in missing else [{}] for kind in KINDS}
-    assert lab_plan(found, {**DECLARED, **declared}, {**LAUNCH, **launch}) == plan
+    assert list_missing(found, {**DECLARED, **declared, "launch": {**LAUNCH, **launch}}) == plan
