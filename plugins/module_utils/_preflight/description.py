@@ -19,16 +19,37 @@ INSTANCE_COUNTS = (1, 32)
 
 
 @dataclass(frozen=True)
-class Inputs:
+class Described:
+    """What a lab's descriptions have in common: messages with the names of the user's variables.
+
+    Attributes:
+        prefix: Prefix of the user's variables.
+    """
+
+    prefix: str
+
+    def variable(self, option: str) -> str:
+        """Return the name of the user's variable behind an option."""
+        return f"{self.prefix}{option}"
+
+    def problem(self, option: str, reason: str, allowed: str, remedy: str) -> Problem:
+        """Return a problem with an option's whole value."""
+        return self.problem_with(option, getattr(self, option), reason, allowed, remedy)
+
+    def problem_with(self, option: str, value: object, reason: str, allowed: str, remedy: str) -> Problem:
+        """Return a problem with a part of an option's value."""
+        return Problem(self.variable(option), shown(value), reason, allowed, remedy)
+
+
+@dataclass(frozen=True)
+class Inputs(Described):
     """A lab's description exactly as the user wrote it; any value may have any type.
 
     Attributes:
-        prefix: Prefix of the user's variables, for messages.
         instance_catalogue: Known instance types, of the form that the module documents.
         images: Known images by name, of the form that the module documents.
     """
 
-    prefix: str
     name: object
     region: object
     vpc_cidr: object
@@ -58,18 +79,6 @@ class Inputs:
     instance_catalogue: list[dict[str, Any]]
     images: dict[str, dict[str, Any]]
 
-    def variable(self, option: str) -> str:
-        """Return the name of the user's variable behind an option."""
-        return f"{self.prefix}{option}"
-
-    def problem(self, option: str, reason: str, allowed: str, remedy: str) -> Problem:
-        """Return a problem with an option's whole value."""
-        return self.problem_with(option, getattr(self, option), reason, allowed, remedy)
-
-    def problem_with(self, option: str, value: object, reason: str, allowed: str, remedy: str) -> Problem:
-        """Return a problem with a part of an option's value."""
-        return Problem(self.variable(option), shown(value), reason, allowed, remedy)
-
 
 @dataclass(frozen=True)
 class Port:
@@ -82,7 +91,7 @@ class Port:
 
 
 @dataclass(frozen=True)
-class LabDescription:
+class LabDescription(Described):
     """A lab's description after validation.
 
     Attributes:
@@ -99,7 +108,6 @@ class LabDescription:
         permissions_boundary: Name or ARN of a managed policy; empty for none.
     """
 
-    prefix: str
     name: str
     region: str
     vpc_cidr: str
@@ -124,10 +132,6 @@ class LabDescription:
     adopt: list[str]
     instance_catalogue: list[dict[str, Any]]
     images: dict[str, dict[str, Any]]
-
-    def problem(self, option: str, reason: str, allowed: str, remedy: str) -> Problem:
-        """Return a problem with an option's value."""
-        return Problem(f"{self.prefix}{option}", shown(getattr(self, option)), reason, allowed, remedy)
 
 
 def check_number(inputs: Inputs, option: str, limits: tuple[int, int], unit: str, remedy: str) -> list[Problem]:

@@ -18,6 +18,7 @@ import re
 from .._aws.names import REGIONS_ALLOWED, partition_of, region_fault
 from .._lab.names import NAME_FORM, NAME_LENGTHS, is_lab_name
 from .._problem import Problem, listed
+from .._ros2 import ports as dds
 from .._values import truth
 from .description import INSTANCE_COUNTS, Inputs, LabDescription, check_number
 from .network import (
@@ -46,7 +47,6 @@ POLICY_ARN_FORM = re.compile(rf"arn:(?P<partition>[a-z-]+):iam::(?:[0-9]{{12}}|a
 CATALOGUE_NUMBERS = {"gpu_count", "gpu_memory_gib", "vcpus", "memory_gib", "network_gbps", "price_per_hour"}
 CATALOGUE_LEAST = {"gpu_count": 1, "gpu_memory_gib": 1, "vcpus": 1, "memory_gib": 1}
 
-ROS_DOMAIN_IDS = (0, 101)
 VOLUME_SIZES_GIB = (100, 65536)
 VOLUME_IOPS = (3000, 80000)
 VOLUME_THROUGHPUTS_MIB_S = (125, 2000)
@@ -222,7 +222,7 @@ def check_image(inputs: Inputs) -> list[Problem]:
 def check_ros_domain_id(inputs: Inputs) -> list[Problem]:
     """Check the ROS domain, whose DDS ports must stay below the ephemeral ports of Linux."""
     remedy = "0 is the ROS 2 default"
-    return check_number(inputs, "ros_domain_id", ROS_DOMAIN_IDS, "as the ROS domain id", remedy)
+    return check_number(inputs, "ros_domain_id", dds.DOMAINS, "as the ROS domain id", remedy)
 
 
 def check_permissions_boundary(inputs: Inputs) -> list[Problem]:
