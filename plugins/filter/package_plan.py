@@ -55,53 +55,15 @@ EXAMPLES = r"""
 
 RETURN = r"""
 _value:
-  description: The comparison and the plan.
+  description:
+    - C(names), all declared packages; C(installed), the installed packages and their versions; C(conflicting), those of
+      them that conflict; C(complete), whether each declared package is installed in a matching version; C(differs),
+      whether packages are to be installed or replaced.
+    - C(known), whether a matching version of each package is installed or offered; C(problems), a sentence for each
+      declared version that is not; C(specifications), the arguments for apt, C(name=version) or the name.
+    - C(files), the pin files for M(digital_twin.robotics_lab.file_set); C(files_differ), the paths that differ.
+    - C(hold), the packages to hold; C(unhold), those on hold because of an earlier pin.
   type: dict
-  contains:
-    installed:
-      description: Versions of the installed packages, by name.
-      type: dict
-    names:
-      description: All declared packages.
-      type: list
-      elements: str
-    complete:
-      description: Whether all declared packages are installed in a matching version.
-      type: bool
-    conflicting:
-      description: The installed packages that conflict.
-      type: list
-      elements: str
-    differs:
-      description: Whether packages are to be installed or replaced.
-      type: bool
-    known:
-      description: Whether a matching version of each package is installed or offered.
-      type: bool
-    problems:
-      description: A sentence for each declared version that is not offered.
-      type: list
-      elements: str
-    specifications:
-      description: The declared packages as apt takes them, C(name=version) or the name alone.
-      type: list
-      elements: str
-    files:
-      description: The pin files for M(digital_twin.robotics_lab.file_set), below C(/etc/apt/preferences.d).
-      type: list
-      elements: dict
-    files_differ:
-      description: Paths of the pin files that differ from those of the host.
-      type: list
-      elements: str
-    hold:
-      description: The packages to hold.
-      type: list
-      elements: str
-    unhold:
-      description: The packages on hold because of an earlier pin.
-      type: list
-      elements: str
 """
 
 import re

@@ -55,6 +55,7 @@ _value:
   sample: {names: [redis, nim], wanted: [redis], gpus: [], secrets: [redis_acl], uids: ["999"], gid: "10003"}
 """
 
+from functools import lru_cache
 from typing import Any
 
 import yaml
@@ -62,6 +63,12 @@ import yaml
 # Their containers do not run as root, and Docker gives new volumes to root.
 NVIDIA = ("isaac_sim", "riva", "nim")
 Services = dict[str, dict[str, Any]]
+
+
+@lru_cache(maxsize=1)
+def parse(compose: str) -> dict[str, Any]:
+    """Return the document. A task evaluates the filter many times with the same text."""
+    return dict(yaml.safe_load(compose))
 
 
 def uid(service: dict[str, Any]) -> str:
@@ -101,7 +108,7 @@ def stack_services(
     compose: str, profile: str = "", users: list[str] | None = None, group: list[str] | None = None
 ) -> dict[str, Any]:
     """Return what a profile of a Compose file runs, and what a host needs for it."""
-    document = yaml.safe_load(compose)
+    document = parse(str(compose))
     services: Services = document["services"]
     wanted = [name for name, service in services.items() if "profiles" not in service]
     wanted += [name for name, service in services.items() if profile in service.get("profiles", [])]

@@ -131,8 +131,8 @@ def persist(wanted: SysctlRequest, others: list[SysctlLine]) -> dict[str, int]:
     """
     values = wanted.values
     for name in wanted.at_least:
-        said = [int(setting.value) for setting in others if setting.name == name and setting.value.isdigit()]
-        values[name] = max([values[name], *said[-1:]])
+        others_have = [int(setting.value) for setting in others if setting.name == name and setting.value.isdigit()]
+        values[name] = max([values[name], *others_have[-1:]])
     return values
 
 
@@ -196,7 +196,7 @@ class SysctlHost:
         return os.access(self.place(name), os.W_OK)
 
     def write(self, name: str, value: int) -> None:
-        """Set a setting.
+        """Write a setting.
 
         Raises:
             SysctlError: the kernel rejected it.

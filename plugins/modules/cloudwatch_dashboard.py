@@ -166,7 +166,7 @@ def apply(module: AnsibleAWSModule) -> dict[str, Any]:
             messages = dashboard.write(client, name, wanted, region)
         found = dashboard.read(client, name, region)
     for message in messages:
-        warn(f"CloudWatch about the dashboard {name}: {message.data_path}: {message.text}")
+        warn(f"CloudWatch about the dashboard {name}: {message.data_path}: {message.message}")
     header = f"dashboard {name}"
     return {
         "changed": changed,
@@ -174,7 +174,7 @@ def apply(module: AnsibleAWSModule) -> dict[str, Any]:
         "name": name,
         "dashboard_arn": found.arn if found and wanted is not None else "",
         "foreign": foreign,
-        "validation_messages": [{"data_path": item.data_path, "message": item.text} for item in messages],
+        "validation_messages": [vars(message) for message in messages],
     }
 
 

@@ -197,15 +197,7 @@ def read(module: AnsibleAWSModule) -> dict[str, Any]:
         "start": iso(window.start),
         "end": iso(window.end),
         "metrics": [
-            {
-                "name": metric.name,
-                "namespace": metric.namespace,
-                "dimensions": metric.dimensions,
-                "statistic": metric.statistic,
-                "label": point.label,
-                "timestamp": iso(point.timestamp),
-                "value": point.value,
-            }
+            {**vars(metric), "label": point.label, "timestamp": iso(point.timestamp), "value": point.value}
             for metric, point in zip(metrics, points, strict=True)
         ],
     }

@@ -217,10 +217,10 @@ def main() -> None:
         },
         supports_check_mode=True,
     )
-    asked = [name for name in SETTINGS if module.params[name] is not None]
-    if module.params["state"] == "default" and asked:
+    requested = [name for name in SETTINGS if module.params[name] is not None]
+    if module.params["state"] == "default" and requested:
         module.fail_json(
-            msg=f"state: default resets all settings and cannot be combined with {', '.join(asked)}. "
+            msg=f"state: default resets all settings and cannot be combined with {', '.join(requested)}. "
             "Leave one of them out."
         )
     try:

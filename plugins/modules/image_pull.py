@@ -189,8 +189,8 @@ def main() -> None:
         file.write([Progress(name) for name in params["images"]])
         images, limits = read_images(params["images"]), read_limits(params)
         # A check also works before the engine is installed.
-        asked = images if not module.check_mode or engine.exists else []
-        present = {image.name: identity for image in asked if (identity := engine.image_id(image.exact))}
+        known = images if not module.check_mode or engine.exists else []
+        present = {image.name: identity for image in known if (identity := engine.image_id(image.exact))}
         missing = [image for image in images if image.name not in present]
         credentials = read_credentials({image.registry for image in missing}, params["docker_config"])
     except (ValueError, CredentialsError) as error:

@@ -195,10 +195,8 @@ def present(plan: SysctlPlan, wanted: SysctlRequest) -> dict[str, Any]:
             {"name": name, "value": value, "persisted": plan.persisted[name]} for name, value in plan.lowering.items()
         ],
         "notes": [*note_unmet(plan, wanted), *note_lowering(plan)],
-        **{
-            name: [{"file": setting.file, "name": setting.name, "value": setting.value} for setting in settings]
-            for name, settings in (("overriding", plan.overriding), ("undoing", plan.undoing))
-        },
+        "overriding": [vars(line) for line in plan.overriding],
+        "undoing": [vars(line) for line in plan.undoing],
     }
 
 

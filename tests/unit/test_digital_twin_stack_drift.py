@@ -27,13 +27,17 @@ PROGRAM, LOGS_UNIT = "/opt/digital-twin/digital_twin_logs.py", f"{UNITS}/digital
 OWNED: dict[str, Any] = {"exists": True, "link": "", "uid": 0, "gid": 0}
 IS_FILE = {**OWNED, "kind": "file", "mode": "0644", "modified": 1764441822.9}
 IS_FOLDER = {**OWNED, "kind": "directory", "mode": "0755"}
+PROJECT = "/opt/digital-twin"
+COMPOSE, SCENE, COMMAND = f"{PROJECT}/compose.yaml", f"{PROJECT}/isaac_sim/open_scene.py", "/usr/local/bin/digital-twin"
 RUNNING = {"ActiveState": "active", "UnitFileState": "enabled", "NeedDaemonReload": "no"}
 # The second in which the files were written.
 STARTED = "ExecMainStartTimestamp=Sat 2025-11-29 18:43:42 UTC\n"
 HOST: dict[str, Any] = {
     "files": {
         **{path: {**IS_FILE, "content": path} for path in (RULES, UNIT, DROP_IN)},
-        **dict.fromkeys((FOLDER, ROS), IS_FOLDER),
+        **dict.fromkeys((FOLDER, ROS, PROJECT, f"{PROJECT}/isaac_sim"), IS_FOLDER),
+        **{path: {**IS_FILE, "content": path} for path in (COMPOSE, SCENE)},
+        COMMAND: {**IS_FILE, "content": COMMAND, "mode": "0755"},
         **dict.fromkeys((PROGRAM, LOGS_UNIT), IS_FILE),
     },
     "units": {f"{name}.service": RUNNING for name in ("digital-twin-metadata", "digital-twin-logs", "nftables")},
@@ -63,6 +67,16 @@ CHANGES: dict[str, tuple[str, str, dict[str, Any], set[str]]] = {
     "a group owns the folder of DDS": ("files", ROS, {"gid": 1000}, {"ros"}),
     "a link is the folder of DDS": ("files", ROS, {"link": "/srv"}, {"ros"}),
     "no folder of DDS": ("files", ROS, {"exists": False}, {"ros"}),
+    "another content of the project": ("files", COMPOSE, {"content": ""}, {"project"}),
+    "a missing file of the project": ("files", SCENE, {"exists": False}, {"project"}),
+    "everyone may write a file of the project": ("files", COMPOSE, {"mode": "0666"}, {"project"}),
+    "a user owns a file of the project": ("files", SCENE, {"uid": 1000}, {"project"}),
+    "a link is a file of the project": ("files", COMPOSE, {"link": "/srv/compose.yaml"}, {"project"}),
+    "everyone may write into the project": ("files", PROJECT, {"mode": "0777"}, {"project"}),
+    "a group owns a folder of the project": ("files", f"{PROJECT}/isaac_sim", {"gid": 1000}, {"project"}),
+    "another command": ("files", COMMAND, {"content": ""}, {"system"}),
+    "a command that is not executable": ("files", COMMAND, {"mode": "0644"}, {"system"}),
+    "no command": ("files", COMMAND, {"exists": False}, {"system"}),
     "a program that is newer than its process": ("files", PROGRAM, {"modified": 1764441823.0}, {"logs"}),
     "a unit that is newer than its process": ("files", LOGS_UNIT, {"modified": 1764441823.0}, {"logs"}),
     "a follower that was never started": ("commands", "logs_start", {"stdout": "ExecMainStartTimestamp=\n"}, {"logs"}),
@@ -72,6 +86,8 @@ ANSWERS = {
     "metadata": "__digital_twin_stack_metadata_differs",
     "ros": f"[__digital_twin_stack_ros_folder] | {FQCN}.files_differ(__digital_twin_stack_host.files)",
     "logs": "__digital_twin_stack_logs_outdated",
+    "project": "__digital_twin_stack_project_differs",
+    "system": "__digital_twin_stack_system_differs",
 }
 
 
@@ -99,6 +115,10 @@ def answers(tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict[str, Any
         "__digital_twin_stack_metadata_rules_content": RULES,
         "__digital_twin_stack_metadata_drop_in_content": DROP_IN,
         "__digital_twin_stack_metadata_unit_content": UNIT,
+        "__digital_twin_stack_project_files": [
+            {"name": path.removeprefix(f"{PROJECT}/"), "content": path} for path in (COMPOSE, SCENE)
+        ],
+        "__digital_twin_stack_system_files": [{"name": COMMAND[1:], "content": COMMAND, "mode": "0755"}],
         "__digital_twin_stack_units_written": {"changed_files": []},
         "__digital_twin_stack_private_written": {"changed_files": []},
     }

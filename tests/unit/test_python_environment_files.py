@@ -174,6 +174,18 @@ def test_the_host_cannot_silence_the_check_of_packages(host: Host) -> None:
     assert "arm 2.0 requires gripper, which is not installed" in done.stdout
 
 
+@pytest.mark.parametrize("change", ["uninstall --yes gripper", "install gripper==3.1"])
+def test_conflicts_are_those_that_pip_finds(host: Host, change: str) -> None:
+    host.configure("")
+    host.pip("install", "arm==2.0")
+    host.pip(*change.split())
+    program = (ROOT / "roles/python_environment/files/installed.py").read_text("utf-8")
+    printed = json.loads(host.run(str(host.path / "bin/python"), "-I", "-c", program).stdout)
+    checked = host.pip("check")
+    assert printed["conflicts"] == (checked.stdout.splitlines() if checked.returncode else [])
+    assert printed["packages"]["arm"] == "2.0"
+
+
 KEPT: dict[str, tuple[str, dict[str, str], dict[str, str]]] = {
     "nothing": ("", {}, {}),
     "certificates and proxy": (

@@ -6,7 +6,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from .request import WantedRepository
@@ -102,11 +102,17 @@ def plan(
     return result
 
 
-def field_lines(name: str, value: str) -> list[str]:
-    """Return a field of deb822 as its lines."""
-    if ARMOR not in value:
-        return [f"{name}: {' '.join(value.split())}"]
-    return [f"{name}:", *(f" {line.strip() or '.'}" for line in value.strip().splitlines())]
+def deb822(kind: str, uri: str, suites: Iterable[str], components: Iterable[str], fields: Mapping[str, str]) -> str:
+    """Return a stanza in deb822's form, with further fields by their names."""
+    lines = [f"Types: {kind}", f"URIs: {uri}", f"Suites: {' '.join(suites)}"]
+    if components:
+        lines.append(f"Components: {' '.join(components)}")
+    for name, value in fields.items():
+        if ARMOR in value:
+            lines += [f"{name.title()}:", *(f" {line.strip() or '.'}" for line in value.strip().splitlines())]
+        else:
+            lines.append(f"{name.title()}: {' '.join(value.split())}")
+    return "\n".join(lines) + "\n"
 
 
 def render(stanzas: Iterable[Stanza], uri: str, architecture: str, key_file: str) -> str:
@@ -114,24 +120,16 @@ def render(stanzas: Iterable[Stanza], uri: str, architecture: str, key_file: str
     texts = []
     for stanza in stanzas:
         options = {"signed-by": key_file} if stanza.options is None else stanza.options
-        lines = ["Types: deb", f"URIs: {uri}", f"Suites: {' '.join(stanza.suites)}"]
-        if stanza.components:
-            lines.append(f"Components: {' '.join(stanza.components)}")
-        lines.append(f"Architectures: {architecture}")
-        for option, value in options.items():
-            if value:
-                lines += field_lines(FIELDS.get(option, option).title(), value)
-        texts.append("\n".join(lines) + "\n")
+        fields = {FIELDS.get(option, option): value for option, value in options.items() if value}
+        texts.append(deb822("deb", uri, stanza.suites, stanza.components, {"architectures": architecture, **fields}))
     return HEADING + "\n".join(texts)
 
 
 def entry_text(entry: Entry) -> str:
     """Return an entry of the host alone, with all its options, in deb822's form."""
-    lines = [f"Types: {entry.kind}", f"URIs: {entry.uri}", f"Suites: {entry.suite}"]
-    if entry.components:
-        lines.append(f"Components: {' '.join(entry.components)}")
+    fields = {}
     for option, value in entry.options.items():
         base, sign = option.rstrip("+-"), option[len(option.rstrip("+-")) :]
         name = FIELDS.get(base, base) + {"": "", "+": "-add", "-": "-remove"}[sign]
-        lines += field_lines(name.title(), value.replace(",", " ") if base in FIELDS else value)
-    return "\n".join(lines) + "\n"
+        fields[name] = value.replace(",", " ") if base in FIELDS else value
+    return deb822(entry.kind, entry.uri, [entry.suite], entry.components, fields)

@@ -46,11 +46,11 @@ class Message:
     """An error or warning of CloudWatch about a body, and its place there."""
 
     data_path: str
-    text: str
+    message: str
 
     def __str__(self) -> str:
         """Return both as one line."""
-        return f"{self.data_path or '/'}: {self.text}"
+        return f"{self.data_path or '/'}: {self.message}"
 
 
 def check_name(name: str) -> str:

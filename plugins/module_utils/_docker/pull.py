@@ -54,28 +54,21 @@ class PullResult:
     Attributes:
         id: the engine's id of it; empty while it is missing.
         pulled: whether it was missing before.
-        downloaded: bytes downloaded in the attempt that succeeded.
+        bytes: how many were downloaded in the attempt that succeeded.
         problem: why it is missing, in one line.
     """
 
     name: str
     id: str = ""
     pulled: bool = False
-    downloaded: int = 0
+    bytes: int = 0
     seconds: float = 0.0
     attempts: int = 0
     problem: str = ""
 
     def report(self) -> dict[str, Any]:
         """Return it as the module returns it."""
-        return {
-            "name": self.name,
-            "id": self.id,
-            "pulled": self.pulled,
-            "bytes": self.downloaded,
-            "seconds": self.seconds,
-            "attempts": self.attempts,
-        }
+        return {name: value for name, value in vars(self).items() if name != "problem"}
 
 
 class Pull:
@@ -117,7 +110,7 @@ class Pull:
             self.progress.end(FAILED, str(error))
         else:
             self.outcome.pulled = True
-            self.outcome.downloaded = self.progress.snapshot(begin).loaded
+            self.outcome.bytes = self.progress.snapshot(begin).loaded
             self.progress.end(DONE)
         self.outcome.seconds = round(time.monotonic() - begin, 1)
 

@@ -93,14 +93,14 @@ class GpuReader:
         """Return whether one of these readings has a value, or else any other reading."""
         return any(value is not None for known in (values, read_parts(PARTS, self)[0]) for value in known.values())
 
-    def ask(self, function: str, *arguments: Any) -> Any:
+    def query(self, function: str, *arguments: Any) -> Any:
         """Call a function of NVML for this GPU; return None where it is not supported."""
-        return self._session.ask(function, self._handle, *arguments)
+        return self._session.call_optional(function, self._handle, *arguments)
 
-    def ask_first(self, function: str, *arguments: Any) -> Any:
+    def query_optional(self, function: str, *arguments: Any) -> Any:
         """Do the same for values that can also be read in another way; also return None on failure."""
         try:
-            return self.ask(function, *arguments)
+            return self.query(function, *arguments)
         except NvmlError as error:
             if error.code in GONE:
                 raise
@@ -114,13 +114,13 @@ class GpuReader:
         mean = self._mean_since(kind)
         if mean is not None:
             return mean
-        rates = self.ask("nvmlDeviceGetUtilizationRates")
+        rates = self.query("nvmlDeviceGetUtilizationRates")
         return None if rates is None else float(getattr(rates, rate))
 
     def _mean_since(self, kind: int) -> float | None:
         """Return the mean of a buffer's samples since the last reading; None for the first, or without any."""
         last = self._newest.get(kind)
-        answer = self.ask_first("nvmlDeviceGetSamples", kind, last or 0)
+        answer = self.query_optional("nvmlDeviceGetSamples", kind, last or 0)
         if answer is None:
             return None
         member, samples = VALUE_MEMBERS[answer[0]], [entry for entry in answer[1] if entry.timeStamp > (last or 0)]
@@ -136,7 +136,7 @@ class GpuReader:
 
         The share includes the memory reserved by the driver, so that a full GPU has 100.
         """
-        memory = read_memory_info(self.ask)
+        memory = read_memory_info(self.query)
         if memory is None:
             return None, None
         return memory.used / 1e6, round(100 * (memory.total - memory.free) / memory.total, 2)
@@ -147,23 +147,23 @@ class GpuReader:
         The mean since the last reading, by the energy counter; for the first reading, or without a counter, the
         driver's latest value.
         """
-        energy = self.ask_first("nvmlDeviceGetTotalEnergyConsumption")
+        energy = self.query_optional("nvmlDeviceGetTotalEnergyConsumption")
         now, last = time.monotonic(), self._energy
         self._energy = None if energy is None else (now, energy)
         # The counter restarts when the driver is loaded.
         if energy is not None and last is not None and energy > last[1] and now > last[0]:
             return float(round((energy - last[1]) / 1000 / (now - last[0]), 2))
-        milliwatts = self.ask("nvmlDeviceGetPowerUsage")
+        milliwatts = self.query("nvmlDeviceGetPowerUsage")
         return None if milliwatts is None else milliwatts / 1000
 
     def throttled(self) -> float | None:
         """Return 1 while power or temperature limits slow the GPU down, else 0."""
-        reasons = read_throttle_reasons(self.ask)
+        reasons = read_throttle_reasons(self.query)
         return None if reasons is None else float(bool(HELD_BACK.intersection(reasons)))
 
     def remapped(self) -> float | None:
         """Return the number of remapped rows of memory."""
-        rows = self.ask("nvmlDeviceGetRemappedRows")
+        rows = self.query("nvmlDeviceGetRemappedRows")
         return None if rows is None else rows[0] + rows[1]
 
 
@@ -178,12 +178,12 @@ PARTS: Parts[GpuReader] = {
     "GPUMemoryUtilization": lambda gpu: gpu.busy(MEMORY_UTILIZATION_SAMPLES, "memory"),
     ("GPUMemoryUsed", "GPUMemoryUsedPercent"): GpuReader.memory,
     "GPUPowerDraw": GpuReader.power,
-    "GPUTemperature": lambda gpu: gpu.ask("nvmlDeviceGetTemperature", TEMPERATURE_GPU),
-    "GPUSMClock": lambda gpu: gpu.ask("nvmlDeviceGetClockInfo", SM),
+    "GPUTemperature": lambda gpu: gpu.query("nvmlDeviceGetTemperature", TEMPERATURE_GPU),
+    "GPUSMClock": lambda gpu: gpu.query("nvmlDeviceGetClockInfo", SM),
     "GPUThrottled": GpuReader.throttled,
-    "GPUEncoderUtilization": lambda gpu: first(gpu.ask("nvmlDeviceGetEncoderUtilization")),
-    "GPUDecoderUtilization": lambda gpu: first(gpu.ask("nvmlDeviceGetDecoderUtilization")),
-    "GPUECCErrorsCorrected": lambda gpu: gpu.ask("nvmlDeviceGetTotalEccErrors", CORRECTED, AGGREGATE_ECC),
-    "GPUECCErrorsUncorrected": lambda gpu: gpu.ask("nvmlDeviceGetTotalEccErrors", UNCORRECTED, AGGREGATE_ECC),
+    "GPUEncoderUtilization": lambda gpu: first(gpu.query("nvmlDeviceGetEncoderUtilization")),
+    "GPUDecoderUtilization": lambda gpu: first(gpu.query("nvmlDeviceGetDecoderUtilization")),
+    "GPUECCErrorsCorrected": lambda gpu: gpu.query("nvmlDeviceGetTotalEccErrors", CORRECTED, AGGREGATE_ECC),
+    "GPUECCErrorsUncorrected": lambda gpu: gpu.query("nvmlDeviceGetTotalEccErrors", UNCORRECTED, AGGREGATE_ECC),
     "GPURemappedRows": GpuReader.remapped,
 }

@@ -107,7 +107,7 @@ class NvmlSession:
             # An older binding, whose function takes fewer arguments.
             raise NvmlError(function, FUNCTION_NOT_FOUND, "Function Not Found") from None
 
-    def ask(self, function: str, *arguments: Any) -> Any:
+    def call_optional(self, function: str, *arguments: Any) -> Any:
         """Call a function of NVML; return None where the GPU or the driver does not support it.
 
         Raises:

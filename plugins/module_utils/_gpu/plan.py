@@ -201,8 +201,8 @@ def plan_clocks(plan: TuningPlan, gpu: dict[str, Any], wanted: Clocks | None, lo
         plan.skipped["clocks"] = "this GPU does not report which clocks it supports"
         return
     after = nearest_clocks(gpu["supported_clocks"], wanted)
-    asked = {"memory": wanted.memory_mhz, "graphics": wanted.graphics_mhz}
-    for name, mhz in asked.items():
+    requested = {"memory": wanted.memory_mhz, "graphics": wanted.graphics_mhz}
+    for name, mhz in requested.items():
         used = after[f"{name}_mhz"]
         if mhz not in (None, used):
             plan.warnings.append(
@@ -224,8 +224,8 @@ def nearest_clocks(supported: list[dict[str, Any]], wanted: Clocks) -> dict[str,
     """
     row = supported[-1]
     if wanted.memory_mhz is not None:
-        asked = wanted.memory_mhz
-        row = min(supported, key=lambda entry: abs(entry["memory_mhz"] - asked))
+        mhz = wanted.memory_mhz
+        row = min(supported, key=lambda entry: abs(entry["memory_mhz"] - mhz))
     graphics = row["graphics_mhz"][-1]
     if wanted.graphics_mhz is not None:
         mhz = wanted.graphics_mhz

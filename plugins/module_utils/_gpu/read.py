@@ -48,8 +48,8 @@ THROTTLE_REASONS = {
 Source = TypeVar("Source")
 # What reads one value by its name, or several together by a tuple of their names.
 Parts = Mapping[str | tuple[str, ...], Callable[[Source], Any]]
-# Calls a function of NVML for one GPU, or for the system, as ``NvmlSession.ask`` does.
-Ask = Callable[..., Any]
+# Calls a function of NVML for one GPU, or for the system, as ``NvmlSession.call_optional`` does.
+Query = Callable[..., Any]
 
 
 def read_parts(parts: Parts[Source], source: Source) -> tuple[dict[str, Any], dict[str, NvmlError]]:
@@ -83,7 +83,7 @@ def names_of(key: str | tuple[str, ...]) -> tuple[str, ...]:
 
 def read_driver(session: NvmlSession) -> dict[str, Any]:
     """Return the versions of driver, NVML and CUDA; CUDA's is the newest that the driver supports."""
-    values, failed = read_parts(DRIVER_PARTS, session.ask)
+    values, failed = read_parts(DRIVER_PARTS, session.call_optional)
     return {**values, "failed_readings": texts(failed)}
 
 
@@ -100,7 +100,9 @@ def read_gpu(session: NvmlSession, index: int) -> dict[str, Any]:
     """
     try:
         handle = session.call("nvmlDeviceGetHandleByIndex", index)
-        values, failed = read_parts(GPU_PARTS, lambda function, *arguments: session.ask(function, handle, *arguments))
+        values, failed = read_parts(
+            GPU_PARTS, lambda function, *arguments: session.call_optional(function, handle, *arguments)
+        )
     except NvmlError as error:
         return {"index": index, "error": str(error)}
     if failed and not any(value not in (None, []) for value in values.values()):
@@ -113,85 +115,85 @@ def texts(failed: dict[str, NvmlError]) -> dict[str, str]:
     return {name: str(error) for name, error in failed.items()}
 
 
-def read_cuda(ask: Ask) -> str | None:
+def read_cuda(query: Query) -> str | None:
     """Return the version of CUDA, which NVML returns times 1000."""
-    version = ask("nvmlSystemGetCudaDriverVersion_v2")
+    version = query("nvmlSystemGetCudaDriverVersion_v2")
     return None if version is None else f"{version // 1000}.{version % 1000 // 10}"
 
 
-def read_bus_id(ask: Ask) -> str | None:
+def read_bus_id(query: Query) -> str | None:
     """Return the address on the PCI bus."""
-    pci = ask("nvmlDeviceGetPciInfo")
+    pci = query("nvmlDeviceGetPciInfo")
     return None if pci is None else as_text(pci.busId)
 
 
-def read_capability(ask: Ask) -> str | None:
+def read_capability(query: Query) -> str | None:
     """Return the CUDA compute capability."""
-    capability = ask("nvmlDeviceGetCudaComputeCapability")
+    capability = query("nvmlDeviceGetCudaComputeCapability")
     return None if capability is None else f"{capability[0]}.{capability[1]}"
 
 
-def read_memory(ask: Ask) -> tuple[int | None, ...]:
+def read_memory(query: Query) -> tuple[int | None, ...]:
     """Return the frame buffer's size, use and rest in MiB."""
-    memory = read_memory_info(ask)
+    memory = read_memory_info(query)
     return tuple(None if memory is None else getattr(memory, name) // 2**20 for name in ("total", "used", "free"))
 
 
-def read_memory_info(ask: Ask) -> Any:
+def read_memory_info(query: Query) -> Any:
     """Return the frame buffer's ``total``, ``used`` and ``free`` bytes; None for a GPU that shares the host's memory.
 
     They are those of nvidia-smi: memory reserved by the driver is neither used nor free. Drivers before 510 count it
     as used.
     """
-    memory = ask("nvmlDeviceGetMemoryInfo", MEMORY_INFO_2) or ask("nvmlDeviceGetMemoryInfo")
+    memory = query("nvmlDeviceGetMemoryInfo", MEMORY_INFO_2) or query("nvmlDeviceGetMemoryInfo")
     return memory if memory is not None and memory.total else None
 
 
-def watts(function: str) -> Callable[[Ask], float | None]:
+def watts(function: str) -> Callable[[Query], float | None]:
     """Return a reader of what NVML counts in milliwatts."""
 
-    def read(ask: Ask) -> float | None:
-        value = ask(function)
+    def read(query: Query) -> float | None:
+        value = query(function)
         return None if value is None else value / 1000
 
     return read
 
 
-def read_constraints(ask: Ask) -> tuple[float | None, ...]:
+def read_constraints(query: Query) -> tuple[float | None, ...]:
     """Return the lowest and the highest power limit in watts."""
-    values = ask("nvmlDeviceGetPowerManagementLimitConstraints") or (None, None)
+    values = query("nvmlDeviceGetPowerManagementLimitConstraints") or (None, None)
     return tuple(None if value is None else value / 1000 for value in values)
 
 
-def clock_pair(function: str) -> Callable[[Ask], dict[str, int] | None]:
+def clock_pair(function: str) -> Callable[[Query], dict[str, int] | None]:
     """Return a reader of a graphics and a memory clock in MHz."""
 
-    def read(ask: Ask) -> dict[str, int] | None:
-        graphics, memory = (ask(function, kind) for kind in (GRAPHICS, MEMORY))
+    def read(query: Query) -> dict[str, int] | None:
+        graphics, memory = (query(function, kind) for kind in (GRAPHICS, MEMORY))
         return None if graphics is None or memory is None else {"graphics_mhz": graphics, "memory_mhz": memory}
 
     return read
 
 
-def read_supported_clocks(ask: Ask) -> list[dict[str, Any]]:
+def read_supported_clocks(query: Query) -> list[dict[str, Any]]:
     """Return the memory clocks in MHz, each with its graphics clocks, all ascending."""
     rows = [
-        {"memory_mhz": memory, "graphics_mhz": sorted(ask("nvmlDeviceGetSupportedGraphicsClocks", memory) or [])}
-        for memory in sorted(ask("nvmlDeviceGetSupportedMemoryClocks") or [])
+        {"memory_mhz": memory, "graphics_mhz": sorted(query("nvmlDeviceGetSupportedGraphicsClocks", memory) or [])}
+        for memory in sorted(query("nvmlDeviceGetSupportedMemoryClocks") or [])
     ]
     return [row for row in rows if row["graphics_mhz"]]
 
 
-def read_ecc(ask: Ask) -> tuple[bool | None, ...]:
+def read_ecc(query: Query) -> tuple[bool | None, ...]:
     """Return whether ECC is enabled now, and after the next reboot."""
-    return tuple(as_bool(mode) for mode in ask("nvmlDeviceGetEccMode") or (None, None))
+    return tuple(as_bool(mode) for mode in query("nvmlDeviceGetEccMode") or (None, None))
 
 
-def read_throttle_reasons(ask: Ask) -> list[str] | None:
+def read_throttle_reasons(query: Query) -> list[str] | None:
     """Return what limits the clocks, as values of ``THROTTLE_REASONS``."""
-    reasons = ask("nvmlDeviceGetCurrentClocksEventReasons")
+    reasons = query("nvmlDeviceGetCurrentClocksEventReasons")
     if reasons is None:
-        reasons = ask("nvmlDeviceGetCurrentClocksThrottleReasons")
+        reasons = query("nvmlDeviceGetCurrentClocksThrottleReasons")
     return None if reasons is None else [name for bit, name in THROTTLE_REASONS.items() if reasons & bit]
 
 
@@ -205,22 +207,22 @@ def as_bool(value: int | None) -> bool | None:
     return None if value is None else bool(value)
 
 
-DRIVER_PARTS: Parts[Ask] = {
-    "driver_version": lambda ask: as_text(ask("nvmlSystemGetDriverVersion")),
-    "nvml_version": lambda ask: as_text(ask("nvmlSystemGetNVMLVersion")),
+DRIVER_PARTS: Parts[Query] = {
+    "driver_version": lambda query: as_text(query("nvmlSystemGetDriverVersion")),
+    "nvml_version": lambda query: as_text(query("nvmlSystemGetNVMLVersion")),
     "cuda_version": read_cuda,
 }
-GPU_PARTS: Parts[Ask] = {
-    "uuid": lambda ask: as_text(ask("nvmlDeviceGetUUID")),
-    "name": lambda ask: as_text(ask("nvmlDeviceGetName")),
-    "serial": lambda ask: as_text(ask("nvmlDeviceGetSerial")),
+GPU_PARTS: Parts[Query] = {
+    "uuid": lambda query: as_text(query("nvmlDeviceGetUUID")),
+    "name": lambda query: as_text(query("nvmlDeviceGetName")),
+    "serial": lambda query: as_text(query("nvmlDeviceGetSerial")),
     "pci_bus_id": read_bus_id,
-    "minor_number": lambda ask: ask("nvmlDeviceGetMinorNumber"),
-    "vbios_version": lambda ask: as_text(ask("nvmlDeviceGetVbiosVersion")),
-    "architecture": lambda ask: ARCHITECTURES.get(ask("nvmlDeviceGetArchitecture")),
+    "minor_number": lambda query: query("nvmlDeviceGetMinorNumber"),
+    "vbios_version": lambda query: as_text(query("nvmlDeviceGetVbiosVersion")),
+    "architecture": lambda query: ARCHITECTURES.get(query("nvmlDeviceGetArchitecture")),
     "compute_capability": read_capability,
     ("memory_total_mib", "memory_used_mib", "memory_free_mib"): read_memory,
-    "temperature_celsius": lambda ask: ask("nvmlDeviceGetTemperature", 0),
+    "temperature_celsius": lambda query: query("nvmlDeviceGetTemperature", 0),
     "power_draw_watts": watts("nvmlDeviceGetPowerUsage"),
     "power_limit_watts": watts("nvmlDeviceGetPowerManagementLimit"),
     "power_default_watts": watts("nvmlDeviceGetPowerManagementDefaultLimit"),
@@ -230,10 +232,10 @@ GPU_PARTS: Parts[Ask] = {
     "application_clocks": clock_pair("nvmlDeviceGetApplicationsClock"),
     "application_clocks_default": clock_pair("nvmlDeviceGetDefaultApplicationsClock"),
     "supported_clocks": read_supported_clocks,
-    "persistence_mode": lambda ask: as_bool(ask("nvmlDeviceGetPersistenceMode")),
+    "persistence_mode": lambda query: as_bool(query("nvmlDeviceGetPersistenceMode")),
     ("ecc_current", "ecc_pending"): read_ecc,
-    "ecc_default": lambda ask: as_bool(ask("nvmlDeviceGetDefaultEccMode")),
-    "compute_mode": lambda ask: COMPUTE_MODES.get(ask("nvmlDeviceGetComputeMode")),
-    "virtualization_mode": lambda ask: VIRTUALIZATION_MODES.get(ask("nvmlDeviceGetVirtualizationMode")),
+    "ecc_default": lambda query: as_bool(query("nvmlDeviceGetDefaultEccMode")),
+    "compute_mode": lambda query: COMPUTE_MODES.get(query("nvmlDeviceGetComputeMode")),
+    "virtualization_mode": lambda query: VIRTUALIZATION_MODES.get(query("nvmlDeviceGetVirtualizationMode")),
     "throttle_reasons": read_throttle_reasons,
 }

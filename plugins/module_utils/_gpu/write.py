@@ -48,7 +48,7 @@ def lock_clocks(session: NvmlSession, handle: Any, gpu: dict[str, Any], clocks: 
     """Lock the clocks, and save them; GPUs older than Ampere have no memory clock that can be locked."""
     session.call("nvmlDeviceSetGpuLockedClocks", handle, clocks["graphics_mhz"], clocks["graphics_mhz"])
     try:
-        session.ask("nvmlDeviceSetMemoryLockedClocks", handle, clocks["memory_mhz"], clocks["memory_mhz"])
+        session.call_optional("nvmlDeviceSetMemoryLockedClocks", handle, clocks["memory_mhz"], clocks["memory_mhz"])
     except NvmlError:
         # All or nothing.
         with contextlib.suppress(NvmlError):
@@ -64,5 +64,5 @@ def reset_clocks(session: NvmlSession, handle: Any, gpu: dict[str, Any], step: S
         session.call("nvmlDeviceResetApplicationsClocks", handle)
         return
     session.call("nvmlDeviceResetGpuLockedClocks", handle)
-    session.ask("nvmlDeviceResetMemoryLockedClocks", handle)
+    session.call_optional("nvmlDeviceResetMemoryLockedClocks", handle)
     save_locked(gpu, None)

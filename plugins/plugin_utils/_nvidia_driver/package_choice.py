@@ -120,7 +120,7 @@ class Module:
 
     Attributes:
         source: ``prebuilt``, ``dkms`` or ``host``.
-        packages: the packages that bring it.
+        packages: the packages that contain it.
     """
 
     source: str
@@ -134,7 +134,7 @@ class Choice:
     Attributes:
         packages: by name, each with its version; empty where the version is not the driver's.
         sources: the source packages from which the driver's packages are built.
-        satisfied: all of it is installed.
+        satisfied: whether all of it is installed.
         notices: one-line notices for the user.
     """
 
@@ -218,15 +218,15 @@ def preference(driver: Driver, present: list[Driver]) -> tuple[bool, bool, bool,
 
 
 def installed_flavour(names: Iterable[str]) -> str:
-    """Return the flavour of a driver by the names of its packages: desktop is what brings X."""
+    """Return the flavour of a driver by the names of its packages: desktop includes X."""
     return "desktop" if any(name.startswith(X_DRIVER) for name in names) else "server"
 
 
-def refuse_gpus(request: Request) -> None:
+def check_gpus(request: Request) -> None:
     """Check that the kernel module supports every GPU.
 
     Raises:
-        ChoiceError: there is such a GPU.
+        ChoiceError: a GPU is not supported.
     """
     for device in request.gpus:
         if request.module == "open" and device < FIRST_TURING:
@@ -242,10 +242,10 @@ def choose(request: Request, world: World) -> Choice:
     """Return what to install.
 
     Raises:
-        ChoiceError: nothing fits.
+        ChoiceError: no driver matches.
     """
     request = replace(request, flavour=request.flavour or installed_flavour(world.installed))
-    refuse_gpus(request)
+    check_gpus(request)
     present = list(drivers({name: [version] for name, version in world.installed.items()}, request))
     for driver in present:
         if meets(driver, request) and in_range(driver, request) and complete(driver, request, world.installed):
@@ -256,7 +256,7 @@ def choose(request: Request, world: World) -> Choice:
     candidates = list(drivers(real_packages(world), request))
     fitting = [driver for driver in candidates if meets(driver, request)]
     if not fitting:
-        raise ChoiceError(nothing_fits(request, candidates, world))
+        raise ChoiceError(no_match(request, candidates, world))
     usable = [driver for driver in fitting if in_range(driver, request)]
     if not usable:
         raise ChoiceError(out_of_range(request, fitting))
@@ -300,7 +300,7 @@ def offer(driver: Driver, request: Request, world: World) -> Choice:
     """Return a driver with all its packages.
 
     Raises:
-        ChoiceError: the archive lacks some of it.
+        ChoiceError: the archive lacks some of its packages.
     """
     offered = real_packages(world)
     names = user_land(driver, request)
@@ -378,7 +378,7 @@ def notices(driver: Driver, request: Request, module: Module, today: datetime.da
     return lines
 
 
-def nothing_fits(request: Request, candidates: list[Driver], world: World) -> str:
+def no_match(request: Request, candidates: list[Driver], world: World) -> str:
     """Return the message with the requested and the available drivers."""
     asked = {"branch": request.branch, "version": request.version}
     wanted = " and ".join(f"nvidia_driver_{name}={value}" for name, value in asked.items() if value)

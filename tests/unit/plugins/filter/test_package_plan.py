@@ -46,7 +46,7 @@ WHOLE = {"docker.io": package("28.3.1-1"), "compose": package("2.26.1"), "tool":
     ("version", "matching"),
     [
         ("", ["28.3.2", "1"]),
-        ("28.3", ["28.3.2", "28.3", "5:28.3.9-1", "28.3+dfsg1-1"]),
+        ("28.3", ["28.3.2", "28.3.20", "28.3", "5:28.3.9-1", "28.3+dfsg1-1"]),
         ("28.3.2", ["28.3.2", "28.3.2-1", "5:28.3.2-1~debian.12~bookworm", "28.3.2+dfsg1-1"]),
     ],
 )
@@ -101,24 +101,24 @@ def test_an_unknown_version_is_reported_with_the_available_ones() -> None:
 
 
 @pytest.mark.parametrize(
-    ("version", "packages", "has_file", "check_mode", "hold", "unhold"),
+    ("version", "packages", "has_file", "check_mode", "expected"),
     [
-        ("28.3.1", WHOLE, False, False, ["docker.io"], []),
-        ("28.3.1", {**WHOLE, "docker.io": package("28.3.1-1", hold=True)}, True, False, [], []),
+        ("28.3.1", WHOLE, False, False, (["docker.io"], [])),
+        ("28.3.1", {**WHOLE, "docker.io": package("28.3.1-1", hold=True)}, True, False, ([], [])),
         # The installation of another package may end the hold.
-        ("28.3.1", {"docker.io": package("28.3.1-1", hold=True)}, True, False, ["docker.io"], []),
-        ("28.3.1", {}, False, True, [], []),
-        ("", {**WHOLE, "docker.io": package("1", hold=True)}, True, False, [], ["docker.io"]),
+        ("28.3.1", {"docker.io": package("28.3.1-1", hold=True)}, True, False, (["docker.io"], [])),
+        ("28.3.1", {}, False, True, ([], [])),
+        ("", {**WHOLE, "docker.io": package("1", hold=True)}, True, False, ([], ["docker.io"])),
         # The hold of a user stays.
-        ("", {**WHOLE, "docker.io": package("1", hold=True)}, False, False, [], []),
+        ("", {**WHOLE, "docker.io": package("1", hold=True)}, False, False, ([], [])),
     ],
 )
 def test_holds(
-    version: str, packages: dict[str, Any], has_file: bool, check_mode: bool, hold: list[str], unhold: list[str]
+    version: str, packages: dict[str, Any], has_file: bool, check_mode: bool, expected: tuple[list[str], list[str]]
 ) -> None:
     files = {f"{PREFERENCES}/engine": {"exists": True}} if has_file else {}
     found = plan(version, packages, files=files, check_mode=check_mode)
-    assert (found["hold"], found["unhold"]) == (hold, unhold)
+    assert (found["hold"], found["unhold"]) == expected
 
 
 def test_pin_files() -> None:
