@@ -5,15 +5,12 @@
 """The driver branches: the preferred one, NVIDIA's support, the packages, and the kernel module for each GPU.
 
 The branch does not depend on the GPU. ``preference`` in package_choice.py chooses it: the installed branch, else
-PREFERRED_BRANCH, else the archive's own driver, else its newest. A GPU decides only which kernel module it can have:
+PREFERRED_BRANCH, else the archive's own driver, else its newest. A GPU decides only which kernel module it can have
+(nvidia_driver_module):
 
-========================  =========================  ======================
-GPU                       nvidia_driver_module       such as
-========================  =========================  ======================
-older than Turing         proprietary                V100, P100
-Turing to Hopper          proprietary or open        T4, A10G, L4, H100
-Blackwell and newer       open                       B200, RTX PRO 6000
-========================  =========================  ======================
+- older than Turing, such as V100 and P100: proprietary
+- Turing to Hopper, such as T4, A10G, L4 and H100: proprietary or open
+- Blackwell and newer: open
 
 This is a private module of the collection: it may change in any release.
 """

@@ -9,6 +9,7 @@ files or was being replaced when pip was stopped.
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import json
 import re
@@ -16,12 +17,9 @@ import sys
 from importlib.metadata import distributions
 from pathlib import Path
 
-try:
-    # pip's own copy, since the environment has no other.
+# pip's own copy, since the environment has no other. installed() reports a missing pip.
+with contextlib.suppress(ImportError):
     from pip._vendor.packaging.requirements import Requirement
-except ImportError:
-    # installed() reports the missing pip.
-    Requirement = None
 
 
 def installed() -> dict[str, str]:
