@@ -2,10 +2,7 @@
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Decide which parts of the stack a machine can run. Pure functions over a table.
-
-This is a private module of the collection: it may change in any release.
-"""
+"""Decide which parts of the stack a machine can run. Pure functions over a table."""
 
 from __future__ import annotations
 

@@ -2,10 +2,7 @@
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Read everything that carries a lab's tags, each item in the form that the modules of amazon.aws return.
-
-This is a private module of the collection: it may change in any release.
-"""
+"""Read everything that carries a lab's tags, each item in the form that the modules of amazon.aws return."""
 
 from __future__ import annotations
 

@@ -5,8 +5,6 @@
 """Find what prevents a lab in an AWS account, from a snapshot of it. No function here makes a call.
 
 Values that could not be read are None in the snapshot, and their checks are skipped.
-
-This is a private module of the collection: it may change in any release.
 """
 
 from __future__ import annotations

@@ -2,10 +2,7 @@
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""A lab's description: as the user wrote it, and as typed values after its validation.
-
-This is a private module of the collection: it may change in any release.
-"""
+"""A lab's description: as the user wrote it, and as typed values after its validation."""
 
 from __future__ import annotations
 

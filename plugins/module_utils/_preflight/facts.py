@@ -2,10 +2,7 @@
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Describe an AWS account in which the lab can exist: the module's return values.
-
-This is a private module of the collection: it may change in any release.
-"""
+"""Describe an AWS account in which the lab can exist: the module's return values."""
 
 from __future__ import annotations
 

@@ -6,8 +6,6 @@
 
 Each `check_...` function takes the description as it was given and returns all the problems it finds. `read_lab`
 turns a description without problems into typed values.
-
-This is a private module of the collection: it may change in any release.
 """
 
 from __future__ import annotations

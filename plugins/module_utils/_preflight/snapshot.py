@@ -2,10 +2,7 @@
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Read an AWS account before a lab is created in it, and derive facts from the snapshot.
-
-This is a private module of the collection: it may change in any release.
-"""
+"""Read an AWS account before a lab is created in it, and derive facts from the snapshot."""
 
 from __future__ import annotations
 

@@ -6,8 +6,6 @@
 
 All attributes are compared that the modules of role aws_infrastructure compare. A false difference costs a call that
 changes nothing. A missed one leaves a manual change in place.
-
-This is a private module of the collection: it may change in any release.
 """
 
 from __future__ import annotations

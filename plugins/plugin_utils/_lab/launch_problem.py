@@ -2,10 +2,7 @@
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Explain why AWS did not start an instance, and what to change: zone, type, quota, account, key, or nothing.
-
-This is a private module of the collection: it may change in any release.
-"""
+"""Explain why AWS did not start an instance, and what to change: zone, type, quota, account, key, or nothing."""
 
 from __future__ import annotations
 

@@ -2,10 +2,7 @@
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Describe a lab in AWS: its hosts, how to reach them, which networks may, and what it costs.
-
-This is a private module of the collection: it may change in any release.
-"""
+"""Describe a lab in AWS: its hosts, how to reach them, which networks may, and what it costs."""
 
 from __future__ import annotations
 

@@ -11,8 +11,6 @@ PREFERRED_BRANCH, else the archive's own driver, else its newest. A GPU decides 
 - older than Turing, such as V100 and P100: proprietary
 - Turing to Hopper, such as T4, A10G, L4 and H100: proprietary or open
 - Blackwell and newer: open
-
-This is a private module of the collection: it may change in any release.
 """
 
 from __future__ import annotations

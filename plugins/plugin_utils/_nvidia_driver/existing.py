@@ -2,10 +2,7 @@
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Assess a host's existing NVIDIA driver: its origin, whether it works, whether it fits. Pure functions.
-
-This is a private module of the collection: it may change in any release.
-"""
+"""Assess a host's existing NVIDIA driver: its origin, whether it works, whether it fits. Pure functions."""
 
 from __future__ import annotations
 

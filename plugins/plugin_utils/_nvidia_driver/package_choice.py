@@ -2,10 +2,7 @@
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Choose the packages of an NVIDIA driver from a Debian or Ubuntu archive. Pure functions.
-
-This is a private module of the collection: it may change in any release.
-"""
+"""Choose the packages of an NVIDIA driver from a Debian or Ubuntu archive. Pure functions."""
 
 from __future__ import annotations
 

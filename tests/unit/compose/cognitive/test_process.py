@@ -20,7 +20,7 @@ from pathlib import Path
 import pytest
 
 from compose.cognitive.health import ProbeError, http
-from tests.unit.cognitive.support import (
+from tests.unit.compose.cognitive.support import (
     API_KEY,
     COGNITIVE_PASSWORD,
     ROOT,
@@ -32,7 +32,7 @@ from tests.unit.cognitive.support import (
     once,
     says,
 )
-from tests.unit.test_digital_twin_stack_files import command
+from tests.unit.roles.digital_twin_stack.test_files import command
 
 START_SECONDS = 60.0
 

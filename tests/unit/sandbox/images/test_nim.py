@@ -23,8 +23,8 @@ from compose.cognitive.intent import Intent, Refused
 from compose.cognitive.language_model import NimClient
 from sandbox.images.nim.__main__ import MODEL
 from tests.support.foxglove import SECONDS
-from tests.unit.cognitive.support import PLACES, ROOT, free_port
-from tests.unit.simulators.support import process, wait_for_port
+from tests.unit.compose.cognitive.support import PLACES, ROOT, free_port
+from tests.unit.sandbox.images.support import process, wait_for_port
 
 
 @pytest.fixture(scope="module")

@@ -29,7 +29,7 @@ from compose.cognitive.app import make_app
 from compose.cognitive.config import NimSettings, Settings
 from compose.cognitive.places import read
 
-ROOT = Path(__file__).parents[3]
+ROOT = Path(__file__).parents[4]
 PLACES = read(ROOT / "compose" / "places.json")
 # Must not occur in logs and answers.
 PASSWORD = "canary-redis-6f1d"

@@ -16,7 +16,7 @@ from compose.cognitive.intent import Action, Refused
 from compose.cognitive.keywords import immediate, parse
 from compose.cognitive.places import Place, Places, read
 
-ROOT = Path(__file__).parents[3]
+ROOT = Path(__file__).parents[4]
 CASES: list[dict[str, Any]] = yaml.safe_load((Path(__file__).parent / "intents.yml").read_text(encoding="utf-8"))
 PLACES = Places([*read(ROOT / "compose" / "places.json"), Place("bus_stop", (1.0, 2.0))])
 

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-SCRIPT = Path(__file__).parents[2] / "roles/docker/files/engines.sh"
+SCRIPT = Path(__file__).parents[4] / "roles/docker/files/engines.sh"
 
 
 class Machine:

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from compose.cognitive.config import Settings, load
-from tests.unit.cognitive.support import TOKEN, RedisServer, listening, running, settings_for
+from tests.unit.compose.cognitive.support import TOKEN, RedisServer, listening, running, settings_for
 
 RIGHT = f"Authorization: Bearer {TOKEN}"
 HERE = "Host: 127.0.0.1:8001"

@@ -39,6 +39,12 @@ BOTH = ["10.0.1.10", "10.0.1.11"]
             id="stopped",
         ),
         pytest.param({"one": OURS["one"]} | OTHERS, {}, [["10.0.1.11"], "host", "7400-7649"], id="a lab of one"),
+        pytest.param(
+            {"one": OURS["one"]},
+            {"ros2_networking_domain_id": 102},
+            [["10.0.1.11"], "host", "32650-32899"],
+            id="a domain that the role refuses",
+        ),
         pytest.param(STATIC, {}, [BOTH, "peers", ""], id="a static inventory"),
         pytest.param(
             {"one": {}, "two": {}}, {"aws_infrastructure_instance_count": 2}, [[], "host", ""], id="no addresses"

@@ -16,8 +16,8 @@ import pytest
 
 from compose.ros2.bridge.config import ConfigError, load
 from compose.ros2.bridge.health import check
-from tests.unit.cognitive.support import PASSWORD, ROOT
-from tests.unit.ros2.support import SECONDS, Lab
+from tests.unit.compose.cognitive.support import PASSWORD, ROOT
+from tests.unit.compose.ros2.support import SECONDS, Lab
 
 COMMANDS = 40
 KILLS = 4
@@ -37,7 +37,7 @@ def test_repeated_kills_lose_and_repeat_no_command(lab: Lab) -> None:
         "REDIS_PASSWORD_FILE": str(lab.folder / "password"),
         "HEALTH_FILE": str(lab.folder / "healthy"),
     }
-    command = [sys.executable, "-m", "tests.unit.ros2.robot", str(file)]
+    command = [sys.executable, "-m", "tests.unit.compose.ros2.robot", str(file)]
     given = 0
     for life in range(1, KILLS + 2):
         process = subprocess.Popen(command, cwd=ROOT, env=environment)

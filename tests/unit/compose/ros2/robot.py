@@ -1,7 +1,7 @@
 # Copyright (c) the digital_twin.robotics_lab maintainers
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""``python3 -m tests.unit.ros2.robot FILE``: a bridge whose robot reaches each goal at once and logs it."""
+"""``python3 -m tests.unit.compose.ros2.robot FILE``: a bridge whose robot reaches each goal at once and logs it."""
 
 from __future__ import annotations
 

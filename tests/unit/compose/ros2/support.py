@@ -20,7 +20,7 @@ from compose.ros2.bridge.commands import Point, read_places
 from compose.ros2.bridge.config import Settings
 from compose.ros2.bridge.follower import Limits
 from compose.ros2.bridge.inbox import Inbox, connect
-from tests.unit.cognitive.support import PASSWORD, ROBOT_PASSWORD, ROOT, RedisServer
+from tests.unit.compose.cognitive.support import PASSWORD, ROBOT_PASSWORD, ROOT, RedisServer
 
 PLACES = read_places(ROOT / "compose" / "places.json")
 # Long, so that no test fails on a busy machine.

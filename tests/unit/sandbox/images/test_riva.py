@@ -19,8 +19,8 @@ import riva.client
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from tests.support.foxglove import SECONDS
-from tests.unit.cognitive.support import ROOT, free_port
-from tests.unit.simulators.support import process, wait_for_port
+from tests.unit.compose.cognitive.support import ROOT, free_port
+from tests.unit.sandbox.images.support import process, wait_for_port
 
 RATE = 16000
 # A tenth of a second of silence.

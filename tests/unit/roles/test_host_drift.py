@@ -16,7 +16,7 @@ import pytest
 from tests.support.ansible_programs import run
 from tests.support.project import FQCN
 
-ROLES = Path(__file__).parents[2] / "roles"
+ROLES = Path(__file__).parents[3] / "roles"
 FACTS: dict[str, Any] = {
     "apparmor": {"status": "disabled"},
     "distribution": "Ubuntu",

@@ -26,8 +26,8 @@ from sandbox.images.isaac_sim.__main__ import SettingsError, read
 from sandbox.images.isaac_sim.world import RADIUS, RATE, WALLS, World, distance_to
 from sandbox.ros_topics import NANO, Bus, Header, Point, Pose, PoseStamped, Time
 from tests.support.foxglove import SECONDS, Watcher, watch
-from tests.unit.cognitive.support import ROOT, RedisServer, free_port
-from tests.unit.simulators.support import LOOPBACK, Page, free_domain, process, say, secret, wait_for_port
+from tests.unit.compose.cognitive.support import ROOT, RedisServer, free_port
+from tests.unit.sandbox.images.support import LOOPBACK, Page, free_domain, process, say, secret, wait_for_port
 
 PLACES = {place["name"]: place["coordinates"] for place in json.loads((ROOT / "compose" / "places.json").read_text())}
 # The script that Isaac Sim runs, relative to the simulator's working directory.

@@ -40,7 +40,10 @@ HOST: dict[str, Any] = {
         COMMAND: {**IS_FILE, "content": COMMAND, "mode": "0755"},
         **dict.fromkeys((PROGRAM, LOGS_UNIT), IS_FILE),
     },
-    "units": {f"{name}.service": RUNNING for name in ("digital-twin-metadata", "digital-twin-logs", "nftables")},
+    "units": {
+        f"{name}.service": RUNNING
+        for name in ("digital-twin", "digital-twin-metadata", "digital-twin-logs", "nftables")
+    },
     "commands": {
         "systemd": {"rc": 0},
         "rules_wanted": {"rc": 0, "stdout": "rules"},
@@ -77,6 +80,13 @@ CHANGES: dict[str, tuple[str, str, dict[str, Any], set[str]]] = {
     "another command": ("files", COMMAND, {"content": ""}, {"system"}),
     "a command that is not executable": ("files", COMMAND, {"mode": "0644"}, {"system"}),
     "no command": ("files", COMMAND, {"exists": False}, {"system"}),
+    "a unit of the services that is not enabled": (
+        "units",
+        "digital-twin.service",
+        {"UnitFileState": "disabled"},
+        {"units"},
+    ),
+    "a unit of the services that has failed": ("units", "digital-twin.service", {"ActiveState": "failed"}, {"units"}),
     "a program that is newer than its process": ("files", PROGRAM, {"modified": 1764441823.0}, {"logs"}),
     "a unit that is newer than its process": ("files", LOGS_UNIT, {"modified": 1764441823.0}, {"logs"}),
     "a follower that was never started": ("commands", "logs_start", {"stdout": "ExecMainStartTimestamp=\n"}, {"logs"}),
@@ -88,6 +98,7 @@ ANSWERS = {
     "logs": "__digital_twin_stack_logs_outdated",
     "project": "__digital_twin_stack_project_differs",
     "system": "__digital_twin_stack_system_differs",
+    "units": "__digital_twin_stack_units_differ and not __digital_twin_stack_system_differs",
 }
 
 

@@ -13,7 +13,7 @@ import pytest
 
 from compose.cognitive.places import point as point_of_cognitive
 from compose.ros2.bridge.commands import Command, MalformedError, PlacesError, parse, point, pose, read_places
-from tests.unit.ros2.support import PLACES
+from tests.unit.compose.ros2.support import PLACES
 
 ZONE_B: dict[str, Any] = {
     "action": "navigate",

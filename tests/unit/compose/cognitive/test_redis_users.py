@@ -20,7 +20,13 @@ from redis.exceptions import AuthenticationError, NoPermissionError, RedisError
 from redis.retry import Retry
 
 from tests.support.project import ROOT, load_yaml
-from tests.unit.cognitive.support import COGNITIVE_PASSWORD, HEALTH_PASSWORD, ROBOT_PASSWORD, RedisServer, redis_users
+from tests.unit.compose.cognitive.support import (
+    COGNITIVE_PASSWORD,
+    HEALTH_PASSWORD,
+    ROBOT_PASSWORD,
+    RedisServer,
+    redis_users,
+)
 
 PASSWORDS = {"cognitive": COGNITIVE_PASSWORD, "robot": ROBOT_PASSWORD, "health": HEALTH_PASSWORD}
 STREAM, FINISHED, CHANNEL, EVENTS = "robot_commands:stream", "robot_commands:finished", "robot_commands", "robot_events"

@@ -21,7 +21,7 @@ import pytest
 import quickjs
 
 from tests.support.foxglove import SECONDS, connect
-from tests.unit.cognitive.support import ROBOT_PASSWORD, ROOT, RedisServer, running, settings_for
+from tests.unit.compose.cognitive.support import ROBOT_PASSWORD, ROOT, RedisServer, running, settings_for
 
 # DDS on the loopback address only, which has no multicast.
 LOOPBACK = (

@@ -12,8 +12,8 @@ from functools import partial
 
 import pytest
 
-from tests.unit.cognitive.support import PASSWORD
-from tests.unit.ros2.support import Lab, Robot, fields_of, turns, until
+from tests.unit.compose.cognitive.support import PASSWORD
+from tests.unit.compose.ros2.support import Lab, Robot, fields_of, turns, until
 
 
 def test_a_command_is_followed_published_and_stored(lab: Lab) -> None:

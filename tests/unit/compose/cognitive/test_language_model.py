@@ -13,7 +13,7 @@ import pytest
 
 from compose.cognitive.intent import Action
 from compose.cognitive.prompt import interpret
-from tests.unit.cognitive.support import (
+from tests.unit.compose.cognitive.support import (
     API_KEY,
     PLACES,
     Answer,

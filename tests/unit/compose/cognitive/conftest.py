@@ -1,7 +1,7 @@
 # Copyright (c) the digital_twin.robotics_lab maintainers
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Fixtures of the bridge's tests."""
+"""Fixtures of the cognitive service's tests."""
 
 from __future__ import annotations
 
@@ -10,16 +10,15 @@ from pathlib import Path
 
 import pytest
 
-from tests.unit.cognitive.support import RedisServer
-from tests.unit.ros2.support import Lab
+from tests.unit.compose.cognitive.support import RedisServer
 
 
 @pytest.fixture
-def lab(tmp_path: Path) -> Iterator[Lab]:
-    """Run a Redis that preserves its data, for a bridge and a client that sends commands."""
-    server = RedisServer(tmp_path, kept=True)
+def redis(tmp_path: Path) -> Iterator[RedisServer]:
+    """Run a Redis that requires a password."""
+    server = RedisServer(tmp_path)
     server.start()
     try:
-        yield Lab(server, tmp_path)
+        yield server
     finally:
         server.stop()

@@ -10,8 +10,8 @@ import re
 import pytest
 import yaml
 
-from tests.unit.cognitive.support import ROOT
-from tests.unit.ros2.support import PLACES
+from tests.unit.compose.cognitive.support import ROOT
+from tests.unit.compose.ros2.support import PLACES
 
 IMAGE = ROOT / "compose" / "ros2"
 

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 from redis.asyncio import Redis
 
-from tests.unit.cognitive.support import (
+from tests.unit.compose.cognitive.support import (
     PASSWORD,
     Client,
     RedisServer,
