@@ -95,3 +95,33 @@ def test_a_host_writes_no_template_into_the_variables(tmp_path: Path, digest: st
     shown = pin(tmp_path, 2)
     assert "digital_twin_stack_redis_image of here" in " ".join(shown.split())
     assert not (tmp_path / "group_vars" / "lab.yml").exists()
+
+
+def test_a_failed_host_writes_no_template_into_the_variables(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Root of a host can return any fact from any module, where facts are also variables."""
+    monkeypatch.setenv("ANSIBLE_INJECT_FACT_VARS", "true")
+    for name in ("run", "bin", "group_vars"):
+        (tmp_path / name).mkdir()
+    (tmp_path / "bin" / "docker").write_text(DOCKER)
+    (tmp_path / "bin" / "docker").chmod(0o755)
+    answer, forger = tmp_path / "answer.json", tmp_path / "python"
+    pins = {"digital_twin_stack_redis_image": "{{ lookup('pipe', 'touch OWNED') }}"}
+    facts = {"digital_twin_stack_pins": pins, "pin_described": {}}
+    answer.write_text(json.dumps({"changed": False, "ansible_facts": facts}))
+    forger.write_text(
+        FORGER.replace("image_digest_info*) cat", "_setup*) cat")
+        .replace('exec {python} "$@"', "exit 1")
+        .format(answer=answer)
+    )
+    forger.chmod(0o755)
+    local = "ansible_connection=local ansible_become=false ansible_python_interpreter="
+    hosts = f"here {local}{sys.executable}\nfailed {local}{forger}\n"
+    (tmp_path / "lab.ini").write_text(f"[lab]\n{hosts}[all:vars]\ndigital_twin_stack_redis_image=library/redis:8.0\n")
+    engine = FakeEngine(tmp_path / "run" / "docker.sock")
+    engine.digests = {REDIS: FIRST, BASE: FIRST}
+    try:
+        shown = pin(tmp_path, 2)
+    finally:
+        engine.close()
+    assert "digital_twin_stack_redis_image of failed" in " ".join(shown.split())
+    assert not (tmp_path / "group_vars" / "lab.yml").exists()
