@@ -79,6 +79,12 @@ def distance(one: list[float], other: list[float]) -> float:
     return float(((one[0] - other[0]) ** 2 + (one[1] - other[1]) ** 2) ** 0.5)
 
 
+def aliases_of(place: dict[str, Any]) -> list[Any]:
+    """Return the aliases of a place, which Ansible also accepts as one text with commas."""
+    aliases = place.get("aliases") or []
+    return [alias.strip() for alias in aliases.split(",")] if isinstance(aliases, str) else aliases
+
+
 def stack_places(
     places: list[dict[str, Any]], reserved: list[str] | None = None, start: list[float] | None = None
 ) -> dict[str, Any]:
@@ -87,7 +93,7 @@ def stack_places(
         {
             "name": place["name"],
             "coordinates": [number(value) for value in place["coordinates"]],
-            "aliases": place.get("aliases", []),
+            "aliases": aliases_of(place),
         }
         for place in places
     ]
@@ -98,7 +104,7 @@ def stack_places(
         or len(place["coordinates"]) != 2
         or not all(-LIMIT <= value <= LIMIT for value in place["coordinates"])
     ]
-    names = [place["name"] for place in normal] + [alias for place in normal for alias in place["aliases"] or []]
+    names = [place["name"] for place in normal] + [alias for place in normal for alias in place["aliases"]]
     counts = Counter(map(heard, names))
     ambiguous = [name for name, count in counts.items() if count > 1 or name in ["", *(reserved or [])]]
     distant = [place["name"] for place in normal if start and distance(place["coordinates"], start) > DISTANT]

@@ -84,7 +84,8 @@ def stack_secrets(
     for name, secret in declared.items():
         if name in mounted and "given" in secret:
             generated = "".join(secrets.choice(CHARACTERS) for _character in range(LENGTH))
-            passwords[name] = secret["given"] or (kept or {}).get(name) or generated
+            # Digits without quotes are a number in YAML.
+            passwords[name] = str(secret["given"] or (kept or {}).get(name) or generated)
     files = []
     for name, secret in declared.items():
         if name not in mounted:

@@ -50,6 +50,13 @@ def test_places_get_numbers_and_aliases() -> None:
     ]
 
 
+def test_aliases_may_be_one_text_with_commas() -> None:
+    """Ansible accepts it as a list; its letters are no aliases."""
+    found = stack_places([{"name": "a", "coordinates": [0, 0], "aliases": "loading dock, bay"}], ["a dock"])
+    assert found["places"][0]["aliases"] == ["loading dock", "bay"]
+    assert found["ambiguous"] == []
+
+
 @pytest.mark.parametrize(("start", "distant"), [([0, 0], ["b"]), ([3, 8], ["a"]), ([6, 3], ["a", "b"]), (None, [])])
 def test_distant_places_are_more_than_three_metres_away(start: list[float] | None, distant: list[str]) -> None:
     places = [{"name": "a", "coordinates": [0, 3]}, {"name": "b", "coordinates": [6, 8]}]

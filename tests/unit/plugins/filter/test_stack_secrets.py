@@ -72,3 +72,10 @@ def test_a_password_that_is_neither_given_nor_kept_is_generated() -> None:
         assert re.fullmatch(r"[A-Za-z0-9]{48}\n", password["content"])
         assert sha256(password["content"].strip().encode()).hexdigest() in users["content"]
     assert found[0] != found[1]
+
+
+def test_a_password_of_digits_is_text() -> None:
+    """YAML and JSON make a number of it."""
+    declared = {"redis_robot_password": {"given": 1234567890123456, "owner": "10002"}}
+    (found,) = stack_secrets(declared, ["redis_robot_password"])
+    assert found["content"] == "1234567890123456\n"

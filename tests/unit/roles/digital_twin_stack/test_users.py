@@ -195,7 +195,7 @@ def test_users_with_the_uid_of_a_service_are_reported(tmp_path: Path) -> None:
     play = {
         "hosts": "localhost",
         "gather_facts": False,
-        "vars_files": [str(ROLE / "vars/main/services.yml")],
+        "vars_files": [str(ROLE / "vars/main/profile.yml")],
         "tasks": [{"ansible.builtin.copy": written}],
     }
     playbook = tmp_path / "play.json"
