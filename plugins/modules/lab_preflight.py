@@ -431,7 +431,7 @@ from ..module_utils._preflight.description import Inputs
 from ..module_utils._preflight.facts import describe_account
 from ..module_utils._preflight.inputs import check_inputs, read_lab
 from ..module_utils._preflight.network import find_network_warnings
-from ..module_utils._preflight.snapshot import read_account
+from ..module_utils._preflight.read import read_account
 from ..module_utils._preflight.ssh_key import find_key_warnings
 from ..module_utils._problem import Problem
 

@@ -15,20 +15,18 @@ from .._lab.ownership import INDEX_TAG
 from .._problem import Problem, listed, shown
 from .description import LabDescription
 from .facts import describe_instance_type
+from .quotas import check_quotas, vcpu_quota
 from .snapshot import (
-    VCPU_QUOTAS,
     AccountSnapshot,
     boundary_arn,
     host_indexes,
     is_excess,
     is_own,
-    list_demands,
     list_zones,
     missing_hosts,
     own_addresses,
     own_vpcs,
     region_is_usable,
-    vcpu_quota,
 )
 
 # A key in the state Updating still encrypts.
@@ -324,30 +322,6 @@ def check_image(lab: LabDescription, snapshot: AccountSnapshot) -> list[Problem]
         reason = f"is less than the root snapshot of {image.image_id} needs"
         allowed = f"{image.root_size} GiB or more"
         problems.append(lab.problem("volume_size", reason, allowed, "raise it, or choose another image"))
-    return problems
-
-
-def check_quotas(lab: LabDescription, snapshot: AccountSnapshot) -> list[Problem]:
-    """Check that the account's quotas leave room for what the lab needs."""
-    problems = []
-    for demand in list_demands(lab, snapshot):
-        quota, total = demand.quota, demand.in_use + demand.needed
-        limit = int(snapshot.limits.get(quota.code, total))
-        if demand.needed <= 0 or total <= limit:
-            continue
-        reason = (
-            f"needs more {quota.unit} in {lab.region} than the quota {shown(quota.title)} leaves: "
-            f"{demand.needed} more, while {demand.in_use} of {limit} are in use"
-        )
-        allowed = f"at most {max(limit - demand.in_use, 0)} more"
-        when = " (new accounts start at 0, and an answer can take days)" if limit == 0 else ""
-        remedy = (
-            f"{quota.relief}, or ask AWS for {total} or more{when}: aws service-quotas request-service-quota-increase "
-            f"--service-code {quota.service} --quota-code {quota.code} --desired-value {total} --region {lab.region}"
-        )
-        # With a quota of 0 the account cannot use this family of types at all.
-        option = "instance_type" if limit == 0 and quota in VCPU_QUOTAS.values() else demand.option
-        problems.append(lab.problem(option, reason, allowed, remedy))
     return problems
 
 

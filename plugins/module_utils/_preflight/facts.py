@@ -15,12 +15,12 @@ from .._aws.names import partition_of
 from .._lab.ownership import INDEX_TAG
 from .._lab.record import Record, claim, write_record
 from .description import LabDescription
+from .quotas import list_demands
 from .snapshot import (
     AccountSnapshot,
     boundary_arn,
     choose_zone,
     host_indexes,
-    list_demands,
     list_sources,
     list_zones,
     misses_record,
