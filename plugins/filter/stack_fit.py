@@ -166,21 +166,18 @@ from typing import Any
 
 from ansible.errors import AnsibleFilterError
 
-from ..plugin_utils._stack_capacity import (
-    COMPONENTS,
+from ..plugin_utils._stack.fit import (
     INSTANCES,
     NO,
-    SHARED_MEMORY,
-    CapacityError,
     Fit,
     Machine,
-    components,
     fit,
     nim_fraction,
     read_gpus,
     reported_mib,
     shared_memory,
 )
+from ..plugin_utils._stack.needs import COMPONENTS, SHARED_MEMORY, CapacityError, components
 
 NAMES = ("name", "instance_type", "gpu", "vram_mib", "nvidia_smi", "ram_mib", "disk_gib", "rt_cores")
 # What a program prints instead of a number that the hardware does not report.

@@ -2,7 +2,7 @@
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Decide which parts of the stack a machine can run. Pure functions over a table."""
+"""Compare the needs of a profile with a machine. Pure functions."""
 
 from __future__ import annotations
 
@@ -10,66 +10,13 @@ import dataclasses
 import re
 from dataclasses import dataclass
 
-GIB = 1024
-
-
-class CapacityError(ValueError):
-    """An unknown profile; the message lists the known ones."""
-
-
-@dataclass(frozen=True)
-class Need:
-    """What a part of the stack needs, as a minimum and to run well.
-
-    Attributes:
-        vram: memory of the GPU, in MiB.
-        ram: memory of the machine, in MiB.
-        disk: images, models and caches, in GiB.
-        rt_cores: whether it requires a GPU with RT cores.
-    """
-
-    vram: tuple[int, int] = (0, 0)
-    ram: tuple[int, int] = (0, 0)
-    disk: tuple[int, int] = (0, 0)
-    rt_cores: bool = False
-
-
-# Memory of isaac_sim, riva, nim and ros2: "Memory Breakdown" in the AWS deployment guide of the Digital Twin Robotics
-# Lab, its GB read as GiB. Memory of the others: their limits in compose.yaml. Disk: "Storage Requirements" there lists
-# only the totals, 100 and 200; their distribution is an estimate. RT cores: the system requirements of Isaac Sim.
-COMPONENTS = {
-    "redis": Need(ram=(256, 256)),
-    "cognitive": Need(ram=(256, 256)),
-    "riva": Need(vram=(2 * GIB, 4 * GIB), ram=(2 * GIB, 2 * GIB), disk=(20, 40)),
-    "nim": Need(vram=(6 * GIB, 8 * GIB), ram=(4 * GIB, 4 * GIB), disk=(25, 50)),
-    "ros2": Need(ram=(2 * GIB, 2 * GIB), disk=(5, 10)),
-    "isaac_sim": Need(vram=(8 * GIB, 12 * GIB), ram=(4 * GIB, 6 * GIB), disk=(40, 80), rt_cores=True),
-    "foxglove": Need(ram=(128, 128)),
-}
-# What the default image of `nim` needs on the GPU, more than the guide's figure: by NVIDIA's own estimate 16 GB for
-# 8 billion weights of 16 bits, and about 2 GiB to work with. The guide's holds for a small or quantised model.
-DEFAULT_MODEL = 17 * GIB
-# NIM gets at most this share of a GPU, its own default.
-LARGEST_SHARE = 0.9
-
-# The system itself with Docker, and the memory that the instance type has but Linux does not see.
-HOST = Need(ram=(1 * GIB, 1 * GIB), disk=(10, 20))
-
-# The profiles of compose.yaml.
-PROFILES = {
-    "sim": ("redis", "cognitive", "isaac_sim", "ros2", "foxglove"),
-    "nav": ("redis", "cognitive", "ros2", "foxglove"),
-    "voice": ("redis", "cognitive", "riva", "nim"),
-    "full": tuple(COMPONENTS),
-}
+from .needs import COMPONENTS, DEFAULT_MODEL, GIB, LARGEST_SHARE, SHARED_MEMORY, Need, components, need
 
 # GPUs in instances of the last ten years without RT cores, from NVIDIA's data sheets.
 WITHOUT_RT_CORES = re.compile(
     r"(?<![A-Z0-9])(K80|M60|P4|P40|P100|V100S?|A30|A100|A800|H100|H200|GH200|B200|GB200)(?![0-9])"
 )
 
-# The shared memory of the containers in the guide.
-SHARED_MEMORY = 16 * GIB
 FITS, TIGHT, NO = "fits", "tight", "does not fit"
 
 
@@ -192,34 +139,6 @@ class Fit:
             f"model. The default one, llama-3.1-8b-instruct, takes about {DEFAULT_MODEL} at 16 bits a weight and does "
             f"not start on {self.smallest or self.machine.name}, where {self.nim_share} are left for it."
         )
-
-
-def components(profile: str) -> tuple[str, ...]:
-    """Return the services of a profile.
-
-    :raises CapacityError: there is no such profile.
-    """
-    if profile not in PROFILES:
-        raise CapacityError(f"profile is {profile!r}. Allowed: {', '.join(PROFILES)}")
-    return PROFILES[profile]
-
-
-def need(profile: str) -> Need:
-    """Return what a profile needs, including the system itself.
-
-    :raises CapacityError: there is no such profile.
-    """
-    parts = [HOST, *(COMPONENTS[name] for name in components(profile))]
-    return Need(
-        vram=_sum([part.vram for part in parts]),
-        ram=_sum([part.ram for part in parts]),
-        disk=_sum([part.disk for part in parts]),
-        rt_cores=any(part.rt_cores for part in parts),
-    )
-
-
-def _sum(pairs: list[tuple[int, int]]) -> tuple[int, int]:
-    return sum(least for least, _well in pairs), sum(well for _least, well in pairs)
 
 
 def fit(profile: str, machine: Machine) -> Fit:
