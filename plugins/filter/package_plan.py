@@ -125,7 +125,7 @@ def package_plan(
     conflicting = [name for name in wanted.get("conflicts", []) if name in installed]
     complete = all(pin.complete for pin in pins) and all(name in installed for name in others)
     differs = not complete or bool(conflicting)
-    # An installation may end a hold. A check from nothing has no packages to hold.
+    # An installation may end a hold. In check mode the packages may not exist yet.
     kept = set() if differs else held
     to_hold = [name for pin in pins if pin.version for name in pin.packages if name not in kept]
     found = files or {}
@@ -143,7 +143,7 @@ def package_plan(
         "conflicting": conflicting,
         "differs": differs,
         "known": complete or all(pin.chosen for pin in pins),
-        # A check from nothing has no package lists to search.
+        # In check mode the package lists may not exist yet.
         "problems": [
             pin.problem(wanted["source"]) for pin in pins if not pin.chosen and not (check_mode and not pin.offered)
         ],

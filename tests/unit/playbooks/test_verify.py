@@ -124,7 +124,7 @@ def test_only_a_connection_without_a_jump_host_is_direct(tmp_path: Path) -> None
         name: {key: value.format(config=config) if "{config}" in value else value for key, value in given.items()}
         for name, (given, *_expected) in REACHED.items()
     }
-    outside = TASKS["Get how this machine reaches the host"]
+    outside = TASKS["Get the SSH address of the host"]
     status, output = play(tmp_path, hosts, [outside, *save(tmp_path, "[verify_outside, verify_indirect]")], become=True)
     assert status == 0, output
     found = saved(tmp_path)

@@ -300,8 +300,8 @@ def test_verify_checks_from_each_running_container(machine: Machine) -> None:
     found = (machine.folder / "found").read_text("utf-8")
     assert found.startswith("foxglove, isaac_sim, ros2 can connect to the instance metadata service (169.254.169.254)")
     assert (machine.folder / "refused").read_text("utf-8") == (
-        "This host cannot keep the containers from the instance metadata service; "
-        "'Get the rules as the kernel lists them' "
+        "This host cannot block the containers' access to the instance metadata service; "
+        "'Get the declared rules in the format of the kernel' "
         "failed: Error: Could not process rule: Operation not supported. Install nftables and load the kernel module "
         "nf_tables, or, to run the services without these rules, set digital_twin_stack_block_metadata=false."
     )

@@ -54,4 +54,4 @@ def test_the_text_false_does_not_permit_a_reboot(tmp_path: Path, answer: str) ->
 def reboot_condition() -> str:
     """Return the condition of the block that reboots."""
     lines = (ROOT / "roles/nvidia_driver/tasks/load.yml").read_text().splitlines()
-    return lines[lines.index("- name: load | Reboot, once") + 1].removeprefix("  when: ")
+    return lines[lines.index("- name: load | Reboot the host once") + 1].removeprefix("  when: ")
