@@ -8,7 +8,7 @@ from __future__ import annotations
 
 DOCUMENTATION = r"""
 name: stack_secrets
-short_description: Get the files of secrets that the stack needs
+short_description: Generate or keep the passwords of the stack
 version_added: 1.0.0
 author: The digital_twin.robotics_lab maintainers (@digital-twin)
 description:
