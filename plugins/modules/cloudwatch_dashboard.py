@@ -34,8 +34,8 @@ options:
   marker:
     description:
       - A text that identifies your dashboards. O(body) must contain it in the markdown of a text widget.
-      - An existing dashboard without it belongs to another owner. The module then fails with O(state=present), and leaves
-        it with O(state=absent), see RV(foreign).
+      - An existing dashboard without it belongs to another owner. The module then fails with O(state=present), and
+        leaves it with O(state=absent), see RV(foreign).
       - When empty, any dashboard of that name is yours.
     type: str
     default: ''
