@@ -147,7 +147,7 @@ def lab_ownership(
     root_volumes: Collection[str] = (),
 ) -> dict[str, Any]:
     """Return what belongs to a lab, and what only carries its tags."""
-    # A text would be searched for parts of it.
+    # In a text, `in` would match parts of an id.
     adopt = {adopt} if isinstance(adopt, str) else set(adopt)
     keys = lab_keys(lab, key_name)
     record = None
@@ -174,7 +174,7 @@ def lab_ownership(
 
     # What the user adopts of these kinds is already in the record.
     separate(recorded_judges(lab, keys, record), set())
-    # An instance that is shutting down may have no VPC any longer, so only its launch was assessed.
+    # An instance that is shutting down may no longer have a VPC, so only its launch was assessed.
     launched = [read_instance(item) for item in own.get("instances", [])]
     roots = {*root_volumes, *(item.root_volume for item in launched if item.vpc_id or record is None)} - {""}
     if "root_volumes" in found:

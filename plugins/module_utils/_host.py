@@ -36,7 +36,7 @@ UNSETTLED = {"activating", "deactivating", "reloading"}
 SYSTEMD = Path("/run/systemd/system")
 POLL_SECONDS = 1.0
 MAGIC = set("*?[")
-# What the shell and timeout(1) return.
+# The exit statuses of the shell and timeout(1).
 NOT_FOUND = 127
 TIMED_OUT = 124
 # sudo often leaves out the folders of the system's programs.

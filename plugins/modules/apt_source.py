@@ -20,8 +20,8 @@ description:
     source in place that cannot be used, because its key or its URI is wrong.
   - Before anything is written, apt downloads the new source into a temporary folder and checks its signature.
     Afterwards apt reads all of its sources. If that fails, the module restores the previous files.
-  - Two entries are the same repository when URI and suite are. The scheme, a login, a slash at the end, the default
-    port and C($(ARCH)) make no difference. Disabled entries and files that apt ignores do not count.
+  - Two entries are the same repository if their URI and suite match. The scheme, a login, a slash at the end, the
+    default port and C($(ARCH)) make no difference. Disabled entries and files that apt ignores do not count.
 options:
   name:
     description:
@@ -38,7 +38,7 @@ options:
     elements: str
     default: []
   components:
-    description: Components. None for a path.
+    description: Components. Leave empty for a path.
     type: list
     elements: str
     default: []

@@ -22,20 +22,20 @@ options:
     type: str
     required: true
   state:
-    description: Whether the dashboard exists.
+    description: Whether the dashboard should exist.
     type: str
     choices: [present, absent]
     default: present
   body:
     description:
-      - What the dashboard shows, as a mapping or as JSON text, in the structure that CloudWatch documents.
+      - The content of the dashboard, as a mapping or as JSON text, in the structure that CloudWatch documents.
       - Required with O(state=present).
     type: raw
   marker:
     description:
       - A text that identifies your dashboards. O(body) must contain it in the markdown of a text widget.
-      - An existing dashboard without it belongs to others. The module then fails with O(state=present), and leaves it
-        with O(state=absent), see RV(foreign).
+      - An existing dashboard without it belongs to another owner. The module then fails with O(state=present), and
+        leaves it with O(state=absent), see RV(foreign).
       - When empty, any dashboard of that name is yours.
     type: str
     default: ''

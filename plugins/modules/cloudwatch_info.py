@@ -41,7 +41,7 @@ author: The digital_twin.robotics_lab maintainers (@digital-twin)
 """
 
 EXAMPLES = r"""
-- name: Get what monitors the warehouse
+- name: Get the monitoring resources of the warehouse
   digital_twin.robotics_lab.cloudwatch_info:
     region: eu-central-1
     alarm_name_prefix: warehouse-

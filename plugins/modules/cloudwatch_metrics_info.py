@@ -83,7 +83,7 @@ EXAMPLES = r"""
         statistic: Maximum
   register: gpu
 
-- name: Wait until the host has written something new
+- name: Wait until the host has published a new sample
   digital_twin.robotics_lab.cloudwatch_metrics_info:
     region: eu-central-1
     since: "{{ begun }}"

@@ -69,7 +69,7 @@ options:
           - Command that accepts or rejects the new content before it replaces the file. V(%s) stands for the path of a
             temporary file. It runs without a shell, and not in check mode.
           - When it rejects the content, the module fails with RV(validated). The files before it in the list are
-            written.
+            already written.
         type: str
   owner:
     description: Name or number of the user that owns the files and the folders.

@@ -23,7 +23,7 @@ options:
     required: true
   state:
     description:
-      - Whether the role exists.
+      - Whether the role should exist.
       - With V(absent) its policies are detached or deleted, and it leaves its instance profiles, which stay.
     type: str
     choices: [present, absent]

@@ -12,11 +12,11 @@ module: lab_preflight
 version_added: 1.0.0
 short_description: Check an AWS account before creating a lab
 description:
-  - Checks the description of a lab, and then the AWS account and region in which it is to be created.
+  - Checks the description of a lab, and then the AWS account and region in which it will be created.
   - The description is checked first. AWS is contacted only when it is valid.
   - The module then only reads the account - credentials, region, instance type and zone, quotas, key pair, image,
     and the existing resources of this lab.
-  - "Every problem is one line of the form C(variable: value what is wrong. Allowed: what is. Remedy). All problems
+  - "Every problem is one line of the form C(variable: value problem. Allowed: values. Remedy). All problems
     that can be found are returned at once."
   - Most options take any type, so that a value of the wrong type gets such a line as well.
 options:
@@ -97,7 +97,7 @@ options:
     required: true
   caller_audiences:
     description:
-      - Those audiences (V(admin), V(viewer)) whose list above is only the address of the caller.
+      - The audiences (V(admin), V(viewer)) whose list above has only the address of the caller.
       - The addresses of earlier callers, which the rules of the lab's security group name, then stay as well. They are
         returned in RV(sources).
     type: raw

@@ -30,8 +30,8 @@ options:
     default: {}
   path:
     description:
-      - The file to write. Its other content is lost. Files are read in the order of their names, whatever their folder,
-        and the last one takes precedence.
+      - The file to write. The module replaces its whole content. Files are read in the order of their names,
+        whatever their folder, and the last one takes precedence.
     type: path
     required: true
   strict:
@@ -49,7 +49,7 @@ options:
 extends_documentation_fragment: digital_twin.robotics_lab._attributes
 notes:
   - Writing needs root. Reading does not.
-  - Settings for which files have patterns, such as C(net.ipv4.conf.*.rp_filter), are for other tools.
+  - Not suited for settings that files set by a pattern, such as C(net.ipv4.conf.*.rp_filter).
 seealso:
   - name: sysctl.d
     description: The order of precedence of the files.
@@ -67,7 +67,7 @@ EXAMPLES = r"""
       net.ipv4.ipfrag_time: 3
   register: kernel
 
-- name: Report what prevents it
+- name: Report settings that are not in effect
   ansible.builtin.debug:
     msg: "{{ kernel.unmet + kernel.overriding }}"
 """

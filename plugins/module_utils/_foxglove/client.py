@@ -21,7 +21,7 @@ from .._problem import Problem, listed, shown
 from .cdr import CdrError, read_message
 from .connection import BROKEN, WRONG_PORT, Connection, LateError, ServerError, server_error, url_of
 
-# That of Foxglove's SDK, on which newer bridges are built, and that of older bridges.
+# The subprotocol of Foxglove's SDK, on which newer bridges are built, and that of older bridges.
 SUBPROTOCOLS = ("foxglove.sdk.v1", "foxglove.websocket.v1")
 MESSAGE_DATA = 1
 # Opcode, subscription, and the time when the server received it.

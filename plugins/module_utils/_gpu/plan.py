@@ -11,7 +11,7 @@ from typing import Any
 
 from .request import Clocks, PowerLimit, TuningRequest
 
-# Begin of the reason when a GPU supports a setting and NVML does not return its value.
+# Beginning of the reason when a GPU supports a setting and NVML does not return its value.
 UNREADABLE = "NVML cannot read "
 
 

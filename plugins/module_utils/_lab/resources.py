@@ -229,7 +229,7 @@ READERS: dict[str, Callable[[Account, list[Item]], Item]] = {
     "key_pairs": read_key_pairs,
     "images": read_images,
 }
-# IAM has no filters by tag, so these are found by name, which a lab in another region may have, too.
+# IAM has no filters by tag, so these are found by name, which a lab in another region may also have.
 IAM_READERS: dict[str, Callable[[Account, str], list[Item]]] = {
     "instance_profiles": read_profiles,
     "roles": read_roles,

@@ -17,7 +17,7 @@ from pathlib import Path
 
 SECTOR = 512
 MIB = 1024 * 1024
-# Less than this partition tables leave unused, and resize2fs, whose last group has to have room for its own tables.
+# Partition tables and resize2fs, whose last group must have room for its own tables, leave less than this unused.
 SLACK = 16 * MIB
 # The backup of a GPT, at the end of the disk.
 GPT_BACKUP = 33 * SECTOR

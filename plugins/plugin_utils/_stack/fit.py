@@ -203,7 +203,7 @@ def _amount(kind: str, unit: str, have: int | None, wanted: tuple[int, int]) -> 
         return None
     if have >= least:
         return Lack(kind, False, f"{well - have} {unit} less than the {well} it takes to run well")
-    return Lack(kind, True, f"{have} {unit}, {least - have} less than the {least} it takes at the least")
+    return Lack(kind, True, f"{have} {unit}, {least - have} less than the {least} it requires")
 
 
 UNITS = {"": 1.0, "B": 2**-20, "KIB": 2**-10, "MIB": 1.0, "GIB": 2.0**10, "TIB": 2.0**20}
