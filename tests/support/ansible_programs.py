@@ -14,7 +14,6 @@ import tempfile
 from collections.abc import Mapping, Sequence
 from functools import cache
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -27,30 +26,10 @@ PROGRAMS = {
     "ansible-playbook": ("ansible.cli.playbook", "PlaybookCLI"),
 }
 # The modules of the programs, and those that they load later.
-PRELOADED = (
-    *(module for module, _name in PROGRAMS.values()),
-    "ansible.executor.process.worker",
-    "ansible.executor.task_executor",
-    "ansible.playbook.handler_task_include",
-    "ansible.playbook.role_include",
-    "boto3",
-    "pty",
-)
-# Every run loads all plugins of these kinds, and parses their documentation for the options.
-PLUGINS = ("become", "cache", "callback", "connection", "inventory", "shell", "strategy", "vars")
+PRELOADED = (*(module for module, _name in PROGRAMS.values()), "ansible.executor.task_executor", "boto3")
 # The variables that Ansible reads at import.
 READ_AT_START = ("ANSIBLE_", "HOME", "LC_", "NO_COLOR", "PYTHON")
 SECONDS = 300
-
-
-def prepare() -> None:
-    """Load the plugins before the server has children."""
-    loaders: Any = importlib.import_module("ansible.plugins.loader")
-    for kind in PLUGINS:
-        list(getattr(loaders, f"{kind}_loader").all(class_only=True))
-    # Each run installs Ansible's own importer of collections, which does not replace a loaded package.
-    for name in [name for name in sys.modules if name.partition(".")[0] == "ansible_collections"]:
-        del sys.modules[name]
 
 
 def main() -> None:

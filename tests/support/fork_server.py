@@ -29,7 +29,7 @@ class ForkServer:
     """The running program.
 
     Args:
-        module: the module whose ``main`` a child runs. The program runs its ``prepare`` first, if it has one.
+        module: the module whose ``main`` a child runs.
         environment: variables of the program, and of its children unless a request overrides them.
         preloaded: further modules that the program imports before it forks.
     """
@@ -119,15 +119,13 @@ def become(main: Any, request: dict[str, Any]) -> NoReturn:
 
 def serve(module: str, *preloaded: str) -> None:
     """Serve requests until standard input is closed."""
-    program = importlib.import_module(module)
+    main = importlib.import_module(module).main
     for name in preloaded:
         importlib.import_module(name)
-    if hasattr(program, "prepare"):
-        program.prepare()
     for line in sys.stdin:
         child = os.fork()
         if child == 0:
-            become(program.main, json.loads(line))
+            become(main, json.loads(line))
         print(child, flush=True)
         print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), flush=True)
 
