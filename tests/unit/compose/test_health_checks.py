@@ -161,7 +161,7 @@ def installed(tmp_path_factory: pytest.TempPathFactory) -> dict[str, list[Any]]:
     role = ROOT / "roles" / "digital_twin_stack"
     files = [
         role / "defaults/main.yml",
-        *(role / "vars/main" / f"{name}.yml" for name in ("proxy", "services", "settings", "images")),
+        *(role / "vars/main" / f"{name}.yml" for name in ("proxy", "profile", "settings", "images")),
     ]
     names = [
         "__digital_twin_stack_proxy_environment",

@@ -59,7 +59,7 @@ def play(number: int, given: dict[str, str], secrets: Path) -> dict[str, Any]:
         f"{{'texts': {texts}, 'times': __digital_twin_stack_times, 'private': __digital_twin_stack_private_modes, "
         "'read': __digital_twin_stack_private_files.files | list}"
     )
-    variables = [ROLE / f"vars/main/{name}.yml" for name in ("secrets", "services", "settings")]
+    variables = [ROLE / f"vars/main/{name}.yml" for name in ("secrets", "profile", "settings")]
     # After the defaults, because the later file takes precedence.
     chosen = secrets.parent / f"given_{number}.json"
     chosen.write_text(json.dumps({"digital_twin_stack_ngc_api_key": "canary-ngc", **given}))
