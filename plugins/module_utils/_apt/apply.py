@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TypeAlias
 
 from .._files import replace_file
 from .host import Apt, AptError
@@ -18,7 +19,7 @@ from .request import AptSourceError, WantedRepository
 from .sources import ARMOR, Entry, conflicts
 
 UNCHANGED = "Nothing was changed."
-Contents = dict[Path, str | None]
+Contents: TypeAlias = "dict[Path, str | None]"
 
 
 class SourceFiles:

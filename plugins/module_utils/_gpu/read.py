@@ -10,7 +10,7 @@ Numbers and names are those of NVML's API reference.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any, TypeVar
+from typing import Any, TypeAlias, TypeVar
 
 from .nvml import GONE, NvmlError, NvmlSession
 
@@ -47,7 +47,7 @@ THROTTLE_REASONS = {
 
 Source = TypeVar("Source")
 # What reads one value by its name, or several together by a tuple of their names.
-Parts = Mapping[str | tuple[str, ...], Callable[[Source], Any]]
+Parts: TypeAlias = "Mapping[str | tuple[str, ...], Callable[[Source], Any]]"
 # Calls a function of NVML for one GPU, or for the system, as ``NvmlSession.call_optional`` does.
 Query = Callable[..., Any]
 
