@@ -8,11 +8,12 @@ from __future__ import annotations
 
 DOCUMENTATION = r"""
 name: lab_security_group_rules
-short_description: Return the inbound rules of a lab's security group
+short_description: Format open ports as the rules of a security group
 version_added: 1.0.0
 author: The digital_twin.robotics_lab maintainers (@digital-twin)
 description:
   - Returns rules for M(amazon.aws.ec2_security_group), first those between the hosts, then those for the outside.
+  - The variables of role aws_infrastructure decide which ports are open, in C(defaults/main.yml) and C(vars/main/security_group.yml).
 options:
   _input:
     description:
@@ -83,7 +84,7 @@ def lab_security_group_rules(
     sources: Mapping[str, list[str]],
     caller_audiences: Collection[str] = (),
 ) -> list[dict[str, Any]]:
-    """Return the inbound rules of a lab's security group."""
+    """Format open ports as the rules of a security group."""
     between = [
         {**_opened(port), "group_name": group, "rule_desc": f"{port['description']} between the hosts of the lab"}
         for port in internal_ports

@@ -24,9 +24,9 @@ WITHOUT_ANSIBLE = (
     "compose/ros2",
     "docs",
     "plugins/module_utils",
-    "roles/digital_twin_stack/test_files.py",
+    "roles/digital_twin_stack/test_programs.py",
     "roles/docker/test_engines.py",
-    "roles/python_environment/test_files.py",
+    "roles/python_environment/test_pip_settings.py",
     "sandbox",
     "support",
 )

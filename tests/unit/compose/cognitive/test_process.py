@@ -32,7 +32,7 @@ from tests.unit.compose.cognitive.support import (
     once,
     says,
 )
-from tests.unit.roles.digital_twin_stack.test_files import command
+from tests.unit.roles.digital_twin_stack.test_programs import command
 
 START_SECONDS = 60.0
 
