@@ -13,7 +13,7 @@ version_added: 1.0.0
 author: The digital_twin.robotics_lab maintainers (@digital-twin)
 description:
   - Returns rules for M(amazon.aws.ec2_security_group), first those between the hosts, then those for the outside.
-  - The variables of role aws_infrastructure decide which ports are open, in C(defaults/main.yml) and C(vars/main/security_group.yml).
+  - Role aws_infrastructure decides which ports are open, in C(defaults/main.yml) and C(vars/main/security_group.yml).
 options:
   _input:
     description:

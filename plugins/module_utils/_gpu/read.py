@@ -46,8 +46,9 @@ THROTTLE_REASONS = {
 }
 
 Source = TypeVar("Source")
-# What reads one value by its name, or several together by a tuple of their names.
-Parts: TypeAlias = "Mapping[str | tuple[str, ...], Callable[[Source], Any]]"
+# One value by its name, or several that are read together by a tuple of their names.
+Names: TypeAlias = "str | tuple[str, ...]"
+Parts = Mapping[Names, Callable[[Source], Any]]
 # Calls a function of NVML for one GPU, or for the system, as ``NvmlSession.call_optional`` does.
 Query = Callable[..., Any]
 
