@@ -2,13 +2,13 @@
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Attributes that the modules of this collection document alike."""
+"""The attributes that all modules of this collection share."""
 
 from __future__ import annotations
 
 
 class ModuleDocFragment:
-    """The attributes of modules that change nothing (INFO), and of those that change something (DOCUMENTATION)."""
+    """The attributes of modules that modify state (DOCUMENTATION), and of modules that only read (INFO)."""
 
     DOCUMENTATION = r"""
 attributes:
@@ -26,12 +26,12 @@ attributes:
     INFO = r"""
 attributes:
   check_mode:
-    description: Changes nothing, so that it does the same in check mode.
+    description: This action does not modify state.
     support: full
   diff_mode:
-    description: It changes nothing, so there is no diff.
+    description: This action does not modify state.
     support: N/A
   idempotent:
-    description: Changes nothing.
+    description: This action does not modify state.
     support: full
 """

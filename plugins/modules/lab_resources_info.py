@@ -95,7 +95,7 @@ EXAMPLES = r"""
 RETURN = r"""
 resources:
   description:
-    - The resources by kind. Each kind is a list, which is empty when there are no resources of that kind.
+    - The resources by kind. Each kind is a list, possibly empty.
     - The items of C(instances) are those of M(amazon.aws.ec2_instance_info), without terminated instances.
       C(attributes.disable_api_termination.value) is true where termination protection is on.
     - C(root_volumes) are the root volumes of these instances, also those without the lab's tags.

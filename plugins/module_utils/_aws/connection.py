@@ -48,7 +48,7 @@ def client_of(module: Any, service: str, action: str) -> Any:
 
 
 def run_module(module: Any, work: Callable[[Any], dict[str, Any]], *refused: type[Exception]) -> None:
-    """End a module with the result of its work, or with one line for each reason why there is none."""
+    """Exit a module with the result of its work, or fail with one line for each problem."""
     try:
         result = work(module)
     except refused as error:
