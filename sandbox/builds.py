@@ -165,7 +165,7 @@ COUNTERPARTS = (
         packages=("grpcio", "grpcio-health-checking", "nvidia-riva-client", "protobuf"),
         sources=("sandbox/nim.py",),
     ),
-    simulator("isaac_sim", packages=("cyclonedds",), sources=("sandbox/ros.py",)),
+    simulator("isaac_sim", packages=("cyclonedds",), sources=("sandbox/ros.py", "compose/world")),
     simulator("nim", sources=("sandbox/nim.py",)),
 )
 

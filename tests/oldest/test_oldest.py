@@ -24,6 +24,7 @@ WITHOUT_ANSIBLE = (
     "plugins/module_utils",
     "ros2",
     "sandbox",
+    "world",
     "test_digital_twin_stack_files.py",
     "test_docker_engines.py",
     "test_open_scene.py",

@@ -19,7 +19,7 @@ from itertools import pairwise
 from pathlib import Path
 
 from sandbox.images.isaac_sim.ports import serve
-from sandbox.images.isaac_sim.world import FARTHEST, NEAREST, RATE, RAYS, World
+from sandbox.images.isaac_sim.world import LIDAR, RATE, World
 from sandbox.ros import (
     Bus,
     Clock,
@@ -131,11 +131,11 @@ class Simulator:
                 LaserScan(
                     Header(now, "base_link"),
                     angle_min=-math.pi,
-                    angle_max=math.pi - math.tau / RAYS,
-                    angle_increment=math.tau / RAYS,
+                    angle_max=math.pi - LIDAR.step,
+                    angle_increment=LIDAR.step,
                     scan_time=TICKS_PER_SCAN / RATE,
-                    range_min=NEAREST,
-                    range_max=FARTHEST,
+                    range_min=LIDAR.nearest,
+                    range_max=LIDAR.farthest,
                     ranges=world.scan(),
                 )
             )

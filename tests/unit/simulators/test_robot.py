@@ -23,7 +23,7 @@ from typing import Any
 import pytest
 
 from sandbox.images.isaac_sim.__main__ import SettingsError, read
-from sandbox.images.isaac_sim.world import RADIUS, RATE, WALLS, World, distance_to
+from sandbox.images.isaac_sim.world import HALL, LIDAR, RADIUS, RATE, World
 from sandbox.ros import NANO, Bus, Header, Point, Pose, PoseStamped, Time
 from tests.support.foxglove import SECONDS, Watcher, watch
 from tests.unit.cognitive.support import ROOT, RedisServer, free_port
@@ -153,7 +153,7 @@ def test_the_lidar_sees_the_nearest_wall(lab: Lab) -> None:
     """At the start, the left end of the hall is 4.5 metres behind the robot."""
     with lab.watch("scan") as watcher:
         scan = watcher.until("scan")
-        assert (len(scan.ranges), scan.header.frame_id) == (180, "base_link")
+        assert (len(scan.ranges), scan.header.frame_id) == (LIDAR.rays, "base_link")
         assert scan.ranges[0] == pytest.approx(4.5)
 
 
@@ -199,7 +199,7 @@ def test_the_viewers_page_follows_the_robot(lab: Lab) -> None:
     page = Page(lab.foxglove)
     try:
         page.until(lambda robot: robot["time"] and robot["pose"] and robot["scan"])
-        assert len(page.robot["scan"]["ranges"]) == 180
+        assert len(page.robot["scan"]["ranges"]) == LIDAR.rays
         say(lab.redis, "go to the north shelf")
         goal = page.until(lambda robot: robot["goal"])["goal"]
         assert [goal["x"], goal["y"]] == PLACES["north_shelf"]
@@ -328,4 +328,4 @@ def test_no_wall_is_between_two_places() -> None:
         for there in PLACES.values():
             for part in range(101):
                 point = tuple(one + (other - one) * part / 100 for one, other in zip(here, there, strict=True))
-                assert all(distance_to(wall, (point[0], point[1])) > 2 * RADIUS for wall in WALLS), (here, there)
+                assert all(box.distance((point[0], point[1])) > 2 * RADIUS for box in HALL.boxes), (here, there)
