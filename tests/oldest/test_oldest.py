@@ -27,7 +27,6 @@ WITHOUT_ANSIBLE = (
     "world",
     "test_digital_twin_stack_files.py",
     "test_docker_engines.py",
-    "test_open_scene.py",
     "test_python_environment_files.py",
 )
 LEFT_OUT = [f"--ignore=tests/unit/{name}" for name in WITHOUT_ANSIBLE]
