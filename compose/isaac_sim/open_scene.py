@@ -4,8 +4,8 @@
 
 """Opens a scene and plays it: ROS topics are published in a playing stage only.
 
-Isaac Sim runs it, by ``--exec``. Its argument is the scene, a USD file with ROS 2 graphs of its own. Without one it
-opens the lab's own hall with its robot; it finds the rest of ``compose/isaac_sim`` and ``compose/world`` by its path.
+Isaac Sim runs it, by ``--exec``. Its argument is the scene, a USD file with ROS 2 graphs of its own, or ``hall``: the
+lab's own hall with its robot. For that, it finds the rest of ``compose/isaac_sim`` and ``compose/world`` by its path.
 
 While the scene plays and its time advances, it touches a heartbeat file every second. An error ends Isaac Sim.
 It follows the documentation and the source of Kit and Isaac Sim 6.0.
@@ -35,9 +35,11 @@ PARTS = {BRIDGE, "isaacsim.ros2.core", "isaacsim.ros2.nodes"}
 # How long to wait, in seconds: for the application, which compiles shaders at its first start; for another stage to be
 # opened or closed; for the files of the scene, which may be downloaded; and for the simulation's first step.
 READY, STAGE, FILES, PLAY = 1800, 300, 1800, 120
-# Kit passes the script's path and its argument as Python does. Other scripts change them later.
-SCRIPT, SCENE = Path(sys.argv[0]).resolve(), "".join(sys.argv[1:2])
+SCRIPT = Path(__file__).resolve()
 HALL = SCRIPT.with_name("hall.usda")
+# Kit passes the argument as Python does. Without one, sys.argv may be that of the application.
+ARGUMENT = "".join(sys.argv[1:2])
+SCENE = ARGUMENT if ARGUMENT.endswith((".usd", ".usda", ".usdc", ".usdz")) else ""
 HEARTBEAT = Path(os.environ.get("HEARTBEAT_FILE") or Path(tempfile.gettempdir()) / "scene.heartbeat")
 PERIOD = 1.0
 

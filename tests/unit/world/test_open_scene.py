@@ -233,7 +233,7 @@ def test_the_reason_is_logged_when_a_scene_cannot_be_opened(run: Runner) -> None
     ]
 
 
-@pytest.mark.parametrize("scene", [(), ("",)], ids=["no argument", "an empty one"])
+@pytest.mark.parametrize("scene", [("hall",), (), ("",), ("/isaac-sim/apps/isaacsim.exp.full.streaming.kit",)])
 def test_without_a_scene_the_hall_is_opened_and_played(run: Runner, scene: tuple[str, ...]) -> None:
     """The rates are set and the graph is created before the scene plays."""
     kit = Kit()
