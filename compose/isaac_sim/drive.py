@@ -24,7 +24,7 @@ UP, BACK = 20.0, 8.0
 
 
 class Drive:
-    """The robot's way to ROS 2."""
+    """The robot's connection to ROS 2."""
 
     def __init__(self, hall: Hall, log: Callable[[str], None]) -> None:
         """Create the graph in the open stage, which must not play yet: changing the rates later ends Isaac Sim 6.0.
@@ -70,7 +70,7 @@ class Drive:
 
 
 def _look_at(hall: Hall, log: Callable[[str], None]) -> None:
-    """Show the hall from above its southern wall. Without that the picture is another one, and the robot drives."""
+    """Show the hall from above its southern wall. If that fails, only the view differs."""
     x, y = ((low + high) / 2 for low, high in zip(hall.low, hall.high, strict=True))
     try:
         ViewportManager.set_camera_view(CAMERA, eye=[x, hall.low[1] - BACK, UP], target=[x, y, 0.0])

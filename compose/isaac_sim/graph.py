@@ -95,7 +95,7 @@ def values(hall: Hall) -> dict[str, object]:
         "odom_frame.inputs:topicName": "tf",
         "odom_frame.inputs:parentFrameId": "odom",
         "odom_frame.inputs:childFrameId": "base_link",
-        # Not static: that is sent once, and a user of 6.x found that a ROS node started later did not get it.
+        # Not static: that is sent once, and users of 6.x report that a ROS node that starts later does not get it.
         "lidar_frame.inputs:topicName": "tf",
         "lidar_frame.inputs:parentFrameId": "base_link",
         "lidar_frame.inputs:childFrameId": FRAME,
