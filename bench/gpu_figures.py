@@ -21,11 +21,8 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / ".collections"))
 
-from ansible_collections.digital_twin.robotics_lab.plugins.module_utils._gpu_publisher.sampler import (
-    UNITS,
-    Readings,
-    Sampler,
-)
+from ansible_collections.digital_twin.robotics_lab.plugins.module_utils._gpu.metrics import UNITS, Readings
+from ansible_collections.digital_twin.robotics_lab.plugins.module_utils._gpu_publisher.sampler import Sampler
 
 INTERVAL, ROUNDS, SMI_MILLISECONDS = 5.0, 4, 200
 MIB = 2**20 / 1e6

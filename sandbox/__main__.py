@@ -71,7 +71,7 @@ def run(arguments: argparse.Namespace) -> None:
             client = docker.from_env(timeout=lifecycle.ENGINE_ANSWER_SECONDS)
             builds.ensure_all(
                 client,
-                [*builds.HOSTS.values(), builds.REGISTRY, builds.ARCHIVE, *builds.SERVICES, *builds.COUNTERPARTS],
+                [*builds.HOSTS.values(), builds.REGISTRY, builds.ARCHIVE, *builds.SERVICES, *builds.SIMULATORS],
             )
         case "tools":
             engine.install_command("docker", ["docker.io"])

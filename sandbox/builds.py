@@ -152,21 +152,23 @@ def simulator(name: str, *, packages: tuple[str, ...] = (), sources: tuple[str, 
 
 # Services that need a GPU, a vendor's registry or ROS; the slowest to build come first.
 PYTHON_IMAGE = Image("digital-twin/python:debian13", IMAGES / "python", "digital-twin/base:debian13")
-COUNTERPARTS = (
+SIMULATORS = (
     Image(
         "digital-twin/foxglove:debian13",
         IMAGES / "foxglove",
         "digital-twin/base:debian13",
         STACK["digital_twin_stack_foxglove_image"],
     ),
-    simulator("ros2", packages=("cyclonedds", "foxglove-sdk"), sources=("sandbox/ros.py", "compose/ros2/bridge")),
+    simulator(
+        "ros2", packages=("cyclonedds", "foxglove-sdk"), sources=("sandbox/ros_topics.py", "compose/ros2/bridge")
+    ),
     simulator(
         "riva",
         packages=("grpcio", "grpcio-health-checking", "nvidia-riva-client", "protobuf"),
-        sources=("sandbox/nim.py",),
+        sources=("sandbox/nim_api.py",),
     ),
-    simulator("isaac_sim", packages=("cyclonedds",), sources=("sandbox/ros.py", "compose/world")),
-    simulator("nim", sources=("sandbox/nim.py",)),
+    simulator("isaac_sim", packages=("cyclonedds",), sources=("sandbox/ros_topics.py", "compose/world")),
+    simulator("nim", sources=("sandbox/nim_api.py",)),
 )
 
 

@@ -48,7 +48,7 @@ def up(sandbox: Sandbox) -> str:
         # The other distribution's host is built when an instance first needs it.
         builds.ensure_all(
             client,
-            [builds.HOSTS["debian13"], builds.REGISTRY, builds.ARCHIVE, *builds.SERVICES, *builds.COUNTERPARTS],
+            [builds.HOSTS["debian13"], builds.REGISTRY, builds.ARCHIVE, *builds.SERVICES, *builds.SIMULATORS],
         )
         url = process.endpoint(sandbox)
         if url is None:
@@ -170,7 +170,7 @@ def publish(sandbox: Sandbox, client: DockerClient, address: str, key: Key) -> N
     """Push the stack's images to the registry if they have changed."""
     record = sandbox.state / PUSHED
     pushed = set(record.read_text(encoding="utf-8").splitlines()) if record.exists() else set()
-    wanted = {image.published: image.tag for image in (*builds.SERVICES, *builds.COUNTERPARTS)}
+    wanted = {image.published: image.tag for image in (*builds.SERVICES, *builds.SIMULATORS)}
     wanted |= {name: tag for tag, name in builds.PUBLISHED_BASE.items()}
     login = {"username": key.id, "password": key.secret}
     lines = {f"{address} {name} {client.images.get(tag).id}": (name, tag) for name, tag in wanted.items()}

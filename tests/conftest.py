@@ -10,18 +10,9 @@ from typing import Any
 import pytest
 from xdist.scheduler import LoadScopeScheduling
 
-from tests.support.lines import why_no_floor, why_not_both
+from tests.stages import STAGES, TOGETHER
+from tests.support.ansible_lines import why_no_floor, why_not_both
 from tests.support.project import ROOT
-
-# Folder below tests/, and the marker that selects it: `pytest -m unit`. The cheapest stage comes first.
-STAGES = {"unit": "unit", "gates": "gate", "oldest": "oldest", "dds": "dds", "molecule": "molecule", "e2e": "e2e"}
-# Tests that share a lab, an account with hosts, or the settings of this machine's kernel: one worker (pytest-xdist)
-# runs all tests of an entry. The entries are handed out in this order, before all other tests.
-TOGETHER = {
-    "the lab": ("tests/e2e/test_2_", "tests/e2e/test_3_", "tests/e2e/test_4_"),
-    "the faults": ("tests/e2e/test_5_",),
-    "the kernel": ("tests/dds/", "tests/molecule/test_scenarios.py::test_scenario[ros2_networking]"),
-}
 
 
 def shared_by(nodeid: str) -> str:

@@ -11,15 +11,16 @@ import json
 import logging
 import time
 from collections.abc import AsyncIterator
-from dataclasses import dataclass
 
 import aiohttp
 from aiohttp import web
 from aiohttp.typedefs import Handler, Middleware
 
-from . import __version__, access, bus, intent, nim, words
+from . import __version__, access, bus, keywords, words
 from .config import Settings
-from .intent import Intent, Refused
+from .intent import Refused, stop
+from .interpreter import Interpreter, Understood
+from .language_model import BusyError, NimClient
 from .places import Places
 
 LOG = logging.getLogger("cognitive")
@@ -53,27 +54,6 @@ class RequestError(Exception):
         self.details = details
 
 
-@dataclass(frozen=True)
-class Understood:
-    """A command and its source.
-
-    :param source: ``nim`` or ``keywords``.
-    :param fallback: why keywords were used although NIM is configured; empty otherwise.
-    :param problem: what is wrong with a request that was obeyed because it stops the robot; empty otherwise.
-    """
-
-    intent: Intent
-    source: str
-    fallback: str = ""
-    problem: str = ""
-
-    def answer(self) -> dict[str, object]:
-        """Return the common fields of an answer about this command."""
-        fields: dict[str, object] = {"command": self.intent.message(), "source": self.source}
-        details = {"fallback": self.fallback, "problem": self.problem}
-        return {**fields, **{name: value for name, value in details.items() if value}}
-
-
 class Service:
     """The state that the routes share."""
 
@@ -82,21 +62,20 @@ class Service:
         self.settings = settings
         self.places = places
         self.bus = bus.CommandBus(bus.connect(settings), settings.channel, settings.stream, settings.redis_timeout)
-        self._nim: nim.NimClient | None = None
-        self._nim_state: dict[str, str] = {"state": "not used yet" if settings.nim else "not configured"}
+        self.interpreter = Interpreter(places, uses_nim=settings.nim is not None)
 
     async def run(self, _app: web.Application) -> AsyncIterator[None]:
         """Hold the connections open while the application runs."""
         async with aiohttp.ClientSession() as session:
             if self.settings.nim:
-                self._nim = nim.NimClient(session, self.settings.nim)
+                self.interpreter.nim = NimClient(session, self.settings.nim)
             yield
         await self.bus.close()
 
     async def limit_questions(self, _app: web.Application) -> None:
         """Limit the time of pending questions, because the service ends."""
-        if self._nim:
-            self._nim.limit_questions(GRACE_SECONDS)
+        if self.interpreter.nim:
+            self.interpreter.nim.limit_questions(GRACE_SECONDS)
 
     async def read(self, request: web.Request) -> Understood:
         """Return the command that a request asks for.
@@ -105,7 +84,7 @@ class Service:
 
         :raises RequestError: the request has no valid text.
         :raises Refused: the text is not a command that may be sent.
-        :raises nim.BusyError: too many questions are pending.
+        :raises BusyError: too many questions are pending.
         """
         raw, problem = await _body(request)
         try:
@@ -114,31 +93,10 @@ class Service:
             text = _text(request, raw, self.settings.max_text)
         except RequestError as error:
             text = _all_text(request, raw)
-            if len(raw) <= MAX_SEARCHED and not intent.forbids(text, self.places):
+            if len(raw) <= MAX_SEARCHED and not keywords.forbids(text, self.places):
                 raise
-            return Understood(intent.stop(_shown(text, self.settings.max_text)), "keywords", problem=str(error))
-        return await self.understand(text)
-
-    async def understand(self, text: str) -> Understood:
-        """Return the command that a text asks for.
-
-        :raises Refused: the text is not a command that may be sent.
-        :raises nim.BusyError: too many questions are pending.
-        """
-        plain = intent.immediate(text, self.places)
-        if plain or self._nim is None:
-            return Understood(plain or intent.parse(text, self.places), "keywords")
-        try:
-            understood = Understood(await self._nim.ask(text, self.places), "nim")
-        except nim.NimError as error:
-            self._nim_state = {"state": "failing", "reason": str(error)}
-            LOG.warning("nim_fallback", extra={"fields": {"reason": str(error)}})
-            return Understood(intent.parse(text, self.places), "keywords", fallback=str(error))
-        except Refused:
-            self._nim_state = {"state": "ok"}
-            raise
-        self._nim_state = {"state": "ok"}
-        return understood
+            return Understood(stop(_shown(text, self.settings.max_text)), "keywords", problem=str(error))
+        return await self.interpreter.understand(text)
 
     async def health(self) -> tuple[int, dict[str, object]]:
         """Return the status and the body of the health answer, within the time limit for Redis."""
@@ -155,7 +113,7 @@ class Service:
             "status": "ok" if healthy else "unavailable",
             "version": __version__,
             # A failing NIM does not make the service unhealthy: keywords replace it.
-            "dependencies": {"redis": redis, "token": token, "nim": self._nim_state},
+            "dependencies": {"redis": redis, "token": token, "nim": self.interpreter.nim_state},
         }
         return (200, body) if healthy else (503, {**body, "reason": "; ".join(reasons)})
 
@@ -324,7 +282,7 @@ def _errors(places: Places) -> Middleware:
         except Refused as refused:
             error = refused.code
             response = _failure(422, refused.code, str(refused), places=places.names)
-        except nim.BusyError as busy:
+        except BusyError as busy:
             error = "busy"
             response = _failure(503, error, f"The command was NOT sent: {busy}.")
             response.headers["Retry-After"] = "1"

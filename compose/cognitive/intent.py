@@ -2,16 +2,14 @@
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Finds a robot command in a text, by keywords. Pure functions."""
+"""What a text asks for: a command that may be sent to a robot, or the reason why it is refused."""
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass
 from enum import StrEnum
 
-from . import words as spoken
-from .places import Mention, Place, Places
+from .places import Place, Places
 
 
 class Action(StrEnum):
@@ -73,114 +71,11 @@ class Intent:
         }
 
 
-STATUS = re.compile(r"\b(status|report|battery|where (are|is|am)|wheres|your position|(what|how) are you)\b")
-VERBS = {
-    Action.INSPECT: re.compile(r"\b(inspect|check|scan|examine|look at|survey)\b"),
-    Action.PICK: re.compile(r"\b(pick|grab|fetch|collect|get(?! (to|over|going|moving|back)\b))\b"),
-    Action.PLACE: re.compile(r"\b(place|put|drop|deliver|unload)\b"),
-    Action.NAVIGATE: re.compile(r"\b(move|go|navigate|drive|head|come|return|proceed|visit|get (to|over|back))\b"),
-}
-SLOW = re.compile(r"\b(slow|slowly|slower|careful|carefully|gently)\b")
-FAST = re.compile(r"\b(fast|faster|quick|quickly|hurry|rush|asap)\b")
-FILLER = re.compile(r"\b(please|now|the|a|an|to|at|robot|hey|ok|okay)\b")
-LEAVING = re.compile(r"\b(from|leave|leaving)( the)? $")
-
-
-def parse(text: str, places: Places) -> Intent:
-    """Return the command that a text asks for.
-
-    :param text: the user's text, not empty.
-    :raises Refused: the text is not a command, or is ambiguous.
-    """
-    plain = immediate(text, places)
-    if plain:
-        return plain
-    words = spoken.normalise(text)
-    mentions = places.mentioned(words)
-    rest = _replaced(words, mentions)
-    action = _action(rest, bare_place=bool(mentions))
-    return Intent(action, _destination(words, mentions, action, places), _speed(rest), 0.7, text)
-
-
-def immediate(text: str, places: Places) -> Intent | None:
-    """Return ``stop`` or ``status`` if the text requests it: neither waits for a language model."""
-    words = spoken.normalise(text)
-    mentions = places.mentioned(words)
-    rest = _replaced(words, mentions)
-    if forbids(text, places):
-        return stop(text)
-    # "Deliver the report to zone a" asks for a delivery.
-    if STATUS.search(rest) and not (mentions and _verbs(rest)):
-        return Intent(Action.STATUS, None, Speed.NORMAL, 0.9, text)
-    return None
-
-
 def stop(text: str) -> Intent:
     """Return the command that stops the robot."""
     return Intent(Action.STOP, None, Speed.NORMAL, 0.9, text)
 
 
-def forbids(text: str, places: Places) -> bool:
-    """Return whether a text stops the robot or forbids a movement, in any of its readings.
-
-    Names of places do not count: the robot must not stop because it is sent to a bus stop.
-    """
-    return any(
-        spoken.forbids([_replaced(clause, places.mentioned(clause), "@") for clause in clauses])
-        for clauses in spoken.clauses(text)
-    )
-
-
-def _replaced(words: str, mentions: list[Mention], sign: str = "") -> str:
-    """Return the words with each place replaced by a sign."""
-    kept, position = [], 0
-    for mention in mentions:
-        kept += [words[position : mention.start], sign]
-        position = mention.end
-    return " ".join(" ".join([*kept, words[position:]]).split())
-
-
-def _verbs(rest: str) -> list[Action]:
-    return [action for action, pattern in VERBS.items() if pattern.search(rest)]
-
-
-def _action(rest: str, *, bare_place: bool) -> Action:
-    found = _verbs(rest)
-    if Action.PICK in found and Action.PLACE in found:
-        raise Refused("ambiguous", "That is more than one command: send one at a time.")
-    if found:
-        return found[0]
-    if bare_place and not FILLER.sub("", SLOW.sub("", FAST.sub("", rest))).strip():
-        return Action.NAVIGATE
-    raise Refused(
-        "unknown_action",
-        "No command was recognised. Try: go to ..., inspect ..., pick up at ..., put down at ..., status, stop.",
-    )
-
-
-def _destination(words: str, mentions: list[Mention], action: Action, places: Places) -> Place:
-    """Return the one destination."""
-    going = [mention.place for mention in mentions if not LEAVING.search(words[: mention.start])]
-    if not going and action is Action.PICK:
-        # "Pick it up from zone a" goes there; "come back from zone a" does not.
-        going = [mention.place for mention in mentions]
-    candidates = list(dict.fromkeys(going))
-    if len(candidates) > 1:
-        named = " and ".join(place.name for place in candidates)
-        raise Refused("ambiguous", f"More than one place was named ({named}): send one command at a time.")
-    if not candidates:
-        raise unknown_place(action, places)
-    return candidates[0]
-
-
 def unknown_place(action: Action, places: Places) -> Refused:
     """Return the error for a command without a known place."""
     return Refused("unknown_place", f"'{action}' needs a known place. Known places: {', '.join(places.names)}.")
-
-
-def _speed(rest: str) -> Speed:
-    if spoken.NOT_FAST.search(rest):
-        return Speed.SLOW
-    if SLOW.search(spoken.NOT_SLOW.sub("", rest)):
-        return Speed.SLOW
-    return Speed.FAST if FAST.search(rest) else Speed.NORMAL

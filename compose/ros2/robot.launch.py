@@ -46,7 +46,7 @@ def generate_launch_description() -> LaunchDescription:
             _node("nav2_lifecycle_manager", "lifecycle_manager", [manager, clock]),
             _node("foxglove_bridge", "foxglove_bridge", [foxglove, clock]),
             ExecuteProcess(
-                cmd=["python3", "-m", "bridge.node"],
+                cmd=["python3", "-m", "bridge"],
                 cwd=FOLDER,
                 output="screen",
                 on_exit=Shutdown(reason="bridge ended"),

@@ -2,10 +2,7 @@
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Attributes that the modules of this collection document alike.
-
-This is private to the collection: it may change in any release.
-"""
+"""Attributes that the modules of this collection document alike."""
 
 from __future__ import annotations
 

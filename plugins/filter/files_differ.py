@@ -18,8 +18,9 @@ description:
 options:
   _input:
     description:
-      - The declared files and folders. Each has C(path), and optionally C(content), C(mode), C(uid) and C(gid).
-      - Without C(content) it is a folder.
+      - The declared files and folders. Each has C(path), or C(name) in O(folder), and optionally C(content), C(mode),
+        C(uid) and C(gid).
+      - Without C(content) it is a folder. With C(state=absent) nothing must be there.
       - C(mode) is V(0644) for a file and V(0755) for a folder, C(uid) and C(gid) are V(0).
       - V(none) as C(content), C(mode), C(uid) or C(gid) accepts every value. With C(content), it is then any file.
     type: list
@@ -29,6 +30,10 @@ options:
     description: What host_info returns as C(files), with the content of the declared files.
     type: dict
     required: true
+  folder:
+    description: The folder of the files that have a C(name), as O(digital_twin.robotics_lab.file_set#module:path).
+    type: str
+    default: /
 """
 
 EXAMPLES = r"""
@@ -56,6 +61,8 @@ from typing import Any
 
 def differs(declared: Mapping[str, Any], found: Mapping[str, Any]) -> bool:
     """Return whether a file or folder differs from its declaration."""
+    if declared.get("state") == "absent":
+        return bool(found.get("exists") or found.get("link"))
     is_file = "content" in declared
     wanted = {"kind": "file" if is_file else "directory", "mode": "0644" if is_file else "0755", "uid": 0, "gid": 0}
     wanted |= {key: declared[key] for key in ("mode", "uid", "gid", "content") if key in declared}
@@ -64,9 +71,10 @@ def differs(declared: Mapping[str, Any], found: Mapping[str, Any]) -> bool:
     return any(value is not None and str(found.get(key)) != str(value) for key, value in wanted.items())
 
 
-def files_differ(declared: list[dict[str, Any]], found: Mapping[str, Any]) -> list[str]:
+def files_differ(declared: list[dict[str, Any]], found: Mapping[str, Any], folder: str = "/") -> list[str]:
     """Return the paths of the declared files and folders that differ from those of a host."""
-    return [item["path"] for item in declared if differs(item, found.get(item["path"]) or {})]
+    paths = [item.get("path") or f"{folder.rstrip('/')}/{item['name']}" for item in declared]
+    return [path for path, item in zip(paths, declared, strict=True) if differs(item, found.get(path) or {})]
 
 
 class FilterModule:

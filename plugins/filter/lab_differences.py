@@ -39,14 +39,23 @@ EXAMPLES = r"""
 
 RETURN = r"""
 _value:
-  description: The differences in words, by V(identity), V(network), V(access), V(instances) and V(addresses).
+  description:
+    - The differences in words, by V(iam_role), V(network), V(security_group), V(ssh_key), V(instances) and
+      V(addresses).
+    - V(plan) has the missing resources in words, in the order of their creation.
   type: dict
-  sample: {identity: [], network: ["VPC: tags"], access: [], instances: ["warehouse-1: state"], addresses: []}
+  sample: {iam_role: [], network: ["VPC: tags"], instances: ["warehouse-1: state"], addresses: [], plan: []}
 """
 
 from typing import Any
 
-from ..plugin_utils._lab_differences import find_differences
+from ..plugin_utils._lab.differences import find_differences
+from ..plugin_utils._lab.plan import list_missing
+
+
+def lab_differences(found: dict[str, Any], declared: dict[str, Any]) -> dict[str, list[str]]:
+    """Return in which parts a lab differs, and what is missing."""
+    return {**find_differences(found, declared), "plan": list_missing(found, declared)}
 
 
 class FilterModule:
@@ -54,4 +63,4 @@ class FilterModule:
 
     def filters(self) -> dict[str, Any]:
         """Return it by name."""
-        return {"lab_differences": find_differences}
+        return {"lab_differences": lab_differences}

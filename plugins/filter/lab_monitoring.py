@@ -85,8 +85,9 @@ options:
       idle_stop:
         description:
           - Whether an idle instance is stopped. V(auto) is for those with C(uses_gpu) among O(_input.instances); others
-            have no such alarm. V(true) and V(false) are for all.
-        type: raw
+            have no such alarm. V(true) and V(false), also as booleans, are for all.
+        type: str
+        choices: [auto, "true", "false"]
         default: auto
       idle_minutes:
         description: Idle minutes before the stop.
@@ -253,67 +254,42 @@ _value:
 """
 
 import contextlib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from dataclasses import fields
 from typing import Any
 
 from ansible.module_utils.parsing.convert_bool import boolean
 
+from ..module_utils._values import whole_number
 from ..plugin_utils._monitoring.alarms import alarms, report
 from ..plugin_utils._monitoring.compare import compare
 from ..plugin_utils._monitoring.dashboard import dashboard
 from ..plugin_utils._monitoring.lab import Lab, MonitoredHost, check
 
-DEFAULTS: dict[str, Any] = {
-    "account_id": "",
-    "namespace": "DigitalTwin",
-    "dimensions": {},
-    "metrics": ["GPUUtilization", "GPUMemoryUsedPercent", "GPUTemperature", "Heartbeat"],
-    "flush_interval": 60,
-    "instances": [],
-    "alarm_topics": [],
-    "idle_stop": "auto",
-    "idle_minutes": 60,
-    "idle_utilization": 5,
-    "heartbeat_minutes": 5,
-    "temperature": 85,
-    "memory_percent": 95,
-    "recover": True,
-    "log_retention_days": 30,
-    "log_groups": [],
-    "tags": {},
-    "dashboard": True,
-}
-# Variables of Ansible may be text, as -e makes them.
-NUMBERS = [name for name, value in DEFAULTS.items() if isinstance(value, int) and not isinstance(value, bool)]
-
-
-def read_count(value: object) -> int:
-    """Return a number of GPUs, and 0, which is out of range, for anything else."""
-    try:
-        return int(str(value))
-    except ValueError:
-        return 0
+# Variables of Ansible may be text, as -e makes them. By the type of the default.
+CONVERTERS: dict[type, Callable[[Any], Any]] = {bool: boolean, int: int, tuple: tuple}
 
 
 def lab_monitoring(description: dict[str, Any], state: Mapping[str, Any] | None = None) -> dict[str, Any]:
     """Return the planned monitoring of a lab, or what is wrong with its description."""
-    values, state = {**DEFAULTS, **description}, state or {}
+    state = state or {}
     hosts = tuple(
         MonitoredHost(
             str(host.get("name", "")),
             str(host.get("instance_id", "")),
-            read_count(host.get("gpus", 1)),
+            whole_number(host.get("gpus", 1)) or 0,
             boolean(host.get("recover", False)),
             boolean(host.get("uses_gpu", True)),
         )
-        for host in values.pop("instances")
+        for host in description.get("instances", [])
     )
+    values = {name: value for name, value in description.items() if name != "instances"}
+    for option in fields(Lab):
+        if option.name in values and type(option.default) in CONVERTERS:
+            values[option.name] = CONVERTERS[type(option.default)](values[option.name])
     with contextlib.suppress(TypeError):
-        values["idle_stop"] = boolean(values["idle_stop"])
-    values |= {name: tuple(values[name]) for name in ("alarm_topics", "log_groups", "metrics")}
-    values |= {name: int(values[name]) for name in NUMBERS}
-    values |= {name: boolean(values[name]) for name in ("recover", "dashboard")}
-    lab = Lab(hosts=hosts, **values)
+        values["idle_stop"] = boolean(values.get("idle_stop"))
+    lab = Lab(**{"hosts": hosts, **values})
     problems = [str(problem) for problem in check(lab)]
     compared = compare(lab, state)
     return {

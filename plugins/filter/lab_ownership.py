@@ -123,6 +123,7 @@ from ..module_utils._lab.ownership import (
 )
 from ..module_utils._lab.record import Record, read_record
 from ..module_utils._problem import shown
+from ..plugin_utils._lab.kinds import KINDS
 
 Item = dict[str, Any]
 Found = dict[str, list[Item]]
@@ -146,7 +147,7 @@ def lab_ownership(
     root_volumes: Collection[str] = (),
 ) -> dict[str, Any]:
     """Return what belongs to a lab, and what only carries its tags."""
-    # A text would be searched for parts of it.
+    # In a text, `in` would match parts of an id.
     adopt = {adopt} if isinstance(adopt, str) else set(adopt)
     keys = lab_keys(lab, key_name)
     record = None
@@ -162,28 +163,29 @@ def lab_ownership(
 
     own: Found = {kind: items for kind, items in found.items() if kind not in NOT_OWN}
     foreign: list[Foreign] = []
-    for kind, title, identifier, judge in judges(lab, keys, record):
-        reasons = [(item, judge(item)) for item in found.get(kind, [])]
-        if kind in found:
-            own[kind] = [item for item, reason in reasons if not reason]
-        foreign.extend(Foreign(title, item[identifier], reason) for item, reason in reasons if reason)
 
-    # An instance that is shutting down may have no VPC any longer, so only its launch was assessed.
+    def separate(judges: dict[str, Judge], adopted: set[str]) -> None:
+        for kind, judge in judges.items():
+            title, identifier = KINDS[kind]
+            reasons = [(item, "" if item[identifier] in adopted else judge(item)) for item in found.get(kind, [])]
+            if kind in found:
+                own[kind] = [item for item, reason in reasons if not reason]
+            foreign.extend(Foreign(title, item[identifier], reason) for item, reason in reasons if reason)
+
+    # What the user adopts of these kinds is already in the record.
+    separate(recorded_judges(lab, keys, record), set())
+    # An instance that is shutting down may no longer have a VPC, so only its launch was assessed.
     launched = [read_instance(item) for item in own.get("instances", [])]
     roots = {*root_volumes, *(item.root_volume for item in launched if item.vpc_id or record is None)} - {""}
     if "root_volumes" in found:
         own["root_volumes"] = [item for item in found["root_volumes"] if item["id"] in roots]
     copies = [*found.get("snapshots", []), *found.get("image_snapshots", [])]
     snapshots = {item["snapshot_id"] for item in copies if item.get("volume_id") in roots}
-    for kind, title, identifier, judge in disk_judges(roots, snapshots):
-        reasons = [(item, "" if item[identifier] in adopt else judge(item)) for item in found.get(kind, [])]
-        if kind in found:
-            own[kind] = [item for item, reason in reasons if not reason]
-        foreign.extend(Foreign(title, item[identifier], reason) for item, reason in reasons if reason)
+    separate(disk_judges(roots, snapshots), adopt)
 
     here = {
-        item[identifier]
-        for kind, identifier in (("instances", "instance_id"), ("security_groups", "group_id"))
+        item[KINDS[kind][1]]
+        for kind in ("instances", "security_groups")
         for item in found.get(kind, [])
         if record and record.vpc_id and item.get("vpc_id") == record.vpc_id
     }
@@ -196,8 +198,8 @@ def lab_ownership(
     }
 
 
-def judges(lab: str, keys: set[str], record: Record | None) -> list[tuple[str, str, str, Judge]]:
-    """Return for each kind its name in messages, the key of its id, and its judge: why one is not the lab's."""
+def recorded_judges(lab: str, keys: set[str], record: Record | None) -> dict[str, Judge]:
+    """Return by kind why a resource is not the lab's, for the kinds that its record decides."""
 
     def place(item: Item) -> str:
         return wrong_with_place(record, item.get("vpc_id") or "")
@@ -206,30 +208,23 @@ def judges(lab: str, keys: set[str], record: Record | None) -> list[tuple[str, s
         judged = SecurityGroup(item["group_id"], item["group_name"], item.get("vpc_id") or "")
         return wrong_with_group(lab, record, judged)
 
-    return [
-        ("vpcs", "VPC", "vpc_id", lambda item: wrong_with_vpc(record, item["vpc_id"])),
-        ("security_groups", "security group", "group_id", group),
-        ("subnets", "subnet", "subnet_id", place),
-        ("route_tables", "route table", "route_table_id", place),
-        (
-            "internet_gateways",
-            "internet gateway",
-            "internet_gateway_id",
-            lambda item: wrong_with_gateway(record, read_gateway(item)),
-        ),
-        (
-            "instances",
-            "instance",
-            "instance_id",
-            lambda item: wrong_with_instance(lab, keys, record, read_instance(item)),
-        ),
-        ("addresses", "address", "public_ip", lambda item: wrong_with_address(record, read_address(item))),
-        ("key_pairs", "key pair", "key_name", lambda item: wrong_with_key_pair(record, read_key_pair(item))),
-    ]
+    return {
+        "vpcs": lambda item: wrong_with_vpc(record, item["vpc_id"]),
+        "security_groups": group,
+        "subnets": place,
+        "route_tables": place,
+        "internet_gateways": lambda item: wrong_with_gateway(record, read_gateway(item)),
+        "instances": lambda item: wrong_with_instance(lab, keys, record, read_instance(item)),
+        "addresses": lambda item: wrong_with_address(record, read_address(item)),
+        "key_pairs": lambda item: wrong_with_key_pair(record, read_key_pair(item)),
+    }
 
 
-def disk_judges(roots: set[str], snapshots: set[str]) -> list[tuple[str, str, str, Judge]]:
+def disk_judges(roots: set[str], snapshots: set[str]) -> dict[str, Judge]:
     """Return the same for disks and their copies, which belong to the lab's root volumes and their snapshots."""
+
+    def volume(item: Item) -> str:
+        return "" if item["id"] in roots else "it is not the root volume of an instance of the lab"
 
     def image(item: Item) -> str:
         parts = {
@@ -237,25 +232,11 @@ def disk_judges(roots: set[str], snapshots: set[str]) -> list[tuple[str, str, st
         } - {"", None}
         return "" if parts and parts <= snapshots else "it was not made of a root volume of the lab"
 
-    return [
-        (
-            "volumes",
-            "volume",
-            "id",
-            lambda item: "" if item["id"] in roots else "it is not the root volume of an instance of the lab",
-        ),
-        ("images", "image", "image_id", image),
-        (
-            "snapshots",
-            "snapshot",
-            "snapshot_id",
-            lambda item: (
-                ""
-                if item["snapshot_id"] in snapshots
-                else f"it is a copy of {shown(item.get('volume_id') or '')}, not of a root volume of the lab"
-            ),
-        ),
-    ]
+    def snapshot(item: Item) -> str:
+        origin = shown(item.get("volume_id") or "")
+        return "" if item["snapshot_id"] in snapshots else f"it is a copy of {origin}, not of a root volume of the lab"
+
+    return {"volumes": volume, "images": image, "snapshots": snapshot}
 
 
 def read_vpc(item: Item) -> Vpc:

@@ -25,7 +25,7 @@ options:
     type: str
     required: true
   machine:
-    description: The machine. What is not given is taken from its type, and that type must then be a known one.
+    description: The machine. Missing values are taken from its type, which must then be a known one.
     type: dict
     required: true
     suboptions:
@@ -166,21 +166,18 @@ from typing import Any
 
 from ansible.errors import AnsibleFilterError
 
-from ..plugin_utils._stack_capacity import (
-    COMPONENTS,
+from ..plugin_utils._stack.fit import (
     INSTANCES,
     NO,
-    SHARED_MEMORY,
-    CapacityError,
     Fit,
     Machine,
-    components,
     fit,
     nim_fraction,
     read_gpus,
     reported_mib,
     shared_memory,
 )
+from ..plugin_utils._stack.needs import COMPONENTS, SHARED_MEMORY, CapacityError, components
 
 NAMES = ("name", "instance_type", "gpu", "vram_mib", "nvidia_smi", "ram_mib", "disk_gib", "rt_cores")
 # What a program prints instead of a number that the hardware does not report.
@@ -266,7 +263,7 @@ def _vram(given: dict[str, Any], gpu: str, known: Machine | None) -> int | None:
         value = None if UNREPORTED.fullmatch(value.strip()) else reported_mib(value) or value
     number = None if value is None else _number({"vram_mib": value}, "vram_mib", 0)
     if known and known.vram:
-        # EC2 reports a GPU's nominal memory; of a known type it is known what the driver leaves of it.
+        # EC2 reports a GPU's nominal memory. For a known type, the memory that the driver leaves is known.
         return min(number or known.vram, known.vram)
     return number or (None if gpu else 0)
 

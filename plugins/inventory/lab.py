@@ -87,6 +87,7 @@ from ansible.vars.plugins import get_vars_from_inventory_sources
 
 from ..module_utils._aws.account import Account, read_instance
 from ..module_utils._aws.errors import DENIED, ReadError, describe_error, translated
+from ..module_utils._lab.names import is_lab_name
 from ..module_utils._lab.ownership import INDEX_TAG, Claimed, Foreign, lab_keys, settle, wrong_with_instance
 from ..module_utils._lab.record import MANAGED_BY, read_record
 from ..module_utils._problem import shown
@@ -94,8 +95,6 @@ from ..plugin_utils import _aws_login as login
 
 # The playbooks use these in `hosts`, and fill all but the first.
 GROUPS = ("lab", "lab_selected", "lab_provisioned", "lab_running")
-# The name of a lab, which is part of the name of its role.
-LAB_NAME = re.compile(r"[a-z][a-z0-9-]{1,30}[a-z0-9]")
 SUFFIXES = ("aws_ec2.yml", "aws_ec2.yaml")
 FILTERS = [
     {"Name": "tag:managed_by", "Values": [MANAGED_BY]},
@@ -146,7 +145,7 @@ def why_not(
     """
     role = None
     try:
-        role = account.role(f"{lab}-instance") if LAB_NAME.fullmatch(lab) else None
+        role = account.role(f"{lab}-instance") if is_lab_name(lab) else None
     except ReadError as error:
         if error.kind != DENIED or keys is not None:
             raise

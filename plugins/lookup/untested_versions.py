@@ -81,7 +81,7 @@ def described(folder: Path) -> dict[str, Any]:
 
 
 def folder_of(collection: str) -> Path | None:
-    """Return the folder from which Ansible takes a collection, or None when it finds none."""
+    """Return the folder of a collection as Ansible finds it, or None."""
     try:
         package = importlib.import_module(f"ansible_collections.{collection}")
     except ImportError:

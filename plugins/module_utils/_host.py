@@ -2,10 +2,7 @@
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Reads packages, units, files, users and the output of commands of this host. Nothing here changes the host.
-
-This is a private module of the collection: it may change in any release.
-"""
+"""Reads packages, units, files, users and the output of commands of this host. Nothing here changes the host."""
 
 from __future__ import annotations
 
@@ -39,7 +36,7 @@ UNSETTLED = {"activating", "deactivating", "reloading"}
 SYSTEMD = Path("/run/systemd/system")
 POLL_SECONDS = 1.0
 MAGIC = set("*?[")
-# What the shell and timeout(1) return.
+# The exit statuses of the shell and timeout(1).
 NOT_FOUND = 127
 TIMED_OUT = 124
 # sudo often leaves out the folders of the system's programs.

@@ -2,10 +2,7 @@
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Kernel settings in the files of sysctl.d and in the kernel: which file takes precedence, and what to set.
-
-This is a private module of the collection: it may change in any release.
-"""
+"""Kernel settings in the files of sysctl.d and in the kernel: which file takes precedence, and what to set."""
 
 from __future__ import annotations
 
@@ -134,8 +131,8 @@ def persist(wanted: SysctlRequest, others: list[SysctlLine]) -> dict[str, int]:
     """
     values = wanted.values
     for name in wanted.at_least:
-        said = [int(setting.value) for setting in others if setting.name == name and setting.value.isdigit()]
-        values[name] = max([values[name], *said[-1:]])
+        others_have = [int(setting.value) for setting in others if setting.name == name and setting.value.isdigit()]
+        values[name] = max([values[name], *others_have[-1:]])
     return values
 
 
@@ -199,7 +196,7 @@ class SysctlHost:
         return os.access(self.place(name), os.W_OK)
 
     def write(self, name: str, value: int) -> None:
-        """Set a setting.
+        """Write a setting.
 
         Raises:
             SysctlError: the kernel rejected it.

@@ -2,10 +2,7 @@
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Values as users write them: numbers, truth values and versions that YAML may have read as something else.
-
-This is a private module of the collection: it may change in any release.
-"""
+"""Values as users write them: numbers, truth values and versions that YAML may have read as something else."""
 
 from __future__ import annotations
 
@@ -24,7 +21,7 @@ def whole_number(value: object) -> int | None:
 
 
 def truth(value: object) -> bool | None:
-    """Return a truth value, also from the words that Ansible takes for one, or None."""
+    """Return a truth value, also from the words that Ansible accepts, or None."""
     if isinstance(value, bool):
         return value
     words = {"true": True, "yes": True, "on": True, "false": False, "no": False, "off": False}

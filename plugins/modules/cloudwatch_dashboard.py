@@ -22,20 +22,20 @@ options:
     type: str
     required: true
   state:
-    description: Whether the dashboard exists.
+    description: Whether the dashboard should exist.
     type: str
     choices: [present, absent]
     default: present
   body:
     description:
-      - What the dashboard shows, as a mapping or as JSON text, in the structure that CloudWatch documents.
+      - The content of the dashboard, as a mapping or as JSON text, in the structure that CloudWatch documents.
       - Required with O(state=present).
     type: raw
   marker:
     description:
       - A text that identifies your dashboards. O(body) must contain it in the markdown of a text widget.
-      - An existing dashboard without it belongs to others. The module then fails with O(state=present), and leaves it
-        with O(state=absent), see RV(foreign).
+      - An existing dashboard without it belongs to another owner. The module then fails with O(state=present), and
+        leaves it with O(state=absent), see RV(foreign).
       - When empty, any dashboard of that name is yours.
     type: str
     default: ''
@@ -43,16 +43,10 @@ extends_documentation_fragment:
   - amazon.aws.common.modules
   - amazon.aws.region.modules
   - amazon.aws.boto3
+  - digital_twin.robotics_lab._attributes
 attributes:
   check_mode:
-    description: Reports what it would change. CloudWatch does not validate the body then.
-    support: full
-  diff_mode:
-    description: Returns both bodies as JSON with sorted keys.
-    support: full
-  idempotent:
-    description: Changes nothing when the dashboard is as declared.
-    support: full
+    details: CloudWatch does not validate the body.
 notes:
   - Needs the permissions C(cloudwatch:GetDashboard), C(cloudwatch:PutDashboard) and C(cloudwatch:DeleteDashboards).
   - Three dashboards of up to 50 metrics are free for each account. Each further one costs 3 US dollars a month.
@@ -62,8 +56,7 @@ seealso:
   - name: Dashboard body structure and syntax
     description: The structure of O(body).
     link: https://docs.aws.amazon.com/AmazonCloudWatch/latest/APIReference/CloudWatch-Dashboard-Body-Structure.html
-author:
-  - The digital_twin.robotics_lab maintainers (@digital-twin)
+author: The digital_twin.robotics_lab maintainers (@digital-twin)
 """
 
 EXAMPLES = r"""
@@ -84,12 +77,12 @@ EXAMPLES = r"""
             metrics:
               - [AWS/EC2, CPUUtilization, InstanceId, i-0123456789abcdef0]
 
-- name: Take a body from a file
+- name: Create a dashboard from a file
   digital_twin.robotics_lab.cloudwatch_dashboard:
     name: warehouse
     body: "{{ lookup('ansible.builtin.file', 'dashboard.json') }}"
 
-- name: Delete it
+- name: Delete the dashboard
   digital_twin.robotics_lab.cloudwatch_dashboard:
     name: warehouse
     state: absent
@@ -136,8 +129,7 @@ from ansible.module_utils.common.warnings import warn
 from ansible_collections.amazon.aws.plugins.module_utils.modules import AnsibleAWSModule
 
 from ..module_utils._aws import dashboard
-from ..module_utils._aws.connection import connector, region_of
-from ..module_utils._aws.errors import ReadError, describe_error, translated
+from ..module_utils._aws.connection import client_of, region_of, run_module
 
 SPEC: dict[str, dict[str, Any]] = {
     "name": {"type": "str", "required": True},
@@ -158,9 +150,7 @@ def apply(module: AnsibleAWSModule) -> dict[str, Any]:
     wanted = dashboard.parse_body(module.params["body"]) if module.params["state"] == "present" else None
     if wanted is not None and marker:
         dashboard.check_marker(wanted, marker)
-    with translated("cloudwatch:GetDashboard", region):
-        client = connector(module)("cloudwatch", region)
-
+    client = client_of(module, "cloudwatch", "cloudwatch:GetDashboard")
     found = dashboard.read(client, name, region)
     foreign = found is not None and bool(marker) and not dashboard.has_marker(found.body, marker)
     if foreign and wanted is not None:
@@ -175,6 +165,8 @@ def apply(module: AnsibleAWSModule) -> dict[str, Any]:
         else:
             messages = dashboard.write(client, name, wanted, region)
         found = dashboard.read(client, name, region)
+    for message in messages:
+        warn(f"CloudWatch about the dashboard {name}: {message.data_path}: {message.message}")
     header = f"dashboard {name}"
     return {
         "changed": changed,
@@ -182,7 +174,7 @@ def apply(module: AnsibleAWSModule) -> dict[str, Any]:
         "name": name,
         "dashboard_arn": found.arn if found and wanted is not None else "",
         "foreign": foreign,
-        "validation_messages": [{"data_path": item.data_path, "message": item.text} for item in messages],
+        "validation_messages": [vars(message) for message in messages],
     }
 
 
@@ -191,15 +183,7 @@ def main() -> None:
     module = AnsibleAWSModule(
         argument_spec=SPEC, required_if=[("state", "present", ["body"])], supports_check_mode=True
     )
-    try:
-        result = apply(module)
-    except dashboard.DashboardError as error:
-        module.fail_json(msg=str(error))
-    except ReadError as error:
-        module.fail_json(msg=str(describe_error(error)))
-    for item in result["validation_messages"]:
-        warn(f"CloudWatch about the dashboard {result['name']}: {item['data_path']}: {item['message']}")
-    module.exit_json(**result)
+    run_module(module, apply, dashboard.DashboardError)
 
 
 if __name__ == "__main__":

@@ -29,16 +29,7 @@ extends_documentation_fragment:
   - amazon.aws.common.modules
   - amazon.aws.region.modules
   - amazon.aws.boto3
-attributes:
-  check_mode:
-    description: Changes nothing.
-    support: full
-  diff_mode:
-    description: Changes nothing.
-    support: N/A
-  idempotent:
-    description: Changes nothing.
-    support: full
+  - digital_twin.robotics_lab._attributes.info
 notes:
   - Needs the permission C(cloudwatch:DescribeAlarms) for alarms, C(logs:DescribeLogGroups) and
     C(logs:ListTagsForResource) for log groups, and C(cloudwatch:GetDashboard) for a dashboard.
@@ -46,12 +37,11 @@ seealso:
   - module: amazon.aws.cloudwatch_metric_alarm_info
   - module: amazon.aws.cloudwatchlogs_log_group_info
   - module: digital_twin.robotics_lab.cloudwatch_dashboard
-author:
-  - The digital_twin.robotics_lab maintainers (@digital-twin)
+author: The digital_twin.robotics_lab maintainers (@digital-twin)
 """
 
 EXAMPLES = r"""
-- name: Get what monitors the warehouse
+- name: Get the monitoring resources of the warehouse
   digital_twin.robotics_lab.cloudwatch_info:
     region: eu-central-1
     alarm_name_prefix: warehouse-
@@ -120,8 +110,8 @@ from ansible.module_utils.common.dict_transformations import camel_dict_to_snake
 from ansible_collections.amazon.aws.plugins.module_utils.modules import AnsibleAWSModule
 
 from ..module_utils._aws import cloudwatch, dashboard
-from ..module_utils._aws.connection import connector, region_of
-from ..module_utils._aws.errors import ReadError, describe_error, translated
+from ..module_utils._aws.connection import connector, region_of, run_module
+from ..module_utils._aws.errors import translated
 
 SPEC: dict[str, dict[str, Any]] = {
     "alarm_name_prefix": {"type": "str"},
@@ -139,7 +129,7 @@ def read(module: AnsibleAWSModule) -> dict[str, Any]:
     """
     region, connect, options = region_of(module), connector(module), module.params
     name = dashboard.check_name(options["dashboard_name"]) if options["dashboard_name"] else ""
-    result: dict[str, Any] = {"alarms": [], "log_groups": [], "dashboards": []}
+    result: dict[str, Any] = {"changed": False, "alarms": [], "log_groups": [], "dashboards": []}
     with translated("sts:GetCallerIdentity", region):
         result["account_id"] = cloudwatch.read_account(connect("sts", region), region)
         client = connect("cloudwatch", region)
@@ -156,14 +146,7 @@ def read(module: AnsibleAWSModule) -> dict[str, Any]:
 
 def main() -> None:
     """Return what the options name, or fail with one line for each reason."""
-    module = AnsibleAWSModule(argument_spec=SPEC, supports_check_mode=True)
-    try:
-        result = read(module)
-    except dashboard.DashboardError as error:
-        module.fail_json(msg=str(error))
-    except ReadError as error:
-        module.fail_json(msg=str(describe_error(error)))
-    module.exit_json(changed=False, **result)
+    run_module(AnsibleAWSModule(argument_spec=SPEC, supports_check_mode=True), read, dashboard.DashboardError)
 
 
 if __name__ == "__main__":

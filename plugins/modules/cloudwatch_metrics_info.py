@@ -63,23 +63,13 @@ extends_documentation_fragment:
   - amazon.aws.common.modules
   - amazon.aws.region.modules
   - amazon.aws.boto3
-attributes:
-  check_mode:
-    description: Reads the same in check mode.
-    support: full
-  diff_mode:
-    description: It changes nothing.
-    support: none
-  idempotent:
-    description: It changes nothing.
-    support: full
+  - digital_twin.robotics_lab._attributes.info
 notes:
   - Needs the permission C(cloudwatch:GetMetricData).
   - AWS charges 0.01 US dollars for 1000 metrics. One request of the service has at most 500 of them.
 seealso:
   - module: digital_twin.robotics_lab.cloudwatch_dashboard
-author:
-  - The digital_twin.robotics_lab maintainers (@digital-twin)
+author: The digital_twin.robotics_lab maintainers (@digital-twin)
 """
 
 EXAMPLES = r"""
@@ -93,7 +83,7 @@ EXAMPLES = r"""
         statistic: Maximum
   register: gpu
 
-- name: Wait until the host has written something new
+- name: Wait until the host has published a new sample
   digital_twin.robotics_lab.cloudwatch_metrics_info:
     region: eu-central-1
     since: "{{ begun }}"
@@ -161,8 +151,7 @@ from typing import Any
 from ansible_collections.amazon.aws.plugins.module_utils.modules import AnsibleAWSModule
 
 from ..module_utils._aws import get_metric_data
-from ..module_utils._aws.connection import connector, region_of
-from ..module_utils._aws.errors import ReadError, describe_error, translated
+from ..module_utils._aws.connection import client_of, region_of, run_module
 
 METRIC_SPEC: dict[str, dict[str, Any]] = {
     "name": {"type": "str", "required": True},
@@ -188,7 +177,7 @@ def read(module: AnsibleAWSModule) -> dict[str, Any]:
     """Read the metrics and return the result of the module.
 
     Raises:
-        RequestError: CloudWatch would not accept the request.
+        MetricRequestError: CloudWatch would not accept the request.
         ReadError: CloudWatch did not answer.
     """
     options = module.params
@@ -201,23 +190,14 @@ def read(module: AnsibleAWSModule) -> dict[str, Any]:
     get_metric_data.check_request(metrics, options["period"], options["minutes"])
     since = get_metric_data.read_moment(options["since"]) if options["since"] else None
     window = get_metric_data.choose_window(datetime.now(timezone.utc), options["period"], options["minutes"], since)
-    region = region_of(module)
-    with translated(get_metric_data.ACTION, region):
-        client = connector(module)("cloudwatch", region)
-    points = get_metric_data.read(client, metrics, window, region)
+    client = client_of(module, "cloudwatch", get_metric_data.ACTION)
+    points = get_metric_data.read(client, metrics, window, region_of(module))
     return {
+        "changed": False,
         "start": iso(window.start),
         "end": iso(window.end),
         "metrics": [
-            {
-                "name": metric.name,
-                "namespace": metric.namespace,
-                "dimensions": metric.dimensions,
-                "statistic": metric.statistic,
-                "label": point.label,
-                "timestamp": iso(point.timestamp),
-                "value": point.value,
-            }
+            {**vars(metric), "label": point.label, "timestamp": iso(point.timestamp), "value": point.value}
             for metric, point in zip(metrics, points, strict=True)
         ],
     }
@@ -226,13 +206,7 @@ def read(module: AnsibleAWSModule) -> dict[str, Any]:
 def main() -> None:
     """Return the datapoints, or fail with one line for each reason."""
     module = AnsibleAWSModule(argument_spec=SPEC, supports_check_mode=True)
-    try:
-        result = read(module)
-    except get_metric_data.RequestError as error:
-        module.fail_json(msg=str(error))
-    except ReadError as error:
-        module.fail_json(msg=str(describe_error(error)))
-    module.exit_json(changed=False, **result)
+    run_module(module, read, get_metric_data.MetricRequestError)
 
 
 if __name__ == "__main__":

@@ -14,7 +14,7 @@ short_description: Get the SSH host keys of EC2 instances from their console out
 description:
   - Returns the SSH host keys that cloud-init writes to the console of an instance at its first boot. They come from AWS
     and not from the address of the instance, so that the first SSH connection can be verified by them.
-  - Of several blocks the last complete one counts. A damaged key is left out.
+  - If there are several blocks, the last complete one is used. A damaged key is left out.
   - EC2 stores at most the last 64 KB of the console, so the keys of an instance that was booted long ago may be
     missing. That is not an error. The instance then has a reason instead of keys.
 options:
@@ -25,8 +25,8 @@ options:
     required: true
   wait_timeout:
     description:
-      - How many seconds to wait for the keys of an instance that still boots. The module stops waiting when cloud-init
-        has finished without writing keys.
+      - How many seconds to wait for the keys of an instance that is still booting. The module stops waiting when
+        cloud-init has finished without writing keys.
     type: int
     default: 0
 extends_documentation_fragment:
@@ -35,7 +35,7 @@ extends_documentation_fragment:
   - amazon.aws.boto3
   - digital_twin.robotics_lab._attributes.info
 notes:
-  - Needs the permission C(ec2:GetConsoleOutput). Without it each instance has that as its reason.
+  - Needs the permission C(ec2:GetConsoleOutput). Without it, this is the reason of each instance.
   - Images that set C(emit_keys_to_console) of cloud-init to false write no keys.
 seealso:
   - module: ansible.builtin.known_hosts

@@ -69,7 +69,7 @@ options:
           - Command that accepts or rejects the new content before it replaces the file. V(%s) stands for the path of a
             temporary file. It runs without a shell, and not in check mode.
           - When it rejects the content, the module fails with RV(validated). The files before it in the list are
-            written.
+            already written.
         type: str
   owner:
     description: Name or number of the user that owns the files and the folders.
@@ -83,23 +83,16 @@ options:
     description: Mode of the files.
     type: str
     default: "0644"
+extends_documentation_fragment: digital_twin.robotics_lab._attributes
 attributes:
-  check_mode:
-    description: Reports what it would change, and writes nothing.
-    support: full
   diff_mode:
-    description: Shows the content of each file before and after its change or removal. Set C(diff=false) for secrets.
-    support: full
-  idempotent:
-    description: Writes nothing when the files are as declared.
-    support: full
+    details: Set C(diff=false) for secrets.
 notes:
   - The module has no dedicated option for secrets. Set C(no_log=true) on a task whose files are secret.
 seealso:
   - module: ansible.builtin.copy
   - module: ansible.builtin.template
-author:
-  - The digital_twin.robotics_lab maintainers (@digital-twin)
+author: The digital_twin.robotics_lab maintainers (@digital-twin)
 """
 
 EXAMPLES = r"""
@@ -143,162 +136,9 @@ validated:
   sample: {name: daemon.json, cmd: dockerd --validate --config-file=/etc/docker/.d.x, rc: 1, stdout: "", stderr: "?"}
 """
 
-import os
-import tempfile
-from pathlib import Path, PurePosixPath
-from typing import Any
-
 from ansible.module_utils.basic import AnsibleModule
 
-NANOSECONDS = 10**9
-NEW_FOLDER = 0o755
-
-
-class FileSet:
-    """The files that a task declares, and the changes to them.
-
-    Attributes:
-        changed: whether anything is different, folders included.
-        changed_files: names of the files that are different.
-        diff: what Ansible shows of each file whose content is different; empty when the task shows no diff.
-    """
-
-    def __init__(self, module: AnsibleModule) -> None:
-        """Take the module's parameters."""
-        self._module = module
-        self._root = Path(module.params["path"])
-        self.changed = False
-        self.changed_files: list[str] = []
-        self.diff: list[dict[str, str]] = []
-
-    def apply(self) -> None:
-        """Read, compare and write every file."""
-        files = self._module.params["files"]
-        self._check(files)
-        self._folder(self._root)
-        for file in files:
-            path = self._root / file["name"]
-            if file["state"] == "absent":
-                different = self._remove(path)
-            else:
-                for parent in reversed(PurePosixPath(file["name"]).parents[:-1]):
-                    self._folder(self._root / parent)
-                different = self._write(path, file)
-            if different:
-                self.changed_files.append(file["name"])
-        self.changed = self.changed or bool(self.changed_files)
-
-    def modified(self) -> dict[str, str]:
-        """Return when each file that exists was changed last."""
-        times = {}
-        for file in self._module.params["files"]:
-            path = self._root / file["name"]
-            if path.exists():
-                seconds, rest = divmod(path.stat().st_mtime_ns, NANOSECONDS)
-                times[file["name"]] = f"{seconds}.{rest:09}"
-        return times
-
-    def _check(self, files: list[dict[str, Any]]) -> None:
-        if not self._root.is_absolute():
-            self._module.fail_json(msg=f"path is {self._root}. It must be an absolute path.")
-        names = [file["name"] for file in files]
-        for name in names:
-            if name == "." or name.startswith("/") or str(PurePosixPath(name)) != name or ".." in name.split("/"):
-                self._module.fail_json(
-                    msg=f"files has the name {name!r}. A name is a path below {self._root}, without `..`, such as "
-                    "ros/places.json."
-                )
-            if names.count(name) > 1:
-                self._module.fail_json(msg=f"files has {name} twice. Name each file once.")
-        for path in [self._root / name for name in names]:
-            if path.is_dir() and not path.is_symlink():
-                self._module.fail_json(msg=f"{path} is a folder, so no file of that name can be there. Move it away.")
-        parents = [(self._root / file["name"]).parent for file in files if file["state"] == "present"]
-        for parent in [self._root, *parents]:
-            for folder in (parent, *parent.parents):
-                if os.path.lexists(folder) and not folder.is_dir():
-                    self._module.fail_json(msg=f"{folder} is not a folder, so {parent} cannot be one. Move it away.")
-
-    def _folder(self, path: Path) -> None:
-        """Create a folder with its missing parents, and set its owner, group and mode."""
-        params = self._module.params
-        new = not path.is_dir()
-        if new:
-            self.changed = True
-            if self._module.check_mode:
-                return
-            for folder in (*reversed(path.parents), path):
-                if not folder.is_dir():
-                    folder.mkdir()
-                    # The umask of the connection must not restrict the mode.
-                    folder.chmod(NEW_FOLDER)
-        if new or params["directory_mode"]:
-            attributes = {"owner": params["owner"], "group": params["group"], "mode": params["directory_mode"]}
-            self.changed = self._set_attributes(path, attributes) or self.changed
-
-    def _remove(self, path: Path) -> bool:
-        if not os.path.lexists(path):
-            return False
-        self._show(path, None if path.is_symlink() else self._read(path), "")
-        if not self._module.check_mode:
-            path.unlink()
-        return True
-
-    def _write(self, path: Path, file: dict[str, Any]) -> bool:
-        wanted = file["content"].encode()
-        # A link is replaced, unless the file that it leads to is to stay.
-        present = None if file["force"] and path.is_symlink() else self._read(path)
-        attributes = {
-            "owner": file["owner"] or self._module.params["owner"],
-            "group": file["group"] or self._module.params["group"],
-            "mode": file["mode"] or self._module.params["mode"],
-        }
-        if present is not None and (present == wanted or not file["force"]):
-            return self._set_attributes(path, attributes)
-        self._show(path, present, file["content"])
-        if not self._module.check_mode:
-            self._replace(path, wanted, attributes, file)
-        return True
-
-    def _replace(self, path: Path, content: bytes, attributes: dict[str, Any], file: dict[str, Any]) -> None:
-        """Write a temporary file, set its owner and mode, and rename it, so that no reader sees an incomplete file."""
-        descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-        try:
-            with os.fdopen(descriptor, "wb") as stream:
-                stream.write(content)
-            self._set_attributes(Path(name), attributes)
-            if file["validate"]:
-                self._validate(file, name)
-            Path(name).replace(path)
-        except BaseException:
-            Path(name).unlink()
-            raise
-
-    def _validate(self, file: dict[str, Any], path: str) -> None:
-        command = file["validate"].replace("%s", path)
-        status, output, errors = self._module.run_command(command)
-        if status != 0:
-            validated = {"name": file["name"], "cmd": command, "rc": status, "stdout": output, "stderr": errors}
-            words = (errors or output).strip()
-            target = self._root / file["name"]
-            self._module.fail_json(
-                msg=f"{target} was left as it is, as `{command}` refuses the new content: {words}", validated=validated
-            )
-
-    def _read(self, path: Path) -> bytes | None:
-        return path.read_bytes() if path.is_file() else None
-
-    def _show(self, path: Path, before: bytes | None, after: str) -> None:
-        # Ansible shows a diff that a module returns even if the task has diff=false.
-        if self._module._diff:
-            headers = {"before_header": str(path), "after_header": str(path)}
-            self.diff.append({**headers, "before": (before or b"").decode(errors="replace"), "after": after})
-
-    def _set_attributes(self, path: Path, attributes: dict[str, Any]) -> bool:
-        """Set owner, group and mode of a path or of the target of a link, and return whether one of them differed."""
-        # Ansible would change the owner of a link, and not the mode of its target.
-        arguments = {"path": os.path.realpath(path), "secontext": [None, None, None], "attributes": None, **attributes}
-        return bool(self._module.set_fs_attributes_if_different(arguments, False, expand=False))
+from ..module_utils._files import FileSet
 
 
 def main() -> None:

@@ -49,16 +49,7 @@ options:
       - The module also waits this long for a server that advertises no topics.
     type: float
     default: 5.0
-attributes:
-  check_mode:
-    description: Can run in check mode and does the same there.
-    support: full
-  diff_mode:
-    description: Returns no difference, because the module changes nothing.
-    support: none
-  idempotent:
-    description: Can be repeated without any effect on the server.
-    support: full
+extends_documentation_fragment: digital_twin.robotics_lab._attributes.info
 requirements:
   - websocket-client (Debian and Ubuntu package C(python3-websocket)) where the module runs.
 notes:
@@ -67,8 +58,7 @@ seealso:
   - name: Foxglove WebSocket protocol
     description: The messages between client and server.
     link: https://github.com/foxglove/ws-protocol
-author:
-  - The digital_twin.robotics_lab maintainers (@digital-twin)
+author: The digital_twin.robotics_lab maintainers (@digital-twin)
 """
 
 EXAMPLES = r"""
@@ -191,8 +181,8 @@ def main() -> None:
     if find_spec("websocket") is None:
         module.fail_json(msg=f"{missing_required_lib(LIBRARY)} {REMEDY}")
     try:
-        result = client.read_server(client.Request(**module.params))
-    except (client.RequestError, ServerError) as error:
+        result = client.read_server(client.FoxgloveRequest(**module.params))
+    except (client.FoxgloveRequestError, ServerError) as error:
         module.fail_json(msg=str(error))
     module.exit_json(changed=False, **result)
 

@@ -19,36 +19,26 @@ description:
   - Does not list processes, because that would delay a GPU that is rendering.
 requirements:
   - The Python package C(nvidia-ml-py), for the Python that the module runs in.
-attributes:
-  check_mode:
-    description: Can run in check mode and does the same there.
-    support: full
-  diff_mode:
-    description: Returns no difference, because the module changes nothing.
-    support: none
-  idempotent:
-    description: Can be repeated without any effect on the host.
-    support: full
+extends_documentation_fragment: digital_twin.robotics_lab._attributes.info
 seealso:
   - module: digital_twin.robotics_lab.gpu_tuning
   - name: NVML API reference
     description: What each value means.
     link: https://docs.nvidia.com/deploy/nvml-api/
-author:
-  - The digital_twin.robotics_lab maintainers (@digital-twin)
+author: The digital_twin.robotics_lab maintainers (@digital-twin)
 """
 
 EXAMPLES = r"""
-- name: Ask for the GPUs
+- name: Get the GPUs
   digital_twin.robotics_lab.gpu_info:
   register: nvml
 
-- name: Refuse a host without one
+- name: Check that the host has a GPU
   ansible.builtin.assert:
     that: nvml.gpus | length > 0
     fail_msg: "{{ nvml.reason or 'NVML works and finds no GPU' }}"
 
-- name: Use a Python that has nvidia-ml-py
+- name: Get the GPUs with a Python that has nvidia-ml-py
   digital_twin.robotics_lab.gpu_info:
   vars:
     ansible_python_interpreter: /opt/nvml/bin/python
@@ -238,13 +228,14 @@ from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
 
-from ..module_utils._gpu.nvml import NvmlError, NvmlUnavailable, nvml_session, read_driver, read_gpus
+from ..module_utils._gpu.nvml import NvmlError, NvmlUnavailable, open_nvml
+from ..module_utils._gpu.read import read_driver, read_gpus
 
 
 def read_host() -> dict[str, Any]:
     """Return what the module returns."""
     try:
-        with nvml_session() as session:
+        with open_nvml() as session:
             return {
                 "available": True,
                 "reason": "",

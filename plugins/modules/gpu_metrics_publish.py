@@ -67,18 +67,16 @@ extends_documentation_fragment:
   - amazon.aws.common.modules
   - amazon.aws.region.modules
   - amazon.aws.boto3
+  - digital_twin.robotics_lab._attributes
 requirements:
   - The Python package C(nvidia-ml-py), for the Python that the module runs in.
 attributes:
-  check_mode:
-    description: Takes the sample and publishes nothing.
-    support: full
   diff_mode:
-    description: Returns no difference, because a sample replaces nothing.
-    support: none
+    support: N/A
+    details: A sample replaces nothing.
   idempotent:
-    description: Each run publishes a sample.
     support: none
+    details: Each run publishes a sample.
 notes:
   - Needs the permission C(cloudwatch:PutMetricData).
 seealso:
@@ -86,8 +84,7 @@ seealso:
   - name: PutMetricData
     description: What CloudWatch accepts.
     link: https://docs.aws.amazon.com/AmazonCloudWatch/latest/APIReference/API_PutMetricData.html
-author:
-  - The digital_twin.robotics_lab maintainers (@digital-twin)
+author: The digital_twin.robotics_lab maintainers (@digital-twin)
 """
 
 EXAMPLES = r"""
@@ -169,17 +166,31 @@ import contextlib
 from collections.abc import Mapping
 from typing import Any
 
-# AnsibleAWSModule says that botocore is missing before anything of it is used.
+# AnsibleAWSModule reports a missing botocore before it is used.
 with contextlib.suppress(ImportError):
     from botocore.exceptions import BotoCoreError, ClientError
 
 from ansible.module_utils.common.warnings import warn
 from ansible_collections.amazon.aws.plugins.module_utils.modules import AnsibleAWSModule
 
-from ..module_utils._aws.names import DIMENSION_NAME, DIMENSION_VALUE, MOST_DIMENSIONS, NAMESPACE, OWN_DIMENSIONS
+from ..module_utils._aws.names import (
+    DIMENSIONS_ALLOWED,
+    MOST_DIMENSIONS,
+    NAMESPACE,
+    NAMESPACES_ALLOWED,
+    OWN_DIMENSIONS,
+    is_dimension,
+)
+from ..module_utils._gpu.metrics import DEFAULT_METRICS, UNITS
 from ..module_utils._gpu_publisher.imds import IdentityUnknownError, read_identity
-from ..module_utils._gpu_publisher.put_metric_data import CloudWatch, Datum, RefusedError, RetryableError, datums_of
-from ..module_utils._gpu_publisher.sampler import DEFAULT_METRICS, UNITS, Sample, Sampler
+from ..module_utils._gpu_publisher.put_metric_data import (
+    CloudWatch,
+    Datum,
+    RefusedPutError,
+    RetryablePutError,
+    datums_of,
+)
+from ..module_utils._gpu_publisher.sampler import Sampler
 from ..module_utils._problem import Problem, shown
 
 SPEC: dict[str, dict[str, Any]] = {
@@ -197,7 +208,7 @@ OF_THE_CALLER = ("binding_missing", "no_permission")
 def find_problem(namespace: str, dimensions: Mapping[str, str]) -> Problem | None:
     """Return why CloudWatch does not accept a namespace or dimensions; None when it does."""
     if not NAMESPACE.fullmatch(namespace):
-        allowed = "1 to 255 letters, digits and ._-/#:, not beginning with a colon or AWS/, which is CloudWatch's own"
+        allowed = f"{NAMESPACES_ALLOWED}, which is CloudWatch's own"
         return Problem("namespace", shown(namespace), "is not a namespace of metrics", allowed, "use DigitalTwin")
     if len(dimensions) > MOST_DIMENSIONS:
         return Problem("dimensions", "", f"{len(dimensions)} are too many", f"{MOST_DIMENSIONS}", "leave some out")
@@ -207,22 +218,9 @@ def find_problem(namespace: str, dimensions: Mapping[str, str]) -> Problem | Non
             return Problem(
                 "dimensions", shown(name), "is reserved for the module", allowed, "leave it out, or set instance_id"
             )
-        if not DIMENSION_NAME.fullmatch(name) or not DIMENSION_VALUE.fullmatch(value):
-            allowed = (
-                "names of 1 to 255 and values of 1 to 1024 printable ASCII characters, not of blanks alone; "
-                "no name begins with a colon"
-            )
-            return Problem("dimensions", shown({name: value}), "is not a dimension", allowed, "correct it")
+        if not is_dimension(name, value):
+            return Problem("dimensions", shown({name: value}), "is not a dimension", DIMENSIONS_ALLOWED, "correct it")
     return None
-
-
-def take_sample(metrics: list[str]) -> Sample:
-    """Read every GPU once."""
-    sampler = Sampler(metrics)
-    try:
-        return sampler.sample()
-    finally:
-        sampler.close()
 
 
 def describe(datum: Datum) -> list[dict[str, Any]]:
@@ -240,19 +238,6 @@ def describe(datum: Datum) -> list[dict[str, Any]]:
     ]
 
 
-def publish(module: AnsibleAWSModule, datums: list[Datum]) -> None:
-    """Send one request.
-
-    Raises:
-        RetryableError: CloudWatch may accept it later.
-        RefusedError: it never will.
-    """
-    cloudwatch = CloudWatch(
-        module.params["namespace"], module.params["region"] or "", lambda: module.client("cloudwatch")
-    )
-    cloudwatch.put(datums)
-
-
 def main() -> None:
     """Sample, and publish."""
     module = AnsibleAWSModule(argument_spec=SPEC, supports_check_mode=True)
@@ -268,7 +253,8 @@ def main() -> None:
         instance_id = params["instance_id"] or read_identity().instance_id
     except IdentityUnknownError as error:
         module.fail_json(msg=f"instance_id: not set, and {error}. Set it. Outside AWS any name is accepted.")
-    sample = take_sample(params["metrics"])
+    with contextlib.closing(Sampler(params["metrics"])) as sampler:
+        sample = sampler.sample()
     if sample.reason in OF_THE_CALLER:
         module.fail_json(msg=f"The sample was not taken: {sample.problems[0]}")
     for reading, reason in sample.failed.items():
@@ -287,8 +273,9 @@ def main() -> None:
     if module.check_mode or not datums:
         module.exit_json(changed=False, **result)
     try:
-        publish(module, datums)
-    except (RetryableError, RefusedError) as error:
+        cloudwatch = CloudWatch(params["namespace"], params["region"] or "", lambda: module.client("cloudwatch"))
+        cloudwatch.put(datums)
+    except (RetryablePutError, RefusedPutError) as error:
         module.fail_json(msg=f"The sample was not published: {error}", **result)
     except (BotoCoreError, ClientError) as error:
         module.fail_json_aws(error, msg="The sample was not published")

@@ -68,16 +68,7 @@ options:
     default: false
 requirements:
   - The Python package C(nvidia-ml-py), for the Python that the module runs in.
-attributes:
-  check_mode:
-    description: Reports what it would do, and writes nothing.
-    support: full
-  diff_mode:
-    description: Shows each setting of each GPU before and after the change.
-    support: full
-  idempotent:
-    description: Writes nothing when the GPUs have the requested settings.
-    support: full
+extends_documentation_fragment: digital_twin.robotics_lab._attributes
 notes:
   - Writing needs root. Reading does not.
   - NVML has no getter for locked clocks. The locked clocks are saved in
@@ -90,17 +81,16 @@ seealso:
   - name: NVML API reference
     description: What each setting means, and which GPUs have it.
     link: https://docs.nvidia.com/deploy/nvml-api/
-author:
-  - The digital_twin.robotics_lab maintainers (@digital-twin)
+author: The digital_twin.robotics_lab maintainers (@digital-twin)
 """
 
 EXAMPLES = r"""
-- name: Keep the driver loaded and let the GPUs draw what they can
+- name: Set the highest power limit, and preserve it
   digital_twin.robotics_lab.gpu_tuning:
     persistence_mode: true
     power_limit: max
 
-- name: Run one GPU cooler, and with fixed clocks
+- name: Limit the power of one GPU, and set its clocks
   digital_twin.robotics_lab.gpu_tuning:
     gpus: [0]
     persistence_mode: true
@@ -109,16 +99,16 @@ EXAMPLES = r"""
       memory: 6251
       graphics: 1500
 
-- name: Trade error correction for memory
+- name: Disable ECC to get more memory
   digital_twin.robotics_lab.gpu_tuning:
     ecc: false
   register: tuned
 
-- name: Reboot for it
+- name: Reboot
   ansible.builtin.reboot:
   when: tuned.reboot_required
 
-- name: Put everything back
+- name: Reset all settings
   digital_twin.robotics_lab.gpu_tuning:
     state: default
 """
@@ -156,7 +146,7 @@ reboot_required:
   sample: false
 problems:
   description: The reasons why the request is refused, each one line. Nothing was written.
-  returned: when something asked for cannot be
+  returned: when the request is refused
   type: list
   elements: str
   sample:
@@ -172,15 +162,15 @@ from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
 
-from ..module_utils._gpu.apply import Outcome, TuningError, tune
-from ..module_utils._gpu.nvml import NvmlError, NvmlUnavailable, nvml_session
+from ..module_utils._gpu.apply import TuningError, TuningResult, tune
+from ..module_utils._gpu.nvml import NvmlError, NvmlUnavailable, open_nvml
 from ..module_utils._gpu.plan import Step
-from ..module_utils._gpu.request import COMPUTE_MODES, RequestError, read_request
+from ..module_utils._gpu.request import COMPUTE_MODES, TuningRequestError, read_request
 
 SETTINGS = ("persistence_mode", "power_limit", "clocks", "ecc", "compute_mode")
 
 
-def present(outcome: Outcome) -> dict[str, Any]:
+def present(outcome: TuningResult) -> dict[str, Any]:
     """Return an outcome as the module's result."""
     return {
         "changed": bool(outcome.steps),
@@ -227,21 +217,21 @@ def main() -> None:
         },
         supports_check_mode=True,
     )
-    asked = [name for name in SETTINGS if module.params[name] is not None]
-    if module.params["state"] == "default" and asked:
+    requested = [name for name in SETTINGS if module.params[name] is not None]
+    if module.params["state"] == "default" and requested:
         module.fail_json(
-            msg=f"state: default resets all settings and cannot be combined with {', '.join(asked)}. "
+            msg=f"state: default resets all settings and cannot be combined with {', '.join(requested)}. "
             "Leave one of them out."
         )
     try:
         wanted = read_request(module.params)
-        with nvml_session() as session:
+        with open_nvml() as session:
             outcome = tune(
                 session, wanted, module.params["gpus"], strict=module.params["strict"], write=not module.check_mode
             )
     except NvmlUnavailable as error:
         module.fail_json(msg=f"NVML cannot be used: {error.message}", reason_code=error.reason)
-    except RequestError as error:
+    except TuningRequestError as error:
         module.fail_json(msg="; ".join(error.problems), problems=error.problems)
     except TuningError as error:
         module.fail_json(msg=str(error), changed=bool(error.done))

@@ -32,16 +32,7 @@ options:
     description: How long to wait for this size, in seconds. In check mode it does not wait.
     type: int
     default: 60
-attributes:
-  check_mode:
-    description: Returns what it would do, and changes nothing.
-    support: full
-  diff_mode:
-    description: Shows the sizes before and after.
-    support: full
-  idempotent:
-    description: Changes nothing when the file system fills its disk.
-    support: full
+extends_documentation_fragment: digital_twin.robotics_lab._attributes
 requirements:
   - C(growpart) (Debian package cloud-guest-utils) where a partition grows
   - C(resize2fs) (e2fsprogs) or C(xfs_growfs) (xfsprogs)
@@ -49,18 +40,17 @@ notes:
   - Needs root.
 seealso:
   - module: amazon.aws.ec2_vol
-author:
-  - The digital_twin.robotics_lab maintainers (@digital-twin)
+author: The digital_twin.robotics_lab maintainers (@digital-twin)
 """
 
 EXAMPLES = r"""
-- name: Use the whole root volume
+- name: Grow the root file system
   digital_twin.robotics_lab.grow_filesystem:
     disk_gib: 300
   become: true
   register: grown
 
-- name: Show what stays unused
+- name: Report what stays unused
   ansible.builtin.debug:
     msg: "{{ grown.reason }}"
   when: grown.reason | length > 0
@@ -112,9 +102,9 @@ from ..module_utils._volume.growth import (
     MIB,
     SLACK,
     XFS,
+    FilesystemState,
     GrowthError,
     Run,
-    State,
     disk_of,
     ext_size,
     find_reason,
@@ -175,7 +165,7 @@ def work(module: AnsibleModule) -> dict[str, Any]:
     if not module.check_mode:
         wait_for_size(device, module.params["disk_gib"] * GIB, module.params["timeout"])
 
-    def read() -> State:
+    def read() -> FilesystemState:
         """Read the current state."""
         name = device.resolve().name
         if mount.filesystem == XFS:
@@ -184,7 +174,7 @@ def work(module: AnsibleModule) -> dict[str, Any]:
             with Path(f"/dev/{name}").open("rb") as stream:
                 stream.seek(1024)
                 size = ext_size(stream.read(1024))
-        return State(mount, size, *read_disk(device, read_table(disk_of(device), run)))
+        return FilesystemState(mount, size, *read_disk(device, read_table(disk_of(device), run)))
 
     state = read()
     plan = make_plan(state)

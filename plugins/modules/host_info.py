@@ -66,16 +66,7 @@ options:
     description: Seconds that each command may take. It is then killed, and its C(rc) is 124.
     type: float
     default: 60
-attributes:
-  check_mode:
-    description: Reads the same in check mode.
-    support: full
-  diff_mode:
-    description: It changes nothing.
-    support: none
-  idempotent:
-    description: It changes nothing.
-    support: full
+extends_documentation_fragment: digital_twin.robotics_lab._attributes.info
 notes:
   - Each of O(commands) is a mapping with C(argv), a list, and optionally C(stdin), a text.
   - Set C(no_log=true) on a task that reads files with secrets by O(content).

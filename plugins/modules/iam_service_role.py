@@ -23,7 +23,7 @@ options:
     required: true
   state:
     description:
-      - Whether the role exists.
+      - Whether the role should exist.
       - With V(absent) its policies are detached or deleted, and it leaves its instance profiles, which stay.
     type: str
     choices: [present, absent]
@@ -67,8 +67,7 @@ seealso:
   - module: amazon.aws.iam_role
   - module: amazon.aws.iam_instance_profile
   - module: digital_twin.robotics_lab.iam_service_role_info
-author:
-  - The digital_twin.robotics_lab maintainers (@digital-twin)
+author: The digital_twin.robotics_lab maintainers (@digital-twin)
 """
 
 EXAMPLES = r"""
@@ -80,7 +79,7 @@ EXAMPLES = r"""
     permissions_boundary: arn:aws:iam::123456789012:policy/hosts
     tags: {team: robotics}
 
-- name: Delete it
+- name: Delete the role
   digital_twin.robotics_lab.iam_service_role:
     name: warehouse-instance
     state: absent
@@ -100,8 +99,7 @@ from typing import Any
 from ansible_collections.amazon.aws.plugins.module_utils.modules import AnsibleAWSModule
 
 from ..module_utils._aws import iam_role
-from ..module_utils._aws.connection import connector, region_of
-from ..module_utils._aws.errors import ReadError, describe_error, translated
+from ..module_utils._aws.connection import client_of, region_of, run_module
 
 SPEC: dict[str, dict[str, Any]] = {
     "name": {"type": "str", "required": True},
@@ -136,8 +134,7 @@ def manage(module: AnsibleAWSModule) -> dict[str, Any]:
         ReadError: IAM did not answer, or refused.
     """
     name, region = module.params["name"], region_of(module)
-    with translated("iam:GetRole", region):
-        client = connector(module)("iam", region)
+    client = client_of(module, "iam", "iam:GetRole")
     found = iam_role.read(client, name, region)
     calls: list[iam_role.Call] = []
     if module.params["state"] == "present":
@@ -158,12 +155,7 @@ def manage(module: AnsibleAWSModule) -> dict[str, Any]:
 
 def main() -> None:
     """Manage the role, or fail with one line."""
-    module = AnsibleAWSModule(argument_spec=SPEC, supports_check_mode=True)
-    try:
-        result = manage(module)
-    except ReadError as error:
-        module.fail_json(msg=str(describe_error(error)))
-    module.exit_json(**result)
+    run_module(AnsibleAWSModule(argument_spec=SPEC, supports_check_mode=True), manage)
 
 
 if __name__ == "__main__":

@@ -29,8 +29,7 @@ notes:
 seealso:
   - module: amazon.aws.iam_role_info
   - module: digital_twin.robotics_lab.iam_service_role
-author:
-  - The digital_twin.robotics_lab maintainers (@digital-twin)
+author: The digital_twin.robotics_lab maintainers (@digital-twin)
 """
 
 EXAMPLES = r"""
@@ -75,34 +74,33 @@ from typing import Any
 from ansible_collections.amazon.aws.plugins.module_utils.modules import AnsibleAWSModule
 
 from ..module_utils._aws import iam_role
-from ..module_utils._aws.connection import connector, region_of
-from ..module_utils._aws.errors import ReadError, describe_error, translated
+from ..module_utils._aws.connection import client_of, region_of, run_module
 
 SPEC: dict[str, dict[str, Any]] = {"name": {"type": "str", "required": True}}
 
 
-def describe(role: iam_role.ServiceRole) -> dict[str, Any]:
-    """Return a role in the form that the module documents."""
-    return {
+def read(module: AnsibleAWSModule) -> dict[str, Any]:
+    """Return the role in the form that the module documents.
+
+    Raises:
+        ReadError: IAM did not answer.
+    """
+    role = iam_role.read(client_of(module, "iam", "iam:GetRole"), module.params["name"], region_of(module))
+    if role is None:
+        return {"changed": False, "roles": []}
+    described = {
         "role_name": role.name,
         "arn": role.arn,
         "tags": role.tags,
         "managed_policies": sorted(role.managed),
         "permissions_boundary": role.boundary,
     }
+    return {"changed": False, "roles": [described]}
 
 
 def main() -> None:
     """Return the role, or fail with one line."""
-    module = AnsibleAWSModule(argument_spec=SPEC, supports_check_mode=True)
-    region = region_of(module)
-    try:
-        with translated("iam:GetRole", region):
-            client = connector(module)("iam", region)
-        role = iam_role.read(client, module.params["name"], region)
-    except ReadError as error:
-        module.fail_json(msg=str(describe_error(error)))
-    module.exit_json(changed=False, roles=[describe(role)] if role else [])
+    run_module(AnsibleAWSModule(argument_spec=SPEC, supports_check_mode=True), read)
 
 
 if __name__ == "__main__":

@@ -30,23 +30,13 @@ options:
     description: The file with credentials of registries, as C(docker login) writes it. It may be missing.
     type: path
     default: /root/.docker/config.json
-attributes:
-  check_mode:
-    description: Changes nothing.
-    support: full
-  diff_mode:
-    description: Changes nothing.
-    support: none
-  idempotent:
-    description: Changes nothing.
-    support: full
+extends_documentation_fragment: digital_twin.robotics_lab._attributes.info
 notes:
   - Does not fail when a registry does not answer. RV(problems) names the reason.
   - Credentials are sent to the engine only.
 seealso:
   - module: digital_twin.robotics_lab.image_pull
-author:
-  - The digital_twin.robotics_lab maintainers (@digital-twin)
+author: The digital_twin.robotics_lab maintainers (@digital-twin)
 """
 
 EXAMPLES = r"""
@@ -55,7 +45,7 @@ EXAMPLES = r"""
     images: [docker.io/library/redis:8.10.1-trixie]
   register: redis
 
-- name: Report it
+- name: Report the digest
   ansible.builtin.debug:
     msg: "{{ redis.digests }}"
 """
@@ -79,7 +69,8 @@ from ansible.module_utils.basic import AnsibleModule
 
 from ..module_utils._docker.api import AnsweredError, Engine, EngineGoneError, SilenceError
 from ..module_utils._docker.credentials import CredentialsError, credentials_for, read_config
-from ..module_utils._docker.pull import cleaned, parse_reference
+from ..module_utils._docker.pull import cleaned
+from ..module_utils._docker.request import parse_reference
 
 DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
 
@@ -88,7 +79,7 @@ def get_digest(engine: Engine, name: str, config: str) -> str:
     """Return the digest that the registry has for an image.
 
     Raises:
-        ValueError: there is no digest; the text says why.
+        ValueError: there is no digest; the text is the reason.
     """
     image = parse_reference(name)
     if image is None:

@@ -69,25 +69,16 @@ options:
         C(PATH).
     type: path
     default: /root/.docker/config.json
+extends_documentation_fragment: digital_twin.robotics_lab._attributes
 attributes:
   check_mode:
-    description:
-      - Reports what it would pull, and neither pulls nor writes the file.
-      - Without an engine, all images count as missing.
-    support: full
-  diff_mode:
-    description: Lists the images that are present, before and after.
-    support: full
-  idempotent:
-    description: Pulls nothing when all images are present.
-    support: full
+    details: Without an engine, all images count as missing.
 notes:
   - Needs only Python and the engine on the host, and access to the engine's socket.
   - Credentials are sent to the engine only. They do not appear in results or in O(progress_file).
 seealso:
   - module: community.docker.docker_image_pull
-author:
-  - The digital_twin.robotics_lab maintainers (@digital-twin)
+author: The digital_twin.robotics_lab maintainers (@digital-twin)
 """
 
 EXAMPLES = r"""
@@ -158,115 +149,15 @@ problems:
   sample: []
 """
 
-import stat
-from collections.abc import Iterable
-from pathlib import Path
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
 
 from ..module_utils._docker.api import AnsweredError, Engine, EngineGoneError, SilenceError
-from ..module_utils._docker.credentials import Credentials, CredentialsError, credentials_for, read_config
-from ..module_utils._docker.progress import DONE, FAILED, Progress
-from ..module_utils._docker.pull import Limits, Outcome, ProgressFile, Reference, parse_reference, pull_all
-from ..module_utils._problem import Problem, shown
-
-SMALLEST = {"parallel": 1, "retries": 0, "timeout": 1, "stall_timeout": 1}
-
-
-def read_images(names: list[str]) -> list[Reference]:
-    """Return the images to pull, each once.
-
-    Raises:
-        ValueError: a name is not valid.
-    """
-    images = {}
-    for name in names:
-        image = parse_reference(name)
-        if image is None:
-            allowed = "a name with tag or digest, such as nvcr.io/nvidia/isaac-sim:5.1.0"
-            raise ValueError(str(Problem("images", shown(name), "is not a full image name", allowed, "add the tag")))
-        images[name] = image
-    return list(images.values())
-
-
-def read_limits(params: dict[str, Any]) -> Limits:
-    """Return the limits.
-
-    Raises:
-        ValueError: a number is too small.
-    """
-    for name, smallest in SMALLEST.items():
-        if params[name] < smallest:
-            allowed = f"{smallest} or more"
-            raise ValueError(str(Problem(name, shown(params[name]), "is too small", allowed, "increase it")))
-    return Limits(**{name: params[name] for name in SMALLEST})
-
-
-def check_progress_file(path: str) -> None:
-    """Check that the file can be written.
-
-    Raises:
-        ValueError: its folder is missing, or it is a folder itself.
-    """
-    if path and (Path(path).is_dir() or not Path(path).parent.is_dir()):
-        allowed = "a file in an existing folder"
-        raise ValueError(str(Problem("progress_file", path, "cannot be written", allowed, "create the folder first")))
-
-
-def present_images(engine: Engine, images: list[Reference], *, check: bool) -> dict[str, str]:
-    """Return the ids of the images that are present, by name.
-
-    Args:
-        check: whether a missing engine means that no image is present.
-
-    Raises:
-        EngineGoneError: the engine cannot be reached.
-        AnsweredError: the engine answers with an error.
-        SilenceError: the engine does not answer.
-    """
-    if check and not is_socket(engine.path):
-        return {}
-    found = {image.name: engine.image_id(image.exact) for image in images}
-    return {name: identity for name, identity in found.items() if identity}
-
-
-def is_socket(path: str) -> bool:
-    """Return whether a path is a socket."""
-    try:
-        return stat.S_ISSOCK(Path(path).stat().st_mode)
-    except FileNotFoundError:
-        return False
-
-
-def ended(names: Iterable[str], state: str, note: str = "") -> list[Progress]:
-    """Return the progress of images in a final state."""
-    images = [Progress(name) for name in names]
-    for image in images:
-        image.end(state, note)
-    return images
-
-
-def read_credentials(images: list[Reference], path: str) -> dict[str, Credentials]:
-    """Return the credentials of the registries of images, by registry.
-
-    Raises:
-        CredentialsError: the configuration has credentials that cannot be used.
-    """
-    config = read_config(path) if images else {}
-    return {registry: credentials_for(registry, config, path) for registry in {image.registry for image in images}}
-
-
-def described(outcome: Outcome) -> dict[str, Any]:
-    """Return an outcome as the module returns it."""
-    return {
-        "name": outcome.name,
-        "id": outcome.id,
-        "pulled": outcome.pulled,
-        "bytes": outcome.downloaded,
-        "seconds": outcome.seconds,
-        "attempts": outcome.attempts,
-    }
+from ..module_utils._docker.credentials import CredentialsError, read_credentials
+from ..module_utils._docker.progress import DONE, FAILED, Progress, in_final_state
+from ..module_utils._docker.pull import ProgressFile, PullResult, pull_all
+from ..module_utils._docker.request import check_progress_file, read_images, read_limits
 
 
 def main() -> None:
@@ -289,7 +180,7 @@ def main() -> None:
     file = ProgressFile("" if module.check_mode else params["progress_file"] or "")
 
     def fail(problem: str) -> None:
-        file.write(ended(params["images"], FAILED, problem))
+        file.write(in_final_state(params["images"], FAILED, problem))
         module.fail_json(msg=problem)
 
     try:
@@ -297,30 +188,32 @@ def main() -> None:
         # Replace the progress of an earlier run.
         file.write([Progress(name) for name in params["images"]])
         images, limits = read_images(params["images"]), read_limits(params)
-        present = present_images(engine, images, check=module.check_mode)
+        # A check also works before the engine is installed.
+        known = images if not module.check_mode or engine.exists else []
+        present = {image.name: identity for image in known if (identity := engine.image_id(image.exact))}
         missing = [image for image in images if image.name not in present]
-        credentials = read_credentials(missing, params["docker_config"])
+        credentials = read_credentials({image.registry for image in missing}, params["docker_config"])
     except (ValueError, CredentialsError) as error:
         fail(str(error))
     except (EngineGoneError, SilenceError, AnsweredError) as error:
         fail(f"docker_socket: {error}. Start Docker, or set the socket of a running engine.")
     if module.check_mode:
-        pulled = [Outcome(image.name, pulled=True) for image in missing]
+        pulled = [PullResult(image.name, pulled=True) for image in missing]
     else:
-        done, config = ended(present, DONE), params["docker_config"]
+        done, config = in_final_state(present, DONE), params["docker_config"]
         pulled = pull_all(engine, missing, done, credentials=credentials, config=config, limits=limits, file=file)
-    outcomes = {outcome.name: outcome for outcome in pulled}
-    outcomes |= {name: Outcome(name, identity) for name, identity in present.items()}
+    results = {outcome.name: outcome for outcome in pulled}
+    results |= {name: PullResult(name, identity) for name, identity in present.items()}
     if file.problem:
         module.warn(file.problem)
     problems = [f"{outcome.name}: {outcome.problem}" for outcome in pulled if outcome.problem]
     result: dict[str, Any] = {
         "changed": any(outcome.pulled for outcome in pulled),
-        "images": [described(outcomes[image.name]) for image in images],
+        "images": [results[image.name].report() for image in images],
         "problems": problems,
         "diff": {
             "before": "".join(f"{image.name}\n" for image in images if image.name in present),
-            "after": "".join(f"{image.name}\n" for image in images if not outcomes[image.name].problem),
+            "after": "".join(f"{image.name}\n" for image in images if not results[image.name].problem),
         },
     }
     if problems:

@@ -12,13 +12,13 @@ module: lab_preflight
 version_added: 1.0.0
 short_description: Check an AWS account before creating a lab
 description:
-  - Checks the description of a lab, and then the AWS account and region in which it is to be created.
+  - Checks the description of a lab, and then the AWS account and region in which it will be created.
   - The description is checked first. AWS is contacted only when it is valid.
   - The module then only reads the account - credentials, region, instance type and zone, quotas, key pair, image,
     and the existing resources of this lab.
-  - "Every problem is one line of the form C(variable: value what is wrong. Allowed: what is. Remedy). All problems
+  - "Every problem is one line of the form C(variable: value problem. Allowed: values. Remedy). All problems
     that can be found are returned at once."
-  - The options take any type, so that a value of the wrong type gets such a line as well.
+  - Most options take any type, so that a value of the wrong type gets such a line as well.
 options:
   name:
     description:
@@ -97,7 +97,7 @@ options:
     required: true
   caller_audiences:
     description:
-      - Those audiences (V(admin), V(viewer)) whose list above is only the address of the caller.
+      - The audiences (V(admin), V(viewer)) whose list above has only the address of the caller.
       - The addresses of earlier callers, which the rules of the lab's security group name, then stay as well. They are
         returned in RV(sources).
     type: raw
@@ -138,19 +138,7 @@ options:
         the login user. Other keys are ignored.
       - Only the image that O(image) names needs a C(user).
     type: dict
-    default:
-      ubuntu-24.04:
-        parameter: /aws/service/canonical/ubuntu/server/24.04/stable/current/amd64/hvm/ebs-gp3/ami-id
-        user: ubuntu
-      ubuntu-22.04:
-        parameter: /aws/service/canonical/ubuntu/server/22.04/stable/current/amd64/hvm/ebs-gp2/ami-id
-        user: ubuntu
-      debian-13:
-        parameter: /aws/service/debian/release/13/latest/amd64
-        user: admin
-      debian-12:
-        parameter: /aws/service/debian/release/12/latest/amd64
-        user: admin
+    required: true
   instance_catalogue:
     description:
       - Known instance types, each a mapping with at least C(type). Other keys of an entry are returned in
@@ -178,10 +166,10 @@ options:
       - The tags that identify the lab cannot be replaced.
     type: raw
     default: {}
-  remove_surplus:
+  remove_excess:
     description:
       - Whether instances beyond O(instance_count) will be terminated.
-      - This module terminates nothing. It reports in a notice what happens to such instances.
+      - This module terminates nothing. A warning reports what happens to such instances.
     type: raw
     default: false
   adopt:
@@ -222,6 +210,10 @@ EXAMPLES = r"""
       - 203.0.113.7/32
     viewer_cidrs:
       - 203.0.113.0/24
+    images:
+      ubuntu-24.04:
+        parameter: /aws/service/canonical/ubuntu/server/24.04/stable/current/amd64/hvm/ebs-gp3/ami-id
+        user: ubuntu
   register: preflight
 
 - name: Report where the lab is going to be
@@ -234,7 +226,7 @@ EXAMPLES = r"""
   digital_twin.robotics_lab.lab_preflight:
     name: "{{ fleet_name }}"
     region: "{{ fleet_region }}"
-    image_id: "{{ fleet_image_id }}"
+    images: "{{ fleet_images }}"
     admin_cidrs: "{{ fleet_admin_cidrs }}"
     viewer_cidrs: "{{ fleet_viewer_cidrs }}"
     variable_prefix: fleet_
@@ -251,6 +243,11 @@ caller_arn:
   returned: success
   type: str
   sample: arn:aws:iam::123456789012:user/robotics
+partition:
+  description: The partition of the region, as ARNs name it.
+  returned: success
+  type: str
+  sample: aws
 region:
   description: The region that was checked.
   returned: success
@@ -323,7 +320,7 @@ image:
       type: int
       sample: 8
 existing:
-  description: Existing resources of the lab. Resources that only carry its tags are left out, and reported as a notice.
+  description: Existing resources of the lab. Resources that only carry its tags are left out, and a warning lists them.
   returned: success
   type: dict
   contains:
@@ -405,8 +402,8 @@ quotas:
       limit: 8
       in_use: 4
       needed: 4
-notices:
-  description: Notices that do not prevent the lab. On success these are also printed as warnings.
+lab_warnings:
+  description: What does not prevent the lab, but should be known. On success these are also printed as warnings.
   returned: always
   type: list
   elements: str
@@ -434,24 +431,11 @@ from ..module_utils._preflight.description import Inputs
 from ..module_utils._preflight.facts import describe_account
 from ..module_utils._preflight.inputs import check_inputs, read_lab
 from ..module_utils._preflight.network import find_network_warnings
-from ..module_utils._preflight.snapshot import read_account
+from ..module_utils._preflight.read import read_account
 from ..module_utils._preflight.ssh_key import find_key_warnings
 from ..module_utils._problem import Problem
 
-IMAGES = {
-    "ubuntu-24.04": {
-        "parameter": "/aws/service/canonical/ubuntu/server/24.04/stable/current/amd64/hvm/ebs-gp3/ami-id",
-        "user": "ubuntu",
-    },
-    "ubuntu-22.04": {
-        "parameter": "/aws/service/canonical/ubuntu/server/22.04/stable/current/amd64/hvm/ebs-gp2/ami-id",
-        "user": "ubuntu",
-    },
-    "debian-13": {"parameter": "/aws/service/debian/release/13/latest/amd64", "user": "admin"},
-    "debian-12": {"parameter": "/aws/service/debian/release/12/latest/amd64", "user": "admin"},
-}
-
-# The options that describe the lab. How to connect comes with the options of every AWS module.
+# The options that describe the lab. Raw: Ansible would accept 5 as text, and refuse "two" without a remedy.
 DESCRIPTION: dict[str, dict[str, Any]] = {
     "name": {"type": "raw", "required": True},
     "region": {
@@ -478,12 +462,12 @@ DESCRIPTION: dict[str, dict[str, Any]] = {
     "internal_ports": {"type": "raw", "default": []},
     "image": {"type": "raw", "default": "ubuntu-24.04"},
     "image_id": {"type": "raw", "default": ""},
-    "images": {"type": "dict", "default": IMAGES},
+    "images": {"type": "dict", "required": True},
     "instance_catalogue": {"type": "list", "elements": "dict", "default": [], "aliases": ["catalogue"]},
     "ros_domain_id": {"type": "raw", "default": 0},
     "permissions_boundary": {"type": "raw", "default": ""},
     "tags": {"type": "raw", "default": {}},
-    "remove_surplus": {"type": "raw", "default": False},
+    "remove_excess": {"type": "raw", "default": False},
     "adopt": {"type": "raw", "default": []},
 }
 
@@ -493,11 +477,11 @@ def read_inputs(params: dict[str, Any]) -> Inputs:
     return Inputs(prefix=params["variable_prefix"], **{option: params[option] for option in DESCRIPTION})
 
 
-def fail_on_problems(module: AnsibleAWSModule, problems: list[Problem], notices: list[str]) -> None:
+def fail_on_problems(module: AnsibleAWSModule, problems: list[Problem], warnings: list[str]) -> None:
     """Fail with all problems, one a line, if there are any."""
     if problems:
         lines = list(dict.fromkeys(map(str, problems)))
-        module.fail_json(msg="\n".join(lines), problems=lines, notices=notices)
+        module.fail_json(msg="\n".join(lines), problems=lines, lab_warnings=warnings)
 
 
 def main() -> None:
@@ -506,17 +490,17 @@ def main() -> None:
     module = AnsibleAWSModule(argument_spec=spec, supports_check_mode=True)
 
     inputs = read_inputs(module.params)
-    notices = [*find_network_warnings(inputs), *find_key_warnings(inputs)]
-    fail_on_problems(module, check_inputs(inputs), notices)
+    warnings = [*find_network_warnings(inputs), *find_key_warnings(inputs)]
+    fail_on_problems(module, check_inputs(inputs), warnings)
 
     lab = read_lab(inputs)
     snapshot = read_account(Account(connector(module), module.params["region"]), lab)
-    notices += find_account_warnings(lab, snapshot)
-    fail_on_problems(module, check_account(lab, snapshot), notices)
+    warnings += find_account_warnings(lab, snapshot)
+    fail_on_problems(module, check_account(lab, snapshot), warnings)
 
-    for notice in notices:
-        warn(notice)
-    module.exit_json(changed=False, notices=notices, **describe_account(lab, snapshot))
+    for warning in warnings:
+        warn(warning)
+    module.exit_json(changed=False, lab_warnings=warnings, **describe_account(lab, snapshot))
 
 
 if __name__ == "__main__":

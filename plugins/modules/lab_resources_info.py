@@ -94,95 +94,27 @@ EXAMPLES = r"""
 
 RETURN = r"""
 resources:
-  description: The resources by kind. Each kind is a list, which is empty when there are no resources of that kind.
+  description:
+    - The resources by kind. Each kind is a list, which is empty when there are no resources of that kind.
+    - The items of C(instances) are those of M(amazon.aws.ec2_instance_info), without terminated instances.
+      C(attributes.disable_api_termination.value) is true where termination protection is on.
+    - C(root_volumes) are the root volumes of these instances, also those without the lab's tags.
+    - C(images) has only the account's own images. C(image_snapshots) are their snapshots, which have no tags.
+    - C(named_key_pairs) has the key pair that O(key_name) names. All key pairs have their public keys.
+    - C(instance_profiles) has C(<name>-instance) with C(instance_profile_name), C(roles) and C(tags).
+    - C(roles) has C(<name>-instance) as of M(digital_twin.robotics_lab.iam_service_role_info), with C(description),
+      C(trust_policy), and C(inline_policies) by name.
   returned: success
   type: dict
-  contains:
-    instances:
-      description:
-        - As of M(amazon.aws.ec2_instance_info), without terminated instances.
-        - C(attributes.disable_api_termination.value) is true where termination protection is on.
-      type: list
-      elements: dict
-      sample: [{instance_id: i-0123456789abcdef0}]
-    addresses:
-      description: As of M(amazon.aws.ec2_eip_info).
-      type: list
-      elements: dict
-      sample: [{allocation_id: eipalloc-0123456789abcdef0}]
-    volumes:
-      description: As of M(amazon.aws.ec2_vol_info).
-      type: list
-      elements: dict
-      sample: [{id: vol-0123456789abcdef0}]
-    root_volumes:
-      description: The root volumes of RV(resources.instances), also those without the lab's tags.
-      type: list
-      elements: dict
-      sample: [{id: vol-0123456789abcdef0}]
-    security_groups:
-      description: As of M(amazon.aws.ec2_security_group_info).
-      type: list
-      elements: dict
-      sample: [{group_id: sg-0123456789abcdef0}]
-    subnets:
-      description: As of M(amazon.aws.ec2_vpc_subnet_info).
-      type: list
-      elements: dict
-      sample: [{subnet_id: subnet-0123456789abcdef0}]
-    route_tables:
-      description: As of M(amazon.aws.ec2_vpc_route_table_info).
-      type: list
-      elements: dict
-      sample: [{route_table_id: rtb-0123456789abcdef0}]
-    internet_gateways:
-      description: As of M(amazon.aws.ec2_vpc_igw_info).
-      type: list
-      elements: dict
-      sample: [{internet_gateway_id: igw-0123456789abcdef0}]
-    vpcs:
-      description: As of M(amazon.aws.ec2_vpc_net_info).
-      type: list
-      elements: dict
-      sample: [{vpc_id: vpc-0123456789abcdef0}]
-    key_pairs:
-      description: As of M(amazon.aws.ec2_key_info), with the public keys.
-      type: list
-      elements: dict
-      sample: [{key_name: warehouse}]
-    named_key_pairs:
-      description: The key pair that O(key_name) names, in the same form.
-      returned: when O(key_name) is set
-      type: list
-      elements: dict
-      sample: []
-    instance_profiles:
-      description: The instance profile C(<name>-instance) with C(instance_profile_name), C(roles) and C(tags).
-      type: list
-      elements: dict
-      sample: [{instance_profile_name: warehouse-instance}]
-    roles:
-      description:
-        - The role C(<name>-instance), as of M(digital_twin.robotics_lab.iam_service_role_info), with C(description),
-          C(trust_policy), and C(inline_policies) by name.
-      type: list
-      elements: dict
-      sample: [{role_name: warehouse-instance}]
-    images:
-      description: As of M(amazon.aws.ec2_ami_info), only the account's own images.
-      type: list
-      elements: dict
-      sample: [{image_id: ami-0123456789abcdef0}]
-    image_snapshots:
-      description: The snapshots of RV(resources.images), which have no tags of their own.
-      type: list
-      elements: dict
-      sample: [{snapshot_id: snap-0123456789abcdef0}]
-    snapshots:
-      description: As of M(amazon.aws.ec2_snapshot_info).
-      type: list
-      elements: dict
-      sample: [{snapshot_id: snap-0123456789abcdef0}]
+  sample:
+    instances: [{instance_id: i-0123456789abcdef0}]
+    addresses: [{allocation_id: eipalloc-0123456789abcdef0}]
+    volumes: [{id: vol-0123456789abcdef0}]
+    root_volumes: [{id: vol-0123456789abcdef0}]
+    security_groups: [{group_id: sg-0123456789abcdef0}]
+    vpcs: [{vpc_id: vpc-0123456789abcdef0}]
+    key_pairs: [{key_name: warehouse}]
+    roles: [{role_name: warehouse-instance}]
 """
 
 from typing import Any

@@ -24,7 +24,7 @@ options:
   description:
     description:
       - How ROS 2 hosts should communicate, as the filter
-        P(digital_twin.robotics_lab.ros2_network_plan#filter) takes it.
+        P(digital_twin.robotics_lab.ros2_network_plan#filter) accepts it.
     type: dict
     default: {}
   participants:
@@ -34,23 +34,13 @@ options:
       - Without it, no peer is reported as silent.
     type: list
     elements: dict
-attributes:
-  check_mode:
-    description: Does the same in check mode, because it changes nothing.
-    support: full
-  diff_mode:
-    description: It changes nothing.
-    support: none
-  idempotent:
-    description: It changes nothing.
-    support: full
+extends_documentation_fragment: digital_twin.robotics_lab._attributes.info
 notes:
   - Needs root to see the sockets of other users' processes.
 seealso:
   - plugin: digital_twin.robotics_lab.ros2_network_plan
     plugin_type: filter
-author:
-  - The digital_twin.robotics_lab maintainers (@digital-twin)
+author: The digital_twin.robotics_lab maintainers (@digital-twin)
 """
 
 EXAMPLES = r"""

@@ -30,8 +30,8 @@ options:
     default: {}
   path:
     description:
-      - The file to write. Its other content is lost. Files are read in the order of their names, whatever their folder,
-        and the last one takes precedence.
+      - The file to write. The module replaces its whole content. Files are read in the order of their names,
+        whatever their folder, and the last one takes precedence.
     type: path
     required: true
   strict:
@@ -46,26 +46,15 @@ options:
     type: str
     choices: [present, absent]
     default: present
-attributes:
-  check_mode:
-    description: Reports what it would change, and writes nothing.
-    support: full
-  diff_mode:
-    description: Shows the file and the values before and after.
-    support: full
-  idempotent:
-    description: Writes nothing when the file and the values are as declared.
-    support: full
+extends_documentation_fragment: digital_twin.robotics_lab._attributes
 notes:
   - Writing needs root. Reading does not.
-  - Settings for which files have patterns, such as C(net.ipv4.conf.*.rp_filter), are for other tools.
+  - Not suited for settings that files set by a pattern, such as C(net.ipv4.conf.*.rp_filter).
 seealso:
-  - module: ansible.posix.sysctl
   - name: sysctl.d
     description: The order of precedence of the files.
     link: https://www.freedesktop.org/software/systemd/man/sysctl.d.html
-author:
-  - The digital_twin.robotics_lab maintainers (@digital-twin)
+author: The digital_twin.robotics_lab maintainers (@digital-twin)
 """
 
 EXAMPLES = r"""
@@ -78,7 +67,7 @@ EXAMPLES = r"""
       net.ipv4.ipfrag_time: 3
   register: kernel
 
-- name: Report what prevents it
+- name: Report settings that are not in effect
   ansible.builtin.debug:
     msg: "{{ kernel.unmet + kernel.overriding }}"
 """
@@ -133,15 +122,14 @@ undoing:
   sample: [{file: /etc/sysctl.conf, name: net.core.rmem_max, value: "212992"}]
 """
 
-import os
 import re
-import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
 
+from ..module_utils._files import replace_file
 from ..module_utils._sysctl import FOLDERS, SysctlError, SysctlHost, SysctlPlan, SysctlRequest, apply, compare
 from ..module_utils._values import whole_number
 
@@ -207,10 +195,8 @@ def present(plan: SysctlPlan, wanted: SysctlRequest) -> dict[str, Any]:
             {"name": name, "value": value, "persisted": plan.persisted[name]} for name, value in plan.lowering.items()
         ],
         "notes": [*note_unmet(plan, wanted), *note_lowering(plan)],
-        **{
-            name: [{"file": setting.file, "name": setting.name, "value": setting.value} for setting in settings]
-            for name, settings in (("overriding", plan.overriding), ("undoing", plan.undoing))
-        },
+        "overriding": [vars(line) for line in plan.overriding],
+        "undoing": [vars(line) for line in plan.undoing],
     }
 
 
@@ -254,14 +240,6 @@ def main() -> None:
     )
     host, path = SysctlHost(), module.params["path"]
 
-    def save(text: str) -> None:
-        # Without the suffix .conf, nothing reads it.
-        descriptor, scratch = tempfile.mkstemp(prefix=".settings.", dir=Path(path).parent)
-        with os.fdopen(descriptor, "w", encoding="utf-8") as stream:
-            stream.write(text)
-        module.atomic_move(scratch, path)
-        module.set_mode_if_different(path, "0644", changed=False)
-
     try:
         check_path(path)
         if module.params["state"] == "absent":
@@ -272,7 +250,7 @@ def main() -> None:
             problems = [f"{name} is {plan.before[name]}: {reason}" for name, reason in plan.unmet.items()]
             module.fail_json(msg=f"{'; '.join(problems)}. Set it there, or leave strict out")
         if not module.check_mode:
-            apply(host, wanted, plan, save)
+            apply(host, wanted, plan, lambda text: replace_file(Path(path), text))
     except SysctlError as error:
         module.fail_json(msg=str(error))
     for setting in plan.overriding:

@@ -2,10 +2,7 @@
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Assess whether a host's ROS 2 networking is as declared, for verify and diagnose. Pure functions.
-
-This is a private module of the collection: it may change in any release.
-"""
+"""Assess whether a host's ROS 2 networking is as declared, for verify and diagnose. Pure functions."""
 
 from __future__ import annotations
 

@@ -13,9 +13,9 @@ from ansible_collections.digital_twin.robotics_lab.plugins.module_utils._ros2.di
 from ansible_collections.digital_twin.robotics_lab.plugins.module_utils._ros2.host import HostTraffic, read_processes
 from ansible_collections.digital_twin.robotics_lab.plugins.module_utils._ros2.request import read
 
-from tests.support.dds import ROS2, find, hears, planned, ros2_environment, ros2_node, unit_command
+from tests.support.dds import ROS2, find, planned, receives_all, ros2_environment, ros2_node, unit_command
+from tests.support.host_processes import ServiceProcess
 from tests.support.network import INTERFACE, Host, Network, udp
-from tests.support.worker import Service
 
 RMW = "rmw_fastrtps_cpp"
 FILTER = "7400-7499"
@@ -51,8 +51,8 @@ def test_mode_peers(ros2: None, network: Network, tmp_path: Path, listing: str) 
     ]
     with ros2_node(first, environments[0]) as one, ros2_node(second, environments[1]) as other:
         find(one, other)
-        assert hears(other, one, count=10)
-        assert hears(one, other, count=10)
+        assert receives_all(other, one, count=10)
+        assert receives_all(one, other, count=10)
         assert {7410, 7411} <= first.udp_ports(first.address)
 
 
@@ -63,7 +63,7 @@ def test_a_variable_that_keeps_a_node_to_its_host_is_found_and_taken_back(
     here, there = network.hosts
     first, second = (peer_environment(tmp_path, host, network.addresses) for host in network.hosts)
     with ros2_node(here, {**first, **hostile}) as one, ros2_node(there, second):
-        assert one.ask("find", seconds=5, count=1) == {"peers": 0}
+        assert one.request("find", seconds=5, count=1) == {"peers": 0}
         assert named_variables(network.addresses, hostile) == set(hostile)
     # What a shell has set is overridden by the environment file.
     with ros2_node(here, {**hostile, **first}) as one, ros2_node(there, second) as other:
@@ -116,8 +116,8 @@ def test_mode_discovery_server(ros2: None, possible: None, tmp_path: Path) -> No
             host.pass_only(udp(plan["ports"]["range"]))
         server.pass_only(udp("11811"))
         with ros2_node(here, environment) as one, ros2_node(there, environment) as other:
-            assert one.ask("find", seconds=3, count=1) == {"peers": 0}
-            with Service(server, serve):
+            assert one.request("find", seconds=3, count=1) == {"peers": 0}
+            with ServiceProcess(server, serve):
                 find(one, other)
-                assert hears(other, one, count=10)
-                assert hears(one, other, count=10)
+                assert receives_all(other, one, count=10)
+                assert receives_all(one, other, count=10)

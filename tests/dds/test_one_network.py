@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from tests.support.dds import cyclone, file_uri, find, hears, planned
+from tests.support.dds import cyclone, file_uri, find, planned, receives_all
 from tests.support.network import Network
 
 
@@ -17,11 +17,11 @@ def test_mode_host_keeps_to_the_host(network: Network, tmp_path: Path) -> None:
     here, there = network.hosts
     with cyclone(here, uri) as one, cyclone(here, uri) as other, cyclone(there, asking) as stranger:
         find(one, other)
-        assert hears(other, one)
-        assert stranger.ask("find", seconds=3, count=1) == {"peers": 0}
+        assert receives_all(other, one)
+        assert stranger.request("find", seconds=3, count=1) == {"peers": 0}
         # It does contact this host: a participant that is not limited to it is found.
         with cyclone(here, asking):
-            assert stranger.ask("find", seconds=10, count=1) == {"peers": 1}
+            assert stranger.request("find", seconds=10, count=1) == {"peers": 1}
 
 
 def test_mode_bridge_reaches_the_network_without_a_list(network: Network, tmp_path: Path) -> None:
@@ -29,4 +29,4 @@ def test_mode_bridge_reaches_the_network_without_a_list(network: Network, tmp_pa
     here, there = network.hosts
     with cyclone(here, uri) as one, cyclone(there, uri) as other:
         find(one, other)
-        assert hears(other, one)
+        assert receives_all(other, one)

@@ -12,12 +12,12 @@ from time import monotonic, sleep
 
 import pytest
 
-from tests.support.dds import cyclone, distribution_exchanges, file_uri, find, hears, planned, refused
+from tests.support.dds import cyclone, distribution_exchanges, file_uri, find, planned, receives_all, refused
+from tests.support.host_processes import NodeProcess
 from tests.support.network import INTERFACE, Host, Network, translated, udp
-from tests.support.worker import Worker
 
 FILTER = "7400-7499"
-# Cyclone DDS 11 calls every 30 s, and forgets a listed peer that has not answered within 30 s unless told otherwise.
+# Cyclone DDS 11 calls every 30 s, and drops a listed peer that has not answered within 30 s by default.
 LATE_SECONDS, CALL_SECONDS = 40, 40
 
 
@@ -36,8 +36,8 @@ def test_hosts_exchange_data_through_the_filter(network: Network, tmp_path: Path
     here, there = network.hosts
     with cyclone(here, uri) as one, cyclone(there, uri) as other:
         find(one, other)
-        assert hears(other, one)
-        assert hears(one, other)
+        assert receives_all(other, one)
+        assert receives_all(one, other)
 
 
 def test_a_host_that_others_leave_out_finds_those_that_it_lists(network: Network, tmp_path: Path) -> None:
@@ -47,8 +47,8 @@ def test_a_host_that_others_leave_out_finds_those_that_it_lists(network: Network
     alone = planned(discovery="peers", peers=[there.address])["cyclonedds"]["11"]
     with cyclone(there, file_uri(tmp_path, alone)) as other, cyclone(here, file_uri(tmp_path, complete)) as one:
         find(one, other)
-        assert hears(other, one)
-        assert hears(one, other)
+        assert receives_all(other, one)
+        assert receives_all(one, other)
 
 
 @pytest.mark.parametrize("first_lists", [True, False])
@@ -81,13 +81,13 @@ def test_the_last_participant_of_the_filter_works_and_the_next_one_stays_silent(
             cyclone(beyond, file_uri(tmp_path, at_index(xml, last + 1))) as outside,
         ):
             find(sender, inside)
-            assert hears(inside, sender)
-            assert not hears(outside, sender)
+            assert receives_all(inside, sender)
+            assert not receives_all(outside, sender)
             assert beyond.refused() > 0
             beyond.pass_all()
             there.pass_all()
             find(sender, inside, outside)
-            assert hears(outside, sender)
+            assert receives_all(outside, sender)
 
 
 def test_more_participants_than_the_filter_passes_are_refused_beforehand() -> None:
@@ -117,26 +117,26 @@ def behind_routers(network: Network) -> Iterator[list[Host]]:
         ]
 
 
-def translated_uris(folder: Path, routers: Network, version: str, *, told: bool = True) -> list[str]:
+def translated_uris(folder: Path, routers: Network, version: str, *, known: bool = True) -> list[str]:
     """Return the configurations of hosts behind routers, which list one another by their external addresses."""
     given = {"discovery": "peers", "peers": routers.addresses, "interface": INTERFACE}
-    plans = [planned(**given, external_address=address if told else "") for address in routers.addresses]
+    plans = [planned(**given, external_address=address if known else "") for address in routers.addresses]
     return [file_uri(folder, plan["cyclonedds"][version]) for plan in plans]
 
 
-@pytest.mark.parametrize("told", [True, False], ids=["told", "not told"])
+@pytest.mark.parametrize("known", [True, False], ids=["known", "unknown"])
 def test_hosts_behind_routers_hear_one_another_where_their_external_addresses_are_told(
-    network: Network, behind_routers: list[Host], tmp_path: Path, told: bool
+    network: Network, behind_routers: list[Host], tmp_path: Path, known: bool
 ) -> None:
     here, there = behind_routers
-    uris = translated_uris(tmp_path, network, "11", told=told)
+    uris = translated_uris(tmp_path, network, "11", known=known)
     with cyclone(here, uris[0]) as one, cyclone(there, uris[1]) as other:
-        if told:
+        if known:
             find(one, other)
-            assert hears(other, one)
-            assert hears(one, other)
+            assert receives_all(other, one)
+            assert receives_all(one, other)
         else:
-            assert one.ask("find", seconds=5, count=1) == {"peers": 0}
+            assert one.request("find", seconds=5, count=1) == {"peers": 0}
 
 
 def test_so_do_those_with_the_distributions_cyclone_dds(
@@ -153,13 +153,15 @@ def test_domain_42_uses_its_own_ports(network: Network, tmp_path: Path) -> None:
     here, there = network.hosts
     with cyclone(here, uri, domain=42) as one, cyclone(there, uri, domain=42) as other:
         find(one, other)
-        assert hears(other, one)
+        assert receives_all(other, one)
         assert here.udp_ports() == {17910, 17911}
     assert refused(discovery="peers", peers=network.addresses, domain_id=42, firewall_ports=FILTER)
 
 
 @pytest.fixture(scope="module")
-def waiting(possible: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Network, str, Worker, float]]:
+def waiting(
+    possible: None, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[tuple[Network, str, NodeProcess, float]]:
     """Return two hosts of which one has been looking for the other since the first test of this file."""
     with ExitStack() as stack:
         network = stack.enter_context(Network(2))
@@ -173,20 +175,20 @@ def start_waiting(waiting: object) -> None:
     """Let the early host wait while the other tests run."""
 
 
-def test_a_host_that_joins_late_is_found(waiting: tuple[Network, str, Worker, float]) -> None:
+def test_a_host_that_joins_late_is_found(waiting: tuple[Network, str, NodeProcess, float]) -> None:
     network, uri, early, since = waiting
     sleep(max(0, since + LATE_SECONDS - monotonic()))
     with cyclone(network.hosts[1], uri) as late:
         find(early, late)
-        assert hears(late, early)
-        assert hears(early, late)
+        assert receives_all(late, early)
+        assert receives_all(early, late)
 
 
 @pytest.mark.full
 def test_a_late_host_that_lists_nobody_is_found_by_who_never_forgets_it(possible: None, tmp_path: Path) -> None:
     forever = ' PruneDelay="inf"'
     with ExitStack() as stack:
-        pairs: list[tuple[Worker, Host, str]] = []
+        pairs: list[tuple[NodeProcess, Host, str]] = []
         for forgets in (False, True):
             here, there = stack.enter_context(Network(2)).hosts
             listed = planned(discovery="peers", peers=[here.address, there.address])["cyclonedds"]["11"]
@@ -197,5 +199,5 @@ def test_a_late_host_that_lists_nobody_is_found_by_who_never_forgets_it(possible
         sleep(LATE_SECONDS)
         for early, there, uri in pairs:
             stack.enter_context(cyclone(there, uri))
-            early.tell("find", seconds=CALL_SECONDS, count=1)
+            early.order("find", seconds=CALL_SECONDS, count=1)
         assert [early.answer()["peers"] for early, _late, _host in pairs] == [1, 0]

@@ -9,9 +9,9 @@ from contextlib import ExitStack
 from pathlib import Path
 
 from sandbox.waiting import wait_until
-from tests.support.dds import hears, planned, zenoh_router
+from tests.support.dds import planned, receives_all, zenoh_router
+from tests.support.host_processes import NodeProcess, ServiceProcess
 from tests.support.network import Network
-from tests.support.worker import Service, Worker
 
 ANSWERS_OF_THE_ROUTER = ["-p", "tcp", "--sport", "7447"]
 
@@ -27,12 +27,12 @@ def test_sessions_exchange_data_through_the_router(possible: None, tmp_path: Pat
         for host in (here, there):
             host.pass_only(ANSWERS_OF_THE_ROUTER)
         with ExitStack() as stack:
-            stack.enter_context(Service(router, zenoh_router(files["router"])))
+            stack.enter_context(ServiceProcess(router, zenoh_router(files["router"])))
             wait_until(lambda: 7447 in router.tcp_ports(), what="the router to listen", seconds=20)
             one, other = (
-                stack.enter_context(Worker(host, "zenoh_session", str(files["session"]))) for host in (here, there)
+                stack.enter_context(NodeProcess(host, "zenoh_session", str(files["session"]))) for host in (here, there)
             )
-            assert one.ask("find", seconds=10)["peers"] == 1
-            assert other.ask("find", seconds=10)["peers"] == 1
-            assert hears(other, one)
-            assert hears(one, other)
+            assert one.request("find", seconds=10)["peers"] == 1
+            assert other.request("find", seconds=10)["peers"] == 1
+            assert receives_all(other, one)
+            assert receives_all(one, other)

@@ -14,8 +14,8 @@ import pytest
 import yaml
 
 from tests.support.account import counts, holdings
+from tests.support.ansible_lines import MAIN, OLDEST, Line, why_not_both
 from tests.support.lab import Cloud, execute, inventory, on_host
-from tests.support.lines import MAIN, OLDEST, Line, why_not_both
 
 NAME = "robotics-lab"
 HOSTS = [f"{NAME}-1", f"{NAME}-2"]

@@ -14,8 +14,8 @@ import docker
 
 from sandbox.waiting import wait_until
 from tests.support.account import counts, holdings
+from tests.support.foreign_resources import ForeignResources
 from tests.support.lab import NOTHING, Cloud, pieces
-from tests.support.strangers import Strangers
 
 NAME = "robotics-lab"
 # Another lab in the same account, with monitoring, and not configured.
@@ -47,7 +47,7 @@ def test_nothing_is_left_of_the_lab_and_its_neighbour_stays(lab: Cloud, empty_ac
     assert {"alarm", "log group"} <= made.keys()
 
     # Resources of other owners with the lab's tags, set by a caller that may only tag.
-    strangers = Strangers(lab.client("ec2"), NAME)
+    strangers = ForeignResources(lab.client("ec2"), NAME)
     strangers.network()
     strangers.key_pair()
     lab.lab_runs = False

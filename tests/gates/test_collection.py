@@ -20,7 +20,7 @@ from typing import Any
 import pytest
 from packaging.specifiers import SpecifierSet
 
-from tests.support.lines import left_out
+from tests.support.ansible_lines import left_out
 from tests.support.project import (
     FQCN,
     NAME,

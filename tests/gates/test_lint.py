@@ -16,7 +16,7 @@ import pathspec
 import pytest
 import yaml
 
-from tests.support.lines import left_out
+from tests.support.ansible_lines import left_out
 from tests.support.project import ROOT, expect_none, load_yaml, playbooks, project_files, run, text_files
 
 # The link to the root inside the tree: linters check these files under their real paths.
@@ -44,7 +44,7 @@ WARNED = {
 }
 ANSIBLE = re.compile(r"^\s*(?:from|import) (?:ansible|ansible_collections\.(?!digital_twin\.)\w+)\b", re.MULTILINE)
 # Both lines run each of them, in the tests of the modules or on the lab of the end-to-end tests.
-USE_ANSIBLE = {"_aws/connection.py", "_aws/iam_role.py", "_lab/resources.py"}
+USE_ANSIBLE = {"_aws/connection.py", "_aws/iam_role.py", "_files.py", "_lab/resources.py"}
 # The word as a version or an image's tag: after a colon, an equals sign, an at sign or a shell default. Between
 # slashes, as in the metadata service's path and the names of public parameters, it is not a version.
 FLOATING = re.compile(r"(?:[:=@]|:-)\s*[\"']?\b[l]atest(?=[\s\"'`},;)]|$)", re.MULTILINE)

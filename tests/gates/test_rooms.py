@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from tests.gates.test_collection import stage
-from tests.support.lines import floor_python
+from tests.support.ansible_lines import floor_python
 from tests.support.project import FQCN, expect_none, run, text_files
 
 PACKAGE = f"ansible_collections.{FQCN}."

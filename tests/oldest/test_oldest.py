@@ -12,29 +12,41 @@ from collections.abc import Callable
 
 import pytest
 
-from tests.support.lines import OLDEST
+from tests.support.ansible_lines import OLDEST
 from tests.support.project import clean_environment, run
 
 SECONDS = 2000
 # The code under test does not use Ansible: programs of the hosts and of the sandbox, and plugins/module_utils, as
 # test_module_utils_use_nothing_of_ansible in tests/gates/test_lint.py checks.
 WITHOUT_ANSIBLE = (
-    "cognitive",
-    "simulators",
+    "compose/cognitive",
+    "compose/ros2",
+    "compose/world",
+    "docs",
     "plugins/module_utils",
-    "ros2",
+    "roles/digital_twin_stack/test_programs.py",
+    "roles/docker/test_engines.py",
+    "roles/python_environment/test_pip_settings.py",
     "sandbox",
-    "world",
-    "test_digital_twin_stack_files.py",
-    "test_docker_engines.py",
-    "test_python_environment_files.py",
+    "support",
 )
-LEFT_OUT = [f"--ignore=tests/unit/{name}" for name in WITHOUT_ANSIBLE]
+# Slow tests of playbooks and of a role that other tests of the same file run on both lines.
+CASES_OF_ONE_LINE = (
+    "plugins/test_tagged_things.py::test_destroy_removes_nothing_while_another_tag_hides_a_part_of_the_lab",
+    "plugins/test_tagged_things.py::test_the_summary_shows_no_ssh_option_from_a_tag",
+    "roles/aws_infrastructure/test_rights.py::test_a_tunnel_closes_the_ports_of_viewers_and_the_summary_shows_it",
+    "roles/aws_infrastructure/test_rights.py::test_each_variable_adds_its_rights_and_removes_them",
+)
+LEFT_OUT = [
+    *(f"--ignore=tests/unit/{name}" for name in WITHOUT_ANSIBLE),
+    *(f"--deselect=tests/unit/{name}" for name in CASES_OF_ONE_LINE),
+]
 # The folders of unit tests, so that several workers can share them.
 UNIT = {
     "modules": ["tests/unit/plugins/modules"],
     "plugins": ["tests/unit/plugins", "--ignore=tests/unit/plugins/modules", *LEFT_OUT],
-    "rest": ["tests/unit", "--ignore=tests/unit/plugins", *LEFT_OUT],
+    "roles": ["tests/unit/roles", *LEFT_OUT],
+    "rest": ["tests/unit", "--ignore=tests/unit/plugins", "--ignore=tests/unit/roles", *LEFT_OUT],
 }
 
 

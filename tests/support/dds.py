@@ -20,9 +20,9 @@ import jinja2
 from ansible_collections.digital_twin.robotics_lab.plugins.filter.ros2_network_plan import ros2_network_plan
 from ansible_collections.digital_twin.robotics_lab.plugins.module_utils._ros2.request import CYCLONE_VERSIONS
 
+from tests.support.host_processes import NodeProcess, ServiceProcess
 from tests.support.network import Host, Network, machine_settings
 from tests.support.project import FQCN, ROOT, clean_environment, run
-from tests.support.worker import Service, Worker
 
 # The default limit of a socket's buffer up to Linux 6.17, and the guide's value.
 COMMON_RECEIVE_BUFFER, GUIDE_RECEIVE_BUFFER = 212992, 2147483647
@@ -33,6 +33,7 @@ LOSS_SAMPLES, LOSS_BYTES, LOSS_RATE, LOSS_SHARE = 300, 64_000, 100, 0.02
 # Often recommended for large messages, without regard to the path's MTU.
 LARGE_MESSAGES = "<General><MaxMessageSize>65500B</MaxMessageSize><FragmentSize>65000B</FragmentSize></General>"
 
+FAST_PROFILE = f"ansible_collections.{FQCN}.plugins.module_utils._ros2.fast_profile"
 ROS2_REQUIREMENTS = ROOT / "tests" / "dds" / "ros2.txt"
 ROLE = ROOT / "roles" / "ros2_networking"
 ROS2 = ROOT / ".cache" / "ros2"
@@ -95,10 +96,10 @@ def file_uri(folder: Path, text: str) -> str:
     return file.as_uri()
 
 
-def cyclone(host: Host, uri: str, *, domain: int = 0, reliable: bool = True) -> Worker:
+def cyclone(host: Host, uri: str, *, domain: int = 0, reliable: bool = True) -> NodeProcess:
     """Return a participant of Cyclone DDS 11 with this configuration, an empty one for the library's defaults."""
     quality = "reliable" if reliable else "best_effort"
-    return Worker(host, "cyclone", str(domain), quality, environment={"CYCLONEDDS_URI": uri})
+    return NodeProcess(host, "cyclone", str(domain), quality, environment={"CYCLONEDDS_URI": uri})
 
 
 def distribution_exchanges(hosts: Sequence[Host], uris: Sequence[str]) -> bool:
@@ -110,7 +111,7 @@ def distribution_exchanges(hosts: Sequence[Host], uris: Sequence[str]) -> bool:
     """
     sender, receiver = hosts
     there = clean_environment({"CYCLONEDDS_URI": uris[1]})
-    with Service(sender, ["ddsperf", "-D", "20", "pub", "20Hz", "size", "1k"], {"CYCLONEDDS_URI": uris[0]}):
+    with ServiceProcess(sender, ["ddsperf", "-D", "20", "pub", "20Hz", "size", "1k"], {"CYCLONEDDS_URI": uris[0]}):
         listen = ["ddsperf", "-D", "3", "-Q", "samples:20", "-Q", "minmatch:1", "sub"]
         done = subprocess.run(receiver.inside(*listen), env=there, capture_output=True, timeout=30, check=False)
     return done.returncode == 0
@@ -133,10 +134,10 @@ def fast_dds_errors(folder: Path, profile: str) -> str:
     """Return the errors of a profile, as the role's program gets them from the Fast DDS of ROS 2."""
     file = folder / "profile.xml"
     file.write_text(profile, encoding="utf-8")
-    path = {**fast_libraries(), "PATH": f"{ROS2 / 'bin'}:{os.environ['PATH']}"}
+    path = {"PATH": f"{ROS2 / 'bin'}:{os.environ['PATH']}", "PYTHONPATH": str(ROOT / ".collections")}
     done = subprocess.run(
-        [sys.executable, str(ROOT / "plugins" / "module_utils" / "_ros2" / "fast_profile.py"), str(file)],
-        env=clean_environment(path),
+        [sys.executable, "-m", FAST_PROFILE, str(file)],
+        env=clean_environment({**fast_libraries(), **path}),
         capture_output=True,
         text=True,
         timeout=60,
@@ -164,14 +165,14 @@ def stalls(network: Network, uri: str, kernel: Mapping[str, int], rounds: int = 
         return [_stall(sender, receiver) for _round in range(rounds)]
 
 
-def _stall(sender: Worker, receiver: Worker) -> int:
+def _stall(sender: NodeProcess, receiver: NodeProcess) -> int:
     """Send large best-effort samples to a stopped process, and return how many it receives after it continues."""
     receiver.stop()
     try:
-        sender.ask("send", seconds=30, count=STALL_SAMPLES, size=STALL_BYTES)
+        sender.request("send", seconds=30, count=STALL_SAMPLES, size=STALL_BYTES)
     finally:
-        receiver.go_on()
-    return len(receiver.ask("collect", seconds=10, count=STALL_SAMPLES)["numbers"])
+        receiver.resume()
+    return len(receiver.request("collect", seconds=10, count=STALL_SAMPLES)["numbers"])
 
 
 def losses(network: Network, uri: str, kernel: Mapping[str, int], *, reliable: bool = True) -> tuple[int, int]:
@@ -192,29 +193,29 @@ def losses(network: Network, uri: str, kernel: Mapping[str, int], *, reliable: b
     with cyclone(here, uri, reliable=reliable) as sender, cyclone(there, uri, reliable=reliable) as receiver:
         find(sender, receiver)
         there.lose(LOSS_SHARE)
-        sender.tell("send", seconds=30, count=LOSS_SAMPLES, size=LOSS_BYTES, rate=LOSS_RATE)
-        numbers = receiver.ask("collect", seconds=30, count=LOSS_SAMPLES)["numbers"]
+        sender.order("send", seconds=30, count=LOSS_SAMPLES, size=LOSS_BYTES, rate=LOSS_RATE)
+        numbers = receiver.request("collect", seconds=30, count=LOSS_SAMPLES)["numbers"]
         sender.answer()
     return len(numbers), sum(number >= LOSS_SAMPLES // 2 for number in numbers)
 
 
-def find(*workers: Worker) -> None:
-    """Wait until each of two or more workers has found the others.
+def find(*nodes: NodeProcess) -> None:
+    """Wait until each of two or more nodes has found the others.
 
     Raises:
-        AssertionError: a worker has not found all others.
+        AssertionError: a node has not found all others.
     """
-    for worker in workers:
-        worker.tell("find", seconds=FIND_SECONDS, count=len(workers) - 1)
-    for worker in workers:
-        found = worker.answer()["peers"]
-        assert found == len(workers) - 1, f"{worker.name} has found {found} others"
+    for node in nodes:
+        node.order("find", seconds=FIND_SECONDS, count=len(nodes) - 1)
+    for node in nodes:
+        found = node.answer()["peers"]
+        assert found == len(nodes) - 1, f"{node.name} has found {found} others"
 
 
-def hears(receiver: Worker, sender: Worker, count: int = 20) -> bool:
+def receives_all(receiver: NodeProcess, sender: NodeProcess, count: int = 20) -> bool:
     """Return whether all samples from the first to the second arrive."""
-    sender.ask("send", seconds=10, count=count)
-    return len(receiver.ask("collect", seconds=10, count=count)["numbers"]) == count
+    sender.request("send", seconds=10, count=count)
+    return len(receiver.request("collect", seconds=10, count=count)["numbers"]) == count
 
 
 def zenoh_router(configuration: Path) -> list[str]:
@@ -249,9 +250,9 @@ def ros2_environment(plan: Mapping[str, Any], folder: Path) -> dict[str, str]:
     return {**plan["environment"], "ROS_HOME": str(folder), "ROS_LOG_DIR": str(folder / "log")}
 
 
-def ros2_node(host: Host, environment: Mapping[str, str]) -> Worker:
+def ros2_node(host: Host, environment: Mapping[str, str]) -> NodeProcess:
     """Return a node of ROS 2 with Fast DDS."""
-    return Worker(host, "ros2", environment=environment, python=ROS2 / "bin" / "python")
+    return NodeProcess(host, "ros2", environment=environment, python=ROS2 / "bin" / "python")
 
 
 def unit_command(host: Host, unit: str, folder: Path, **variables: Any) -> list[str]:

@@ -15,7 +15,7 @@ import pytest
 from websockets.sync import client
 from websockets.typing import Subprotocol
 
-from sandbox.ros import TOPICS
+from sandbox.ros_topics import TOPICS
 
 # Long, so that no test fails on a busy machine.
 SECONDS = 60.0

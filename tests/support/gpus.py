@@ -19,7 +19,7 @@ from typing import Any
 import pytest
 from ansible.module_utils import _internal
 from ansible.module_utils.testing import patch_module_args
-from ansible_collections.digital_twin.robotics_lab.plugins.module_utils._gpu import apply, boot
+from ansible_collections.digital_twin.robotics_lab.plugins.module_utils._gpu import boot, saved
 
 from sandbox.nvml import LIBRARY, PROGRAM, Gpus
 
@@ -44,11 +44,11 @@ class Host:
         ctypes.CDLL(str(library / LIBRARY))
         for name, value in self.gpus.environment.items():
             monkeypatch.setenv(name, value)
-        monkeypatch.setattr(apply, "LOCKED_CLOCKS", self._volatile / "locked.json")
+        monkeypatch.setattr(saved, "LOCKED_CLOCKS", self._volatile / "locked.json")
         # The kernel's directory while the driver is loaded.
         self.driver = folder / "driver"
         self.driver.mkdir()
-        monkeypatch.setattr(apply, "DRIVER", self.driver)
+        monkeypatch.setattr(saved, "DRIVER", self.driver)
 
     def set_up(self, case: dict[str, Any]) -> None:
         """Set the GPUs, the driver and the faults of a table's row, and boot."""

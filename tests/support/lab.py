@@ -26,7 +26,7 @@ from sandbox import lifecycle
 from sandbox.cloud import process
 from sandbox.keys import Key
 from sandbox.settings import REGION, Sandbox
-from tests.support.lines import MAIN, Line
+from tests.support.ansible_lines import MAIN, Line
 from tests.support.project import ROOT, clean_environment, run
 
 RECAP = re.compile(r"^(\S+)\s+: ok=(\d+)\s+changed=(\d+)\s+unreachable=(\d+)\s+failed=(\d+)", re.MULTILINE)

@@ -95,8 +95,8 @@ class Server:
         theirs, ours = asked[5:], x25519.X25519PrivateKey.generate()
         ours_public = ours.public_key().public_bytes_raw()
         secret = ours.exchange(x25519.X25519PublicKey.from_public_bytes(theirs))
-        told = [client_version, VERSION, client_offer, offer, host_key, theirs, ours_public]
-        digest = hashlib.sha256(b"".join(map(string, told)) + integer(int.from_bytes(secret, "big"))).digest()
+        hashed = [client_version, VERSION, client_offer, offer, host_key, theirs, ours_public]
+        digest = hashlib.sha256(b"".join(map(string, hashed)) + integer(int.from_bytes(secret, "big"))).digest()
         reply = bytes([ECDH_REPLY]) + string(host_key) + string(ours_public) + string(sign(self.key, digest))
         connection.sendall(packet(reply))
         # Without encryption until both have sent NEWKEYS; a client that refuses the key ends instead.

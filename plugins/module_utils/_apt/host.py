@@ -2,10 +2,7 @@
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""apt with the configuration of this host: its sources, whether it accepts a source, and how it downloads a key.
-
-This is a private module of the collection: it may change in any release.
-"""
+"""apt with the configuration of this host: its sources, whether it accepts a source, and how it downloads a key."""
 
 from __future__ import annotations
 
@@ -43,7 +40,7 @@ UNSPECIFIC = (
 USELESS = re.compile(r"^W: (Skipping acquire .* doesn't have the component .*)$", re.MULTILINE)
 
 
-class AptProblem(Exception):
+class AptError(Exception):
     """An error of apt; the text is its error message."""
 
 
@@ -88,11 +85,11 @@ class Apt:
         """Check that apt can read all its sources.
 
         Raises:
-            AptProblem: it cannot.
+            AptError: it cannot.
         """
         status, out, err = self.run(["apt-get", "indextargets", "--format", "$(SITE)"])
         if status:
-            raise AptProblem(error_of(err or out))
+            raise AptError(error_of(err or out))
 
     def has_lists(self, entry: Entry) -> bool:
         """Return whether apt has downloaded an entry's repository before."""
@@ -114,7 +111,7 @@ class Apt:
         text = file.read_text("utf-8", "replace") if file else ""
         if not file and download:
             # A faulty entry is reported only if it is used.
-            with contextlib.suppress(AptProblem):
+            with contextlib.suppress(AptError):
                 text = self.try_source(entry_text(entry), lists=False)
         found = re.search(r"^Origin: *(.*\S)", text, re.MULTILINE)
         return found[1] if found else ""
@@ -130,7 +127,7 @@ class Apt:
             The text of that signed file.
 
         Raises:
-            AptProblem: it cannot be used.
+            AptError: it cannot be used.
         """
         with tempfile.TemporaryDirectory(prefix="apt-source-") as name:
             folder = Path(name)
@@ -155,7 +152,7 @@ class Apt:
             useless = USELESS.search(err + out)
             if status or useless:
                 reason = useless[1] if useless and not status else error_of(err or out)
-                raise AptProblem(reason.replace(str(folder / "trial.sources"), "the source"))
+                raise AptError(reason.replace(str(folder / "trial.sources"), "the source"))
             files = (folder / "lists").glob("*Release")
             return next((file.read_text("utf-8", "replace") for file in files), "")
 
@@ -163,7 +160,7 @@ class Apt:
         """Return a file that apt itself downloads, with its own proxy, certificates and logins.
 
         Raises:
-            AptProblem: the download failed.
+            AptError: the download failed.
         """
         with tempfile.TemporaryDirectory(prefix="apt-source-") as name:
             folder = Path(name)
@@ -171,7 +168,7 @@ class Apt:
             target = folder / "key"
             status, out, err = self.run([HELPER, "download-file", url, str(target)])
             if status or not target.is_file():
-                raise AptProblem(error_of(err or out))
+                raise AptError(error_of(err or out))
             return target.read_bytes()
 
 
@@ -179,12 +176,12 @@ def find_apt(run: Run) -> Apt:
     """Return apt as this host has it configured.
 
     Raises:
-        AptProblem: its configuration cannot be read.
+        AptError: its configuration cannot be read.
     """
     words = [word for name, setting in SETTINGS.items() for word in (name, setting)]
     status, out, err = run(["apt-config", "shell", *words])
     if status:
-        raise AptProblem(error_of(err or out))
+        raise AptError(error_of(err or out))
     values = dict(word.partition("=")[::2] for word in shlex.split(out))
     settings = {name: values.get(name, "") for name in SETTINGS}
     for name in ("folder", "etc", "lists"):

@@ -2,10 +2,7 @@
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Keys that sign repositories, as files that apt accepts.
-
-This is a private module of the collection: it may change in any release.
-"""
+"""Keys that sign repositories, as files that apt accepts."""
 
 from __future__ import annotations
 
@@ -30,7 +27,7 @@ UNSIGNED = ("trusted", "allow-insecure", "allow-weak", "allow-downgrade-to-insec
 FINGERPRINT = re.compile(r"[0-9A-F]{40}|[0-9A-F]{64}")
 
 
-class KeyProblem(Exception):
+class AptKeyError(Exception):
     """apt cannot use a key; the text is the reason."""
 
 
@@ -50,7 +47,7 @@ def packets(block: str) -> bytes:
     """Return the data in an armored block.
 
     Raises:
-        KeyProblem: it is damaged.
+        AptKeyError: it is damaged.
     """
     lines = [line.strip() for line in block.strip().splitlines()]
     body = lines[lines.index("") + 1 :] if "" in lines else lines[1:]
@@ -58,33 +55,33 @@ def packets(block: str) -> bytes:
     try:
         return base64.b64decode(text, validate=True)
     except binascii.Error:
-        raise KeyProblem("is a damaged OpenPGP key") from None
+        raise AptKeyError("is a damaged OpenPGP key") from None
 
 
 def armored(data: bytes) -> str:
     """Return a key as text that apt accepts in a file of the suffix .asc.
 
     Raises:
-        KeyProblem: it is not a public key.
+        AptKeyError: it is not a public key.
     """
     if data[8:12] == b"KBXf":
-        raise KeyProblem("is a keybox of GnuPG, which apt cannot read. Export the key with `gpg --export`")
+        raise AptKeyError("is a keybox of GnuPG, which apt cannot read. Export the key with `gpg --export`")
     # A user id in a binary key can contain the words of an armor.
     if ARMOR.encode() in data and data[0] not in PUBLIC_KEY:
         text = data.decode("utf-8", "replace").replace("\r\n", "\n")
         start = text.index(ARMOR)
         if END not in text[start:]:
-            raise KeyProblem("is a damaged OpenPGP key: its last lines are missing")
+            raise AptKeyError("is a damaged OpenPGP key: its last lines are missing")
         blocks = text[start:].split(ARMOR)[1:]
         for block in blocks:
             if packets(ARMOR + block.split(END)[0])[:1] not in [bytes([first]) for first in PUBLIC_KEY]:
-                raise KeyProblem("is not an OpenPGP public key")
+                raise AptKeyError("is not an OpenPGP public key")
         return text[start:].strip() + "\n"
     if not data:
-        raise KeyProblem("is empty")
+        raise AptKeyError("is empty")
     if data[0] not in PUBLIC_KEY:
         start_of_it = data[:40].decode("utf-8", "replace").split("\n")[0]
-        raise KeyProblem(f"is not an OpenPGP public key: it begins with {start_of_it!r}")
+        raise AptKeyError(f"is not an OpenPGP public key: it begins with {start_of_it!r}")
     body = base64.b64encode(data).decode()
     lines = [body[at : at + 64] for at in range(0, len(body), 64)]
     check = base64.b64encode(checksum(data)).decode()
@@ -95,7 +92,7 @@ def binary(data: bytes) -> bytes:
     """Return a key without its armor.
 
     Raises:
-        KeyProblem: it is not a public key.
+        AptKeyError: it is not a public key.
     """
     text = armored(data)
     return b"".join(packets(ARMOR + block.split(END)[0]) for block in text.split(ARMOR)[1:])
@@ -105,7 +102,7 @@ def parts(data: bytes) -> Iterator[tuple[int, bytes]]:
     """Yield the type and the body of each packet of a binary key.
 
     Raises:
-        KeyProblem: it has a packet that an exported key does not have, or one of an unknown length.
+        AptKeyError: it has a packet that an exported key does not have, or one of an unknown length.
     """
     at = 0
     while at < len(data):
@@ -126,9 +123,9 @@ def parts(data: bytes) -> Iterator[tuple[int, bytes]]:
         begin = at + 1 + size
         at = begin + length
         if not first & 0x80 or not size or len(octets) < size or at > len(data):
-            raise KeyProblem("is a damaged OpenPGP key")
+            raise AptKeyError("is a damaged OpenPGP key")
         if kind not in PARTS:
-            raise KeyProblem(f"has an OpenPGP packet of type {kind}, which a public key does not have")
+            raise AptKeyError(f"has an OpenPGP packet of type {kind}, which a public key does not have")
         yield kind, data[begin:at]
 
 
@@ -136,7 +133,7 @@ def fingerprint(body: bytes) -> str:
     """Return the fingerprint of a public key's packet.
 
     Raises:
-        KeyProblem: it is a key of a version without a safe fingerprint.
+        AptKeyError: it is a key of a version without a safe fingerprint.
     """
     version = body[0] if body else 0
     if version == 4 and len(body) < 0x10000:
@@ -145,7 +142,7 @@ def fingerprint(body: bytes) -> str:
         return digest.hexdigest().upper()
     if version == 6:
         return hashlib.sha256(b"\x9b" + len(body).to_bytes(4, "big") + body).hexdigest().upper()
-    raise KeyProblem(f"is an OpenPGP key of version {version}. Use a key of version 4 or 6")
+    raise AptKeyError(f"is an OpenPGP key of version {version}. Use a key of version 4 or 6")
 
 
 def fingerprints(data: bytes) -> list[str]:
@@ -154,7 +151,7 @@ def fingerprints(data: bytes) -> list[str]:
     apt itself checks that a subkey is signed by its primary key.
 
     Raises:
-        KeyProblem: it is not a public key.
+        AptKeyError: it is not a public key.
     """
     return list(dict.fromkeys(fingerprint(body) for kind, body in parts(binary(data)) if kind == PRIMARY))
 
@@ -168,18 +165,18 @@ def check_fingerprints(found: Collection[str], expected: Collection[str]) -> Non
     """Check that all keys are expected. Without expected keys, every key is accepted.
 
     Raises:
-        KeyProblem: one is not.
+        AptKeyError: one is not.
     """
     foreign = [key for key in found if key not in expected]
     if expected and foreign:
-        raise KeyProblem(f"has the key {', '.join(foreign)}, but expected is {' or '.join(expected)}")
+        raise AptKeyError(f"has the key {', '.join(foreign)}, but expected is {' or '.join(expected)}")
 
 
 def checked(data: bytes, expected: Collection[str]) -> str:
     """Return a key as text, made only of the packets that were checked.
 
     Raises:
-        KeyProblem: it is not a public key, or not the expected one.
+        AptKeyError: it is not a public key, or not the expected one.
     """
     if not expected:
         return armored(data)
@@ -191,17 +188,17 @@ def check_file(path: str) -> None:
     """Check that apt can read a key file, which runs as a user of its own.
 
     Raises:
-        KeyProblem: it cannot.
+        AptKeyError: it cannot.
     """
     file = Path(path)
     if not file.is_file():
-        raise KeyProblem("does not exist")
+        raise AptKeyError("does not exist")
     real = file.resolve()
     if not real.stat().st_mode & stat.S_IROTH:
-        raise KeyProblem(f"cannot be read by apt's user _apt. Run `chmod a+r {path}`")
+        raise AptKeyError(f"cannot be read by apt's user _apt. Run `chmod a+r {path}`")
     for folder in real.parents:
         if not folder.stat().st_mode & stat.S_IXOTH:
-            raise KeyProblem(f"is in {folder}, which apt's user _apt may not enter. Run `chmod a+x {folder}`")
+            raise AptKeyError(f"is in {folder}, which apt's user _apt may not enter. Run `chmod a+x {folder}`")
     armored(file.read_bytes())
 
 
@@ -209,7 +206,7 @@ def check_entry(entry: Entry) -> None:
     """Check that the key files which an entry names can be used.
 
     Raises:
-        KeyProblem: one of them cannot.
+        AptKeyError: one of them cannot.
     """
     signed_by = entry.options.get("signed-by", "")
     if ARMOR in signed_by:
@@ -218,22 +215,22 @@ def check_entry(entry: Entry) -> None:
         if path.startswith("/"):
             try:
                 check_file(path)
-            except KeyProblem as problem:
-                raise KeyProblem(f"{path} {problem}") from None
+            except AptKeyError as problem:
+                raise AptKeyError(f"{path} {problem}") from None
 
 
 def check_entry_keys(entry: Entry, expected: Collection[str]) -> None:
     """Check that only expected keys sign what an entry names.
 
     Raises:
-        KeyProblem: another key does, or none has to.
+        AptKeyError: another key does, or none has to.
     """
     signed_by = entry.options.get("signed-by", "")
     for option in UNSIGNED:
         if truth(entry.options.get(option, "")):
-            raise KeyProblem(f"has {option}=yes, with which apt accepts unsigned packages")
+            raise AptKeyError(f"has {option}=yes, with which apt accepts unsigned packages")
     if not signed_by:
-        raise KeyProblem("has no Signed-By, so that every key in apt's trusted.gpg.d is accepted")
+        raise AptKeyError("has no Signed-By, so that every key in apt's trusted.gpg.d is accepted")
     if ARMOR in signed_by:
         text = "\n".join("" if line.strip() == "." else line.strip() for line in signed_by.splitlines())
         check_fingerprints(fingerprints(text.encode()), expected)

@@ -2,38 +2,17 @@
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Plans what to write so that apt has a repository, given the entries that the host has already.
-
-This is a private module of the collection: it may change in any release.
-"""
+"""Plans what to write so that apt has a repository, given the entries that the host has already."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
+from .request import WantedRepository
 from .sources import ARMOR, FIELDS, SHARED, Entry, repository_of, with_slash
 
 HEADING = "# Written by Ansible (digital_twin.robotics_lab.apt_source): changes here are lost.\n"
-
-
-@dataclass(frozen=True)
-class Wanted:
-    """A repository to add to apt's sources.
-
-    Attributes:
-        uri: Its URI, with $(ARCH) where apt inserts the architecture.
-        suites: Its suites; a path ends with a slash.
-        components: None for a path.
-        mirrors: Whether an entry with another URI counts, when it has the suite and the component.
-        origin: The Origin in the Release file of such an entry; empty for any.
-    """
-
-    uri: str
-    suites: tuple[str, ...]
-    components: tuple[str, ...]
-    mirrors: bool = False
-    origin: str = ""
 
 
 @dataclass
@@ -53,7 +32,7 @@ class Stanza:
 
 
 @dataclass
-class Plan:
+class SourcePlan:
     """What to write, and which entries of the host are used as they are."""
 
     stanzas: list[Stanza] = field(default_factory=list)
@@ -77,8 +56,11 @@ def inherit(entries: Sequence[Entry]) -> dict[str, str]:
 
 
 def plan(
-    entries: Iterable[Entry], wanted: Wanted, architecture: str, origin: Callable[[Entry], str] = lambda _entry: ""
-) -> Plan:
+    entries: Iterable[Entry],
+    wanted: WantedRepository,
+    architecture: str,
+    origin: Callable[[Entry], str] = lambda _entry: "",
+) -> SourcePlan:
     """Compare what is wanted with the entries that are not ours.
 
     Args:
@@ -93,7 +75,7 @@ def plan(
         return wanted.mirrors and (not wanted.origin or origin(entry) in ("", wanted.origin))
 
     entries = list(entries)
-    result = Plan()
+    result = SourcePlan()
     for suite in wanted.suites:
         repository = repository_of(with_slash(wanted.uri, architecture), suite)
         same = [entry for entry in entries if entry.repository == repository]
@@ -120,11 +102,17 @@ def plan(
     return result
 
 
-def field_lines(name: str, value: str) -> list[str]:
-    """Return a field of deb822 as its lines."""
-    if ARMOR not in value:
-        return [f"{name}: {' '.join(value.split())}"]
-    return [f"{name}:", *(f" {line.strip() or '.'}" for line in value.strip().splitlines())]
+def deb822(kind: str, uri: str, suites: Iterable[str], components: Iterable[str], fields: Mapping[str, str]) -> str:
+    """Return a stanza in deb822's form, with further fields by their names."""
+    lines = [f"Types: {kind}", f"URIs: {uri}", f"Suites: {' '.join(suites)}"]
+    if components:
+        lines.append(f"Components: {' '.join(components)}")
+    for name, value in fields.items():
+        if ARMOR in value:
+            lines += [f"{name.title()}:", *(f" {line.strip() or '.'}" for line in value.strip().splitlines())]
+        else:
+            lines.append(f"{name.title()}: {' '.join(value.split())}")
+    return "\n".join(lines) + "\n"
 
 
 def render(stanzas: Iterable[Stanza], uri: str, architecture: str, key_file: str) -> str:
@@ -132,24 +120,16 @@ def render(stanzas: Iterable[Stanza], uri: str, architecture: str, key_file: str
     texts = []
     for stanza in stanzas:
         options = {"signed-by": key_file} if stanza.options is None else stanza.options
-        lines = ["Types: deb", f"URIs: {uri}", f"Suites: {' '.join(stanza.suites)}"]
-        if stanza.components:
-            lines.append(f"Components: {' '.join(stanza.components)}")
-        lines.append(f"Architectures: {architecture}")
-        for option, value in options.items():
-            if value:
-                lines += field_lines(FIELDS.get(option, option).title(), value)
-        texts.append("\n".join(lines) + "\n")
+        fields = {FIELDS.get(option, option): value for option, value in options.items() if value}
+        texts.append(deb822("deb", uri, stanza.suites, stanza.components, {"architectures": architecture, **fields}))
     return HEADING + "\n".join(texts)
 
 
 def entry_text(entry: Entry) -> str:
     """Return an entry of the host alone, with all its options, in deb822's form."""
-    lines = [f"Types: {entry.kind}", f"URIs: {entry.uri}", f"Suites: {entry.suite}"]
-    if entry.components:
-        lines.append(f"Components: {' '.join(entry.components)}")
+    fields = {}
     for option, value in entry.options.items():
         base, sign = option.rstrip("+-"), option[len(option.rstrip("+-")) :]
         name = FIELDS.get(base, base) + {"": "", "+": "-add", "-": "-remove"}[sign]
-        lines += field_lines(name.title(), value.replace(",", " ") if base in FIELDS else value)
-    return "\n".join(lines) + "\n"
+        fields[name] = value.replace(",", " ") if base in FIELDS else value
+    return deb822(entry.kind, entry.uri, [entry.suite], entry.components, fields)

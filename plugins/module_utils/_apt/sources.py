@@ -5,7 +5,6 @@
 """The sources that apt reads: which files, what each entry means, and which entries contradict each other.
 
 Follows sources.list(5) and apt's own reader. Lines that apt cannot read are left out here: apt itself reports them.
-This is a private module of the collection: it may change in any release.
 """
 
 from __future__ import annotations
@@ -17,7 +16,7 @@ from pathlib import Path
 from urllib.parse import unquote
 
 ARMOR = "-----BEGIN PGP PUBLIC KEY BLOCK-----"
-# A word ends at white space, but for what is in quotes or brackets: cdrom:[Debian 13]/ is one word.
+# A word ends at white space, except within quotes or brackets: cdrom:[Debian 13]/ is one word.
 WORD = re.compile(r' *((?:"[^"]*"|\[[^]]*\]|[^\s"\[])+)\s*')
 FILE_NAME = re.compile(r"[A-Za-z0-9_:-][A-Za-z0-9_.:-]*\.(list|sources)", re.ASCII)
 # Options of the one-line form by their name as a field, where that is another.

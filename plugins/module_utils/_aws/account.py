@@ -2,10 +2,7 @@
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Read an AWS account: one method per API call. Nothing here changes the account.
-
-This is a private module of the collection: it may change in any release.
-"""
+"""Read an AWS account: one method per API call. Nothing here changes the account."""
 
 from __future__ import annotations
 

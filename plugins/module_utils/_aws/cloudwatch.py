@@ -2,10 +2,7 @@
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Read alarms and log groups by the beginning of their names.
-
-This is a private module of the collection: it may change in any release.
-"""
+"""Read alarms and log groups by the beginning of their names."""
 
 from __future__ import annotations
 

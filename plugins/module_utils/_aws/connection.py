@@ -2,10 +2,7 @@
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Connect modules of this collection to AWS by the options that all modules of amazon.aws have.
-
-This is a private module of the collection: it may change in any release.
-"""
+"""Connect modules of this collection to AWS by the options that all modules of amazon.aws have."""
 
 from __future__ import annotations
 
@@ -20,6 +17,7 @@ with contextlib.suppress(ImportError):
 from ansible_collections.amazon.aws.plugins.module_utils.botocore import boto3_inventory_conn, get_aws_connection_info
 
 from .._problem import Problem
+from .errors import ReadError, describe_error, translated
 
 
 def connector(module: Any) -> Callable[[str, str], Any]:
@@ -36,6 +34,28 @@ def connector(module: Any) -> Callable[[str, str], Any]:
         return boto3_inventory_conn("client", service, region, endpoint, config=config, **settings)
 
     return connect
+
+
+def client_of(module: Any, service: str, action: str) -> Any:
+    """Return the client of a service in a module's region; messages name the action that it is needed for.
+
+    Raises:
+        ReadError: The options or the environment do not describe a connection.
+    """
+    region = region_of(module)
+    with translated(action, region):
+        return connector(module)(service, region)
+
+
+def run_module(module: Any, work: Callable[[Any], dict[str, Any]], *refused: type[Exception]) -> None:
+    """End a module with the result of its work, or with one line for each reason why there is none."""
+    try:
+        result = work(module)
+    except refused as error:
+        module.fail_json(msg=str(error))
+    except ReadError as error:
+        module.fail_json(msg=str(describe_error(error)))
+    module.exit_json(**result)
 
 
 def region_of(module: Any) -> str:

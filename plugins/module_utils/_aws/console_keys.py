@@ -6,8 +6,6 @@
 
 Only root of the instance writes to its console, and only AWS passes it on: a key that is read there is the key of that
 instance, regardless of the host at its address.
-
-This is a private module of the collection: it may change in any release.
 """
 
 from __future__ import annotations

@@ -2,10 +2,7 @@
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Read, compare and write CloudWatch dashboards.
-
-This is a private module of the collection: it may change in any release.
-"""
+"""Read, compare and write CloudWatch dashboards."""
 
 from __future__ import annotations
 
@@ -49,11 +46,11 @@ class Message:
     """An error or warning of CloudWatch about a body, and its place there."""
 
     data_path: str
-    text: str
+    message: str
 
     def __str__(self) -> str:
         """Return both as one line."""
-        return f"{self.data_path or '/'}: {self.text}"
+        return f"{self.data_path or '/'}: {self.message}"
 
 
 def check_name(name: str) -> str:

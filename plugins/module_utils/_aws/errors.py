@@ -2,10 +2,7 @@
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Errors of calls to AWS, and a one-line message for each.
-
-This is a private module of the collection: it may change in any release.
-"""
+"""Errors of calls to AWS, and a one-line message for each."""
 
 from __future__ import annotations
 

@@ -2,10 +2,7 @@
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Check, plan and read a request for the latest datapoints of CloudWatch metrics.
-
-This is a private module of the collection: it may change in any release.
-"""
+"""Check, plan and read a request for the latest datapoints of CloudWatch metrics."""
 
 from __future__ import annotations
 
@@ -29,7 +26,7 @@ MOST_MINUTES = 15 * 24 * 60
 MOST_DIMENSIONS = 30
 
 
-class RequestError(Exception):
+class MetricRequestError(Exception):
     """A request that CloudWatch would reject; the text has one line for each reason."""
 
 
@@ -74,7 +71,7 @@ def read_moment(text: str) -> datetime:
     """Return a moment from ISO 8601 or as seconds since 1970, in UTC.
 
     Raises:
-        RequestError: it is neither.
+        MetricRequestError: it is neither.
     """
     try:
         if _is_number(text):
@@ -86,7 +83,7 @@ def read_moment(text: str) -> datetime:
         problem = Problem(
             "since", shown(text), f"is not a valid time ({error})", allowed, 'write "2026-11-24T12:00:00Z"'
         )
-        raise RequestError(str(problem)) from error
+        raise MetricRequestError(str(problem)) from error
     return moment.astimezone(timezone.utc) if moment.tzinfo else moment.replace(tzinfo=timezone.utc)
 
 
@@ -99,7 +96,7 @@ def check_request(metrics: list[Metric], period: int, minutes: int) -> None:
     """Check a request.
 
     Raises:
-        RequestError: with one line for each reason.
+        MetricRequestError: with one line for each reason.
     """
     problems = []
     if period not in SHORT_PERIODS and (period < 1 or period % 60):
@@ -116,7 +113,7 @@ def check_request(metrics: list[Metric], period: int, minutes: int) -> None:
             reason = f"{len(metric.dimensions)} dimensions are too many (metric {metric.name})"
             problems.append(Problem("dimensions", "", reason, f"at most {MOST_DIMENSIONS}", "leave some out"))
     if problems:
-        raise RequestError("\n".join(map(str, problems)))
+        raise MetricRequestError("\n".join(map(str, problems)))
 
 
 def choose_window(now: datetime, period: int, minutes: int, since: datetime | None) -> Window:

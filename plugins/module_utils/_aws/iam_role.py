@@ -2,10 +2,7 @@
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Read an IAM role, plan the calls that change it as declared, and make them.
-
-This is a private module of the collection: it may change in any release.
-"""
+"""Read an IAM role, plan the calls that change it as declared, and make them."""
 
 from __future__ import annotations
 

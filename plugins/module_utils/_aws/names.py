@@ -4,10 +4,7 @@
 
 """The rules for names of regions, namespaces of metrics, and dimensions with their values.
 
-The patterns are for the whole of a text. The roles gpu_metrics and aws_infrastructure refuse by the same ones, written
-in YAML; a unit test compares them.
-
-This is a private module of the collection: it may change in any release.
+The patterns are for the whole of a text. The role gpu_metrics has the same ones in YAML; a unit test compares them.
 """
 
 from __future__ import annotations
@@ -38,8 +35,17 @@ PARTITIONS = {
     "us-isof-": "aws-iso-f",
 }
 
-
 REGIONS_ALLOWED = 'the name of one AWS region, such as "us-east-1"'
+NAMESPACES_ALLOWED = "1 to 255 letters, digits and ._-/#:, not beginning with a colon or AWS/"
+DIMENSIONS_ALLOWED = (
+    "names of 1 to 255 and values of 1 to 1024 printable ASCII characters, not of blanks alone; "
+    "no name begins with a colon"
+)
+
+
+def is_dimension(name: str, value: object) -> bool:
+    """Return whether CloudWatch accepts a dimension."""
+    return bool(DIMENSION_NAME.fullmatch(name) and DIMENSION_VALUE.fullmatch(str(value)))
 
 
 def region_fault(region: str, zone_variable: str) -> tuple[str, str] | None:

@@ -6,9 +6,6 @@
 
 Docker's SDK is not used: its pull has no limit for the time between two messages, hosts do not have it, and the copy in
 community.docker is private to that collection. Requests name no API version: every engine answers in its own.
-Nothing of Ansible is imported here.
-
-This is a private module of the collection: it may change in any release.
 """
 
 from __future__ import annotations
@@ -17,7 +14,9 @@ import contextlib
 import http.client
 import json
 import socket
+import stat
 from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
 from typing import Any
 from urllib.parse import quote, urlencode
 
@@ -77,6 +76,14 @@ class Engine:
 
     def __init__(self, path: str) -> None:
         self.path = path
+
+    @property
+    def exists(self) -> bool:
+        """Whether there is such a socket."""
+        try:
+            return stat.S_ISSOCK(Path(self.path).stat().st_mode)
+        except FileNotFoundError:
+            return False
 
     def answers(self) -> bool:
         """Return whether the engine answers."""

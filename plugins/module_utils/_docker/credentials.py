@@ -5,9 +5,6 @@
 """The credentials of image registries, from the files and helpers of `docker login`, as Docker Engine expects them.
 
 Docker's SDK is not used: it waits for a credential helper without a limit, and ignores an invalid configuration.
-Nothing of Ansible is imported here.
-
-This is a private module of the collection: it may change in any release.
 """
 
 from __future__ import annotations
@@ -18,9 +15,12 @@ import binascii
 import json
 import re
 import shutil
+from collections.abc import Collection
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+
+from .._host import TIMED_OUT, output_of
 
 DOCKER_HUB = "docker.io"
 # Docker Hub's credentials are stored under the address of its first version.
@@ -66,6 +66,16 @@ def read_config(path: str) -> dict[str, Any]:
     if not isinstance(config, dict):
         raise CredentialsError(f"docker_config: {path} is not a JSON object. Recreate it with `docker login`.")
     return config
+
+
+def read_credentials(registries: Collection[str], path: str) -> dict[str, Credentials]:
+    """Return the credentials for registries, by registry.
+
+    Raises:
+        CredentialsError: the configuration has credentials that cannot be used.
+    """
+    config = read_config(path) if registries else {}
+    return {registry: credentials_for(registry, config, path) for registry in registries}
 
 
 def credentials_for(registry: str, config: dict[str, Any], path: str) -> Credentials:
@@ -149,27 +159,6 @@ def credentials_of_parts(
     return Credentials(authorization, tuple(filter(None, (password, identity_token, registry_token, authorization))))
 
 
-async def run_helper(program: str, server: str) -> tuple[int, str]:
-    """Return the exit status and the output of a credential helper for a registry.
-
-    AnsibleModule.run_command has no time limit, and a helper may wait for input in a window.
-
-    Raises:
-        OSError: the helper cannot be started.
-        TimeoutError: the helper did not answer in time, and was killed.
-    """
-    pipe = asyncio.subprocess.PIPE
-    helper = await asyncio.create_subprocess_exec(program, "get", stdin=pipe, stdout=pipe, stderr=pipe)
-    talk = asyncio.ensure_future(helper.communicate(server.encode()))
-    await asyncio.wait([talk], timeout=HELPER_SECONDS)
-    if not talk.done():
-        helper.kill()
-        await helper.wait()
-        raise TimeoutError
-    output, _errors = talk.result()
-    return helper.returncode or 0, output.decode("utf-8", "replace")
-
-
 def credentials_of_helper(helper: str, server: str, path: str) -> Credentials:
     """Return the credentials that a helper has for a registry.
 
@@ -182,11 +171,13 @@ def credentials_of_helper(helper: str, server: str, path: str) -> Credentials:
         raise CredentialsError(f"docker_config: {path} names {name} for {server}, which is not on PATH. Install it.")
     remedy = f"Run `echo {server} | {name} get` to see why."
     try:
-        status, output = asyncio.run(run_helper(program, server))
-    except TimeoutError:
-        raise CredentialsError(f"{name} did not answer for {server} within {HELPER_SECONDS} s. {remedy}") from None
+        # A helper may wait for input in a window, and AnsibleModule.run_command has no time limit.
+        status, answered, _errors = asyncio.run(output_of([program, "get"], HELPER_SECONDS, server))
     except OSError as error:
         raise CredentialsError(f"{name} cannot be run: {error.strerror}. {remedy}") from None
+    if status == TIMED_OUT:
+        raise CredentialsError(f"{name} did not answer for {server} within {HELPER_SECONDS} s. {remedy}")
+    output = answered.decode("utf-8", "replace")
     # The text is defined by the protocol of the helpers.
     if status != 0 and "credentials not found" in output:
         return Credentials()

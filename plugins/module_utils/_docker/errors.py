@@ -5,9 +5,6 @@
 """Classifies the engine's errors of a pull: the remedy, and whether another attempt may help.
 
 The patterns match what dockerd reports with either of its image stores, and what registries answer.
-Nothing of Ansible is imported here.
-
-This is a private module of the collection: it may change in any release.
 """
 
 from __future__ import annotations

@@ -7,10 +7,6 @@
 Engines report it in two ways. With a graph driver a layer is downloaded, then extracted, both in bytes. With
 containerd's image store it is downloaded in bytes, and extracted without messages or in seconds; the same state is sent
 repeatedly, so a message alone is not progress.
-
-Nothing of Ansible is imported here.
-
-This is a private module of the collection: it may change in any release.
 """
 
 from __future__ import annotations
@@ -18,7 +14,7 @@ from __future__ import annotations
 import collections
 import re
 import threading
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -192,6 +188,14 @@ class Progress:
                 quiet=now - self._moved,
                 note=self._note,
             )
+
+
+def in_final_state(names: Iterable[str], state: str, note: str = "") -> list[Progress]:
+    """Return the progress of images that are done or have failed."""
+    images = [Progress(name) for name in names]
+    for image in images:
+        image.end(state, note)
+    return images
 
 
 class Rates:

@@ -2,31 +2,26 @@
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Pulls images in parallel, each until it is present, has finally failed, or the time is over.
-
-Nothing of Ansible is imported here.
-
-This is a private module of the collection: it may change in any release.
-"""
+"""Pulls images in parallel, each until it is present, has finally failed, or the time is over."""
 
 from __future__ import annotations
 
 import concurrent.futures
 import json
-import os
 import random
 import re
-import tempfile
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from .._files import replace_file
 from .api import AnsweredError, Engine, EngineGoneError, SilenceError
-from .credentials import DOCKER_HUB, Credentials
+from .credentials import Credentials
 from .errors import OTHER, kind_of, remedy_for
 from .progress import DONE, FAILED, Progress, Rates, amount, report_of
+from .request import PullLimits, Reference
 
 REPORT_SECONDS = 1.0
 # A failed attempt is followed by a pause of up to the first number, up to twice that, and so on, up to the second.
@@ -35,17 +30,9 @@ PAUSE_SECONDS, LONGEST_PAUSE_SECONDS = 2.0, 60.0
 RETURN_SECONDS, PING_INTERVAL_SECONDS = 120.0, 0.5
 LONGEST_REASON = 300
 
-COMPONENT = r"[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*"
-REFERENCE = re.compile(
-    rf"(?P<repository>(?:(?P<host>(?:localhost|[A-Za-z0-9-]+(?:\.[A-Za-z0-9-]+)+|[A-Za-z0-9-]+(?=:)|\[[0-9a-fA-F:]+\])"
-    rf"(?::\d+)?)/)?{COMPONENT}(?:/{COMPONENT})*)"
-    r"(?::(?P<tag>\w[\w.-]{0,127}))?(?:@(?P<digest>[A-Za-z][\w+.-]*:[0-9a-fA-F]{32,}))?",
-    re.ASCII,
-)
-
 
 class PullError(Exception):
-    """The pull of an image has finally failed; the text says why."""
+    """The pull of an image has finally failed; the text is the reason."""
 
 
 class AttemptError(Exception):
@@ -60,72 +47,28 @@ class AttemptError(Exception):
         self.remedy = remedy
 
 
-@dataclass(frozen=True)
-class Reference:
-    """An image's full name.
-
-    Attributes:
-        name: as the user wrote it.
-        registry: its host and port.
-        repository: the name without tag and digest.
-        version: the digest, or the tag where there is none.
-    """
-
-    name: str
-    registry: str
-    repository: str
-    version: str
-
-    @property
-    def exact(self) -> str:
-        """The name by which the engine knows the image: with the digest only, where there is one."""
-        return f"{self.repository}{'@' if ':' in self.version else ':'}{self.version}"
-
-
-@dataclass(frozen=True)
-class Limits:
-    """Limits of time and attempts; times in seconds.
-
-    Attributes:
-        parallel: how many images are pulled at a time.
-        retries: how often a failed pull is retried.
-        timeout: for all images together.
-        stall_timeout: how long a pull may be without progress.
-    """
-
-    parallel: int
-    retries: int
-    timeout: int
-    stall_timeout: int
-
-
 @dataclass
-class Outcome:
+class PullResult:
     """The result for one image.
 
     Attributes:
         id: the engine's id of it; empty while it is missing.
         pulled: whether it was missing before.
-        downloaded: bytes downloaded in the attempt that succeeded.
+        bytes: how many were downloaded in the attempt that succeeded.
         problem: why it is missing, in one line.
     """
 
     name: str
     id: str = ""
     pulled: bool = False
-    downloaded: int = 0
+    bytes: int = 0
     seconds: float = 0.0
     attempts: int = 0
     problem: str = ""
 
-
-def parse_reference(name: str) -> Reference | None:
-    """Return the parts of a full image name; None when it is not valid, or has neither tag nor digest."""
-    match = REFERENCE.fullmatch(name)
-    version = match and (match["digest"] or match["tag"])
-    if not match or not version:
-        return None
-    return Reference(name, match["host"] or DOCKER_HUB, match["repository"], version)
+    def report(self) -> dict[str, Any]:
+        """Return it as the module returns it."""
+        return {name: value for name, value in vars(self).items() if name != "problem"}
 
 
 class Pull:
@@ -139,7 +82,14 @@ class Pull:
     """
 
     def __init__(
-        self, engine: Engine, image: Reference, credentials: Credentials, *, config: str, limits: Limits, ends: float
+        self,
+        engine: Engine,
+        image: Reference,
+        credentials: Credentials,
+        *,
+        config: str,
+        limits: PullLimits,
+        ends: float,
     ) -> None:
         self._engine = engine
         self._image = image
@@ -148,7 +98,7 @@ class Pull:
         self._limits = limits
         self._ends = ends
         self.progress = Progress(image.name)
-        self.outcome = Outcome(image.name)
+        self.outcome = PullResult(image.name)
 
     def run(self) -> None:
         """Pull the image, and set the outcome."""
@@ -160,7 +110,7 @@ class Pull:
             self.progress.end(FAILED, str(error))
         else:
             self.outcome.pulled = True
-            self.outcome.downloaded = self.progress.snapshot(begin).loaded
+            self.outcome.bytes = self.progress.snapshot(begin).loaded
             self.progress.end(DONE)
         self.outcome.seconds = round(time.monotonic() - begin, 1)
 
@@ -332,29 +282,11 @@ class ProgressFile:
         snapshots = [image.snapshot(now) for image in images]
         report = report_of([(snapshot, self._rates.rate(snapshot, now)) for snapshot in snapshots])
         try:
-            replace(self.path, json.dumps(report, indent=1) + "\n")
+            replace_file(Path(self.path), json.dumps(report, indent=1) + "\n")
         except OSError as error:
             self.problem = f"progress_file: {self.path} cannot be written: {error.strerror}"
         else:
             self.problem = ""
-
-
-def replace(path: str, text: str) -> None:
-    """Replace a file atomically, readable by all users.
-
-    Raises:
-        OSError: the file cannot be written.
-    """
-    folder, name = os.path.split(path)
-    descriptor, scratch = tempfile.mkstemp(prefix=f".{name}.", dir=folder or ".")
-    try:
-        with os.fdopen(descriptor, "w", encoding="utf-8") as file:
-            file.write(text)
-            os.fchmod(file.fileno(), 0o644)
-        Path(scratch).replace(path)
-    except OSError:
-        Path(scratch).unlink()
-        raise
 
 
 def pull_all(
@@ -364,9 +296,9 @@ def pull_all(
     *,
     credentials: Mapping[str, Credentials],
     config: str,
-    limits: Limits,
+    limits: PullLimits,
     file: ProgressFile,
-) -> list[Outcome]:
+) -> list[PullResult]:
     """Pull the missing images.
 
     Args:

@@ -2,10 +2,7 @@
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Decodes some ROS 2 messages from CDR, the encoding of DDS. Pure functions.
-
-This is a private module of the collection: it may change in any release.
-"""
+"""Decodes some ROS 2 messages from CDR, the encoding of DDS. Pure functions."""
 
 from __future__ import annotations
 
@@ -22,7 +19,7 @@ COVARIANCE = 36
 NANO = 1e9
 
 
-class MessageError(Exception):
+class CdrError(Exception):
     """The bytes are not a valid message; the text continues a sentence."""
 
 
@@ -33,10 +30,10 @@ class Cdr:
         """Read the header.
 
         Raises:
-            MessageError: it is not a header of plain CDR.
+            CdrError: it is not a header of plain CDR.
         """
         if payload[:2] not in ORDERS or len(payload) < HEADER:
-            raise MessageError(f"it begins with {payload[:HEADER].hex() or 'nothing'} instead of 0000 or 0001")
+            raise CdrError(f"it begins with {payload[:HEADER].hex() or 'nothing'} instead of 0000 or 0001")
         self._order = ORDERS[payload[:2]]
         self._body = payload[HEADER:]
         self._at = 0
@@ -45,35 +42,35 @@ class Cdr:
         """Return numbers of one of the formats of `struct`.
 
         Raises:
-            MessageError: the payload is too short.
+            CdrError: the payload is too short.
         """
         size = struct.calcsize(f"={kind}")
         at = -(-self._at // size) * size
         self._at = at + size * count
         if self._at > len(self._body):
-            raise MessageError(f"it ends after {HEADER + len(self._body)} of at least {HEADER + self._at} bytes")
+            raise CdrError(f"it ends after {HEADER + len(self._body)} of at least {HEADER + self._at} bytes")
         return struct.unpack_from(f"{self._order}{count}{kind}", self._body, at)
 
     def skip_text(self) -> None:
         """Skip a text.
 
         Raises:
-            MessageError: it is not a valid text.
+            CdrError: it is not a valid text.
         """
         (length,) = self.take("I")
         if length:
             (text,) = self.take("s", length)
             if text[-1]:
-                raise MessageError("a text in it does not end where its length says")
+                raise CdrError("a text in it does not end where its length says")
 
     def end(self) -> None:
         """Check that only padding is left.
 
         Raises:
-            MessageError: the payload is too long.
+            CdrError: the payload is too long.
         """
         if len(self._body) - self._at > MOST_PADDING:
-            raise MessageError(f"it has {HEADER + len(self._body)} instead of {HEADER + self._at} bytes")
+            raise CdrError(f"it has {HEADER + len(self._body)} instead of {HEADER + self._at} bytes")
 
 
 def finite(number: float) -> float | None:
@@ -142,7 +139,7 @@ def read_message(schema: str, payload: bytes) -> dict[str, Any] | None:
     """Return the content of a message; None for a schema without a reader.
 
     Raises:
-        MessageError: the payload is not valid.
+        CdrError: the payload is not valid.
     """
     reader = READERS.get(schema)
     if reader is None:

@@ -6,8 +6,6 @@
 
 The protocol is described at https://github.com/foxglove/ws-protocol; that of Foxglove's SDK has another name and the
 same messages.
-
-This is a private module of the collection: it may change in any release.
 """
 
 from __future__ import annotations
@@ -20,10 +18,10 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from .._problem import Problem, listed, shown
-from .cdr import MessageError, read_message
+from .cdr import CdrError, read_message
 from .connection import BROKEN, WRONG_PORT, Connection, LateError, ServerError, server_error, url_of
 
-# That of Foxglove's SDK, on which newer bridges are built, and that of older bridges.
+# The subprotocol of Foxglove's SDK, on which newer bridges are built, and that of older bridges.
 SUBPROTOCOLS = ("foxglove.sdk.v1", "foxglove.websocket.v1")
 MESSAGE_DATA = 1
 # Opcode, subscription, and the time when the server received it.
@@ -34,12 +32,12 @@ MOST_TIMEOUT = 600
 MOST_LISTED = 30
 
 
-class RequestError(Exception):
+class FoxgloveRequestError(Exception):
     """The request is not valid; the text names each reason."""
 
 
 @dataclass(frozen=True)
-class Request:
+class FoxgloveRequest:
     """The data to get from a server.
 
     Attributes:
@@ -85,11 +83,11 @@ class Received:
     last: tuple[Channel, bytes] | None = None
 
 
-def check_request(request: Request) -> None:
+def check_request(request: FoxgloveRequest) -> None:
     """Check a request.
 
     Raises:
-        RequestError: it is not valid.
+        FoxgloveRequestError: it is not valid.
     """
     rules = [
         ("host", request.host, bool(request.host), "a name or an address", "use 127.0.0.1"),
@@ -111,11 +109,11 @@ def check_request(request: Request) -> None:
         if not good
     ]
     if problems:
-        raise RequestError(" ".join(map(str, problems)))
+        raise FoxgloveRequestError(" ".join(map(str, problems)))
 
 
 @dataclass
-class Session:
+class FoxgloveSession:
     """The state of a connection to a Foxglove server.
 
     Attributes:
@@ -221,7 +219,7 @@ class Session:
         channel, payload = message
         try:
             return read_message(channel.schema, payload)
-        except MessageError as error:
+        except CdrError as error:
             reason = f"the message on {channel.topic} is not a valid {channel.schema}: {error}"
             remedy = "check which node publishes it, and with which definition"
             raise server_error(self.connection.url, reason, "the message of ROS 2, encoded as CDR", remedy) from error
@@ -230,11 +228,11 @@ class Session:
         return server_error(self.connection.url, f"sends {what}", "messages of Foxglove's protocol", BROKEN)
 
 
-def read_server(request: Request) -> dict[str, Any]:
+def read_server(request: FoxgloveRequest) -> dict[str, Any]:
     """Return what a server shows, as the module's result.
 
     Raises:
-        RequestError: the request is not valid.
+        FoxgloveRequestError: the request is not valid.
         ServerError: the server does not answer as a Foxglove server does.
     """
     check_request(request)
@@ -246,7 +244,7 @@ def read_server(request: Request) -> dict[str, Any]:
         reason = f"does not answer the WebSocket handshake {within}"
         raise server_error(url_of(request.host, request.port), reason, "a WebSocket server", WRONG_PORT) from error
     try:
-        session = Session(connection, {topic: Received() for topic in request.topics})
+        session = FoxgloveSession(connection, {topic: Received() for topic in request.topics})
         session.receive_until(lambda: bool(session.server) and session.advertised and not session.missing, deadline)
         if not session.server:
             reason = f"sends no serverInfo {within}"
@@ -262,7 +260,7 @@ def read_server(request: Request) -> dict[str, Any]:
         connection.close()
 
 
-def missing_topics(session: Session, within: str) -> ServerError:
+def missing_topics(session: FoxgloveSession, within: str) -> ServerError:
     """Return the exception to raise about topics that are not advertised."""
     known = sorted({channel.topic for channel in session.channels.values()})
     names = [shown(topic) for topic in known[:MOST_LISTED]]
@@ -272,7 +270,7 @@ def missing_topics(session: Session, within: str) -> ServerError:
     return server_error(session.connection.url, reason, f"an advertised topic ({listed(names)})", remedy)
 
 
-def present(session: Session) -> dict[str, Any]:
+def present(session: FoxgloveSession) -> dict[str, Any]:
     """Return the module's result."""
     channels = sorted(session.channels.values(), key=lambda channel: (channel.topic, channel.number))
     return {

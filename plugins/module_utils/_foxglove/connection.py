@@ -6,8 +6,6 @@
 
 websocket-client 1.2.3, which Debian 12 and Ubuntu 22.04 package, and all later versions work. Every deadline is one of
 `time.monotonic`.
-
-This is a private module of the collection: it may change in any release.
 """
 
 from __future__ import annotations
@@ -28,7 +26,7 @@ LARGEST_MESSAGE = 16 * 1024 * 1024
 # The headers of the frames that a message is split into.
 LARGEST_OVERHEAD = 64 * 1024
 LARGEST_HANDSHAKE = 16 * 1024
-# How much of the answer of a peer that is not a WebSocket server may be shown.
+# Maximum length of the quoted answer of a peer that is not a WebSocket server.
 LARGEST_START = 256
 SWITCHING_PROTOCOLS = 101
 WRONG_PORT = "set the host and the port of such a server"

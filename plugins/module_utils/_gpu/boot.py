@@ -4,9 +4,7 @@
 
 """Tunes the GPUs of this host by a file. A unit runs it at boot, and whenever the driver is reloaded.
 
-The file holds the options of the module gpu_tuning in JSON. Nothing of Ansible is imported here.
-
-This is a private module of the collection: it may change in any release.
+The file holds the options of the module gpu_tuning in JSON.
 """
 
 from __future__ import annotations
@@ -16,13 +14,13 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from .apply import Outcome, TuningError, shown, tune
-from .nvml import NvmlError, NvmlUnavailable, nvml_session
-from .plan import title
-from .request import RequestError, read_request
+from .apply import TuningError, TuningResult, tune
+from .nvml import NvmlError, NvmlUnavailable, open_nvml
+from .plan import setting_text, title
+from .request import TuningRequestError, read_request
 
 
-class SettingsError(Exception):
+class TuningFileError(Exception):
     """The file with the settings is not valid."""
 
 
@@ -30,33 +28,34 @@ def read_settings(path: Path) -> dict[str, Any]:
     """Return the options of the module in a file.
 
     Raises:
-        SettingsError: it has no valid settings.
+        TuningFileError: it has no valid settings.
     """
     try:
         settings = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
-        raise SettingsError(f"{path} cannot be read: {error}. Apply the role gpu_tuning again.") from None
+        raise TuningFileError(f"{path} cannot be read: {error}. Apply the role gpu_tuning again.") from None
     missing = {"gpus", "strict", "state", "persistence_mode", "power_limit", "clocks", "ecc", "compute_mode"}
     missing -= set(settings) if isinstance(settings, dict) else set()
     if missing:
-        raise SettingsError(f"{path} lacks {', '.join(sorted(missing))}. Apply the role gpu_tuning again.")
+        raise TuningFileError(f"{path} lacks {', '.join(sorted(missing))}. Apply the role gpu_tuning again.")
     return dict(settings)
 
 
-def apply_settings(settings: dict[str, Any]) -> Outcome:
+def apply_settings(settings: dict[str, Any]) -> TuningResult:
     """Tune the GPUs, and lock saved clocks again: the process that held the GPUs open may just have ended."""
     wanted = read_request(settings)
-    with nvml_session() as session:
+    with open_nvml() as session:
         return tune(session, wanted, settings["gpus"], strict=settings["strict"], write=True, relock=True)
 
 
-def describe(outcome: Outcome) -> list[str]:
+def describe(outcome: TuningResult) -> list[str]:
     """Return the changes, one line for each setting."""
     lines = []
     for gpu in outcome.gpus:
         plan = outcome.plans[gpu["index"]]
         lines += [
-            f"{title(gpu)}: {step.setting} set to {shown(step.after)}, was {shown(step.before)}" for step in plan.steps
+            f"{title(gpu)}: {step.setting} set to {setting_text(step.after)}, was {setting_text(step.before)}"
+            for step in plan.steps
         ]
         lines += [f"{title(gpu)}: {setting} left out: {reason}" for setting, reason in plan.skipped.items()]
         lines += plan.warnings
@@ -76,7 +75,7 @@ def main() -> int:
         reason = f"NVML cannot be used: {error.message}"
     except NvmlError as error:
         reason = f"{error}. See dmesg, and check whether `nvidia-smi -q` answers"
-    except (RequestError, SettingsError, TuningError) as error:
+    except (TuningRequestError, TuningFileError, TuningError) as error:
         reason = str(error)
     else:
         sys.stdout.write("".join(f"{line}\n" for line in lines))

@@ -2,19 +2,16 @@
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Compares a GPU's settings with the requested ones. Pure functions: nothing is read and nothing is written.
-
-This is a private module of the collection: it may change in any release.
-"""
+"""Compares a GPU's settings with the requested ones. Pure functions: nothing is read and nothing is written."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
 from typing import Any
 
-from .request import Clocks, PowerLimit, Wanted
+from .request import Clocks, PowerLimit, TuningRequest
 
-# Begin of the reason when a GPU supports a setting and NVML does not return its value.
+# Beginning of the reason when a GPU supports a setting and NVML does not return its value.
 UNREADABLE = "NVML cannot read "
 
 
@@ -48,8 +45,23 @@ class Step:
         return self.setting.removesuffix("_watts")
 
 
+@dataclass(frozen=True)
+class RejectedStep:
+    """A step that a GPU rejected, or accepted and reverted.
+
+    Attributes:
+        code: of NVML; 0 when the GPU accepted the value.
+        kept: the current value.
+    """
+
+    step: Step
+    reason: str
+    code: int = 0
+    kept: Any = None
+
+
 @dataclass
-class Plan:
+class TuningPlan:
     """The changes to one GPU.
 
     Attributes:
@@ -70,14 +82,14 @@ def title(gpu: dict[str, Any]) -> str:
     return f"GPU {gpu['index']} ({gpu['name']})" if gpu["name"] else f"GPU {gpu['index']}"
 
 
-def plan_gpu(gpu: dict[str, Any], wanted: Wanted, locked: dict[str, int] | None) -> Plan:
+def plan_gpu(gpu: dict[str, Any], wanted: TuningRequest, locked: dict[str, int] | None) -> TuningPlan:
     """Return the changes that a GPU needs to satisfy the request.
 
     Args:
-        gpu: as ``_nvml.read_gpu`` returns it.
+        gpu: as `read.read_gpu` returns it.
         locked: the clocks that were locked since the driver was loaded, for which NVML has no getter; None for none.
     """
-    plan = Plan()
+    plan = TuningPlan()
     plan.warnings += [
         f"{title(gpu)}: {reading} cannot be read: {error}" for reading, error in gpu["failed_readings"].items()
     ]
@@ -104,7 +116,7 @@ def forgetful(gpu: dict[str, Any], steps: list[Step]) -> list[str]:
     return [f"{title(gpu)}: persistence mode is off, so the driver resets {settings} when its last client exits"]
 
 
-def lacks(plan: Plan, gpu: dict[str, Any], setting: str, reason: str, *readings: str) -> bool:
+def lacks(plan: TuningPlan, gpu: dict[str, Any], setting: str, reason: str, *readings: str) -> bool:
     """Return whether a setting has to be left out, and save the reason.
 
     Args:
@@ -121,19 +133,19 @@ def lacks(plan: Plan, gpu: dict[str, Any], setting: str, reason: str, *readings:
     return False
 
 
-def differ(plan: Plan, gpu: dict[str, Any], setting: str, before: Any, after: Any) -> None:
+def differ(plan: TuningPlan, gpu: dict[str, Any], setting: str, before: Any, after: Any) -> None:
     """Add a step if the value differs."""
     if before != after:
         plan.steps.append(Step(gpu["index"], setting, before, after))
 
 
-def plan_mode(plan: Plan, gpu: dict[str, Any], setting: str, wanted: Any) -> None:
+def plan_mode(plan: TuningPlan, gpu: dict[str, Any], setting: str, wanted: Any) -> None:
     """Compare a mode that is set at once: persistence mode or compute mode."""
     if wanted is not None and not lacks(plan, gpu, setting, "not supported by this GPU", setting):
         differ(plan, gpu, setting, gpu[setting], wanted)
 
 
-def plan_ecc(plan: Plan, gpu: dict[str, Any], wanted: bool | str | None) -> None:
+def plan_ecc(plan: TuningPlan, gpu: dict[str, Any], wanted: bool | str | None) -> None:
     """Compare ECC with the pending mode, which takes effect with the next reboot, and which a write changes."""
     if wanted is None:
         return
@@ -142,7 +154,7 @@ def plan_ecc(plan: Plan, gpu: dict[str, Any], wanted: bool | str | None) -> None
         differ(plan, gpu, "ecc", gpu["ecc_pending"], gpu["ecc_default"] if wanted == "default" else wanted)
 
 
-def plan_power_limit(plan: Plan, gpu: dict[str, Any], wanted: PowerLimit | None) -> None:
+def plan_power_limit(plan: TuningPlan, gpu: dict[str, Any], wanted: PowerLimit | None) -> None:
     """Compare the power limit, within the GPU's own constraints."""
     if wanted is None:
         return
@@ -169,7 +181,7 @@ def plan_power_limit(plan: Plan, gpu: dict[str, Any], wanted: PowerLimit | None)
     differ(plan, gpu, "power_limit_watts", limit, watts)
 
 
-def plan_clocks(plan: Plan, gpu: dict[str, Any], wanted: Clocks | None, locked: dict[str, int] | None) -> None:
+def plan_clocks(plan: TuningPlan, gpu: dict[str, Any], wanted: Clocks | None, locked: dict[str, int] | None) -> None:
     """Compare the clocks: application clocks where there are some, else locked ones."""
     if wanted is None:
         return
@@ -189,8 +201,8 @@ def plan_clocks(plan: Plan, gpu: dict[str, Any], wanted: Clocks | None, locked: 
         plan.skipped["clocks"] = "this GPU does not report which clocks it supports"
         return
     after = nearest_clocks(gpu["supported_clocks"], wanted)
-    asked = {"memory": wanted.memory_mhz, "graphics": wanted.graphics_mhz}
-    for name, mhz in asked.items():
+    requested = {"memory": wanted.memory_mhz, "graphics": wanted.graphics_mhz}
+    for name, mhz in requested.items():
         used = after[f"{name}_mhz"]
         if mhz not in (None, used):
             plan.warnings.append(
@@ -212,10 +224,19 @@ def nearest_clocks(supported: list[dict[str, Any]], wanted: Clocks) -> dict[str,
     """
     row = supported[-1]
     if wanted.memory_mhz is not None:
-        asked = wanted.memory_mhz
-        row = min(supported, key=lambda entry: abs(entry["memory_mhz"] - asked))
+        mhz = wanted.memory_mhz
+        row = min(supported, key=lambda entry: abs(entry["memory_mhz"] - mhz))
     graphics = row["graphics_mhz"][-1]
     if wanted.graphics_mhz is not None:
         mhz = wanted.graphics_mhz
         graphics = min(row["graphics_mhz"], key=lambda clock: abs(clock - mhz))
     return {"memory_mhz": row["memory_mhz"], "graphics_mhz": graphics}
+
+
+def setting_text(value: Any) -> str:
+    """Return a setting's value as a message shows it."""
+    if isinstance(value, dict):
+        return f"{value['memory_mhz']} MHz memory and {value['graphics_mhz']} MHz graphics"
+    if isinstance(value, float):
+        return f"{value:g} W"
+    return {True: "on", False: "off", None: "their defaults"}.get(value, str(value))

@@ -2,10 +2,7 @@
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""The requested settings of GPUs, checked as far as possible without reading one.
-
-This is a private module of the collection: it may change in any release.
-"""
+"""The requested settings of GPUs, checked as far as possible without reading one."""
 
 from __future__ import annotations
 
@@ -19,7 +16,7 @@ NAMED_CLOCKS = ("max", "default")
 POWER_LIMIT = re.compile(r"^(\d+(?:\.\d+)?)\s*(W|%)?$", re.IGNORECASE)
 
 
-class RequestError(Exception):
+class TuningRequestError(Exception):
     """A request that no GPU could satisfy.
 
     Attributes:
@@ -62,7 +59,7 @@ class Clocks:
 
 
 @dataclass(frozen=True)
-class Wanted:
+class TuningRequest:
     """The requested settings; None leaves a setting unchanged.
 
     Attributes:
@@ -78,7 +75,7 @@ class Wanted:
     quiet: bool = False
 
 
-DEFAULTS = Wanted(
+DEFAULTS = TuningRequest(
     persistence_mode=False,
     power_limit=PowerLimit("default"),
     clocks=Clocks("default"),
@@ -88,11 +85,11 @@ DEFAULTS = Wanted(
 )
 
 
-def read_request(params: dict[str, Any]) -> Wanted:
+def read_request(params: dict[str, Any]) -> TuningRequest:
     """Return the request that the module's options describe.
 
     Raises:
-        RequestError: an option has a value that no GPU could satisfy.
+        TuningRequestError: an option has a value that no GPU could satisfy.
     """
     if params["state"] == "default":
         return DEFAULTS
@@ -100,8 +97,8 @@ def read_request(params: dict[str, Any]) -> Wanted:
     power_limit = read_power_limit(params["power_limit"], problems)
     clocks = read_clock_request(params["clocks"], problems)
     if problems:
-        raise RequestError(problems)
-    return Wanted(
+        raise TuningRequestError(problems)
+    return TuningRequest(
         persistence_mode=params["persistence_mode"],
         power_limit=power_limit,
         clocks=clocks,
@@ -163,13 +160,13 @@ def select_gpus(wanted: list[Any], gpus: list[dict[str, Any]]) -> list[dict[str,
 
     Args:
         wanted: ``all``, indices and UUIDs.
-        gpus: as ``_nvml.read_gpus`` returns them.
+        gpus: as `read.read_gpus` returns them.
 
     Raises:
-        RequestError: a name is not a GPU of this host, or one of them does not answer.
+        TuningRequestError: a name is not a GPU of this host, or one of them does not answer.
     """
     if not gpus:
-        raise RequestError(["gpus: NVML works on this host and finds no GPU. Run `lspci -d 10de:`"])
+        raise TuningRequestError(["gpus: NVML works on this host and finds no GPU. Run `lspci -d 10de:`"])
     names = [str(name) for name in wanted]
     # A GPU whose UUID cannot be read is still known by its index.
     own = {gpu["index"]: [str(name) for name in (gpu["index"], gpu.get("uuid")) if name is not None] for gpu in gpus}
@@ -185,5 +182,5 @@ def select_gpus(wanted: list[Any], gpus: list[dict[str, Any]]) -> list[dict[str,
         if gpu["error"]
     ]
     if problems:
-        raise RequestError(problems)
+        raise TuningRequestError(problems)
     return chosen

@@ -4,9 +4,7 @@
 
 """Get the instance id and the region from the EC2 metadata service.
 
-Nothing of Ansible is imported here. Only version 2 of the service is used, which requires a token.
-
-This is a private module of the collection: it may change in any release.
+Only version 2 of the service is used, which requires a token.
 """
 
 from __future__ import annotations

@@ -4,9 +4,7 @@
 
 """Turn samples into requests of PutMetricData, send them, and classify its errors.
 
-Nothing of Ansible is imported here. Limits are those of the API reference of PutMetricData.
-
-This is a private module of the collection: it may change in any release.
+Limits are those of the API reference of PutMetricData.
 """
 
 from __future__ import annotations
@@ -23,7 +21,8 @@ with contextlib.suppress(ImportError):
     from botocore.parsers import ResponseParserError
 
 from .._aws.errors import CREDENTIALS, OTHER, translate_error
-from .sampler import HEARTBEAT, UNITS, UTILIZATION, Sample
+from .._gpu.metrics import HEARTBEAT, UNITS, UTILIZATION
+from .sampler import Sample
 
 MAX_DATUMS = 1000
 MAX_VALUES = 150
@@ -54,11 +53,11 @@ ACTION = "cloudwatch:PutMetricData"
 FOREIGN = "not an answer of AWS, as it has no request id: check for a proxy or gateway on the way"
 
 
-class RetryableError(Exception):
+class RetryablePutError(Exception):
     """CloudWatch did not accept a request, and may accept it later."""
 
 
-class RefusedError(Exception):
+class RefusedPutError(Exception):
     """CloudWatch will never accept this request."""
 
 
@@ -164,8 +163,8 @@ class CloudWatch:
         """Send one request; read expired credentials again, once.
 
         Raises:
-            RetryableError: it may succeed later.
-            RefusedError: it never will.
+            RetryablePutError: it may succeed later.
+            RefusedPutError: it never will.
         """
         while True:
             reused = self._client is not None
@@ -180,7 +179,7 @@ class CloudWatch:
                 raise classify(error, self._where) from None
             if not is_of_aws(answer):
                 status = answer.get("ResponseMetadata", {}).get("HTTPStatusCode")
-                raise RetryableError(f"{ACTION} in {self._where}: {status}: {FOREIGN}")
+                raise RetryablePutError(f"{ACTION} in {self._where}: {status}: {FOREIGN}")
             return
 
     def _put(self, datums: list[Datum]) -> Mapping[str, Any]:
@@ -197,19 +196,19 @@ def is_of_aws(answer: Mapping[str, Any]) -> bool:
     return bool(answer.get("ResponseMetadata", {}).get("RequestId"))
 
 
-def classify(error: Exception, where: str) -> RetryableError | RefusedError:
+def classify(error: Exception, where: str) -> RetryablePutError | RefusedPutError:
     """Return what an error of botocore means for the request.
 
     Missing permissions or credentials do not drop samples, because both can be fixed meanwhile.
     """
     translated = translate_error(error, ACTION, where)
     if isinstance(error, ParamValidationError):
-        return RefusedError(str(translated))
+        return RefusedPutError(str(translated))
     if not isinstance(error, ClientError) or translated.kind != OTHER:
-        return RetryableError(str(translated))
+        return RetryablePutError(str(translated))
     if not is_of_aws(error.response):
-        return RetryableError(f"{translated} ({FOREIGN})")
+        return RetryablePutError(f"{translated} ({FOREIGN})")
     too_large = error.response["ResponseMetadata"].get("HTTPStatusCode") == TOO_LARGE_STATUS
     if translated.code in PERMANENT_CODES or too_large:
-        return RefusedError(str(translated))
-    return RetryableError(str(translated))
+        return RefusedPutError(str(translated))
+    return RetryablePutError(str(translated))

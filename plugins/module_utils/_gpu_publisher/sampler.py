@@ -2,12 +2,9 @@
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""The metrics of GPUs, and a sample of them for every GPU of this host.
+"""Samples the metrics of every GPU of this host, again and again.
 
-Nothing of Ansible is imported here, so that a service can run the same code. Values come from NVML, whose API reference
-defines them. What a GPU or its driver does not support is left out; it is never 0.
-
-This is a private module of the collection: it may change in any release.
+Nothing of Ansible is imported in this folder, so that a service can run the same code.
 """
 
 from __future__ import annotations
@@ -16,64 +13,12 @@ import contextlib
 import time
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
 
-from .._gpu.nvml import (
-    GONE,
-    RESET_REQUIRED,
-    SM,
-    NvmlError,
-    NvmlUnavailable,
-    Parts,
-    Session,
-    nvml_session,
-    read_memory_info,
-    read_parts,
-    read_throttle_reasons,
-)
-
-HEARTBEAT = "Heartbeat"
-UTILIZATION = "GPUUtilization"
-# Units of CloudWatch, which has none for watts, degrees and hertz.
-UNITS = {
-    UTILIZATION: "Percent",
-    "GPUMemoryUsed": "Megabytes",
-    "GPUMemoryUsedPercent": "Percent",
-    "GPUMemoryUtilization": "Percent",
-    "GPUPowerDraw": "None",
-    "GPUTemperature": "None",
-    "GPUSMClock": "None",
-    "GPUThrottled": "None",
-    "GPUEncoderUtilization": "Percent",
-    "GPUDecoderUtilization": "Percent",
-    "GPUECCErrorsCorrected": "Count",
-    "GPUECCErrorsUncorrected": "Count",
-    "GPURemappedRows": "Count",
-    HEARTBEAT: "None",
-}
-DEFAULT_METRICS = (
-    UTILIZATION,
-    "GPUMemoryUsed",
-    "GPUMemoryUsedPercent",
-    "GPUPowerDraw",
-    "GPUTemperature",
-    HEARTBEAT,
-)
-# Idling and configured clocks do not count as throttling.
-HELD_BACK = frozenset(
-    {"sw_power_cap", "hw_slowdown", "sw_thermal_slowdown", "hw_thermal_slowdown", "hw_power_brake_slowdown"}
-)
-
-# nvmlSamplingType_t, and the member of nvmlValue_t for each nvmlValueType_t
-GPU_UTILIZATION_SAMPLES, MEMORY_UTILIZATION_SAMPLES = 1, 2
-VALUE_MEMBERS = {0: "dVal", 1: "uiVal", 2: "ulVal", 3: "ullVal", 4: "sllVal", 5: "siVal"}
-TEMPERATURE_GPU = 0
-CORRECTED, UNCORRECTED, AGGREGATE_ECC = 0, 1, 1
+from .._gpu.metrics import HEARTBEAT, GpuReader, Readings
+from .._gpu.nvml import RESET_REQUIRED, NvmlError, NvmlSession, NvmlUnavailable, open_nvml
 
 # Only a new session finds a GPU again that fell off the bus.
 REOPEN_SECONDS = 60.0
-
-Readings = dict[str, float]
 
 
 @dataclass(frozen=True)
@@ -97,167 +42,6 @@ class Sample:
     reason: str = ""
 
 
-class GpuReader:
-    """One GPU's handle, and the parts of the last reading that the next one needs.
-
-    Args:
-        session: an open NVML.
-        index: the GPU's NVML index.
-
-    Raises:
-        NvmlError: the GPU does not answer.
-    """
-
-    def __init__(self, session: Session, index: int) -> None:
-        self._session = session
-        self._handle = session.call("nvmlDeviceGetHandleByIndex", index)
-        self._newest: dict[int, int] = {}
-        self._energy: tuple[float, int] | None = None
-
-    def read(self, metrics: Iterable[str]) -> tuple[Readings, dict[str, NvmlError]]:
-        """Return the value of each metric that this GPU supports, and the error of each that could not be read.
-
-        Raises:
-            NvmlError: the GPU does not answer.
-        """
-        wanted = set(metrics)
-        values, failed = read_parts({names: read for names, read in PARTS.items() if wanted.intersection(names)}, self)
-        failed = {name: error for name, error in failed.items() if name in wanted}
-        if failed and not self.answers(values):
-            raise next(iter(failed.values()))
-        return {name: value for name, value in values.items() if value is not None and name in wanted}, failed
-
-    def answers(self, values: Mapping[str, float | None]) -> bool:
-        """Return whether one of these readings has a value, or else any other reading."""
-        return any(value is not None for known in (values, read_parts(PARTS, self)[0]) for value in known.values())
-
-    def ask(self, function: str, *arguments: Any) -> Any:
-        """Call a function of NVML for this GPU; return None where it is not supported."""
-        return self._session.ask(function, self._handle, *arguments)
-
-    def ask_first(self, function: str, *arguments: Any) -> Any:
-        """Do the same for values that can also be read in another way; also return None on failure."""
-        try:
-            return self.ask(function, *arguments)
-        except NvmlError as error:
-            if error.code in GONE:
-                raise
-            return None
-
-    def utilization(self) -> tuple[float | None]:
-        """Return the share of time in which kernels ran, in percent."""
-        return (self._busy(GPU_UTILIZATION_SAMPLES, "gpu"),)
-
-    def memory_utilization(self) -> tuple[float | None]:
-        """Return the share of time in which memory was read or written, in percent."""
-        return (self._busy(MEMORY_UTILIZATION_SAMPLES, "memory"),)
-
-    def _busy(self, kind: int, rate: str) -> float | None:
-        """Return the mean of the samples in the driver's buffer of this kind since the last reading, in percent.
-
-        Without a buffer, or anything new in it, the driver's latest rate.
-        """
-        mean = self._mean_since(kind)
-        if mean is not None:
-            return mean
-        rates = self.ask("nvmlDeviceGetUtilizationRates")
-        return None if rates is None else float(getattr(rates, rate))
-
-    def _mean_since(self, kind: int) -> float | None:
-        """Return the mean of a buffer's samples since the last reading; None for the first, or without any."""
-        last = self._newest.get(kind)
-        answer = self.ask_first("nvmlDeviceGetSamples", kind, last or 0)
-        if answer is None:
-            return None
-        member, samples = VALUE_MEMBERS[answer[0]], [entry for entry in answer[1] if entry.timeStamp > (last or 0)]
-        if not samples:
-            return None
-        self._newest[kind] = max(entry.timeStamp for entry in samples)
-        if last is None:
-            return None
-        return round(float(sum(getattr(entry.sampleValue, member) for entry in samples) / len(samples)), 2)
-
-    def memory(self) -> tuple[float | None, float | None]:
-        """Return the frame buffer in use, in megabytes of 10^6 bytes, and the share that is not free, in percent.
-
-        The share includes the memory reserved by the driver, so that a full GPU has 100.
-        """
-        memory = read_memory_info(self.ask)
-        if memory is None:
-            return None, None
-        return memory.used / 1e6, round(100 * (memory.total - memory.free) / memory.total, 2)
-
-    def power(self) -> tuple[float | None]:
-        """Return the power draw, in watts.
-
-        The mean since the last reading, by the energy counter; for the first reading, or without a counter, the
-        driver's latest value.
-        """
-        energy = self.ask_first("nvmlDeviceGetTotalEnergyConsumption")
-        now, last = time.monotonic(), self._energy
-        self._energy = None if energy is None else (now, energy)
-        # The counter restarts when the driver is loaded.
-        if energy is not None and last is not None and energy > last[1] and now > last[0]:
-            return (round((energy - last[1]) / 1000 / (now - last[0]), 2),)
-        milliwatts = self.ask("nvmlDeviceGetPowerUsage")
-        return (None if milliwatts is None else milliwatts / 1000,)
-
-    def temperature(self) -> tuple[float | None]:
-        """Return the temperature in degrees Celsius."""
-        return (self.ask("nvmlDeviceGetTemperature", TEMPERATURE_GPU),)
-
-    def clock(self) -> tuple[float | None]:
-        """Return the clock of the streaming multiprocessors in MHz."""
-        return (self.ask("nvmlDeviceGetClockInfo", SM),)
-
-    def throttled(self) -> tuple[float | None]:
-        """Return 1 while power or temperature limits slow the GPU down, else 0."""
-        reasons = read_throttle_reasons(self.ask)
-        return (None if reasons is None else float(bool(HELD_BACK.intersection(reasons))),)
-
-    def encoder(self) -> tuple[float | None]:
-        """Return the utilization of the video encoder in percent."""
-        return (self._first_of("nvmlDeviceGetEncoderUtilization"),)
-
-    def decoder(self) -> tuple[float | None]:
-        """Return the utilization of the video decoder in percent."""
-        return (self._first_of("nvmlDeviceGetDecoderUtilization"),)
-
-    def _first_of(self, function: str) -> float | None:
-        answer = self.ask(function)
-        return None if answer is None else answer[0]
-
-    def corrected(self) -> tuple[float | None]:
-        """Return the number of corrected memory errors over the GPU's lifetime."""
-        return (self.ask("nvmlDeviceGetTotalEccErrors", CORRECTED, AGGREGATE_ECC),)
-
-    def uncorrected(self) -> tuple[float | None]:
-        """Return the number of uncorrected memory errors over the GPU's lifetime."""
-        return (self.ask("nvmlDeviceGetTotalEccErrors", UNCORRECTED, AGGREGATE_ECC),)
-
-    def remapped(self) -> tuple[float | None]:
-        """Return the number of remapped rows of memory over the GPU's lifetime."""
-        rows = self.ask("nvmlDeviceGetRemappedRows")
-        return (None if rows is None else rows[0] + rows[1],)
-
-
-# Metrics that one call to NVML returns together.
-PARTS: Parts[GpuReader] = {
-    ("GPUUtilization",): GpuReader.utilization,
-    ("GPUMemoryUtilization",): GpuReader.memory_utilization,
-    ("GPUMemoryUsed", "GPUMemoryUsedPercent"): GpuReader.memory,
-    ("GPUPowerDraw",): GpuReader.power,
-    ("GPUTemperature",): GpuReader.temperature,
-    ("GPUSMClock",): GpuReader.clock,
-    ("GPUThrottled",): GpuReader.throttled,
-    ("GPUEncoderUtilization",): GpuReader.encoder,
-    ("GPUDecoderUtilization",): GpuReader.decoder,
-    ("GPUECCErrorsCorrected",): GpuReader.corrected,
-    ("GPUECCErrorsUncorrected",): GpuReader.uncorrected,
-    ("GPURemappedRows",): GpuReader.remapped,
-}
-
-
 class Sampler:
     """Read the GPUs repeatedly through one NVML session, and open another when it no longer works.
 
@@ -268,7 +52,7 @@ class Sampler:
     def __init__(self, metrics: Iterable[str]) -> None:
         self._metrics = set(metrics) - {HEARTBEAT}
         self._stack = contextlib.ExitStack()
-        self._session: Session | None = None
+        self._session: NvmlSession | None = None
         self._opened = 0.0
         self._readers: dict[int, GpuReader] = {}
         self._count = 0
@@ -304,14 +88,14 @@ class Sampler:
             self.close()
         return Sample(now, not problems, gpus, failed, tuple(problems))
 
-    def _open(self) -> Session:
+    def _open(self) -> NvmlSession:
         """Return the session, opened when there is none.
 
         Raises:
             NvmlUnavailable: NVML cannot be used now.
         """
         if self._session is None:
-            self._session = self._stack.enter_context(nvml_session())
+            self._session = self._stack.enter_context(open_nvml())
             self._opened = time.monotonic()
         return self._session
 

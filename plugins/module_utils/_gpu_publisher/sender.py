@@ -2,12 +2,7 @@
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Send the samples of the spool to CloudWatch, and retry until it accepts them.
-
-Nothing of Ansible is imported here.
-
-This is a private module of the collection: it may change in any release.
-"""
+"""Send the samples of the spool to CloudWatch, and retry until it accepts them."""
 
 from __future__ import annotations
 
@@ -27,12 +22,12 @@ from .put_metric_data import (
     MAX_DATUMS,
     CloudWatch,
     Datum,
-    RefusedError,
-    RetryableError,
+    RefusedPutError,
+    RetryablePutError,
     datums_of,
     is_acceptable,
 )
-from .settings import Settings, SettingsError
+from .settings import PublisherSettings, PublisherSettingsError
 from .spool import Segment, Spool
 
 LOG = logging.getLogger("gpu-metrics")
@@ -92,7 +87,7 @@ class Batch:
 class Sender(threading.Thread):
     """Send the segments of the spool as soon as they are closed, with retries."""
 
-    def __init__(self, settings: Settings, spool: Spool) -> None:
+    def __init__(self, settings: PublisherSettings, spool: Spool) -> None:
         super().__init__(name="sender", daemon=True)
         self._settings = settings
         self._spool = spool
@@ -127,14 +122,14 @@ class Sender(threading.Thread):
         """Send, wait, send again, until finish is called or the settings turn out to be invalid."""
         try:
             self._run()
-        except SettingsError as error:
+        except PublisherSettingsError as error:
             self.settings_error = str(error)
 
     def _run(self) -> None:
         """Send, wait, send again, until finish is called.
 
         Raises:
-            SettingsError: botocore does not accept the region or the endpoint.
+            PublisherSettingsError: botocore does not accept the region or the endpoint.
         """
         while not self._ending.is_set():
             self._work.wait()
@@ -158,7 +153,7 @@ class Sender(threading.Thread):
             self._identify()
             while batch := self._next_batch():
                 self._send(batch)
-        except (IdentityUnknownError, RetryableError) as error:
+        except (IdentityUnknownError, RetryablePutError) as error:
             self._failures += 1
             if not self._failing_since:
                 self._failing_since = time.monotonic()
@@ -182,7 +177,7 @@ class Sender(threading.Thread):
         """Return a client of CloudWatch that reads credentials as every AWS tool does, and tries each request once.
 
         Raises:
-            SettingsError: botocore does not accept the region or the endpoint.
+            PublisherSettingsError: botocore does not accept the region or the endpoint.
         """
         # Memory of the previous client.
         tidy()
@@ -207,7 +202,7 @@ class Sender(threading.Thread):
             # From a document with credentials, which may have changed the next time.
             raise
         except ValueError as error:
-            raise SettingsError(
+            raise PublisherSettingsError(
                 f"{error}. Correct region and endpoint_url, and apply the role gpu_metrics again"
             ) from None
 
@@ -218,7 +213,7 @@ class Sender(threading.Thread):
         for segment in self._spool.waiting():
             try:
                 more = self._unpack(segment)
-            except RetryableError as error:
+            except RetryablePutError as error:
                 unreadable = str(error)
                 continue
             if batch is not None and not batch.has_room_for(more):
@@ -234,12 +229,12 @@ class Sender(threading.Thread):
         """Return the unsent part of a segment.
 
         Raises:
-            RetryableError: the segment cannot be read now.
+            RetryablePutError: the segment cannot be read now.
         """
         try:
             samples = self._spool.read(segment)
         except OSError as error:
-            raise RetryableError(f"segment {segment.number} cannot be read: {error.strerror or error}") from None
+            raise RetryablePutError(f"segment {segment.number} cannot be read: {error.strerror or error}") from None
         dimensions = {"InstanceId": segment.instance_id or self.instance_id, **self._settings.dimensions}
         datums = datums_of(samples, self._settings.metrics, dimensions, high_resolution=self._settings.high_resolution)[
             segment.sent :
@@ -252,7 +247,7 @@ class Sender(threading.Thread):
         """Send one batch and delete its segments; send a refused batch segment by segment.
 
         Raises:
-            RetryableError: CloudWatch may accept it later. The spool keeps it.
+            RetryablePutError: CloudWatch may accept it later. The spool keeps it.
         """
         try:
             for begin in range(0, len(batch.datums), MAX_DATUMS):
@@ -260,7 +255,7 @@ class Sender(threading.Thread):
                 self._cloudwatch.put(datums)
                 self.statistics.requests += 1
                 batch.segments[0].sent += len(datums)
-        except RefusedError as error:
+        except RefusedPutError as error:
             if len(batch.segments) > 1:
                 for segment in batch.segments:
                     self._send(self._unpack(segment))

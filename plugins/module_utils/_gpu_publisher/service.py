@@ -5,13 +5,11 @@
 """The service that publishes a host's GPU metrics: it samples every few seconds and sends every minute.
 
 One thread samples and appends to the spool; another sends, and waits longer after each failure. So a slow or
-unreachable CloudWatch never delays a sample. Nothing of Ansible is imported here.
+unreachable CloudWatch never delays a sample.
 
-Run as ``python -m ..._gpu_publisher SETTINGS``, where the file holds the fields of ``Settings`` in JSON. The exit
-status is that of sysexits.h: 0 after SIGTERM, 70 after an internal error, 75 when another process should try, 78 when
-the settings are invalid.
-
-This is a private module of the collection: it may change in any release.
+Run as ``python -m ..._gpu_publisher.service SETTINGS``, where the file holds the fields of ``PublisherSettings`` in
+JSON. The exit status is that of sysexits.h: 0 after SIGTERM, 70 after an internal error, 75 when another process should
+try, 78 when the settings are invalid.
 """
 
 from __future__ import annotations
@@ -29,7 +27,7 @@ from pathlib import Path
 
 from .sampler import Sample, Sampler
 from .sender import LOG, Sender
-from .settings import Settings, SettingsError, read_settings
+from .settings import PublisherSettings, PublisherSettingsError, read_settings
 from .spool import Spool
 
 EX_OK, EX_SOFTWARE, EX_TEMPFAIL, EX_CONFIG = 0, 70, 75, 78
@@ -54,10 +52,10 @@ class Notifier:
                 channel.sendall("\n".join(lines).encode())
 
 
-class Service:
+class PublisherService:
     """Sample until `end` is called."""
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: PublisherSettings) -> None:
         self._settings = settings
         self._spool = Spool(Path(settings.spool), settings.spool_bytes)
         self._sampler = Sampler(settings.metrics)
@@ -178,7 +176,7 @@ class Service:
         return " ".join(f"{name}={count}" for name, count in counts.items())
 
 
-class Formatter(logging.Formatter):
+class JournalFormatter(logging.Formatter):
     """Put the priority of systemd before each line."""
 
     def format(self, record: logging.LogRecord) -> str:
@@ -190,15 +188,15 @@ class Formatter(logging.Formatter):
 def main() -> int:
     """Run the service, and return the exit status."""
     handler = logging.StreamHandler(sys.stdout)
-    handler.setFormatter(Formatter("%(message)s"))
+    handler.setFormatter(JournalFormatter("%(message)s"))
     LOG.addHandler(handler)
     LOG.setLevel(logging.INFO)
     try:
         settings = read_settings(Path(sys.argv[1]))
-    except SettingsError as error:
+    except PublisherSettingsError as error:
         LOG.error("%s", error)
         return EX_CONFIG
-    service = Service(settings)
+    service = PublisherService(settings)
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_ignored: service.end())
     return service.run()

@@ -2,10 +2,7 @@
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""The settings of the service that publishes a host's GPU metrics, and the file that holds them.
-
-This is a private module of the collection: it may change in any release.
-"""
+"""The settings of the service that publishes a host's GPU metrics, and the file that holds them."""
 
 from __future__ import annotations
 
@@ -14,15 +11,15 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from .sampler import DEFAULT_METRICS, UNITS
+from .._gpu.metrics import DEFAULT_METRICS, UNITS
 
 
-class SettingsError(Exception):
+class PublisherSettingsError(Exception):
     """The settings are invalid."""
 
 
 @dataclass(frozen=True)
-class Settings:
+class PublisherSettings:
     """The settings of the service.
 
     Attributes:
@@ -59,23 +56,25 @@ class Settings:
     renew_interval: float = 300
 
 
-def read_settings(path: Path) -> Settings:
+def read_settings(path: Path) -> PublisherSettings:
     """Return the settings of a file.
 
     Raises:
-        SettingsError: it cannot be read, or its content is invalid.
+        PublisherSettingsError: it cannot be read, or its content is invalid.
     """
     advice = "Apply the role gpu_metrics again."
     try:
         document = json.loads(path.read_text(encoding="utf-8"))
-        settings = Settings(**document)
+        settings = PublisherSettings(**document)
     except (OSError, TypeError, ValueError) as error:
-        raise SettingsError(f"{path} cannot be read: {error}. {advice}") from None
+        raise PublisherSettingsError(f"{path} cannot be read: {error}. {advice}") from None
     if unknown := set(settings.metrics) - UNITS.keys():
-        raise SettingsError(f"{path}: metrics has {', '.join(sorted(unknown))}. Allowed: {', '.join(UNITS)}. {advice}")
+        raise PublisherSettingsError(
+            f"{path}: metrics has {', '.join(sorted(unknown))}. Allowed: {', '.join(UNITS)}. {advice}"
+        )
     if settings.endpoint_url and not is_endpoint(settings.endpoint_url):
         allowed = "https://HOST or http://HOST, and :PORT of 1 to 65535"
-        raise SettingsError(f"{path}: endpoint_url is {settings.endpoint_url!r}. Allowed: {allowed}. {advice}")
+        raise PublisherSettingsError(f"{path}: endpoint_url is {settings.endpoint_url!r}. Allowed: {allowed}. {advice}")
     return settings
 
 

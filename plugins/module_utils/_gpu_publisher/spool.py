@@ -14,8 +14,6 @@ Nothing here waits for the disk: a power failure loses what the kernel had not w
 Why not sqlite3: measured side by side, 512 damaged bytes cost more than half of the samples in a database and up to 4
 lines here, an append took 53 instead of 34 microseconds of CPU and up to 35 ms at a checkpoint, and the process 4 MiB
 more memory. The limits, the fallback to memory and the counts would still be needed.
-
-This is a private module of the collection: it may change in any release.
 """
 
 from __future__ import annotations

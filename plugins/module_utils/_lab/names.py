@@ -5,8 +5,6 @@
 """The rules for names of labs.
 
 AWS takes * and ? in filters for wildcards, so that another name could reach into other labs.
-
-This is a private module of the collection: it may change in any release.
 """
 
 from __future__ import annotations

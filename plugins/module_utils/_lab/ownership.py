@@ -7,8 +7,6 @@
 A lab is found by tags, and any caller that may tag resources can add them to others. What belongs to a lab is also in
 its record (record.py), or has properties that tagging cannot give: a place in the recorded VPC, the lab's key pair and
 its instance profile.
-
-This is a private module of the collection: it may change in any release.
 """
 
 from __future__ import annotations

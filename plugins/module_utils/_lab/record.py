@@ -8,8 +8,6 @@ A caller that may only tag EC2 resources can add a lab's tags to any of them, bu
 
 A resource is created before it can be recorded. A run that is killed in between leaves a secret in the record, and a
 token derived from it on the resource. Each run has a new secret, which is removed when everything is recorded.
-
-This is a private module of the collection: it may change in any release.
 """
 
 from __future__ import annotations

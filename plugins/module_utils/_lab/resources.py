@@ -2,10 +2,7 @@
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Read everything that carries a lab's tags, each item in the form that the modules of amazon.aws return.
-
-This is a private module of the collection: it may change in any release.
-"""
+"""Read everything that carries a lab's tags, each item in the form that the modules of amazon.aws return."""
 
 from __future__ import annotations
 
@@ -34,7 +31,7 @@ def read_resources(account: Account, lab: str, region: str, kinds: Collection[st
         account: The account to read.
         lab: The lab's name.
         region: Its region.
-        kinds: Keys of READERS.
+        kinds: Some of KINDS and BACKUPS.
         key_name: The key pair to return with its public key, regardless of its tags.
 
     Raises:
@@ -42,16 +39,17 @@ def read_resources(account: Account, lab: str, region: str, kinds: Collection[st
     """
     filters = [_filter("tag:digital_twin_lab", lab), _filter("tag:managed_by", MANAGED_BY)]
     found: Item = {}
-    for kind, reader in READERS.items():
-        if kind in kinds:
-            found.update(reader(account, filters))
+    for kind in (kind for kind in (*KINDS, *BACKUPS) if kind in kinds):
+        if kind in DESCRIBED:
+            found[kind] = read_described(account, kind, filters)
+        elif kind in READERS:
+            found.update(READERS[kind](account, filters))
+        else:
+            found[kind] = [item for item in IAM_READERS[kind](account, f"{lab}-instance") if _is_own(item, lab, region)]
     if "instances" in kinds and "volumes" in kinds:
         found["root_volumes"] = read_root_volumes(account, found["instances"], found["volumes"])
     if "key_pairs" in kinds and key_name:
         found["named_key_pairs"] = _describe_key_pairs(account, [_filter("key-name", key_name)])
-    for kind, iam_reader in IAM_READERS.items():
-        if kind in kinds:
-            found[kind] = [item for item in iam_reader(account, f"{lab}-instance") if _is_own(item, lab, region)]
     return found
 
 
@@ -72,6 +70,12 @@ def normalize(raw: Item) -> Item:
     return {**item, "tags": read_tags(raw.get("Tags"))}
 
 
+def read_described(account: Account, kind: str, filters: list[Item]) -> list[Item]:
+    """Return the resources of a kind that one call describes. Gateways by tag, as an unattached one has no VPC."""
+    call, key = DESCRIBED[kind]
+    return [normalize(item) for item in account.read("ec2", call, Filters=filters)[key]]
+
+
 def read_instances(account: Account, filters: list[Item]) -> Item:
     """Return the instances that are not terminated, with their termination protection."""
     answer = account.read("ec2", "describe_instances", Filters=[*filters, _filter("instance-state-name", *LIVE_STATES)])
@@ -88,12 +92,6 @@ def _is_protected(account: Account, instance: Item) -> bool:
     names = {"InstanceId": instance["instance_id"], "Attribute": "disableApiTermination"}
     answer = account.find(GONE, "ec2", "describe_instance_attribute", **names)
     return bool(answer.get("DisableApiTermination", {}).get("Value"))
-
-
-def read_addresses(account: Account, filters: list[Item]) -> Item:
-    """Return the Elastic IP addresses."""
-    answer = account.read("ec2", "describe_addresses", Filters=filters)
-    return {"addresses": [normalize(item) for item in answer["Addresses"]]}
 
 
 def read_volumes(account: Account, filters: list[Item]) -> Item:
@@ -139,30 +137,6 @@ def read_root_volumes(account: Account, instances: list[Item], tagged: list[Item
     return [known[volume] for volume in roots if volume in known]
 
 
-def read_security_groups(account: Account, filters: list[Item]) -> Item:
-    """Return the security groups with their rules."""
-    answer = account.read("ec2", "describe_security_groups", Filters=filters)
-    return {"security_groups": [normalize(item) for item in answer["SecurityGroups"]]}
-
-
-def read_subnets(account: Account, filters: list[Item]) -> Item:
-    """Return the subnets."""
-    answer = account.read("ec2", "describe_subnets", Filters=filters)
-    return {"subnets": [normalize(item) for item in answer["Subnets"]]}
-
-
-def read_route_tables(account: Account, filters: list[Item]) -> Item:
-    """Return the route tables with their routes and associations."""
-    answer = account.read("ec2", "describe_route_tables", Filters=filters)
-    return {"route_tables": [normalize(item) for item in answer["RouteTables"]]}
-
-
-def read_gateways(account: Account, filters: list[Item]) -> Item:
-    """Return the internet gateways by tag, as one that was never attached has no VPC."""
-    answer = account.read("ec2", "describe_internet_gateways", Filters=filters)
-    return {"internet_gateways": [normalize(item) for item in answer["InternetGateways"]]}
-
-
 def read_vpcs(account: Account, filters: list[Item]) -> Item:
     """Return the VPCs with their DNS attributes."""
     vpcs = [normalize(item) for item in account.read("ec2", "describe_vpcs", Filters=filters)["Vpcs"]]
@@ -193,14 +167,8 @@ def read_images(account: Account, filters: list[Item]) -> Item:
         for mapping in image.get("block_device_mappings", [])
         if mapping.get("ebs", {}).get("snapshot_id")
     ]
-    copies = read_snapshots(account, [_filter("snapshot-id", *ids)])["snapshots"] if ids else []
+    copies = read_described(account, "snapshots", [_filter("snapshot-id", *ids)]) if ids else []
     return {"images": images, "image_snapshots": copies}
-
-
-def read_snapshots(account: Account, filters: list[Item]) -> Item:
-    """Return the snapshots."""
-    answer = account.read("ec2", "describe_snapshots", Filters=filters)
-    return {"snapshots": [normalize(item) for item in answer["Snapshots"]]}
 
 
 def read_profiles(account: Account, name: str) -> list[Item]:
@@ -245,23 +213,37 @@ def read_inline_policies(account: Account, name: str) -> Item | None:
         return None
 
 
+# The call that describes each kind, and the key of its answer.
+DESCRIBED = {
+    "addresses": ("describe_addresses", "Addresses"),
+    "security_groups": ("describe_security_groups", "SecurityGroups"),
+    "subnets": ("describe_subnets", "Subnets"),
+    "route_tables": ("describe_route_tables", "RouteTables"),
+    "internet_gateways": ("describe_internet_gateways", "InternetGateways"),
+    "snapshots": ("describe_snapshots", "Snapshots"),
+}
 READERS: dict[str, Callable[[Account, list[Item]], Item]] = {
     "instances": read_instances,
-    "addresses": read_addresses,
     "volumes": read_volumes,
-    "security_groups": read_security_groups,
-    "subnets": read_subnets,
-    "route_tables": read_route_tables,
-    "internet_gateways": read_gateways,
     "vpcs": read_vpcs,
     "key_pairs": read_key_pairs,
     "images": read_images,
-    "snapshots": read_snapshots,
 }
-# IAM has no filters by tag, so these are found by name, which a lab in another region may have, too.
+# IAM has no filters by tag, so these are found by name, which a lab in another region may also have.
 IAM_READERS: dict[str, Callable[[Account, str], list[Item]]] = {
     "instance_profiles": read_profiles,
     "roles": read_roles,
 }
 BACKUPS = ("images", "snapshots")
-KINDS = (*(kind for kind in READERS if kind not in BACKUPS), *IAM_READERS)
+KINDS = (
+    "instances",
+    "addresses",
+    "volumes",
+    "security_groups",
+    "subnets",
+    "route_tables",
+    "internet_gateways",
+    "vpcs",
+    "key_pairs",
+    *IAM_READERS,
+)

@@ -5,8 +5,6 @@
 """Find what prevents a lab in an AWS account, from a snapshot of it. No function here makes a call.
 
 Values that could not be read are None in the snapshot, and their checks are skipped.
-
-This is a private module of the collection: it may change in any release.
 """
 
 from __future__ import annotations
@@ -17,20 +15,18 @@ from .._lab.ownership import INDEX_TAG
 from .._problem import Problem, listed, shown
 from .description import LabDescription
 from .facts import describe_instance_type
+from .quotas import check_quotas, vcpu_quota
 from .snapshot import (
-    VCPU_QUOTAS,
     AccountSnapshot,
     boundary_arn,
     host_indexes,
+    is_excess,
     is_own,
-    is_surplus,
-    list_demands,
     list_zones,
     missing_hosts,
     own_addresses,
     own_vpcs,
     region_is_usable,
-    vcpu_quota,
 )
 
 # A key in the state Updating still encrypts.
@@ -85,7 +81,7 @@ def check_instance_type(lab: LabDescription, snapshot: AccountSnapshot) -> list[
 
 def _types_of_hosts(lab: LabDescription, snapshot: AccountSnapshot) -> set[str]:
     """Return the instance types of the lab's existing hosts."""
-    return {instance.instance_type for instance in snapshot.instances or [] if not is_surplus(lab, instance)}
+    return {instance.instance_type for instance in snapshot.instances or [] if not is_excess(lab, instance)}
 
 
 def _check_what_is_known(lab: LabDescription, snapshot: AccountSnapshot, allowed: str) -> list[Problem]:
@@ -329,30 +325,6 @@ def check_image(lab: LabDescription, snapshot: AccountSnapshot) -> list[Problem]
     return problems
 
 
-def check_quotas(lab: LabDescription, snapshot: AccountSnapshot) -> list[Problem]:
-    """Check that the account's quotas leave room for what the lab needs."""
-    problems = []
-    for demand in list_demands(lab, snapshot):
-        quota, total = demand.quota, demand.in_use + demand.needed
-        limit = int(snapshot.limits.get(quota.code, total))
-        if demand.needed <= 0 or total <= limit:
-            continue
-        reason = (
-            f"needs more {quota.unit} in {lab.region} than the quota {shown(quota.title)} leaves: "
-            f"{demand.needed} more, while {demand.in_use} of {limit} are in use"
-        )
-        allowed = f"at most {max(limit - demand.in_use, 0)} more"
-        when = " (new accounts start at 0, and an answer can take days)" if limit == 0 else ""
-        remedy = (
-            f"{quota.relief}, or ask AWS for {total} or more{when}: aws service-quotas request-service-quota-increase "
-            f"--service-code {quota.service} --quota-code {quota.code} --desired-value {total} --region {lab.region}"
-        )
-        # With a quota of 0 the account cannot use this family of types at all.
-        option = "instance_type" if limit == 0 and quota in VCPU_QUOTAS.values() else demand.option
-        problems.append(lab.problem(option, reason, allowed, remedy))
-    return problems
-
-
 def check_record(lab: LabDescription, snapshot: AccountSnapshot) -> list[Problem]:
     """Check that the VPC of a lab that an earlier release left without instances is known."""
     record = snapshot.record
@@ -415,11 +387,11 @@ def find_account_warnings(lab: LabDescription, snapshot: AccountSnapshot) -> lis
     ]
     for instance in snapshot.instances or []:
         who = f"{_names([instance])[0]} ({instance.instance_id})"
-        if is_surplus(lab, instance):
+        if is_excess(lab, instance):
             consequence = (
                 "will be terminated with its volumes."
-                if lab.remove_surplus
-                else f"stays and is paid for. Set {lab.prefix}remove_surplus to true to terminate it."
+                if lab.remove_excess
+                else f"stays and is paid for. Set {lab.prefix}remove_excess to true to terminate it."
             )
             warnings.append(
                 f"{lab.prefix}instance_count: {lab.instance_count} does not include {who}, which {consequence}"

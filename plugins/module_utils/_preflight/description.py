@@ -2,10 +2,7 @@
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""A lab's description: as the user wrote it, and as typed values after its validation.
-
-This is a private module of the collection: it may change in any release.
-"""
+"""A lab's description: as the user wrote it, and as typed values after its validation."""
 
 from __future__ import annotations
 
@@ -19,16 +16,37 @@ INSTANCE_COUNTS = (1, 32)
 
 
 @dataclass(frozen=True)
-class Inputs:
+class Described:
+    """What a lab's descriptions have in common: messages with the names of the user's variables.
+
+    Attributes:
+        prefix: Prefix of the user's variables.
+    """
+
+    prefix: str
+
+    def variable(self, option: str) -> str:
+        """Return the name of the user's variable behind an option."""
+        return f"{self.prefix}{option}"
+
+    def problem(self, option: str, reason: str, allowed: str, remedy: str) -> Problem:
+        """Return a problem with an option's whole value."""
+        return self.problem_with(option, getattr(self, option), reason, allowed, remedy)
+
+    def problem_with(self, option: str, value: object, reason: str, allowed: str, remedy: str) -> Problem:
+        """Return a problem with a part of an option's value."""
+        return Problem(self.variable(option), shown(value), reason, allowed, remedy)
+
+
+@dataclass(frozen=True)
+class Inputs(Described):
     """A lab's description exactly as the user wrote it; any value may have any type.
 
     Attributes:
-        prefix: Prefix of the user's variables, for messages.
         instance_catalogue: Known instance types, of the form that the module documents.
         images: Known images by name, of the form that the module documents.
     """
 
-    prefix: str
     name: object
     region: object
     vpc_cidr: object
@@ -53,22 +71,10 @@ class Inputs:
     ros_domain_id: object
     permissions_boundary: object
     tags: object
-    remove_surplus: object
+    remove_excess: object
     adopt: object
     instance_catalogue: list[dict[str, Any]]
     images: dict[str, dict[str, Any]]
-
-    def variable(self, option: str) -> str:
-        """Return the name of the user's variable behind an option."""
-        return f"{self.prefix}{option}"
-
-    def problem(self, option: str, reason: str, allowed: str, remedy: str) -> Problem:
-        """Return a problem with an option's whole value."""
-        return self.problem_with(option, getattr(self, option), reason, allowed, remedy)
-
-    def problem_with(self, option: str, value: object, reason: str, allowed: str, remedy: str) -> Problem:
-        """Return a problem with a part of an option's value."""
-        return Problem(self.variable(option), shown(value), reason, allowed, remedy)
 
 
 @dataclass(frozen=True)
@@ -82,7 +88,7 @@ class Port:
 
 
 @dataclass(frozen=True)
-class LabDescription:
+class LabDescription(Described):
     """A lab's description after validation.
 
     Attributes:
@@ -99,7 +105,6 @@ class LabDescription:
         permissions_boundary: Name or ARN of a managed policy; empty for none.
     """
 
-    prefix: str
     name: str
     region: str
     vpc_cidr: str
@@ -120,14 +125,10 @@ class LabDescription:
     image: str
     image_id: str
     permissions_boundary: str
-    remove_surplus: bool
+    remove_excess: bool
     adopt: list[str]
     instance_catalogue: list[dict[str, Any]]
     images: dict[str, dict[str, Any]]
-
-    def problem(self, option: str, reason: str, allowed: str, remedy: str) -> Problem:
-        """Return a problem with an option's value."""
-        return Problem(f"{self.prefix}{option}", shown(getattr(self, option)), reason, allowed, remedy)
 
 
 def check_number(inputs: Inputs, option: str, limits: tuple[int, int], unit: str, remedy: str) -> list[Problem]:

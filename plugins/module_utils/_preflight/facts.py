@@ -2,10 +2,7 @@
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Describe an AWS account in which the lab can exist: the module's return values.
-
-This is a private module of the collection: it may change in any release.
-"""
+"""Describe an AWS account in which the lab can exist: the module's return values."""
 
 from __future__ import annotations
 
@@ -14,15 +11,16 @@ import secrets
 from dataclasses import replace
 from typing import Any
 
+from .._aws.names import partition_of
 from .._lab.ownership import INDEX_TAG
 from .._lab.record import Record, claim, write_record
 from .description import LabDescription
+from .quotas import list_demands
 from .snapshot import (
     AccountSnapshot,
     boundary_arn,
     choose_zone,
     host_indexes,
-    list_demands,
     list_sources,
     list_zones,
     misses_record,
@@ -36,6 +34,7 @@ def describe_account(lab: LabDescription, snapshot: AccountSnapshot) -> dict[str
     """Return the facts about an account in which the lab can exist."""
     facts: dict[str, Any] = {
         "region": lab.region,
+        "partition": partition_of(lab.region),
         "availability_zone": choose_zone(lab, snapshot),
         "availability_zones": list_zones(lab, snapshot) or [],
         "instance": describe_instance_type(lab, snapshot),

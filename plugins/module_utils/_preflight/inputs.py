@@ -6,8 +6,6 @@
 
 Each `check_...` function takes the description as it was given and returns all the problems it finds. `read_lab`
 turns a description without problems into typed values.
-
-This is a private module of the collection: it may change in any release.
 """
 
 from __future__ import annotations
@@ -18,6 +16,7 @@ import re
 from .._aws.names import REGIONS_ALLOWED, partition_of, region_fault
 from .._lab.names import NAME_FORM, NAME_LENGTHS, is_lab_name
 from .._problem import Problem, listed
+from .._ros2 import ports as dds
 from .._values import truth
 from .description import INSTANCE_COUNTS, Inputs, LabDescription, check_number
 from .network import (
@@ -46,7 +45,6 @@ POLICY_ARN_FORM = re.compile(rf"arn:(?P<partition>[a-z-]+):iam::(?:[0-9]{{12}}|a
 CATALOGUE_NUMBERS = {"gpu_count", "gpu_memory_gib", "vcpus", "memory_gib", "network_gbps", "price_per_hour"}
 CATALOGUE_LEAST = {"gpu_count": 1, "gpu_memory_gib": 1, "vcpus": 1, "memory_gib": 1}
 
-ROS_DOMAIN_IDS = (0, 101)
 VOLUME_SIZES_GIB = (100, 65536)
 VOLUME_IOPS = (3000, 80000)
 VOLUME_THROUGHPUTS_MIB_S = (125, 2000)
@@ -222,7 +220,7 @@ def check_image(inputs: Inputs) -> list[Problem]:
 def check_ros_domain_id(inputs: Inputs) -> list[Problem]:
     """Check the ROS domain, whose DDS ports must stay below the ephemeral ports of Linux."""
     remedy = "0 is the ROS 2 default"
-    return check_number(inputs, "ros_domain_id", ROS_DOMAIN_IDS, "as the ROS domain id", remedy)
+    return check_number(inputs, "ros_domain_id", dds.DOMAINS, "as the ROS domain id", remedy)
 
 
 def check_permissions_boundary(inputs: Inputs) -> list[Problem]:
@@ -246,11 +244,11 @@ def check_permissions_boundary(inputs: Inputs) -> list[Problem]:
     return []
 
 
-def check_remove_surplus(inputs: Inputs) -> list[Problem]:
-    """Check that remove_surplus is a boolean."""
-    if truth(inputs.remove_surplus) is not None:
+def check_remove_excess(inputs: Inputs) -> list[Problem]:
+    """Check that remove_excess is a boolean."""
+    if truth(inputs.remove_excess) is not None:
         return []
-    return [inputs.problem("remove_surplus", "is neither true nor false", "true or false", "write one of the two")]
+    return [inputs.problem("remove_excess", "is neither true nor false", "true or false", "write one of the two")]
 
 
 def check_adopt(inputs: Inputs) -> list[Problem]:
@@ -280,7 +278,7 @@ CHECKS = (
     check_ros_domain_id,
     check_permissions_boundary,
     check_tags,
-    check_remove_surplus,
+    check_remove_excess,
     check_adopt,
 )
 
@@ -321,7 +319,7 @@ def read_lab(inputs: Inputs) -> LabDescription:
         image=str(inputs.image),
         image_id=str(inputs.image_id or ""),
         permissions_boundary=str(inputs.permissions_boundary or ""),
-        remove_surplus=bool(truth(inputs.remove_surplus)),
+        remove_excess=bool(truth(inputs.remove_excess)),
         adopt=[str(value) for value in entries(inputs.adopt)],
         instance_catalogue=inputs.instance_catalogue,
         images=inputs.images,

@@ -2,10 +2,7 @@
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Check a lab's networks and sources without AWS.
-
-This is a private module of the collection: it may change in any release.
-"""
+"""Check a lab's networks and sources without AWS."""
 
 from __future__ import annotations
 
@@ -263,9 +260,9 @@ def find_network_warnings(inputs: Inputs) -> list[str]:
     for value in entries(inputs.viewer_cidrs):
         network = read_network(value)[0]
         if network is not None and network.prefixlen < WIDEST_PREFIX_LENGTH:
-            whom = f"{network.num_addresses} addresses" if network.prefixlen else "the whole internet"
+            size = f"{network.num_addresses} addresses" if network.prefixlen else "the whole internet"
             warnings.append(
-                f"{inputs.variable('viewer_cidrs')}: {shown(value)} opens Foxglove and Isaac Sim to {whom}, and these "
+                f"{inputs.variable('viewer_cidrs')}: {shown(value)} opens Foxglove and Isaac Sim to {size}, and these "
                 "streams have no authentication: everyone who finds the address can watch and steer the robot. "
                 "List the viewers' addresses instead."
             )
@@ -292,13 +289,13 @@ def _find_open_dds(inputs: Inputs) -> list[str]:
     domain = whole_number(inputs.ros_domain_id)
     if domain is None:
         return []
-    first, last = dds.BASE + domain * dds.PORTS_OF_A_DOMAIN, dds.BASE + (domain + 1) * dds.PORTS_OF_A_DOMAIN - 1
+    domain_ports = dds.of_domain(domain)
     warnings = []
     for port in entries(inputs.ports):
         if _wrong_with_port(port) or port.get("audience") not in AUDIENCES or port["protocol"] != "udp":
             continue
         opened = (int(port["from_port"]), int(port["to_port"]))
-        if opened[0] <= last and opened[1] >= first:
+        if opened[0] <= domain_ports.last and opened[1] >= domain_ports.first:
             sources = ", ".join(map(str, entries(getattr(inputs, AUDIENCES[port["audience"]]))))
             warnings.append(
                 f"{opened[0]}-{opened[1]}/udp (ROS 2 DDS) is open to {sources}: DDS has no authentication, the source "

@@ -2,20 +2,13 @@
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Read an AWS account before a lab is created in it, and derive facts from the snapshot.
-
-This is a private module of the collection: it may change in any release.
-"""
+"""What was read of an AWS account, and what it means for a lab. No function here makes a call."""
 
 from __future__ import annotations
 
-import re
-from collections.abc import Callable
 from dataclasses import dataclass, field, replace
-from typing import TypeVar
 
 from .._aws.account import (
-    Account,
     Address,
     Caller,
     Gateway,
@@ -30,7 +23,7 @@ from .._aws.account import (
     Subnet,
     Vpc,
 )
-from .._aws.errors import CREDENTIALS, DENIED, THROTTLED, UNREACHABLE, ReadError
+from .._aws.errors import ReadError
 from .._aws.names import partition_of
 from .._lab.ownership import (
     INDEX_TAG,
@@ -50,67 +43,6 @@ from .description import LabDescription
 
 # The description of a rule that admits the address of a caller ends like this.
 CALLER_MARK = " (address of a caller)"
-LIVE_STATES = ["pending", "running", "stopping", "stopped"]
-# Stopped instances use no vCPUs of a quota.
-COUNTED_STATES = ["pending", "running"]
-
-# The alias of AWS's own EBS key in every account.
-AWS_KEY = "alias/aws/ebs"
-
-Answer = TypeVar("Answer")
-
-
-@dataclass(frozen=True)
-class Quota:
-    """A quota of Service Quotas.
-
-    Attributes:
-        service: Code of the service.
-        code: Its own code.
-        title: Its name in the console.
-        unit: What it counts.
-        relief: How to free some of it, other than a higher quota.
-    """
-
-    service: str
-    code: str
-    title: str
-    unit: str
-    relief: str
-
-
-FEWER_VCPUS = "use fewer or smaller instances, or stop others"
-G_VCPUS = Quota("ec2", "L-DB2E81BA", "Running On-Demand G and VT instances", "vCPUs", FEWER_VCPUS)
-P_VCPUS = Quota("ec2", "L-417A185B", "Running On-Demand P instances", "vCPUs", FEWER_VCPUS)
-# The family is the part of an instance type before the first digit.
-VCPU_QUOTAS = {"g": G_VCPUS, "gr": G_VCPUS, "vt": G_VCPUS, "p": P_VCPUS}
-ADDRESS_QUOTA = Quota("ec2", "L-0263D0A3", "EC2-VPC Elastic IPs", "Elastic IP addresses", "release unused addresses")
-VPC_QUOTA = Quota("vpc", "L-F678F1CE", "VPCs per Region", "VPCs", "delete an unused VPC")
-RULE_QUOTA = Quota(
-    "vpc",
-    "L-0EA8095F",
-    "Inbound or outbound rules per security group",
-    "rules",
-    "name fewer and wider networks, or remove addresses of earlier callers",
-)
-# Every account has at least this many rules, so the quota is read only beyond them.
-RULES_OF_EVERY_ACCOUNT = 60
-
-
-@dataclass(frozen=True)
-class Demand:
-    """What a lab needs of a quota.
-
-    Attributes:
-        option: The option to change if the quota is too small.
-        in_use: How much of it is in use, by any lab or service.
-        needed: How much more the lab needs; 0 skips the check.
-    """
-
-    option: str
-    quota: Quota
-    in_use: int
-    needed: int
 
 
 @dataclass
@@ -271,155 +203,9 @@ def missing_hosts(lab: LabDescription, snapshot: AccountSnapshot) -> list[str]:
     return [f"{lab.name}-{index}" for index in host_indexes(lab) if index not in there]
 
 
-def is_surplus(lab: LabDescription, instance: Instance) -> bool:
+def is_excess(lab: LabDescription, instance: Instance) -> bool:
     """Return whether an instance of the lab is beyond its number of hosts."""
     return instance.tags.get(INDEX_TAG) not in host_indexes(lab)
-
-
-def vcpu_quota(instance_type: str) -> Quota | None:
-    """Return the quota that counts an instance type's vCPUs, or None when it is not one known here."""
-    family = re.match(r"[a-z]+", instance_type)
-    return VCPU_QUOTAS.get(family.group(0)) if family else None
-
-
-def read_account(account: Account, lab: LabDescription) -> AccountSnapshot:
-    """Read everything that is compared with the lab.
-
-    A missing permission does not stop reading, so that all of them are reported at once. Invalid credentials, endpoints
-    that do not answer and throttling do, as every further read would fail alike.
-    """
-    snapshot = AccountSnapshot()
-    try:
-        snapshot.caller = account.caller()
-        _read_regions(account, snapshot)
-        if region_is_usable(lab, snapshot):
-            _read_region(account, lab, snapshot)
-            _read_limits(account, lab, snapshot)
-    except ReadError as error:
-        snapshot.failures.append(error)
-    return snapshot
-
-
-def _read_regions(account: Account, snapshot: AccountSnapshot) -> None:
-    """Read the regions. An organisation may deny this call outside its own regions."""
-    try:
-        snapshot.regions = account.regions()
-    except ReadError as error:
-        if error.kind != DENIED:
-            raise
-        snapshot.skipped["whether the account has the region enabled"] = f"{error.action} is denied in {error.where}"
-
-
-def _read_region(account: Account, lab: LabDescription, snapshot: AccountSnapshot) -> None:
-    """Read everything in the lab's region except quotas."""
-
-    def attempt(read: Callable[[], Answer]) -> Answer | None:
-        try:
-            return read()
-        except ReadError as error:
-            if error.kind in (CREDENTIALS, THROTTLED, UNREACHABLE):
-                raise
-            snapshot.failures.append(error)
-            return None
-
-    known_types = sorted({lab.instance_type, *(str(entry["type"]) for entry in lab.instance_catalogue)})
-    snapshot.zones = attempt(account.zones)
-    snapshot.offerings = attempt(lambda: account.offerings(known_types))
-    snapshot.type_info = attempt(lambda: account.instance_types([lab.instance_type]))
-    snapshot.vpcs = attempt(account.vpcs)
-    snapshot.groups = attempt(lambda: account.security_groups(own_tags(lab)))
-    snapshot.gateways = attempt(lambda: account.gateways(own_tags(lab)))
-    snapshot.subnets = attempt(lambda: account.subnets(own_tags(lab)))
-    snapshot.instances = attempt(lambda: account.instances(LIVE_STATES, own_tags(lab)))
-    snapshot.running = attempt(lambda: account.instances(COUNTED_STATES, {}))
-    snapshot.addresses = attempt(account.addresses)
-    snapshot.key_pairs = attempt(lambda: account.key_pairs([lab.key_name or lab.name]))
-    snapshot.role = attempt(lambda: account.role(f"{lab.name}-instance"))
-    snapshot.instance_profile = attempt(lambda: account.instance_profile(f"{lab.name}-instance"))
-    boundary = boundary_arn(lab, snapshot)
-    # Only its own account can read a policy.
-    if boundary and snapshot.caller and boundary.split(":")[4] in ("aws", snapshot.caller.account_id):
-        snapshot.boundary_exists = attempt(lambda: account.has_policy(boundary))
-    sort_out(lab, snapshot)
-    # A running host keeps its image, even if AWS has withdrawn it since.
-    if missing_hosts(lab, snapshot):
-        snapshot.image_id = lab.image_id or attempt(lambda: account.image_id(lab.images[lab.image]["parameter"]))
-        if snapshot.image_id:
-            image_id = snapshot.image_id
-            snapshot.image = attempt(lambda: account.image(image_id))
-        _read_default_key(account, snapshot)
-    counted = {
-        instance.instance_type
-        for instance in [*(snapshot.running or []), *(snapshot.instances or [])]
-        if vcpu_quota(instance.instance_type) == vcpu_quota(lab.instance_type)
-    }
-    unknown = sorted(counted - (snapshot.type_info or {}).keys())
-    if snapshot.type_info and unknown:
-        snapshot.type_info.update(attempt(lambda: account.instance_types(unknown)) or {})
-
-
-def _read_default_key(account: Account, snapshot: AccountSnapshot) -> None:
-    """Read the key that would encrypt new volumes. A caller that may launch instances may lack the permission."""
-    try:
-        key_id = account.default_key()
-        if not key_id.endswith(AWS_KEY):
-            snapshot.key = account.key(key_id)
-            snapshot.default_key = key_id
-    except ReadError as error:
-        if error.kind in (CREDENTIALS, THROTTLED, UNREACHABLE):
-            raise
-        reason = f"{error.action} in {error.where}: {error.code}"
-        snapshot.skipped["whether the key with which EBS encrypts new volumes can be used"] = reason
-
-
-def _read_limits(account: Account, lab: LabDescription, snapshot: AccountSnapshot) -> None:
-    """Read the quotas of which the lab needs more. A failed read is not an error, as the launch may still work."""
-    for demand in list_demands(lab, snapshot):
-        quota = demand.quota
-        if demand.needed <= 0:
-            continue
-        try:
-            limit = account.quota(quota.service, quota.code)
-        except ReadError as error:
-            snapshot.skipped[f'the quota "{quota.title}"'] = f"{error.action} in {error.where}: {error.code}"
-            continue
-        if limit is None:
-            snapshot.skipped[f'the quota "{quota.title}"'] = f"Service Quotas does not list {quota.code}"
-        else:
-            snapshot.limits[quota.code] = limit
-
-
-def list_demands(lab: LabDescription, snapshot: AccountSnapshot) -> list[Demand]:
-    """Return what the lab needs of every quota for which enough was read."""
-    demands = []
-    quota, vcpus = vcpu_quota(lab.instance_type), snapshot.type_info or {}
-    if quota and lab.instance_type in vcpus and None not in (snapshot.instances, snapshot.running):
-        counted = [
-            instance
-            for instance in snapshot.running or []
-            if vcpu_quota(instance.instance_type) == quota and not instance.spot
-        ]
-        # A start counts as a launch.
-        resting = [
-            instance
-            for instance in snapshot.instances or []
-            if instance.state not in COUNTED_STATES and not is_surplus(lab, instance)
-        ]
-        launched = len(missing_hosts(lab, snapshot)) * vcpus[lab.instance_type].vcpus
-        demands.append(
-            Demand("instance_count", quota, _sum_vcpus(counted, vcpus), launched + _sum_vcpus(resting, vcpus))
-        )
-    if snapshot.addresses is not None:
-        there = own_addresses(lab, snapshot)
-        needed = len([index for index in host_indexes(lab) if index not in there])
-        demands.append(Demand("instance_count", ADDRESS_QUOTA, len(snapshot.addresses), needed))
-    if snapshot.vpcs is not None:
-        needed = 0 if own_vpcs(lab, snapshot) else 1
-        demands.append(Demand("name", VPC_QUOTA, len(snapshot.vpcs), needed))
-    rules = lab.ingress_rules + _count_rules_of_callers(lab, snapshot)
-    if rules > RULES_OF_EVERY_ACCOUNT:
-        demands.append(Demand("viewer_cidrs", RULE_QUOTA, 0, rules))
-    return demands
 
 
 def list_sources(lab: LabDescription, snapshot: AccountSnapshot) -> dict[str, list[str]]:
@@ -443,21 +229,6 @@ def list_sources(lab: LabDescription, snapshot: AccountSnapshot) -> dict[str, li
         stay = earlier - set(lab.remove_sources) - set(sources[audience])
         sources[audience] = [*sources[audience], *sorted(cidr for cidr in stay if cidr.endswith("/32"))]
     return sources
-
-
-def _count_rules_of_callers(lab: LabDescription, snapshot: AccountSnapshot) -> int:
-    """Return the number of rules for the addresses of earlier callers."""
-    sources = list_sources(lab, snapshot)
-    more = {
-        "admin": len(sources["admin"]) - len(lab.admin_cidrs),
-        "viewer": len(sources["viewer"]) - len(lab.viewer_cidrs),
-    }
-    return sum(more[port.audience] for port in lab.ports)
-
-
-def _sum_vcpus(instances: list[Instance], type_info: dict[str, InstanceType]) -> int:
-    """Return the total vCPUs of some instances."""
-    return sum(type_info[item.instance_type].vcpus for item in instances if item.instance_type in type_info)
 
 
 def list_zones(lab: LabDescription, snapshot: AccountSnapshot) -> list[str] | None:

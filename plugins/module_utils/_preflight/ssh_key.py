@@ -2,10 +2,7 @@
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Check the SSH key of a lab without AWS.
-
-This is a private module of the collection: it may change in any release.
-"""
+"""Check the SSH key of a lab without AWS."""
 
 from __future__ import annotations
 

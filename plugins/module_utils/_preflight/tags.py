@@ -2,10 +2,7 @@
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Check a lab's tags without AWS, against the limits of EC2 and IAM.
-
-This is a private module of the collection: it may change in any release.
-"""
+"""Check a lab's tags without AWS, against the limits of EC2 and IAM."""
 
 from __future__ import annotations
 

@@ -2,10 +2,7 @@
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Processes whose environment overrides the declared network: the variable, and its effect. Pure functions.
-
-This is a private module of the collection: it may change in any release.
-"""
+"""Processes whose environment overrides the declared network: the variable, and its effect. Pure functions."""
 
 from __future__ import annotations
 

@@ -11,14 +11,11 @@ Ansible.
     python -m ..._ros2.exchange --domain 0 --name robot-1 --expect robot-2,robot-3
 
 With --background it returns at once and prints a folder. Later, --collect FOLDER prints how the program ended.
-
-This is a private module of the collection: it may change in any release.
 """
 
 from __future__ import annotations
 
 import argparse
-import asyncio
 import contextlib
 import importlib
 import json
@@ -33,10 +30,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from .._host import TIMED_OUT, run
+
 TOPIC = "digital_twin_exchange"
 # Each process sends at this interval, and for so long after it is complete, as others may not have heard it yet.
 INTERVAL_SECONDS, LINGER_SECONDS = 0.2, 1.0
-# Seconds beyond its own timeout that the program may take, such as to start.
+# How many seconds the program may run beyond its own timeout, such as to start.
 GRACE_SECONDS = 30
 PARTNER = "partner of "
 COMPLETE, INCOMPLETE, REFUSED = 0, 1, 2
@@ -236,26 +235,13 @@ def start_background(words: Sequence[str]) -> None:
     sys.stdout.write(folder)
 
 
-async def output_of(command: Sequence[str], timeout: float) -> dict[str, Any]:
-    """Return the exit status and the output of a command, or kill it after the timeout, in seconds."""
-    pipe = asyncio.subprocess.PIPE
-    program = await asyncio.create_subprocess_exec(*command, stdout=pipe, stderr=pipe)
-    talk = asyncio.ensure_future(program.communicate())
-    await asyncio.wait([talk], timeout=timeout)
-    if not talk.done():
-        program.kill()
-        await asyncio.wait([talk], timeout=GRACE_SECONDS)
-        talk.cancel()
-        return {"rc": REFUSED, "stdout": "", "stderr": "the program did not end in time"}
-    out, err = (text.decode(errors="replace") for text in talk.result())
-    return {"rc": program.returncode, "stdout": out, "stderr": err.strip()}
-
-
 def record_result(words: Sequence[str], folder: Path, timeout: float) -> None:
     """Run this program, and write its exit status and output into the folder."""
     own = words.index("--record")
     command = [sys.executable, "-m", __spec__.name, *words[:own], *words[own + 2 :]]
-    result = asyncio.run(output_of(command, timeout + GRACE_SECONDS))
+    done = run(command, timeout + GRACE_SECONDS)
+    status = REFUSED if done["rc"] == TIMED_OUT else done["rc"]
+    result = {"rc": status, "stdout": done["stdout"], "stderr": done["stderr"].strip()}
     part = folder / "result.part"
     part.write_text(json.dumps(result), "utf-8")
     part.rename(folder / RESULT)

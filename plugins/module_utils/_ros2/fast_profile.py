@@ -6,16 +6,15 @@
 
 A separate program, with the profile as its only argument. It starts the Fast DDS discovery server, which reads the
 profile first and then ends without opening a socket, as its address is invalid. It imports nothing of Ansible.
-
-This is a private module of the collection: it may change in any release.
 """
 
 from __future__ import annotations
 
-import asyncio
 import os
 import re
 import sys
+
+from .._host import NOT_FOUND, TIMED_OUT, run
 
 SERVER = "fast-discovery-server"
 # Its message after it has accepted the profile.
@@ -36,35 +35,16 @@ def profile_errors(output: str) -> list[str]:
     return [line.strip() for line in plain.splitlines() if line.strip()] or [f"{SERVER} printed nothing"]
 
 
-async def output_of(command: list[str], environment: dict[str, str]) -> str:
-    """Return the output of a program.
-
-    Raises:
-        OSError: it cannot be started, or was killed as it did not end in time.
-    """
-    pipe = asyncio.subprocess.PIPE
-    program = await asyncio.create_subprocess_exec(
-        *command, env=environment, cwd="/", stdin=asyncio.subprocess.DEVNULL, stdout=pipe, stderr=pipe
-    )
-    talk = asyncio.ensure_future(program.communicate())
-    await asyncio.wait([talk], timeout=SECONDS)
-    if not talk.done():
-        program.kill()
-        await program.wait()
-        raise OSError(f"{SERVER} did not end within {SECONDS} s")
-    out, err = talk.result()
-    return (out + err).decode("utf-8", "replace")
-
-
 def main() -> int:
     """Validate a profile, print its errors, and return the exit status."""
-    environment = {name: value for name, value in os.environ.items() if name not in OTHER_PROFILES}
-    command = [SERVER, "-i", "0", "-l", "", "-x", sys.argv[1]]
-    try:
-        found = profile_errors(asyncio.run(output_of(command, environment)))
-    except OSError as error:
-        sys.stderr.write(f"{error}\n")
+    for name in OTHER_PROFILES:
+        os.environ.pop(name, None)
+    os.chdir("/")
+    done = run([SERVER, "-i", "0", "-l", "", "-x", sys.argv[1]], SECONDS)
+    if done["rc"] in {NOT_FOUND, TIMED_OUT}:
+        sys.stderr.write(f"{SERVER}: {done['stderr']}\n")
         return 1
+    found = profile_errors(done["stdout"] + done["stderr"])
     sys.stderr.write("".join(f"{line}\n" for line in found))
     return 1 if found else 0
 

@@ -2,10 +2,7 @@
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""The ROS 2 traffic of a host: sockets, their processes, and the packets that the kernel dropped.
-
-This is a private module of the collection: it may change in any release.
-"""
+"""The ROS 2 traffic of a host: sockets, their processes, and the packets that the kernel dropped."""
 
 from __future__ import annotations
 

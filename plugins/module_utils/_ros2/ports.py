@@ -5,8 +5,6 @@
 """The ports of DDS, by the formula of the RTPS specification, and of its servers. Pure functions.
 
 Everything in this collection that needs a DDS port takes it from here; roles and inventories by the filter ros2_ports.
-
-This is a private module of the collection: it may change in any release.
 """
 
 from __future__ import annotations

@@ -2,10 +2,7 @@
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""The request: how ROS 2 hosts should communicate, and its problems and warnings. Pure functions.
-
-This is a private module of the collection: it may change in any release.
-"""
+"""The request: how ROS 2 hosts should communicate, and its problems and warnings. Pure functions."""
 
 from __future__ import annotations
 

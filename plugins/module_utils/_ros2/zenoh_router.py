@@ -5,8 +5,6 @@
 """A Zenoh router for hosts without one of ROS 2 or of Zenoh's own packages.
 
 A separate program, with a configuration file as its only argument. It imports nothing of Ansible.
-
-This is a private module of the collection: it may change in any release.
 """
 
 from __future__ import annotations

@@ -5,8 +5,6 @@
 """Grows a mounted file system into a disk that has grown: reads the state, plans, and applies the plan.
 
 Where it is not certain that growing is safe, nothing is done, and the reason is returned.
-
-This is a private module of the collection: it may change in any release.
 """
 
 from __future__ import annotations
@@ -19,7 +17,7 @@ from pathlib import Path
 
 SECTOR = 512
 MIB = 1024 * 1024
-# Less than this partition tables leave unused, and resize2fs, whose last group has to have room for its own tables.
+# Partition tables and resize2fs, whose last group must have room for its own tables, leave less than this unused.
 SLACK = 16 * MIB
 # The backup of a GPT, at the end of the disk.
 GPT_BACKUP = 33 * SECTOR
@@ -91,7 +89,7 @@ class Disk:
 
 
 @dataclass(frozen=True)
-class State:
+class FilesystemState:
     """A file system, its size in bytes, and what it is on: a whole disk, where there is no part."""
 
     mount: Mount
@@ -101,7 +99,7 @@ class State:
 
 
 @dataclass(frozen=True)
-class Plan:
+class GrowthPlan:
     """The steps to grow a file system.
 
     Attributes:
@@ -198,7 +196,7 @@ def ext_size(superblock: bytes) -> int:
         struct.unpack_from("<I", superblock, 0x150),
     )
     (features,) = struct.unpack_from("<I", superblock, 0x60)
-    # Only with 64-bit block numbers there is a high half.
+    # The upper half exists only with 64-bit block numbers.
     blocks = low | (high << 32 if features & 0x80 else 0)
     return int(blocks * (1024 << shift))
 
@@ -211,17 +209,17 @@ def xfs_size(geometry: str) -> int:
     return int(match[1]) * int(match[2])
 
 
-def make_plan(state: State) -> Plan:
+def make_plan(state: FilesystemState) -> GrowthPlan:
     """Return what to do so that a file system fills its disk."""
     disk, part = state.disk, state.part
     if part is None:
         if disk.parts:
-            return Plan(size=state.size, reason=f"{disk.name} holds a file system and partitions")
-        return Plan(filesystem=disk.size - state.size >= SLACK, size=disk.size)
+            return GrowthPlan(size=state.size, reason=f"{disk.name} holds a file system and partitions")
+        return GrowthPlan(filesystem=disk.size - state.size >= SLACK, size=disk.size)
     end, reason = _usable_end(disk, part)
     grows = end - part.end >= SLACK
     size = (end if grows else part.end) - part.start
-    return Plan(partition=grows, filesystem=size - state.size >= SLACK, size=size, reason=reason)
+    return GrowthPlan(partition=grows, filesystem=size - state.size >= SLACK, size=size, reason=reason)
 
 
 def _usable_end(disk: Disk, part: Part) -> tuple[int, str]:
@@ -250,7 +248,7 @@ def _usable_end(disk: Disk, part: Part) -> tuple[int, str]:
     return end, ""
 
 
-def grow(plan: Plan, state: State, run: Run) -> None:
+def grow(plan: GrowthPlan, state: FilesystemState, run: Run) -> None:
     """Apply a plan.
 
     Raises:
@@ -258,7 +256,7 @@ def grow(plan: Plan, state: State, run: Run) -> None:
     """
     if plan.partition and state.part:
         status, out, err = run(["growpart", f"/dev/{state.disk.name}", str(state.part.number)])
-        # It ends with 1 also when there is nothing to do.
+        # Its exit status is 1 also when there is nothing to do.
         if status != 0 and "NOCHANGE" not in out:
             raise GrowthError(f"growpart could not grow {state.part.name}: {' '.join((out + err).split())}")
     if plan.filesystem:

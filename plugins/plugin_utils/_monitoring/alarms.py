@@ -5,8 +5,6 @@
 """Plan the alarms of a lab, and report which of its hosts are stopped when idle. Nothing here contacts AWS.
 
 The thresholds are variables: their defaults are in roles/aws_monitoring/defaults/main.yml.
-
-This is a private module of the collection: it may change in any release.
 """
 
 from __future__ import annotations
@@ -19,6 +17,11 @@ PERIOD = 60
 IDLE_PERIOD = 300
 # Minutes in a row that count as hot or full, so that a peak of one minute does not.
 LASTING = 5
+# By the end of an alarm's name: its metric, the option with its threshold, and its description.
+HIGH = {
+    "hot": ("GPUTemperature", "temperature", "GPU {} of {} has had {} degrees Celsius"),
+    "memory": ("GPUMemoryUsedPercent", "memory_percent", "The memory of GPU {} of {} has been {} % full"),
+}
 
 
 def alarms(lab: Lab) -> list[dict[str, Any]]:
@@ -33,7 +36,7 @@ def alarms_of(lab: Lab, host: MonitoredHost) -> list[dict[str, Any]]:
     if lab.idle_stop != AUTO or host.uses_gpu:
         found.insert(0, _idle(lab, host))
     for index in range(host.gpus):
-        found += [_hot(lab, host, index), _full(lab, host, index)]
+        found += [_high(lab, host, index, name) for name in HIGH]
     return [alarm for alarm in found if alarm["namespace"] != lab.namespace or alarm["metric_name"] in lab.metrics]
 
 
@@ -48,7 +51,11 @@ def _alarm(lab: Lab, host: MonitoredHost, name: str, description: str, **how: An
     return {
         "name": f"{lab.title(host)}-{name}",
         "description": f"{description} {lab.marker}",
+        "namespace": lab.namespace,
+        "statistic": "Maximum",
         "period": PERIOD,
+        "comparison": "GreaterThanOrEqualToThreshold",
+        "treat_missing_data": "notBreaching",
         "alarm_actions": topics,
         "ok_actions": topics,
         **how,
@@ -69,15 +76,12 @@ def _idle(lab: Lab, host: MonitoredHost) -> dict[str, Any]:
         host,
         "gpu-idle",
         f"No GPU of {host.name} was busier than {lab.idle_utilization} % for {lab.idle_minutes} minutes.",
-        namespace=lab.namespace,
         metric_name="GPUUtilization",
         dimensions=lab.dimensions_of(host, 0 if host.gpus == 1 else None),
-        statistic="Maximum",
         period=IDLE_PERIOD,
         evaluation_periods=lab.idle_minutes * 60 // IDLE_PERIOD,
         comparison="LessThanThreshold",
         threshold=float(lab.idle_utilization),
-        treat_missing_data="notBreaching",
         alarm_actions=sorted([*lab.alarm_topics, *([_action(lab, "stop")] if lab.stops(host) else [])]),
         # Renewed use needs no notification.
         ok_actions=[],
@@ -91,7 +95,6 @@ def _heartbeat(lab: Lab, host: MonitoredHost) -> dict[str, Any]:
         host,
         "heartbeat",
         f"{host.name} has not reported for {lab.heartbeat_minutes} minutes that all its GPUs answer.",
-        namespace=lab.namespace,
         metric_name="Heartbeat",
         dimensions=lab.dimensions_of(host),
         statistic="Minimum",
@@ -115,48 +118,26 @@ def _status(lab: Lab, host: MonitoredHost) -> dict[str, Any]:
         namespace="AWS/EC2",
         metric_name="StatusCheckFailed_System",
         dimensions={"InstanceId": host.instance_id},
-        statistic="Maximum",
         evaluation_periods=2,
-        comparison="GreaterThanOrEqualToThreshold",
         threshold=1.0,
         treat_missing_data="missing",
         alarm_actions=sorted([*lab.alarm_topics, *([_action(lab, "recover")] if lab.recover and host.recover else [])]),
     )
 
 
-def _hot(lab: Lab, host: MonitoredHost, index: int) -> dict[str, Any]:
-    """Return the alarm for a hot GPU."""
+def _high(lab: Lab, host: MonitoredHost, index: int, name: str) -> dict[str, Any]:
+    """Return the alarm for a hot GPU, or one whose memory is nearly full."""
+    metric, option, description = HIGH[name]
+    limit = getattr(lab, option)
     return _alarm(
         lab,
         host,
-        f"gpu-{index}-hot",
-        f"GPU {index} of {host.name} has had {lab.temperature} degrees Celsius or more for {LASTING} minutes.",
-        namespace=lab.namespace,
-        metric_name="GPUTemperature",
+        f"gpu-{index}-{name}",
+        f"{description.format(index, host.name, limit)} or more for {LASTING} minutes.",
+        metric_name=metric,
         dimensions=lab.dimensions_of(host, index),
-        statistic="Maximum",
         evaluation_periods=LASTING,
-        comparison="GreaterThanOrEqualToThreshold",
-        threshold=float(lab.temperature),
-        treat_missing_data="notBreaching",
-    )
-
-
-def _full(lab: Lab, host: MonitoredHost, index: int) -> dict[str, Any]:
-    """Return the alarm for a GPU whose memory is nearly full."""
-    return _alarm(
-        lab,
-        host,
-        f"gpu-{index}-memory",
-        f"The memory of GPU {index} of {host.name} has been {lab.memory_percent} % full or more for {LASTING} minutes.",
-        namespace=lab.namespace,
-        metric_name="GPUMemoryUsedPercent",
-        dimensions=lab.dimensions_of(host, index),
-        statistic="Maximum",
-        evaluation_periods=LASTING,
-        comparison="GreaterThanOrEqualToThreshold",
-        threshold=float(lab.memory_percent),
-        treat_missing_data="notBreaching",
+        threshold=float(limit),
     )
 
 

@@ -2,29 +2,28 @@
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""The description of a monitored lab, and its validation. Nothing here contacts AWS.
-
-This is a private module of the collection: it may change in any release.
-"""
+"""The description of a monitored lab, and its validation. Nothing here contacts AWS."""
 
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from collections.abc import Iterator
+from dataclasses import dataclass, field
 from typing import Any
 
 from ...module_utils._aws.names import (
-    DIMENSION_NAME,
-    DIMENSION_VALUE,
+    DIMENSIONS_ALLOWED,
     MOST_DIMENSIONS,
     NAMESPACE,
+    NAMESPACES_ALLOWED,
     OWN_DIMENSIONS,
     REGION,
+    is_dimension,
     partition_of,
 )
+from ...module_utils._lab.names import is_lab_name
 from ...module_utils._problem import Problem, listed, shown
 
-LAB_NAME = re.compile(r"(?=.{3,32}$)[a-z][a-z0-9-]+[a-z0-9]")
 HOST_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 INSTANCE_ID = re.compile(r"i-[0-9a-f]{8,17}")
 TOPIC = re.compile(r"arn:(aws[a-z-]*):sns:([a-z0-9-]+):[0-9]{12}:[A-Za-z0-9_.-]{1,256}")
@@ -91,24 +90,24 @@ class Lab:
 
     name: str
     region: str
-    account_id: str
-    namespace: str
-    dimensions: dict[str, str]
-    metrics: tuple[str, ...]
-    flush_interval: int
-    hosts: tuple[MonitoredHost, ...]
-    alarm_topics: tuple[str, ...]
-    idle_stop: bool | str
-    idle_minutes: int
-    idle_utilization: int
-    heartbeat_minutes: int
-    temperature: int
-    memory_percent: int
-    recover: bool
-    log_retention_days: int
-    log_groups: tuple[str, ...]
-    tags: dict[str, Any]
-    dashboard: bool
+    account_id: str = ""
+    namespace: str = "DigitalTwin"
+    dimensions: dict[str, str] = field(default_factory=dict)
+    metrics: tuple[str, ...] = ("GPUUtilization", "GPUMemoryUsedPercent", "GPUTemperature", "Heartbeat")
+    flush_interval: int = 60
+    hosts: tuple[MonitoredHost, ...] = ()
+    alarm_topics: tuple[str, ...] = ()
+    idle_stop: bool | str = AUTO
+    idle_minutes: int = 60
+    idle_utilization: int = 5
+    heartbeat_minutes: int = 5
+    temperature: int = 85
+    memory_percent: int = 95
+    recover: bool = True
+    log_retention_days: int = 30
+    log_groups: tuple[str, ...] = ()
+    tags: dict[str, Any] = field(default_factory=dict)
+    dashboard: bool = True
 
     @property
     def partition(self) -> str:
@@ -170,128 +169,113 @@ def _problem(option: str, value: object, reason: str, allowed: str, remedy: str)
     return Problem(f"aws_monitoring_{option}", shown(value), reason, allowed, remedy)
 
 
-def _check_names(lab: Lab) -> list[Problem]:
+def _check_names(lab: Lab) -> Iterator[Problem]:
     """Check the lab's name, region, namespace, dimensions and tags."""
-    problems = []
-    if not LAB_NAME.fullmatch(lab.name):
+    if not is_lab_name(lab.name):
         allowed = (
             "3 to 32 lowercase letters, digits and dashes, beginning with a letter and ending with a letter or digit"
         )
-        problems.append(_problem("name", lab.name, "is not a lab's name", allowed, "choose such a name"))
+        yield _problem("name", lab.name, "is not a lab's name", allowed, "choose such a name")
     if not REGION.fullmatch(lab.region):
         allowed = "the name of a region such as us-east-1"
-        problems.append(_problem("region", lab.region, "is not a region", allowed, "choose one"))
+        yield _problem("region", lab.region, "is not a region", allowed, "choose one")
     if not NAMESPACE.fullmatch(lab.namespace):
-        allowed = "1 to 255 letters, digits and ._-/#:, not beginning with a colon or AWS/"
-        problems.append(
-            _problem("namespace", lab.namespace, "is not a namespace of metrics", allowed, "use DigitalTwin")
-        )
+        reason = "is not a namespace of metrics"
+        yield _problem("namespace", lab.namespace, reason, NAMESPACES_ALLOWED, "use DigitalTwin")
     for name, value in lab.dimensions.items():
         if name in OWN_DIMENSIONS:
             allowed = f"any name but {listed(list(OWN_DIMENSIONS))}"
-            problems.append(_problem("dimensions", name, "is reserved for the publisher", allowed, "rename it"))
-        elif not DIMENSION_NAME.fullmatch(name) or not DIMENSION_VALUE.fullmatch(str(value)):
-            allowed = (
-                "names of 1 to 255 and values of 1 to 1024 printable ASCII characters, not of blanks alone; "
-                "no name begins with a colon"
-            )
-            problems.append(_problem("dimensions", {name: value}, "is not a dimension", allowed, "correct it"))
+            yield _problem("dimensions", name, "is reserved for the publisher", allowed, "rename it")
+        elif not is_dimension(name, value):
+            yield _problem("dimensions", {name: value}, "is not a dimension", DIMENSIONS_ALLOWED, "correct it")
     if len(lab.dimensions) > MOST_DIMENSIONS:
         reason = "are too many dimensions"
         allowed = f"at most {MOST_DIMENSIONS}"
-        problems.append(_problem("dimensions", len(lab.dimensions), reason, allowed, "leave some out"))
+        yield _problem("dimensions", len(lab.dimensions), reason, allowed, "leave some out")
     for key, value in lab.tags.items():
         if key in OWN_TAGS or key.lower().startswith("aws:"):
             allowed = "any other key"
-            problems.append(_problem("tags", key, "is a key reserved for the lab or AWS", allowed, "rename it"))
+            yield _problem("tags", key, "is a key reserved for the lab or AWS", allowed, "rename it")
         elif not isinstance(value, str):
             reason = f"(the value of {shown(key)}) is not text"
-            problems.append(_problem("tags", value, reason, "text", f"put it in quotes: {shown(str(value))}"))
-    return problems
+            yield _problem("tags", value, reason, "text", f"put it in quotes: {shown(str(value))}")
 
 
-def _check_hosts(lab: Lab) -> list[Problem]:
+def _check_hosts(lab: Lab) -> Iterator[Problem]:
     """Check the lab's hosts."""
-    problems = []
     for index, host in enumerate(lab.hosts):
         if not HOST_NAME.fullmatch(host.name):
             allowed = "up to 100 letters, digits, dots, dashes and underscores"
-            problems.append(_problem("instances", host.name, "is not a host's name", allowed, "correct it"))
+            yield _problem("instances", host.name, "is not a host's name", allowed, "correct it")
         if not INSTANCE_ID.fullmatch(host.instance_id):
             allowed = "an instance's id such as i-0123456789abcdef0"
             reason = f"is not an instance's id (host {host.name})"
-            problems.append(_problem("instances", host.instance_id, reason, allowed, "correct it"))
+            yield _problem("instances", host.instance_id, reason, allowed, "correct it")
         if not 1 <= host.gpus <= MOST_GPUS:
             reason = f"is not a number of GPUs (host {host.name})"
-            problems.append(_problem("instances", host.gpus, reason, f"1 to {MOST_GPUS}", "count them"))
+            yield _problem("instances", host.gpus, reason, f"1 to {MOST_GPUS}", "count them")
         for earlier in lab.hosts[:index]:
             # An alarm is identified by its name and by the instance that it stops.
             if lab.title(earlier) == lab.title(host) or earlier.instance_id == host.instance_id:
                 value = host.name if earlier.name == host.name else host.instance_id
                 allowed = "each host once, by a name and an id of its own"
-                problems.append(_problem("instances", value, "occurs twice", allowed, "remove one of them"))
-    return problems
+                yield _problem("instances", value, "occurs twice", allowed, "remove one of them")
 
 
-def _check_numbers(lab: Lab) -> list[Problem]:
+def _check_numbers(lab: Lab) -> Iterator[Problem]:
     """Check the thresholds and times."""
-    problems = []
     for option, (least, most, unit) in RANGES.items():
         value = getattr(lab, option)
         if not least <= value <= most:
             allowed = f"{least} to {most} {unit}"
             remedy = f"choose {least} or more" if value < least else f"choose {most} or less"
-            problems.append(_problem(option, value, "is out of range", allowed, remedy))
+            yield _problem(option, value, "is out of range", allowed, remedy)
     # Samples arrive at the end of an interval, and CloudWatch shows them later.
     least = -(-(2 * lab.flush_interval + 60) // 60)
     if "Heartbeat" in lab.metrics and lab.heartbeat_minutes < least:
         reason = f"is too short for a publisher that writes every {lab.flush_interval} s"
         remedy = f"choose {least} or more, or write more often"
-        problems.append(_problem("heartbeat_minutes", lab.heartbeat_minutes, reason, f"{least} or more", remedy))
+        yield _problem("heartbeat_minutes", lab.heartbeat_minutes, reason, f"{least} or more", remedy)
     if lab.idle_stop not in (True, False, AUTO):
         allowed = "auto (the hosts whose work keeps a GPU busy), true (all hosts) or false"
-        problems.append(_problem("idle_stop", lab.idle_stop, "is not valid", allowed, "Choose one of the three."))
+        yield _problem("idle_stop", lab.idle_stop, "is not valid", allowed, "Choose one of the three.")
     elif any(map(lab.stops, lab.hosts)) and "GPUUtilization" not in lab.metrics:
         reason = "needs the metric GPUUtilization, which is not published"
         remedy = "publish GPUUtilization, or set aws_monitoring_idle_stop=false"
         allowed = "auto or true where aws_monitoring_metrics has it"
-        problems.append(_problem("idle_stop", lab.idle_stop, reason, allowed, remedy))
+        yield _problem("idle_stop", lab.idle_stop, reason, allowed, remedy)
     if lab.idle_minutes % 5:
         least, most, _unit = RANGES["idle_minutes"]
         remedy = f"choose {max(least, lab.idle_minutes // 5 * 5 + 5)}"
         reason = "is not a multiple of 5"
-        problems.append(_problem("idle_minutes", lab.idle_minutes, reason, f"{least} to {most} in steps of 5", remedy))
-    return problems
+        yield _problem("idle_minutes", lab.idle_minutes, reason, f"{least} to {most} in steps of 5", remedy)
 
 
-def _check_topics(lab: Lab) -> list[Problem]:
+def _check_topics(lab: Lab) -> Iterator[Problem]:
     """Check the SNS topics: an alarm notifies topics of its own region only."""
-    problems = []
     for topic in lab.alarm_topics:
         match = TOPIC.fullmatch(topic)
         allowed = f"arn:{lab.partition}:sns:{lab.region}:<account>:<topic>"
         if not match:
-            problems.append(_problem("alarm_topics", topic, "is not the ARN of an SNS topic", allowed, "correct it"))
+            yield _problem("alarm_topics", topic, "is not the ARN of an SNS topic", allowed, "correct it")
         elif match.groups() != (lab.partition, lab.region):
             reason = f"is not in {lab.region}, and an alarm notifies topics of its own region only"
-            problems.append(_problem("alarm_topics", topic, reason, allowed, "create a topic there"))
+            yield _problem("alarm_topics", topic, reason, allowed, "create a topic there")
     if len(lab.alarm_topics) > MOST_TOPICS:
         reason = "topics are too many, as an alarm has five actions and one may be the instance's"
         allowed = f"at most {MOST_TOPICS}"
-        problems.append(
-            _problem("alarm_topics", len(lab.alarm_topics), reason, allowed, "subscribe several receivers to one topic")
+        yield _problem(
+            "alarm_topics", len(lab.alarm_topics), reason, allowed, "subscribe several receivers to one topic"
         )
-    return problems
 
 
-def _check_logs(lab: Lab) -> list[Problem]:
+def _check_logs(lab: Lab) -> Iterator[Problem]:
     """Check the log groups: all below the lab's own prefix are deleted with it."""
-    problems = []
     if lab.log_retention_days not in RETENTIONS:
         allowed = listed([str(days) for days in RETENTIONS])
         reason = "is not a number of days that CloudWatch Logs accepts"
         remedy = f"choose {min(RETENTIONS, key=lambda days: abs(days - lab.log_retention_days))}"
-        problems.append(_problem("log_retention_days", lab.log_retention_days, reason, allowed, remedy))
+        yield _problem("log_retention_days", lab.log_retention_days, reason, allowed, remedy)
     for group in lab.log_groups:
         if (
             not LOG_GROUP.fullmatch(group)
@@ -299,5 +283,4 @@ def _check_logs(lab: Lab) -> list[Problem]:
             or not group.startswith(lab.log_prefix)
         ):
             allowed = f"{lab.log_prefix} and letters, digits or _/.#-"
-            problems.append(_problem("log_groups", group, "is not a log group of this lab", allowed, "rename it"))
-    return problems
+            yield _problem("log_groups", group, "is not a log group of this lab", allowed, "rename it")

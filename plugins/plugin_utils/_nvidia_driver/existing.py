@@ -2,10 +2,7 @@
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Assess a host's existing NVIDIA driver: its origin, whether it works, whether it fits. Pure functions.
-
-This is a private module of the collection: it may change in any release.
-"""
+"""Assess a host's existing NVIDIA driver: its origin, whether it works, whether it fits. Pure functions."""
 
 from __future__ import annotations
 
@@ -19,7 +16,7 @@ from .package_choice import NVML, Driver, Request, in_range, installed_flavour, 
 INFOROM_CORRUPT = 14
 NO_DEVICES, NOT_LOADED, MISMATCH, NO_PROGRAM = 6, 9, 18, 127
 NUMBER = re.compile(r"\d{3}\.\d+(\.\d+)?")
-# The packages that a report names first, as users install these.
+# The packages that messages name first, since users install these.
 LEADING = (
     "nvidia-driver",
     "cuda-drivers",
@@ -257,8 +254,8 @@ def reboot_helps(host: Host, request: Request) -> bool:
     return newer or (host.kernel in host.built and not rejected(host))
 
 
-def bringing(host: Host, version: str) -> list[Package]:
-    """Return the packages that bring a driver: they have its version, and the signed modules have their kernel's."""
+def packages_of(host: Host, version: str) -> list[Package]:
+    """Return the packages of a driver: those of its version, and the signed modules of its kernels."""
     found = [package for package in host.packages if package.driver_version == version]
     # Other packages have its version as well, such as nvidia-fabricmanager with a driver of NVIDIA's installer.
     if not any(NVML.match(package.name) or package.name.startswith(LEADING) for package in found):
@@ -267,7 +264,7 @@ def bringing(host: Host, version: str) -> list[Package]:
 
 
 def leading(packages: list[Package]) -> Package:
-    """Return the package that a report names."""
+    """Return the package that messages name."""
     ranked = (package for start in LEADING for package in packages if package.name.startswith(start))
     return next(ranked, packages[0])
 
@@ -280,7 +277,7 @@ def of_distribution(packages: list[Package]) -> bool:
 
 
 def has_x(packages: list[Package]) -> bool:
-    """Return whether packages bring a driver for X."""
+    """Return whether packages include a driver for X."""
     return installed_flavour(package.name for package in packages) == "desktop"
 
 
@@ -374,7 +371,7 @@ def remedies(host: Host, packages: list[Package], wrong: list[str]) -> Iterator[
 def judge(host: Host, request: Request) -> State:
     """Return what to do about the driver of a host."""
     version = find_version(host, request)
-    packages = bringing(host, version)
+    packages = packages_of(host, version)
     tried = bool(request.gpus or host.smi_status == 0)
     problem = find_problem(host, request) if tried else ""
     wrong = misfits(version, packages, request)

@@ -2,10 +2,7 @@
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Choose the packages of an NVIDIA driver from a Debian or Ubuntu archive. Pure functions.
-
-This is a private module of the collection: it may change in any release.
-"""
+"""Choose the packages of an NVIDIA driver from a Debian or Ubuntu archive. Pure functions."""
 
 from __future__ import annotations
 
@@ -14,55 +11,24 @@ import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, replace
 
-PREFERRED_BRANCH = 580
-# The last month with support, from https://docs.nvidia.com/datacenter/tesla/drivers. Branches below 580 that are not
-# listed ended before the latest of these was published.
-SUPPORTED_UNTIL = {535: (2026, 6), 580: (2028, 6), 595: (2027, 3), 620: (2029, 9)}
-# PCI device ids: the first of Turing, before which the open module has no support, and the first of Blackwell, which
-# requires it.
-FIRST_TURING, FIRST_BLACKWELL = 0x1E00, 0x2900
+from .branches import (
+    DEBIAN,
+    DEBIAN_SOURCES,
+    DEBIAN_TESLA,
+    FIRST_BLACKWELL,
+    FIRST_TURING,
+    PREFERRED_BRANCH,
+    SUPPORTED_UNTIL,
+    UBUNTU,
+)
 
 CAPABILITIES = ("compute", "utility", "graphics", "video")
-# Debian's own driver has plain names, and its other drivers have their branch in the name.
-DEBIAN = {
-    "compute": ["libcuda1", "nvidia-persistenced"],
-    "utility": ["libnvidia-ml1", "nvidia-smi"],
-    "graphics": ["libnvidia-rtcore", "libnvoptix1", "nvidia-driver-libs", "nvidia-vulkan-icd"],
-    "video": ["libnvcuvid1", "libnvidia-encode1"],
-    "display": ["nvidia-driver"],
-    "proprietary": ["nvidia-kernel-dkms"],
-    "open": ["nvidia-open-kernel-dkms"],
-}
-DEBIAN_TESLA = {
-    "compute": ["libnvidia-{series}-cuda1", "nvidia-persistenced"],
-    "utility": ["libnvidia-{series}-ml1", "nvidia-{series}-smi"],
-    "graphics": [
-        "libnvidia-{series}-rtcore",
-        "libnvidia-{series}-nvoptix1",
-        "nvidia-{series}-driver-libs",
-        "nvidia-{series}-vulkan-icd",
-    ],
-    "video": ["libnvidia-{series}-nvcuvid1", "libnvidia-{series}-encode1"],
-    "display": ["nvidia-{series}-driver"],
-    "proprietary": ["nvidia-{series}-kernel-dkms"],
-    "open": [],
-}
-UBUNTU = {
-    "compute": ["nvidia-headless-no-dkms-{series}{open}"],
-    "utility": ["nvidia-utils-{series}"],
-    "graphics": ["libnvidia-extra-{series}", "libnvidia-gl-{series}"],
-    "video": ["libnvidia-decode-{series}", "libnvidia-encode-{series}"],
-    "display": ["nvidia-driver-{series}{open}"],
-    "proprietary": ["nvidia-dkms-{series}"],
-    "open": ["nvidia-dkms-{series}-open"],
-}
 # The library of NVML has the driver's version, and its name has the series.
 NVML = re.compile(r"^libnvidia-(?:(tesla(?:-\d+)?)-)?ml1$|^libnvidia-compute-(\d+(?:-server)?)$")
 # The beginning of the names of Debian's and Ubuntu's drivers for X.
 X_DRIVER = "xserver-xorg-video-nvidia"
 # A part of the URI of NVIDIA's own repository and of its mirrors.
 NVIDIA_REPOSITORY = "/cuda/repos/"
-DEBIAN_SOURCES = ["nvidia-graphics-drivers", "nvidia-open-gpu-kernel-modules"]
 
 
 class ChoiceError(Exception):
@@ -151,7 +117,7 @@ class Module:
 
     Attributes:
         source: ``prebuilt``, ``dkms`` or ``host``.
-        packages: the packages that bring it.
+        packages: the packages that contain it.
     """
 
     source: str
@@ -165,7 +131,7 @@ class Choice:
     Attributes:
         packages: by name, each with its version; empty where the version is not the driver's.
         sources: the source packages from which the driver's packages are built.
-        satisfied: all of it is installed.
+        satisfied: whether all of it is installed.
         notices: one-line notices for the user.
     """
 
@@ -249,15 +215,15 @@ def preference(driver: Driver, present: list[Driver]) -> tuple[bool, bool, bool,
 
 
 def installed_flavour(names: Iterable[str]) -> str:
-    """Return the flavour of a driver by the names of its packages: desktop is what brings X."""
+    """Return the flavour of a driver by the names of its packages: desktop includes X."""
     return "desktop" if any(name.startswith(X_DRIVER) for name in names) else "server"
 
 
-def refuse_gpus(request: Request) -> None:
+def check_gpus(request: Request) -> None:
     """Check that the kernel module supports every GPU.
 
     Raises:
-        ChoiceError: there is such a GPU.
+        ChoiceError: a GPU is not supported.
     """
     for device in request.gpus:
         if request.module == "open" and device < FIRST_TURING:
@@ -273,10 +239,10 @@ def choose(request: Request, world: World) -> Choice:
     """Return what to install.
 
     Raises:
-        ChoiceError: nothing fits.
+        ChoiceError: no driver matches.
     """
     request = replace(request, flavour=request.flavour or installed_flavour(world.installed))
-    refuse_gpus(request)
+    check_gpus(request)
     present = list(drivers({name: [version] for name, version in world.installed.items()}, request))
     for driver in present:
         if meets(driver, request) and in_range(driver, request) and complete(driver, request, world.installed):
@@ -287,7 +253,7 @@ def choose(request: Request, world: World) -> Choice:
     candidates = list(drivers(real_packages(world), request))
     fitting = [driver for driver in candidates if meets(driver, request)]
     if not fitting:
-        raise ChoiceError(nothing_fits(request, candidates, world))
+        raise ChoiceError(no_match(request, candidates, world))
     usable = [driver for driver in fitting if in_range(driver, request)]
     if not usable:
         raise ChoiceError(out_of_range(request, fitting))
@@ -331,7 +297,7 @@ def offer(driver: Driver, request: Request, world: World) -> Choice:
     """Return a driver with all its packages.
 
     Raises:
-        ChoiceError: the archive lacks some of it.
+        ChoiceError: the archive lacks some of its packages.
     """
     offered = real_packages(world)
     names = user_land(driver, request)
@@ -409,7 +375,7 @@ def notices(driver: Driver, request: Request, module: Module, today: datetime.da
     return lines
 
 
-def nothing_fits(request: Request, candidates: list[Driver], world: World) -> str:
+def no_match(request: Request, candidates: list[Driver], world: World) -> str:
     """Return the message with the requested and the available drivers."""
     asked = {"branch": request.branch, "version": request.version}
     wanted = " and ".join(f"nvidia_driver_{name}={value}" for name, value in asked.items() if value)

@@ -7,7 +7,7 @@ tag() { sed "s|^|$1 |"; }
 # present KEY PATH...: prints the paths that exist.
 present() { key=$1; shift; for path; do if [ -e "$path" ]; then echo "$key $path"; fi; done; }
 
-# WSL keeps the programs of Windows away from PATH, and a driver container keeps its own below its root.
+# WSL has nvidia-smi outside of PATH, and a driver container has its own root folder.
 if command -v nvidia-smi > /dev/null; then smi=nvidia-smi
 elif [ -x /usr/lib/wsl/lib/nvidia-smi ]; then smi=/usr/lib/wsl/lib/nvidia-smi
 elif [ -x /run/nvidia/driver/usr/bin/nvidia-smi ]; then

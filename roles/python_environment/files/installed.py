@@ -1,7 +1,7 @@
 # Copyright (c) the digital_twin.robotics_lab maintainers
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Prints the versions of the packages in this interpreter's environment, by name, as JSON.
+"""Prints the packages of this interpreter's environment as JSON: their versions by name, and what they lack.
 
 Exits with status 1 and the reason when the environment is incomplete: without pip, or with a package that has lost
 files or was being replaced when pip was stopped.
@@ -9,12 +9,17 @@ files or was being replaced when pip was stopped.
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import json
 import re
 import sys
 from importlib.metadata import distributions
 from pathlib import Path
+
+# pip's own copy, since the environment has no other. installed() reports a missing pip.
+with contextlib.suppress(ImportError):
+    from pip._vendor.packaging.requirements import Requirement
 
 
 def installed() -> dict[str, str]:
@@ -41,8 +46,30 @@ def installed() -> dict[str, str]:
     return found
 
 
+def conflicts(found: dict[str, str]) -> list[str]:
+    """Return the dependencies that are missing or have an unsuitable version, as `pip check` prints them."""
+    lines = []
+    for package in distributions():
+        title = f"{package.metadata['Name']} {package.version}"
+        for line in package.requires or []:
+            try:
+                needed = Requirement(line)
+            except ValueError as error:
+                lines.append(f"{title} has an invalid requirement: {error}.")
+                continue
+            if needed.marker and not needed.marker.evaluate({"extra": ""}):
+                continue
+            version = found.get(re.sub(r"[-_.]+", "-", needed.name).lower())
+            if version is None:
+                lines.append(f"{title} requires {needed.name}, which is not installed.")
+            elif not needed.specifier.contains(version, prereleases=True):
+                lines.append(f"{title} has requirement {needed}, but you have {needed.name} {version}.")
+    return lines
+
+
 if __name__ == "__main__":
     try:
-        print(json.dumps(installed(), sort_keys=True))
+        packages = installed()
+        print(json.dumps({"packages": packages, "conflicts": conflicts(packages)}, sort_keys=True))
     except LookupError as error:
         sys.exit(str(error))

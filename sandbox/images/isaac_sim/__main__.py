@@ -20,7 +20,7 @@ from pathlib import Path
 
 from sandbox.images.isaac_sim.ports import serve
 from sandbox.images.isaac_sim.world import LIDAR, RATE, World
-from sandbox.ros import (
+from sandbox.ros_topics import (
     Bus,
     Clock,
     Header,

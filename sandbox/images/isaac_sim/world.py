@@ -40,7 +40,7 @@ class World:
     yaw: float = HALL.start.yaw
     linear: float = 0.0
     angular: float = 0.0
-    told: int = 0
+    commanded_at: int = 0
 
     @property
     def nanoseconds(self) -> int:
@@ -50,12 +50,12 @@ class World:
     def command(self, linear: float, angular: float) -> None:
         """Set the speeds."""
         self.linear, self.angular = clipped(linear, FASTEST), clipped(angular, FASTEST_TURN)
-        self.told = self.ticks
+        self.commanded_at = self.ticks
 
     def step(self) -> None:
         """Advance a thirtieth of a second. A robot at a wall can turn, but not drive further."""
         self.ticks += 1
-        if self.ticks - self.told > FORGETS * RATE:
+        if self.ticks - self.commanded_at > FORGETS * RATE:
             self.linear = self.angular = 0.0
         middle = self.yaw + self.angular / RATE / 2
         ahead = (

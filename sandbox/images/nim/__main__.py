@@ -15,7 +15,7 @@ from collections.abc import Mapping
 from http import HTTPStatus
 from typing import Any
 
-from sandbox.nim import Api, has_key, serve
+from sandbox.nim_api import Api, has_key, serve
 
 MODEL = "meta/llama-3.1-8b-instruct"
 PORT = 8000

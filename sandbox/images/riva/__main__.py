@@ -17,7 +17,7 @@ import grpc
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from riva.client.proto import riva_asr_pb2 as asr
 
-from sandbox.nim import Api, has_key, serve
+from sandbox.nim_api import Api, has_key, serve
 
 SERVICE = "nvidia.riva.asr.RivaSpeechRecognition"
 PHRASE = "go to the loading dock"
@@ -30,7 +30,7 @@ GRACE_SECONDS = 2
 
 
 @dataclass(frozen=True)
-class Heard:
+class Transcript:
     """The result so far.
 
     Attributes:
@@ -57,7 +57,7 @@ class Heard:
         return asr.StreamingRecognizeResponse(results=[result])
 
 
-def hear(pieces: Iterator[int], rate: int, phrase: str) -> Iterator[Heard]:
+def recognise(pieces: Iterator[int], rate: int, phrase: str) -> Iterator[Transcript]:
     """Yield the results for chunks of audio; nothing without audio.
 
     :param pieces: the size of each chunk, in bytes.
@@ -67,9 +67,9 @@ def hear(pieces: Iterator[int], rate: int, phrase: str) -> Iterator[Heard]:
     number = length = 0
     for number, piece in enumerate(pieces, 1):
         length += piece
-        yield Heard(" ".join(words[:number]), length / SAMPLE_BYTES / rate, final=False)
+        yield Transcript(" ".join(words[:number]), length / SAMPLE_BYTES / rate, final=False)
     if number:
-        yield Heard(phrase, length / SAMPLE_BYTES / rate, final=True)
+        yield Transcript(phrase, length / SAMPLE_BYTES / rate, final=True)
 
 
 class Recognition:
@@ -99,9 +99,9 @@ class Recognition:
         if config.language_code not in ("", LANGUAGE):
             context.abort(grpc.StatusCode.INVALID_ARGUMENT, f"language_code is {config.language_code!r}: {LANGUAGE}")
         pieces = (len(request.audio_content) for request in requests if request.audio_content)
-        for heard in hear(pieces, config.sample_rate_hertz, self._phrase):
-            if heard.final or first.streaming_config.interim_results:
-                yield heard.answer()
+        for transcript in recognise(pieces, config.sample_rate_hertz, self._phrase):
+            if transcript.final or first.streaming_config.interim_results:
+                yield transcript.answer()
 
 
 def main() -> int:

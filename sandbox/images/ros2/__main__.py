@@ -22,7 +22,7 @@ from compose.ros2.bridge.config import ConfigError, load
 from compose.ros2.bridge.inbox import Inbox, connect
 from sandbox.images.ros2.drive import FASTEST, Driver, Goal
 from sandbox.images.ros2.viewer import Viewer
-from sandbox.ros import (
+from sandbox.ros_topics import (
     Bus,
     Header,
     Odometry,
@@ -40,8 +40,8 @@ from sandbox.ros import (
 )
 
 LOG = logging.getLogger("robot")
-HEARD = ("clock", "odom", "tf", "scan", "goal_pose")
-TOLD = ("cmd_vel", "goal_pose", "amcl_pose", "tf")
+SUBSCRIBED = ("clock", "odom", "tf", "scan", "goal_pose")
+PUBLISHED = ("cmd_vel", "goal_pose", "amcl_pose", "tf")
 # Goals are refused after this time without odometry, in seconds.
 SILENT = 2.0
 WAIT = 0.1
@@ -56,8 +56,8 @@ class Robot:
         """Create the topics."""
         self._bus = bus
         self._viewer = viewer
-        self._readers = {topic: bus.reader(topic) for topic in HEARD}
-        self._writers = {topic: bus.writer(topic) for topic in TOLD}
+        self._readers = {topic: bus.reader(topic) for topic in SUBSCRIBED}
+        self._writers = {topic: bus.writer(topic) for topic in PUBLISHED}
         self._driver = Driver(self._send, self._ended)
         self._stamp = Time()
         self._seen = -SILENT

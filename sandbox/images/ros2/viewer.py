@@ -11,7 +11,7 @@ from cyclonedds.idl import IdlStruct
 from cyclonedds.idl.types import array, sequence
 from foxglove import Channel, Schema
 
-from sandbox.ros import TOPICS
+from sandbox.ros_topics import TOPICS
 
 SEPARATOR = "=" * 80
 

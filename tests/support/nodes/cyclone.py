@@ -16,7 +16,7 @@ from cyclonedds.sub import DataReader
 from cyclonedds.topic import Topic
 from cyclonedds.util import duration
 
-from tests.support.nodes.lines import serve
+from tests.support.nodes.order_loop import serve
 
 
 @dataclass

@@ -11,7 +11,7 @@ from typing import Any
 import rclpy
 from std_msgs.msg import String
 
-from tests.support.nodes.lines import serve
+from tests.support.nodes.order_loop import serve
 
 
 class Ros2:

@@ -13,7 +13,7 @@ from typing import Any
 import zenoh
 import zenoh.ext
 
-from tests.support.nodes.lines import serve
+from tests.support.nodes.order_loop import serve
 
 KEY = "lab/samples"
 

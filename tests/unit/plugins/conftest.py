@@ -55,7 +55,7 @@ GOOD_DESCRIPTION: dict[str, Any] = {
     "ros_domain_id": 0,
     "permissions_boundary": "",
     "tags": {"team": "robotics"},
-    "remove_surplus": False,
+    "remove_excess": False,
     "adopt": [],
     "instance_catalogue": [{"type": "g4dn.xlarge", "gpu": "T4"}, {"type": "g5.xlarge", "gpu": "A10G"}],
     "images": {

@@ -19,8 +19,8 @@ import requests
 from ansible_collections.digital_twin.robotics_lab.plugins.module_utils._lab.record import Record, write_record
 
 from tests.support.ansible_programs import execute
+from tests.support.foreign_resources import ForeignResources, missing
 from tests.support.project import clean_environment
-from tests.support.strangers import Strangers, missing
 from tests.unit.plugins.conftest import IMAGE_ID
 
 if TYPE_CHECKING:
@@ -41,7 +41,7 @@ class Lab:
     url: str
     ec2: Any
     iam: Any
-    strangers: Strangers
+    strangers: ForeignResources
     ids: dict[str, str] = field(default_factory=dict)
 
     def play(self, *words: str) -> subprocess.CompletedProcess[str]:
@@ -113,7 +113,7 @@ def lab(moto_endpoint: str) -> Iterator[Lab]:
     keys = {name.lower(): value for name, value in KEYS.items()}
     ec2, iam = (connect(name, endpoint_url=moto_endpoint, region_name=REGION, **keys) for name in ("ec2", "iam"))
     requests.post(f"{moto_endpoint}/moto-api/reset", timeout=30).raise_for_status()
-    made = Lab(moto_endpoint, ec2, iam, Strangers(ec2, NAME))
+    made = Lab(moto_endpoint, ec2, iam, ForeignResources(ec2, NAME))
     made.make()
     made.strangers.everything(IMAGE_ID, ZONE)
     yield made

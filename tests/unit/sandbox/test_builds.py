@@ -17,13 +17,13 @@ from sandbox.settings import PROJECT
 def test_every_image_that_the_stack_pulls_is_published() -> None:
     """All images of the role's defaults except the base image of ROS 2."""
     wanted = {value for name, value in builds.STACK.items() if name.endswith("_image")}
-    published = {image.published for image in (*builds.SERVICES, *builds.COUNTERPARTS)}
+    published = {image.published for image in (*builds.SERVICES, *builds.SIMULATORS)}
     assert published | set(builds.PUBLISHED_BASE.values()) == wanted - {
         builds.STACK["digital_twin_stack_ros2_base_image"]
     }
 
 
-@pytest.mark.parametrize("image", builds.COUNTERPARTS, ids=lambda image: image.tag)
+@pytest.mark.parametrize("image", builds.SIMULATORS, ids=lambda image: image.tag)
 def test_a_simulator_has_all_its_sources(image: builds.Image) -> None:
     assert (image.folder / "Dockerfile").is_file()
     assert [source for source in image.sources if not (PROJECT / source).exists()] == []
@@ -35,7 +35,7 @@ def test_the_content_is_the_folder_the_sources_and_the_packages(tmp_path: Path) 
     seen = {builds.content_of(image, ["base"])}
     seen.add(builds.content_of(image, ["another base"]))
     seen.add(builds.content_of(dataclasses.replace(image, packages=("a==1",)), ["base"]))
-    seen.add(builds.content_of(dataclasses.replace(image, sources=("sandbox/ros.py",)), ["base"]))
+    seen.add(builds.content_of(dataclasses.replace(image, sources=("sandbox/ros_topics.py",)), ["base"]))
     (tmp_path / "Dockerfile").write_text("FROM scratch\nUSER 1\n")
     seen.add(builds.content_of(image, ["base"]))
     assert len(seen) == 5

@@ -122,7 +122,7 @@ class Connection {
 
   receive(data) {
     if (typeof data === "string") {
-      this.told(JSON.parse(data));
+      this.received(JSON.parse(data));
       return;
     }
     const view = new DataView(data);
@@ -135,7 +135,7 @@ class Connection {
     }
   }
 
-  told(message) {
+  received(message) {
     if (message.op !== "advertise") {
       return;
     }

@@ -72,3 +72,11 @@ def test_the_content_of_a_secret_is_left_open(tmp_path: Path) -> None:
 
 def test_a_path_that_was_not_read_differs() -> None:
     assert files_differ([{"path": "/etc/robot"}], {}) == ["/etc/robot"]
+
+
+@pytest.mark.parametrize(
+    ("found", "differs"), [({}, False), ({"exists": False, "link": "gone"}, True), ({"exists": True, "link": ""}, True)]
+)
+def test_an_absent_file_must_not_be_there(found: dict[str, Any], differs: bool) -> None:
+    declared = [{"name": "old.conf", "state": "absent"}]
+    assert files_differ(declared, {"/etc/robot/old.conf": found}, "/etc/robot") == ["/etc/robot/old.conf"] * differs

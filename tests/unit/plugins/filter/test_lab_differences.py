@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 from ansible_collections.digital_twin.robotics_lab.plugins.filter.lab_record import lab_record
-from ansible_collections.digital_twin.robotics_lab.plugins.plugin_utils._lab_differences import find_differences
+from ansible_collections.digital_twin.robotics_lab.plugins.plugin_utils._lab.differences import find_differences
 
 Item = dict[str, Any]
 
@@ -21,6 +21,9 @@ STATEMENT = {"Effect": "Allow", "Action": "cloudwatch:PutMetricData", "Resource"
 TRUST = {"Effect": "Allow", "Principal": {"Service": "ec2.amazonaws.com"}, "Action": "sts:AssumeRole"}
 PROFILE_ARN = "arn:aws:iam::123456789012:instance-profile/lab-instance"
 RECORD = {"digital_twin_vpc": "vpc-1"}
+
+
+PARTS = ("iam_role", "network", "security_group", "ssh_key", "instances", "addresses")
 
 
 def document(*statements: Item) -> Item:
@@ -180,7 +183,7 @@ def differ(found: Item, declared: Item) -> list[str]:
 
 def test_a_lab_as_declared_does_not_differ() -> None:
     parts = find_differences(FOUND, DECLARED)
-    assert parts == {"identity": [], "network": [], "access": [], "instances": [], "addresses": []}
+    assert parts == {part: [] for part in PARTS}
 
 
 KINDS = {

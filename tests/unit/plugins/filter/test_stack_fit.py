@@ -14,12 +14,8 @@ import pytest
 import yaml
 from ansible.errors import AnsibleFilterError
 from ansible_collections.digital_twin.robotics_lab.plugins.filter.stack_fit import FilterModule
-from ansible_collections.digital_twin.robotics_lab.plugins.plugin_utils._stack_capacity import (
-    COMPONENTS,
-    INSTANCES,
-    PROFILES,
-    Machine,
-)
+from ansible_collections.digital_twin.robotics_lab.plugins.plugin_utils._stack.fit import INSTANCES
+from ansible_collections.digital_twin.robotics_lab.plugins.plugin_utils._stack.needs import COMPONENTS, PROFILES
 
 CASES = yaml.safe_load((Path(__file__).parent / "stack_fit.yml").read_text(encoding="utf-8"))
 BIG = {"gpu": "NVIDIA L40S", "vram_mib": 46068, "ram_mib": 131072}
@@ -63,23 +59,6 @@ def test_needs_are_the_guides() -> None:
     assert sum(found["services_disk_gib"].values()) == 90
     named = [COMPONENTS[name].ram for name in ("isaac_sim", "riva", "nim", "ros2")]
     assert [sum(column) for column in zip(*named, strict=True)] == [12 * 1024, 14 * 1024]
-
-
-def test_profiles_and_limits_are_those_of_the_stack() -> None:
-    stack = yaml.safe_load((Path(__file__).parents[4] / "compose" / "compose.yaml").read_text(encoding="utf-8"))[
-        "services"
-    ]
-    assert set(stack) == set(COMPONENTS)
-    for profile, services in PROFILES.items():
-        assert {name for name, service in stack.items() if profile in service.get("profiles", PROFILES)} == set(
-            services
-        )
-    # A host whose kernel enforces no limit of memory sets MEMORY_LIMIT=0.
-    given = {name: service["mem_limit"] for name, service in stack.items() if "mem_limit" in service}
-    limits = {name: limit.removeprefix("${MEMORY_LIMIT:-").removesuffix("}") for name, limit in given.items()}
-    assert limits == {"redis": "256m", "cognitive": "256m", "ros2": "2g", "foxglove": "128m"}
-    for name, limit in limits.items():
-        assert COMPONENTS[name].ram[1] == int(limit[:-1]) * {"m": 1, "g": 1024}[limit[-1]]
 
 
 @pytest.mark.parametrize(("profile", "services"), PROFILES.items(), ids=PROFILES)
@@ -140,28 +119,6 @@ def test_lacking(profile: str, machine: dict[str, Any], answer: str, message: st
     found = fit(profile, {**BIG, **machine})
     assert found["answer"] == answer
     assert re.search(message, found["message"]), found["message"]
-
-
-@pytest.mark.parametrize(
-    ("gpu", "has"),
-    [
-        ("T4", True),
-        ("Tesla T4", True),
-        ("NVIDIA A10G", True),
-        ("NVIDIA A10", True),
-        ("NVIDIA L4", True),
-        ("NVIDIA L40S", True),
-        ("NVIDIA GeForce RTX 4090", True),
-        ("V100", False),
-        ("Tesla V100-SXM2-16GB", False),
-        ("NVIDIA A100-SXM4-40GB", False),
-        ("NVIDIA H100 80GB HBM3", False),
-        ("Tesla P4", False),
-        ("", False),
-    ],
-)
-def test_rt_cores(gpu: str, has: bool) -> None:
-    assert Machine("here", gpu, 1, 1).traces_rays is has
 
 
 # What nvidia-smi prints of a host's GPUs: how profile full fits, with which GPU's name in the notice that its memory is

@@ -21,6 +21,7 @@ from typing import Any
 
 import pytest
 from ansible.module_utils.testing import patch_module_args
+from ansible_collections.digital_twin.robotics_lab.plugins.module_utils._apt.apply import SourceFiles
 from ansible_collections.digital_twin.robotics_lab.plugins.module_utils._apt.keys import (
     armored,
     binary,
@@ -788,13 +789,13 @@ def test_what_the_host_has_does_not_change_when_the_disk_is_full(
 ) -> None:
     run()
     before = root.files()
-    write = apt_source.Files.write
+    write = SourceFiles.write
 
-    def full(files: apt_source.Files, path: Path, text: str | None) -> None:
+    def full(files: SourceFiles, path: Path, text: str | None) -> None:
         if path == files.source and text != files.before[path]:
             raise OSError(28, "No space left on device")
         write(files, path, text)
 
-    monkeypatch.setattr(apt_source.Files, "write", full)
+    monkeypatch.setattr(SourceFiles, "write", full)
     assert_matches(run(components=["stable", "test"])["msg"], "No space left on device")
     assert root.files() == before

@@ -26,7 +26,7 @@ from websockets.sync.server import ServerConnection, serve
 from websockets.typing import Subprotocol
 from websockets.utils import accept_key
 
-from sandbox.ros import (
+from sandbox.ros_topics import (
     Clock,
     Header,
     LaserScan,

@@ -11,8 +11,8 @@ from typing import Any
 
 import pytest
 import yaml
-from ansible_collections.digital_twin.robotics_lab.plugins.module_utils._gpu.apply import Refusal, leave_out
-from ansible_collections.digital_twin.robotics_lab.plugins.module_utils._gpu.plan import Plan, Step
+from ansible_collections.digital_twin.robotics_lab.plugins.module_utils._gpu.apply import leave_out
+from ansible_collections.digital_twin.robotics_lab.plugins.module_utils._gpu.plan import RejectedStep, Step, TuningPlan
 
 from tests.support.gpus import Host
 
@@ -98,8 +98,8 @@ def test_a_reboot_brings_ecc_and_forgets_the_rest(host: Host) -> None:
 
 def test_a_gpu_that_keeps_another_value_has_changed() -> None:
     step = Step(0, "power_limit_watts", before=70.0, after=80.0)
-    plans = {0: Plan(steps=[step])}
-    leave_out([{"index": 0, "name": "Laptop GPU"}], plans, [Refusal(step, "was set to 80 W", kept=75.0)])
+    plans = {0: TuningPlan(steps=[step])}
+    leave_out([{"index": 0, "name": "Laptop GPU"}], plans, [RejectedStep(step, "was set to 80 W", kept=75.0)])
     assert plans[0].steps == [Step(0, "power_limit_watts", before=70.0, after=75.0)]
     assert plans[0].skipped == {"power_limit": "was set to 80 W"}
 

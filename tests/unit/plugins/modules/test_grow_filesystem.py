@@ -287,7 +287,7 @@ def test_mounts_without_a_disk_are_left_alone(run: Run, path: str, reason: str) 
 MOUNT = growth.Mount("/", "ext4", "259:1", "/", False)
 ROOT = growth.Part("nvme0n1p1", 1, MIB, 8 * 1024 * MIB)
 DISK = growth.Disk("nvme0n1", 16 * 1024 * MIB, "gpt", (ROOT,))
-STATE = growth.State(MOUNT, ROOT.end - ROOT.start, DISK, ROOT)
+STATE = growth.FilesystemState(MOUNT, ROOT.end - ROOT.start, DISK, ROOT)
 GIB = 1024 * MIB
 
 
@@ -389,10 +389,10 @@ LARGE = replace(DISK, table="dos", size=3 * 1024 * GIB)
         # What an MBR can address is used, the rest stays.
         (replace(STATE, disk=LARGE), True, True, "an MBR ends at 2097151 MiB, and nvme0n1 has 3145728"),
         (replace(STATE, part=None), False, False, "nvme0n1 holds a file system and partitions"),
-        (growth.State(MOUNT, 8 * GIB, replace(DISK, parts=()), None), False, True, ""),
+        (growth.FilesystemState(MOUNT, 8 * GIB, replace(DISK, parts=()), None), False, True, ""),
     ],
 )
-def test_plans(state: growth.State, partition: bool, filesystem: bool, reason: str) -> None:
+def test_plans(state: growth.FilesystemState, partition: bool, filesystem: bool, reason: str) -> None:
     plan = growth.make_plan(state)
     assert (plan.partition, plan.filesystem) == (partition, filesystem)
     assert plan.reason.startswith(reason) if reason else not plan.reason
@@ -400,7 +400,7 @@ def test_plans(state: growth.State, partition: bool, filesystem: bool, reason: s
 
 def test_a_command_that_fails_is_reported() -> None:
     with pytest.raises(growth.GrowthError, match="growpart could not grow nvme0n1p1: FAILED: no room"):
-        growth.grow(growth.Plan(partition=True), STATE, lambda _words: (2, "", "FAILED:\n no room"))
+        growth.grow(growth.GrowthPlan(partition=True), STATE, lambda _words: (2, "", "FAILED:\n no room"))
     with pytest.raises(growth.GrowthError, match="resize2fs could not grow /: no"):
-        growth.grow(growth.Plan(filesystem=True), STATE, lambda _words: (1, "", "no"))
-    growth.grow(growth.Plan(partition=True), STATE, lambda _words: (1, "NOCHANGE: it is at the end", ""))
+        growth.grow(growth.GrowthPlan(filesystem=True), STATE, lambda _words: (1, "", "no"))
+    growth.grow(growth.GrowthPlan(partition=True), STATE, lambda _words: (1, "NOCHANGE: it is at the end", ""))

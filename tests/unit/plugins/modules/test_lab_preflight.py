@@ -131,7 +131,7 @@ def test_all_bad_inputs_are_told_at_once(run: Run, cloud: Cloud) -> None:
     result = run(name="", volume_size=1, admin_cidrs=["0.0.0.0/0"], viewer_cidrs=["0.0.0.0/0"])
     assert [line.split(":")[0] for line in result["problems"]] == ["lab_name", "lab_volume_size", "lab_admin_cidrs"]
     assert len(result["msg"].splitlines()) == 3
-    assert len(result["notices"]) == 1
+    assert len(result["lab_warnings"]) == 1
     assert cloud.asked == []
 
 
@@ -151,7 +151,7 @@ def test_empty_account(run: Run, cloud: Cloud, check_mode: bool) -> None:
         (5.0, 0, 2),
         (5.0, 1, 1),
     ]
-    assert result["notices"] == []
+    assert result["lab_warnings"] == []
     assert result["warned"] == []
     assert cloud.asked
     assert all(READS.match(call) for call in cloud.asked)
@@ -161,7 +161,7 @@ def test_empty_account(run: Run, cloud: Cloud, check_mode: bool) -> None:
 def test_returned_values_are_documented(run: Run) -> None:
     documented = yaml.safe_load(lab_preflight.RETURN)
     assert set(run()) - {"changed", "invocation", "warned"} == set(documented) - {"problems"}
-    assert {"problems", "notices"} <= set(run(name=""))
+    assert {"problems", "lab_warnings"} <= set(run(name=""))
 
 
 @pytest.mark.usefixtures("quotas")
@@ -175,11 +175,11 @@ def test_existing_lab(run: Run, cloud: Cloud) -> None:
     assert {host["instance_id"] for host in result["existing"]["instances"]} == {first, second}
     assert result["existing"]["missing_hosts"] == []
     assert "image" not in result
-    assert result["notices"] == [
+    assert result["lab_warnings"] == [
         f"lab_instance_count: 1 does not include lab-2 ({second}), which stays and is paid for. "
-        "Set lab_remove_surplus to true to terminate it."
+        "Set lab_remove_excess to true to terminate it."
     ]
-    assert result["warned"] == result["notices"]
+    assert result["warned"] == result["lab_warnings"]
 
     refused = run(vpc_cidr="10.9.0.0/16", subnet_cidr="10.9.1.0/24", availability_zone="us-east-1a")
     assert [line.split(". Allowed")[0] for line in refused["problems"]] == [
@@ -252,7 +252,7 @@ def test_a_type_that_no_host_could_have_is_refused_for_a_running_lab_as_well(
     launch(cloud, 1, make_network(cloud)[1])
     (problem,) = run(instance_type=kind)["problems"]
     assert problem.startswith(f'lab_instance_type: "{kind}" {reason}')
-    assert "which stays g5.xlarge" in run(instance_type="g4dn.xlarge")["notices"][0]
+    assert "which stays g5.xlarge" in run(instance_type="g4dn.xlarge")["lab_warnings"][0]
 
 
 @pytest.mark.usefixtures("quotas")
@@ -288,7 +288,7 @@ def test_what_only_carries_the_labs_tags_is_refused_or_left_out(run: Run, cloud:
     host = launch(cloud, 1, subnet)
     result = run()
     assert "failed" not in result
-    assert [notice.split(" (")[0] for notice in result["notices"]] == [
+    assert [warning.split(" (")[0] for warning in result["lab_warnings"]] == [
         f"lab_name: VPC {web}",
         f"lab_name: subnet {other}",
         f"lab_name: address {spare}",
@@ -329,7 +329,7 @@ def test_a_default_key_that_cannot_be_used_is_refused_while_there_is_a_host_to_l
     kms = cloud.client("kms")
     key = kms.create_key()["KeyMetadata"]
     cloud.answers["GetEbsDefaultKmsKeyId"] = {"KmsKeyId": key["Arn"]}
-    assert run()["notices"] == []
+    assert run()["lab_warnings"] == []
     kms.disable_key(KeyId=key["KeyId"])
     (problem,) = run()["problems"]
     assert problem.startswith(f'default EBS key of us-east-1: "{key["Arn"]}" is in the state Disabled, so that no ')
@@ -354,7 +354,7 @@ def test_who_may_not_look_at_the_default_key_is_told_and_goes_on(
     cloud.refuse(operation, "AccessDeniedException")
     result = run()
     assert "failed" not in result
-    assert result["notices"] == [
+    assert result["lab_warnings"] == [
         "not checked: whether the key with which EBS encrypts new volumes can be used "
         f"({action} in us-east-1: AccessDeniedException)"
     ]
@@ -374,10 +374,10 @@ def test_private_key_that_stayed_elsewhere(run: Run, cloud: Cloud) -> None:
 def test_private_key_of_a_user_that_is_not_here_is_a_warning(run: Run) -> None:
     result = run(public_key_file="keys/ed25519.pub", private_key_file="keys/not-there")
     assert "failed" not in result
-    (notice,) = result["notices"]
-    assert notice.startswith('lab_private_key_file: "keys/not-there" does not exist here, ')
-    assert result["warned"] == result["notices"]
-    assert run(public_key_file="keys/ed25519.pub", private_key_file="keys/private")["notices"] == []
+    (warning,) = result["lab_warnings"]
+    assert warning.startswith('lab_private_key_file: "keys/not-there" does not exist here, ')
+    assert result["warned"] == result["lab_warnings"]
+    assert run(public_key_file="keys/ed25519.pub", private_key_file="keys/private")["lab_warnings"] == []
 
 
 @pytest.mark.usefixtures("quotas")
@@ -393,7 +393,7 @@ def test_all_missing_permissions_are_told_at_once(run: Run, cloud: Cloud) -> Non
         f'AWS permission: "iam:GetRole" is denied to {caller} in us-east-1',
         f'AWS permission: "iam:GetInstanceProfile" is denied to {caller} in us-east-1',
     ]
-    assert result["notices"] == [
+    assert result["lab_warnings"] == [
         f'not checked: the quota "{title}" (servicequotas:GetServiceQuota in us-east-1: AccessDeniedException)'
         for title in ("Running On-Demand G and VT instances", "EC2-VPC Elastic IPs")
     ]
@@ -402,17 +402,17 @@ def test_all_missing_permissions_are_told_at_once(run: Run, cloud: Cloud) -> Non
 def test_unknown_quotas_are_a_warning(run: Run) -> None:
     result = run()
     assert "failed" not in result
-    assert [notice.split("(")[0] for notice in result["notices"]] == [
+    assert [warning.split("(")[0] for warning in result["lab_warnings"]] == [
         'not checked: the quota "Running On-Demand G and VT instances" ',
         'not checked: the quota "EC2-VPC Elastic IPs" ',
     ]
-    assert result["warned"] == result["notices"]
+    assert result["warned"] == result["lab_warnings"]
 
 
 @pytest.mark.usefixtures("quotas")
 def test_streams_for_everybody_are_a_warning(run: Run) -> None:
-    (notice,) = run(viewer_cidrs=["0.0.0.0/0"])["notices"]
-    assert "these streams have no authentication" in notice
+    (warning,) = run(viewer_cidrs=["0.0.0.0/0"])["lab_warnings"]
+    assert "these streams have no authentication" in warning
 
 
 def test_expired_credentials_are_one_line(run: Run, cloud: Cloud) -> None:

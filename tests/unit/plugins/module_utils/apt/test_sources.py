@@ -13,8 +13,9 @@ from typing import Any
 
 import pytest
 import yaml
-from ansible_collections.digital_twin.robotics_lab.plugins.module_utils._apt.keys import KeyProblem, armored
-from ansible_collections.digital_twin.robotics_lab.plugins.module_utils._apt.plan import Wanted, plan, render
+from ansible_collections.digital_twin.robotics_lab.plugins.module_utils._apt.keys import AptKeyError, armored
+from ansible_collections.digital_twin.robotics_lab.plugins.module_utils._apt.plan import plan, render
+from ansible_collections.digital_twin.robotics_lab.plugins.module_utils._apt.request import WantedRepository
 from ansible_collections.digital_twin.robotics_lab.plugins.module_utils._apt.sources import (
     conflicts,
     read_sources,
@@ -115,12 +116,12 @@ def test_what_is_added_does_not_contradict_what_is_there(
 ) -> None:
     root.write("sources.list", line.replace("URI", DOCKER) + "\n")
     entries = read_sources(str(root.main), str(root.parts), "amd64")
-    planned = plan(entries, Wanted(DOCKER, ("bookworm",), ("stable",)), "amd64")
+    planned = plan(entries, WantedRepository(DOCKER, ("bookworm",), ("stable",)), "amd64")
     assert [stanza.components for stanza in planned.stanzas] == ([lacks] if lacks else [])
     if lacks:
         root.write("sources.list.d/ours.sources", render(planned.stanzas, DOCKER, "amd64", "/our/key.asc"))
         entries = read_sources(str(root.main), str(root.parts), "amd64")
-        assert not plan(entries, Wanted(DOCKER, ("bookworm",), ("stable",)), "amd64").stanzas
+        assert not plan(entries, WantedRepository(DOCKER, ("bookworm",), ("stable",)), "amd64").stanzas
     done = root.run("update", "--print-uris")
     assert done.returncode == 0, done.stderr
     assert done.stdout.count(f"{DOCKER}/dists/bookworm/stable/binary-amd64/Packages") == 1
@@ -133,7 +134,9 @@ def test_a_distribution_has_many_mirrors() -> None:
         with apt_root() as root:
             root.write("sources.list", line)
             entries = read_sources(str(root.main), "", "amd64")
-            planned = plan(entries, Wanted("http://deb.debian.org/debian", ("sid",), wanted, mirrors), "amd64")
+            planned = plan(
+                entries, WantedRepository("http://deb.debian.org/debian", ("sid",), wanted, mirrors), "amd64"
+            )
             return [stanza.components for stanza in planned.stanzas]
 
     assert lacking("deb http://ftp.de.debian.org/debian sid main non-free", mirrors=True) == [("contrib",)]
@@ -166,5 +169,5 @@ def test_a_key_is_a_key() -> None:
     ],
 )
 def test_what_is_not_a_key_is_refused(data: bytes, why: str) -> None:
-    with pytest.raises(KeyProblem, match=why.replace("(", "[(]")):
+    with pytest.raises(AptKeyError, match=why.replace("(", "[(]")):
         armored(data)

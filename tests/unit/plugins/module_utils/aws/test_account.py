@@ -30,7 +30,7 @@ from ansible_collections.digital_twin.robotics_lab.plugins.module_utils._aws.err
 )
 from ansible_collections.digital_twin.robotics_lab.plugins.module_utils._preflight.description import Inputs
 from ansible_collections.digital_twin.robotics_lab.plugins.module_utils._preflight.inputs import read_lab
-from ansible_collections.digital_twin.robotics_lab.plugins.module_utils._preflight.snapshot import read_account
+from ansible_collections.digital_twin.robotics_lab.plugins.module_utils._preflight.read import read_account
 from botocore.parsers import ResponseParserError
 
 if TYPE_CHECKING:

@@ -11,9 +11,9 @@ import struct
 from typing import Any
 
 import pytest
-from ansible_collections.digital_twin.robotics_lab.plugins.module_utils._foxglove.cdr import MessageError, read_message
+from ansible_collections.digital_twin.robotics_lab.plugins.module_utils._foxglove.cdr import CdrError, read_message
 
-from sandbox.ros import (
+from sandbox.ros_topics import (
     Clock,
     Header,
     Odometry,
@@ -107,7 +107,7 @@ def test_a_quaternion_of_any_turn() -> None:
 
 @pytest.mark.parametrize("size", [0, 1, 4, 12, 16, 20, 40, 100, 400, -8, -1])
 def test_a_truncated_message_is_invalid(size: int) -> None:
-    with pytest.raises(MessageError, match=r"^it ends after \d+ of at least \d+ bytes|^it begins with "):
+    with pytest.raises(CdrError, match=r"^it ends after \d+ of at least \d+ bytes|^it begins with "):
         read_message(ODOMETRY, odometry()[:size])
 
 
@@ -120,7 +120,7 @@ def test_a_truncated_message_is_invalid(size: int) -> None:
     ],
 )
 def test_payloads_that_are_not_a_clock(payload: bytes, reason: str) -> None:
-    with pytest.raises(MessageError, match=f"^{reason}$"):
+    with pytest.raises(CdrError, match=f"^{reason}$"):
         read_message(CLOCK, payload)
 
 
@@ -134,5 +134,5 @@ def test_padding_is_not_part_of_a_message() -> None:
 def test_a_text_that_is_longer_or_shorter_than_it_says(length: int, reason: str) -> None:
     payload = bytearray(pose("<", *[0] * 7))
     payload[12:16] = struct.pack("<I", length)
-    with pytest.raises(MessageError, match=f"^{reason}"):
+    with pytest.raises(CdrError, match=f"^{reason}"):
         read_message(POSE, bytes(payload))

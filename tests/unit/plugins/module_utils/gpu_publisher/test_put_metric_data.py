@@ -17,8 +17,8 @@ from ansible_collections.digital_twin.robotics_lab.plugins.module_utils._gpu_pub
     MAX_DATUMS,
     CloudWatch,
     Datum,
-    RefusedError,
-    RetryableError,
+    RefusedPutError,
+    RetryablePutError,
     datums_of,
     is_acceptable,
 )
@@ -100,26 +100,26 @@ def recent(count: int) -> list[Datum]:
 def test_the_largest_request_is_taken(server: local.CloudWatch) -> None:
     CloudWatch("DigitalTwin", "here", server.client).put(recent(MAX_DATUMS))
     assert len(server.datums()) == MAX_DATUMS
-    with pytest.raises(RefusedError):
+    with pytest.raises(RefusedPutError):
         CloudWatch("DigitalTwin", "here", server.client).put(recent(MAX_DATUMS + 1))
 
 
 @pytest.mark.parametrize(
     ("kind", "rule", "meaning"),
     [
-        ("unavailable", {}, RetryableError),
-        ("error", {}, RetryableError),
-        ("throttling", {}, RetryableError),
-        ("denied", {}, RetryableError),
-        ("expired", {}, RetryableError),
-        ("lost", {}, RetryableError),
-        ("invalid", {}, RefusedError),
-        ("invalid", {"code": "InvalidParameterCombination"}, RefusedError),
-        ("invalid", {"code": "MissingParameter"}, RefusedError),
-        ("invalid", {"code": "ValidationError"}, RefusedError),
+        ("unavailable", {}, RetryablePutError),
+        ("error", {}, RetryablePutError),
+        ("throttling", {}, RetryablePutError),
+        ("denied", {}, RetryablePutError),
+        ("expired", {}, RetryablePutError),
+        ("lost", {}, RetryablePutError),
+        ("invalid", {}, RefusedPutError),
+        ("invalid", {"code": "InvalidParameterCombination"}, RefusedPutError),
+        ("invalid", {"code": "MissingParameter"}, RefusedPutError),
+        ("invalid", {"code": "ValidationError"}, RefusedPutError),
         # These can be fixed meanwhile.
-        ("invalid", {"code": "UnknownOperationException"}, RetryableError),
-        ("invalid", {"code": "RequestTimeout"}, RetryableError),
+        ("invalid", {"code": "UnknownOperationException"}, RetryablePutError),
+        ("invalid", {"code": "RequestTimeout"}, RetryablePutError),
     ],
 )
 def test_each_error_means_later_or_never(
@@ -170,7 +170,7 @@ def test_what_a_proxy_answers_costs_no_sample(
     monkeypatch.setattr(Stranger, "status", status)
     monkeypatch.setattr(Stranger, "body", body)
     monkeypatch.setattr(Stranger, "extra", {"Location": "http://portal.invalid/"} if status == 302 else {})
-    with pytest.raises(RetryableError, match="cloudwatch:PutMetricData in here: "):
+    with pytest.raises(RetryablePutError, match="cloudwatch:PutMetricData in here: "):
         CloudWatch("DigitalTwin", "here", lambda: server.client(url=stranger)).put(recent(1))
 
 
@@ -179,7 +179,7 @@ def test_a_request_that_aws_itself_calls_too_large_is_refused(
 ) -> None:
     monkeypatch.setattr(Stranger, "status", 413)
     monkeypatch.setattr(Stranger, "extra", {"x-amzn-RequestId": "1"})
-    with pytest.raises(RefusedError, match="413"):
+    with pytest.raises(RefusedPutError, match="413"):
         CloudWatch("DigitalTwin", "here", lambda: server.client(url=stranger)).put(recent(1))
 
 
@@ -197,7 +197,7 @@ def test_expired_credentials_are_replaced_once_and_only_when_they_were_used_befo
     assert len(made) == 2
     assert len(server.datums()) == 2
     server.fault("expired")
-    with pytest.raises(RetryableError):
+    with pytest.raises(RetryablePutError):
         cloudwatch.put(recent(1))
     assert len(server.calls()) == 5
 
@@ -206,5 +206,5 @@ def test_without_credentials_there_is_a_later(server: local.CloudWatch) -> None:
     def connect() -> Any:
         raise NoCredentialsError
 
-    with pytest.raises(RetryableError, match="NoCredentialsError"):
+    with pytest.raises(RetryablePutError, match="NoCredentialsError"):
         CloudWatch("DigitalTwin", "here", connect).put(recent(1))

@@ -15,8 +15,9 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+from ansible_collections.digital_twin.robotics_lab.plugins.module_utils._gpu.metrics import UNITS
 from ansible_collections.digital_twin.robotics_lab.plugins.module_utils._gpu_publisher import sampler
-from ansible_collections.digital_twin.robotics_lab.plugins.module_utils._gpu_publisher.sampler import UNITS, Sampler
+from ansible_collections.digital_twin.robotics_lab.plugins.module_utils._gpu_publisher.sampler import Sampler
 
 from tests.support.gpus import Host
 

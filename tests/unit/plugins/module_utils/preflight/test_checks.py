@@ -43,8 +43,6 @@ from ansible_collections.digital_twin.robotics_lab.plugins.module_utils._preflig
     list_sources,
 )
 
-from tests.support.project import ROOT
-
 Describe = Callable[[dict[str, Any]], Inputs]
 
 TABLE: dict[str, list[dict[str, Any]]] = yaml.safe_load(Path(__file__).with_name("checks.yml").read_text())
@@ -220,11 +218,6 @@ def test_addresses_of_earlier_callers_stay(
     assert list_sources(lab, snapshot) == expected
 
 
-def test_the_role_marks_rules_as_the_module_reads_them() -> None:
-    values = yaml.safe_load((ROOT / "roles/aws_infrastructure/vars/main.yml").read_text("utf-8"))
-    assert values["__aws_infrastructure_caller_mark"] == MARK
-
-
 def test_facts_about_an_empty_account(describe: Describe) -> None:
     described = facts.describe_account(lab_of(describe, {"instance_count": 2}), snapshot_of({}))
     assert described.pop("record").keys() == {"digital_twin_pending"}
@@ -233,6 +226,7 @@ def test_facts_about_an_empty_account(describe: Describe) -> None:
         "account_id": "123456789012",
         "caller_arn": "arn:aws:iam::123456789012:user/robotics",
         "region": "us-east-1",
+        "partition": "aws",
         "availability_zone": "us-east-1a",
         "availability_zones": ["us-east-1a", "us-east-1b"],
         "instance": {

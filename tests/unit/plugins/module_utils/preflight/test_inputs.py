@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 import yaml
+from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
 from ansible_collections.digital_twin.robotics_lab.plugins.module_utils._preflight import inputs
 from ansible_collections.digital_twin.robotics_lab.plugins.module_utils._preflight.description import Inputs
 from ansible_collections.digital_twin.robotics_lab.plugins.module_utils._preflight.network import (
@@ -25,6 +26,8 @@ from ansible_collections.digital_twin.robotics_lab.plugins.module_utils._preflig
 )
 from ansible_collections.digital_twin.robotics_lab.plugins.module_utils._preflight.tags import check_tags
 from ansible_collections.digital_twin.robotics_lab.plugins.module_utils._problem import shown
+
+from tests.support.project import ROOT, load_yaml
 
 Describe = Callable[[dict[str, Any]], Inputs]
 
@@ -51,6 +54,39 @@ def test_each_fault_is_reported_once(describe: Describe, check: str, given: dict
     lines = [str(problem) for problem in inputs.check_inputs(describe(given))]
     assert lines == refuses
     assert all(line.isprintable() for line in lines)
+
+
+SPEC = {
+    name.removeprefix("aws_infrastructure_"): option
+    for name, option in load_yaml(ROOT / "roles/aws_infrastructure/meta/argument_specs.yml")["argument_specs"][
+        "preflight"
+    ]["options"].items()
+}
+# The types of the options that are raw.
+RAW = {
+    **dict.fromkeys(("instance_count", "volume_size", "volume_iops", "volume_throughput", "ros_domain_id"), "int"),
+    **dict.fromkeys(("admin_cidrs", "viewer_cidrs", "remove_sources"), "list"),
+    "tags": "dict",
+}
+# Their entries have a specification of their own in the role, which refuses a wrong type.
+STRUCTURED = {"adopt", "images", "instance_catalogue", "internal_ports", "ports", "remove_excess"}
+
+
+@pytest.mark.parametrize(("check", "given", "refuses"), CASES)
+def test_the_role_leaves_wrong_values_to_the_checks(check: str, given: dict[str, Any], refuses: list[str]) -> None:
+    """Ansible's message for a wrong type has neither the value nor what is allowed, so the type must accept all."""
+    options = {name: value for name, value in given.items() if name in SPEC.keys() - STRUCTURED}
+    validator = ArgumentSpecValidator({name: {**SPEC[name], "no_log": False} for name in options})
+    assert validator.validate(options).error_messages == [], (check, refuses)
+
+
+def test_options_of_the_role_are_raw_only_where_their_type_would_refuse_values() -> None:
+    wrong: dict[str, list[Any]] = {"int": ["two"], "dict": [["team"]], "list": [{"team": "robotics"}]}
+    raw = {name for name, option in SPEC.items() if option["type"] == "raw"}
+    assert raw == RAW.keys()
+    for name, kind in RAW.items():
+        for value in wrong[kind]:
+            assert ArgumentSpecValidator({name: {"type": kind}}).validate({name: value}).error_messages
 
 
 def test_table_has_every_check_and_enough_refusals() -> None:
@@ -106,13 +142,13 @@ def test_valid_description_is_typed(describe: Describe, key_files: Path) -> None
         "volume_size": "300",
         "availability_zone": None,
         "key_name": None,
-        "remove_surplus": "yes",
+        "remove_excess": "yes",
         "private_key_file": "keys/not-there-yet",
         "admin_cidrs": ["203.0.113.7/32", "198.51.100.0/24"],
     }
     lab = inputs.read_lab(describe(given))
     assert (lab.instance_count, lab.volume_size, lab.availability_zone, lab.key_name) == (2, 300, "", "")
-    assert lab.remove_surplus
+    assert lab.remove_excess
     assert lab.private_key_missing
     assert lab.ingress_rules == 4
     assert key_files.is_dir()

@@ -1,0 +1,66 @@
+# Copyright (c) the digital_twin.robotics_lab maintainers
+# GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""``python3 -m bridge``: the ROS 2 node, with the bridge in a thread of its own."""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+import threading
+
+import rclpy
+from rclpy.executors import ExternalShutdownException
+
+from . import config, logs
+from .bridge import Bridge
+from .commands import PlacesError, read_places
+from .inbox import Inbox, connect
+from .nav2_client import InitialPose, Nav2Client
+
+LOG = logging.getLogger("bridge")
+
+
+def main() -> int:
+    """Run the node; return 2 if its configuration is not valid."""
+    try:
+        settings = config.load(os.environ)
+        places = read_places(settings.places_file)
+    except (config.ConfigError, PlacesError) as error:
+        print(f"the bridge cannot start: {error}", file=sys.stderr)
+        return 2
+    logs.configure()
+    rclpy.init()
+    node = rclpy.create_node("command_bridge")
+    nav2 = Nav2Client(node)
+    nav2.bridge = Bridge(Inbox(connect(settings), settings), nav2, places, settings)
+    initial_pose = InitialPose(node, *settings.initial_pose) if settings.initial_pose else None
+    LOG.info("starting", extra={"fields": {"places": list(places), "initial_pose": initial_pose is not None}})
+    end = threading.Event()
+    thread = threading.Thread(target=_drive, args=(nav2.bridge, end), name="bridge")
+    thread.start()
+    try:
+        rclpy.spin(node)
+    except (KeyboardInterrupt, ExternalShutdownException):
+        LOG.info("ending")
+    finally:
+        end.set()
+        thread.join()
+        node.destroy_node()
+        rclpy.try_shutdown()
+    return 0
+
+
+def _drive(bridge: Bridge, end: threading.Event) -> None:
+    """Run the bridge; when it fails, the process exits and is restarted."""
+    try:
+        bridge.run(end)
+    except Exception:
+        LOG.exception("internal_error")
+        os._exit(1)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

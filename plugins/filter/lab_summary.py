@@ -1,0 +1,70 @@
+# Copyright (c) the digital_twin.robotics_lab maintainers
+# GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""Filter lab_summary."""
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+name: lab_summary
+short_description: Describe the hosts of a lab, how to reach them and what they cost
+version_added: 1.0.0
+author: The digital_twin.robotics_lab maintainers (@digital-twin)
+description:
+  - Returns the fact C(aws_infrastructure_summary) of the role P(digital_twin.robotics_lab.aws_infrastructure#role).
+  - Contacts nothing, changes nothing.
+options:
+  _input:
+    description: The instances of the lab, as M(digital_twin.robotics_lab.lab_resources_info) returns them.
+    type: list
+    elements: dict
+    required: true
+  groups:
+    description: The security groups that carry the lab's tags, in the same form.
+    type: list
+    elements: dict
+    required: true
+  lab:
+    description:
+      - The lab. C(name), C(region), C(instance_catalogue), C(ports), C(hosts_without_urls), C(private_key_file) and
+        C(known_hosts_file) are those of the role.
+      - C(tunnel) is whether viewers connect through ssh.
+      - C(volume) has C(size), C(iops) and C(throughput) of each root volume.
+      - C(prices) has C(gib_month), C(iops_month), C(throughput_month) and C(address_hour) in US dollars, and
+        C(hours_per_month).
+    type: dict
+    required: true
+  now:
+    description: The time in UTC.
+    type: raw
+    required: true
+"""
+
+EXAMPLES = r"""
+- name: Report the hosts of a lab
+  ansible.builtin.debug:
+    msg: "{{ (lab.resources.instances | digital_twin.robotics_lab.lab_summary([], settings, now(utc=true))).hosts }}"
+"""
+
+RETURN = r"""
+_value:
+  description:
+    - C(hosts) has the instances with their addresses, ssh commands and URLs.
+    - C(admitted) has the ports that each network may reach.
+    - C(cost) has the prices C(per_hour), C(per_month) and C(per_month_stopped), and the types C(without_price).
+  type: dict
+  sample: {name: warehouse, region: eu-central-1, inventory_group: lab_warehouse, hosts: [], admitted: {}, cost: {}}
+"""
+
+from typing import Any
+
+from ..plugin_utils._lab.summary import describe_lab
+
+
+class FilterModule:
+    """The filter of this file."""
+
+    def filters(self) -> dict[str, Any]:
+        """Return it by name."""
+        return {"lab_summary": describe_lab}

@@ -1,0 +1,87 @@
+# Copyright (c) the digital_twin.robotics_lab maintainers
+# GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""The variables of the checkout for an inventory, with and without a limit to some hosts."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+
+import pytest
+import yaml
+
+from tests.support.ansible_programs import run
+from tests.support.project import ROOT
+
+NAMES = ("peers", "discovery", "firewall_ports")
+ZENOH = [{"protocol": "tcp", "from_port": 7447, "to_port": 7447, "description": "Zenoh"}]
+SERVER = [{"protocol": "udp", "from_port": 11811, "to_port": 11811, "description": "Fast DDS discovery"}]
+OURS = {
+    "one": {"lab_name": "robotics-lab", "lab_private_ip": "10.0.1.11", "lab_instance_id": "i-1"},
+    "two": {"lab_name": "robotics-lab", "lab_private_ip": "10.0.1.10", "lab_instance_id": "i-2"},
+}
+OTHERS = {"other": {"lab_name": "another-lab", "lab_private_ip": "10.9.9.9", "lab_instance_id": "i-9"}}
+STATIC = {"one": {"lab_private_ip": "10.0.1.10"}, "two": {"lab_private_ip": "10.0.1.11"}, "third": {}}
+BOTH = ["10.0.1.10", "10.0.1.11"]
+
+
+@pytest.mark.parametrize(
+    ("hosts", "extra", "expected"),
+    [
+        pytest.param(OURS | OTHERS, {"ros2_networking_domain_id": 42}, [BOTH, "peers", "17900-18149"], id="two labs"),
+        pytest.param(
+            {"one": OURS["one"]},
+            {"aws_infrastructure_instance_count": 2},
+            [["10.0.1.11"], "peers", "7400-7649"],
+            id="stopped",
+        ),
+        pytest.param({"one": OURS["one"]} | OTHERS, {}, [["10.0.1.11"], "host", "7400-7649"], id="a lab of one"),
+        pytest.param(
+            {"one": OURS["one"]},
+            {"ros2_networking_domain_id": 102},
+            [["10.0.1.11"], "host", "32650-32899"],
+            id="a domain that the role refuses",
+        ),
+        pytest.param(STATIC, {}, [BOTH, "peers", ""], id="a static inventory"),
+        pytest.param(
+            {"one": {}, "two": {}}, {"aws_infrastructure_instance_count": 2}, [[], "host", ""], id="no addresses"
+        ),
+    ],
+)
+def test_peers_are_the_hosts_of_the_lab(
+    tmp_path: Path,
+    hosts: dict[str, dict[str, str]],
+    extra: dict[str, int],
+    expected: list[object],
+) -> None:
+    names = [f"ros2_networking_{name}" for name in NAMES]
+    assert ask(tmp_path, hosts, extra, names) == expected
+
+
+@pytest.mark.parametrize(("mode", "expected"), [("peers", []), ("zenoh", ZENOH), ("discovery_server", SERVER)])
+def test_the_security_group_allows_the_traffic_of_the_mode(tmp_path: Path, mode: str, expected: list[object]) -> None:
+    given = {"ros2_networking_discovery": mode}
+    assert ask(tmp_path, {"one": {}}, given, ["aws_infrastructure_internal_ports"]) == [expected]
+
+
+@pytest.mark.parametrize(("access", "address"), [("open", "0.0.0.0"), ("tunnel", "127.0.0.1")])
+def test_viewers_listen_where_their_ports_are_open(tmp_path: Path, access: str, address: str) -> None:
+    given = {"aws_infrastructure_viewer_access": access}
+    names = ["digital_twin_stack_viewer_address", "gpu_metrics_namespace"]
+    assert ask(tmp_path, OURS, given, names) == [address, "DigitalTwin/robotics-lab"]
+    assert ask(tmp_path, {"one": {}}, given, names[:1]) == ["127.0.0.1"]
+
+
+def ask(
+    folder: Path, hosts: Mapping[str, Mapping[str, str]], extra: Mapping[str, object], names: list[str]
+) -> list[object]:
+    """Return variables of the host `one` of an inventory."""
+    inventory = folder / "inventory.json"
+    inventory.write_text(json.dumps({"lab": {"hosts": hosts}}))
+    command = ["ansible", "one", "--inventory", str(inventory), "--limit", "one"]
+    command += ["--extra-vars", f"@{ROOT / 'group_vars' / 'all.yml'}", "--extra-vars", json.dumps(extra)]
+    told = run([*command, "--module-name", "ansible.builtin.debug", "--args", f"msg={{{{ [{', '.join(names)}] }}}}"])
+    return list(yaml.safe_load(told.partition("=>")[2])["msg"])

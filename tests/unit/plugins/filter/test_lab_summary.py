@@ -1,0 +1,188 @@
+# Copyright (c) the digital_twin.robotics_lab maintainers
+# GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""The description of a lab: hosts, how to reach them, which networks may, and what it costs."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any
+
+import pytest
+from ansible_collections.digital_twin.robotics_lab.plugins.module_utils._preflight.snapshot import CALLER_MARK
+from ansible_collections.digital_twin.robotics_lab.plugins.plugin_utils._lab.summary import describe_lab
+
+NOW = datetime(2026, 11, 30, 12, 0, 0)
+ADDRESS = "203.0.113.9"
+INSTANCE: dict[str, Any] = {
+    "instance_id": "i-1",
+    "instance_type": "g5.xlarge",
+    "state": {"name": "running"},
+    "launch_time": "2026-11-30T09:30:00+00:00",
+    "placement": {"availability_zone": "us-east-1a"},
+    "image_id": "ami-1",
+    "vpc_id": "vpc-1",
+    "public_ip_address": ADDRESS,
+    "tags": {"digital_twin_index": "1", "digital_twin_ssh_user": "ubuntu"},
+}
+LAB: dict[str, Any] = {
+    "name": "lab",
+    "region": "us-east-1",
+    "instance_catalogue": [
+        {"type": "g5.xlarge", "price_per_hour": 1.006},
+        {"type": "g6.xlarge", "auto_recovery": "yes"},
+    ],
+    "ports": [
+        {"name": "ssh", "from_port": 22, "audience": "admin", "description": "SSH"},
+        {
+            "name": "studio",
+            "from_port": "8080",
+            "audience": "viewer",
+            "description": "Studio",
+            "scheme": "http",
+            "path": "/?ds={address}",
+        },
+        {"name": "api", "from_port": 9, "audience": "admin", "description": "API", "scheme": "ws", "path": None},
+    ],
+    "tunnel": False,
+    "hosts_without_urls": [],
+    "private_key_file": "",
+    "known_hosts_file": "",
+    "volume": {"size": 200, "iops": 3000, "throughput": 125},
+    "prices": {
+        "gib_month": 0.08,
+        "iops_month": 0.005,
+        "throughput_month": 0.04,
+        "address_hour": 0.005,
+        "hours_per_month": 730,
+    },
+}
+SSH = f"ssh -o HostKeyAlias=i-1 ubuntu@{ADDRESS}"
+URLS = {"Studio": f"http://{ADDRESS}:8080/?ds={ADDRESS}", "API": f"ws://{ADDRESS}:9"}
+
+
+def tagged(**tags: str) -> dict[str, Any]:
+    """Return a change of the tags of the instance."""
+    return {"tags": {**INSTANCE["tags"], **tags}}
+
+
+@pytest.mark.parametrize(
+    ("instance", "lab", "expected"),
+    [
+        (
+            {},
+            {},
+            {
+                "name": "lab-1",
+                "instance_id": "i-1",
+                "instance_type": "g5.xlarge",
+                "gpus": 1,
+                "recover": False,
+                "state": "running",
+                "availability_zone": "us-east-1a",
+                "image_id": "ami-1",
+                "private_address": "",
+                "public_address": ADDRESS,
+                "public_dns": "",
+                "hours_since_start": 2.5,
+                "price_per_hour": 1.006,
+                "cost_since_start": 2.52,
+                "ssh_command": SSH,
+                "tunnel_command": "",
+                "ssh_config": f"Host lab-1\n  HostName {ADDRESS}\n  User ubuntu\n  HostKeyAlias i-1",
+                "urls": URLS,
+            },
+        ),
+        ({"state": {"name": "stopped"}}, {}, {"hours_since_start": 0.0, "cost_since_start": 0.0}),
+        (
+            {"instance_type": "g6.xlarge"},
+            {},
+            {"recover": True, "price_per_hour": None, "cost_since_start": None},
+        ),
+        ({"instance_type": "p5.48xlarge"}, {}, {"recover": False, "price_per_hour": None}),
+        (tagged(digital_twin_gpus="8"), {}, {"gpus": 8}),
+        (tagged(digital_twin_gpus="many"), {}, {"gpus": 0}),
+        (tagged(digital_twin_ssh_user="-oProxyCommand=x"), {}, {"ssh_command": SSH.replace("ubuntu", "USER")}),
+        (tagged(digital_twin_ssh_user="admin\n"), {}, {"ssh_command": SSH.replace("ubuntu", "USER")}),
+        (
+            {},
+            {"private_key_file": "/keys/lab", "known_hosts_file": "~/hosts"},
+            {
+                "ssh_command": f"ssh -i /keys/lab -o HostKeyAlias=i-1 -o UserKnownHostsFile=~/hosts ubuntu@{ADDRESS}",
+                "ssh_config": f"Host lab-1\n  HostName {ADDRESS}\n  User ubuntu\n  IdentityFile /keys/lab\n"
+                "  HostKeyAlias i-1\n  UserKnownHostsFile ~/hosts",
+            },
+        ),
+        (
+            {},
+            {"tunnel": True},
+            {
+                "tunnel_command": f"{SSH} -N -L 8080:127.0.0.1:8080",
+                "urls": {"Studio": "http://localhost:8080/?ds=localhost", "API": URLS["API"]},
+            },
+        ),
+        ({}, {"tunnel": True, "hosts_without_urls": ["lab-1"]}, {"tunnel_command": "", "urls": {}}),
+        (
+            {"public_ip_address": None, "private_ip_address": "10.0.1.4"},
+            {},
+            {"private_address": "10.0.1.4", "urls": {}},
+        ),
+    ],
+)
+def test_host(instance: dict[str, Any], lab: dict[str, Any], expected: dict[str, Any]) -> None:
+    (host,) = describe_lab([{**INSTANCE, **instance}], [], {**LAB, **lab}, NOW)["hosts"]
+    assert {key: host[key] for key in expected} == expected
+
+
+def test_hosts_are_sorted_by_their_number() -> None:
+    instances = [{**INSTANCE, **tagged(digital_twin_index=number)} for number in ("3", "1", "2")]
+    assert [host["name"] for host in describe_lab(instances, [], LAB, NOW)["hosts"]] == ["lab-1", "lab-2", "lab-3"]
+
+
+def group(**changes: Any) -> dict[str, Any]:
+    """Return a security group that admits two networks."""
+    ranges = [{"cidr_ip": "203.0.113.7/32", "description": "SSH" + CALLER_MARK}, {"cidr_ip": "198.51.100.0/24"}]
+    permission = {"ip_protocol": "tcp", "from_port": 22, "to_port": 22, "ip_ranges": ranges}
+    return {"group_name": "lab-sg", "vpc_id": "vpc-1", "ip_permissions": [{**permission, **changes}]}
+
+
+@pytest.mark.parametrize(
+    ("groups", "instances", "admitted"),
+    [
+        ([], [INSTANCE], {}),
+        ([group()], [INSTANCE], {"203.0.113.7/32": ["SSH 22/tcp"], "198.51.100.0/24": ["22/tcp"]}),
+        ([group(to_port=29)], [], {"203.0.113.7/32": ["SSH 22-29/tcp"], "198.51.100.0/24": ["22-29/tcp"]}),
+        ([{**group(), "vpc_id": "vpc-2"}], [INSTANCE], {}),
+        ([{**group(), "group_name": "web"}], [INSTANCE], {}),
+        (
+            [{**group(), "ip_permissions": [{"ip_protocol": "-1", "ip_ranges": [{"cidr_ip": "0.0.0.0/0"}]}]}],
+            [INSTANCE],
+            {"0.0.0.0/0": ["all/-1"]},
+        ),
+    ],
+)
+def test_admitted_networks(
+    groups: list[dict[str, Any]], instances: list[dict[str, Any]], admitted: dict[str, list[str]]
+) -> None:
+    assert describe_lab(instances, groups, LAB, NOW)["admitted"] == admitted
+
+
+@pytest.mark.parametrize(
+    ("types", "volume", "cost"),
+    [
+        ([], {}, (0, 0, 0, [])),
+        (["g5.xlarge"], {}, (1.03, 754.03, 19.65, [])),
+        (["g5.xlarge"], {"iops": 4000, "throughput": 225}, (1.05, 763.03, 28.65, [])),
+        (["g5.xlarge", "g6.xlarge", "g6.xlarge"], {"size": 300}, (1.12, 817.33, 82.95, ["g6.xlarge"])),
+    ],
+)
+def test_cost(types: list[str], volume: dict[str, int], cost: tuple[float, float, float, list[str]]) -> None:
+    instances = [{**INSTANCE, "instance_type": name} for name in types]
+    keys = ("per_hour", "per_month", "per_month_stopped", "without_price")
+    found = describe_lab(instances, [], {**LAB, "volume": {**LAB["volume"], **volume}}, NOW)["cost"]
+    assert found == dict(zip(keys, cost, strict=True))
+
+
+def test_the_inventory_group_is_a_name_for_ansible() -> None:
+    assert describe_lab([], [], {**LAB, "name": "lab-b"}, NOW)["inventory_group"] == "lab_lab_b"
