@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import re
+from typing import Any
 
 import pytest
 import yaml
@@ -34,12 +35,29 @@ def test_every_place_is_in_the_free_space_of_the_map(name: str, where: tuple[flo
             assert darkness < description["free_thresh"], f"{name} is at a wall"
 
 
-def test_nav2_is_configured_as_ros_reads_it() -> None:
-    text = (IMAGE / "nav2.yaml").read_text(encoding="utf-8")
+@pytest.mark.parametrize("file", ["nav2.yaml", "carter.yaml"])
+def test_nav2_is_configured_as_ros_reads_it(file: str) -> None:
+    text = (IMAGE / file).read_text(encoding="utf-8")
     assert not re.search(r":\s*[&*]", text), "ROS 2 does not support YAML aliases"
     settings = yaml.safe_load(text)
     servers = re.findall(r'"(\w+)": "nav2_', (IMAGE / "robot.launch.py").read_text(encoding="utf-8"))
     assert {*servers, "local_costmap", "global_costmap"} == {*settings, "map_server"}
+
+
+def test_carter_differs_from_the_robot_of_the_hall_in_its_size_and_speed_only() -> None:
+    ours, carters = (leaves(yaml.safe_load((IMAGE / name).read_text("utf-8"))) for name in ("nav2.yaml", "carter.yaml"))
+    differ = {path for path in ours.keys() | carters.keys() if ours.get(path) != carters.get(path)}
+    assert {path.rpartition(".")[2] for path in differ} == {
+        *("robot_radius", "footprint", "footprint_padding", "inflation_radius", "width", "height"),
+        *("desired_linear_vel", "max_angular_accel", "rotate_to_heading_angular_vel", "lookahead_dist"),
+    }
+
+
+def leaves(values: Any, path: str = "") -> dict[str, Any]:
+    """Return the values by their paths."""
+    if not isinstance(values, dict):
+        return {path: values}
+    return {name: value for key, found in values.items() for name, value in leaves(found, f"{path}.{key}").items()}
 
 
 def test_the_image_has_the_client_of_redis_that_is_tested_here() -> None:

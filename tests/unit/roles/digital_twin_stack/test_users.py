@@ -205,7 +205,7 @@ def test_users_with_the_uid_of_a_service_are_reported(tmp_path: Path) -> None:
     run(["ansible-playbook", "--inventory=localhost,", "--connection=local", f"--extra-vars=@{extra}", str(playbook)])
     admin, alice, bob = json.loads(file.read_text())
     assert admin == (
-        "User admin can stop the processes of riva and nim, which have its uid 1000, and cannot read ngc_api_key "
+        "User admin can stop the processes of riva, which have its uid 1000, and cannot read ngc_api_key "
         "from them, because it is not in the group 10003."
     )
     secrets = "redis_cognitive_password, cognitive_token, nim_api_key"
