@@ -127,8 +127,8 @@ def _enable_bridge(app: Any) -> None:
     missing = sorted({BRIDGE, *enabled} - {name for name, on in enabled.items() if on})
     if missing:
         raise SceneError(
-            f"cannot be played: {', '.join(missing)} could not be enabled. The lines above have the reason. Set all of "
-            "ROS_DISTRO, RMW_IMPLEMENTATION and LD_LIBRARY_PATH, or none of them"
+            f"cannot be played: {', '.join(missing)} could not be enabled. The lines above have the reason. Set both "
+            "ROS_DISTRO and LD_LIBRARY_PATH, or neither of them"
         )
 
 

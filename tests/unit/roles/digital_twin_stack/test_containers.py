@@ -14,6 +14,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 import pytest
+
 from tests.support.ansible_programs import run
 from tests.support.project import ROOT, load_yaml
 
