@@ -167,7 +167,7 @@ SIMULATORS = (
         packages=("grpcio", "grpcio-health-checking", "nvidia-riva-client", "protobuf"),
         sources=("sandbox/nim_api.py",),
     ),
-    simulator("isaac_sim", packages=("cyclonedds",), sources=("sandbox/ros_topics.py",)),
+    simulator("isaac_sim", packages=("cyclonedds",), sources=("sandbox/ros_topics.py", "compose/world")),
     simulator("nim", sources=("sandbox/nim_api.py",)),
 )
 

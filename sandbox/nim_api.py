@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import json
-import os
 import signal
-import sys
 import threading
 from collections.abc import Mapping
 from http import HTTPStatus
@@ -43,14 +41,6 @@ class Api(BaseHTTPRequestHandler):
 
     def log_message(self, format: str, *args: object) -> None:
         """Log nothing: texts to the robot are private."""
-
-
-def has_key(name: str) -> bool:
-    """Return whether the key for downloading the model is set; print an error when it is not."""
-    if os.environ.get("NGC_API_KEY"):
-        return True
-    print(f"The simulator of {name} cannot start: NGC_API_KEY is missing", file=sys.stderr)
-    return False
 
 
 def serve(port: int, api: type[Api]) -> None:

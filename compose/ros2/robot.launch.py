@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 
 from launch import LaunchDescription
@@ -21,6 +22,20 @@ SERVERS = {
     "behavior_server": "nav2_behaviors",
     "bt_navigator": "nav2_bt_navigator",
 }
+# How a scan is made from the point cloud of a lidar: of the half circle ahead, in the robot's frame, without the floor.
+CLOUD = {
+    "target_frame": "base_link",
+    "transform_tolerance": 0.05,
+    "min_height": 0.1,
+    "max_height": 1.5,
+    "angle_min": -math.pi / 2,
+    "angle_max": math.pi / 2,
+    "angle_increment": math.pi / 360,
+    "scan_time": 0.1,
+    "range_min": 0.05,
+    "range_max": 100.0,
+    "use_inf": True,
+}
 
 
 def generate_launch_description() -> LaunchDescription:
@@ -35,14 +50,21 @@ def generate_launch_description() -> LaunchDescription:
         # Every client of the port can watch; with clientPublish and services it can also steer.
         "capabilities": given.get("FOXGLOVE_CAPABILITIES", "connectionGraph,assets").split(","),
     }
+    topics = [("/odom", given.get("ODOM_TOPIC", "/odom")), ("/scan", given.get("SCAN_TOPIC", "/scan"))]
     servers = [
-        _node(package, name, [*settings, described] if name == "map_server" else settings)
+        _node(package, name, [*settings, described] if name == "map_server" else settings, topics)
         for name, package in SERVERS.items()
     ]
+    clouds = [("cloud_in", given["CLOUD_TOPIC"]), ("scan", topics[1][1])] if "CLOUD_TOPIC" in given else []
     manager = {"node_names": list(SERVERS), "autostart": True}
     return LaunchDescription(
         [
             *servers,
+            *(
+                [_node("pointcloud_to_laserscan", "pointcloud_to_laserscan_node", [CLOUD, clock], clouds)]
+                if clouds
+                else []
+            ),
             _node("nav2_lifecycle_manager", "lifecycle_manager", [manager, clock]),
             _node("foxglove_bridge", "foxglove_bridge", [foxglove, clock]),
             ExecuteProcess(
@@ -55,12 +77,15 @@ def generate_launch_description() -> LaunchDescription:
     )
 
 
-def _node(package: str, executable: str, parameters: list[object]) -> Node:
+def _node(
+    package: str, executable: str, parameters: list[object], remappings: list[tuple[str, str]] | None = None
+) -> Node:
     return Node(
         package=package,
         executable=executable,
         name=executable,
         parameters=parameters,
+        remappings=remappings or [],
         output="screen",
         on_exit=Shutdown(reason=f"{executable} ended"),
     )

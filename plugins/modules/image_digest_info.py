@@ -18,7 +18,7 @@ description:
 options:
   images:
     description:
-      - The images, each with a tag, such as C(nvcr.io/nvidia/isaac-sim:5.1.0).
+      - The images, each with a tag, such as C(nvcr.io/nvidia/isaac-sim:6.2.0).
     type: list
     elements: str
     required: true
@@ -42,7 +42,7 @@ author: The digital_twin.robotics_lab maintainers (@digital-twin)
 EXAMPLES = r"""
 - name: Get the digest of Redis
   digital_twin.robotics_lab.image_digest_info:
-    images: [docker.io/library/redis:8.10.1-trixie]
+    images: [docker.io/library/redis:8.10.2-trixie]
   register: redis
 
 - name: Report the digest
@@ -55,7 +55,7 @@ digests:
   description: Digests by the names of the images.
   returned: success
   type: dict
-  sample: {"docker.io/library/redis:8.10.1-trixie": "sha256:9f2c..."}
+  sample: {"docker.io/library/redis:8.10.2-trixie": "sha256:9f2c..."}
 problems:
   description: Why a registry returned no digest, by the names of the images.
   returned: success

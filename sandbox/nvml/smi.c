@@ -9,6 +9,8 @@
 #include <stdlib.h>
 #include <string.h>
 #include <strings.h>
+#include <sys/stat.h>
+#include <sys/sysmacros.h>
 #include <time.h>
 
 #include "nvml.h"
@@ -708,11 +710,21 @@ static nvmlReturn_t find_target(const char *target, nvmlDevice_t *gpu) {
     return status;
 }
 
+/* A container has the nodes of its own GPUs only. A simulated host's nodes have the number of /dev/null. */
+static bool is_visible(number index) {
+    struct stat found;
+    char node[TEXT];
+    snprintf(node, sizeof node, "/dev/nvidia%u", index);
+    return stat("/dev/nvidiactl", &found) != 0 || found.st_rdev != makedev(1, 3) || stat(node, &found) == 0;
+}
+
 /* 0, or the exit code for a host without a working driver or GPU. */
 static int find_gpus(struct request *request) {
     number count = 0;
     call_number("nvmlDeviceGetCount_v2", &count);
     for (number i = 0; request->target == NULL && i < count && i < MAX_GPUS; i++) {
+        if (!is_visible(i))
+            continue;
         nvmlReturn_t status = call_index(i, &request->gpus[request->count]);
         if (status == NVML_SUCCESS)
             request->count++;

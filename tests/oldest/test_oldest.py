@@ -20,8 +20,8 @@ SECONDS = 2000
 # test_module_utils_use_nothing_of_ansible in tests/gates/test_lint.py checks.
 WITHOUT_ANSIBLE = (
     "compose/cognitive",
-    "compose/isaac_sim",
     "compose/ros2",
+    "compose/world",
     "docs",
     "plugins/module_utils",
     "roles/digital_twin_stack/test_programs.py",

@@ -405,6 +405,8 @@ def endpoints_of(containers: dict[str, Container]) -> list[tuple[str, str, str, 
         found.append(("Isaac Sim stream", what, "", STREAM_PORT))
     if "cognitive" in containers and (listens := containers["cognitive"].ports.get("8001/tcp")):
         found.append(("commands", "http://{host}:{port}/command", *listens))
+    if "riva" in containers and (listens := containers["riva"].ports.get("50051/tcp")):
+        found.append(("speech recognition", "{host}:{port}, by gRPC", *listens))
     return found
 
 

@@ -1,14 +1,13 @@
 """``python3 -m sandbox.images.isaac_sim``: the simulator of Isaac Sim, with its arguments and variables.
 
-With a scene it publishes /clock, /odom and /tf at 30 Hz and /scan at 10 Hz, and follows /cmd_vel. Without one it
-shows an empty stage and publishes nothing, like the real one.
+With the script open_scene.py it publishes /clock, /odom and /tf at 30 Hz and /scan at 10 Hz, follows /cmd_vel and
+touches the script's heartbeat file. Without it, it shows an empty stage and publishes nothing, like the real one.
 """
 
 from __future__ import annotations
 
 import math
 import os
-import re
 import signal
 import sys
 import threading
@@ -19,7 +18,7 @@ from itertools import pairwise
 from pathlib import Path
 
 from sandbox.images.isaac_sim.ports import serve
-from sandbox.images.isaac_sim.world import FARTHEST, NEAREST, RATE, RAYS, World
+from sandbox.images.isaac_sim.world import LIDAR, RATE, World
 from sandbox.ros_topics import (
     Bus,
     Clock,
@@ -39,8 +38,13 @@ from sandbox.ros_topics import (
     rotation,
 )
 
-PORT = re.compile(r"--/app/livestream/port=(\d+)")
 TICKS_PER_SCAN = 3
+# What the script needs for the hall, relative to its own folder.
+HALL_FILES = (
+    *(f"{name}.py" for name in ("drive", "graph", "watchdog")),
+    *(f"../world/{name}.py" for name in ("__init__", "description", "scene")),
+    *("hall.usda", "../world/hall.json"),
+)
 
 
 class SettingsError(ValueError):
@@ -53,46 +57,55 @@ class Settings:
 
     Attributes:
         scene: the scene to open and play; empty for an empty stage.
+        heartbeat: the file to touch while it plays; None for none.
         factor: how much faster than real time its time passes.
     """
 
     domain: int
     scene: str
+    heartbeat: Path | None
     signalling: int
-    page: int
     media: int
     factor: float
 
 
 def read(arguments: Sequence[str], environment: Mapping[str, str]) -> Settings:
-    """Return the settings; only the stream's port and the scene are read from the arguments.
+    """Return the settings; only the scene is read from the arguments.
 
-    :raises SettingsError: the licence was not accepted, or a value is not a number.
+    :raises SettingsError: the licence was not accepted, a value is not a number, or the scene cannot be opened.
     """
     if environment.get("ACCEPT_EULA") != "Y":
         raise SettingsError("ACCEPT_EULA is not Y: the user of Isaac Sim must accept NVIDIA's licence with it")
-    ports = [int(match[1]) for match in map(PORT.fullmatch, arguments) if match]
+    heartbeat = environment.get("HEARTBEAT_FILE")
     try:
         return Settings(
             domain=int(environment.get("ROS_DOMAIN_ID") or 0),
             scene=scene_of(arguments),
-            signalling=ports[-1] if ports else 49100,
-            page=int(environment.get("PAGE_PORT") or 8211),
-            media=int(environment.get("MEDIA_PORT") or 47998),
+            heartbeat=Path(heartbeat) if heartbeat else None,
+            signalling=int(environment.get("ISAACSIM_SIGNAL_PORT") or 49100),
+            media=int(environment.get("ISAACSIM_STREAM_PORT") or 47998),
             factor=float(environment.get("REAL_TIME_FACTOR") or 1),
         )
     except ValueError as error:
         raise SettingsError(
-            f"ROS_DOMAIN_ID, PAGE_PORT, MEDIA_PORT and REAL_TIME_FACTOR must be numbers: {error}"
+            f"ROS_DOMAIN_ID, ISAACSIM_SIGNAL_PORT, ISAACSIM_STREAM_PORT and REAL_TIME_FACTOR must be numbers: {error}"
         ) from None
 
 
 def scene_of(arguments: Sequence[str]) -> str:
-    """Return the argument of the script in ``--exec``, one string with both; empty where either is missing."""
+    """Return the argument of the script in ``--exec``, one string with both; empty without a script.
+
+    :raises SettingsError: a file is missing, which ends Isaac Sim.
+    """
     for option, value in pairwise(arguments):
-        script, _blank, scene = value.partition(" ")
-        files = [script, scene] if scene.startswith("/") else [script]
-        if option == "--exec" and all(Path(file).is_file() for file in files):
+        name, _blank, scene = value.partition(" ")
+        script = Path(name)
+        if option == "--exec" and script.is_file():
+            needed = [script.parent / file for file in HALL_FILES] if scene == "hall" else []
+            needed += [Path(scene)] if scene.startswith("/") else []
+            missing = [str(file) for file in needed if not file.is_file()]
+            if missing:
+                raise SettingsError(f"scene {scene} could not be opened: {', '.join(missing)} missing")
             return scene
     return ""
 
@@ -131,17 +144,17 @@ class Simulator:
                 LaserScan(
                     Header(now, "base_link"),
                     angle_min=-math.pi,
-                    angle_max=math.pi - math.tau / RAYS,
-                    angle_increment=math.tau / RAYS,
+                    angle_max=math.pi - LIDAR.step,
+                    angle_increment=LIDAR.step,
                     scan_time=TICKS_PER_SCAN / RATE,
-                    range_min=NEAREST,
-                    range_max=FARTHEST,
+                    range_min=LIDAR.nearest,
+                    range_max=LIDAR.farthest,
                     ranges=world.scan(),
                 )
             )
 
     def status(self) -> dict[str, object]:
-        """Return the content of the page."""
+        """Return the content of /status."""
         world = self.world
         return {
             "stage": "plays",
@@ -163,13 +176,15 @@ def main() -> int:
     signal.signal(signal.SIGTERM, lambda *_signal: end.set())
     signal.signal(signal.SIGINT, lambda *_signal: end.set())
     if not settings.scene:
-        serve(lambda: {"stage": "empty"}, settings.page, settings.signalling, settings.media)
+        serve(lambda: {"stage": "empty"}, settings.signalling, settings.media)
         print(f"an empty stage, {settings}", flush=True)
         end.wait()
         return 0
+    if settings.heartbeat:
+        settings.heartbeat.unlink(missing_ok=True)
     simulator = Simulator(Bus(settings.domain))
     simulator.turn()
-    serve(simulator.status, settings.page, settings.signalling, settings.media)
+    serve(simulator.status, settings.signalling, settings.media)
     print(f"scene {settings.scene} is open and plays, {RATE} steps a second, {settings}", flush=True)
     due = time.monotonic()
     while not end.is_set():
@@ -177,6 +192,8 @@ def main() -> int:
         due = max(due + 1 / RATE / settings.factor, time.monotonic())
         end.wait(due - time.monotonic())
         simulator.turn()
+        if settings.heartbeat and simulator.world.ticks % RATE == 0:
+            settings.heartbeat.touch()
     return 0
 
 

@@ -45,22 +45,18 @@ class Media(socketserver.BaseRequestHandler):
             port.sendto(answer, self.client_address)
 
 
-class Page(BaseHTTPRequestHandler):
-    """The page, and the status as JSON."""
+class Signalling(BaseHTTPRequestHandler):
+    """The signalling port of WebRTC, and the status as JSON."""
 
     timeout = IDLE_SECONDS
     status: Status
 
     def do_GET(self) -> None:
-        """Answer."""
-        status = self.status()
+        """Answer the status, and refuse a stream."""
         if self.path == "/status":
-            self.answer(HTTPStatus.OK, "application/json", json.dumps(status))
-        elif self.path == "/":
-            lines = "\n".join(f"{name}: {value}" for name, value in status.items())
-            self.answer(HTTPStatus.OK, "text/plain; charset=utf-8", f"{NO_PICTURE}\n{lines}\n")
+            self.answer(HTTPStatus.OK, "application/json", json.dumps(self.status()))
         else:
-            self.answer(HTTPStatus.NOT_FOUND, "text/plain; charset=utf-8", "There are / and /status.\n")
+            self.answer(HTTPStatus.NOT_IMPLEMENTED, "text/plain; charset=utf-8", NO_PICTURE)
 
     def answer(self, code: HTTPStatus, kind: str, text: str) -> None:
         """Send it."""
@@ -75,23 +71,14 @@ class Page(BaseHTTPRequestHandler):
         """Log nothing."""
 
 
-class Signalling(Page):
-    """The signalling port of WebRTC."""
-
-    def do_GET(self) -> None:
-        """Refuse."""
-        self.answer(HTTPStatus.NOT_IMPLEMENTED, "text/plain; charset=utf-8", NO_PICTURE)
-
-
-def serve(status: Status, page: int, signalling: int, media: int) -> None:
-    """Answer on the three ports, each in a thread that ends with the process.
+def serve(status: Status, signalling: int, media: int) -> None:
+    """Answer on both ports, each in a thread that ends with the process.
 
     :raises OSError: a port is taken.
     """
-    named = type("NamedPage", (Page,), {"status": staticmethod(status)})
+    named = type("NamedSignalling", (Signalling,), {"status": staticmethod(status)})
     servers: list[socketserver.BaseServer] = [
-        ThreadingHTTPServer(("", page), named),
-        ThreadingHTTPServer(("", signalling), Signalling),
+        ThreadingHTTPServer(("", signalling), named),
         socketserver.UDPServer(("", media), Media),
     ]
     for server in servers:

@@ -1,55 +1,20 @@
-"""A hall, a few walls in it, and a robot with two driven wheels. The same commands lead to the same place."""
+"""The hall of compose/world, and its robot with two driven wheels. The same commands lead to the same place."""
 
 from __future__ import annotations
 
 import math
 from dataclasses import dataclass
 
+from compose.world.description import Pose, load
+from compose.world.geometry import scan
+
+HALL = load()
 RATE = 30
-# The rays of the lidar in one rotation, and its range in metres.
-RAYS = 180
-NEAREST, FARTHEST = 0.1, 12.0
-RADIUS = 0.25
+RADIUS, LIDAR = HALL.robot.radius, HALL.robot.lidar
 # Metres and radians a second.
-FASTEST, FASTEST_TURN = 1.5, 2.5
+FASTEST, FASTEST_TURN = HALL.robot.fastest.linear, HALL.robot.fastest.angular
 # The robot stops after this time without a command, in seconds.
-FORGETS = 0.5
-
-Point = tuple[float, float]
-Wall = tuple[Point, Point]
-
-# The hall of compose/ros2/map, and three walls that do not cross the straight line between any two places.
-WALLS: tuple[Wall, ...] = (
-    ((-4.5, -7.5), (19.5, -7.5)),
-    ((19.5, -7.5), (19.5, 17.5)),
-    ((19.5, 17.5), (-4.5, 17.5)),
-    ((-4.5, 17.5), (-4.5, -7.5)),
-    ((0.0, 10.0), (0.0, 14.0)),
-    ((17.0, 12.0), (17.0, 16.0)),
-    ((14.0, -5.0), (18.0, -5.0)),
-)
-
-
-def distance_to(wall: Wall, point: Point) -> float:
-    """Return how far a point is from a wall, in metres."""
-    (ax, ay), (bx, by) = wall
-    dx, dy = bx - ax, by - ay
-    along = ((point[0] - ax) * dx + (point[1] - ay) * dy) / (dx * dx + dy * dy)
-    along = min(1.0, max(0.0, along))
-    return math.hypot(point[0] - ax - along * dx, point[1] - ay - along * dy)
-
-
-def ray(wall: Wall, origin: Point, direction: Point) -> float:
-    """Return how far a wall is in a direction, which has length 1; infinity if there is none."""
-    (ax, ay), (bx, by) = wall
-    dx, dy = bx - ax, by - ay
-    across = direction[0] * dy - direction[1] * dx
-    if abs(across) < 1e-12:
-        return math.inf
-    ox, oy = ax - origin[0], ay - origin[1]
-    away = (ox * dy - oy * dx) / across
-    along = (ox * direction[1] - oy * direction[0]) / across
-    return away if away >= 0 and 0 <= along <= 1 else math.inf
+FORGETS = HALL.robot.command_timeout
 
 
 def clipped(value: float, most: float) -> float:
@@ -70,9 +35,9 @@ class World:
     """
 
     ticks: int = 0
-    x: float = 0.0
-    y: float = 0.0
-    yaw: float = 0.0
+    x: float = HALL.start.x
+    y: float = HALL.start.y
+    yaw: float = HALL.start.yaw
     linear: float = 0.0
     angular: float = 0.0
     commanded_at: int = 0
@@ -97,7 +62,7 @@ class World:
             self.x + self.linear / RATE * math.cos(middle),
             self.y + self.linear / RATE * math.sin(middle),
         )
-        if all(distance_to(wall, ahead) > RADIUS for wall in WALLS):
+        if all(box.distance(ahead) > RADIUS for box in HALL.boxes):
             self.x, self.y = ahead
         else:
             self.linear = 0.0
@@ -105,10 +70,4 @@ class World:
 
     def scan(self) -> list[float]:
         """Return the distances to the walls in one rotation, counter-clockwise from behind the robot."""
-        found = []
-        for number in range(RAYS):
-            angle = self.yaw - math.pi + number * math.tau / RAYS
-            direction = (math.cos(angle), math.sin(angle))
-            nearest = min(ray(wall, (self.x, self.y), direction) for wall in WALLS)
-            found.append(nearest if NEAREST <= nearest <= FARTHEST else math.inf)
-        return found
+        return scan(HALL.boxes, Pose(self.x, self.y, self.yaw), LIDAR)

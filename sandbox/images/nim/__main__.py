@@ -10,12 +10,11 @@ import hashlib
 import json
 import os
 import re
-import sys
 from collections.abc import Mapping
 from http import HTTPStatus
 from typing import Any
 
-from sandbox.nim_api import Api, has_key, serve
+from sandbox.nim_api import Api, serve
 
 MODEL = "meta/llama-3.1-8b-instruct"
 PORT = 8000
@@ -128,13 +127,5 @@ class Model(Api):
             self.answer(HTTPStatus.OK, answer)
 
 
-def main() -> int:
-    """Run until SIGTERM; return 2 if the configuration is not valid."""
-    if not has_key("NIM"):
-        return 2
-    serve(int(os.environ.get("NIM_SERVER_PORT") or PORT), Model)
-    return 0
-
-
 if __name__ == "__main__":
-    sys.exit(main())
+    serve(int(os.environ.get("NIM_SERVER_PORT") or PORT), Model)

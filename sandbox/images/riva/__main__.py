@@ -17,7 +17,7 @@ import grpc
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from riva.client.proto import riva_asr_pb2 as asr
 
-from sandbox.nim_api import Api, has_key, serve
+from sandbox.nim_api import Api, serve
 
 SERVICE = "nvidia.riva.asr.RivaSpeechRecognition"
 PHRASE = "go to the loading dock"
@@ -106,7 +106,8 @@ class Recognition:
 
 def main() -> int:
     """Run until SIGTERM; return 2 if the configuration is not valid."""
-    if not has_key("Riva"):
+    if not os.environ.get("NGC_API_KEY"):
+        print("The simulator of Riva cannot start: NGC_API_KEY is missing", file=sys.stderr)
         return 2
     server = grpc.server(ThreadPoolExecutor(max_workers=CALLS))
     server.add_generic_rpc_handlers([Recognition(os.environ.get("PHRASE") or PHRASE).handler()])

@@ -10,10 +10,11 @@ import os
 import re
 import subprocess
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from pathlib import PurePosixPath
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 import pytest
@@ -28,7 +29,7 @@ DEAD_PROXY = {
     for lower in ("http_proxy", "https_proxy", "ftp_proxy", "all_proxy")
     for name in (lower, lower.upper())
 }
-LOCAL_HTTP = re.compile(r"127\.0\.0\.1[:/](\d+)")
+LOCAL_HTTP = re.compile(r"127\.0\.0\.1:(\d+)")
 
 
 class Ready(BaseHTTPRequestHandler):
@@ -69,15 +70,78 @@ def checks() -> dict[str, list[str]]:
 
 
 def test_every_service_with_a_port_is_checked_there() -> None:
-    assert set(checks()) == {"isaac_sim", "riva", "nim", "foxglove"}
+    """Except Isaac Sim, whose stream serves only one client."""
+    assert set(checks()) == {"riva", "nim", "foxglove"}
+
+
+@pytest.mark.parametrize(("age", "healthy"), [(0, True), (20, True), (40, False), (None, False)])
+def test_isaac_sim_is_healthy_while_its_heartbeat_is_recent(tmp_path: Path, age: int | None, healthy: bool) -> None:
+    """The file is touched once a second while the simulation advances."""
+    heartbeat = tmp_path / "heartbeat"
+    if age is not None:
+        heartbeat.touch()
+        os.utime(heartbeat, (time.time() - age,) * 2)
+    kind, *command = SERVICES["isaac_sim"]["healthcheck"]["test"]
+    words = [word.replace("$$", "$") for word in command]
+    environment = {"PATH": os.environ["PATH"], "HEARTBEAT_FILE": str(heartbeat)}
+    done = subprocess.run(words, env=environment, capture_output=True, text=True, timeout=60, check=False)
+    assert (kind, done.returncode == 0) == ("CMD", healthy), done.stderr
+
+
+# The command of each service that gets NVIDIA's key, and of NIM where its image needs one.
+KEYED = {
+    "riva": SERVICES["riva"]["entrypoint"],
+    "nim": load_yaml(PurePosixPath("compose/compose.nim-key.yaml"))["services"]["nim"]["entrypoint"],
+}
+
+
+@pytest.mark.parametrize("service", KEYED)
+@pytest.mark.parametrize("key", ["canary-key", "", None], ids=["a key", "an empty key", "no key"])
+def test_a_key_is_passed_on_and_one_that_cannot_be_read_ends_the_container(
+    tmp_path: Path, service: str, key: str | None
+) -> None:
+    secret, program = tmp_path / "ngc_api_key", tmp_path / "nim-serve"
+    if key is not None:
+        secret.write_text(f"{key}\n")
+    program.write_text('#!/bin/sh\necho "started with $NGC_API_KEY"\n')
+    program.chmod(0o755)
+    moved = {"$$": "$", "/run/secrets": str(tmp_path), "/opt/nim/start_server.sh": str(program)}
+    words = list(KEYED[service])
+    for here, there in moved.items():
+        words = [word.replace(here, there) for word in words]
+    environment = {"PATH": f"{os.environ['PATH']}:{tmp_path}"}
+    done = subprocess.run(words, env=environment, capture_output=True, text=True, timeout=60, check=False)
+    if key is None:
+        assert (done.returncode, done.stdout) == (1, "")
+        assert "ngc_api_key: No such file" in done.stderr
+    else:
+        assert (done.returncode, done.stdout) == (0, f"started with {key}\n"), done.stderr
+
+
+def test_the_language_model_gets_no_key_by_default() -> None:
+    """Its image needs none, and starts by its own entry point."""
+    assert {"entrypoint", "command", "secrets"}.isdisjoint(SERVICES["nim"])
+
+
+def test_every_service_with_a_gpu_can_get_one_of_its_own() -> None:
+    gpus = {
+        name: service["deploy"]["resources"]["reservations"]["devices"][0]["device_ids"]
+        for name, service in SERVICES.items()
+        if "deploy" in service
+    }
+    assert gpus == {name: [f"nvidia.com/gpu=${{{name.upper()}_GPU:-all}}"] for name in ("isaac_sim", "riva", "nim")}
+
+
+def test_every_service_may_open_many_files() -> None:
+    for name, service in SERVICES.items():
+        assert service["ulimits"]["nofile"] == {"soft": 65536, "hard": 524288}, name
 
 
 @pytest.mark.parametrize("service", checks())
 @pytest.mark.parametrize("no_proxy", ["", "example.com"])
 def test_health_checks_use_no_proxy(service: str, no_proxy: str) -> None:
     with ready() as port:
-        separator = "/" if service == "isaac_sim" else ":"
-        command = [LOCAL_HTTP.sub(f"127.0.0.1{separator}{port}", word) for word in checks()[service]]
+        command = [LOCAL_HTTP.sub(f"127.0.0.1:{port}", word) for word in checks()[service]]
         environment = {"PATH": os.environ["PATH"], **DEAD_PROXY, "no_proxy": no_proxy, "NO_PROXY": no_proxy}
         done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=60, check=False)
         assert done.returncode == 0, done.stderr

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import re
+from typing import Any
 
 import pytest
 import yaml
@@ -18,25 +19,45 @@ IMAGE = ROOT / "compose" / "ros2"
 
 @pytest.mark.parametrize(("name", "where"), PLACES.items(), ids=PLACES)
 def test_every_place_is_in_the_free_space_of_the_map(name: str, where: tuple[float, float]) -> None:
+    """In the image that the robot's image contains, and half a metre around the place."""
     description = yaml.safe_load((IMAGE / "map" / "lab.yaml").read_text(encoding="utf-8"))
-    kind, width, height, white, *pixels = (IMAGE / "map" / description["image"]).read_text(encoding="ascii").split()
-    assert (kind, len(pixels)) == ("P2", int(width) * int(height))
+    kind, size, white, pixels = (IMAGE / "map" / description["image"]).read_bytes().split(b"\n", 3)
+    width, height = map(int, size.split())
+    assert (kind, len(pixels)) == (b"P5", width * height)
     left, bottom, _yaw = description["origin"]
-    column, above = (
-        int((at - least) / description["resolution"]) for at, least in zip(where, (left, bottom), strict=True)
-    )
-    for x in (column - 1, column, column + 1):
-        for y in (above - 1, above, above + 1):
-            darkness = 1 - int(pixels[(int(height) - 1 - y) * int(width) + x]) / int(white)
+    resolution = description["resolution"]
+    column, above = (int((at - least) / resolution) for at, least in zip(where, (left, bottom), strict=True))
+    around = round(0.5 / resolution)
+    for y in range(above - around, above + around + 1):
+        row = (height - 1 - y) * width
+        for pixel in pixels[row + column - around : row + column + around + 1]:
+            darkness = 1 - pixel / int(white)
             assert darkness < description["free_thresh"], f"{name} is at a wall"
 
 
-def test_nav2_is_configured_as_ros_reads_it() -> None:
-    text = (IMAGE / "nav2.yaml").read_text(encoding="utf-8")
+@pytest.mark.parametrize("file", ["nav2.yaml", "carter.yaml"])
+def test_nav2_is_configured_as_ros_reads_it(file: str) -> None:
+    text = (IMAGE / file).read_text(encoding="utf-8")
     assert not re.search(r":\s*[&*]", text), "ROS 2 does not support YAML aliases"
     settings = yaml.safe_load(text)
     servers = re.findall(r'"(\w+)": "nav2_', (IMAGE / "robot.launch.py").read_text(encoding="utf-8"))
     assert {*servers, "local_costmap", "global_costmap"} == {*settings, "map_server"}
+
+
+def test_carter_differs_from_the_robot_of_the_hall_in_its_size_and_speed_only() -> None:
+    ours, carters = (leaves(yaml.safe_load((IMAGE / name).read_text("utf-8"))) for name in ("nav2.yaml", "carter.yaml"))
+    differ = {path for path in ours.keys() | carters.keys() if ours.get(path) != carters.get(path)}
+    assert {path.rpartition(".")[2] for path in differ} == {
+        *("robot_radius", "footprint", "footprint_padding", "inflation_radius", "width", "height"),
+        *("desired_linear_vel", "max_angular_accel", "rotate_to_heading_angular_vel", "lookahead_dist"),
+    }
+
+
+def leaves(values: Any, path: str = "") -> dict[str, Any]:
+    """Return the values by their paths."""
+    if not isinstance(values, dict):
+        return {path: values}
+    return {name: value for key, found in values.items() for name, value in leaves(found, f"{path}.{key}").items()}
 
 
 def test_the_image_has_the_client_of_redis_that_is_tested_here() -> None:

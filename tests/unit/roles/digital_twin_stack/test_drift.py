@@ -35,7 +35,7 @@ STARTED = "ExecMainStartTimestamp=Sat 2025-11-29 18:43:42 UTC\n"
 HOST: dict[str, Any] = {
     "files": {
         **{path: {**IS_FILE, "content": path} for path in (RULES, UNIT, DROP_IN)},
-        **dict.fromkeys((FOLDER, ROS, PROJECT, f"{PROJECT}/isaac_sim"), IS_FOLDER),
+        **dict.fromkeys((FOLDER, ROS, PROJECT, f"{PROJECT}/isaac_sim", f"{PROJECT}/world"), IS_FOLDER),
         **{path: {**IS_FILE, "content": path} for path in (COMPOSE, SCENE)},
         COMMAND: {**IS_FILE, "content": COMMAND, "mode": "0755"},
         **dict.fromkeys((PROGRAM, LOGS_UNIT), IS_FILE),

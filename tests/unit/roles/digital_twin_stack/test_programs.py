@@ -131,6 +131,15 @@ def test_urls_explain_how_to_reach_services_that_are_not_open(urls: Callable[...
     ]
 
 
+@pytest.mark.usefixtures("on_ec2")
+def test_urls_show_the_tunnel_to_the_speech_recogniser(urls: Callable[..., list[str]]) -> None:
+    assert urls(container("riva", [], "50051/tcp", "127.0.0.1")) == [
+        "speech recognition  127.0.0.1:50051, by gRPC (*)",
+        "(*) listens on 127.0.0.1 only; from your computer, open it there after: "
+        f"ssh -L 50051:127.0.0.1:50051 ubuntu@{PUBLIC}",
+    ]
+
+
 def test_urls_without_ec2_have_an_address_of_the_host(
     urls: Callable[..., list[str]], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -105,7 +105,7 @@ def test_the_reads_of_this_test_work_with_uid_and_group() -> None:
 
 def test_no_service_leaves_a_dump_of_its_memory() -> None:
     """The kernel starts a dump program with a limit of 0, but not with 1."""
-    assert [name for name, service in SERVICES.items() if service.get("ulimits") != {"core": 1}] == []
+    assert [name for name, service in SERVICES.items() if service["ulimits"]["core"] != 1] == []
 
 
 def test_every_reader_has_the_group_of_the_stack_and_a_unique_uid() -> None:
@@ -205,7 +205,7 @@ def test_users_with_the_uid_of_a_service_are_reported(tmp_path: Path) -> None:
     run(["ansible-playbook", "--inventory=localhost,", "--connection=local", f"--extra-vars=@{extra}", str(playbook)])
     admin, alice, bob = json.loads(file.read_text())
     assert admin == (
-        "User admin can stop the processes of riva and nim, which have its uid 1000, and cannot read ngc_api_key "
+        "User admin can stop the processes of riva, which have its uid 1000, and cannot read ngc_api_key "
         "from them, because it is not in the group 10003."
     )
     secrets = "redis_cognitive_password, cognitive_token, nim_api_key"

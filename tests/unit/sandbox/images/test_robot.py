@@ -9,11 +9,12 @@ import json
 import math
 import re
 import secrets
+import shutil
 import socket
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from itertools import pairwise
@@ -23,7 +24,7 @@ from typing import Any
 import pytest
 
 from sandbox.images.isaac_sim.__main__ import SettingsError, read
-from sandbox.images.isaac_sim.world import RADIUS, RATE, WALLS, World, distance_to
+from sandbox.images.isaac_sim.world import HALL, LIDAR, RADIUS, RATE, World
 from sandbox.ros_topics import NANO, Bus, Header, Point, Pose, PoseStamped, Time
 from tests.support.foxglove import SECONDS, Watcher, watch
 from tests.unit.compose.cognitive.support import ROOT, RedisServer, free_port
@@ -42,10 +43,10 @@ class Lab:
 
     redis: RedisServer
     domain: int
-    page: int
     signalling: int
     media: int
     foxglove: int
+    heartbeat: Path
 
     def watch(self, *topics: str) -> AbstractContextManager[Watcher]:
         """Subscribe to topics through Foxglove's server."""
@@ -67,15 +68,17 @@ def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
     """Run Redis and both simulators on the loopback address."""
     folder = tmp_path_factory.mktemp("lab")
     domain = free_domain()
-    page, signalling, media, foxglove = (free_port() for _port in range(4))
+    signalling, media, foxglove = (free_port() for _port in range(3))
+    heartbeat = folder / "heartbeat"
     dds = {"ROS_DOMAIN_ID": str(domain), "CYCLONEDDS_URI": LOOPBACK}
     redis = RedisServer(folder)
     redis.start()
     simulator = {
         **dds,
         "ACCEPT_EULA": "Y",
-        "PAGE_PORT": str(page),
-        "MEDIA_PORT": str(media),
+        "ISAACSIM_SIGNAL_PORT": str(signalling),
+        "ISAACSIM_STREAM_PORT": str(media),
+        "HEARTBEAT_FILE": str(heartbeat),
         "REAL_TIME_FACTOR": str(FACTOR),
     }
     robot = {
@@ -87,19 +90,15 @@ def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
         "HEALTH_FILE": str(folder / "healthy"),
         "FOXGLOVE_BRIDGE_PORT": str(foxglove),
     }
-    scene = folder / "hall.usd"
-    scene.touch()
-    opens = ("--exec", f"{SCRIPT} {scene}")
-    port = f"--/app/livestream/port={signalling}"
-    address = "--/app/livestream/publicEndpointAddress=127.0.0.1"
+    settings = "--/exts/omni.services.livestream.session/quitOnSessionEnded=false"
     try:
         with (
-            process(folder, "sandbox.images.isaac_sim", simulator, address, port, *opens) as simulated,
+            process(folder, "sandbox.images.isaac_sim", simulator, settings, "--exec", f"{SCRIPT} hall") as simulated,
             process(folder, "sandbox.images.ros2", robot) as driven,
         ):
             wait_for_port(signalling, simulated)
             wait_for_port(foxglove, driven)
-            yield Lab(redis, domain, page, signalling, media, foxglove)
+            yield Lab(redis, domain, signalling, media, foxglove, heartbeat)
     finally:
         redis.stop()
 
@@ -153,7 +152,7 @@ def test_the_lidar_sees_the_nearest_wall(lab: Lab) -> None:
     """At the start, the left end of the hall is 4.5 metres behind the robot."""
     with lab.watch("scan") as watcher:
         scan = watcher.until("scan")
-        assert (len(scan.ranges), scan.header.frame_id) == (180, "base_link")
+        assert (len(scan.ranges), scan.header.frame_id) == (LIDAR.rays, "base_link")
         assert scan.ranges[0] == pytest.approx(4.5)
 
 
@@ -199,7 +198,7 @@ def test_the_viewers_page_follows_the_robot(lab: Lab) -> None:
     page = Page(lab.foxglove)
     try:
         page.until(lambda robot: robot["time"] and robot["pose"] and robot["scan"])
-        assert len(page.robot["scan"]["ranges"]) == 180
+        assert len(page.robot["scan"]["ranges"]) == LIDAR.rays
         say(lab.redis, "go to the north shelf")
         goal = page.until(lambda robot: robot["goal"])["goal"]
         assert [goal["x"], goal["y"]] == PLACES["north_shelf"]
@@ -217,7 +216,7 @@ def test_the_page_fetches_nothing_from_elsewhere() -> None:
 
 
 def fetch(port: int, path: str = "/") -> tuple[int, str]:
-    """Return the status and the text of a page."""
+    """Return the status and the text of an answer."""
     try:
         with urllib.request.urlopen(f"http://127.0.0.1:{port}{path}", timeout=SECONDS) as answer:
             return answer.status, answer.read().decode()
@@ -225,11 +224,26 @@ def fetch(port: int, path: str = "/") -> tuple[int, str]:
         return error.code, error.read().decode()
 
 
-def test_the_page_shows_the_position_of_the_robot(lab: Lab) -> None:
-    status, text = fetch(lab.page, "/status")
+def test_the_status_has_the_position_of_the_robot(lab: Lab) -> None:
+    status, text = fetch(lab.signalling, "/status")
     assert status == 200
     assert json.loads(text).keys() == {"stage", "seconds", "x", "y", "yaw"}
-    assert fetch(lab.page)[1].startswith("This is the sandbox's simulator of Isaac Sim.")
+
+
+def test_the_heartbeat_is_at_most_a_second_old(lab: Lab) -> None:
+    """Of the simulated time, and as much again on a slow machine."""
+    wait_until(lab.heartbeat.is_file)
+    assert time.time() - lab.heartbeat.stat().st_mtime < SECONDS
+    before = lab.heartbeat.stat().st_mtime_ns
+    wait_until(lambda: lab.heartbeat.stat().st_mtime_ns != before)
+
+
+def wait_until(true: Callable[[], bool]) -> None:
+    """Wait until a condition is met."""
+    deadline = time.monotonic() + SECONDS
+    while not true():
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
 
 
 def test_the_stream_reports_that_there_is_no_picture(lab: Lab) -> None:
@@ -254,33 +268,50 @@ def test_the_media_port_answers_stun_only(lab: Lab) -> None:
 
 @pytest.mark.parametrize(
     "arguments",
-    [(), ("--exec", "/nothing/open_scene.py http://host/hall.usd"), ("--exec", f"{SCRIPT} /nothing/hall.usd")],
-    ids=["no scene", "no script", "a scene that is not there"],
+    [(), ("--exec", "/nothing/open_scene.py http://host/hall.usd")],
+    ids=["no argument", "no script"],
 )
 def test_an_empty_stage_has_no_robot(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, arguments: tuple[str, ...]
 ) -> None:
-    """Its ports and pages still answer."""
+    """Its ports still answer."""
     monkeypatch.setenv("CYCLONEDDS_URI", LOOPBACK)
     domain = free_domain()
-    page, signalling, media = (free_port() for _port in range(3))
+    signalling, media = free_port(), free_port()
     simulator = {
         "ROS_DOMAIN_ID": str(domain),
         "CYCLONEDDS_URI": LOOPBACK,
         "ACCEPT_EULA": "Y",
-        "PAGE_PORT": str(page),
-        "MEDIA_PORT": str(media),
+        "ISAACSIM_SIGNAL_PORT": str(signalling),
+        "ISAACSIM_STREAM_PORT": str(media),
+        "HEARTBEAT_FILE": str(tmp_path / "heartbeat"),
     }
-    port = f"--/app/livestream/port={signalling}"
     bus = Bus(domain)
     readers = [bus.reader(topic) for topic in ("clock", "odom", "tf", "scan")]
-    with process(tmp_path, "sandbox.images.isaac_sim", simulator, port, *arguments) as simulated:
+    with process(tmp_path, "sandbox.images.isaac_sim", simulator, *arguments) as simulated:
         wait_for_port(signalling, simulated)
         # With a robot, the first step comes before a port answers, and thirty follow within a second.
         time.sleep(1)
         assert [reader.take() for reader in readers] == [[], [], [], []]
-        assert json.loads(fetch(page, "/status")[1]) == {"stage": "empty"}
+        assert json.loads(fetch(signalling, "/status")[1]) == {"stage": "empty"}
         assert fetch(signalling)[0] == 501
+    assert not (tmp_path / "heartbeat").exists()
+
+
+@pytest.mark.parametrize("missing", ["hall.usda", "watchdog.py", "../world/hall.json"])
+def test_without_a_file_of_the_hall_it_ends(tmp_path: Path, missing: str) -> None:
+    for name in ("isaac_sim", "world"):
+        shutil.copytree(ROOT / "compose" / name, tmp_path / name)
+    arguments = ["--exec", f"{tmp_path}/isaac_sim/open_scene.py hall"]
+    assert read(arguments, {"ACCEPT_EULA": "Y"}).scene == "hall"
+    (tmp_path / "isaac_sim" / missing).unlink()
+    with pytest.raises(SettingsError, match=f"scene hall could not be opened: .*{missing} missing"):
+        read(arguments, {"ACCEPT_EULA": "Y"})
+
+
+def test_without_its_scene_it_ends() -> None:
+    with pytest.raises(SettingsError, match=r"scene /nothing/hall[.]usd could not be opened"):
+        read(["--exec", f"{SCRIPT} /nothing/hall.usd"], {"ACCEPT_EULA": "Y"})
 
 
 def test_without_the_licence_it_does_not_start() -> None:
@@ -328,4 +359,4 @@ def test_no_wall_is_between_two_places() -> None:
         for there in PLACES.values():
             for part in range(101):
                 point = tuple(one + (other - one) * part / 100 for one, other in zip(here, there, strict=True))
-                assert all(distance_to(wall, (point[0], point[1])) > 2 * RADIUS for wall in WALLS), (here, there)
+                assert all(box.distance((point[0], point[1])) > 2 * RADIUS for box in HALL.boxes), (here, there)
