@@ -135,8 +135,8 @@ def test_a_model_that_does_not_fit_is_refused() -> None:
     found = fit("full", {"instance_type": "g5.2xlarge"}, model="llama-3.1-8b-instruct")
     assert found["message"] == (
         "Profile full does not fit on g5.2xlarge: the language model llama-3.1-8b-instruct does not fit into the 7630 "
-        "MiB of GPU memory that the other services leave. The cheapest known instance type that does is g6e.xlarge, 1.861 US "
-        "dollars an hour in us-east-1."
+        "MiB of GPU memory that the other services leave. The cheapest known instance type that does is g6e.xlarge, "
+        "1.861 US dollars an hour in us-east-1."
     )
     assert fit("voice", {"instance_type": "g5.xlarge"}, model="llama-3.1-8b-instruct")["answer"] == "fits"
 

@@ -100,8 +100,8 @@ def test_the_default_profile_costs_no_more_than_the_guides_recommendation() -> N
         "   instance type  GPU   GPU GiB  GiB  vCPUs  $/hour",
         *(line for line in found["table"][1:4]),
         "*  g6.2xlarge     L4    22.4     32   8      0.978   chosen; llama-3.1-8b-instruct-awq, context 2048",
-        "   g5.xlarge      A10G  22.4     16   4      1.006   16384 MiB of memory, 4493 less than the 20877 it requires "
-        "(NVIDIA requires 32 GB for Isaac Sim, the guide counts 4 to 6)",
+        "   g5.xlarge      A10G  22.4     16   4      1.006   16384 MiB of memory, 4493 less than the 20877 it "
+        "requires (NVIDIA requires 32 GB for Isaac Sim, the guide counts 4 to 6)",
         *(line for line in found["table"][6:]),
     ]
     assert [line.split()[0] for line in found["table"][1:4]] == ["g4dn.xlarge", "g4dn.2xlarge", "g6.xlarge"]
