@@ -20,6 +20,8 @@ from ansible_collections.digital_twin.robotics_lab.plugins.plugin_utils._stack.m
 )
 from moto.ec2.models.instance_types import INSTANCE_TYPES
 
+from tests.support.project import ROOT, load_yaml
+
 TYPES: dict[str, dict[str, Any]] = INSTANCE_TYPES
 
 
@@ -117,6 +119,24 @@ def test_ec2s_description_overrides_the_table_except_for_prices() -> None:
     described = {**TYPES["g5.xlarge"], "MemoryInfo": {"SizeInMiB": 20000}}
     kind = merge([described])["g5.xlarge"]
     assert (kind.machine.ram, kind.prices) == (20000, {"us-east-1": 1.006})
+
+
+def test_the_roles_catalogue_agrees() -> None:
+    # The guide states the highest network speed of a family. Memory of GPUs is nominal there.
+    catalogue = load_yaml(ROOT / "roles/aws_infrastructure/defaults/main.yml")["aws_infrastructure_instance_catalogue"]
+    assert {entry["type"] for entry in catalogue} >= {
+        "g5.xlarge",
+        "g6.2xlarge",
+        "g6e.2xlarge",
+        "g7.2xlarge",
+        "g7e.2xlarge",
+    }
+    for entry in catalogue:
+        kind = known_kinds()[entry["type"]]
+        named = (entry["gpu"], entry["vcpus"], entry["memory_gib"], entry["price_per_hour"])
+        assert named == (kind.machine.gpu, kind.vcpus, kind.machine.ram / 1024, kind.prices["us-east-1"])
+        assert 0 <= entry["gpu_memory_gib"] - (kind.machine.vram or 0) / 1024 < 4
+        assert entry.get("auto_recovery", False) is (kind.disk_gb == 0)
 
 
 def test_data_is_dated_and_names_its_sources() -> None:
