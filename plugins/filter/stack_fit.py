@@ -185,7 +185,7 @@ _value:
       type: list
       elements: str
       sample:
-        - "GPU memory: 7630 nim + 3585 riva + 10986 isaac_sim = 22201 of 22201 MiB that CUDA offers of 22888"
+        - "GPU memory: 7548 nim + 3585 riva + 10986 isaac_sim = 22119 of 22201 MiB that CUDA offers of 22888"
     shm_mib:
       description: Shared memory of the containers, in MiB - as asked for, but at most half of the machine's memory.
       type: int

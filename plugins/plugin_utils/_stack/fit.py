@@ -154,15 +154,18 @@ def compare(profile: str, machine: Machine, model: str = "") -> Fit:
     serving = None
     if "nim" in shares and model != OWN:
         serving = choose(machine.vram or 0, shares["nim"], machine.compute, model)
+    too_old = _compute(profile, wanted, machine)
     lacks = [
         _rt_cores(wanted, machine),
-        _compute(profile, wanted, machine),
-        _vram(wanted, machine, shares),
+        too_old,
+        _vram(wanted, machine, shares or too_old),
         _ram(wanted, machine),
         _amount("disk", "GiB of disk", machine.disk, wanted.disk),
     ]
-    if "nim" in shares and serving is None and model != OWN and not (lacks[1] and lacks[1].fatal):
+    if "nim" in shares and serving is None and model != OWN and not too_old:
         lacks.append(_model(shares["nim"], model))
+    if serving:
+        shares["nim"] = serving.budget
     return Fit(profile, machine, wanted, tuple(lack for lack in lacks if lack), shares, serving)
 
 
@@ -181,9 +184,10 @@ def _compute(profile: str, wanted: Need, machine: Machine) -> Lack | None:
     return Lack("compute", True, f"{requires} and {machine.gpu} has {machine.compute}")
 
 
-def _vram(wanted: Need, machine: Machine, shares: dict[str, int]) -> Lack | None:
+def _vram(wanted: Need, machine: Machine, suffices: object) -> Lack | None:
+    """Return what the GPU lacks: of its nominal memory, or, unless something suffices, of what CUDA offers of it."""
     lack = _amount("vram", "MiB of GPU memory", machine.vram, wanted.vram)
-    if (lack and lack.fatal) or not machine.vram or not wanted.vram[1] or shares:
+    if (lack and lack.fatal) or not machine.vram or not wanted.vram[1] or suffices:
         return lack
     offered = f"CUDA offers {usable(machine.vram)} of its {machine.vram} MiB of GPU memory"
     return Lack("vram", True, f"{offered}, less than the {wanted.vram[0]} it requires")

@@ -92,7 +92,7 @@ def test_arithmetic_of_the_default_profile_on_a_card_of_24_gb() -> None:
     found = fit("full", {"instance_type": "g6.2xlarge", "disk_gib": 200})
     assert (found["answer"], found["model"]["name"]) == ("fits", "llama-3.1-8b-instruct-awq")
     assert found["arithmetic"] == [
-        "GPU memory: 7630 nim + 3585 riva + 10986 isaac_sim = 22201 of 22201 MiB that CUDA offers of 22888",
+        "GPU memory: 7548 nim + 3585 riva + 10986 isaac_sim = 22119 of 22201 MiB that CUDA offers of 22888",
         "Language model: llama-3.1-8b-instruct-awq (int4): 5465 weights + 1200 runtime + 512 activations + 371 cache = "
         "7548 MiB; context 2048, 1 at once, fraction 0.34 of the GPU",
         "Memory: 256 redis + 256 cognitive + 1907 riva + 3814 nim + 2048 ros2 + 11444 to 19073 isaac_sim + "

@@ -95,7 +95,7 @@ def test_the_default_profile_costs_no_more_than_the_guides_recommendation() -> N
         "possible",
     )
     assert found["price_per_hour"] <= by_type(found)["g5.xlarge"]["price_per_hour"] == 1.006
-    assert found["arithmetic"][0].startswith("GPU memory: 7630 nim + 3585 riva + 10986 isaac_sim = 22201 of 22201 MiB")
+    assert found["arithmetic"][0].startswith("GPU memory: 7548 nim + 3585 riva + 10986 isaac_sim = 22119 of 22201 MiB")
     assert found["table"] == [
         "   instance type  GPU   GPU GiB  GiB  vCPUs  $/hour",
         *(line for line in found["table"][1:4]),
