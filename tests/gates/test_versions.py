@@ -24,7 +24,7 @@ VARIABLES = {
     "ros2": ("digital_twin_stack_ros2_base_image", None),
     "isaac_sim": ("digital_twin_stack_isaac_sim_image", "ISAAC_SIM_IMAGE"),
     "foxglove": ("digital_twin_stack_foxglove_image", "FOXGLOVE_IMAGE"),
-    "nim_model_free": (None, None),
+    "nim_model_free": ("digital_twin_stack_nim_model_free_image", None),
 }
 # The sandbox and the tests use versions of their own on purpose, and plugins name others in examples.
 FOLDERS = ("compose", "docs", "group_vars", "inventory", "playbooks", "roles")
