@@ -139,7 +139,9 @@ def list_tags(ask: Fetch, registry: str, image: str) -> list[str]:
         UnansweredError: the registry cannot be asked.
     """
     host = HOSTS.get(registry, registry)
-    path, headers, tags = f"/v2/{image}/tags/list?n=1000", {}, []
+    path = f"/v2/{image}/tags/list?n=1000"
+    headers: dict[str, str] = {}
+    tags: list[str] = []
     for _page in range(PAGES):
         answer = ask(f"https://{host}{path}", headers)
         if answer.status == 401 and not headers:
