@@ -13,7 +13,7 @@ import pytest
 import yaml
 from ansible.errors import AnsibleFilterError
 from ansible_collections.digital_twin.robotics_lab.plugins.filter.stack_fit import FilterModule
-from ansible_collections.digital_twin.robotics_lab.plugins.plugin_utils._stack.machines import known_kinds
+from ansible_collections.digital_twin.robotics_lab.plugins.plugin_utils._stack.machines import Kind, known_kinds
 from ansible_collections.digital_twin.robotics_lab.plugins.plugin_utils._stack.needs import PROFILES
 
 CASES = yaml.safe_load((Path(__file__).parent / "stack_fit.yml").read_text(encoding="utf-8"))
@@ -67,6 +67,27 @@ def test_reasons(profile: str, name: str) -> None:
     found = fit(profile, {"instance_type": name})
     assert found["message"] == REASONS[profile, name]
     assert found["cheapest"] == (re.search(r"does is ([a-z0-9]+[.][a-z0-9]+)", found["message"]) or ["", ""])[1]
+
+
+# What nvidia-smi prints for the GPUs of the known types.
+PRINTED = {
+    "T4": "Tesla T4, 15360",
+    "A10G": "NVIDIA A10G, 23028",
+    "L4": "NVIDIA L4, 23034",
+    "L40S": "NVIDIA L40S, 46068",
+}
+
+
+@pytest.mark.parametrize("kind", [kind for kind in known_kinds().values() if kind.machine.gpu in PRINTED])
+@pytest.mark.parametrize("profile", PROFILES)
+def test_a_host_gets_the_answer_of_its_type(profile: str, kind: Kind) -> None:
+    """What is accepted before it is paid for is accepted on the host, with the same model."""
+    planned = fit(profile, {"instance_type": kind.name})
+    # Linux sees 15757 MiB of 16384.
+    seen = {"nvidia_smi": PRINTED[kind.machine.gpu], "ram_mib": int(kind.machine.ram * 0.9617)}
+    found = fit(profile, seen)
+    same = ("answer", "model", "nim_max_model_len")
+    assert [found[name] for name in same] == [planned[name] for name in same]
 
 
 def test_a_known_type_has_no_more_memory_than_its_driver_leaves() -> None:
