@@ -17,6 +17,7 @@ OWN = "nvcr.io/nim/meta/llama-3.1-8b-instruct:"
 MODEL_FREE = "nvcr.io/nim/nvidia/model-free-nim:"
 AWQ = "hf://hugging-quants/Meta-Llama-3.1-8B-Instruct-AWQ-INT4"
 
+FULL = {"digital_twin_stack_profile": "full"}
 A10G = {"commands": {"gpus": {"rc": 0, "stdout": "NVIDIA A10G, 23028"}}, "files": {}}
 L40S = {"commands": {"gpus": {"rc": 0, "stdout": "NVIDIA L40S, 46068"}}, "files": {}}
 # What was read before the driver is there: no GPU was asked.
@@ -28,7 +29,7 @@ ROWS: dict[str, tuple[dict[str, Any], list[Any]]] = {
     "full on a card of 48 GB": ({"__digital_twin_stack_host": L40S}, [OWN, "", 8192, 8, 0.42, "fits"]),
     "voice on a card of 24 GB": (
         {"__digital_twin_stack_host": A10G, "digital_twin_stack_profile": "voice"},
-        [OWN, "", 8192, 4, 0.82, "fits"],
+        [OWN, "", 8192, 5, 0.82, "fits"],
     ),
     "sim has no model": (
         {"__digital_twin_stack_host": A10G, "digital_twin_stack_profile": "sim"},
@@ -70,13 +71,13 @@ def test_model_follows_from_the_gpu(tmp_path: Path) -> None:
     )
     image = "{{ __digital_twin_stack_images.nim | regex_replace('[^:]*$', '') }}"
     tasks: list[dict[str, Any]] = [
-        {"ansible.builtin.set_fact": {f"row_{number}": expression}, "vars": given}
+        {"ansible.builtin.set_fact": {f"row_{number}": expression}, "vars": {**FULL, **given}}
         for number, (given, _expected) in enumerate(ROWS.values())
     ]
     tasks += [
         {
             "ansible.builtin.set_fact": {f"pulled_{number}": image},
-            "vars": {"__digital_twin_stack_host": PREFETCH, "digital_twin_stack_instance_type": name},
+            "vars": {**FULL, "__digital_twin_stack_host": PREFETCH, "digital_twin_stack_instance_type": name},
         }
         for number, name in enumerate(PULLED)
     ]
@@ -87,22 +88,12 @@ def test_model_follows_from_the_gpu(tmp_path: Path) -> None:
     play = {
         "hosts": "localhost",
         "gather_facts": False,
-        "vars": {"role_path": str(ROLE), "digital_twin_stack_profile": "full", "ansible_facts": {"memtotal_mb": 31700}},
+        "vars": {"role_path": str(ROLE), "ansible_facts": {"memtotal_mb": 31700}},
         "vars_files": [str(file) for file in files],
         "tasks": tasks,
     }
     (tmp_path / "plays.json").write_text(json.dumps([play]), "utf-8")
-    profile = json.dumps({"digital_twin_stack_machine": {}})
-    run(
-        [
-            "ansible-playbook",
-            "--inventory=localhost,",
-            "--connection=local",
-            "-e",
-            profile,
-            str(tmp_path / "plays.json"),
-        ]
-    )
+    run(["ansible-playbook", "--inventory=localhost,", "--connection=local", str(tmp_path / "plays.json")])
     told = json.loads((tmp_path / "told.json").read_text("utf-8"))
     assert dict(zip(ROWS, told, strict=False)) == {name: expected for name, (_given, expected) in ROWS.items()}
     assert dict(zip(PULLED, told[len(ROWS) :], strict=True)) == PULLED
