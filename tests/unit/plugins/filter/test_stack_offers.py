@@ -24,7 +24,7 @@ offers = FilterModule().filters()["stack_offers"]
 FITS = {case["type"]: case for case in yaml.safe_load((Path(__file__).parent / "stack_fit.yml").read_text("utf-8"))}
 
 # The chosen type and its price in us-east-1, by region and profile. eu-west-1 offers no g6 and us-west-1 only g4dn.
-CHOSEN = {
+CHOSEN: dict[str, dict[str, tuple[str, float | None]]] = {
     "us-east-1": {
         "nav": ("g4dn.xlarge", 0.526),
         "sim": ("g4dn.2xlarge", 0.752),
