@@ -103,6 +103,10 @@ audit: setup ## Check the pinned Python packages for known vulnerabilities; need
 	  .cache/audit/bin/pip-audit --require-hashes --disable-pip -r $$file
 	done
 
+.PHONY: versions
+versions: setup ## Print which images and packages of compose/versions.yml have newer versions; asks their registries
+	python docs/versions.py
+
 .PHONY: docs
 docs: setup ## Write docs/reference from the plugins and the roles' argument specs
 	python docs/generate.py

@@ -13,11 +13,12 @@ version_added: 1.0.0
 author: The digital_twin.robotics_lab maintainers (@digital-twin)
 description:
   - Compares the needs of a profile's services with a machine. Contacts nothing, changes nothing.
-  - The needs are those in the AWS deployment guide of the Digital Twin Robotics Lab; they were not measured. A machine
-    that has the minimum but not enough to run well is tight.
-  - The guide's figure for NIM is for a small or quantised model. The stack's default model needs more. Where it does
-    not start, RV(_value.nim_message) reports it, and the answer does not change. Read both.
-  - Isaac Sim is refused on a GPU without RT cores.
+  - The needs are those in C(compose/versions.yml) - of the AWS deployment guide of the Digital Twin Robotics Lab, or
+    NVIDIA's where they are higher. They were not measured. A machine that has the minimum but not enough to run well is
+    tight.
+  - Of the language models that the collection knows, the largest is chosen that fits into the GPU beside the other
+    services. A machine on which none fits is refused.
+  - Isaac Sim is refused on a GPU without RT cores, the speech and language models on a GPU that is too old for them.
 positional: machine
 options:
   _input:
@@ -33,7 +34,7 @@ options:
         description: Its name in messages; by default O(machine.instance_type) or V(this machine).
         type: str
       instance_type:
-        description: Its type; V(g4dn.xlarge), V(g4dn.2xlarge), V(g5.xlarge), V(g5.2xlarge) and V(p3.2xlarge) are known.
+        description: Its type. All of the families g4dn, g5, g6, g6e, g7 and g7e, and V(p3.2xlarge), are known.
         type: str
       gpu:
         description: The model of its GPU, such as V(A10G) or V(Tesla V100-SXM2-16GB); empty when there is none.
@@ -59,6 +60,13 @@ options:
       rt_cores:
         description: Whether the GPU has RT cores; derived from its model when it is not given.
         type: bool
+  model:
+    description:
+      - The language model. When empty, the largest that fits.
+      - The name of a known one, such as V(llama-3.1-8b-instruct), or V(own) for one that is not known. Its needs are
+        then not checked, and the guide's figure is used.
+    type: str
+    default: ''
   shm_mib:
     description: How much shared memory containers should get, in MiB.
     type: int
@@ -95,14 +103,16 @@ _value:
       description: Why it is tight or does not fit, in one line; empty when it fits.
       type: str
       sample: >-
-        Profile full is tight on g5.xlarge: 1688 MiB of GPU memory less than the 24576 it takes to run well.
+        Profile full does not fit on g5.xlarge: 16384 MiB of memory, 4493 less than the 20877 it requires (NVIDIA
+        requires 32 GB for Isaac Sim, the guide counts 4 to 6). The cheapest known instance type that does is
+        g6.2xlarge, 0.978 US dollars an hour in us-east-1.
     vram_message:
       description: >-
         That the memory of the GPU is not known, in one line; empty when it is, or when the profile needs none. The
         answer then leaves it out.
       type: str
       sample: >-
-        NVIDIA GB10 of this machine does not report its memory, so it is not known whether it has the 24576 MiB that
+        NVIDIA GB10 of this machine does not report its memory, so it is not known whether it has the 22887 MiB that
         profile full takes to run well.
     lacks:
       description: The same reasons, one item for each.
@@ -110,7 +120,7 @@ _value:
       elements: dict
       contains:
         kind:
-          description: V(vram), V(ram), V(disk) or V(rt_cores).
+          description: V(vram), V(ram), V(disk), V(rt_cores), V(compute) or V(model).
           type: str
           sample: vram
         fatal:
@@ -120,11 +130,11 @@ _value:
         text:
           description: One line.
           type: str
-          sample: 1688 MiB of GPU memory less than the 24576 it takes to run well
-    smallest:
-      description: The cheapest known instance on which it runs; empty when it runs here.
+          sample: 1688 MiB of GPU memory less than the 24575 it takes to run well
+    cheapest:
+      description: The cheapest known instance type on which it runs; empty when it runs here.
       type: str
-      sample: g5.xlarge
+      sample: g6.2xlarge
     services:
       description: The services of the profile.
       type: list
@@ -137,20 +147,45 @@ _value:
     needs:
       description: The needs of the profile, including the system itself, each as a minimum and to run well.
       type: dict
-      sample: {vram_mib: [16384, 24576], ram_mib: [13952, 16000], disk_gib: [100, 200], rt_cores: true}
-    nim_message:
-      description: That the default language model has no room, in one line; empty where it has, or is not part of it.
-      type: str
-      sample: >-
-        NIM is counted with the guide's 6144 to 8192 MiB of GPU memory, enough for a small or quantised model. The
-        default one, llama-3.1-8b-instruct, takes about 17408 at 16 bits a weight and does not start on g5.xlarge, where
-        6504 are left for it.
+      sample:
+        vram_mib: [15258, 22887]
+        ram_mib: [20877, 30517]
+        disk_gib: [100, 200]
+        rt_cores: true
+        compute_capability: 8.0
+    model:
+      description:
+        - The language model, with C(name), C(served_name), C(image) (the entry of C(compose/versions.yml) that serves
+          it), C(path) (where it is downloaded from, or empty), C(precision) and C(licence).
+        - Empty without NIM, where no model fits, and with V(own).
+      type: dict
+      sample:
+        name: llama-3.1-8b-instruct-awq
+        served_name: meta/llama-3.1-8b-instruct
+        image: nim_model_free
+        path: hf://hugging-quants/Meta-Llama-3.1-8B-Instruct-AWQ-INT4
+        precision: int4
+        licence: Llama 3.1 Community License
+    nim_max_model_len:
+      description: The model's context in tokens; V(0) where there is no RV(_value.model).
+      type: int
+      sample: 2048
+    nim_max_num_seqs:
+      description: How many requests it works on at once; V(0) where there is no RV(_value.model).
+      type: int
+      sample: 1
     nim_gpu_fraction:
       description:
-        - How much of this machine's GPU is left for NIM, between 0 and 1, when the others have what they take to run
-          well; V(0) without NIM or GPU, or where its memory is not known.
+        - How much of this machine's GPU NIM may take, between 0 and 1, beside the other services; V(0) without NIM or
+          GPU, or where its memory is not known.
       type: float
-      sample: 0.28
+      sample: 0.34
+    arithmetic:
+      description: How the memory of GPU and machine is divided, one line for each.
+      type: list
+      elements: str
+      sample:
+        - "GPU memory: 7548 nim + 3585 riva + 10986 isaac_sim = 22119 of 22201 MiB that CUDA offers of 22888"
     shm_mib:
       description: Shared memory of the containers, in MiB - as asked for, but at most half of the machine's memory.
       type: int
@@ -166,46 +201,42 @@ from typing import Any
 
 from ansible.errors import AnsibleFilterError
 
-from ..plugin_utils._stack.fit import (
-    INSTANCES,
-    NO,
-    Fit,
-    Machine,
-    fit,
-    nim_fraction,
-    read_gpus,
-    reported_mib,
-    shared_memory,
-)
-from ..plugin_utils._stack.needs import COMPONENTS, SHARED_MEMORY, CapacityError, components
+from ..plugin_utils._stack.fit import NO, Fit, fit, read_gpus, reported_mib, shared_memory
+from ..plugin_utils._stack.machines import Machine, known_kinds
+from ..plugin_utils._stack.models import Model
+from ..plugin_utils._stack.needs import SHARED_MEMORY, CapacityError, components, services
 
 NAMES = ("name", "instance_type", "gpu", "vram_mib", "nvidia_smi", "ram_mib", "disk_gib", "rt_cores")
 # What a program prints instead of a number that the hardware does not report.
 UNREPORTED = re.compile(r"(\[.*\]|N/?A|Not Supported|Unknown Error)?", re.IGNORECASE)
 
 
-def stack_fit(profile: str, machine: dict[str, Any], shm_mib: int = SHARED_MEMORY) -> dict[str, Any]:
+def stack_fit(profile: str, machine: dict[str, Any], shm_mib: int = SHARED_MEMORY, model: str = "") -> dict[str, Any]:
     """Return whether a profile runs on a machine."""
     try:
-        found = choose(profile, machine)
-        there = found.machine
-        shm, shm_message = shared_memory(there.ram, int(shm_mib))
+        found = choose(profile, machine, model)
+        shm, shm_message = shared_memory(found.machine.ram, int(shm_mib))
+        served = found.serving
         return {
             "answer": found.answer,
             "message": found.message,
             "vram_message": found.vram_message,
             "lacks": [{"kind": lack.kind, "fatal": lack.fatal, "text": lack.text} for lack in found.lacks],
-            "smallest": found.smallest,
+            "cheapest": found.cheapest,
             "services": list(components(profile)),
-            "services_disk_gib": {name: COMPONENTS[name].disk[0] for name in components(profile)},
+            "services_disk_gib": {name: services()[name].disk[0] for name in components(profile)},
             "needs": {
                 "vram_mib": list(found.need.vram),
                 "ram_mib": list(found.need.ram),
                 "disk_gib": list(found.need.disk),
                 "rt_cores": found.need.rt_cores,
+                "compute_capability": found.need.compute,
             },
-            "nim_message": found.nim_message,
-            "nim_gpu_fraction": nim_fraction(profile, there.vram),
+            "model": describe_model(served.model) if served else {},
+            "nim_max_model_len": served.context if served else 0,
+            "nim_max_num_seqs": served.sequences if served else 0,
+            "nim_gpu_fraction": found.fraction,
+            "arithmetic": found.arithmetic,
             "shm_mib": shm,
             "shm_message": shm_message,
         }
@@ -213,16 +244,21 @@ def stack_fit(profile: str, machine: dict[str, Any], shm_mib: int = SHARED_MEMOR
         raise AnsibleFilterError(f"stack_fit: {error}") from None
 
 
-def choose(profile: str, given: dict[str, Any]) -> Fit:
+def describe_model(model: Model) -> dict[str, str]:
+    """Return what a caller needs to serve a language model."""
+    return {name: getattr(model, name) for name in ("name", "served_name", "image", "path", "precision", "licence")}
+
+
+def choose(profile: str, given: dict[str, Any], model: str = "") -> Fit:
     """Return how a profile fits the machine that is described.
 
-    :raises CapacityError: a value is missing, unknown or not a number, or the profile does not exist.
+    :raises CapacityError: a value is missing, unknown or not a number, or the profile or model does not exist.
     """
     if "nvidia_smi" not in given:
-        return fit(profile, read_machine(given))
+        return fit(profile, read_machine(given), model)
     rest = {name: value for name, value in given.items() if name != "nvidia_smi"}
     gpus = read_gpus(str(given["nvidia_smi"])) or [("", 0)]
-    fits = [fit(profile, read_machine({**rest, "gpu": gpu, "vram_mib": vram})) for gpu, vram in gpus]
+    fits = [fit(profile, read_machine({**rest, "gpu": gpu, "vram_mib": vram}), model) for gpu, vram in gpus]
     unknown = [found for found in fits if found.machine.vram is None]
     return unknown[0] if unknown and fits[0].answer == NO else fits[0]
 
@@ -236,12 +272,11 @@ def read_machine(given: dict[str, Any]) -> Machine:
     if unknown:
         raise CapacityError(f"machine has {', '.join(unknown)}. Allowed: {', '.join(NAMES)}")
     kind = str(given.get("instance_type") or "")
-    known = INSTANCES.get(kind)
+    known = known_kinds()[kind].machine if kind in known_kinds() else None
     missing = [name for name in ("gpu", "vram_mib", "ram_mib") if name not in given]
     if missing and not known:
-        those = (
-            f"instance_type is {kind!r}, and known are {', '.join(INSTANCES)}" if kind else "there is no instance_type"
-        )
+        types = ", ".join(known_kinds())
+        those = f"instance_type is {kind!r}, and known are {types}" if kind else "there is no instance_type"
         raise CapacityError(f"machine lacks {', '.join(missing)}: {those}")
     base = known or Machine("", "", 0, 0)
     rt_cores = given.get("rt_cores")

@@ -127,7 +127,7 @@ def test_instance(
     number: int, ec2: Any, instances: dict[str, Any], group: dict[str, Any], subnet: dict[str, Any]
 ) -> None:
     instance = instances[f"lab-a-{number}"]
-    assert instance["InstanceType"] == "g5.xlarge"
+    assert instance["InstanceType"] == "g6.2xlarge"
     assert instance["ImageId"] == "ami-0d7a2404000000001"
     assert instance["SubnetId"] == subnet["SubnetId"]
     assert instance["KeyName"] == "lab-a"

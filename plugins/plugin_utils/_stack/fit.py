@@ -10,58 +10,12 @@ import dataclasses
 import re
 from dataclasses import dataclass
 
-from .needs import COMPONENTS, DEFAULT_MODEL, GIB, LARGEST_SHARE, SHARED_MEMORY, Need, components, need
-
-# GPUs in instances of the last ten years without RT cores, from NVIDIA's data sheets.
-WITHOUT_RT_CORES = re.compile(
-    r"(?<![A-Z0-9])(K80|M60|P4|P40|P100|V100S?|A30|A100|A800|H100|H200|GH200|B200|GB200)(?![0-9])"
-)
+from .data import machines
+from .machines import Machine, known_kinds
+from .models import OWN, Serving, choose, divide, usable
+from .needs import SHARED_MEMORY, Need, Range, components, need, services
 
 FITS, TIGHT, NO = "fits", "tight", "does not fit"
-
-
-@dataclass(frozen=True)
-class Machine:
-    """A machine, or a type of instance.
-
-    Attributes:
-        name: its name in messages.
-        gpu: the model of its GPU; empty when there is none.
-        vram: memory of one GPU, in MiB, as no service uses several. None when it does not report it,
-            as a GPU that shares the machine's memory.
-        ram: in MiB.
-        disk: size of the disk that holds the images, in GiB; None skips the check.
-        rt_cores: whether its GPU has RT cores; None to decide by its model.
-    """
-
-    name: str
-    gpu: str
-    vram: int | None
-    ram: int
-    disk: int | None = None
-    rt_cores: bool | None = None
-
-    @property
-    def traces_rays(self) -> bool:
-        """Whether the GPU has RT cores."""
-        if self.rt_cores is not None:
-            return self.rt_cores
-        return bool(self.gpu) and not WITHOUT_RT_CORES.search(self.gpu.upper())
-
-
-# "Instance Requirements" in the guide, the cheapest first. Memory of GPU and machine from EC2's DescribeInstanceTypes,
-# except for the T4, of whose 16384 MiB the driver leaves 15360 (NVML). EC2 no longer lists p3, so the
-# guide's values are used.
-INSTANCES = {
-    machine.name: machine
-    for machine in (
-        Machine("g4dn.xlarge", "T4", 15360, 16 * GIB),
-        Machine("g4dn.2xlarge", "T4", 15360, 32 * GIB),
-        Machine("g5.xlarge", "A10G", 22888, 16 * GIB),
-        Machine("g5.2xlarge", "A10G", 22888, 32 * GIB),
-        Machine("p3.2xlarge", "V100", 16384, 61 * GIB),
-    )
-}
 
 
 @dataclass(frozen=True)
@@ -69,7 +23,7 @@ class Lack:
     """A resource of which a machine has less than a profile needs to run well.
 
     Attributes:
-        kind: ``vram``, ``ram``, ``disk`` or ``rt_cores``.
+        kind: ``vram``, ``ram``, ``disk``, ``rt_cores``, ``compute`` or ``model``.
         fatal: whether it has less than the minimum.
         text: one line without the machine's name.
     """
@@ -86,18 +40,20 @@ class Fit:
     Attributes:
         answer: FITS, TIGHT or NO.
         lacks: why it is not FITS.
-        smallest: the cheapest instance on which it runs; empty when it runs on this machine.
+        shares: the MiB of the GPU that each service may take; empty when they do not fit or its memory is unknown.
+        serving: how NIM serves which language model; None without NIM, without one that fits, or with the user's own.
+        cheapest: the cheapest instance type on which it runs; empty when it runs on this machine.
         tight_there: whether it is TIGHT on that one.
-        nim_share: memory of the GPU that is left for NIM where it runs, in MiB; 0 when there is none, or no NIM.
     """
 
     profile: str
     machine: Machine
     need: Need
     lacks: tuple[Lack, ...]
-    smallest: str = ""
+    shares: dict[str, int]
+    serving: Serving | None = None
+    cheapest: str = ""
     tight_there: bool = False
-    nim_share: int = 0
 
     @property
     def answer(self) -> str:
@@ -117,77 +73,100 @@ class Fit:
         )
 
     @property
+    def reasons(self) -> str:
+        """Return why it does not run, or not well; empty when it fits."""
+        return "; ".join(lack.text for lack in self.lacks if lack.fatal or self.answer == TIGHT)
+
+    @property
     def message(self) -> str:
         """Return one line; empty when it fits."""
         if not self.lacks:
             return ""
-        texts = [lack.text for lack in self.lacks if lack.fatal or self.answer == TIGHT]
         how = "is tight" if self.answer == TIGHT else NO
-        line = f"Profile {self.profile} {how} on {self.machine.name}: {'; '.join(texts)}."
-        if self.answer == TIGHT:
+        line = f"Profile {self.profile} {how} on {self.machine.name}: {self.reasons}."
+        if not self.cheapest:
             return line
-        return f"{line} The smallest instance that does is {self.smallest}{', tightly' if self.tight_there else ''}."
+        region = machines()["base_region"]
+        there = f"{self.cheapest}{', tightly' if self.tight_there else ''}"
+        price = f"{known_kinds()[self.cheapest].prices[region]:.3f} US dollars an hour in {region}"
+        return f"{line} The cheapest known instance type that does is {there}, {price}."
 
     @property
-    def nim_message(self) -> str:
-        """Return one line; empty when the default model has room, or is not part of it."""
-        if not self.nim_share or self.nim_share >= DEFAULT_MODEL:
-            return ""
-        least, well = COMPONENTS["nim"].vram
-        return (
-            f"NIM is counted with the guide's {least} to {well} MiB of GPU memory, enough for a small or quantised "
-            f"model. The default one, llama-3.1-8b-instruct, takes about {DEFAULT_MODEL} at 16 bits a weight and does "
-            f"not start on {self.smallest or self.machine.name}, where {self.nim_share} are left for it."
-        )
+    def fraction(self) -> float:
+        """How much of the GPU NIM may take, between 0 and 1; 0 without NIM, or where the GPU's memory is not known."""
+        if self.serving:
+            return self.serving.fraction
+        if not self.machine.vram:
+            return 0.0
+        return self.shares.get("nim", 0) * 100 // usable(self.machine.vram) / 100
+
+    @property
+    def arithmetic(self) -> list[str]:
+        """Return how the memory of the machine is divided, one line for each part."""
+        lines = []
+        if self.shares and self.machine.vram:
+            parts = " + ".join(f"{share} {name}" for name, share in self.shares.items())
+            offered = f"{usable(self.machine.vram)} MiB that CUDA offers of {self.machine.vram}"
+            lines.append(f"GPU memory: {parts} = {sum(self.shares.values())} of {offered}")
+        if self.serving:
+            lines.append(f"Language model: {self.serving.text()}")
+        ranges = {name: services()[name].ram for name in components(self.profile)}
+        parts = " + ".join(f"{_range(amounts)} {name}" for name, amounts in ranges.items())
+        lines.append(f"Memory: {parts} and the system = {_range(self.need.ram)} of {self.machine.ram} MiB")
+        return lines
 
 
-def fit(profile: str, machine: Machine) -> Fit:
+def _range(amounts: Range) -> str:
+    """Return a minimum and what it takes to run well."""
+    least, well = amounts
+    return f"{least} to {well}" if least < well else str(well)
+
+
+def fit(profile: str, machine: Machine, model: str = "") -> Fit:
     """Return whether a profile runs on a machine, and otherwise where it does.
 
-    :raises CapacityError: there is no such profile.
+    Args:
+        profile: one of the profiles.
+        machine: the machine.
+        model: the language model: empty for the largest that fits, the name of one of models.yml, or OWN for another.
+
+    :raises CapacityError: there is no such profile or model.
     """
-    found = _compare(profile, machine)
+    found = compare(profile, machine, model)
     if found.answer != NO:
         return found
-    # Every instance can have a disk of any size, and each profile runs on at least one of them.
-    there = next(other for other in (_compare(profile, known) for known in INSTANCES.values()) if other.answer != NO)
-    return dataclasses.replace(
-        found, smallest=there.machine.name, tight_there=there.answer == TIGHT, nim_share=there.nim_share
-    )
+    # Every instance can have a disk of any size.
+    priced = [kind.machine for kind in known_kinds().values() if kind.prices]
+    others = [compare(profile, other, model) for other in priced]
+    there = next((other for answer in (FITS, TIGHT) for other in others if other.answer == answer), None)
+    if there is None:
+        return found
+    return dataclasses.replace(found, cheapest=there.machine.name, tight_there=there.answer == TIGHT)
 
 
-def nim_share(profile: str, vram: int | None) -> int:
-    """Return the MiB of a GPU that are left for NIM when the other services have what they need to run well.
+def compare(profile: str, machine: Machine, model: str = "") -> Fit:
+    """Return whether a profile runs on a machine.
 
-    It is at least NIM's own minimum; without NIM, without a GPU, or with one of unknown memory, it is 0.
-
-    :raises CapacityError: there is no such profile.
+    :raises CapacityError: there is no such profile or model.
     """
-    names = components(profile)
-    if "nim" not in names or vram is None:
-        return 0
-    others = sum(COMPONENTS[name].vram[1] for name in names if name != "nim")
-    return min(max(vram - others, COMPONENTS["nim"].vram[0]), int(vram * LARGEST_SHARE))
-
-
-def nim_fraction(profile: str, vram: int | None) -> float:
-    """Return NIM's share as a fraction of the GPU, in steps, so that small differences of drivers have no effect.
-
-    :raises CapacityError: there is no such profile.
-    """
-    return nim_share(profile, vram) * 100 // vram / 100 if vram else 0.0
-
-
-def _compare(profile: str, machine: Machine) -> Fit:
     wanted = need(profile)
-    lacks = (
+    shares = divide(profile, machine.vram) if machine.vram else {}
+    serving = None
+    if "nim" in shares and model != OWN:
+        serving = choose(machine.vram or 0, shares["nim"], machine.compute, model)
+    too_old = _compute(profile, wanted, machine)
+    lacks = [
         _rt_cores(wanted, machine),
-        _amount("vram", "MiB of GPU memory", machine.vram, wanted.vram),
-        _amount("ram", "MiB of memory", machine.ram, wanted.ram),
+        too_old,
+        _vram(wanted, machine, shares or too_old),
+        _ram(wanted, machine),
         _amount("disk", "GiB of disk", machine.disk, wanted.disk),
-    )
-    found = tuple(lack for lack in lacks if lack)
-    return Fit(profile, machine, wanted, found, nim_share=nim_share(profile, machine.vram))
+    ]
+    if "nim" in shares and serving is None and model != OWN and not too_old:
+        lacks.append(_model(shares["nim"], model))
+    if serving:
+        shares["nim"] = serving.budget
+    return Fit(profile, machine, wanted, tuple(lack for lack in lacks if lack), shares, serving)
 
 
 def _rt_cores(wanted: Need, machine: Machine) -> Lack | None:
@@ -197,6 +176,28 @@ def _rt_cores(wanted: Need, machine: Machine) -> Lack | None:
     return Lack("rt_cores", True, f"Isaac Sim renders on RT cores only and {has}")
 
 
+def _compute(profile: str, wanted: Need, machine: Machine) -> Lack | None:
+    if machine.compute is None or machine.compute >= wanted.compute:
+        return None
+    those = [name for name in components(profile) if services()[name].compute > machine.compute]
+    requires = f"{' and '.join(those)} need a GPU of compute capability {wanted.compute}"
+    return Lack("compute", True, f"{requires} and {machine.gpu} has {machine.compute}")
+
+
+def _vram(wanted: Need, machine: Machine, suffices: object) -> Lack | None:
+    """Return what the GPU lacks: of its nominal memory, or, unless something suffices, of what CUDA offers of it."""
+    lack = _amount("vram", "MiB of GPU memory", machine.vram, wanted.vram)
+    if (lack and lack.fatal) or not machine.vram or not wanted.vram[1] or suffices:
+        return lack
+    offered = f"CUDA offers {usable(machine.vram)} of its {machine.vram} MiB of GPU memory"
+    return Lack("vram", True, f"{offered}, less than the {wanted.vram[0]} it requires")
+
+
+def _ram(wanted: Need, machine: Machine) -> Lack | None:
+    lack = _amount("ram", "MiB of memory", machine.ram, wanted.ram)
+    return dataclasses.replace(lack, text=f"{lack.text} ({wanted.note})") if lack and wanted.note else lack
+
+
 def _amount(kind: str, unit: str, have: int | None, wanted: tuple[int, int]) -> Lack | None:
     least, well = wanted
     if have is None or have >= well:
@@ -204,6 +205,11 @@ def _amount(kind: str, unit: str, have: int | None, wanted: tuple[int, int]) -> 
     if have >= least:
         return Lack(kind, False, f"{well - have} {unit} less than the {well} it takes to run well")
     return Lack(kind, True, f"{have} {unit}, {least - have} less than the {least} it requires")
+
+
+def _model(share: int, model: str) -> Lack:
+    which = f"the language model {model} does not fit" if model else "no known language model fits"
+    return Lack("model", True, f"{which} into the {share} MiB of GPU memory that the other services leave")
 
 
 UNITS = {"": 1.0, "B": 2**-20, "KIB": 2**-10, "MIB": 1.0, "GIB": 2.0**10, "TIB": 2.0**20}

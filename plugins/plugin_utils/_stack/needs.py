@@ -7,12 +7,17 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cache
+from typing import Any
+
+from .data import versions
 
 GIB = 1024
+Range = tuple[int, int]
 
 
 class CapacityError(ValueError):
-    """An unknown profile; the message lists the known ones."""
+    """An unknown profile or an invalid value; the message lists what is allowed."""
 
 
 @dataclass(frozen=True)
@@ -24,45 +29,68 @@ class Need:
         ram: memory of the machine, in MiB.
         disk: images, models and caches, in GiB.
         rt_cores: whether it requires a GPU with RT cores.
+        compute: compute capability of the GPU; 0 for any.
+        machine_ram: memory that the vendor requires of the whole machine, in MiB; 0 for none.
+        note: the requirements of vendor and guide, for messages.
     """
 
-    vram: tuple[int, int] = (0, 0)
-    ram: tuple[int, int] = (0, 0)
-    disk: tuple[int, int] = (0, 0)
+    vram: Range = (0, 0)
+    ram: Range = (0, 0)
+    disk: Range = (0, 0)
     rt_cores: bool = False
+    compute: float = 0.0
+    machine_ram: int = 0
+    note: str = ""
 
-
-# Memory of isaac_sim, riva, nim and ros2: "Memory Breakdown" in the AWS deployment guide of the Digital Twin Robotics
-# Lab, its GB read as GiB. Memory of the others: their limits in compose.yaml. Disk: "Storage Requirements" there lists
-# only the totals, 100 and 200; their distribution is an estimate. RT cores: the system requirements of Isaac Sim.
-COMPONENTS = {
-    "redis": Need(ram=(256, 256)),
-    "cognitive": Need(ram=(256, 256)),
-    "riva": Need(vram=(2 * GIB, 4 * GIB), ram=(2 * GIB, 2 * GIB), disk=(20, 40)),
-    "nim": Need(vram=(6 * GIB, 8 * GIB), ram=(4 * GIB, 4 * GIB), disk=(25, 50)),
-    "ros2": Need(ram=(2 * GIB, 2 * GIB), disk=(5, 10)),
-    "isaac_sim": Need(vram=(8 * GIB, 12 * GIB), ram=(4 * GIB, 6 * GIB), disk=(40, 80), rt_cores=True),
-    "foxglove": Need(ram=(128, 128)),
-}
-# What the default image of `nim` needs on the GPU, more than the guide's figure: by NVIDIA's own estimate 16 GB for
-# 8 billion weights of 16 bits, and about 2 GiB to work with. The guide's holds for a small or quantised model.
-DEFAULT_MODEL = 17 * GIB
-# NIM gets at most this share of a GPU, its own default.
-LARGEST_SHARE = 0.9
-
-# The system itself with Docker, and the memory that the instance type has but Linux does not see.
-HOST = Need(ram=(1 * GIB, 1 * GIB), disk=(10, 20))
 
 # The profiles of compose.yaml.
 PROFILES = {
     "sim": ("redis", "cognitive", "isaac_sim", "ros2", "foxglove"),
     "nav": ("redis", "cognitive", "ros2", "foxglove"),
     "voice": ("redis", "cognitive", "riva", "nim"),
-    "full": tuple(COMPONENTS),
+    "full": ("redis", "cognitive", "riva", "nim", "ros2", "isaac_sim", "foxglove"),
 }
 
 # The shared memory of the containers in the guide.
 SHARED_MEMORY = 16 * GIB
+
+
+def mib(gigabytes: float) -> int:
+    """Return an amount in GB of 10^9 bytes, as vendors state memory, in MiB."""
+    return int(gigabytes * 10**9 / 2**20)
+
+
+def read_need(given: dict[str, Any]) -> Need:
+    """Return the needs of an entry of versions.yml."""
+
+    def amount(name: str) -> Range:
+        least, well = given[f"{name}_mib"] if f"{name}_mib" in given else map(mib, given.get(f"{name}_gb", (0, 0)))
+        return least, well
+
+    least, well = given.get("disk_gib", (0, 0))
+    return Need(
+        vram=amount("vram"),
+        ram=amount("ram"),
+        disk=(least, well),
+        rt_cores=given.get("rt_cores", False),
+        compute=given.get("compute_capability", 0.0),
+        machine_ram=mib(given.get("machine", {}).get("ram_gb", 0)),
+        note=_note(given),
+    )
+
+
+def _note(given: dict[str, Any]) -> str:
+    """Return what vendor and guide require of the memory, where they differ."""
+    if "guide" not in given:
+        return ""
+    least, well = given["guide"]["ram_gb"]
+    return f"NVIDIA requires {given['machine']['ram_gb']} GB for Isaac Sim, the guide counts {least} to {well}"
+
+
+@cache
+def services() -> dict[str, Need]:
+    """Return what each service needs."""
+    return {name: read_need(entry["needs"]) for name, entry in versions()["services"].items()}
 
 
 def components(profile: str) -> tuple[str, ...]:
@@ -80,14 +108,19 @@ def need(profile: str) -> Need:
 
     :raises CapacityError: there is no such profile.
     """
-    parts = [HOST, *(COMPONENTS[name] for name in components(profile))]
+    parts = [read_need(versions()["host"]["needs"]), *(services()[name] for name in components(profile))]
+    least, well = _sum([part.ram for part in parts])
+    machine = max(part.machine_ram for part in parts)
     return Need(
         vram=_sum([part.vram for part in parts]),
-        ram=_sum([part.ram for part in parts]),
+        ram=(least, max(well, machine)),
         disk=_sum([part.disk for part in parts]),
         rt_cores=any(part.rt_cores for part in parts),
+        compute=max(part.compute for part in parts),
+        machine_ram=machine,
+        note="; ".join(part.note for part in parts if part.note),
     )
 
 
-def _sum(pairs: list[tuple[int, int]]) -> tuple[int, int]:
-    return sum(least for least, _well in pairs), sum(well for _least, well in pairs)
+def _sum(ranges: list[Range]) -> Range:
+    return sum(least for least, _well in ranges), sum(well for _least, well in ranges)

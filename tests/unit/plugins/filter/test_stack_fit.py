@@ -6,7 +6,6 @@
 from __future__ import annotations
 
 import re
-from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -14,51 +13,112 @@ import pytest
 import yaml
 from ansible.errors import AnsibleFilterError
 from ansible_collections.digital_twin.robotics_lab.plugins.filter.stack_fit import FilterModule
-from ansible_collections.digital_twin.robotics_lab.plugins.plugin_utils._stack.fit import INSTANCES
-from ansible_collections.digital_twin.robotics_lab.plugins.plugin_utils._stack.needs import COMPONENTS, PROFILES
+from ansible_collections.digital_twin.robotics_lab.plugins.plugin_utils._stack.machines import Kind, known_kinds
+from ansible_collections.digital_twin.robotics_lab.plugins.plugin_utils._stack.needs import PROFILES
 
 CASES = yaml.safe_load((Path(__file__).parent / "stack_fit.yml").read_text(encoding="utf-8"))
 BIG = {"gpu": "NVIDIA L40S", "vram_mib": 46068, "ram_mib": 131072}
 fit = FilterModule().filters()["stack_fit"]
 
 
-def answer_of(message: str) -> str:
-    """Return which answer a message belongs to."""
-    if not message:
-        return "fits"
-    return "tight" if " is tight on " in message else "does not fit"
+def summary_of(found: dict[str, Any]) -> str:
+    """Return an answer in the form of stack_fit.yml."""
+    kinds = [lack["kind"] for lack in found["lacks"] if lack["fatal"] or found["answer"] == "tight"]
+    if found["model"] and found["answer"] != "does not fit":
+        kinds += [found["model"]["precision"], f"{found['nim_max_model_len']}x{found['nim_max_num_seqs']}"]
+    return " ".join([{"does not fit": "no"}.get(found["answer"], found["answer"]), *kinds])
 
 
-@pytest.mark.parametrize("case", CASES, ids=[f"{case['profile']} on {case['instance_type']}" for case in CASES])
-def test_table(case: dict[str, Any]) -> None:
-    found = fit(case["profile"], {"instance_type": case["instance_type"], "disk_gib": 200})
-    message = case.get("message", "")
-    assert (found["message"], found["answer"]) == (message, answer_of(message))
-    assert found["smallest"] == (re.search(r"does is ([a-z0-9]+[.][a-z0-9]+)", message) or ["", ""])[1]
-    left = re.sub(".* does not start (on .*), where ([0-9]+) are left for it[.]$", r"\2 \1", found["nim_message"])
-    assert left == case.get("left_for_nim", "")
+@pytest.mark.parametrize("case", CASES, ids=[case["type"] for case in CASES])
+def test_table(case: dict[str, str]) -> None:
+    machine = {"instance_type": case["type"], "disk_gib": 200}
+    assert {profile: summary_of(fit(profile, machine)) for profile in PROFILES} == {p: case[p] for p in PROFILES}
 
 
 def test_the_table_is_whole() -> None:
-    pairs = [(case["profile"], case["instance_type"]) for case in CASES]
-    assert sorted(pairs) == sorted(product(PROFILES, INSTANCES))
+    assert sorted(case["type"] for case in CASES) == sorted(known_kinds())
+    assert len(CASES) >= 25
+
+
+REASONS = {
+    ("full", "g5.xlarge"): (
+        "Profile full does not fit on g5.xlarge: 16384 MiB of memory, 4493 less than the 20877 it requires (NVIDIA "
+        "requires 32 GB for Isaac Sim, the guide counts 4 to 6). The cheapest known instance type that does is "
+        "g6.2xlarge, 0.978 US dollars an hour in us-east-1."
+    ),
+    ("sim", "g5.xlarge"): (
+        "Profile sim is tight on g5.xlarge: 14133 MiB of memory less than the 30517 it takes to run well (NVIDIA "
+        "requires 32 GB for Isaac Sim, the guide counts 4 to 6)."
+    ),
+    ("voice", "g4dn.2xlarge"): (
+        "Profile voice does not fit on g4dn.2xlarge: riva and nim need a GPU of compute capability 8.0 and T4 has 7.5. "
+        "The cheapest known instance type that does is g6.xlarge, 0.805 US dollars an hour in us-east-1."
+    ),
+    ("sim", "p3.2xlarge"): (
+        "Profile sim does not fit on p3.2xlarge: Isaac Sim renders on RT cores only and V100 has none. The cheapest "
+        "known instance type that does is g4dn.2xlarge, 0.752 US dollars an hour in us-east-1."
+    ),
+    ("full", "g6.2xlarge"): "",
+}
+
+
+@pytest.mark.parametrize(("profile", "name"), REASONS, ids=[" on ".join(pair) for pair in REASONS])
+def test_reasons(profile: str, name: str) -> None:
+    found = fit(profile, {"instance_type": name})
+    assert found["message"] == REASONS[profile, name]
+    assert found["cheapest"] == (re.search(r"does is ([a-z0-9]+[.][a-z0-9]+)", found["message"]) or ["", ""])[1]
+
+
+# What nvidia-smi prints for the GPUs of the known types.
+PRINTED = {
+    "T4": "Tesla T4, 15360",
+    "A10G": "NVIDIA A10G, 23028",
+    "L4": "NVIDIA L4, 23034",
+    "L40S": "NVIDIA L40S, 46068",
+}
+
+
+@pytest.mark.parametrize("kind", [kind for kind in known_kinds().values() if kind.machine.gpu in PRINTED])
+@pytest.mark.parametrize("profile", PROFILES)
+def test_a_host_gets_the_answer_of_its_type(profile: str, kind: Kind) -> None:
+    """What is accepted before it is paid for is accepted on the host, with the same model."""
+    planned = fit(profile, {"instance_type": kind.name})
+    # Linux sees 15757 MiB of 16384.
+    seen = {"nvidia_smi": PRINTED[kind.machine.gpu], "ram_mib": int(kind.machine.ram * 0.9617)}
+    found = fit(profile, seen)
+    same = ("answer", "model", "nim_max_model_len")
+    assert [found[name] for name in same] == [planned[name] for name in same]
 
 
 def test_a_known_type_has_no_more_memory_than_its_driver_leaves() -> None:
-    told = {"instance_type": "g5.xlarge", "vram_mib": 24 * 1024}
-    assert fit("full", told)["message"] == fit("full", {"instance_type": "g5.xlarge"})["message"] != ""
-    assert fit("full", {**told, "vram_mib": 16 * 1024 - 1})["answer"] == "does not fit"
+    told = {"instance_type": "g5.2xlarge", "vram_mib": 24 * 1024}
+    assert fit("full", told)["arithmetic"] == fit("full", {"instance_type": "g5.2xlarge"})["arithmetic"]
+    assert fit("full", {**told, "vram_mib": 15000})["answer"] == "does not fit"
 
 
-def test_needs_are_the_guides() -> None:
+def test_needs_are_the_guides_or_higher() -> None:
     found = fit("full", BIG)
     needs = found["needs"]
-    assert needs["vram_mib"] == [16 * 1024, 24 * 1024]
+    # 16 and 24 GB of 10^9 bytes, each part rounded down.
+    assert needs["vram_mib"] == [15258, 22887]
     assert needs["disk_gib"] == [100, 200]
     # Of the 100 the system takes 10.
     assert sum(found["services_disk_gib"].values()) == 90
-    named = [COMPONENTS[name].ram for name in ("isaac_sim", "riva", "nim", "ros2")]
-    assert [sum(column) for column in zip(*named, strict=True)] == [12 * 1024, 14 * 1024]
+    # NVIDIA's 32 GB for a machine that runs Isaac Sim.
+    assert [fit(profile, BIG)["needs"]["ram_mib"][1] for profile in ("sim", "full")] == [30517, 30517]
+    assert [fit(profile, BIG)["needs"]["compute_capability"] for profile in PROFILES] == [0, 0, 8.0, 8.0]
+
+
+def test_arithmetic_of_the_default_profile_on_a_card_of_24_gb() -> None:
+    found = fit("full", {"instance_type": "g6.2xlarge", "disk_gib": 200})
+    assert (found["answer"], found["model"]["name"]) == ("fits", "llama-3.1-8b-instruct-awq")
+    assert found["arithmetic"] == [
+        "GPU memory: 7548 nim + 3585 riva + 10986 isaac_sim = 22119 of 22201 MiB that CUDA offers of 22888",
+        "Language model: llama-3.1-8b-instruct-awq (int4): 5465 weights + 1200 runtime + 512 activations + 371 cache = "
+        "7548 MiB; context 2048, 1 at once, fraction 0.34 of the GPU",
+        "Memory: 256 redis + 256 cognitive + 1907 riva + 3814 nim + 2048 ros2 + 11444 to 19073 isaac_sim + "
+        "128 foxglove and the system = 20877 to 30517 of 32768 MiB",
+    ]
 
 
 @pytest.mark.parametrize(("profile", "services"), PROFILES.items(), ids=PROFILES)
@@ -67,45 +127,59 @@ def test_services(profile: str, services: tuple[str, ...]) -> None:
 
 
 @pytest.mark.parametrize(
-    ("profile", "vram", "fraction"),
+    ("profile", "vram", "fraction", "precision"),
     [
-        ("full", 22888, 0.28),
-        ("full", 46068, 0.64),
-        ("voice", 15360, 0.73),
-        ("voice", 22888, 0.82),
-        # Never more than NIM takes by itself, and never less than its least.
-        ("voice", 81559, 0.89),
-        ("full", 15360, 0.4),
-        ("full", 0, 0.0),
-        ("sim", 22888, 0.0),
+        ("full", 22888, 0.34, "int4"),
+        # As nvidia-smi reports an L4.
+        ("full", 23034, 0.34, "int4"),
+        ("full", 46068, 0.42, "fp8"),
+        ("voice", 22888, 0.82, "fp8"),
+        # Never more than it can use.
+        ("voice", 81559, 0.24, "fp8"),
+        ("sim", 22888, 0.0, ""),
+        ("full", 0, 0.0, ""),
     ],
 )
-def test_nim_leaves_the_others_their_share(profile: str, vram: int, fraction: float) -> None:
-    assert fit(profile, {**BIG, "vram_mib": vram})["nim_gpu_fraction"] == fraction
+def test_model_that_fits(profile: str, vram: int, fraction: float, precision: str) -> None:
+    found = fit(profile, {**BIG, "gpu": "NVIDIA L4", "vram_mib": vram})
+    assert (found["nim_gpu_fraction"], found["model"].get("precision", "")) == (fraction, precision)
 
 
-def test_too_little_memory_for_the_default_model_is_reported() -> None:
-    message = "NIM is counted with the guide's 6144 to 8192 MiB of GPU memory, enough for a small or quantised model."
-    assert fit("voice", {"instance_type": "g4dn.xlarge"})["nim_message"].startswith(message)
-    assert fit("voice", {**BIG, "vram_mib": 17408 + 4096})["nim_message"] == ""
-    assert "where 17407 are left for it." in fit("voice", {**BIG, "vram_mib": 17407 + 4096})["nim_message"]
-    assert fit("full", BIG)["nim_message"] == ""
+def test_own_model_is_not_checked() -> None:
+    there = {**BIG, "vram_mib": 17000}
+    assert [fit("full", there, model=model)["answer"] for model in ("", "own")] == ["does not fit", "tight"]
+    found = fit("full", {**BIG, "vram_mib": 22888}, model="own")
+    assert (found["answer"], found["model"], found["nim_gpu_fraction"]) == ("fits", {}, 0.34)
+
+
+def test_a_model_that_does_not_fit_is_refused() -> None:
+    found = fit("full", {"instance_type": "g5.2xlarge"}, model="llama-3.1-8b-instruct")
+    assert found["message"] == (
+        "Profile full does not fit on g5.2xlarge: the language model llama-3.1-8b-instruct does not fit into the 7630 "
+        "MiB of GPU memory that the other services leave. The cheapest known instance type that does is g6e.xlarge, "
+        "1.861 US dollars an hour in us-east-1."
+    )
+    assert fit("voice", {"instance_type": "g5.xlarge"}, model="llama-3.1-8b-instruct")["answer"] == "fits"
 
 
 LACKING: dict[str, tuple[str, dict[str, Any], str, str]] = {
     "enough of everything": ("full", {}, "fits", "^$"),
-    "exactly enough": ("full", {"vram_mib": 24576, "ram_mib": 16000, "disk_gib": 200}, "fits", "^$"),
-    "one MiB of memory short": ("full", {"ram_mib": 15999}, "tight", "is tight on this machine: 1 MiB of memory less"),
-    "as Linux sees 16 GiB": ("full", {"ram_mib": 15757}, "tight", "243 MiB of memory less than the 16000 it takes"),
-    "exactly the least": ("full", {"vram_mib": 16384, "ram_mib": 13952, "disk_gib": 100}, "tight", "100 GiB of disk"),
-    "less than the least": ("full", {"ram_mib": 13951}, "does not fit", "13951 MiB of memory, 1 less than the 13952"),
+    "exactly enough": ("full", {"vram_mib": 23595, "ram_mib": 30517, "disk_gib": 200}, "fits", "^$"),
+    "one MiB of memory short": ("full", {"ram_mib": 30516}, "tight", "is tight on this machine: 1 MiB of memory less"),
+    "as Linux sees 16 GiB": ("sim", {"ram_mib": 15757}, "tight", "14760 MiB of memory less than the 30517 it takes"),
+    "exactly the least": ("full", {"vram_mib": 22888, "ram_mib": 20877, "disk_gib": 100}, "tight", "100 GiB of disk"),
+    "less than the least": ("full", {"ram_mib": 20876}, "does not fit", "20876 MiB of memory, 1 less than the 20877"),
     "small disk": ("full", {"disk_gib": 99}, "does not fit", "99 GiB of disk, 1 less than the 100"),
-    "what is only tight is left out": ("full", {"disk_gib": 99, "ram_mib": 15999}, "does not fit", "^(?!.*of memory)"),
+    "less than CUDA offers": ("full", {"vram_mib": 15700}, "does not fit", "CUDA offers 15229 of its 15700 MiB"),
+    "no model fits": ("full", {"vram_mib": 15800}, "does not fit", "no known language model fits into the 5790 MiB"),
+    "an old GPU": ("voice", {"gpu": "Tesla V100"}, "does not fit", "compute capability 8.0 and Tesla V100 has 7.0"),
+    "an unknown GPU": ("voice", {"gpu": "NVIDIA RTX 9999"}, "fits", "^$"),
+    "what is only tight is left out": ("full", {"disk_gib": 99, "ram_mib": 30516}, "does not fit", "^(?!.*of memory)"),
     "no GPU": (
         "sim",
         {"gpu": "", "vram_mib": 0},
         "does not fit",
-        "and there is no GPU; 0 MiB of GPU memory, 8192 less",
+        "and there is no GPU; 0 MiB of GPU memory, 7629 less",
     ),
     "no GPU needed": ("nav", {"gpu": "", "vram_mib": 0, "ram_mib": 4096}, "fits", "^$"),
     "told to have RT cores": ("sim", {"gpu": "V100", "rt_cores": True}, "fits", "^$"),
@@ -161,7 +235,7 @@ def test_what_nvidia_smi_prints(printed: str, answer: str, unknown: str) -> None
         assert not re.search(r"\b0 MiB", found["message"]) or "No devices" in printed
     if unknown and answer == "fits":
         assert found["nim_gpu_fraction"] == 0
-        assert found["nim_message"] == ""
+        assert found["model"] == {}
 
 
 @pytest.mark.parametrize("value", [None, "", "[N/A]", "N/A", "[Not Supported]", "[Unknown Error]", 0, "0"])
@@ -172,6 +246,7 @@ def test_a_gpu_that_does_not_report_its_memory_is_not_too_small(value: Any) -> N
     assert fit("nav", {"gpu": "NVIDIA GB10", "vram_mib": value, "ram_mib": 131072})["vram_message"] == ""
     known = {"instance_type": "g5.xlarge", "vram_mib": value}
     assert fit("full", known)["message"] == fit("full", {"instance_type": "g5.xlarge"})["message"]
+    assert fit("voice", known)["model"] == fit("voice", {"instance_type": "g5.xlarge"})["model"] != {}
 
 
 @pytest.mark.parametrize(
@@ -202,6 +277,11 @@ REFUSED: dict[str, tuple[str, dict[str, Any], str]] = {
     "negative": ("nav", {**BIG, "disk_gib": -1}, "machine.disk_gib is -1; needed: a number"),
     "truth": ("nav", {**BIG, "vram_mib": True}, "machine.vram_mib is True; needed: a number"),
 }
+
+
+def test_unknown_model_is_refused() -> None:
+    with pytest.raises(AnsibleFilterError, match=r"^stack_fit: model is 'gpt'[.] Allowed: llama-3[.]1-8b-instruct, "):
+        fit("full", BIG, model="gpt")
 
 
 @pytest.mark.parametrize(("profile", "machine", "message"), REFUSED.values(), ids=REFUSED)

@@ -191,7 +191,12 @@ def test_the_text_false_never_counts_as_true(tmp_path: Path) -> None:
         "digital_twin_stack_nim_url": "http://x",
         "digital_twin_stack_map_file": "/maps/a.yaml",
         "__digital_twin_stack_host": {"files": {}, "commands": {"gpus": {"rc": 1}, "docker": {"stdout_lines": []}}},
-        "__digital_twin_stack_fit": {"nim_gpu_fraction": "", "shm_mib": 1024},
+        "__digital_twin_stack_fit": {
+            "nim_gpu_fraction": "",
+            "nim_max_model_len": 0,
+            "nim_max_num_seqs": 0,
+            "shm_mib": 1024,
+        },
         "__digital_twin_stack_private_files": {"files": {}, "commands": {"docker_proxies": {"stdout": ""}}},
         "__digital_twin_stack_secrets_written": {"modified": {}},
         "role_path": str(ROLE),

@@ -5,21 +5,19 @@
 
 from __future__ import annotations
 
-from ansible_collections.digital_twin.robotics_lab.plugins.plugin_utils._stack.needs import COMPONENTS, PROFILES
+from ansible_collections.digital_twin.robotics_lab.plugins.plugin_utils._stack.needs import PROFILES, services
 
 from tests.support.project import ROOT, load_yaml
 
 
 def test_profiles_and_limits_are_those_of_the_stack() -> None:
     stack = load_yaml(ROOT / "compose" / "compose.yaml")["services"]
-    assert set(stack) == set(COMPONENTS)
-    for profile, services in PROFILES.items():
-        assert {name for name, service in stack.items() if profile in service.get("profiles", PROFILES)} == set(
-            services
-        )
+    assert set(stack) == set(services())
+    for profile, names in PROFILES.items():
+        assert {name for name, service in stack.items() if profile in service.get("profiles", PROFILES)} == set(names)
     # A host whose kernel enforces no limit of memory sets MEMORY_LIMIT=0.
     given = {name: service["mem_limit"] for name, service in stack.items() if "mem_limit" in service}
     limits = {name: limit.removeprefix("${MEMORY_LIMIT:-").removesuffix("}") for name, limit in given.items()}
     assert limits == {"redis": "256m", "cognitive": "256m", "ros2": "2g", "foxglove": "128m"}
     for name, limit in limits.items():
-        assert COMPONENTS[name].ram[1] == int(limit[:-1]) * {"m": 1, "g": 1024}[limit[-1]]
+        assert services()[name].ram[1] == int(limit[:-1]) * {"m": 1, "g": 1024}[limit[-1]]

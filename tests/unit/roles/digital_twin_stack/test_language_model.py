@@ -1,0 +1,99 @@
+# Copyright (c) the digital_twin.robotics_lab maintainers
+# GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The language model of a host, its image and its settings follow from the profile and the GPU."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from tests.support.ansible_programs import run
+from tests.support.project import ROOT
+
+ROLE = ROOT / "roles/digital_twin_stack"
+OWN = "nvcr.io/nim/meta/llama-3.1-8b-instruct:"
+MODEL_FREE = "nvcr.io/nim/nvidia/model-free-nim:"
+AWQ = "hf://hugging-quants/Meta-Llama-3.1-8B-Instruct-AWQ-INT4"
+
+FULL = {"digital_twin_stack_profile": "full"}
+A10G = {"commands": {"gpus": {"rc": 0, "stdout": "NVIDIA A10G, 23028"}}, "files": {}}
+L40S = {"commands": {"gpus": {"rc": 0, "stdout": "NVIDIA L40S, 46068"}}, "files": {}}
+# What was read before the driver is there: no GPU was asked.
+PREFETCH: dict[str, Any] = {"commands": {}, "files": {}}
+
+# What is given, and then: image, path of the weights, context, sequences, fraction, and whether the machine is refused.
+ROWS: dict[str, tuple[dict[str, Any], list[Any]]] = {
+    "full on a card of 24 GB": ({"__digital_twin_stack_host": A10G}, [MODEL_FREE, AWQ, 2048, 1, 0.34, "fits"]),
+    "full on a card of 48 GB": ({"__digital_twin_stack_host": L40S}, [OWN, "", 8192, 8, 0.42, "fits"]),
+    "voice on a card of 24 GB": (
+        {"__digital_twin_stack_host": A10G, "digital_twin_stack_profile": "voice"},
+        [OWN, "", 8192, 5, 0.82, "fits"],
+    ),
+    "sim has no model": (
+        {"__digital_twin_stack_host": A10G, "digital_twin_stack_profile": "sim"},
+        [OWN, "", "", "", "", "fits"],
+    ),
+    "a model that does not fit": (
+        {"__digital_twin_stack_host": A10G, "digital_twin_stack_language_model": "llama-3.1-8b-instruct"},
+        [OWN, "", "", "", 0.34, "does not fit"],
+    ),
+    "a model of one's own": (
+        {"__digital_twin_stack_host": A10G, "digital_twin_stack_nim_image": "nim/mine/small:1.0"},
+        ["nvcr.io/nim/mine/small:", "", "", "", 0.34, "fits"],
+    ),
+    "settings of the user": (
+        {
+            "__digital_twin_stack_host": A10G,
+            "digital_twin_stack_nim_max_model_len": 1024,
+            "digital_twin_stack_nim_gpu_fraction": 0.3,
+        },
+        [MODEL_FREE, AWQ, 1024, 1, 0.3, "fits"],
+    ),
+}
+# The image that is pulled before there is a driver.
+PULLED = {
+    "g6.2xlarge": MODEL_FREE,
+    "g6e.xlarge": OWN,
+    # An unknown type: the default image.
+    "g99.xlarge": OWN,
+    "": OWN,
+}
+
+
+def test_model_follows_from_the_gpu(tmp_path: Path) -> None:
+    expression = (
+        "{{ [__digital_twin_stack_images.nim | regex_replace('[^:]*$', ''), "
+        "__digital_twin_stack_served.path | default(''), "
+        "__digital_twin_stack_nim_max_model_len, __digital_twin_stack_nim_max_sequences, "
+        "__digital_twin_stack_nim_gpu_fraction, __digital_twin_stack_fit.answer] }}"
+    )
+    image = "{{ __digital_twin_stack_images.nim | regex_replace('[^:]*$', '') }}"
+    tasks: list[dict[str, Any]] = [
+        {"ansible.builtin.set_fact": {f"row_{number}": expression}, "vars": {**FULL, **given}}
+        for number, (given, _expected) in enumerate(ROWS.values())
+    ]
+    tasks += [
+        {
+            "ansible.builtin.set_fact": {f"pulled_{number}": image},
+            "vars": {**FULL, "__digital_twin_stack_host": PREFETCH, "digital_twin_stack_instance_type": name},
+        }
+        for number, name in enumerate(PULLED)
+    ]
+    names = [f"row_{number}" for number in range(len(ROWS))] + [f"pulled_{number}" for number in range(len(PULLED))]
+    content = "{{ [" + ", ".join(names) + "] | to_json }}"
+    tasks.append({"ansible.builtin.copy": {"content": content, "dest": str(tmp_path / "told.json"), "mode": "0600"}})
+    files = [ROLE / "defaults/main.yml", *sorted(ROLE.glob("vars/main/*.yml"))]
+    play = {
+        "hosts": "localhost",
+        "gather_facts": False,
+        "vars": {"role_path": str(ROLE), "ansible_facts": {"memtotal_mb": 31700}},
+        "vars_files": [str(file) for file in files],
+        "tasks": tasks,
+    }
+    (tmp_path / "plays.json").write_text(json.dumps([play]), "utf-8")
+    run(["ansible-playbook", "--inventory=localhost,", "--connection=local", str(tmp_path / "plays.json")])
+    told = json.loads((tmp_path / "told.json").read_text("utf-8"))
+    assert dict(zip(ROWS, told, strict=False)) == {name: expected for name, (_given, expected) in ROWS.items()}
+    assert dict(zip(PULLED, told[len(ROWS) :], strict=True)) == PULLED
