@@ -153,6 +153,10 @@ _value:
         disk_gib: [100, 200]
         rt_cores: true
         compute_capability: 8.0
+    driver_minimum:
+      description: The oldest version of NVIDIA's driver that all of its services run with; empty when none uses a GPU.
+      type: str
+      sample: "580.95.05"
     model:
       description:
         - The language model, with C(name), C(served_name), C(image) (the entry of C(compose/versions.yml) that serves
@@ -232,6 +236,7 @@ def stack_fit(profile: str, machine: dict[str, Any], shm_mib: int = SHARED_MEMOR
                 "rt_cores": found.need.rt_cores,
                 "compute_capability": found.need.compute,
             },
+            "driver_minimum": found.need.driver,
             "model": describe_model(served.model) if served else {},
             "nim_max_model_len": served.context if served else 0,
             "nim_max_num_seqs": served.sequences if served else 0,

@@ -121,6 +121,13 @@ def test_arithmetic_of_the_default_profile_on_a_card_of_24_gb() -> None:
     ]
 
 
+@pytest.mark.parametrize(
+    ("profile", "driver"), [("nav", ""), ("sim", "580.95.05"), ("voice", "580"), ("full", "580.95.05")]
+)
+def test_driver_minimum_is_the_highest_of_the_services(profile: str, driver: str) -> None:
+    assert fit(profile, BIG)["driver_minimum"] == driver
+
+
 @pytest.mark.parametrize(("profile", "services"), PROFILES.items(), ids=PROFILES)
 def test_services(profile: str, services: tuple[str, ...]) -> None:
     assert fit(profile, BIG)["services"] == list(services)
