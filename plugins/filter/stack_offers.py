@@ -56,6 +56,12 @@ options:
     description: The language model, as in P(digital_twin.robotics_lab.stack_fit#filter).
     type: str
     default: ''
+  driver_module:
+    description:
+      - The kernel module of NVIDIA's driver that the instances will get. With V(open) or V(proprietary), types whose
+        GPU does not run it are not chosen.
+    type: str
+    default: auto
 """
 
 EXAMPLES = r"""
@@ -127,15 +133,19 @@ _value:
           type: list
           elements: str
           sample: [not offered in eu-central-1]
+        open_module:
+          description: Whether the driver's open kernel module runs its GPU, as above.
+          type: str
+          sample: possible
 """
 
 from typing import Any
 
 from ansible.errors import AnsibleFilterError
 
-from ..plugin_utils._stack.machines import find_gpu, merge
+from ..plugin_utils._stack.machines import merge
 from ..plugin_utils._stack.needs import CapacityError
-from ..plugin_utils._stack.offers import choose
+from ..plugin_utils._stack.offers import choose, open_module
 
 
 def stack_offers(
@@ -148,22 +158,32 @@ def stack_offers(
     count: int = 1,
     disk_gib: int | None = None,
     model: str = "",
+    driver_module: str = "auto",
 ) -> dict[str, Any]:
     """Return the offers of a region for a profile."""
     disk = None if disk_gib is None else int(disk_gib)
     try:
         types = merge(list(described or []))
-        choice = choose(types, set(offered), quotas or {}, profile, region, count=int(count), disk=disk, model=model)
+        choice = choose(
+            types,
+            set(offered),
+            quotas or {},
+            profile,
+            region,
+            count=int(count),
+            disk=disk,
+            model=model,
+            driver_module=driver_module,
+        )
     except CapacityError as error:
         raise AnsibleFilterError(f"stack_offers: {error}") from None
     chosen = choice.chosen
-    gpu = find_gpu(chosen.kind.machine.gpu) if chosen else None
     return {
         "instance_type": chosen.kind.name if chosen else "",
         "problem": choice.problem,
         "price_per_hour": chosen.price if chosen else None,
         "price_region": choice.price_region,
-        "open_module": gpu.open_module if gpu else "possible",
+        "open_module": open_module(chosen.kind) if chosen else "possible",
         "arithmetic": chosen.fit.arithmetic if chosen and chosen.fit else [],
         "table": choice.lines(),
         "offers": [
@@ -172,6 +192,7 @@ def stack_offers(
                 "price_per_hour": offer.price,
                 "chosen": offer.chosen,
                 "reasons": list(offer.reasons),
+                "open_module": open_module(offer.kind),
             }
             for offer in choice.offers
         ],

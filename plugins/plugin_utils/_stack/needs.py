@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from functools import cache
 from typing import Any
 
+from ...module_utils._values import driver_order
 from .data import versions
 
 GIB = 1024
@@ -60,11 +61,6 @@ SHARED_MEMORY = 16 * GIB
 def mib(gigabytes: float) -> int:
     """Return an amount in GB of 10^9 bytes, as vendors state memory, in MiB."""
     return int(gigabytes * 10**9 / 2**20)
-
-
-def driver_order(version: str) -> tuple[int, ...]:
-    """Return the key by which versions of the driver are sorted: 580.95.05 is newer than 580.95 and than 580."""
-    return tuple(int(part) for part in version.split(".") if part)
 
 
 def read_need(given: dict[str, Any]) -> Need:

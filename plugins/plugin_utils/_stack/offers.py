@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 from .data import machines
 from .fit import FITS, NO, TIGHT, Fit, compare
-from .machines import Kind
+from .machines import Kind, find_gpu
 
 UNPRICED = "its price is not known here: set aws_infrastructure_instance_type to use it"
 # The headings of the table of offers.
@@ -133,6 +133,7 @@ def choose(
     count: int = 1,
     disk: int | None = None,
     model: str = "",
+    driver_module: str = "auto",
 ) -> Choice:
     """Return the offers of a region, with the cheapest usable one chosen.
 
@@ -148,6 +149,8 @@ def choose(
         count: number of instances.
         disk: size of their root volumes, in GiB.
         model: the language model, as in fit.
+        driver_module: the kernel module of the driver that the instances will get: open, proprietary, or another word
+            for the one that the GPU needs.
 
     :raises CapacityError: there is no such profile or model.
     """
@@ -162,6 +165,7 @@ def choose(
             compare(profile, dataclasses.replace(kind.machine, disk=disk), model),
             "" if kind.name in offered else f"not offered in {region}",
             _exceeds(kind.vcpus * count, quotas.get(family(kind.name))),
+            _lacks_module(kind, driver_module),
         )
         for kind in types.values()
     ]
@@ -185,14 +189,26 @@ def _exceeds(vcpus: int, left: int | None) -> str:
     return "" if left is None or vcpus <= left else f"needs {vcpus} vCPUs, and the quota leaves {max(left, 0)}"
 
 
-def _judge(kind: Kind, price: float | None, fit: Fit, missing: str, excess: str) -> Offer:
+def open_module(kind: Kind) -> str:
+    """Return whether the driver's open kernel module runs the GPU: needed, possible or none."""
+    gpu = find_gpu(kind.machine.gpu)
+    return gpu.open_module if gpu else "possible"
+
+
+def _lacks_module(kind: Kind, chosen: str) -> str:
+    """Return that the chosen kernel module does not run the GPU; empty if it does."""
+    lacks = {"proprietary": "needed", "open": "none"}.get(chosen, "")
+    return f"the {chosen} kernel module does not run {kind.machine.gpu}" if lacks == open_module(kind) else ""
+
+
+def _judge(kind: Kind, price: float | None, fit: Fit, missing: str, *faults: str) -> Offer:
     """Return the offer of an instance type, with the reasons against it."""
     if kind.unusable:
         return Offer(kind, price, (kind.unusable,), not missing)
     reasons = (
         missing,
         fit.reasons if fit.answer == NO else "",
-        excess,
+        *faults,
         "" if price is not None else UNPRICED,
     )
     return Offer(kind, price, tuple(filter(None, reasons)), not missing, fit)

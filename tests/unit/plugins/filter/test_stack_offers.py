@@ -177,6 +177,27 @@ def test_blackwell_needs_the_open_module() -> None:
     assert offers("full", "us-east-1", ["g7.2xlarge"])["open_module"] == "needed"
 
 
+@pytest.mark.parametrize(
+    ("module", "profile", "offered", "chosen", "reason"),
+    [
+        ("auto", "full", ["g7.2xlarge"], "g7.2xlarge", ""),
+        ("open", "full", ["g7.2xlarge"], "g7.2xlarge", ""),
+        ("none", "full", ["g7.2xlarge"], "g7.2xlarge", ""),
+        ("proprietary", "full", ["g7.2xlarge"], "", "the proprietary kernel module does not run RTX PRO 4500"),
+        ("proprietary", "full", ["g7.2xlarge", "g6e.2xlarge"], "g6e.2xlarge", "the proprietary kernel module does not"),
+        ("open", "nav", ["p3.2xlarge"], "", "the open kernel module does not run V100"),
+        ("proprietary", "nav", ["p3.2xlarge"], "p3.2xlarge", ""),
+    ],
+)
+def test_the_kernel_module_of_the_driver(
+    module: str, profile: str, offered: list[str], chosen: str, reason: str
+) -> None:
+    found = offers(profile, "us-east-1", offered, driver_module=module)
+    assert found["instance_type"] == chosen
+    reasons = by_type(found)[offered[0]]["reasons"]
+    assert [text.startswith(reason) for text in reasons] == ([True] if reason else [])
+
+
 def test_unknown_profile() -> None:
     with pytest.raises(AnsibleFilterError, match=r"^stack_offers: profile is 'all'[.] Allowed: sim, nav, voice, full"):
         offers("all", "us-east-1", [])
