@@ -15,7 +15,7 @@ from typing import Protocol
 
 from redis.exceptions import RedisError
 
-from .commands import SPEEDS, Command, MalformedError, Point, parse
+from .commands import SPEEDS, Command, MalformedError, Pose, parse
 from .config import Settings
 from .follower import Cancel, Effect, End, Follower, Job, Start
 from .inbox import Delivery, Inbox, Receipt
@@ -29,8 +29,8 @@ class Navigator(Protocol):
     def ready(self) -> bool:
         """Return whether goals are accepted."""
 
-    def go(self, ticket: int, point: Point, speed: float) -> None:
-        """Drive to a point; answered by accepted() and ended().
+    def go(self, ticket: int, pose: Pose, speed: float) -> None:
+        """Drive to a pose; answered by accepted() and ended().
 
         :param speed: percent of the maximum.
         """
@@ -42,7 +42,7 @@ class Navigator(Protocol):
 class Bridge:
     """Connects Redis and the navigator."""
 
-    def __init__(self, inbox: Inbox, navigator: Navigator, places: Mapping[str, Point], settings: Settings) -> None:
+    def __init__(self, inbox: Inbox, navigator: Navigator, places: Mapping[str, Pose], settings: Settings) -> None:
         """Connect the parts."""
         self._inbox = inbox
         self._navigator = navigator
@@ -144,7 +144,7 @@ class Bridge:
         if isinstance(effect, Start):
             command = effect.job.command
             self._report(command, effect.job.entry, "started")
-            self._navigator.go(effect.ticket, command.point, SPEEDS[command.speed])
+            self._navigator.go(effect.ticket, command.pose, SPEEDS[command.speed])
         elif isinstance(effect, Cancel):
             self._navigator.cancel(effect.ticket)
         elif isinstance(effect, End):

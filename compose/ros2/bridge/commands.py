@@ -12,8 +12,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-
-Point = tuple[float, float]
+from typing import NamedTuple
 
 MOVES = ("navigate", "inspect", "pick", "place")
 ACTIONS = (*MOVES, "stop", "status")
@@ -23,6 +22,27 @@ IDENTIFIER = re.compile(r"[A-Za-z0-9_-]{1,64}")
 LONGEST = 16 * 1024
 # Beyond a thousand kilometres a map's coordinates are a mistake.
 FARTHEST = 1e6
+
+
+class Pose(NamedTuple):
+    """Where a robot is to stand in the map frame: metres, and radians from the x axis.
+
+    Attributes:
+        yaw: None if the command names a place only; the robot then faces along the x axis.
+    """
+
+    x: float
+    y: float
+    yaw: float | None = None
+
+    @property
+    def rotation(self) -> tuple[float, float]:
+        """The yaw as z and w of a quaternion, whose x and y are 0."""
+        half = (self.yaw or 0.0) / 2
+        return math.sin(half), math.cos(half)
+
+
+ORIGIN = Pose(0.0, 0.0)
 
 
 class MalformedError(ValueError):
@@ -41,14 +61,14 @@ class Command:
         id: its id; empty when it has none.
         action: one of ACTIONS.
         target: name of the place; empty without one.
-        point: x and y in the map frame, in metres; unused unless the robot drives.
+        pose: where the robot drives; unused unless it moves.
         speed: one of SPEEDS.
     """
 
     id: str
     action: str
     target: str = ""
-    point: Point = (0.0, 0.0)
+    pose: Pose = ORIGIN
     speed: str = "normal"
 
     @property
@@ -57,7 +77,7 @@ class Command:
         return self.action in MOVES
 
 
-def parse(message: bytes | str, places: Mapping[str, Point]) -> Command:
+def parse(message: bytes | str, places: Mapping[str, Pose]) -> Command:
     """Return the command of a message.
 
     A message with the action stop is a stop, whatever else is wrong with it. A place without coordinates is looked up.
@@ -101,7 +121,7 @@ def _fields(message: bytes | str) -> dict[str, object]:
     return fields
 
 
-def _where(coordinates: object, target: str, places: Mapping[str, Point]) -> Point:
+def _where(coordinates: object, target: str, places: Mapping[str, Pose]) -> Pose:
     if coordinates is None:
         known = places.get(target)
         if known is None:
@@ -117,7 +137,7 @@ def _where(coordinates: object, target: str, places: Mapping[str, Point]) -> Poi
     return found
 
 
-def point(value: object) -> Point | None:
+def point(value: object) -> Pose | None:
     """Return x and y from ``[x, y]`` or ``{"x": x, "y": y}``, either with or without a z; None for anything else."""
     if isinstance(value, dict):
         if not value.keys() <= {"x", "y", "z"}:
@@ -126,7 +146,7 @@ def point(value: object) -> Point | None:
     if not isinstance(value, list) or len(value) not in (2, 3):
         return None
     x, y = (_number(part) for part in value[:2])
-    return None if x is None or y is None else (x, y)
+    return None if x is None or y is None else Pose(x, y)
 
 
 def _number(value: object) -> float | None:
@@ -135,7 +155,7 @@ def _number(value: object) -> float | None:
     return float(value)
 
 
-def read_places(path: Path) -> dict[str, Point]:
+def read_places(path: Path) -> dict[str, Pose]:
     """Return the coordinates of each place by name, from the file that the cognitive service also reads.
 
     :raises PlacesError: the file cannot be read, or a place has no name or no coordinates.
@@ -146,7 +166,7 @@ def read_places(path: Path) -> dict[str, Point]:
         raise PlacesError(f"{path} cannot be read: {error}") from None
     if not isinstance(entries, list):
         raise PlacesError(f"{path} is not a list of places")
-    places: dict[str, Point] = {}
+    places: dict[str, Pose] = {}
     for entry in entries:
         name = entry.get("name") if isinstance(entry, dict) else None
         where = point(entry.get("coordinates")) if isinstance(entry, dict) else None
