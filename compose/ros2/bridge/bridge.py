@@ -48,6 +48,7 @@ class Bridge:
         self._navigator = navigator
         self._places = places
         self._settings = settings
+        self._start = Pose(*settings.initial_pose) if settings.initial_pose else None
         self._follower = Follower(settings.limits)
         self._reports: queue.SimpleQueue[tuple[str, int, str, str]] = queue.SimpleQueue()
         self._unsettled: list[Receipt] = []
@@ -109,7 +110,7 @@ class Bridge:
         if delivery.entry and self._in_hand(delivery.entry):
             return []
         try:
-            command = parse(delivery.message, self._places)
+            command = parse(delivery.message, self._places, self._start)
         except MalformedError as error:
             self._end(Command("", "unknown"), delivery.entry, "malformed", str(error))
             return []
