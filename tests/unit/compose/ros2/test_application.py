@@ -6,18 +6,25 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
 from pathlib import Path
 from typing import Any
 
 import pytest
+from ansible_collections.digital_twin.robotics_lab.plugins.filter.stack_places import stack_places
 from redis import Redis
 
+from compose.cognitive.places import read as read_places_of_cognitive
 from compose.cognitive.words import STOP_WORDS as STOP_WORDS_OF_COGNITIVE
 from compose.ros2.bridge.commands import STOP_WORDS, Command, MalformedError, Pose, parse, read_places
+from compose.world.description import load as load_hall
+from compose.world.geometry import rasterise, reachable
 from tests.unit.compose.cognitive.support import COGNITIVE_PASSWORD, ROOT
 from tests.unit.compose.ros2.support import PLACES, SECONDS, Lab, Robot, turns, until
 
 START = Pose(1.0, 2.0, 0.5)
+APPLICATION = read_places(ROOT / "compose" / "places.application.json")
 
 
 def intent(action: str, target: str | None = None, coordinates: Any = None, **fields: Any) -> dict[str, Any]:
@@ -307,13 +314,53 @@ def test_the_application_reaches_the_robot_through_redis(lab: Lab) -> None:
     assert len(robot.goals) == 3
 
 
+def test_a_message_by_redis_cli(lab: Lab) -> None:
+    """The documented command, without Docker."""
+    robot = Robot()
+    bridge = lab.bridge(robot)
+    turns(bridge)
+    done = subprocess.run(
+        [
+            *("redis-cli", "-s", str(lab.server.socket), "--user", "cognitive", "publish", "robot_commands"),
+            '{"action": "move_to_zone", "target": "loading_dock"}',
+        ],
+        env={**os.environ, "REDISCLI_AUTH": COGNITIVE_PASSWORD},
+        capture_output=True,
+        text=True,
+        timeout=SECONDS,
+        check=True,
+    )
+    assert done.stdout == "1\n"
+    until(bridge, lambda: robot.ticket)
+    assert robot.goals == [(PLACES["loading_dock"], 70.0)]
+
+
+def test_which_of_them_can_be_reached_in_the_hall() -> None:
+    """As documented: these are places of the application's own scene."""
+    hall = load_hall()
+    free = reachable(rasterise(hall), hall.robot.radius, (hall.start.x, hall.start.y))
+    columns, rows = hall.cells
+    found = []
+    for name, pose in APPLICATION.items():
+        column, row = free.cell((pose.x, pose.y))
+        if 0 <= column < columns and 0 <= row < rows and free.rows[row][column]:
+            found.append(name)
+    assert found == ["loading_dock", "assembly", "inspection", "home"]
+
+
 def test_the_places_of_the_application_are_a_list_for_the_lab() -> None:
     """cognitive_service/src/schemas.py, ZONE_COORDINATES."""
-    assert read_places(ROOT / "compose" / "places.application.json") == {
+    assert {
         "loading_dock": Pose(5.0, 2.0, 0.0),
         "storage": Pose(-5.0, 2.0, 3.14),
         "assembly": Pose(0.0, 5.0, 1.57),
         "charging": Pose(0.0, -5.0, -1.57),
         "inspection": Pose(3.0, 0.0, 0.0),
         "home": Pose(0.0, 0.0, 0.0),
-    }
+    } == APPLICATION
+    # The cognitive service and the role accept them as well.
+    file = ROOT / "compose" / "places.application.json"
+    assert read_places_of_cognitive(file).names == list(APPLICATION)
+    places = json.loads(file.read_text("utf-8"))
+    checked = stack_places(places, list(STOP_WORDS))
+    assert (checked["places"], checked["malformed"], checked["ambiguous"]) == (places, [], [])
