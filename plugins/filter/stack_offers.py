@@ -15,8 +15,8 @@ description:
   - Chooses the cheapest EC2 instance type that is offered, within the quotas, and on which a profile runs well. Only
     where there is none, the cheapest on which it is tight. Contacts nothing, changes nothing.
   - Every other type comes with the reasons why it is not chosen.
-  - Prices are those of C(plugins/plugin_utils/_stack/machines.yml), on demand, for Linux. A type without a known price
-    is never chosen.
+  - Prices are those of C(plugins/plugin_utils/_stack/machines.yml), on demand, for Linux, with their dates. A type
+    without a known price is never chosen. Where the price in the region is not known, that in us-east-1 is an estimate.
 positional: region, offered
 options:
   _input:
@@ -24,7 +24,9 @@ options:
     type: str
     required: true
   region:
-    description: The region. Its prices decide the order if all of them are known, otherwise those of us-east-1.
+    description:
+      - The region. Its prices decide the order if those of all offered types are known, otherwise those of us-east-1,
+        as prices of two regions cannot be compared.
     type: str
     required: true
   offered:
@@ -86,11 +88,13 @@ _value:
       type: str
       sample: ""
     price_per_hour:
-      description: Its price in US dollars, on demand, for Linux; null where there is no type.
+      description: Its price in US dollars in RV(_value.price_region); null where there is no type.
       type: float
       sample: 0.9776
     price_region:
-      description: The region of the prices.
+      description:
+        - The region of that price - O(region), or V(us-east-1) where the price is an estimate. Where there is no type,
+          the region whose prices decide the order.
       type: str
       sample: us-east-1
     open_module:
@@ -111,6 +115,7 @@ _value:
       sample:
         - "   instance type  GPU   GPU GiB  GiB  vCPUs  $/hour"
         - "*  g6.2xlarge     L4    22.4     32   8      ~0.978  chosen; llama-3.1-8b-instruct-awq, context 2048"
+        - "~ an estimate: the price in us-east-1, as that in eu-central-1 is not known here"
     offers:
       description: All types, the cheapest first.
       type: list
@@ -124,6 +129,10 @@ _value:
           description: Its price; null where it is not known.
           type: float
           sample: 1.006
+        estimated:
+          description: Whether that is the price of another region.
+          type: bool
+          sample: true
         chosen:
           description: Whether it is the chosen one.
           type: bool
@@ -181,15 +190,16 @@ def stack_offers(
     return {
         "instance_type": chosen.kind.name if chosen else "",
         "problem": choice.problem,
-        "price_per_hour": chosen.price if chosen else None,
-        "price_region": choice.price_region,
+        "price_per_hour": chosen.cost if chosen else None,
+        "price_region": region if chosen and chosen.own_price is not None else choice.price_region,
         "open_module": open_module(chosen.kind) if chosen else "possible",
         "arithmetic": chosen.fit.arithmetic if chosen and chosen.fit else [],
         "table": choice.lines(),
         "offers": [
             {
                 "type": offer.kind.name,
-                "price_per_hour": offer.price,
+                "price_per_hour": offer.cost,
+                "estimated": offer.cost is not None and offer.own_price is None,
                 "chosen": offer.chosen,
                 "reasons": list(offer.reasons),
                 "open_module": open_module(offer.kind),

@@ -25,7 +25,8 @@ class Offer:
     """An instance type, and why it is not chosen.
 
     Attributes:
-        price: US dollars an hour; None if it is unknown.
+        price: US dollars an hour, in the region whose prices decide the order; None if it is unknown.
+        own_price: the same in the lab's region; None if it is unknown.
         reasons: why it cannot be chosen; empty if it could.
         offered: whether the region has it.
         fit: how the profile runs on it; None for a type that the lab cannot use.
@@ -36,7 +37,13 @@ class Offer:
     reasons: tuple[str, ...]
     offered: bool
     fit: Fit | None = None
+    own_price: float | None = None
     chosen: bool = False
+
+    @property
+    def cost(self) -> float | None:
+        """US dollars an hour in the lab's region if that is known, otherwise an estimate."""
+        return self.price if self.own_price is None else self.own_price
 
     @property
     def fits(self) -> bool:
@@ -59,7 +66,7 @@ class Choice:
     """The offers of a region, the cheapest first, of which at most one is chosen.
 
     Attributes:
-        price_region: the region of the prices.
+        price_region: the region whose prices decide the order.
     """
 
     profile: str
@@ -91,19 +98,20 @@ class Choice:
             for index, offer in enumerate(self.offers)
             if index < end or offer.kind.name == machines()["recommended_by_guide"]
         ]
-        estimated = self.price_region != self.region
-        rows = [COLUMNS, *(_row(offer, estimated) for offer in offers)]
+        rows = [COLUMNS, *map(_row, offers)]
         widths = [max(len(row[column]) for row in rows) for column in range(len(COLUMNS))]
         table = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
-        if estimated:
-            table.append(f"~ the price in {self.price_region}, as that in {self.region} is not known")
+        if any(offer.own_price is None and offer.price is not None for offer in offers):
+            table.append(f"~ an estimate: the price in {self.price_region}, as that in {self.region} is not known here")
+        first, last = machines()["prices_published"]
+        table.append(f"US dollars on demand, for Linux, without disk and address, as published {first} to {last}")
         return table
 
 
-def _row(offer: Offer, estimated: bool) -> tuple[str, ...]:
+def _row(offer: Offer) -> tuple[str, ...]:
     """Return the cells of an offer's line."""
     kind = offer.kind
-    price = "unknown" if offer.price is None else f"{'~' if estimated else ''}{offer.price:.3f}"
+    price = "unknown" if offer.cost is None else f"{'~' if offer.own_price is None else ''}{offer.cost:.3f}"
     count = f"{kind.gpus} x " if kind.gpus > 1 else ""
     return (
         "*" if offer.chosen else "",
@@ -170,6 +178,7 @@ def choose(
         for kind in types.values()
     ]
     offers.sort(key=lambda offer: (offer.price is None, offer.price or 0.0, offer.kind.vcpus, offer.kind.name))
+    offers = [dataclasses.replace(offer, own_price=offer.kind.prices.get(region)) for offer in offers]
     usable = [offer for offer in offers if not offer.reasons]
     best = next((offer for offer in usable if offer.fits), next(iter(usable), None))
     return Choice(profile, region, price_region, tuple(_mark(offer, best) for offer in offers))
