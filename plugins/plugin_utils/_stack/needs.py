@@ -107,12 +107,17 @@ def components(profile: str) -> tuple[str, ...]:
     return PROFILES[profile]
 
 
+def system() -> Need:
+    """Return what the system itself needs, with Docker."""
+    return read_need(versions()["host"]["needs"])
+
+
 def need(profile: str) -> Need:
     """Return what a profile needs, including the system itself.
 
     :raises CapacityError: there is no such profile.
     """
-    parts = [read_need(versions()["host"]["needs"]), *(services()[name] for name in components(profile))]
+    parts = [system(), *(services()[name] for name in components(profile))]
     least, well = _sum([part.ram for part in parts])
     machine = max(part.machine_ram for part in parts)
     return Need(
