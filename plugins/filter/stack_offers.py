@@ -38,6 +38,7 @@ options:
     description:
       - Instance types as EC2's DescribeInstanceTypes returns them. They are added to the known types, and override
         everything but their prices.
+      - A type of O(offered) that is not among them is not chosen. When empty, the known types are used.
     type: list
     elements: dict
     default: []
@@ -172,7 +173,7 @@ def stack_offers(
     """Return the offers of a region for a profile."""
     disk = None if disk_gib is None else int(disk_gib)
     try:
-        types = merge(list(described or []))
+        types = merge(list(described or []), offered)
         choice = choose(
             types,
             set(offered),

@@ -67,9 +67,8 @@ def test_nothing_else_names_another_version() -> None:
     names = {entry["image"].removeprefix("library/"): entry for entry in IMAGES.values()}
     # A name alone, as in a path, or a text in angle brackets, is not a version, and neither is a port. A full
     # stop may follow one.
-    pattern = re.compile(
-        rf"(?<![\w/-])(?:library/)?({'|'.join(map(re.escape, names))}):(?![0-9]{{4,5}}\b(?!\.))([A-Za-z0-9][\w.-]*)"
-    )
+    listed, port = "|".join(map(re.escape, names)), r"[0-9]{4,5}\b(?!\.[0-9])"
+    pattern = re.compile(rf"(?<![\w/-])(?:library/)?({listed}):(?!{port})([A-Za-z0-9][\w.-]*)")
     expect_none(
         f"{path}: {match[0]}, and compose/versions.yml has {names[match[1]]['version']}"
         for path, text in text_files(*FOLDERS).items()

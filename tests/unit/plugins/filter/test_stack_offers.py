@@ -188,6 +188,16 @@ def test_types_that_only_ec2_describes() -> None:
     assert "gr6.4xlarge: its price is not known here" in found["problem"]
 
 
+def test_a_type_that_ec2_no_longer_describes() -> None:
+    names = ["g4dn.xlarge", "p3.2xlarge", "g6.2xlarge"]
+    found = offers("nav", "us-east-1", names, described=[INSTANCE_TYPES["g4dn.xlarge"]])
+    assert found["instance_type"] == "g4dn.xlarge"
+    reasons = {name: offer["reasons"] for name, offer in by_type(found).items()}
+    assert [reasons[name] for name in names] == [[], *[["EC2 no longer describes it"]] * 2]
+    assert reasons["g5.xlarge"] == ["not offered in us-east-1"]
+    assert offers("nav", "us-east-1", ["p3.2xlarge"])["instance_type"] == "p3.2xlarge"
+
+
 def test_blackwell_needs_the_open_module() -> None:
     assert offers("full", "us-east-1", ["g7.2xlarge"])["open_module"] == "needed"
 
