@@ -17,7 +17,9 @@ from redis import Redis
 
 from compose.cognitive.places import read as read_places_of_cognitive
 from compose.cognitive.words import STOP_WORDS as STOP_WORDS_OF_COGNITIVE
+from compose.ros2.bridge.bridge import Bridge
 from compose.ros2.bridge.commands import STOP_WORDS, Command, MalformedError, Pose, parse, read_places
+from compose.ros2.bridge.inbox import Inbox, connect
 from compose.world.description import load as load_hall
 from compose.world.geometry import rasterise, reachable
 from tests.unit.compose.cognitive.support import COGNITIVE_PASSWORD, ROOT
@@ -312,6 +314,16 @@ def test_the_application_reaches_the_robot_through_redis(lab: Lab) -> None:
         application.publish("robot_commands", json.dumps({"action": "navigate", "raw_text": "stop"}))
     until(bridge, lambda: robot.cancels)
     assert len(robot.goals) == 3
+
+
+def test_return_home_drives_to_the_initial_pose_without_a_place_for_it(lab: Lab) -> None:
+    robot = Robot()
+    settings = lab.settings(initial_pose=(1.0, 2.0, 0.5))
+    robot.bridge = Bridge(Inbox(connect(settings), settings), robot, {"zone_a": Pose(8.0, 9.0)}, settings)
+    turns(robot.bridge)
+    lab.redis.publish("robot_commands", json.dumps(intent("return_home")))
+    until(robot.bridge, lambda: robot.ticket)
+    assert robot.goals == [(START, 70.0)]
 
 
 def test_a_message_by_redis_cli(lab: Lab) -> None:
