@@ -299,7 +299,8 @@ def misfits(version: str, packages: list[Package], request: Request) -> list[str
         value = getattr(request, name)
         wanted = Request(request.distribution, **{name: value})
         if not (in_range(own, wanted) and any(meets(driver, wanted) for driver in names)):
-            lines.append(f"nvidia_driver_{name}={value}")
+            needed = f" ({request.minimum_for} needs it)" if name == "minimum" and request.minimum_for else ""
+            lines.append(f"nvidia_driver_{name}={value}{needed}")
     return lines
 
 

@@ -58,7 +58,9 @@ def test_choice(case: dict[str, Any]) -> None:
     found = {
         "branch": choice.driver.branch,
         "version": choice.driver.version,
+        "module": choice.module.kind,
         "module_from": choice.module.source,
+        "rejected": choice.rejected,
         "satisfied": choice.satisfied,
         "sources": choice.sources,
         "notices": choice.notices,
@@ -97,4 +99,7 @@ def test_the_filter_says_what_it_chose_or_why_it_did_not() -> None:
     assert choice["packages"]["nvidia-utils-580-server"] == "580.173.02-0ubuntu0.24.04.1"
     refused = choose_driver({**wanted, "module": "open"}, *text, {})
     assert re.match("GPU 10de:1db1 is older than Turing", refused["refusal"])
-    assert list(refused) == ["refusal"]
+    assert refused.keys() == {"refusal", "final"}
+    assert refused["final"] is True
+    missing = choose_driver({**wanted, "branch": "999"}, *text, {})
+    assert missing["final"] is False
