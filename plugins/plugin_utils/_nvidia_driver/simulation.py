@@ -9,10 +9,11 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from itertools import takewhile
 
 # Long enough for a dependency or two, short enough for a message.
 SENTENCE = 300
-UNMET = "have unmet dependencies:"
+UNMET = re.compile(r"(have unmet|Unsatisfied) dependencies:$")
 
 
 @dataclass(frozen=True)
@@ -30,10 +31,13 @@ class Result:
     @property
     def sentence(self) -> str:
         """Why the set cannot be installed, in apt's own words."""
-        unmet = [index for index, line in enumerate(self.output) if line.endswith(UNMET)]
-        lines = [line for line in self.output[unmet[0] + 1 :] if line.startswith(" ")] if unmet else []
-        lines = lines or [line for line in self.output if line.startswith("E: ")] or list(self.output[-3:])
-        text = " ".join(" ".join(lines).split())
+        unmet = [index for index, line in enumerate(self.output) if UNMET.search(line)]
+        errors = [index for index, line in enumerate(self.output) if line.startswith(("E: ", "Error: "))]
+        if unmet:
+            lines = list(takewhile(lambda line: line.startswith(" "), self.output[unmet[0] + 1 :]))
+        else:
+            lines = list(self.output[errors[0] :] if errors else self.output[-1:])
+        text = "; ".join(" ".join(line.split()) for line in lines)
         return text if len(text) <= SENTENCE else f"{text[:SENTENCE].rsplit(' ', 1)[0]} ..."
 
     def installs(self, prefix: str) -> str:

@@ -20,6 +20,7 @@ from typing import Any
 
 import pytest
 from ansible_collections.digital_twin.robotics_lab.plugins.filter.nvidia_driver_choice import nvidia_driver_choice
+from ansible_collections.digital_twin.robotics_lab.plugins.plugin_utils._nvidia_driver.simulation import parse_results
 
 from tests.support.apt import AptRoot, apt_root
 from tests.support.project import ROOT, load_yaml
@@ -334,6 +335,34 @@ def test_the_host_keeps_its_own_pins_and_the_role_replaces_its_own(host: Host) -
     never = "Package: nvidia-kernel-common-580-server\nPin: release *\nPin-Priority: -1\n"
     host.root.write("preferences.d/0-operator", never)
     assert "nvidia-kernel-common-580-server" in host.choose()["refusal"]
+
+
+@pytest.mark.parametrize(
+    ("output", "sentence"),
+    [
+        (
+            [
+                "The following packages have unmet dependencies:",
+                " a : Depends: b (<= 1) but 2 is to be installed",
+                "     Depends: c but it is not installable",
+                "E: Unable to correct problems, you have held broken packages.",
+                "E: The following information from --solver 3.0 may provide additional context:",
+                "   Unable to satisfy dependencies. Reached two conflicting assignments:",
+            ],
+            "a : Depends: b (<= 1) but 2 is to be installed; Depends: c but it is not installable",
+        ),
+        (["Reading...", "E: Version '1' for 'a' was not found"], "E: Version '1' for 'a' was not found"),
+        (["E: Unable to satisfy:", "   1. a is selected"], "E: Unable to satisfy:; 1. a is selected"),
+        (["Killed"], "Killed"),
+        ([], ""),
+        (["E: " + "word " * 100], "E: " + "word " * 58 + "word ..."),
+    ],
+)
+def test_the_sentence_is_that_of_apt(output: list[str], sentence: str) -> None:
+    text = "".join(f"|{line}\n" for line in output)
+    results = parse_results(f"|Inst z (1)\nset 0\n{text}set 100\n")
+    assert [result.resolves for result in results] == [True, False]
+    assert results[1].sentence == sentence
 
 
 def test_without_an_answer_of_apt_nothing_is_chosen(host: Host) -> None:
