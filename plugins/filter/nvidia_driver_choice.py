@@ -178,8 +178,9 @@ _value:
 import datetime
 from typing import Any
 
+from ..plugin_utils._nvidia_driver.drivers import Request, World
 from ..plugin_utils._nvidia_driver.gpus import ChoiceError, GpuError
-from ..plugin_utils._nvidia_driver.package_choice import Request, World, choose, parse_madison, transitional_packages
+from ..plugin_utils._nvidia_driver.package_choice import choose, parse_madison, transitional_packages
 from ..plugin_utils._nvidia_driver.simulation import parse_results
 
 

@@ -4,7 +4,7 @@
 
 """The driver branches: the preferred one, NVIDIA's support, the packages, and the kernel module for each GPU.
 
-``preference`` in package_choice.py chooses the branch: the installed one, else PREFERRED_BRANCH, else the archive's own
+``preference`` in plans.py chooses the branch: the installed one, else PREFERRED_BRANCH, else the archive's own
 driver, else its newest. A GPU decides which branches and which kernel module it can have (gpus.py):
 
 - older than Turing, such as V100 and P100: proprietary, up to LAST_BEFORE_TURING

@@ -10,7 +10,7 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
-from .package_choice import NVML, Driver, Request, in_range, installed_flavour, meets, numbers
+from .drivers import NVML, Driver, Request, in_range, installed_flavour, meets, numbers
 
 # The exit code of nvidia-smi when an infoROM is corrupt. It still answers.
 INFOROM_CORRUPT = 14

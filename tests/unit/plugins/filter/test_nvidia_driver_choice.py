@@ -17,10 +17,9 @@ from typing import Any
 import pytest
 import yaml
 from ansible_collections.digital_twin.robotics_lab.plugins.filter.nvidia_driver_choice import FilterModule
+from ansible_collections.digital_twin.robotics_lab.plugins.plugin_utils._nvidia_driver.drivers import Request, World
+from ansible_collections.digital_twin.robotics_lab.plugins.plugin_utils._nvidia_driver.gpus import ChoiceError
 from ansible_collections.digital_twin.robotics_lab.plugins.plugin_utils._nvidia_driver.package_choice import (
-    ChoiceError,
-    Request,
-    World,
     choose,
     parse_madison,
     transitional_packages,
