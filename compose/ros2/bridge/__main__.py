@@ -34,7 +34,7 @@ def main() -> int:
     logs.configure()
     rclpy.init()
     node = rclpy.create_node("command_bridge")
-    nav2 = Nav2Client(node)
+    nav2 = Nav2Client(node, give_up=_restart)
     nav2.bridge = Bridge(Inbox(connect(settings), settings), nav2, places, settings)
     initial_pose = InitialPose(node, *settings.initial_pose) if settings.initial_pose else None
     LOG.info("starting", extra={"fields": {"places": list(places), "initial_pose": initial_pose is not None}})
@@ -53,13 +53,18 @@ def main() -> int:
     return 0
 
 
+def _restart() -> None:
+    """End the process at once; the container and everything in it is restarted."""
+    os._exit(1)
+
+
 def _drive(bridge: Bridge, end: threading.Event) -> None:
     """Run the bridge; when it fails, the process exits and is restarted."""
     try:
         bridge.run(end)
     except Exception:
         LOG.exception("internal_error")
-        os._exit(1)
+        _restart()
 
 
 if __name__ == "__main__":

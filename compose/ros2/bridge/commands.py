@@ -23,6 +23,8 @@ IDENTIFIER = re.compile(r"[A-Za-z0-9_-]{1,64}")
 LONGEST = 16 * 1024
 # Beyond a thousand kilometres a map's coordinates are a mistake.
 FARTHEST = 1e6
+# How many places one command may visit.
+MOST_STOPS = 16
 
 
 class MalformedError(ValueError):
@@ -42,6 +44,7 @@ class Command:
         action: one of ACTIONS.
         target: name of the place; empty without one.
         point: x and y in the map frame, in metres; unused unless the robot drives.
+        stops: points to visit before it, in this order.
         speed: one of SPEEDS.
     """
 
@@ -50,6 +53,12 @@ class Command:
     target: str = ""
     point: Point = (0.0, 0.0)
     speed: str = "normal"
+    stops: tuple[Point, ...] = ()
+
+    @property
+    def points(self) -> tuple[Point, ...]:
+        """All points to visit, in this order."""
+        return (*self.stops, self.point)
 
     @property
     def moves(self) -> bool:
@@ -83,10 +92,29 @@ def parse(message: bytes | str, places: Mapping[str, Point]) -> Command:
         speed = "normal"
     if not isinstance(speed, str) or speed not in SPEEDS:
         raise MalformedError(f"speed is {speed!r:.80}. Allowed: {', '.join(SPEEDS)}")
-    target = fields.get("target")
-    if target is not None and not isinstance(target, str):
-        raise MalformedError(f"target is {target!r:.80}. Allowed: a text")
-    return Command(name, str(action), target or "", _where(fields.get("coordinates"), target or "", places), speed)
+    stops = _stops(fields, places)
+    target, where = stops.pop()
+    return Command(name, str(action), target, where, speed, tuple(point for _name, point in stops))
+
+
+def _stops(fields: Mapping[str, object], places: Mapping[str, Point]) -> list[tuple[str, Point]]:
+    """Return the name and the point of each place to visit: of the message itself, or of each of its ``stops``."""
+    stops = fields.get("stops")
+    if stops is None:
+        stops = [fields]
+    elif fields.get("action") != "navigate" or any(fields.get(name) is not None for name in ("target", "coordinates")):
+        raise MalformedError("stops is set. Allowed: only with action navigate, without target and coordinates")
+    elif not isinstance(stops, list) or not 1 <= len(stops) <= MOST_STOPS:
+        raise MalformedError(f"stops is {stops!r:.80}. Allowed: a list of 1 to {MOST_STOPS} places")
+    found = []
+    for stop in stops:
+        if not isinstance(stop, dict):
+            raise MalformedError(f"stops has {stop!r:.80}. Allowed: an object with target, coordinates or both")
+        target = stop.get("target")
+        if target is not None and not isinstance(target, str):
+            raise MalformedError(f"target is {target!r:.80}. Allowed: a text")
+        found.append((target or "", _where(stop.get("coordinates"), target or "", places)))
+    return found
 
 
 def _fields(message: bytes | str) -> dict[str, object]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import sys
 import threading
+from collections.abc import Sequence
 from pathlib import Path
 
 from compose.ros2.bridge.bridge import Bridge
@@ -28,10 +29,10 @@ class Writer:
         """Accept every goal."""
         return True
 
-    def go(self, ticket: int, point: Point, _speed: float) -> None:
+    def go(self, ticket: int, points: Sequence[Point], _speed: float) -> None:
         """Be there."""
         with self._file.open("a", encoding="utf-8") as log:
-            log.write(f"{point[0]:g}\n")
+            log.write("".join(f"{x:g}\n" for x, _y in points))
         self.bridge.ended(ticket, "done")
 
     def cancel(self, ticket: int) -> None:

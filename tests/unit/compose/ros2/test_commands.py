@@ -39,6 +39,16 @@ GOOD: dict[str, tuple[dict[str, Any], Command]] = {
     "a place that is not known here": ({"target": "attic"}, Command("", "navigate", "attic", (10.0, 0.0))),
     "inspect": ({"action": "inspect"}, Command("", "inspect", "zone_b", (10.0, 0.0))),
     "what is not known yet": ({"urgency": 3}, THERE),
+    "several stops": (
+        {
+            "target": None,
+            "coordinates": None,
+            "stops": [{"target": "zone_c"}, {"coordinates": [1, 2]}, {"target": "zone_b"}],
+        },
+        Command("", "navigate", "zone_b", (10.0, 0.0), stops=(PLACES["zone_c"], (1.0, 2.0))),
+    ),
+    "one stop": ({"target": None, "coordinates": None, "stops": [{"target": "zone_b"}]}, THERE),
+    "stop with stops": ({"action": "stop", "stops": 7}, Command("", "stop")),
     "status": ({"action": "status", "coordinates": None}, Command("", "status")),
     "stop": ({"action": "stop", "id": "x"}, Command("x", "stop")),
     "stop, shouted": ({"action": " STOP "}, Command("", "stop")),
@@ -58,6 +68,24 @@ BAD: dict[str, tuple[dict[str, Any] | str | bytes, str]] = {
     "deeply nested": ("[" * 9000, "not JSON"),
     "a huge number": ('{"action": 1' + "0" * 5000 + "}", "not JSON"),
     "a list": ('["stop"]', "not a JSON object"),
+    "stops beside a target": ({"stops": [{"target": "zone_a"}]}, "only with action navigate, without target and"),
+    "stops of another action": (
+        {"action": "pick", "target": None, "coordinates": None, "stops": [{"target": "zone_a"}]},
+        "only with action navigate",
+    ),
+    "no stops": ({"target": None, "coordinates": None, "stops": []}, "Allowed: a list of 1 to 16 places"),
+    "too many stops": (
+        {"target": None, "coordinates": None, "stops": [{"target": "zone_a"}] * 17},
+        "a list of 1 to 16 places",
+    ),
+    "a stop that is a text": (
+        {"target": None, "coordinates": None, "stops": ["zone_a"]},
+        "an object with target, coordinates or",
+    ),
+    "a stop that is unknown": (
+        {"target": None, "coordinates": None, "stops": [{"target": "zone_a"}, {"target": "attic"}]},
+        "'attic' has no coordinates",
+    ),
     "a text": ('"stop"', "not a JSON object"),
     "too long": ("x" * 20000, "the message has 20000 bytes. Allowed: 16384"),
     "no action": ({"action": None}, "action is None. Allowed: navigate, inspect, pick, place, stop, status"),
