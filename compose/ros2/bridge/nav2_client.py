@@ -10,6 +10,7 @@ import logging
 import math
 import time
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 from action_msgs.msg import GoalStatus
@@ -160,13 +161,13 @@ class Nav2Client:
         # Before the first request: its answer may arrive while the second is sent.
         missing = set(open_ones)
 
-        def answered(cancel: Requests) -> None:
+        def answered(cancel: Requests, _answer: Any) -> None:
             missing.discard(cancel)
             if not missing:
                 self.bridge.halted(ticket)
 
         for cancel in open_ones:
-            cancel.send(CancelGoal.Request(), lambda _answer, cancel=cancel: answered(cancel))
+            cancel.send(CancelGoal.Request(), partial(answered, cancel))
 
 
 def _pose(point: Point) -> PoseStamped:
