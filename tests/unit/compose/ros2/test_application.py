@@ -140,6 +140,10 @@ FOLLOWED: dict[str, tuple[dict[str, Any], Command]] = {
     # api/openapi/schemas/robot.yaml: no robot command of ours, but a stop is one.
     "openapi: emergency_stop": ({"command_type": "emergency_stop", "priority": "critical"}, STOP),
     # Combinations of both forms.
+    "several stops with directions": (
+        {"action": "navigate", "stops": [{"target": "zone_c", "theta": 1.0}, {"coordinates": xyz(5, 2, -1.0)}]},
+        Command("", "navigate", "", Pose(5.0, 2.0, -1.0), stops=(Pose(10.0, 10.0, 1.0),)),
+    ),
     "x and y beside the action": (
         {"action": "move_to_zone", "x": 1, "y": 2, "theta": -1.0},
         Command("", "move_to_zone", "", Pose(1.0, 2.0, -1.0)),
@@ -215,6 +219,10 @@ REFUSED: dict[str, tuple[dict[str, Any], str]] = {
     ),
     "two places": ({"action": "navigate", "coordinates": [1, 2], "x": 3, "y": 4}, "two different coordinates or theta"),
     "two directions": (intent("navigate", "a", xyz(1, 2, 1.0), theta=2.0), "two different coordinates or theta"),
+    "stops beside x": (
+        {"action": "navigate", "x": 1, "y": 2, "stops": [{"target": "zone_a"}]},
+        "stops is set. Allowed",
+    ),
     "empty coordinates": (intent("navigate", "zone_b", {}), "coordinates are {}. Allowed: two numbers"),
     "four numbers": (intent("navigate", "zone_b", [1, 2, 0, 1.57]), "coordinates are .*Allowed: two numbers"),
     "a wrong id": (sent("navigate", "zone_b", id=7), "id is 7"),
