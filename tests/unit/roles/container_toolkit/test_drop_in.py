@@ -116,7 +116,8 @@ def test_the_wait_ends_when_there_is_no_nvidia_smi(
 def test_the_wait_is_bounded(tmp_path: Path, drop_in: str, programs: Callable[..., dict[str, str]], smi: str) -> None:
     words = command(drop_in, "until")
     assert words[0] == "timeout"
-    assert 10 <= int(words[1]) < int(re.findall(r"(?m)^TimeoutStartSec=(\d+)s$", drop_in)[0])
+    assert 10 <= int(words[1]) < int(re.findall(r"(?m)^TimeoutStartSec=(\d+)s$", drop_in)[0]) <= 90
+    assert int(re.findall(r"(?m)^TimeoutStopSec=(\d+)s$", drop_in)[0]) <= 10
     environment = programs(
         nvidia_smi=f"{smi} </dev/zero >/dev/null" if "cat" in smi else smi, systemctl="echo starting"
     )
