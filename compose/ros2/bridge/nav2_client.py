@@ -18,7 +18,7 @@ from rclpy.action import ActionClient
 from std_srvs.srv import Trigger
 
 from .bridge import Bridge
-from .commands import Point
+from .commands import Pose
 
 ACTION = "navigate_to_pose"
 OUTCOMES = {GoalStatus.STATUS_SUCCEEDED: "done", GoalStatus.STATUS_CANCELED: "cancelled"}
@@ -52,13 +52,13 @@ class Nav2Client:
     def _answered(self, future: Any) -> None:
         self._active = bool(future.result().success)
 
-    def go(self, ticket: int, point: Point, speed: float) -> None:
-        """Drive to a point."""
+    def go(self, ticket: int, pose: Pose, speed: float) -> None:
+        """Drive to a pose."""
         self._speed.publish(SpeedLimit(percentage=True, speed_limit=speed))
         goal = NavigateToPose.Goal(pose=PoseStamped())
         goal.pose.header.frame_id = "map"
-        goal.pose.pose.position.x, goal.pose.pose.position.y = point
-        goal.pose.pose.orientation.w = 1.0
+        goal.pose.pose.position.x, goal.pose.pose.position.y = pose.x, pose.y
+        goal.pose.pose.orientation.z, goal.pose.pose.orientation.w = pose.rotation
         self._goals.send_goal_async(goal).add_done_callback(lambda future: self._sent(ticket, future))
 
     def _sent(self, ticket: int, future: Any) -> None:

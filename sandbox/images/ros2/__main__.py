@@ -15,9 +15,8 @@ from typing import Any
 
 from cyclonedds.idl import IdlStruct
 
-from compose.ros2.bridge import logs
+from compose.ros2.bridge import commands, logs
 from compose.ros2.bridge.bridge import Bridge
-from compose.ros2.bridge.commands import PlacesError, read_places
 from compose.ros2.bridge.config import ConfigError, load
 from compose.ros2.bridge.inbox import Inbox, connect
 from sandbox.images.ros2.drive import FASTEST, Driver, Goal
@@ -66,11 +65,11 @@ class Robot:
         """Return whether there is a robot."""
         return time.monotonic() - self._seen < SILENT
 
-    def go(self, ticket: int, point: tuple[float, float], speed: float) -> None:
-        """Drive to a point, and publish the goal."""
+    def go(self, ticket: int, pose: commands.Pose, speed: float) -> None:
+        """Drive to a pose, whose yaw this follower ignores, and publish the goal."""
         self.bridge.accepted(ticket)
-        self._tell("goal_pose", PoseStamped(Header(self._stamp, "map"), Pose(Point(*point))))
-        self._driver.go(Goal(*point, fastest=FASTEST * speed / 100, ticket=ticket))
+        self._tell("goal_pose", PoseStamped(Header(self._stamp, "map"), Pose(Point(pose.x, pose.y))))
+        self._driver.go(Goal(pose.x, pose.y, fastest=FASTEST * speed / 100, ticket=ticket))
 
     def cancel(self, ticket: int) -> None:
         """Stop."""
@@ -115,10 +114,10 @@ def main() -> int:
     """Run until SIGTERM; return 2 if the configuration is not valid."""
     try:
         settings = load(os.environ)
-        places = read_places(settings.places_file)
+        places = commands.read_places(settings.places_file)
         domain = int(os.environ.get("ROS_DOMAIN_ID") or 0)
         port = int(os.environ.get("FOXGLOVE_BRIDGE_PORT") or 8765)
-    except (ConfigError, PlacesError, ValueError) as error:
+    except (ConfigError, commands.PlacesError, ValueError) as error:
         print(f"the robot cannot start: {error}", file=sys.stderr)
         return 2
     logs.configure()

@@ -11,7 +11,7 @@ import threading
 from pathlib import Path
 
 from compose.ros2.bridge.bridge import Bridge
-from compose.ros2.bridge.commands import Point
+from compose.ros2.bridge.commands import Pose
 from compose.ros2.bridge.config import load
 from compose.ros2.bridge.inbox import Inbox, connect
 
@@ -28,10 +28,10 @@ class Writer:
         """Accept every goal."""
         return True
 
-    def go(self, ticket: int, point: Point, _speed: float) -> None:
+    def go(self, ticket: int, pose: Pose, _speed: float) -> None:
         """Be there."""
         with self._file.open("a", encoding="utf-8") as log:
-            log.write(f"{point[0]:g}\n")
+            log.write(f"{pose.x:g}\n")
         self.bridge.ended(ticket, "done")
 
     def cancel(self, ticket: int) -> None:

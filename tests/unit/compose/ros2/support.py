@@ -16,7 +16,7 @@ from typing import Any
 from redis import Redis
 
 from compose.ros2.bridge.bridge import Bridge
-from compose.ros2.bridge.commands import Point, read_places
+from compose.ros2.bridge.commands import Pose, read_places
 from compose.ros2.bridge.config import Settings
 from compose.ros2.bridge.follower import Limits
 from compose.ros2.bridge.inbox import Inbox, connect
@@ -41,17 +41,17 @@ class Robot:
     obedient: bool = True
     bridge: Bridge | None = None
     ticket: int = 0
-    goals: list[tuple[Point, float]] = field(default_factory=list)
+    goals: list[tuple[Pose, float]] = field(default_factory=list)
     cancels: int = 0
 
     def ready(self) -> bool:
         """Return whether goals are accepted."""
         return self.there
 
-    def go(self, ticket: int, point: Point, speed: float) -> None:
+    def go(self, ticket: int, pose: Pose, speed: float) -> None:
         """Accept a goal."""
         self.ticket = ticket
-        self.goals.append((point, speed))
+        self.goals.append((pose, speed))
         self.answer.accepted(ticket)
 
     def cancel(self, ticket: int) -> None:
@@ -81,7 +81,7 @@ class Robot:
     @property
     def places(self) -> list[str]:
         """The targets of its goals."""
-        return [next(name for name, where in PLACES.items() if where == point) for point, _speed in self.goals]
+        return [next(name for name, where in PLACES.items() if where == pose) for pose, _speed in self.goals]
 
 
 @dataclass

@@ -7,10 +7,11 @@ from __future__ import annotations
 
 from typing import Any
 
-from compose.ros2.bridge.commands import Command
+from compose.ros2.bridge.commands import Command, Pose
 from compose.ros2.bridge.follower import Cancel, Effect, End, Follower, Job, Limits, Start
 
-A, B, C = (Job(Command(name, "navigate", name, (1.0, 2.0)), f"{number}-0", 0.0) for number, name in enumerate("ABC"))
+THERE = Pose(1.0, 2.0)
+A, B, C = (Job(Command(name, "navigate", name, THERE), f"{number}-0", 0.0) for number, name in enumerate("ABC"))
 STOP = Job(Command("S", "stop"), "9-0", 0.0)
 SAID = Job(Command("S", "stop"), "", 0.0)
 
