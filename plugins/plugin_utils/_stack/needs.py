@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from functools import cache
 from typing import Any
 
+from ...module_utils._values import driver_order
 from .data import versions
 
 GIB = 1024
@@ -62,11 +63,6 @@ def mib(gigabytes: float) -> int:
     return int(gigabytes * 10**9 / 2**20)
 
 
-def driver_order(version: str) -> tuple[int, ...]:
-    """Return the key by which versions of the driver are sorted: 580.95.05 is newer than 580.95 and than 580."""
-    return tuple(int(part) for part in version.split(".") if part)
-
-
 def read_need(given: dict[str, Any]) -> Need:
     """Return the needs of an entry of versions.yml."""
 
@@ -111,12 +107,17 @@ def components(profile: str) -> tuple[str, ...]:
     return PROFILES[profile]
 
 
+def system() -> Need:
+    """Return what the system itself needs, with Docker."""
+    return read_need(versions()["host"]["needs"])
+
+
 def need(profile: str) -> Need:
     """Return what a profile needs, including the system itself.
 
     :raises CapacityError: there is no such profile.
     """
-    parts = [read_need(versions()["host"]["needs"]), *(services()[name] for name in components(profile))]
+    parts = [system(), *(services()[name] for name in components(profile))]
     least, well = _sum([part.ram for part in parts])
     machine = max(part.machine_ram for part in parts)
     return Need(

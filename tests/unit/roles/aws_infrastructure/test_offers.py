@@ -20,35 +20,59 @@ NEW: dict[str, Any] = {
     "lab_types": [],
     "unread": "",
 }
-# What is given, and then: the type, and whether it is chosen now.
+# What is given, and then: the type, whether it is chosen now, whether the open kernel module runs its GPU, and the
+# oldest driver that the profile runs with.
 ROWS: dict[str, tuple[dict[str, Any], list[Any]]] = {
-    "full": ({"aws_infrastructure_profile": "full"}, ["g6.2xlarge", True]),
-    "sim": ({"aws_infrastructure_profile": "sim"}, ["g4dn.2xlarge", True]),
-    "no profile": ({}, ["g4dn.xlarge", True]),
+    "full": ({"aws_infrastructure_profile": "full"}, ["g6.2xlarge", True, "possible", "580.95.05"]),
+    "sim": ({"aws_infrastructure_profile": "sim"}, ["g4dn.2xlarge", True, "possible", "580.95.05"]),
+    "no profile": ({}, ["g4dn.xlarge", True, "possible", ""]),
     "a model": (
         {"aws_infrastructure_profile": "full", "aws_infrastructure_language_model": "llama-3.1-8b-instruct"},
-        ["g6e.xlarge", True],
+        ["g6e.xlarge", True, "possible", "580.95.05"],
     ),
     "two instances exceed the quota": (
         {"aws_infrastructure_profile": "full", "aws_infrastructure_instance_count": "2"},
-        ["g6e.xlarge", True],
+        ["g6e.xlarge", True, "possible", "580.95.05"],
     ),
-    "an existing lab": ({"__aws_infrastructure_offered": {**NEW, "lab_types": ["g5.xlarge"]}}, ["g5.xlarge", False]),
+    "an existing lab": (
+        {"__aws_infrastructure_offered": {**NEW, "lab_types": ["g5.xlarge"]}},
+        ["g5.xlarge", False, "possible", ""],
+    ),
     "nothing could be read": (
         {"__aws_infrastructure_offered": {**NEW, "offered": [], "quotas": {}, "unread": "denied"}},
-        ["g5.xlarge", True],
+        ["g5.xlarge", True, "possible", ""],
     ),
     "a type of the user": (
         {"aws_infrastructure_instance_type": "g5.2xlarge", "__aws_infrastructure_offered": {"skipped": True}},
-        ["g5.2xlarge", False],
+        ["g5.2xlarge", False, "possible", ""],
+    ),
+    "Blackwell": (
+        {"aws_infrastructure_instance_type": "g7.2xlarge", "aws_infrastructure_profile": "voice"},
+        ["g7.2xlarge", False, "needed", "580"],
+    ),
+    "Volta": ({"aws_infrastructure_instance_type": "p3.2xlarge"}, ["p3.2xlarge", False, "none", ""]),
+    "a type that is not known here": (
+        {"aws_infrastructure_instance_type": "g99.xlarge"},
+        ["g99.xlarge", False, "possible", ""],
+    ),
+    "the proprietary module": (
+        {
+            "aws_infrastructure_profile": "full",
+            "aws_infrastructure_driver_module": "proprietary",
+            "__aws_infrastructure_offered": {**NEW, "offered": ["g7.2xlarge", "g7e.2xlarge", "g6e.2xlarge"]},
+        },
+        ["g6e.2xlarge", True, "possible", "580.95.05"],
     ),
     # The check of the description reports it.
-    "a size that is not a number": ({"aws_infrastructure_volume_size": "much"}, ["g4dn.xlarge", True]),
+    "a size that is not a number": ({"aws_infrastructure_volume_size": "much"}, ["g4dn.xlarge", True, "possible", ""]),
 }
 
 
 def test_instance_type(tmp_path: Path) -> None:
-    expression = "{{ [__aws_infrastructure_instance_type, __aws_infrastructure_chooses] }}"
+    expression = (
+        "{{ [__aws_infrastructure_instance_type, __aws_infrastructure_chooses, __aws_infrastructure_open_module, "
+        "__aws_infrastructure_driver_minimum] }}"
+    )
     base = {"aws_infrastructure_region": "us-east-1", "__aws_infrastructure_offered": NEW}
     tasks: list[dict[str, Any]] = [
         {"ansible.builtin.set_fact": {f"row_{number}": expression}, "vars": {**base, **given}}
