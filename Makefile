@@ -30,7 +30,7 @@ setup: ## Create .venv from the pinned requirements, with the newest suitable Py
 
 .PHONY: lock
 lock: setup ## Pin requirements.in again, for every Python from 3.11
-	for input in requirements.in tests/dds/ros2.in bench/awscli.in .ci/audit.in; do
+	for input in requirements.in sandbox/images/ros2/ros2.in sandbox/images/ros2/interfaces/build.in bench/awscli.in .ci/audit.in; do
 	  uv pip compile --quiet --universal --python-version 3.11 --no-annotate --no-header --generate-hashes --upgrade $$input -o $${input%.in}.txt
 	done
 
@@ -99,7 +99,7 @@ test-e2e: tools ## Test the life of a lab in a sandbox of its own
 audit: setup ## Check the pinned Python packages for known vulnerabilities; needs PyPI's own server
 	uv venv --quiet --clear .cache/audit
 	uv pip install --quiet --require-hashes --python .cache/audit -r .ci/audit.txt
-	for file in requirements.txt tests/dds/ros2.txt compose/ros2/requirements.txt; do
+	for file in requirements.txt sandbox/images/ros2/interfaces/build.txt compose/ros2/requirements.txt; do
 	  .cache/audit/bin/pip-audit --require-hashes --disable-pip -r $$file
 	done
 

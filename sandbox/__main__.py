@@ -78,6 +78,7 @@ def run(arguments: argparse.Namespace) -> None:
             engine.install_command("redis-server", ["redis-server"])
             engine.install_command("ssh", ["openssh-client"])
             engine.install_command("cc", ["gcc", "libc6-dev"])
+            engine.install_command("c++", ["g++"])
             engine.install_command("ip", ["iproute2"])
             engine.install_command("iptables", ["iptables"])
             engine.install_command("nft", ["nftables"])

@@ -33,6 +33,7 @@ IMAGES = PROJECT / "sandbox" / "images"
 CONTENT_LABEL = f"{LABEL}.content"
 BOOTSTRAP_SECONDS = 600
 PULL_SECONDS = 120
+DOWNLOAD_SECONDS = 600
 # Enough for building all images on a slow machine.
 OTHERS_SECONDS = 1800
 
@@ -47,6 +48,7 @@ class Image:
     :param published: its repository and tag in the sandbox's registry; empty if it is not published.
     :param parts: other images from which it copies, by build argument.
     :param wheels: pinned Python packages, put into ``wheels/<name>/`` of its context.
+    :param locks: files with pinned Python packages, put into ``wheels/<name>/`` of its context, for the images' Python.
     :param packages: pinned Python packages, unpacked into ``packages/`` of its context.
     :param sources: files and folders of this project, copied to ``project/`` in its context.
     """
@@ -57,6 +59,7 @@ class Image:
     published: str = ""
     parts: tuple[tuple[str, Image], ...] = ()
     wheels: tuple[str, ...] = ()
+    locks: tuple[str, ...] = ()
     packages: tuple[str, ...] = ()
     sources: tuple[str, ...] = ()
 
@@ -132,9 +135,12 @@ def locked(*packages: str) -> tuple[str, ...]:
     return tuple(pins[package] for package in packages)
 
 
-def simulator(name: str, *, packages: tuple[str, ...] = (), sources: tuple[str, ...] = ()) -> Image:
+def simulator(
+    name: str, *, locks: tuple[str, ...] = (), packages: tuple[str, ...] = (), sources: tuple[str, ...] = ()
+) -> Image:
     """Return the image of the simulator of one of the stack's services.
 
+    :param locks: files with pinned Python packages, in its own folder.
     :param packages: names of Python packages, pinned by the project's lock.
     :param sources: files that it needs in addition to its own folder.
     """
@@ -145,6 +151,7 @@ def simulator(name: str, *, packages: tuple[str, ...] = (), sources: tuple[str, 
         "digital-twin/base:debian13",
         STACK[f"digital_twin_stack_{name}_image"],
         parts=(("PYTHON_IMAGE", PYTHON_IMAGE),),
+        locks=locks,
         packages=locked(*packages),
         sources=(own, *sources),
     )
@@ -160,7 +167,10 @@ SIMULATORS = (
         STACK["digital_twin_stack_foxglove_image"],
     ),
     simulator(
-        "ros2", packages=("cyclonedds", "foxglove-sdk"), sources=("sandbox/ros_topics.py", "compose/ros2/bridge")
+        "ros2",
+        locks=("interfaces/build.txt",),
+        packages=("foxglove-sdk", "redis"),
+        sources=("compose/ros2/bridge", "compose/world"),
     ),
     simulator(
         "riva",
@@ -271,7 +281,7 @@ def ensure(client: DockerClient, image: Image) -> None:
             return
     except ImageNotFound:
         pass
-    if not image.wheels and not image.packages and not image.sources:
+    if not (image.wheels or image.locks or image.packages or image.sources):
         run_build(client, image.folder, image.tag, content, arguments)
         return
     with tempfile.TemporaryDirectory() as scratch:
@@ -282,6 +292,10 @@ def ensure(client: DockerClient, image: Image) -> None:
         for wheel in image.wheels:
             for python in PYTHONS:
                 pip("download", python, [wheel], "--dest", context / "wheels" / wheel.split("==")[0])
+        for lock in image.locks:
+            # The image's own Python installs them: some of their files belong outside of Python's folders.
+            requirements = (image.folder / lock).read_text("utf-8").splitlines()
+            pip("download", PYTHON, requirements, "--dest", context / "wheels" / Path(lock).stem)
         if image.packages:
             pip("install", PYTHON, image.packages, "--no-compile", "--target", context / "packages")
         run_build(client, context, image.tag, content, arguments)
@@ -321,11 +335,11 @@ def pip(verb: str, python: str, packages: Iterable[str], *arguments: str | Path)
             [*words, *map(str, arguments), "-r", requirements.name],
             capture_output=True,
             text=True,
-            timeout=PULL_SECONDS,
+            timeout=DOWNLOAD_SECONDS,
             check=False,
         )
     if done.returncode != 0:
-        what = " ".join(package.split()[0] for package in packages)
+        what = " ".join(package.split()[0] for package in packages if "==" in package)
         raise SandboxError(f"pip {verb} {what} failed: {done.stderr.strip()[-800:]}")
 
 

@@ -56,7 +56,8 @@ def generate_launch_description() -> LaunchDescription:
         for name, package in SERVERS.items()
     ]
     clouds = [("cloud_in", given["CLOUD_TOPIC"]), ("scan", topics[1][1])] if "CLOUD_TOPIC" in given else []
-    manager = {"node_names": list(SERVERS), "autostart": True}
+    # How long a server may be silent, and half of it at its start: Isaac Sim's shader compiler keeps the CPUs busy.
+    manager = {"node_names": list(SERVERS), "autostart": True, "bond_timeout": 30.0}
     return LaunchDescription(
         [
             *servers,

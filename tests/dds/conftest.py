@@ -9,8 +9,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.support.dds import install_ros2
 from tests.support.network import Network, why_impossible
+from tests.support.ros2 import install_ros2
 
 
 @pytest.fixture(scope="session", autouse=True)

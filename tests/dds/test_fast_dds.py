@@ -13,9 +13,10 @@ from ansible_collections.digital_twin.robotics_lab.plugins.module_utils._ros2.di
 from ansible_collections.digital_twin.robotics_lab.plugins.module_utils._ros2.host import HostTraffic, read_processes
 from ansible_collections.digital_twin.robotics_lab.plugins.module_utils._ros2.request import read
 
-from tests.support.dds import ROS2, find, planned, receives_all, ros2_environment, ros2_node, unit_command
+from tests.support.dds import find, planned, receives_all, ros2_environment, ros2_node, unit_command
 from tests.support.host_processes import ServiceProcess
 from tests.support.network import INTERFACE, Host, Network, udp
+from tests.support.ros2 import ROS2
 
 RMW = "rmw_fastrtps_cpp"
 FILTER = "7400-7499"

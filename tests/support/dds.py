@@ -23,6 +23,7 @@ from ansible_collections.digital_twin.robotics_lab.plugins.module_utils._ros2.re
 from tests.support.host_processes import NodeProcess, ServiceProcess
 from tests.support.network import Host, Network, machine_settings
 from tests.support.project import FQCN, ROOT, clean_environment, run
+from tests.support.ros2 import ROS2
 
 # The default limit of a socket's buffer up to Linux 6.17, and the guide's value.
 COMMON_RECEIVE_BUFFER, GUIDE_RECEIVE_BUFFER = 212992, 2147483647
@@ -34,10 +35,7 @@ LOSS_SAMPLES, LOSS_BYTES, LOSS_RATE, LOSS_SHARE = 300, 64_000, 100, 0.02
 LARGE_MESSAGES = "<General><MaxMessageSize>65500B</MaxMessageSize><FragmentSize>65000B</FragmentSize></General>"
 
 FAST_PROFILE = f"ansible_collections.{FQCN}.plugins.module_utils._ros2.fast_profile"
-ROS2_REQUIREMENTS = ROOT / "tests" / "dds" / "ros2.txt"
 ROLE = ROOT / "roles" / "ros2_networking"
-ROS2 = ROOT / ".cache" / "ros2"
-INSTALL_SECONDS = 600
 
 
 def planned(**description: Any) -> dict[str, Any]:
@@ -221,27 +219,6 @@ def receives_all(receiver: NodeProcess, sender: NodeProcess, count: int = 20) ->
 def zenoh_router(configuration: Path) -> list[str]:
     """Return the command of the role's Zenoh router."""
     return [sys.executable, str(ROOT / "plugins" / "module_utils" / "_ros2" / "zenoh_router.py"), str(configuration)]
-
-
-def install_ros2() -> None:
-    """Create the environment with ROS 2 for the tests of Fast DDS, unless it exists."""
-    stamp = ROS2 / ".made-of"
-    wanted = f"{sys.version}\n{ROS2_REQUIREMENTS.read_text(encoding='utf-8')}"
-    if stamp.is_file() and stamp.read_text(encoding="utf-8") == wanted:
-        return
-    run(["uv", "venv", "--quiet", "--clear", "--python", sys.executable, str(ROS2)])
-    install = [
-        "uv",
-        "pip",
-        "install",
-        "--require-hashes",
-        "--quiet",
-        "--no-deps",
-        "--python",
-        str(ROS2 / "bin" / "python"),
-    ]
-    run([*install, "-r", str(ROS2_REQUIREMENTS)], timeout=INSTALL_SECONDS)
-    stamp.write_text(wanted, encoding="utf-8")
 
 
 def ros2_environment(plan: Mapping[str, Any], folder: Path) -> dict[str, str]:

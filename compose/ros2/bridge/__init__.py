@@ -4,5 +4,5 @@
 
 """Turns robot commands from Redis into goals for Nav2.
 
-Runs in ROS 2 Humble with its Python 3.10; only :mod:`.__main__` and :mod:`.nav2_client` use ROS.
+Runs in ROS 2 Jazzy with its Python 3.12; only :mod:`.__main__` and :mod:`.nav2_client` use ROS.
 """

@@ -10,7 +10,7 @@ import logging
 import queue
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Protocol
 
 from redis.exceptions import RedisError
@@ -29,8 +29,8 @@ class Navigator(Protocol):
     def ready(self) -> bool:
         """Return whether goals are accepted."""
 
-    def go(self, ticket: int, pose: Pose, speed: float) -> None:
-        """Drive to a pose; answered by accepted() and ended().
+    def go(self, ticket: int, poses: Sequence[Pose], speed: float) -> None:
+        """Drive to a pose, or to several one after the other; answered by accepted() and ended().
 
         :param speed: percent of the maximum.
         """
@@ -145,7 +145,7 @@ class Bridge:
         if isinstance(effect, Start):
             command = effect.job.command
             self._report(command, effect.job.entry, "started")
-            self._navigator.go(effect.ticket, command.pose, SPEEDS[command.speed])
+            self._navigator.go(effect.ticket, command.poses, SPEEDS[command.speed])
         elif isinstance(effect, Cancel):
             self._navigator.cancel(effect.ticket)
         elif isinstance(effect, End):

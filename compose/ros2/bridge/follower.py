@@ -23,7 +23,7 @@ class Limits:
 
     Attributes:
         age: the maximum age of a command when it is started.
-        goal: the time limit for reaching a goal.
+        goal: the time limit for reaching a goal, for each place of a command.
         patience: how long the robot continues while Nav2 or Redis is unreachable.
         again: the interval at which an unconfirmed cancellation is repeated.
         waiting: how many commands may wait.
@@ -178,10 +178,13 @@ class Follower:
         if outcome == "cancelled" and why == "stop":
             return [End(job, "stopped")]
         if outcome == "cancelled" and why == "time":
-            return [End(job, "failed", f"did not arrive within {self._limits.goal:g} s")]
+            return [End(job, "failed", f"did not arrive within {self._time_for(job):g} s")]
         if outcome == "cancelled":
             return [End(job, outcome, reason or "another client cancelled it")]
         return [End(job, outcome, reason)]
+
+    def _time_for(self, job: Job) -> float:
+        return self._limits.goal * len(job.command.poses)
 
     def step(self, now: float, *, nav: bool, link: bool) -> list[Effect]:
         """Return the effects that are due.
@@ -198,14 +201,14 @@ class Follower:
         if self._current is None:
             return []
         if now - self._nav_seen >= self._limits.patience:
-            # Nav2 ended and the goal with it: there will be no report of its end.
+            # Nav2 ended and the goal with it: no report of its end will come. The robot does not move again by itself.
             job, self._current = self._current, None
             self._ticket += 1
             if self._stops:
                 return [End(job, "stopped")]
             self._why = ""
-            self._waiting.appendleft(job)
-        elif not self._why and now - self._started >= self._limits.goal:
+            return [End(job, "failed", f"Nav2 has accepted no goals for {self._limits.patience:g} s")]
+        if not self._why and now - self._started >= self._time_for(self._current):
             self._why, self._cancel_at = "time", now
         elif not self._why and now - self._link_seen >= self._limits.patience:
             self._why, self._cancel_at = "link", now

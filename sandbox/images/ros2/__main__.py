@@ -1,153 +1,110 @@
-"""``python3 -m sandbox.images.ros2``: the simulator of the image compose/ros2, with its variables.
+"""``python3 -m sandbox.images.ros2``: the image compose/ros2 with its variables, but for Nav2.
 
-The command bridge is that image's own. A goal follower replaces Nav2; Foxglove's server replaces its bridge for ROS.
+The command bridge is that image's own, on real ROS 2. A simulator of Nav2 and Foxglove's own server run beside it; when
+one of the processes ends, all end.
 """
 
 from __future__ import annotations
 
-import logging
 import os
 import signal
+import subprocess
 import sys
 import threading
-import time
-from typing import Any
+from pathlib import Path
+from types import FrameType
+from urllib.parse import unquote, urlsplit
 
-from cyclonedds.idl import IdlStruct
-
-from compose.ros2.bridge import commands, logs
-from compose.ros2.bridge.bridge import Bridge
-from compose.ros2.bridge.config import ConfigError, load
-from compose.ros2.bridge.inbox import Inbox, connect
-from sandbox.images.ros2.drive import FASTEST, Driver, Goal
-from sandbox.images.ros2.viewer import Viewer
-from sandbox.ros_topics import (
-    Bus,
-    Header,
-    Odometry,
-    Point,
-    Pose,
-    PoseStamped,
-    PoseWithCovarianceStamped,
-    TFMessage,
-    Time,
-    Transform,
-    TransformStamped,
-    Twist,
-    Vector3,
-    yaw_of,
-)
-
-LOG = logging.getLogger("robot")
-SUBSCRIBED = ("clock", "odom", "tf", "scan", "goal_pose")
-PUBLISHED = ("cmd_vel", "goal_pose", "amcl_pose", "tf")
-# Goals are refused after this time without odometry, in seconds.
-SILENT = 2.0
-WAIT = 0.1
+# The folder of the bridge, as in the image that is simulated.
+FOLDER = os.environ.get("ROBOT_FOLDER") or "/opt/robot"
+ENDING_SECONDS = 10
+FAST = "rmw_fastrtps_cpp"
+# How often the node checks whether it is to end, in seconds.
+PAUSE = 0.5
 
 
-class Robot:
-    """The bridge's navigator: the robot's pose and its goal."""
+def fast_dds(environment: dict[str, str]) -> dict[str, str]:
+    """Return the environment of programs that have Fast DDS only, for that of programs with Cyclone DDS.
 
-    bridge: Bridge
-
-    def __init__(self, bus: Bus, viewer: Viewer) -> None:
-        """Create the topics."""
-        self._bus = bus
-        self._viewer = viewer
-        self._readers = {topic: bus.reader(topic) for topic in SUBSCRIBED}
-        self._writers = {topic: bus.writer(topic) for topic in PUBLISHED}
-        self._driver = Driver(self._send, self._ended)
-        self._stamp = Time()
-        self._seen = -SILENT
-
-    def ready(self) -> bool:
-        """Return whether there is a robot."""
-        return time.monotonic() - self._seen < SILENT
-
-    def go(self, ticket: int, pose: commands.Pose, speed: float) -> None:
-        """Drive to a pose, whose yaw this follower ignores, and publish the goal."""
-        self.bridge.accepted(ticket)
-        self._tell("goal_pose", PoseStamped(Header(self._stamp, "map"), Pose(Point(pose.x, pose.y))))
-        self._driver.go(Goal(pose.x, pose.y, fastest=FASTEST * speed / 100, ticket=ticket))
-
-    def cancel(self, ticket: int) -> None:
-        """Stop."""
-        self._driver.stop()
-        self.bridge.halted(ticket)
-
-    def turn(self) -> None:
-        """Wait a moment for messages, and handle them."""
-        self._bus.wait(WAIT)
-        said: dict[str, list[Any]] = {topic: reader.take() for topic, reader in self._readers.items()}
-        for topic, messages in said.items():
-            for message in messages:
-                self._viewer.show(topic, message)
-        for clock in said["clock"][-1:]:
-            self._stamp = clock.clock
-        for goal in said["goal_pose"]:
-            self._driver.go(Goal(goal.pose.position.x, goal.pose.position.y))
-        for odometry in said["odom"][-1:]:
-            self._locate(odometry)
-
-    def _locate(self, odometry: Odometry) -> None:
-        """Publish the robot's pose on the map. Its odometry is exact, so this is also its own estimate."""
-        self._seen = time.monotonic()
-        pose = odometry.pose.pose
-        self._driver.at(pose.position.x, pose.position.y, yaw_of(pose.orientation))
-        header = Header(odometry.header.stamp, "map")
-        self._tell("amcl_pose", PoseWithCovarianceStamped(header, odometry.pose))
-        self._tell("tf", TFMessage([TransformStamped(header, "odom", Transform())]))
-
-    def _ended(self, ticket: int, outcome: str) -> None:
-        self.bridge.ended(ticket, outcome)
-
-    def _send(self, linear: float, angular: float) -> None:
-        self._tell("cmd_vel", Twist(Vector3(linear), Vector3(z=angular)))
-
-    def _tell(self, topic: str, message: IdlStruct) -> None:
-        self._writers[topic].write(message)
-        self._viewer.show(topic, message)
+    The role ros2_networking writes the configurations of both into one folder.
+    """
+    changed = {**environment, "RMW_IMPLEMENTATION": FAST}
+    if environment.get("RMW_IMPLEMENTATION", FAST) == FAST:
+        return changed
+    profile = Path(unquote(urlsplit(environment.get("CYCLONEDDS_URI", "")).path)).parent / "fastdds.xml"
+    if profile.is_file():
+        names = ("FASTDDS_DEFAULT_PROFILES_FILE", "FASTRTPS_DEFAULT_PROFILES_FILE")
+        changed |= dict.fromkeys(names, str(profile))
+    return {**changed, "FASTDDS_BUILTIN_TRANSPORTS": "UDPv4"}
 
 
-def main() -> int:
-    """Run until SIGTERM; return 2 if the configuration is not valid."""
+def navigate() -> int:
+    """Run the simulator of Nav2 and Foxglove's server until SIGTERM."""
+    import rclpy
+    from rclpy.executors import SingleThreadedExecutor
+    from rclpy.signals import SignalHandlerOptions
+
+    from compose.ros2.bridge import logs
+    from sandbox.images.ros2.nav2 import Nav2
+    from sandbox.images.ros2.viewer import Viewer
+
     try:
-        settings = load(os.environ)
-        places = commands.read_places(settings.places_file)
-        domain = int(os.environ.get("ROS_DOMAIN_ID") or 0)
         port = int(os.environ.get("FOXGLOVE_BRIDGE_PORT") or 8765)
-    except (ConfigError, commands.PlacesError, ValueError) as error:
-        print(f"the robot cannot start: {error}", file=sys.stderr)
+        failures = int(os.environ.get("BRINGUP_FAILURES") or 0)
+    except ValueError as error:
+        print(f"FOXGLOVE_BRIDGE_PORT and BRINGUP_FAILURES must be numbers: {error}", file=sys.stderr)
         return 2
     logs.configure()
-    end = threading.Event()
-    signal.signal(signal.SIGTERM, lambda *_signal: end.set())
-    signal.signal(signal.SIGINT, lambda *_signal: end.set())
-    viewer = Viewer(os.environ.get("FOXGLOVE_BRIDGE_ADDRESS") or "127.0.0.1", port)
-    robot = Robot(Bus(domain), viewer)
-    robot.bridge = Bridge(Inbox(connect(settings), settings), robot, places, settings)
-    thread = threading.Thread(target=_drive, args=(robot.bridge, end), name="bridge")
-    thread.start()
-    LOG.info("starting", extra={"fields": {"domain": domain, "port": port, "places": list(places)}})
-    try:
-        while not end.is_set():
-            robot.turn()
-    finally:
-        end.set()
-        thread.join()
-        viewer.close()
+    ending = threading.Event()
+    signal.signal(signal.SIGTERM, lambda *_signal: ending.set())
+    signal.signal(signal.SIGINT, lambda *_signal: ending.set())
+    # ROS 2's own handler closes the node while it is in use.
+    rclpy.init(signal_handler_options=SignalHandlerOptions.NO)
+    node = rclpy.create_node("nav2")
+    viewer = Viewer(node, os.environ.get("FOXGLOVE_BRIDGE_ADDRESS") or "127.0.0.1", port)
+    _nav2 = Nav2(node, failures)
+    executor = SingleThreadedExecutor()
+    executor.add_node(node)
+    while not ending.is_set():
+        executor.spin_once(PAUSE)
+    viewer.close()
+    executor.shutdown()
+    node.destroy_node()
+    rclpy.try_shutdown()
     return 0
 
 
-def _drive(bridge: Bridge, end: threading.Event) -> None:
-    """Run the bridge; when it fails, the process exits and is restarted."""
-    try:
-        bridge.run(end)
-    except Exception:
-        LOG.exception("internal_error")
-        os._exit(1)
+def main() -> int:
+    """Run both processes until one ends, and return its exit status."""
+    environment = fast_dds(dict(os.environ))
+    programs = (["-m", "bridge"], ["-m", "sandbox.images.ros2", "nav2"])
+    path = os.pathsep.join(filter(None, (str(Path.cwd()), environment.get("PYTHONPATH"))))
+    processes = [
+        subprocess.Popen([sys.executable, *program], cwd=FOLDER, env={**environment, "PYTHONPATH": path})
+        for program in programs
+    ]
+
+    def end(_number: int, _frame: FrameType | None) -> None:
+        for process in processes:
+            process.terminate()
+
+    signal.signal(signal.SIGTERM, end)
+    signal.signal(signal.SIGINT, end)
+    numbers = {process.pid: process for process in processes}
+    # The first process of a container also gets the orphans of others.
+    while (ended := os.wait())[0] not in numbers:
+        pass
+    first = numbers[ended[0]]
+    first.returncode = os.waitstatus_to_exitcode(ended[1])
+    for process in processes:
+        if process is not first:
+            process.terminate()
+            try:
+                process.wait(ENDING_SECONDS)
+            except subprocess.TimeoutExpired:
+                process.kill()
+    return first.returncode if first.returncode >= 0 else 128 - first.returncode
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(navigate() if sys.argv[1:] == ["nav2"] else main())

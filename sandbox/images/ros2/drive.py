@@ -50,7 +50,7 @@ class Driver:
         """Store the callbacks.
 
         :param send: sends the speeds to the robot.
-        :param ended: is called with the ticket of a goal that is done or cancelled.
+        :param ended: is called with the ticket of a goal that is over, and ``done``, ``cancelled`` or ``aborted``.
         """
         self._send = send
         self._ended = ended
@@ -64,10 +64,15 @@ class Driver:
             self._end("cancelled")
             self._goal = goal
 
-    def stop(self) -> None:
+    @property
+    def busy(self) -> bool:
+        """Whether it has a goal."""
+        return self._goal is not None
+
+    def stop(self, outcome: str = "cancelled") -> None:
         """Stop and clear the goal."""
         with self._alone:
-            self._end("cancelled")
+            self._end(outcome)
             self._send(0.0, 0.0)
 
     def at(self, x: float, y: float, yaw: float) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import sys
 import threading
+from collections.abc import Sequence
 from pathlib import Path
 
 from compose.ros2.bridge.bridge import Bridge
@@ -28,10 +29,10 @@ class Writer:
         """Accept every goal."""
         return True
 
-    def go(self, ticket: int, pose: Pose, _speed: float) -> None:
+    def go(self, ticket: int, poses: Sequence[Pose], _speed: float) -> None:
         """Be there."""
         with self._file.open("a", encoding="utf-8") as log:
-            log.write(f"{pose.x:g}\n")
+            log.write("".join(f"{pose.x:g}\n" for pose in poses))
         self.bridge.ended(ticket, "done")
 
     def cancel(self, ticket: int) -> None:

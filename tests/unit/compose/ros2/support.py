@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -35,6 +35,7 @@ class Robot:
         there: whether it accepts goals.
         obedient: whether it confirms cancellations.
         goals: the goals and their speeds.
+        stops: the points to visit before each goal.
     """
 
     there: bool = True
@@ -42,16 +43,18 @@ class Robot:
     bridge: Bridge | None = None
     ticket: int = 0
     goals: list[tuple[Pose, float]] = field(default_factory=list)
+    stops: list[list[Pose]] = field(default_factory=list)
     cancels: int = 0
 
     def ready(self) -> bool:
         """Return whether goals are accepted."""
         return self.there
 
-    def go(self, ticket: int, pose: Pose, speed: float) -> None:
+    def go(self, ticket: int, poses: Sequence[Pose], speed: float) -> None:
         """Accept a goal."""
         self.ticket = ticket
-        self.goals.append((pose, speed))
+        self.goals.append((poses[-1], speed))
+        self.stops.append(list(poses[:-1]))
         self.answer.accepted(ticket)
 
     def cancel(self, ticket: int) -> None:

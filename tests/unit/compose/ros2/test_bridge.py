@@ -14,7 +14,7 @@ import pytest
 
 from compose.ros2.bridge.commands import Pose
 from tests.unit.compose.cognitive.support import PASSWORD
-from tests.unit.compose.ros2.support import Lab, Robot, fields_of, turns, until
+from tests.unit.compose.ros2.support import PLACES, Lab, Robot, fields_of, turns, until
 
 
 def test_a_command_is_followed_published_and_stored(lab: Lab) -> None:
@@ -29,6 +29,17 @@ def test_a_command_is_followed_published_and_stored(lab: Lab) -> None:
     assert lab.outcomes() == [("a", "done")]
     assert lab.events[0] == {"id": "a", "action": "navigate", "target": "zone_b", "outcome": "done"}
     assert lab.pending() == 0
+
+
+def test_a_command_with_several_stops_is_one_goal(lab: Lab) -> None:
+    robot = Robot()
+    bridge = lab.bridge(robot)
+    lab.write(json.dumps({"id": "t", "action": "navigate", "stops": [{"target": "zone_c"}, {"target": "zone_a"}]}))
+    until(bridge, lambda: robot.goals)
+    assert (robot.stops, robot.places) == ([[PLACES["zone_c"]]], ["zone_a"])
+    robot.end()
+    until(bridge, lambda: ("t", "done") in lab.outcomes())
+    assert lab.events[0]["target"] == "zone_a"
 
 
 def test_commands_from_before_the_start_are_followed_in_order(lab: Lab) -> None:

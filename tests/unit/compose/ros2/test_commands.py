@@ -40,6 +40,16 @@ GOOD: dict[str, tuple[dict[str, Any], Command]] = {
     "a place that is not known here": ({"target": "attic"}, Command("", "navigate", "attic", Pose(10.0, 0.0))),
     "inspect": ({"action": "inspect"}, Command("", "inspect", "zone_b", Pose(10.0, 0.0))),
     "what is not known yet": ({"urgency": 3}, THERE),
+    "several stops": (
+        {
+            "target": None,
+            "coordinates": None,
+            "stops": [{"target": "zone_c"}, {"coordinates": [1, 2]}, {"target": "zone_b"}],
+        },
+        Command("", "navigate", "zone_b", Pose(10.0, 0.0), stops=(PLACES["zone_c"], Pose(1.0, 2.0))),
+    ),
+    "one stop": ({"target": None, "coordinates": None, "stops": [{"target": "zone_b"}]}, THERE),
+    "stop with stops": ({"action": "stop", "stops": 7}, Command("", "stop")),
     "status": ({"action": "status", "coordinates": None}, Command("", "status")),
     "stop": ({"action": "stop", "id": "x"}, Command("x", "stop")),
     "stop, shouted": ({"action": " STOP "}, Command("", "stop")),
@@ -61,6 +71,24 @@ BAD: dict[str, tuple[dict[str, Any] | str | bytes, str]] = {
     "a list": ('["go"]', "not a JSON object"),
     "a text": ('"go"', "not a JSON object"),
     "two actions": ('{"action": "navigate", "target": "zone_a", "action": "navigate"}', "a name occurs twice"),
+    "stops beside a target": ({"stops": [{"target": "zone_a"}]}, "only with action navigate, without target and"),
+    "stops of another action": (
+        {"action": "pick", "target": None, "coordinates": None, "stops": [{"target": "zone_a"}]},
+        "only with action navigate",
+    ),
+    "no stops": ({"target": None, "coordinates": None, "stops": []}, "Allowed: a list of 1 to 16 places"),
+    "too many stops": (
+        {"target": None, "coordinates": None, "stops": [{"target": "zone_a"}] * 17},
+        "a list of 1 to 16 places",
+    ),
+    "a stop that is a text": (
+        {"target": None, "coordinates": None, "stops": ["zone_a"]},
+        "an object with target, coordinates or",
+    ),
+    "a stop that is unknown": (
+        {"target": None, "coordinates": None, "stops": [{"target": "zone_a"}, {"target": "attic"}]},
+        "'attic' has no coordinates",
+    ),
     "too long": ("x" * 20000, "the message has 20000 bytes. Allowed: 16384"),
     "no action": (
         {"action": None},

@@ -186,14 +186,24 @@ def test_a_goal_that_another_client_cancels_has_ended() -> None:
     assert story.ended(1, "cancelled") == [End(A, "cancelled", "another client cancelled it"), Start(B, 2)]
 
 
-def test_a_goal_is_set_again_after_a_crash_of_nav2() -> None:
+def test_a_goal_ends_with_nav2_and_the_robot_does_not_go_on_by_itself() -> None:
     story = Story(patience=10)
-    story.take(A, B)
+    story.take(A)
     assert story.step(9, nav=False) == []
-    assert story.step(1, nav=False) == []
-    assert story.follower.state == {"state": "idle", "target": "", "waiting": 2}
+    assert story.step(1, nav=False) == [End(A, "failed", "Nav2 has accepted no goals for 10 s")]
+    assert story.follower.state == {"state": "idle", "target": "", "waiting": 0}
     # A late report of the crashed Nav2 is ignored.
-    assert story.ended(1, "failed") == [Start(A, 3)]
+    assert story.ended(1, "done") == []
+    assert story.take(B) == [Start(B, 3)]
+
+
+def test_several_stops_have_as_much_time_as_their_single_goals() -> None:
+    story = Story(goal=60)
+    tour = Job(Command("T", "navigate", "A", stops=(Pose(1.0, 2.0),)), "8-0", 0.0)
+    story.take(tour)
+    assert story.step(119) == []
+    assert story.step(1) == [Cancel(1)]
+    assert story.ended(1, "cancelled") == [End(tour, "failed", "did not arrive within 120 s")]
 
 
 def test_a_stop_ends_when_nav2_is_gone() -> None:

@@ -45,14 +45,21 @@ def free_domain() -> int:
 
 
 @contextmanager
-def process(folder: Path, module: str, environment: Mapping[str, str], *arguments: str) -> Iterator[Callable[[], str]]:
+def process(
+    folder: Path,
+    module: str,
+    environment: Mapping[str, str],
+    *arguments: str,
+    python: str = sys.executable,
+    cwd: Path = ROOT,
+) -> Iterator[Callable[[], str]]:
     """Run a simulator; yield a function that returns its output, and its exit status if it has ended."""
     log = folder / f"{module}.log"
     inherited = {"PATH": os.environ["PATH"], "PYTHONUNBUFFERED": "1"}
     with log.open("wb") as output:
         child = subprocess.Popen(
-            [sys.executable, "-m", module, *arguments],
-            cwd=ROOT,
+            [python, "-m", module, *arguments],
+            cwd=cwd,
             env={**inherited, **environment},
             stdout=output,
             stderr=output,
