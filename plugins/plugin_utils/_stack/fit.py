@@ -269,6 +269,11 @@ def _vram(load: Load, suffices: object) -> Lack | None:
     if card.vram and not suffices and not (lack and lack.fatal):
         offered = f"CUDA offers {usable(card.vram)} of its {card.vram} MiB of GPU memory"
         lack = Lack("vram", True, f"{offered}, less than the {load.vram[0]} it requires")
+    large = [name for name in load.names if card.vram and services()[name].card_vram > card.vram]
+    if large and not lack:
+        least = max(services()[name].card_vram for name in large)
+        text = f"{card.vram} MiB of GPU memory, and NVIDIA requires a GPU with {least} for {listed(large)}"
+        lack = Lack("vram", False, text)
     if lack and load.number is not None:
         return dataclasses.replace(lack, text=f"GPU {load.number} for {listed(load.names)}: {lack.text}")
     return lack

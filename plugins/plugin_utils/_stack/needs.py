@@ -32,6 +32,7 @@ class Need:
         rt_cores: whether it requires a GPU with RT cores.
         compute: compute capability of the GPU; 0 for any.
         machine_ram: memory that the vendor requires of the whole machine, in MiB; 0 for none.
+        card_vram: memory that the vendor requires of the whole GPU, in MiB; 0 for none.
         driver: the oldest version of NVIDIA's driver; empty for any, or none.
         note: the requirements of vendor and guide, for messages.
     """
@@ -42,6 +43,7 @@ class Need:
     rt_cores: bool = False
     compute: float = 0.0
     machine_ram: int = 0
+    card_vram: int = 0
     driver: str = ""
     note: str = ""
 
@@ -78,6 +80,7 @@ def read_need(given: dict[str, Any]) -> Need:
         rt_cores=given.get("rt_cores", False),
         compute=given.get("compute_capability", 0.0),
         machine_ram=mib(given.get("machine", {}).get("ram_gb", 0)),
+        card_vram=mib(given.get("machine", {}).get("vram_gb", 0)),
         driver=given.get("driver", ""),
         note=_note(given),
     )
@@ -127,6 +130,7 @@ def need(profile: str) -> Need:
         rt_cores=any(part.rt_cores for part in parts),
         compute=max(part.compute for part in parts),
         machine_ram=machine,
+        card_vram=max(part.card_vram for part in parts),
         driver=max((part.driver for part in parts), key=driver_order),
         note="; ".join(part.note for part in parts if part.note),
     )

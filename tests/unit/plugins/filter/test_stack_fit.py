@@ -329,7 +329,19 @@ def test_each_gpu_is_divided_among_its_own_services(
     ("profile", "machine", "answer", "message"),
     [
         # Each GPU alone is too small for the whole profile.
-        ("full", {"vram_mib": 12288, "gpu_count": 4}, "fits", "^$"),
+        ("full", {"vram_mib": 15360, "gpu_count": 4}, "fits", "^$"),
+        (
+            "sim",
+            {"vram_mib": 12288},
+            "tight",
+            "machine: 12288 MiB of GPU memory, and NVIDIA requires a GPU with 15258 for isaac_sim",
+        ),
+        (
+            "full",
+            {"vram_mib": 12288, "gpu_count": 4},
+            "tight",
+            "GPU 0 for isaac_sim: 12288 MiB .* a GPU with 15258 for isaac_sim; GPU 2 for riva: 12288 MiB .* for riva",
+        ),
         (
             "full",
             {"vram_mib": 12288, "gpu_count": 2},
