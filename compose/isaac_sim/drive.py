@@ -50,11 +50,18 @@ class Drive:
         self._watchdog = Watchdog(hall.robot.command_timeout, fastest.linear, fastest.angular)
         _look_at(hall, log)
 
-    def step(self) -> float:
-        """Pass the last command on, or stop the robot if it is old. Return the simulated time."""
+    def step(self, plays: bool) -> float:
+        """Pass the last command on, or stop the robot if it is old. Return the simulated time.
+
+        :param plays: whether the simulation plays. While it does not, commands are forgotten.
+        """
         now, count = float(self._get(graph.TIME)), int(self._get(graph.RECEIVED))
-        linear, angular = (self._get(name) for name in graph.COMMANDED)
-        self._send(*self._watchdog.speeds(now, count, float(linear[0]), float(angular[2])))
+        if plays:
+            linear, angular = (self._get(name) for name in graph.COMMANDED)
+            self._send(*self._watchdog.speeds(now, count, float(linear[0]), float(angular[2])))
+        else:
+            self._watchdog.pause(now)
+            self.stop()
         return now
 
     def stop(self) -> None:

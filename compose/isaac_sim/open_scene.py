@@ -33,13 +33,16 @@ import omni.usd
 BRIDGE = "isaacsim.ros2.bridge"
 PARTS = {BRIDGE, "isaacsim.ros2.core", "isaacsim.ros2.nodes"}
 # How long to wait, in seconds: for the application, which compiles shaders at its first start; for another stage to be
-# opened or closed; for the files of the scene, which may be downloaded; and for the simulation's first step.
+# opened or closed; for the files of the scene, which may be downloaded; and for the simulation's next step.
 READY, STAGE, FILES, PLAY = 1800, 300, 1800, 120
+# A single update may take minutes, while shaders are compiled. After so many without a step, the simulation hangs.
+UPDATES = 10
 SCRIPT = Path(__file__).resolve()
 HALL = SCRIPT.with_name("hall.usda")
-# Kit passes the argument as Python does. Without one, sys.argv may be that of the application.
+# Kit passes the argument as Python does. Without one, sys.argv may be that of the application, whose file ends in .kit.
 ARGUMENT = "".join(sys.argv[1:2])
-SCENE = ARGUMENT if ARGUMENT.endswith((".usd", ".usda", ".usdc", ".usdz")) else ""
+ENDINGS = (".usd", ".usda", ".usdc", ".usdz")
+SCENE = "" if ARGUMENT in {"", "hall"} or ARGUMENT.endswith(".kit") else ARGUMENT
 HEARTBEAT = Path(os.environ.get("HEARTBEAT_FILE") or Path(tempfile.gettempdir()) / "scene.heartbeat")
 PERIOD = 1.0
 
@@ -77,6 +80,8 @@ async def play(scene: str) -> None:
     drive, name = None, scene or str(HALL)
     try:
         heartbeat = Heartbeat(HEARTBEAT)
+        if scene and not scene.endswith(ENDINGS):
+            raise SceneError(f"is not a scene. Allowed: hall, or a path or URL that ends in {', '.join(ENDINGS)}")
         await _until(app, app.is_app_ready, READY, "Isaac Sim is not ready")
         _enable_bridge(app)
         await _open(app, name)
@@ -164,17 +169,26 @@ async def _start(app: Any) -> None:
 
 
 async def _watch(app: Any, heartbeat: Heartbeat, drive: Any) -> None:
-    """Pass commands on at each step, and report when a viewer stops the simulation or lets it continue."""
+    """Pass commands on at each step, and report when a viewer stops the simulation or lets it continue.
+
+    :raises SceneError: it plays, and its time does not advance. A restart of Isaac Sim is the remedy.
+    """
     timeline = omni.timeline.get_timeline_interface()
-    plays = True
+    plays, progress, updates, since = True, 0.0, 0, time.monotonic()
     while True:
         await app.next_update_async()
-        progress = drive.step() if drive is not None else timeline.get_current_time()
-        if timeline.is_playing() != plays:
-            plays = not plays
+        playing = timeline.is_playing()
+        now = drive.step(playing) if drive is not None else timeline.get_current_time()
+        if playing != plays:
+            plays = playing
             app.print_and_log(f"the simulation was {'continued' if plays else 'stopped'}")
+        if not plays or now != progress:
+            progress, updates, since = now, 0, time.monotonic()
+        updates += 1
+        if updates > UPDATES and time.monotonic() - since > PLAY:
+            raise SceneError(f"hangs: it plays, and its time has not advanced for {PLAY} s")
         if plays:
-            heartbeat.beat(progress)
+            heartbeat.beat(now)
 
 
 # A reference, because the event loop itself has none that lasts.

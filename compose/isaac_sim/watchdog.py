@@ -31,6 +31,15 @@ class Watchdog:
     _now: float = -math.inf
     _count: int = 0
     _heard: float | None = None
+    # When the simulation stood still, until it has advanced from there.
+    _still: float | None = -math.inf
+
+    def pause(self, now: float) -> None:
+        """Forget the last command, because the simulation stands still: the robot waits for a new one.
+
+        :param now: the simulated time.
+        """
+        self._heard, self._still = None, now
 
     def speeds(self, now: float, count: int, linear: float, angular: float) -> tuple[float, float]:
         """Return the linear and the angular speed at this moment.
@@ -39,10 +48,12 @@ class Watchdog:
         :param count: how many commands have been received.
         :param linear: of the last command, as is ``angular``.
         """
-        # After a stop of the simulation its clock or the count may start again, and the last command is an old one. The
-        # first call cannot tell how old the last command is.
-        if now < self._now or self._now == -math.inf:
+        # How old the first command is cannot be known: it may have waited while the simulation stood still, or before
+        # the first call. After a stop the clock or the count may start again, too.
+        if self._still is not None or now < self._now:
             self._heard = None
+            if now != self._still:
+                self._still = None
         elif count > self._count:
             self._heard = now
         self._now, self._count = now, count

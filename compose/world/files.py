@@ -11,16 +11,19 @@ import json
 from .description import Hall
 from .geometry import Grid
 
-FREE, OCCUPIED = 254, 0
-WHITE = 255
+# Shades of the image.
+FREE, OCCUPIED = b"1", b"0"
 
 
 def map_image(grid: Grid) -> bytes:
-    """Return the map as a PGM image, whose first row has the greatest y."""
-    shades = bytes([FREE, OCCUPIED])
+    """Return the map as a PGM image, whose first row has the greatest y.
+
+    In its plain form, because the files of the robot's image are sent to hosts as text.
+    """
+    shades = bytes.maketrans(b"\0\1", FREE + OCCUPIED)
     columns, rows = len(grid.rows[0]), len(grid.rows)
-    pixels = b"".join(row.translate(shades + bytes(254)) for row in reversed(grid.rows))
-    return f"P5\n{columns} {rows}\n{WHITE}\n".encode() + pixels
+    lines = [b" ".join(bytes([shade]) for shade in row.translate(shades)) for row in reversed(grid.rows)]
+    return b"\n".join([b"P2", f"{columns} {rows}".encode(), FREE, *lines, b""])
 
 
 def map_description(hall: Hall, image: str) -> str:

@@ -15,8 +15,12 @@ description:
   - Chooses the packages of a driver from those that a Debian or Ubuntu archive offers. Changes nothing.
   - Keeps an installed driver that matches. Otherwise prefers branch 580, then the archive's own driver, then its
     newest.
-  - On Ubuntu, prefers Canonical's prebuilt and signed kernel modules to DKMS, and rejects transitional packages.
-positional: search, madison, dpkg
+  - On Ubuntu, prefers Canonical's prebuilt and signed kernel module for the running kernel, then that for the newest
+    kernel of its flavour, which a reboot starts, then DKMS. Rejects transitional packages.
+  - Names and versions do not show whether packages can be installed together. Therefore the first choice is a proposal
+    with RV(_value.sets), about which apt is asked. With its answers in O(simulation), the choice is the first set
+    that apt can install, in the newest version for which it can.
+positional: search, madison, dpkg, simulation
 options:
   _input:
     description: The request, and the host.
@@ -40,9 +44,13 @@ options:
         type: str
         default: ""
       module:
-        description: The kernel module, V(proprietary) or V(open).
+        description:
+          - The kernel module, V(proprietary), V(open) or V(auto).
+          - V(auto) is V(proprietary) for GPUs before Turing and V(open) for Grace Hopper, Blackwell and newer. For GPUs
+            in between it is the installed one, else V(open) from branch 560 on. The other one is used where the first
+            is not possible.
         type: str
-        default: proprietary
+        default: auto
       capabilities:
         description: What programs can do with the GPU - V(compute), V(utility), V(graphics), V(video).
         type: list
@@ -50,6 +58,10 @@ options:
         default: [compute, utility, graphics, video]
       minimum:
         description: The lowest version; empty for no limit.
+        type: str
+        default: ""
+      minimum_for:
+        description: What needs the lowest version, for messages.
         type: str
         default: ""
       below:
@@ -81,6 +93,11 @@ options:
     description: Version by name of the installed packages.
     type: dict
     required: true
+  simulation:
+    description:
+      - What apt answered about RV(_value.sets), as files/simulate.sh of role
+        P(digital_twin.robotics_lab.nvidia_driver#role) prints it. Without it, apt was not asked yet.
+    type: str
 """
 
 EXAMPLES = r"""
@@ -97,9 +114,14 @@ _value:
   type: dict
   contains:
     refusal:
-      description: Why no driver matches, in one line; empty when one does. If it is set, the other keys are missing.
+      description:
+        - Why no driver matches, in one line; empty when one does. If it is set, RV(_value.final) is the only other key.
       type: str
       sample: "nvidia_driver_branch=999: the archive does not offer it. Available are 580 (580.173.02)."
+    final:
+      description: Whether no archive can change a refusal, because of the host's GPUs.
+      type: bool
+      sample: false
     branch:
       description: The driver's branch.
       type: str
@@ -118,9 +140,30 @@ _value:
       elements: str
       sample: [nvidia-graphics-drivers-580-server]
     module_from:
-      description: Where the kernel module comes from - V(prebuilt), V(dkms), or V(host) when none is to be installed.
+      description:
+        - Where the kernel module comes from - V(prebuilt) for the running kernel, V(flavour) for the newest kernel of
+          its flavour, V(dkms), or V(host) when none is to be installed.
       type: str
       sample: prebuilt
+    module:
+      description: The kernel module, V(open) or V(proprietary).
+      type: str
+      sample: open
+    rejected:
+      description: The preferred ways that are not possible, each with V(module_from), V(version) and V(reason).
+      type: list
+      elements: dict
+      sample:
+        - module_from: prebuilt
+          version: 580.173.02
+          reason: >-
+            apt reports: linux-modules-nvidia-580-server-6.17.0-1021-aws : Depends: nvidia-kernel-common-580-server
+            (<= 580.126.20-1) but 580.173.02-0ubuntu0.24.04.1 is to be installed
+    sets:
+      description: The sets of packages about which to ask apt, a line each; empty when it need not be asked.
+      type: list
+      elements: str
+      sample: [final nvidia-graphics-drivers-580-server 580.173.02 nvidia-utils-580-server=580.173.02-0ubuntu0.24.04.1]
     satisfied:
       description: Whether all of it is installed.
       type: bool
@@ -135,35 +178,42 @@ _value:
 import datetime
 from typing import Any
 
-from ..plugin_utils._nvidia_driver.package_choice import (
-    ChoiceError,
-    Request,
-    World,
-    choose,
-    parse_madison,
-    transitional_packages,
-)
+from ..plugin_utils._nvidia_driver.drivers import Request, World
+from ..plugin_utils._nvidia_driver.gpus import ChoiceError, GpuError
+from ..plugin_utils._nvidia_driver.package_choice import choose, parse_madison, transitional_packages
+from ..plugin_utils._nvidia_driver.simulation import parse_results
 
 
-def nvidia_driver_choice(wanted: dict[str, Any], search: str, madison: str, dpkg: dict[str, str]) -> dict[str, Any]:
+def nvidia_driver_choice(
+    wanted: dict[str, Any], search: str, madison: str, dpkg: dict[str, str], simulation: str | None = None
+) -> dict[str, Any]:
     """Return the packages of a driver, or why none fits."""
     values: dict[str, Any] = {
         name: tuple(value) if isinstance(value, list) else value for name, value in wanted.items()
     }
     today = datetime.datetime.now(tz=datetime.UTC).date()
+    world = World(parse_madison(madison), transitional_packages(search), dpkg, today)
+    results = None if simulation is None else parse_results(simulation)
     try:
-        choice = choose(Request(**values), World(parse_madison(madison), transitional_packages(search), dpkg, today))
+        choice = choose(Request(**values), world, results)
     except ChoiceError as error:
-        return {"refusal": str(error)}
+        return {"refusal": str(error), "final": isinstance(error, GpuError)}
     return {
         "refusal": "",
+        "final": False,
         "branch": choice.driver.branch,
         "version": choice.driver.version,
         "packages": choice.packages,
         "sources": choice.sources,
+        "module": choice.module.kind,
         "module_from": choice.module.source,
         "satisfied": choice.satisfied,
         "notices": choice.notices,
+        "rejected": [
+            {"module_from": rejection.source, "version": rejection.version, "reason": rejection.reason}
+            for rejection in choice.rejected
+        ],
+        "sets": choice.sets,
     }
 
 

@@ -98,8 +98,8 @@ _value:
 import dataclasses
 from typing import Any
 
+from ..plugin_utils._nvidia_driver.drivers import Request
 from ..plugin_utils._nvidia_driver.existing import judge, parse_packages, parse_probe
-from ..plugin_utils._nvidia_driver.package_choice import Request
 
 
 def nvidia_driver_state(wanted: dict[str, Any], probe: str, dpkg: str, modprobe: str = "") -> dict[str, Any]:

@@ -19,6 +19,8 @@ description:
   - Of the language models that the collection knows, the largest is chosen that fits into the GPU beside the other
     services. A machine on which none fits is refused.
   - Isaac Sim is refused on a GPU without RT cores, the speech and language models on a GPU that is too old for them.
+  - On a machine with several GPUs, each service has one of them, as RV(_value.gpu_devices) shows, and each GPU is
+    compared with the services that it runs. No service uses several.
 positional: machine
 options:
   _input:
@@ -45,11 +47,13 @@ options:
           - None, or what C(nvidia-smi) prints instead of a number, such as V([N/A]), for a GPU that does not
             report it. V(0) means the same where O(machine.gpu) names a GPU. Such a GPU is never too small.
         type: int
+      gpu_count:
+        description: Number of its GPUs, which are all alike; V(1) by default, or that of its type.
+        type: int
       nvidia_smi:
         description:
-          - What C(nvidia-smi --query-gpu=name,memory.total --format=csv,noheader) prints, instead of O(machine.gpu) and
-            O(machine.vram_mib); empty without a GPU.
-          - Of several GPUs the first counts, or one that does not report its memory where the first is too small.
+          - What C(nvidia-smi --query-gpu=name,memory.total --format=csv,noheader) prints, instead of O(machine.gpu),
+            O(machine.gpu_count) and O(machine.vram_mib); empty without a GPU.
         type: str
       ram_mib:
         description: Memory of the machine, in MiB.
@@ -153,6 +157,10 @@ _value:
         disk_gib: [100, 200]
         rt_cores: true
         compute_capability: 8.0
+    driver_minimum:
+      description: The oldest version of NVIDIA's driver that all of its services run with; empty when none uses a GPU.
+      type: str
+      sample: "580.95.05"
     model:
       description:
         - The language model, with C(name), C(served_name), C(image) (the entry of C(compose/versions.yml) that serves
@@ -176,12 +184,20 @@ _value:
       sample: 1
     nim_gpu_fraction:
       description:
-        - How much of this machine's GPU NIM may take, between 0 and 1, beside the other services; V(0) without NIM or
-          GPU, or where its memory is not known.
+        - How much of its GPU NIM may take, between 0 and 1, in addition to the other services of that GPU; V(0) without
+          NIM or GPU, or where the GPU's memory is not known.
       type: float
       sample: 0.34
+    gpu_devices:
+      description:
+        - The GPU of each service that uses one, as in the CDI device C(nvidia.com/gpu=...) - V(all) on a machine with
+          one GPU, which they share, and its number on a machine with several.
+        - Isaac Sim gets the first, the language model the second, and the speech recogniser the third, or of two the
+          first. Those that the profile does not have are left out, so with V(voice) the language model gets the first.
+      type: dict
+      sample: {isaac_sim: "0", nim: "1", riva: "0"}
     arithmetic:
-      description: How the memory of GPU and machine is divided, one line for each.
+      description: How the memory of GPUs and machine is divided, one line for each.
       type: list
       elements: str
       sample:
@@ -201,12 +217,13 @@ from typing import Any
 
 from ansible.errors import AnsibleFilterError
 
-from ..plugin_utils._stack.fit import NO, Fit, fit, read_gpus, reported_mib, shared_memory
-from ..plugin_utils._stack.machines import Machine, known_kinds
+from ..plugin_utils._stack.assignment import devices
+from ..plugin_utils._stack.fit import Fit, fit, read_gpus, reported_mib, shared_memory
+from ..plugin_utils._stack.machines import Card, Machine, known_kinds
 from ..plugin_utils._stack.models import Model
 from ..plugin_utils._stack.needs import SHARED_MEMORY, CapacityError, components, services
 
-NAMES = ("name", "instance_type", "gpu", "vram_mib", "nvidia_smi", "ram_mib", "disk_gib", "rt_cores")
+NAMES = ("name", "instance_type", "gpu", "gpu_count", "vram_mib", "nvidia_smi", "ram_mib", "disk_gib", "rt_cores")
 # What a program prints instead of a number that the hardware does not report.
 UNREPORTED = re.compile(r"(\[.*\]|N/?A|Not Supported|Unknown Error)?", re.IGNORECASE)
 
@@ -232,10 +249,12 @@ def stack_fit(profile: str, machine: dict[str, Any], shm_mib: int = SHARED_MEMOR
                 "rt_cores": found.need.rt_cores,
                 "compute_capability": found.need.compute,
             },
+            "driver_minimum": found.need.driver,
             "model": describe_model(served.model) if served else {},
             "nim_max_model_len": served.context if served else 0,
             "nim_max_num_seqs": served.sequences if served else 0,
             "nim_gpu_fraction": found.fraction,
+            "gpu_devices": devices(components(profile), len(found.machine.cards)),
             "arithmetic": found.arithmetic,
             "shm_mib": shm,
             "shm_message": shm_message,
@@ -254,13 +273,7 @@ def choose(profile: str, given: dict[str, Any], model: str = "") -> Fit:
 
     :raises CapacityError: a value is missing, unknown or not a number, or the profile or model does not exist.
     """
-    if "nvidia_smi" not in given:
-        return fit(profile, read_machine(given), model)
-    rest = {name: value for name, value in given.items() if name != "nvidia_smi"}
-    gpus = read_gpus(str(given["nvidia_smi"])) or [("", 0)]
-    fits = [fit(profile, read_machine({**rest, "gpu": gpu, "vram_mib": vram}), model) for gpu, vram in gpus]
-    unknown = [found for found in fits if found.machine.vram is None]
-    return unknown[0] if unknown and fits[0].answer == NO else fits[0]
+    return fit(profile, read_machine(given), model)
 
 
 def read_machine(given: dict[str, Any]) -> Machine:
@@ -273,22 +286,40 @@ def read_machine(given: dict[str, Any]) -> Machine:
         raise CapacityError(f"machine has {', '.join(unknown)}. Allowed: {', '.join(NAMES)}")
     kind = str(given.get("instance_type") or "")
     known = known_kinds()[kind].machine if kind in known_kinds() else None
-    missing = [name for name in ("gpu", "vram_mib", "ram_mib") if name not in given]
+    listed = "nvidia_smi" in given
+    missing = [
+        name for name in ("gpu", "vram_mib", "ram_mib") if name not in given and (name == "ram_mib" or not listed)
+    ]
     if missing and not known:
         types = ", ".join(known_kinds())
         those = f"instance_type is {kind!r}, and known are {types}" if kind else "there is no instance_type"
         raise CapacityError(f"machine lacks {', '.join(missing)}: {those}")
-    base = known or Machine("", "", 0, 0)
-    rt_cores = given.get("rt_cores")
-    gpu = str(given.get("gpu", base.gpu))
+    base = known or Machine("", (Card(),), 0)
     return Machine(
         name=str(given.get("name") or kind or "this machine"),
-        gpu=gpu,
-        vram=_vram(given, gpu, known),
+        cards=_read_listed(given, known) if listed else _read_cards(given, base, known),
         ram=_number(given, "ram_mib", base.ram),
         disk=_number(given, "disk_gib", 0) if given.get("disk_gib") is not None else None,
-        rt_cores=None if rt_cores is None else bool(rt_cores),
     )
+
+
+def _read_cards(given: dict[str, Any], base: Machine, known: Machine | None) -> tuple[Card, ...]:
+    """Return the GPUs that are described, which are all alike."""
+    gpu = str(given.get("gpu", base.gpu))
+    card = Card(gpu, _vram(given, gpu, known), _rt_cores(given))
+    return (card,) * max(_number(given, "gpu_count", len(base.cards)), 1)
+
+
+def _read_listed(given: dict[str, Any], known: Machine | None) -> tuple[Card, ...]:
+    """Return the GPUs that nvidia-smi lists."""
+    gpus = read_gpus(str(given["nvidia_smi"])) or [("", 0)]
+    return tuple(Card(gpu, _vram({"vram_mib": vram}, gpu, known), _rt_cores(given)) for gpu, vram in gpus)
+
+
+def _rt_cores(given: dict[str, Any]) -> bool | None:
+    """Return whether the GPUs have RT cores, if the caller says so."""
+    value = given.get("rt_cores")
+    return None if value is None else bool(value)
 
 
 def _vram(given: dict[str, Any], gpu: str, known: Machine | None) -> int | None:

@@ -16,7 +16,8 @@ description:
 positional: reserved, start
 options:
   _input:
-    description: The places, each with C(name), C(coordinates) in metres and optionally C(aliases).
+    description: >-
+      The places, each with C(name), C(coordinates) in metres, and optionally C(theta) in radians and C(aliases).
     type: list
     elements: dict
     required: true
@@ -43,14 +44,16 @@ EXAMPLES = r"""
 RETURN = r"""
 _value:
   description:
-    - C(places), the places with coordinates as numbers; C(malformed), those whose name is not valid or that do not have
-      two finite coordinates; C(ambiguous), names and aliases that are used twice, are empty or are O(reserved).
+    - C(places), the places with coordinates as numbers; C(malformed), those whose name is not valid, that do not have
+      two finite coordinates, or whose C(theta) is more than a full turn; C(ambiguous), names and aliases that are used
+      twice, are empty or are O(reserved).
     - C(distant), with O(start), the names of the places that are more than 3 m from it.
   type: dict
   sample: {places: [{name: dock, coordinates: [1.0, 2.5], aliases: []}], malformed: ["Dock [1.0]"], ambiguous: [stop]}
 """
 
 import json
+import math
 import re
 from collections import Counter
 from typing import Any
@@ -94,15 +97,17 @@ def stack_places(
             "name": place["name"],
             "coordinates": [number(value) for value in place["coordinates"]],
             "aliases": aliases_of(place),
+            **({"theta": number(place["theta"])} if place.get("theta") is not None else {}),
         }
         for place in places
     ]
     malformed = [
-        f"{place['name']} {json.dumps(place['coordinates'])}"
+        f"{place['name']} {json.dumps(place['coordinates'])}" + (f" {place['theta']:g}" if "theta" in place else "")
         for place in normal
         if not NAME.match(str(place["name"]))
         or len(place["coordinates"]) != 2
         or not all(-LIMIT <= value <= LIMIT for value in place["coordinates"])
+        or not -math.tau <= place.get("theta", 0.0) <= math.tau
     ]
     names = [place["name"] for place in normal] + [alias for place in normal for alias in place["aliases"]]
     counts = Counter(map(heard, names))

@@ -65,14 +65,15 @@ def test_packages() -> None:
 
 def test_nothing_else_names_another_version() -> None:
     names = {entry["image"].removeprefix("library/"): entry for entry in IMAGES.values()}
-    # A name alone, as in a path, or a text in angle brackets, is not a version.
+    # A name alone, as in a path, a text in angle brackets, and a port such as redis:6379 are no version.
+    # A full stop may follow a version.
     pattern = re.compile(rf"(?<![\w/-])(?:library/)?({'|'.join(map(re.escape, names))}):([A-Za-z0-9][\w.-]*)")
     expect_none(
         f"{path}: {match[0]}, and compose/versions.yml has {names[match[1]]['version']}"
         for path, text in text_files(*FOLDERS).items()
         if path.parts[:2] != ("docs", "reference")
         for match in pattern.finditer(text)
-        if match[2] != names[match[1]]["version"]
+        if match[2].rstrip(".") != names[match[1]]["version"] and not re.fullmatch(r"\d{4,5}", match[2].rstrip("."))
     )
 
 

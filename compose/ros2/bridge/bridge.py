@@ -15,7 +15,7 @@ from typing import Protocol
 
 from redis.exceptions import RedisError
 
-from .commands import SPEEDS, Command, MalformedError, Point, parse
+from .commands import SPEEDS, Command, MalformedError, Pose, parse
 from .config import Settings
 from .follower import Cancel, Effect, End, Follower, Job, Start
 from .inbox import Delivery, Inbox, Receipt
@@ -29,8 +29,8 @@ class Navigator(Protocol):
     def ready(self) -> bool:
         """Return whether goals are accepted."""
 
-    def go(self, ticket: int, points: Sequence[Point], speed: float) -> None:
-        """Drive to a point, or to several one after the other; answered by accepted() and ended().
+    def go(self, ticket: int, poses: Sequence[Pose], speed: float) -> None:
+        """Drive to a pose, or to several one after the other; answered by accepted() and ended().
 
         :param speed: percent of the maximum.
         """
@@ -42,12 +42,13 @@ class Navigator(Protocol):
 class Bridge:
     """Connects Redis and the navigator."""
 
-    def __init__(self, inbox: Inbox, navigator: Navigator, places: Mapping[str, Point], settings: Settings) -> None:
+    def __init__(self, inbox: Inbox, navigator: Navigator, places: Mapping[str, Pose], settings: Settings) -> None:
         """Connect the parts."""
         self._inbox = inbox
         self._navigator = navigator
         self._places = places
         self._settings = settings
+        self._start = Pose(*settings.initial_pose) if settings.initial_pose else None
         self._follower = Follower(settings.limits)
         self._reports: queue.SimpleQueue[tuple[str, int, str, str]] = queue.SimpleQueue()
         self._unsettled: list[Receipt] = []
@@ -109,7 +110,7 @@ class Bridge:
         if delivery.entry and self._in_hand(delivery.entry):
             return []
         try:
-            command = parse(delivery.message, self._places)
+            command = parse(delivery.message, self._places, self._start)
         except MalformedError as error:
             self._end(Command("", "unknown"), delivery.entry, "malformed", str(error))
             return []
@@ -144,7 +145,7 @@ class Bridge:
         if isinstance(effect, Start):
             command = effect.job.command
             self._report(command, effect.job.entry, "started")
-            self._navigator.go(effect.ticket, command.points, SPEEDS[command.speed])
+            self._navigator.go(effect.ticket, command.poses, SPEEDS[command.speed])
         elif isinstance(effect, Cancel):
             self._navigator.cancel(effect.ticket)
         elif isinstance(effect, End):

@@ -2,7 +2,11 @@
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Parses and validates robot commands. Pure functions."""
+"""Parses and validates robot commands. Pure functions.
+
+Two forms are understood: that of the channel robot_commands, and that of the reference application's schemas, with the
+actions move_to_zone and return_home, the field theta, and coordinates as an object. The forms may be mixed.
+"""
 
 from __future__ import annotations
 
@@ -12,11 +16,18 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
-Point = tuple[float, float]
-
-MOVES = ("navigate", "inspect", "pick", "place")
+RETURN_HOME = "return_home"
+MOVES = ("navigate", "move_to_zone", "inspect", "pick", "place", RETURN_HOME)
 ACTIONS = (*MOVES, "stop", "status")
+# The places to which return_home drives, the first one that there is.
+HOMES = ("home", "charging")
+# Fields that hold a user's own words.
+TRANSCRIPTS = ("raw_text", "raw_transcript")
+# Words that stop the robot wherever the cognitive service finds them in a text.
+STOP_WORDS = ("stop", "halt", "freeze", "abort", "cancel", "pause", "wait", "emergency", "estop", "whoa", "woah")
+STOP = re.compile(rf"(?<![a-z])(?:{'|'.join(STOP_WORDS)})(?![a-z])", re.IGNORECASE)
 # Percent of the maximum speed that Nav2 is configured for.
 SPEEDS = {"slow": 40.0, "normal": 70.0, "fast": 100.0}
 IDENTIFIER = re.compile(r"[A-Za-z0-9_-]{1,64}")
@@ -25,6 +36,31 @@ LONGEST = 16 * 1024
 FARTHEST = 1e6
 # How many places one command may visit.
 MOST_STOPS = 16
+# Fields that say where a robot drives.
+WHERE = ("target", "coordinates", "x", "y", "theta", "parameters")
+# Beyond a full turn an angle is in degrees.
+TURN = math.tau
+
+
+class Pose(NamedTuple):
+    """Where a robot is to stand in the map frame: metres, and radians from the x axis.
+
+    Attributes:
+        yaw: None if the command names a place only; the robot then faces along the x axis.
+    """
+
+    x: float
+    y: float
+    yaw: float | None = None
+
+    @property
+    def rotation(self) -> tuple[float, float]:
+        """The yaw as z and w of a quaternion, whose x and y are 0."""
+        half = (self.yaw or 0.0) / 2
+        return math.sin(half), math.cos(half)
+
+
+ORIGIN = Pose(0.0, 0.0)
 
 
 class MalformedError(ValueError):
@@ -43,22 +79,22 @@ class Command:
         id: its id; empty when it has none.
         action: one of ACTIONS.
         target: name of the place; empty without one.
-        point: x and y in the map frame, in metres; unused unless the robot drives.
-        stops: points to visit before it, in this order.
+        pose: where the robot drives; unused unless it moves.
         speed: one of SPEEDS.
+        stops: places to pass on the way, in this order.
     """
 
     id: str
     action: str
     target: str = ""
-    point: Point = (0.0, 0.0)
+    pose: Pose = ORIGIN
     speed: str = "normal"
-    stops: tuple[Point, ...] = ()
+    stops: tuple[Pose, ...] = ()
 
     @property
-    def points(self) -> tuple[Point, ...]:
-        """All points to visit, in this order."""
-        return (*self.stops, self.point)
+    def poses(self) -> tuple[Pose, ...]:
+        """All places to visit, in this order."""
+        return (*self.stops, self.pose)
 
     @property
     def moves(self) -> bool:
@@ -66,20 +102,32 @@ class Command:
         return self.action in MOVES
 
 
-def parse(message: bytes | str, places: Mapping[str, Point]) -> Command:
+def parse(message: bytes | str, places: Mapping[str, Pose], start: Pose | None = None) -> Command:
     """Return the command of a message.
 
-    A message with the action stop is a stop, whatever else is wrong with it. A place without coordinates is looked up.
+    In doubt it is a stop: a message whose action is a stop, whatever else is wrong with it; one without a valid action
+    that has a word that stops the robot; and one without an id in whose transcript there is such a word. The cognitive
+    service, whose messages have an id, has searched the text itself, without the names of places.
 
-    :param places: coordinates by place name.
+    :param places: poses by place name.
+    :param start: where return_home drives without a place for it; None without one.
     :raises MalformedError: the message is not a valid command.
     """
-    fields = _fields(message)
+    text = message if isinstance(message, str) else message.decode(errors="replace")
+    try:
+        fields = _fields(message)
+    except MalformedError:
+        if STOP.search(text):
+            return Command("", "stop")
+        raise
     action = fields.get("action")
     identifier = fields.get("id")
     named = isinstance(identifier, str) and IDENTIFIER.fullmatch(identifier)
     name = str(identifier) if named else ""
-    if isinstance(action, str) and action.strip().lower() == "stop":
+    searched = [action, *(fields.get(field) for field in TRANSCRIPTS if not named)]
+    if action not in ACTIONS:
+        searched.append(text)
+    if any(isinstance(part, str) and STOP.search(part) for part in searched):
         return Command(name, "stop")
     if identifier is not None and not named:
         raise MalformedError(f"id is {identifier!r:.80}. Allowed: up to 64 letters, digits, _ and -")
@@ -92,69 +140,168 @@ def parse(message: bytes | str, places: Mapping[str, Point]) -> Command:
         speed = "normal"
     if not isinstance(speed, str) or speed not in SPEEDS:
         raise MalformedError(f"speed is {speed!r:.80}. Allowed: {', '.join(SPEEDS)}")
-    stops = _stops(fields, places)
-    target, where = stops.pop()
-    return Command(name, str(action), target, where, speed, tuple(point for _name, point in stops))
+    goals = [_goal(leg, _target(leg), places, start) for leg in _legs(fields)]
+    target, goal = goals.pop()
+    return Command(name, str(action), target, goal, speed, tuple(pose for _name, pose in goals))
 
 
-def _stops(fields: Mapping[str, object], places: Mapping[str, Point]) -> list[tuple[str, Point]]:
-    """Return the name and the point of each place to visit: of the message itself, or of each of its ``stops``."""
+def _legs(fields: Mapping[str, object]) -> list[Mapping[str, object]]:
+    """Return the fields of each place to visit: the message itself, or each of its ``stops``."""
     stops = fields.get("stops")
     if stops is None:
-        stops = [fields]
-    elif fields.get("action") != "navigate" or any(fields.get(name) is not None for name in ("target", "coordinates")):
-        raise MalformedError("stops is set. Allowed: only with action navigate, without target and coordinates")
-    elif not isinstance(stops, list) or not 1 <= len(stops) <= MOST_STOPS:
+        return [fields]
+    if fields.get("action") != "navigate" or any(fields.get(name) is not None for name in WHERE):
+        raise MalformedError(f"stops is set. Allowed: only with action navigate, without {', '.join(WHERE)}")
+    if not isinstance(stops, list) or not 1 <= len(stops) <= MOST_STOPS:
         raise MalformedError(f"stops is {stops!r:.80}. Allowed: a list of 1 to {MOST_STOPS} places")
-    found = []
     for stop in stops:
-        if not isinstance(stop, dict):
-            raise MalformedError(f"stops has {stop!r:.80}. Allowed: an object with target, coordinates or both")
-        target = stop.get("target")
-        if target is not None and not isinstance(target, str):
-            raise MalformedError(f"target is {target!r:.80}. Allowed: a text")
-        found.append((target or "", _where(stop.get("coordinates"), target or "", places)))
-    return found
+        if not isinstance(stop, dict) or not stop.keys() <= {*WHERE}:
+            raise MalformedError(f"stops has {stop!r:.80}. Allowed: an object with {', '.join(WHERE)}")
+    return stops
+
+
+def _target(fields: Mapping[str, object]) -> str:
+    target = fields.get("target")
+    if target is not None and not isinstance(target, str):
+        raise MalformedError(f"target is {target!r:.80}. Allowed: a text")
+    return target or ""
 
 
 def _fields(message: bytes | str) -> dict[str, object]:
     if len(message) > LONGEST:
         raise MalformedError(f"the message has {len(message)} bytes. Allowed: {LONGEST}")
     try:
-        fields = json.loads(message)
+        fields = json.loads(message, object_pairs_hook=_once)
     except (ValueError, RecursionError):
-        raise MalformedError("the message is not JSON") from None
+        raise MalformedError("the message is not JSON, or a name occurs twice") from None
     if not isinstance(fields, dict):
         raise MalformedError("the message is not a JSON object")
     return fields
 
 
-def _where(coordinates: object, target: str, places: Mapping[str, Point]) -> Point:
-    if coordinates is None:
-        known = places.get(target)
-        if known is None:
-            raise MalformedError(
-                f"{target!r:.80} has no coordinates and is not a known place. Known places: {', '.join(places)}"
-            )
-        return known
-    found = point(coordinates)
-    if found is None:
-        raise MalformedError(
-            f"coordinates are {coordinates!r:.80}. Allowed: two numbers, as [x, y] or an object of x and y"
-        )
+def _once(pairs: list[tuple[str, object]]) -> dict[str, object]:
+    """Return a JSON object whose names are unique: otherwise one action would hide the other."""
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        raise ValueError("a name occurs twice")
     return found
 
 
-def point(value: object) -> Point | None:
-    """Return x and y from ``[x, y]`` or ``{"x": x, "y": y}``, either with or without a z; None for anything else."""
+def _goal(
+    fields: Mapping[str, object], target: str, places: Mapping[str, Pose], start: Pose | None
+) -> tuple[str, Pose]:
+    """Return the target and the goal of a movement."""
+    given = _given(fields)
+    yaws = {*(pose.yaw for pose in given), _yaw(fields)} - {None}
+    if len({pose[:2] for pose in given}) > 1 or len(yaws) > 1:
+        raise MalformedError("the message has two different coordinates or theta. Send one of each")
+    yaw = next(iter(yaws), None)
+    if given:
+        goal = given[0]
+        known = places.get(target)
+        # The cognitive service sends the coordinates of a place without its yaw.
+        if known and known[:2] == goal[:2] and yaw is None:
+            yaw = known.yaw
+    elif fields.get("action") == RETURN_HOME:
+        target, goal = _home(target, places, start)
+    else:
+        target, goal = _known(target, places)
+    return target, Pose(goal.x, goal.y, goal.yaw if yaw is None else yaw)
+
+
+def _given(fields: Mapping[str, object]) -> list[Pose]:
+    """Return all coordinates in the message.
+
+    They are in the field coordinates, in the fields x and y, or in those of the object parameters.
+    """
+    found = []
+    parameters = fields.get("parameters")
+    for place, value in (
+        ("coordinates", fields.get("coordinates")),
+        ("x and y", _axes(fields)),
+        ("parameters", _axes(parameters) if isinstance(parameters, dict) else None),
+    ):
+        if value is None:
+            continue
+        where = point(value)
+        if where is None:
+            raise MalformedError(
+                f"{place} are {value!r:.80}. Allowed: two numbers, as [x, y] or an object of x and y, and a theta in "
+                f"radians from {-TURN:.2f} to {TURN:.2f}"
+            )
+        found.append(where)
+    return found
+
+
+def _axes(fields: Mapping[str, object]) -> dict[str, object] | None:
+    """Return the coordinates among other fields; None if there are none."""
+    if fields.get("x") is None and fields.get("y") is None:
+        return None
+    return {name: fields[name] for name in ("x", "y", "z", "theta") if name in fields}
+
+
+def _yaw(fields: Mapping[str, object]) -> float | None:
+    """Return the yaw in the message itself, rather than in its coordinates; None without one."""
+    theta = fields.get("theta")
+    if theta is None:
+        return None
+    yaw = _angle(theta)
+    if yaw is None:
+        raise MalformedError(f"theta is {theta!r:.80}. Allowed: radians, from {-TURN:.2f} to {TURN:.2f}")
+    return yaw
+
+
+def _known(target: str, places: Mapping[str, Pose]) -> tuple[str, Pose]:
+    name = _name(target, places)
+    if name is None:
+        raise MalformedError(
+            f"{target!r:.80} has no coordinates and is not a known place. Known places: {', '.join(places)}"
+        )
+    return name, places[name]
+
+
+def _name(target: str, places: Mapping[str, Pose]) -> str | None:
+    """Return the name of a known place, however its words are separated."""
+    plain = re.sub(r"[\s_-]+", "_", target.strip().lower())
+    return next((name for name in (target, plain) if name in places), None)
+
+
+def _home(target: str, places: Mapping[str, Pose], start: Pose | None) -> tuple[str, Pose]:
+    """Return where return_home drives."""
+    asked = _name(target, dict.fromkeys(HOMES, ORIGIN)) if target else HOMES[0]
+    if asked is None:
+        raise MalformedError(f"return_home has the target {target!r:.80}. Allowed: none, {', '.join(HOMES)}")
+    if asked != HOMES[0]:
+        return _known(asked, places)
+    found = next((name for name in HOMES if name in places), None)
+    if found is not None:
+        return found, places[found]
+    if start is None:
+        raise MalformedError(
+            f"return_home has nowhere to go. Add a place named {' or '.join(HOMES)} to the places, or set INITIAL_POSE "
+            "(digital_twin_stack_initial_pose)"
+        )
+    return "", start
+
+
+def point(value: object) -> Pose | None:
+    """Return the pose of ``[x, y]`` or ``{"x": x, "y": y}``; None for anything else.
+
+    Either may have a height, which is ignored, and an object may have the yaw ``theta``.
+    """
+    yaw: float | None = None
     if isinstance(value, dict):
-        if not value.keys() <= {"x", "y", "z"}:
+        if not value.keys() <= {"x", "y", "z", "theta"}:
             return None
+        if value.get("theta") is not None:
+            yaw = _angle(value["theta"])
+            if yaw is None:
+                return None
         value = [value.get("x"), value.get("y")]
     if not isinstance(value, list) or len(value) not in (2, 3):
         return None
     x, y = (_number(part) for part in value[:2])
-    return None if x is None or y is None else (x, y)
+    return None if x is None or y is None else Pose(x, y, yaw)
 
 
 def _number(value: object) -> float | None:
@@ -163,8 +310,17 @@ def _number(value: object) -> float | None:
     return float(value)
 
 
-def read_places(path: Path) -> dict[str, Point]:
-    """Return the coordinates of each place by name, from the file that the cognitive service also reads.
+def _angle(value: object) -> float | None:
+    """Return an angle between -pi and pi."""
+    angle = _number(value)
+    return None if angle is None or not -TURN <= angle <= TURN else math.remainder(angle, math.tau)
+
+
+def read_places(path: Path) -> dict[str, Pose]:
+    """Return the pose of each place by name, from the file that the cognitive service also reads.
+
+    A place may have the yaw ``theta`` next to its coordinates.
+
 
     :raises PlacesError: the file cannot be read, or a place has no name or no coordinates.
     """
@@ -174,13 +330,17 @@ def read_places(path: Path) -> dict[str, Point]:
         raise PlacesError(f"{path} cannot be read: {error}") from None
     if not isinstance(entries, list):
         raise PlacesError(f"{path} is not a list of places")
-    places: dict[str, Point] = {}
+    places: dict[str, Pose] = {}
     for entry in entries:
         name = entry.get("name") if isinstance(entry, dict) else None
         where = point(entry.get("coordinates")) if isinstance(entry, dict) else None
         if not isinstance(name, str) or not name or where is None:
             raise PlacesError(f"{path} has {entry!r:.120}. Each place needs a name and two numbers as coordinates")
-        places[name] = where
+        try:
+            yaw = _yaw(entry)
+        except MalformedError as error:
+            raise PlacesError(f"{path} has the place {name!r:.80}, whose {error}") from None
+        places[name] = where if yaw is None else where._replace(yaw=yaw)
     return places
 
 

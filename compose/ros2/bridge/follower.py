@@ -184,7 +184,7 @@ class Follower:
         return [End(job, outcome, reason)]
 
     def _time_for(self, job: Job) -> float:
-        return self._limits.goal * len(job.command.points)
+        return self._limits.goal * len(job.command.poses)
 
     def step(self, now: float, *, nav: bool, link: bool) -> list[Effect]:
         """Return the effects that are due.

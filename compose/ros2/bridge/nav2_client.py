@@ -24,7 +24,7 @@ from std_srvs.srv import Trigger
 
 from .bridge import Bridge
 from .bringup import Bringup, Step
-from .commands import Point
+from .commands import Pose
 
 LOG = logging.getLogger("bridge")
 ONE, SEVERAL = "navigate_to_pose", "navigate_through_poses"
@@ -126,10 +126,10 @@ class Nav2Client:
     def _started(answer: Any) -> None:
         LOG.warning("nav2_start", extra={"fields": {"success": bool(answer.success)}})
 
-    def go(self, ticket: int, points: Sequence[Point], speed: float) -> None:
-        """Drive to a point, or to several one after the other."""
+    def go(self, ticket: int, goals: Sequence[Pose], speed: float) -> None:
+        """Drive to a pose, or to several one after the other."""
         self._speed.publish(SpeedLimit(percentage=True, speed_limit=speed))
-        poses = [_pose(point) for point in points]
+        poses = [_stamped(goal) for goal in goals]
         goal: Any
         if len(poses) == 1:
             name, goal = ONE, NavigateToPose.Goal(pose=poses[0])
@@ -170,11 +170,11 @@ class Nav2Client:
             cancel.send(CancelGoal.Request(), partial(answered, cancel))
 
 
-def _pose(point: Point) -> PoseStamped:
+def _stamped(goal: Pose) -> PoseStamped:
     pose = PoseStamped()
     pose.header.frame_id = "map"
-    pose.pose.position.x, pose.pose.position.y = point
-    pose.pose.orientation.w = 1.0
+    pose.pose.position.x, pose.pose.position.y = goal.x, goal.y
+    pose.pose.orientation.z, pose.pose.orientation.w = goal.rotation
     return pose
 
 

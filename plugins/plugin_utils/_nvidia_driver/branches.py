@@ -4,13 +4,17 @@
 
 """The driver branches: the preferred one, NVIDIA's support, the packages, and the kernel module for each GPU.
 
-The branch does not depend on the GPU. ``preference`` in package_choice.py chooses it: the installed branch, else
-PREFERRED_BRANCH, else the archive's own driver, else its newest. A GPU decides only which kernel module it can have
-(nvidia_driver_module):
+``preference`` in plans.py chooses the branch: the installed one, else PREFERRED_BRANCH, else the archive's own
+driver, else its newest. A GPU decides which branches and which kernel module it can have (gpus.py):
 
-- older than Turing, such as V100 and P100: proprietary
+- older than Turing, such as V100 and P100: proprietary, up to LAST_BEFORE_TURING
 - Turing to Hopper, such as T4, A10G, L4 and H100: proprietary or open
-- Blackwell and newer: open
+- Grace Hopper, Blackwell and newer: open
+
+Sources, read on 2026-11-30: NVIDIA's driver installation guide, chapter Kernel Modules (what each module supports; open
+is the default and suggested one since 560); README.md of NVIDIA/open-gpu-kernel-modules (the lowest id is 1E02, a GH200
+is 2342; in 550 the open module is of beta quality on workstations). The NixOS wiki, which cites NVIDIA: Grace Hopper
+and Blackwell need the open module, and branches after 580 support no GPU before Turing.
 """
 
 from __future__ import annotations
@@ -19,9 +23,11 @@ PREFERRED_BRANCH = 580
 # The last month with support, from https://docs.nvidia.com/datacenter/tesla/drivers. Branches below 580 that are not
 # listed ended before the latest of these was published.
 SUPPORTED_UNTIL = {535: (2026, 6), 580: (2028, 6), 595: (2027, 3), 620: (2029, 9)}
-# PCI device ids: the first of Turing, before which the open module has no support, and the first of Blackwell, which
-# requires it.
-FIRST_TURING, FIRST_BLACKWELL = 0x1E00, 0x2900
+# PCI device ids: the first of Turing, before which the open module has no support, the first of Blackwell, which
+# requires it, and those of GH200, which does so too.
+FIRST_TURING, FIRST_BLACKWELL, GRACE_HOPPER = 0x1E00, 0x2900, frozenset({0x2342, 0x2348})
+# The branch since which NVIDIA suggests the open module, the first for Blackwell, and the last for GPUs before Turing.
+OPEN_FIRST, FIRST_FOR_BLACKWELL, LAST_BEFORE_TURING = 560, 570, 580
 
 # The packages of a branch by purpose.
 # Debian's own driver has plain names, and its other drivers have their branch in the name.

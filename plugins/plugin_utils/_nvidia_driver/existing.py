@@ -10,7 +10,7 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
-from .package_choice import NVML, Driver, Request, in_range, installed_flavour, meets, numbers
+from .drivers import NVML, Driver, Request, in_range, installed_flavour, meets, numbers
 
 # The exit code of nvidia-smi when an infoROM is corrupt. It still answers.
 INFOROM_CORRUPT = 14
@@ -299,7 +299,8 @@ def misfits(version: str, packages: list[Package], request: Request) -> list[str
         value = getattr(request, name)
         wanted = Request(request.distribution, **{name: value})
         if not (in_range(own, wanted) and any(meets(driver, wanted) for driver in names)):
-            lines.append(f"nvidia_driver_{name}={value}")
+            needed = f" ({request.minimum_for} needs it)" if name == "minimum" and request.minimum_for else ""
+            lines.append(f"nvidia_driver_{name}={value}{needed}")
     return lines
 
 

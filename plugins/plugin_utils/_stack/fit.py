@@ -8,10 +8,12 @@ from __future__ import annotations
 
 import dataclasses
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass
 
+from .assignment import assign
 from .data import machines
-from .machines import Machine, known_kinds
+from .machines import Card, Machine, known_kinds
 from .models import OWN, Serving, choose, divide, usable
 from .needs import SHARED_MEMORY, Need, Range, components, need, services
 
@@ -40,7 +42,8 @@ class Fit:
     Attributes:
         answer: FITS, TIGHT or NO.
         lacks: why it is not FITS.
-        shares: the MiB of the GPU that each service may take; empty when they do not fit or its memory is unknown.
+        shares: the MiB of its GPU that each service may take; without those that do not fit, or whose GPU's memory is
+            unknown.
         serving: how NIM serves which language model; None without NIM, without one that fits, or with the user's own.
         cheapest: the cheapest instance type on which it runs; empty when it runs on this machine.
         tight_there: whether it is TIGHT on that one.
@@ -65,11 +68,11 @@ class Fit:
     @property
     def vram_message(self) -> str:
         """Return one line; empty when the GPU reports its memory, or the profile needs none."""
-        if self.machine.vram is not None or not self.need.vram[1]:
-            return ""
-        return (
-            f"{self.machine.gpu} of {self.machine.name} does not report its memory, so it is not known whether it has "
-            f"the {self.need.vram[1]} MiB that profile {self.profile} takes to run well."
+        return " ".join(
+            f"{load.card.gpu} of {self.machine.name} does not report its memory, so it is not known whether it has "
+            f"the {load.vram[1]} MiB that {load.takes(self.profile)} to run well."
+            for load in loads(self.profile, self.machine)
+            if load.card.vram is None
         )
 
     @property
@@ -93,21 +96,25 @@ class Fit:
 
     @property
     def fraction(self) -> float:
-        """How much of the GPU NIM may take, between 0 and 1; 0 without NIM, or where the GPU's memory is not known."""
+        """How much of its GPU NIM may take, between 0 and 1; 0 without NIM, or where the GPU's memory is not known."""
         if self.serving:
             return self.serving.fraction
-        if not self.machine.vram:
-            return 0.0
-        return self.shares.get("nim", 0) * 100 // usable(self.machine.vram) / 100
+        for load in loads(self.profile, self.machine):
+            if "nim" in load.names and load.card.vram:
+                return self.shares.get("nim", 0) * 100 // usable(load.card.vram) / 100
+        return 0.0
 
     @property
     def arithmetic(self) -> list[str]:
         """Return how the memory of the machine is divided, one line for each part."""
         lines = []
-        if self.shares and self.machine.vram:
-            parts = " + ".join(f"{share} {name}" for name, share in self.shares.items())
-            offered = f"{usable(self.machine.vram)} MiB that CUDA offers of {self.machine.vram}"
-            lines.append(f"GPU memory: {parts} = {sum(self.shares.values())} of {offered}")
+        for load in loads(self.profile, self.machine):
+            shares = {name: share for name, share in self.shares.items() if name in load.names}
+            if shares and load.card.vram:
+                parts = " + ".join(f"{share} {name}" for name, share in shares.items())
+                offered = f"{usable(load.card.vram)} MiB that CUDA offers of {load.card.vram}"
+                which = "GPU memory" if load.number is None else f"Memory of GPU {load.number}"
+                lines.append(f"{which}: {parts} = {sum(shares.values())} of {offered}")
         if self.serving:
             lines.append(f"Language model: {self.serving.text()}")
         ranges = {name: services()[name].ram for name in components(self.profile)}
@@ -144,53 +151,124 @@ def fit(profile: str, machine: Machine, model: str = "") -> Fit:
     return dataclasses.replace(found, cheapest=there.machine.name, tight_there=there.answer == TIGHT)
 
 
+@dataclass(frozen=True)
+class Load:
+    """A GPU, and the services that share it.
+
+    Attributes:
+        number: the number of the GPU; None where all services share one.
+        names: the services.
+    """
+
+    number: int | None
+    card: Card
+    names: tuple[str, ...]
+
+    @property
+    def vram(self) -> Range:
+        """The memory that they take, in MiB, as a minimum and to run well."""
+        ranges = [services()[name].vram for name in self.names]
+        return sum(least for least, _well in ranges), sum(well for _least, well in ranges)
+
+    def takes(self, profile: str) -> str:
+        """Return what takes it, with the verb."""
+        if self.number is None:
+            return f"profile {profile} takes"
+        return f"{listed(self.names)} {'take' if len(self.names) > 1 else 'takes'}"
+
+
+def listed(names: Iterable[str]) -> str:
+    """Return names as in a sentence."""
+    return " and ".join(names)
+
+
+def loads(profile: str, machine: Machine) -> list[Load]:
+    """Return the GPUs that a profile uses, each with its services.
+
+    :raises CapacityError: there is no such profile.
+    """
+    numbers = assign(components(profile), len(machine.cards))
+    found = []
+    for number in sorted(set(numbers.values())):
+        names = tuple(name for name in components(profile) if numbers.get(name) == number)
+        found.append(Load(number if len(machine.cards) > 1 else None, machine.cards[number], names))
+    return found
+
+
 def compare(profile: str, machine: Machine, model: str = "") -> Fit:
     """Return whether a profile runs on a machine.
 
     :raises CapacityError: there is no such profile or model.
     """
     wanted = need(profile)
-    shares = divide(profile, machine.vram) if machine.vram else {}
+    shares: dict[str, int] = {}
     serving = None
-    if "nim" in shares and model != OWN:
-        serving = choose(machine.vram or 0, shares["nim"], machine.compute, model)
-    too_old = _compute(profile, wanted, machine)
+    memory: list[Lack | None] = []
+    language: Lack | None = None
+    for load in loads(profile, machine):
+        card = load.card
+        divided = divide(load.names, card.vram) if card.vram else {}
+        too_old = _too_old(load)
+        memory.append(_vram(load, divided or too_old))
+        if "nim" in divided and model != OWN:
+            serving = choose(card.vram or 0, divided["nim"], card.compute, model)
+            if serving:
+                divided["nim"] = serving.budget
+            elif not too_old:
+                language = _model(divided["nim"], model, load)
+        shares |= divided
     lacks = [
-        _rt_cores(wanted, machine),
-        too_old,
-        _vram(wanted, machine, shares or too_old),
+        _rt_cores(profile, machine),
+        *_compute(profile, machine),
+        *memory,
         _ram(wanted, machine),
         _amount("disk", "GiB of disk", machine.disk, wanted.disk),
+        language,
     ]
-    if "nim" in shares and serving is None and model != OWN and not too_old:
-        lacks.append(_model(shares["nim"], model))
-    if serving:
-        shares["nim"] = serving.budget
     return Fit(profile, machine, wanted, tuple(lack for lack in lacks if lack), shares, serving)
 
 
-def _rt_cores(wanted: Need, machine: Machine) -> Lack | None:
-    if not wanted.rt_cores or machine.traces_rays:
-        return None
-    has = f"{machine.gpu} has none" if machine.gpu else "there is no GPU"
-    return Lack("rt_cores", True, f"Isaac Sim renders on RT cores only and {has}")
+def _rt_cores(profile: str, machine: Machine) -> Lack | None:
+    for load in loads(profile, machine):
+        if any(services()[name].rt_cores for name in load.names) and not load.card.traces_rays:
+            has = f"{load.card.gpu} has none" if load.card.gpu else "there is no GPU"
+            return Lack("rt_cores", True, f"Isaac Sim renders on RT cores only and {has}")
+    return None
 
 
-def _compute(profile: str, wanted: Need, machine: Machine) -> Lack | None:
-    if machine.compute is None or machine.compute >= wanted.compute:
-        return None
-    those = [name for name in components(profile) if services()[name].compute > machine.compute]
-    requires = f"{' and '.join(those)} need a GPU of compute capability {wanted.compute}"
-    return Lack("compute", True, f"{requires} and {machine.gpu} has {machine.compute}")
+def _too_old(load: Load) -> list[str]:
+    """Return the services that need a newer GPU than theirs."""
+    compute = load.card.compute
+    return [] if compute is None else [name for name in load.names if services()[name].compute > compute]
 
 
-def _vram(wanted: Need, machine: Machine, suffices: object) -> Lack | None:
-    """Return what the GPU lacks: of its nominal memory, or, unless something suffices, of what CUDA offers of it."""
-    lack = _amount("vram", "MiB of GPU memory", machine.vram, wanted.vram)
-    if (lack and lack.fatal) or not machine.vram or not wanted.vram[1] or suffices:
-        return lack
-    offered = f"CUDA offers {usable(machine.vram)} of its {machine.vram} MiB of GPU memory"
-    return Lack("vram", True, f"{offered}, less than the {wanted.vram[0]} it requires")
+def _compute(profile: str, machine: Machine) -> list[Lack]:
+    """Return the GPU models that are too old, each once."""
+    old: dict[Card, list[str]] = {}
+    for load in loads(profile, machine):
+        if _too_old(load):
+            old.setdefault(load.card, []).extend(_too_old(load))
+    return [
+        Lack(
+            "compute",
+            True,
+            f"{listed(sorted(names, key=components(profile).index))} {'need' if len(names) > 1 else 'needs'} a GPU of "
+            f"compute capability {max(services()[name].compute for name in names)} and {card.gpu} has {card.compute}",
+        )
+        for card, names in old.items()
+    ]
+
+
+def _vram(load: Load, suffices: object) -> Lack | None:
+    """Return what a GPU lacks: of its nominal memory, or, unless something suffices, of what CUDA offers of it."""
+    card = load.card
+    lack = _amount("vram", "MiB of GPU memory", card.vram, load.vram)
+    if card.vram and not suffices and not (lack and lack.fatal):
+        offered = f"CUDA offers {usable(card.vram)} of its {card.vram} MiB of GPU memory"
+        lack = Lack("vram", True, f"{offered}, less than the {load.vram[0]} it requires")
+    if lack and load.number is not None:
+        return dataclasses.replace(lack, text=f"GPU {load.number} for {listed(load.names)}: {lack.text}")
+    return lack
 
 
 def _ram(wanted: Need, machine: Machine) -> Lack | None:
@@ -207,9 +285,10 @@ def _amount(kind: str, unit: str, have: int | None, wanted: tuple[int, int]) -> 
     return Lack(kind, True, f"{have} {unit}, {least - have} less than the {least} it requires")
 
 
-def _model(share: int, model: str) -> Lack:
+def _model(share: int, model: str, load: Load) -> Lack:
     which = f"the language model {model} does not fit" if model else "no known language model fits"
-    return Lack("model", True, f"{which} into the {share} MiB of GPU memory that the other services leave")
+    leaves = "that the other services leave" if len(load.names) > 1 else f"of GPU {load.number} that NIM may take"
+    return Lack("model", True, f"{which} into the {share} MiB of GPU memory {leaves}")
 
 
 UNITS = {"": 1.0, "B": 2**-20, "KIB": 2**-10, "MIB": 1.0, "GIB": 2.0**10, "TIB": 2.0**20}

@@ -36,29 +36,22 @@ class Gpu:
 
 
 @dataclass(frozen=True)
-class Machine:
-    """A machine, or a type of instance.
+class Card:
+    """One GPU of a machine.
 
     Attributes:
-        name: its name in messages.
-        gpu: the model of its GPU; empty when there is none.
-        vram: memory of one GPU, in MiB, as no service uses several. None when it does not report it,
-            as a GPU that shares the machine's memory.
-        ram: in MiB.
-        disk: size of the disk that holds the images, in GiB; None skips the check.
-        rt_cores: whether its GPU has RT cores; None to decide by its model.
+        gpu: its model; empty when there is none.
+        vram: its memory, in MiB. None when it does not report it, as a GPU that shares the machine's memory.
+        rt_cores: whether it has RT cores; None to decide by its model.
     """
 
-    name: str
-    gpu: str
-    vram: int | None
-    ram: int
-    disk: int | None = None
+    gpu: str = ""
+    vram: int | None = 0
     rt_cores: bool | None = None
 
     @property
     def traces_rays(self) -> bool:
-        """Whether the GPU has RT cores, as an unknown model is assumed to have."""
+        """Whether it has RT cores, as an unknown model is assumed to have."""
         if self.rt_cores is not None:
             return self.rt_cores
         known = find_gpu(self.gpu)
@@ -66,9 +59,36 @@ class Machine:
 
     @property
     def compute(self) -> float | None:
-        """The compute capability of the GPU; None if its model is unknown."""
+        """Its compute capability; None if its model is unknown."""
         known = find_gpu(self.gpu)
         return known.compute if known else None
+
+
+@dataclass(frozen=True)
+class Machine:
+    """A machine, or a type of instance.
+
+    Attributes:
+        name: its name in messages.
+        cards: its GPUs; without any, one that has no model and no memory.
+        ram: in MiB.
+        disk: size of the disk that holds the images, in GiB; None skips the check.
+    """
+
+    name: str
+    cards: tuple[Card, ...]
+    ram: int
+    disk: int | None = None
+
+    @property
+    def gpu(self) -> str:
+        """The model of its first GPU; empty when there is none."""
+        return self.cards[0].gpu
+
+    @property
+    def vram(self) -> int | None:
+        """Memory of its first GPU, in MiB."""
+        return self.cards[0].vram
 
 
 @dataclass(frozen=True)
@@ -76,7 +96,7 @@ class Kind:
     """An instance type.
 
     Attributes:
-        gpus: number of whole GPUs.
+        gpus: number of whole GPUs; 0 if it has only a share of one.
         network: in Gbit/s; None if it is not known.
         disk_gb: size of its local disks.
         prices: US dollars an hour, on demand, by region.
@@ -132,7 +152,8 @@ def known_kinds() -> dict[str, Kind]:
 
 def _read_kind(entry: dict[str, Any]) -> Kind:
     gpu = find_gpu(entry["gpu"])
-    machine = Machine(entry["type"], entry["gpu"], gpu.vram if gpu else None, entry["ram_gib"] * GIB)
+    cards = (Card(entry["gpu"], gpu.vram if gpu else None),) * entry["gpu_count"]
+    machine = Machine(entry["type"], cards, entry["ram_gib"] * GIB)
     return Kind(
         machine=machine,
         gpus=entry["gpu_count"],
@@ -152,12 +173,8 @@ def read_described(entry: Mapping[str, Any]) -> Kind:
     reported = first.get("MemoryInfo", {}).get("SizeInMiB", 0) or None
     known = find_gpu(first.get("Name", ""))
     vram = min(reported, known.vram) if reported and known and known.vram else reported
-    machine = Machine(
-        name=entry["InstanceType"],
-        gpu=first.get("Name", ""),
-        vram=vram if nvidia else 0,
-        ram=entry["MemoryInfo"]["SizeInMiB"],
-    )
+    card = Card(first.get("Name", ""), vram if nvidia else 0)
+    machine = Machine(entry["InstanceType"], (card,) * max(count, 1), entry["MemoryInfo"]["SizeInMiB"])
     network = re.search(r"(?:([0-9]+)x )?([0-9.]+) Gigabit", entry.get("NetworkInfo", {}).get("NetworkPerformance", ""))
     return Kind(
         machine=machine,

@@ -6,12 +6,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cache
 from typing import Any
 
 from .data import models
-from .needs import CapacityError, Range, components, services
+from .needs import CapacityError, Range, services
 
 # NIM gets at most this share of a GPU, its own default.
 LARGEST_SHARE = 0.9
@@ -103,15 +104,13 @@ def usable(vram: int) -> int:
     return int(vram * models()["usable_fraction"])
 
 
-def divide(profile: str, vram: int) -> dict[str, int]:
-    """Return the MiB of a GPU that each service of a profile may take; empty where their minimums do not fit.
+def divide(names: Iterable[str], vram: int) -> dict[str, int]:
+    """Return the MiB of a GPU that each of its services may take; empty where their minimums do not fit.
 
     A language model fits or it does not, while the other services get by with less. So NIM gets what it takes to run
     well, and the others share the rest in proportion to their ranges. What is left over is NIM's as well.
-
-    :raises CapacityError: there is no such profile.
     """
-    ranges: dict[str, Range] = {name: services()[name].vram for name in components(profile)}
+    ranges: dict[str, Range] = {name: services()[name].vram for name in names}
     ranges = {name: (least, well) for name, (least, well) in ranges.items() if well}
     left = usable(vram)
     if sum(least for least, _well in ranges.values()) > left:

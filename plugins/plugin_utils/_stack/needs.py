@@ -31,6 +31,7 @@ class Need:
         rt_cores: whether it requires a GPU with RT cores.
         compute: compute capability of the GPU; 0 for any.
         machine_ram: memory that the vendor requires of the whole machine, in MiB; 0 for none.
+        driver: the oldest version of NVIDIA's driver; empty for any, or none.
         note: the requirements of vendor and guide, for messages.
     """
 
@@ -40,6 +41,7 @@ class Need:
     rt_cores: bool = False
     compute: float = 0.0
     machine_ram: int = 0
+    driver: str = ""
     note: str = ""
 
 
@@ -60,6 +62,11 @@ def mib(gigabytes: float) -> int:
     return int(gigabytes * 10**9 / 2**20)
 
 
+def driver_order(version: str) -> tuple[int, ...]:
+    """Return the key by which versions of the driver are sorted: 580.95.05 is newer than 580.95 and than 580."""
+    return tuple(int(part) for part in version.split(".") if part)
+
+
 def read_need(given: dict[str, Any]) -> Need:
     """Return the needs of an entry of versions.yml."""
 
@@ -75,6 +82,7 @@ def read_need(given: dict[str, Any]) -> Need:
         rt_cores=given.get("rt_cores", False),
         compute=given.get("compute_capability", 0.0),
         machine_ram=mib(given.get("machine", {}).get("ram_gb", 0)),
+        driver=given.get("driver", ""),
         note=_note(given),
     )
 
@@ -118,6 +126,7 @@ def need(profile: str) -> Need:
         rt_cores=any(part.rt_cores for part in parts),
         compute=max(part.compute for part in parts),
         machine_ram=machine,
+        driver=max((part.driver for part in parts), key=driver_order),
         note="; ".join(part.note for part in parts if part.note),
     )
 

@@ -14,7 +14,7 @@ import pytest
 import yaml
 
 from tests.support.ansible_programs import run
-from tests.support.project import ROOT
+from tests.support.project import ROOT, load_yaml
 
 NAMES = ("peers", "discovery", "firewall_ports")
 ZENOH = [{"protocol": "tcp", "from_port": 7447, "to_port": 7447, "description": "Zenoh"}]
@@ -73,6 +73,18 @@ def test_viewers_listen_where_their_ports_are_open(tmp_path: Path, access: str, 
     names = ["digital_twin_stack_viewer_address", "gpu_metrics_namespace"]
     assert ask(tmp_path, OURS, given, names) == [address, "DigitalTwin/robotics-lab"]
     assert ask(tmp_path, {"one": {}}, given, names[:1]) == ["127.0.0.1"]
+
+
+@pytest.mark.parametrize("profile", ["nav", "sim", "voice", "full", ""])
+def test_the_lowest_driver_is_that_of_the_profile(tmp_path: Path, profile: str) -> None:
+    """The highest of those that compose/versions.yml names for the services; every one of them needs at least 535."""
+    services = load_yaml(ROOT / "compose/versions.yml")["services"]
+    used = {"sim": ["isaac_sim"], "voice": ["riva", "nim"], "full": ["isaac_sim", "riva", "nim"]}.get(profile, [])
+    needs = [services[name]["needs"]["driver"] for name in used]
+    highest = max(needs, key=lambda version: [int(number) for number in version.split(".")], default="535")
+    names = ["nvidia_driver_minimum", "nvidia_driver_minimum_for"]
+    reason = f"lab_profile={profile}" if used else ""
+    assert ask(tmp_path, OURS, {"digital_twin_stack_profile": profile}, names) == [highest, reason]
 
 
 def ask(

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from compose.ros2.bridge.bridge import Bridge
-from compose.ros2.bridge.commands import Point
+from compose.ros2.bridge.commands import Pose
 from compose.ros2.bridge.config import load
 from compose.ros2.bridge.inbox import Inbox, connect
 
@@ -29,10 +29,10 @@ class Writer:
         """Accept every goal."""
         return True
 
-    def go(self, ticket: int, points: Sequence[Point], _speed: float) -> None:
+    def go(self, ticket: int, poses: Sequence[Pose], _speed: float) -> None:
         """Be there."""
         with self._file.open("a", encoding="utf-8") as log:
-            log.write("".join(f"{x:g}\n" for x, _y in points))
+            log.write("".join(f"{pose.x:g}\n" for pose in poses))
         self.bridge.ended(ticket, "done")
 
     def cancel(self, ticket: int) -> None:

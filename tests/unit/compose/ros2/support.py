@@ -16,7 +16,7 @@ from typing import Any
 from redis import Redis
 
 from compose.ros2.bridge.bridge import Bridge
-from compose.ros2.bridge.commands import Point, read_places
+from compose.ros2.bridge.commands import Pose, read_places
 from compose.ros2.bridge.config import Settings
 from compose.ros2.bridge.follower import Limits
 from compose.ros2.bridge.inbox import Inbox, connect
@@ -35,26 +35,26 @@ class Robot:
         there: whether it accepts goals.
         obedient: whether it confirms cancellations.
         goals: the goals and their speeds.
-        stops: the points to visit before each goal.
+        stops: the places to pass before each goal.
     """
 
     there: bool = True
     obedient: bool = True
     bridge: Bridge | None = None
     ticket: int = 0
-    goals: list[tuple[Point, float]] = field(default_factory=list)
-    stops: list[list[Point]] = field(default_factory=list)
+    goals: list[tuple[Pose, float]] = field(default_factory=list)
+    stops: list[list[Pose]] = field(default_factory=list)
     cancels: int = 0
 
     def ready(self) -> bool:
         """Return whether goals are accepted."""
         return self.there
 
-    def go(self, ticket: int, points: Sequence[Point], speed: float) -> None:
+    def go(self, ticket: int, poses: Sequence[Pose], speed: float) -> None:
         """Accept a goal."""
         self.ticket = ticket
-        self.goals.append((points[-1], speed))
-        self.stops.append(list(points[:-1]))
+        self.goals.append((poses[-1], speed))
+        self.stops.append(list(poses[:-1]))
         self.answer.accepted(ticket)
 
     def cancel(self, ticket: int) -> None:
@@ -84,7 +84,7 @@ class Robot:
     @property
     def places(self) -> list[str]:
         """The targets of its goals."""
-        return [next(name for name, where in PLACES.items() if where == point) for point, _speed in self.goals]
+        return [next(name for name, where in PLACES.items() if where == pose) for pose, _speed in self.goals]
 
 
 @dataclass

@@ -12,6 +12,7 @@ from functools import partial
 
 import pytest
 
+from compose.ros2.bridge.commands import Pose
 from tests.unit.compose.cognitive.support import PASSWORD
 from tests.unit.compose.ros2.support import PLACES, Lab, Robot, fields_of, turns, until
 
@@ -21,7 +22,7 @@ def test_a_command_is_followed_published_and_stored(lab: Lab) -> None:
     bridge = lab.bridge(robot)
     lab.give("zone_b", "a", speed="slow")
     until(bridge, lambda: robot.goals)
-    assert robot.goals == [((10.0, 0.0), 40.0)]
+    assert robot.goals == [(Pose(10.0, 0.0), 40.0)]
     assert lab.pending() == 1
     robot.end()
     until(bridge, lambda: ("a", "done") in lab.outcomes())

@@ -7,10 +7,11 @@ from __future__ import annotations
 
 from typing import Any
 
-from compose.ros2.bridge.commands import Command
+from compose.ros2.bridge.commands import Command, Pose
 from compose.ros2.bridge.follower import Cancel, Effect, End, Follower, Job, Limits, Start
 
-A, B, C = (Job(Command(name, "navigate", name, (1.0, 2.0)), f"{number}-0", 0.0) for number, name in enumerate("ABC"))
+THERE = Pose(1.0, 2.0)
+A, B, C = (Job(Command(name, "navigate", name, THERE), f"{number}-0", 0.0) for number, name in enumerate("ABC"))
 STOP = Job(Command("S", "stop"), "9-0", 0.0)
 SAID = Job(Command("S", "stop"), "", 0.0)
 
@@ -198,7 +199,7 @@ def test_a_goal_ends_with_nav2_and_the_robot_does_not_go_on_by_itself() -> None:
 
 def test_several_stops_have_as_much_time_as_their_single_goals() -> None:
     story = Story(goal=60)
-    tour = Job(Command("T", "navigate", "A", stops=((1.0, 2.0),)), "8-0", 0.0)
+    tour = Job(Command("T", "navigate", "A", stops=(Pose(1.0, 2.0),)), "8-0", 0.0)
     story.take(tour)
     assert story.step(119) == []
     assert story.step(1) == [Cancel(1)]

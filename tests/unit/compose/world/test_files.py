@@ -6,18 +6,21 @@
 from __future__ import annotations
 
 import itertools
+import json
 import math
 import re
 from pathlib import Path
 
 import pytest
 import yaml
+from pxr import Usd, UsdGeom, UsdPhysics
 
 import compose.world.__main__ as command
 from compose.world.description import Place, Point, WorldError
 from compose.world.geometry import reachable
+from compose.world.picture import MARGIN, SCALE
 from tests.support.project import ROOT
-from tests.unit.compose.world.support import HALL, MAP, hall, read_map
+from tests.unit.compose.world.support import HALL, MAP, SCENE, hall, read_map
 
 CONTENTS = command.contents(HALL)
 FREE = reachable(read_map(), HALL.robot.radius, (HALL.start.x, HALL.start.y))
@@ -67,7 +70,7 @@ def test_nav2_reads_the_map_as_it_is_meant() -> None:
     assert description["image"] == MAP.name
     assert (description["resolution"], description["mode"], description["negate"]) == (0.05, "trinary", 0)
     assert description["origin"] == [*HALL.low, 0.0]
-    free, occupied = 1 - 254 / 255, 1.0
+    free, occupied = 0.0, 1.0
     assert free < description["free_thresh"] < description["occupied_thresh"] < occupied
 
 
@@ -128,13 +131,62 @@ def outside(point: Point, corners: list[Point]) -> float:
     return max(-turn(one, two, point) / math.dist(one, two) for one, two in edges)
 
 
+Rectangle = tuple[int, int, int, int]
+
+
+def rectangles(picture: str, name: str) -> list[Rectangle]:
+    """Return the rectangles of one class: their edges in cells, from the corner with the smallest coordinates."""
+    found = re.findall(rf'<rect class="{name}"[^>]* x="(.*?)" y="(.*?)" width="(.*?)" height="(.*?)"', picture)
+    pixels, height = SCALE * HALL.resolution, HALL.cells[1]
+    edges = []
+    for x, y, across, down in (map(float, numbers) for numbers in found):
+        left, top = (x - MARGIN) / pixels, height - (y - MARGIN) / pixels
+        edges.append((left, top - down / pixels, left + across / pixels, top))
+    assert all(edge == pytest.approx(round(edge), abs=0.02) for four in edges for edge in four)
+    return [(round(left), round(low), round(right), round(high)) for left, low, right, high in edges]
+
+
+def covered(parts: list[Rectangle]) -> list[bytes]:
+    """Return the cells that rectangles cover, by row, the row with the smallest y first."""
+    columns, rows = HALL.cells
+    cells = [bytearray(columns) for _row in range(rows)]
+    for left, low, right, high in parts:
+        for row in cells[low:high]:
+            row[left:right] = b"\1" * (right - left)
+    return [bytes(row) for row in cells]
+
+
+def footprints() -> list[Rectangle]:
+    """Return the walls and shelves of the scene that Isaac Sim opens, as seen from above."""
+    cache = UsdGeom.BBoxCache(Usd.TimeCode.Default(), [UsdGeom.Tokens.default_])
+    stage = Usd.Stage.Open(str(SCENE))
+    found = []
+    for prim in stage.GetPrimAtPath("/World/Hall").GetChildren():
+        assert prim.HasAPI(UsdPhysics.CollisionAPI)
+        size = cache.ComputeWorldBound(prim).ComputeAlignedRange()
+        corners = zip((*size.GetMin()[:2], *size.GetMax()[:2]), (*HALL.low, *HALL.low), strict=True)
+        left, low, right, high = (round((at - least) / HALL.resolution) for at, least in corners)
+        found.append((left, low, right, high))
+    return found
+
+
 def test_the_picture_shows_map_scene_and_places() -> None:
+    """Each from its own file: the map that Nav2 reads, the scene that Isaac Sim opens, the list of places."""
     picture = (ROOT / "docs/images/hall.svg").read_text(encoding="utf-8")
-    rectangles = re.findall(r'<rect class="(\w+)"', picture)
-    assert rectangles.count("scene") == len(HALL.boxes)
-    assert {"map", "free"} <= set(rectangles)
+    assert covered(rectangles(picture, "map")) == list(read_map().rows)
+    assert len(footprints()) == len(HALL.boxes)
+    assert sorted(rectangles(picture, "scene")) == sorted(footprints())
+    circles = {tuple(map(float, pair)) for pair in re.findall(r'<circle class="place" cx="(.*?)" cy="(.*?)"', picture)}
+    places = json.loads((ROOT / "compose/places.json").read_text(encoding="utf-8"))
+    wanted = {
+        (MARGIN + SCALE * (x - HALL.low[0]), MARGIN + SCALE * (HALL.high[1] - y))
+        for x, y in (place["coordinates"] for place in places)
+    }
+    assert len(circles) == len(wanted)
+    for spot, place in zip(sorted(circles), sorted(wanted), strict=True):
+        assert spot == pytest.approx(place)
     texts = " ".join(re.findall(r">([^<]*)</text>", picture))
-    assert all(place.name in texts for place in HALL.places)
+    assert all(place["name"] in texts for place in places)
 
 
 def test_a_changed_description_changes_every_file() -> None:

@@ -382,13 +382,57 @@ def test_the_heartbeat_of_an_earlier_run_is_removed(run: Runner) -> None:
     assert not run.heartbeat.exists()
 
 
-def test_a_simulation_that_does_not_advance_has_no_heartbeat(run: Runner, beats: list[Path]) -> None:
-    """It plays, but its physics does not."""
+def freeze(kit: Kit) -> None:
+    kit.stuck = "plays"
 
-    def freeze(kit: Kit) -> None:
-        kit.stuck = "plays"
 
-    kit = Kit(updates=10, during={0: freeze})
-    run(kit)
-    assert kit.now > 1000
+@pytest.mark.parametrize("scene", ["", USD], ids=["hall", "scene"])
+def test_a_simulation_that_hangs_has_no_heartbeat_and_ends_the_application(
+    run: Runner, beats: list[Path], scene: str
+) -> None:
+    """It plays, but its physics does not. The robot stands."""
+    kit = Kit(updates=100, during={0: freeze} if scene else {0: freeze, 3: lambda kit: kit.command(1.0)})
+    told = run(kit, *([scene] if scene else []))
+    assert told[-2:] == [
+        f"scene {scene or SCENE} hangs: it plays, and its time has not advanced for 120 s",
+        "quit 1",
+    ]
+    assert 10 <= kit.watched <= 13
     assert len(beats) <= 1
+    assert kit.driven[-1:] == ([] if scene else [(0.0, 0.0)])
+
+
+def test_one_long_update_is_not_a_hang(run: Runner) -> None:
+    """While shaders are compiled."""
+
+    def compile_shaders(kit: Kit) -> None:
+        kit.now += 1000
+
+    told = run(Kit(updates=50, during={10: compile_shaders, 30: compile_shaders}), USD)
+    assert told[-1] == f"scene {USD} is open and plays"
+
+
+def test_a_stopped_simulation_is_not_a_hang(run: Runner) -> None:
+    def wait(kit: Kit) -> None:
+        kit.now += 1000
+
+    told = run(Kit(updates=60, during={5: pause, **dict.fromkeys(range(6, 40), wait), 40: proceed}), USD)
+    assert told[-1] == "the simulation was continued"
+
+
+def test_after_a_stop_the_robot_waits_for_a_new_command(run: Runner) -> None:
+    """A command that came before it, or while it stood still, is not followed."""
+    commands = {number: (lambda kit: kit.command(0.8)) for number in (20, 21, 22, 200)}
+    kit = Kit(updates=220, during={**commands, 23: pause, 60: lambda kit: kit.command(0.7), 100: proceed})
+    run(kit)
+    moves = [number for number, speeds in enumerate(kit.driven[:-1]) if speeds != (0.0, 0.0)]
+    assert moves == [20, 21, 22, *range(200, 220)]
+
+
+@pytest.mark.parametrize("scene", ["/isaac-sim/workspace/hall.obj", "https://example.com/hall.usd?version=2", "halle"])
+def test_another_argument_is_refused(run: Runner, scene: str) -> None:
+    """It does not open the hall instead."""
+    assert run(Kit(), scene) == [
+        f"scene {scene} is not a scene. Allowed: hall, or a path or URL that ends in .usd, .usda, .usdc, .usdz",
+        "quit 1",
+    ]

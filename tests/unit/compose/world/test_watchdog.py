@@ -76,6 +76,19 @@ def test_a_paused_simulation_does_not_age_a_command() -> None:
     assert [run.watchdog.speeds(run.now, run.count, 1.0, 0.0) for _frame in range(100)] == [(1.0, 0.0)] * 100
 
 
+def test_after_a_stop_the_robot_waits_for_a_new_command() -> None:
+    """Also if the clock goes on from where it was, the first look comes before the first step, or a command waited."""
+    run = Run()
+    run.step(1.0, 0.0)
+    for _frame in range(100):
+        run.watchdog.pause(run.now)
+    assert run.watchdog.speeds(run.now, run.count, 1.0, 0.0) == STILL
+    # In the step in which the simulation continues, the subscriber takes a command that was sent before.
+    assert run.step(0.9, 0.0) == STILL
+    assert not any(moving(run.steps(1)))
+    assert run.step(0.4, 0.0) == (0.4, 0.0)
+
+
 def test_the_first_look_does_not_trust_an_old_command() -> None:
     assert Watchdog(0.5, 1.5, 2.5).speeds(10.0, 7, 1.0, 0.0) == STILL
 

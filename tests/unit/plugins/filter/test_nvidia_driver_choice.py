@@ -17,10 +17,9 @@ from typing import Any
 import pytest
 import yaml
 from ansible_collections.digital_twin.robotics_lab.plugins.filter.nvidia_driver_choice import FilterModule
+from ansible_collections.digital_twin.robotics_lab.plugins.plugin_utils._nvidia_driver.drivers import Request, World
+from ansible_collections.digital_twin.robotics_lab.plugins.plugin_utils._nvidia_driver.gpus import ChoiceError
 from ansible_collections.digital_twin.robotics_lab.plugins.plugin_utils._nvidia_driver.package_choice import (
-    ChoiceError,
-    Request,
-    World,
     choose,
     parse_madison,
     transitional_packages,
@@ -58,7 +57,9 @@ def test_choice(case: dict[str, Any]) -> None:
     found = {
         "branch": choice.driver.branch,
         "version": choice.driver.version,
+        "module": choice.module.kind,
         "module_from": choice.module.source,
+        "rejected": choice.rejected,
         "satisfied": choice.satisfied,
         "sources": choice.sources,
         "notices": choice.notices,
@@ -97,4 +98,7 @@ def test_the_filter_says_what_it_chose_or_why_it_did_not() -> None:
     assert choice["packages"]["nvidia-utils-580-server"] == "580.173.02-0ubuntu0.24.04.1"
     refused = choose_driver({**wanted, "module": "open"}, *text, {})
     assert re.match("GPU 10de:1db1 is older than Turing", refused["refusal"])
-    assert list(refused) == ["refusal"]
+    assert refused.keys() == {"refusal", "final"}
+    assert refused["final"] is True
+    missing = choose_driver({**wanted, "branch": "999"}, *text, {})
+    assert missing["final"] is False

@@ -18,7 +18,7 @@ from ansible_collections.digital_twin.robotics_lab.plugins.filter.nvidia_driver_
 HERE = Path(__file__).parent
 PROBE = HERE.parents[3] / "roles" / "nvidia_driver" / "files" / "probe.sh"
 CASES = yaml.safe_load((HERE / "nvidia_driver_state.yml").read_text(encoding="utf-8"))
-# The defaults of the role, on a host with an A10G.
+# A host with an A10G.
 WANTED: dict[str, Any] = {"distribution": "Ubuntu", "kernel": "6.17.0", "minimum": "535.129", "below": "590"}
 CAPABILITIES = ["compute", "utility", "graphics", "video"]
 GRAPHICS = [

@@ -84,9 +84,9 @@ def test_a_host_gets_the_answer_of_its_type(profile: str, kind: Kind) -> None:
     """What is accepted before it is paid for is accepted on the host, with the same model."""
     planned = fit(profile, {"instance_type": kind.name})
     # Linux sees 15757 MiB of 16384.
-    seen = {"nvidia_smi": PRINTED[kind.machine.gpu], "ram_mib": int(kind.machine.ram * 0.9617)}
-    found = fit(profile, seen)
-    same = ("answer", "model", "nim_max_model_len")
+    printed = "\n".join([PRINTED[kind.machine.gpu]] * kind.gpus)
+    found = fit(profile, {"nvidia_smi": printed, "ram_mib": int(kind.machine.ram * 0.9617)})
+    same = ("answer", "model", "nim_max_model_len", "gpu_devices")
     assert [found[name] for name in same] == [planned[name] for name in same]
 
 
@@ -119,6 +119,13 @@ def test_arithmetic_of_the_default_profile_on_a_card_of_24_gb() -> None:
         "Memory: 256 redis + 256 cognitive + 1907 riva + 3814 nim + 2048 ros2 + 11444 to 19073 isaac_sim + "
         "128 foxglove and the system = 20877 to 30517 of 32768 MiB",
     ]
+
+
+@pytest.mark.parametrize(
+    ("profile", "driver"), [("nav", ""), ("sim", "580.95.05"), ("voice", "580"), ("full", "580.95.05")]
+)
+def test_driver_minimum_is_the_highest_of_the_services(profile: str, driver: str) -> None:
+    assert fit(profile, BIG)["driver_minimum"] == driver
 
 
 @pytest.mark.parametrize(("profile", "services"), PROFILES.items(), ids=PROFILES)
@@ -217,9 +224,13 @@ SMI: dict[str, tuple[str, str, str]] = {
     "zero": ("NVIDIA GB10, 0", "fits", "NVIDIA GB10"),
     "zero with its unit": ("NVIDIA GB10, 0 MiB", "fits", "NVIDIA GB10"),
     "not even a name": ("[N/A], [N/A]", "fits", "A GPU without a name ([N/A])"),
-    "the second does not report": ("NVIDIA L40S, 46068\nNVIDIA GB10, [N/A]", "fits", ""),
-    "the first does not report": ("NVIDIA GB10, [N/A]\nTesla T4, 15360", "fits", "NVIDIA GB10"),
-    "too little, and one that does not report": ("Tesla T4, 15360\nNVIDIA GB10, [N/A]", "fits", "NVIDIA GB10"),
+    "NIM's does not report": ("NVIDIA L40S, 46068\nNVIDIA GB10, [N/A]", "fits", "NVIDIA GB10"),
+    "Isaac Sim's does not report, NIM's is too old": (
+        "NVIDIA GB10, [N/A]\nTesla T4, 15360",
+        "does not fit",
+        "NVIDIA GB10",
+    ),
+    "Riva's is too old": ("Tesla T4, 15360\nNVIDIA GB10, [N/A]", "does not fit", "NVIDIA GB10"),
     "too little twice": ("Tesla T4, 15360\nTesla T4, 15360", "does not fit", ""),
     "a warning after it": ("NVIDIA L40S, 46068\nWARNING: infoROM is corrupted at gpu 0000:00:1E.0", "fits", ""),
     "without RT cores": ("NVIDIA GH200 480GB, [N/A]", "does not fit", "NVIDIA GH200 480GB"),
@@ -262,6 +273,116 @@ def test_a_gpu_that_does_not_report_its_memory_is_not_too_small(value: Any) -> N
 def test_shared_memory(ram: int, wanted: int, gets: int, message: str) -> None:
     found = fit("nav", {**BIG, "ram_mib": ram}, wanted)
     assert (found["shm_mib"], found["shm_message"]) == (gets, message)
+
+
+ALONE = {
+    "isaac_sim": "11444 isaac_sim = 11444",
+    "riva": "3814 riva = 3814",
+    "both": "3814 riva + 11444 isaac_sim = 15258",
+}
+L4_NIM, A10G_NIM = "18648 nim = 18648", "19758 nim = 19758"
+L4_SHARED = "7548 nim + 3585 riva + 10986 isaac_sim = 22119"
+# Model, number of GPUs and profile; then the GPU of each service, how the memory of each GPU is divided, and NIM's
+# precision and fraction.
+SEVERAL: list[tuple[tuple[str, int, str], dict[str, str], list[str], tuple[str, float]]] = [
+    (("L4", 1, "sim"), {"isaac_sim": "all"}, [ALONE["isaac_sim"]], ("", 0)),
+    (("L4", 1, "full"), dict.fromkeys(("isaac_sim", "nim", "riva"), "all"), [L4_SHARED], ("int4", 0.34)),
+    (("L4", 2, "nav"), {}, [], ("", 0)),
+    (("L4", 2, "sim"), {"isaac_sim": "0"}, [ALONE["isaac_sim"]], ("", 0)),
+    (("L4", 2, "voice"), {"nim": "0", "riva": "1"}, [L4_NIM, ALONE["riva"]], ("fp8", 0.84)),
+    (("L4", 2, "full"), {"isaac_sim": "0", "nim": "1", "riva": "0"}, [ALONE["both"], L4_NIM], ("fp8", 0.84)),
+    (("L4", 4, "voice"), {"nim": "0", "riva": "1"}, [L4_NIM, ALONE["riva"]], ("fp8", 0.84)),
+    (
+        ("L4", 4, "full"),
+        {"isaac_sim": "0", "nim": "1", "riva": "2"},
+        [ALONE["isaac_sim"], L4_NIM, ALONE["riva"]],
+        ("fp8", 0.84),
+    ),
+    (("A10G", 2, "full"), {"isaac_sim": "0", "nim": "1", "riva": "0"}, [ALONE["both"], A10G_NIM], ("bf16", 0.89)),
+    (
+        ("A10G", 8, "full"),
+        {"isaac_sim": "0", "nim": "1", "riva": "2"},
+        [ALONE["isaac_sim"], A10G_NIM, ALONE["riva"]],
+        ("bf16", 0.89),
+    ),
+]
+
+
+@pytest.mark.parametrize(
+    ("machine", "gpus", "memory", "served"), SEVERAL, ids=["-".join(map(str, row[0])) for row in SEVERAL]
+)
+def test_each_gpu_is_divided_among_its_own_services(
+    machine: tuple[str, int, str], gpus: dict[str, str], memory: list[str], served: tuple[str, float]
+) -> None:
+    gpu, count, profile = machine
+    found = fit(profile, {"gpu": gpu, "vram_mib": 22888, "gpu_count": count, "ram_mib": 196608})
+    assert (found["answer"], found["gpu_devices"]) == ("fits", gpus)
+    lines = [
+        line.partition(" of 22201 MiB that CUDA offers of 22888")[0] for line in found["arithmetic"] if "CUDA" in line
+    ]
+    names = ["GPU memory"] if count == 1 else [f"Memory of GPU {number}" for number in range(len(memory))]
+    assert lines == [f"{name}: {parts}" for name, parts in zip(names, memory, strict=False)]
+    assert (found["model"].get("precision", ""), found["nim_gpu_fraction"]) == served
+
+
+@pytest.mark.parametrize(
+    ("profile", "machine", "answer", "message"),
+    [
+        # Each GPU alone is too small for the whole profile.
+        ("full", {"vram_mib": 12288, "gpu_count": 4}, "fits", "^$"),
+        (
+            "full",
+            {"vram_mib": 12288, "gpu_count": 2},
+            "tight",
+            "on this machine: GPU 0 for riva and isaac_sim: 2970 MiB of GPU memory less than the 15258 it takes",
+        ),
+        (
+            "full",
+            {"vram_mib": 9000, "gpu_count": 2},
+            "does not fit",
+            "on this machine: GPU 0 for riva and isaac_sim: 9000 MiB of GPU memory, 536 less than the 9536 it requires",
+        ),
+        (
+            "voice",
+            {"vram_mib": 7700, "gpu_count": 2},
+            "does not fit",
+            "no known language model fits into the [0-9]{4} MiB of GPU memory of GPU 0 that NIM may take",
+        ),
+        (
+            "voice",
+            {"gpu": "T4", "gpu_count": 4},
+            "does not fit",
+            "machine: riva and nim need a GPU of compute capability 8",
+        ),
+        (
+            "full",
+            {"nvidia_smi": "NVIDIA L4, 23034\nTesla T4, 15360\nNVIDIA L4, 23034"},
+            "does not fit",
+            "machine: nim needs a GPU of compute capability 8.0 and Tesla T4 has 7.5",
+        ),
+        ("full", {"nvidia_smi": "Tesla T4, 15360\nNVIDIA L4, 23034\nNVIDIA L4, 23034"}, "fits", "^$"),
+        (
+            "full",
+            {"nvidia_smi": "NVIDIA A100-SXM4-40GB, 40960\nNVIDIA L4, 23034"},
+            "does not fit",
+            "RT cores only and NVIDIA A100-SXM4-40GB has none",
+        ),
+    ],
+)
+def test_each_gpu_is_compared_with_its_own_services(
+    profile: str, machine: dict[str, Any], answer: str, message: str
+) -> None:
+    found = fit(profile, {"gpu": "L4", "vram_mib": 22888, "ram_mib": 196608, **machine})
+    assert found["answer"] == answer
+    assert re.search(message, found["message"]), found["message"]
+
+
+def test_the_memory_of_one_of_several_gpus_that_is_not_known() -> None:
+    found = fit("full", {"nvidia_smi": "NVIDIA L40S, 46068\nNVIDIA GB10, [N/A]", "ram_mib": 131072})
+    assert found["vram_message"] == (
+        "NVIDIA GB10 of this machine does not report its memory, so it is not known whether it has the 7629 MiB that "
+        "nim takes to run well."
+    )
 
 
 REFUSED: dict[str, tuple[str, dict[str, Any], str]] = {

@@ -24,6 +24,13 @@ CASES: dict[str, tuple[list[dict[str, Any]], list[str], list[str]]] = {
     "infinity": ([{"name": "a", "coordinates": [1, INFINITE]}], ["a [1.0, Infinity]"], []),
     "a million metres": ([{"name": "a", "coordinates": [1e6, -1e6]}], [], []),
     "more than a million metres": ([{"name": "a", "coordinates": [1e6 + 1, 0]}], ["a [1000001.0, 0.0]"], []),
+    "a direction": ([{"name": "a", "coordinates": [0, 0], "theta": -3.14}], [], []),
+    "a direction in degrees": ([{"name": "a", "coordinates": [0, 0], "theta": 90}], ["a [0.0, 0.0] 90"], []),
+    "a direction that is not a number": (
+        [{"name": "a", "coordinates": [0, 0], "theta": NAN}],
+        ["a [0.0, 0.0] nan"],
+        [],
+    ),
     "a word that stops": ([{"name": "stop", "coordinates": [1, 1]}], [], ["stop"]),
     "an alias that stops": ([{"name": "a", "coordinates": [1, 1], "aliases": ["E", "STOP!"]}], [], ["stop"]),
     "an alias without letters": ([{"name": "a", "coordinates": [1, 1], "aliases": ["--"]}], [], [""]),
@@ -48,6 +55,11 @@ def test_places_get_numbers_and_aliases() -> None:
         {"name": "a", "coordinates": [1.0, 2.0], "aliases": []},
         {"name": "b", "coordinates": [0.5, 0.0], "aliases": ["c"]},
     ]
+
+
+def test_a_place_keeps_its_direction() -> None:
+    found = stack_places([{"name": "a", "coordinates": [1, 2], "theta": "1.5"}, {"name": "b", "coordinates": [3, 4]}])
+    assert [place.get("theta") for place in found["places"]] == [1.5, None]
 
 
 def test_aliases_may_be_one_text_with_commas() -> None:

@@ -16,9 +16,11 @@ import pytest
 import requests
 from ansible_collections.digital_twin.robotics_lab.plugins.inventory.lab import why_not
 from ansible_collections.digital_twin.robotics_lab.plugins.module_utils._aws.errors import DENIED, ReadError
+from ansible_collections.digital_twin.robotics_lab.plugins.plugin_utils._stack.machines import known_kinds
+from jinja2 import Environment
 
 from tests.support.ansible_programs import execute
-from tests.support.project import ROOT, clean_environment, playbooks
+from tests.support.project import ROOT, clean_environment, load_yaml, playbooks
 
 CONFIG = """
 [default]
@@ -144,6 +146,19 @@ def test_hosts_are_in_the_groups_that_the_playbooks_name(environment: dict[str, 
     for group in ("lab", "lab_my_lab", "aws_ec2", "gpu_a10g"):
         assert f"@{group}:\n  |  |--my-lab-1\n" in shown
     assert "another" not in shown
+
+
+def test_every_known_type_has_the_group_of_its_gpu() -> None:
+    (group,) = load_yaml(ROOT / "inventory" / "aws_ec2.yml")["keyed_groups"]
+    kinds = known_kinds().values()
+    assert len(kinds) > 25
+    templates = Environment(autoescape=True)
+    templates.filters["split"] = str.split
+    group_of = templates.compile_expression(group["key"])
+    for kind in kinds:
+        assert str(group_of(lab_instance_type=kind.name)).split("_")[-1] == kind.machine.gpu.lower().split()[-1], (
+            kind.name
+        )
 
 
 @pytest.mark.parametrize(

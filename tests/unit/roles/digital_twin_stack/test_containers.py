@@ -65,10 +65,10 @@ ALL = ["compose.yaml", "compose.nim-key.yaml"]
 EDGE = "riva=digital-twin_edge"
 CASES: dict[str, tuple[tuple[str, dict[str, Any]], Any]] = {
     "one GPU": (devices(1, "full"), {"isaac_sim": "all", "nim": "all", "riva": "all"}),
-    "two GPUs": (devices(2, "full"), {"isaac_sim": 0, "nim": 1, "riva": 0}),
-    "two GPUs for voice": (devices(2, "voice"), {"nim": 0, "riva": 1}),
-    "two GPUs for Isaac Sim": (devices(2, "sim"), {"isaac_sim": 0}),
-    "four GPUs": (devices(4, "full"), {"isaac_sim": 0, "nim": 1, "riva": 2}),
+    "two GPUs": (devices(2, "full"), {"isaac_sim": "0", "nim": "1", "riva": "0"}),
+    "two GPUs for voice": (devices(2, "voice"), {"nim": "0", "riva": "1"}),
+    "two GPUs for Isaac Sim": (devices(2, "sim"), {"isaac_sim": "0"}),
+    "four GPUs": (devices(4, "full"), {"isaac_sim": "0", "nim": "1", "riva": "2"}),
     "no GPU": (devices(0, "voice"), {"nim": "all", "riva": "all"}),
     "no service with a GPU": (devices(2, "nav"), {}),
     "a NIM without a key": (key("nim/meta/llama:2.0.13"), ALL[:1]),
@@ -132,7 +132,7 @@ def answers(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
         "hosts": "localhost",
         "gather_facts": False,
         "vars_files": [str(file) for file in (ROLE / "defaults/main.yml", *sorted(ROLE.glob("vars/main/*.yml")))],
-        "vars": {"role_path": str(ROLE)},
+        "vars": {"role_path": str(ROLE), "ansible_facts": {"memtotal_mb": 31700}},
         "tasks": [*tasks, {"ansible.builtin.copy": told}],
     }
     (folder / "play.json").write_text(json.dumps([play]))

@@ -196,6 +196,7 @@ def test_the_text_false_never_counts_as_true(tmp_path: Path) -> None:
             "nim_max_model_len": 0,
             "nim_max_num_seqs": 0,
             "shm_mib": 1024,
+            "gpu_devices": {},
         },
         "__digital_twin_stack_private_files": {"files": {}, "commands": {"docker_proxies": {"stdout": ""}}},
         "__digital_twin_stack_secrets_written": {"modified": {}},

@@ -19,6 +19,7 @@ AWQ = "hf://hugging-quants/Meta-Llama-3.1-8B-Instruct-AWQ-INT4"
 
 FULL = {"digital_twin_stack_profile": "full"}
 A10G = {"commands": {"gpus": {"rc": 0, "stdout": "NVIDIA A10G, 23028"}}, "files": {}}
+L4_TWICE = {"commands": {"gpus": {"rc": 0, "stdout": "NVIDIA L4, 23034\nNVIDIA L4, 23034"}}, "files": {}}
 L40S = {"commands": {"gpus": {"rc": 0, "stdout": "NVIDIA L40S, 46068"}}, "files": {}}
 # What was read before the driver is there: no GPU was asked.
 PREFETCH: dict[str, Any] = {"commands": {}, "files": {}}
@@ -27,6 +28,7 @@ PREFETCH: dict[str, Any] = {"commands": {}, "files": {}}
 ROWS: dict[str, tuple[dict[str, Any], list[Any]]] = {
     "full on a card of 24 GB": ({"__digital_twin_stack_host": A10G}, [MODEL_FREE, AWQ, 2048, 1, 0.34, "fits"]),
     "full on a card of 48 GB": ({"__digital_twin_stack_host": L40S}, [OWN, "", 8192, 8, 0.42, "fits"]),
+    "full on two cards of 24 GB": ({"__digital_twin_stack_host": L4_TWICE}, [OWN, "", 8192, 8, 0.84, "fits"]),
     "voice on a card of 24 GB": (
         {"__digital_twin_stack_host": A10G, "digital_twin_stack_profile": "voice"},
         [OWN, "", 8192, 5, 0.82, "fits"],
@@ -56,6 +58,7 @@ ROWS: dict[str, tuple[dict[str, Any], list[Any]]] = {
 PULLED = {
     "g6.2xlarge": MODEL_FREE,
     "g6e.xlarge": OWN,
+    "g6.12xlarge": OWN,
     # An unknown type: the default image.
     "g99.xlarge": OWN,
     "": OWN,

@@ -55,3 +55,22 @@ def reboot_condition() -> str:
     """Return the condition of the block that reboots."""
     lines = (ROOT / "roles/nvidia_driver/tasks/load.yml").read_text().splitlines()
     return lines[lines.index("- name: load | Reboot the host once") + 1].removeprefix("  when: ")
+
+
+@pytest.mark.parametrize("module", ["auto", "proprietary", "open"])
+def test_gpus_without_a_common_module_are_refused_before_anything_changes(tmp_path: Path, module: str) -> None:
+    """The problem of the host is known before a source of packages is added."""
+    gpus = {"volta": ["0x1db1"], "blackwell": ["0x2bb5"], "turing": ["0x1eb8"], "both": ["0x1db1", "0x2bb5"]}
+    cases = {
+        name: {
+            "__nvidia_driver_host": {
+                "commands": {"gpus": {"stdout_lines": ids}, "dpkg": {"stdout": ""}, "probe": {"stdout": ""}}
+            }
+        }
+        for name, ids in gpus.items()
+    }
+    values = {"problem": "{{ __nvidia_driver_host_problem }}"}
+    found = values_of(tmp_path, "nvidia_driver", values, cases, f"nvidia_driver_module={module}")
+    refused = {name for name, case in found.items() if case["problem"]}
+    assert refused == {"both", *({"proprietary": ["blackwell"], "open": ["volta"]}.get(module, []))}
+    assert "Remove one of these GPUs, or use two hosts." in found["both"]["problem"]

@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 from ansible_collections.digital_twin.robotics_lab.plugins.plugin_utils._stack.data import machines
 from ansible_collections.digital_twin.robotics_lab.plugins.plugin_utils._stack.machines import (
+    Card,
     Kind,
-    Machine,
     find_gpu,
     known_kinds,
     merge,
@@ -44,7 +44,7 @@ TYPES: dict[str, dict[str, Any]] = INSTANCE_TYPES
     ],
 )
 def test_rt_cores(gpu: str, has: bool) -> None:
-    assert Machine("here", gpu, 1, 1).traces_rays is has
+    assert Card(gpu).traces_rays is has
 
 
 @pytest.mark.parametrize(
@@ -70,7 +70,7 @@ def test_gpus(name: str, compute: float | None, module: str | None) -> None:
 def facts(kind: Kind) -> tuple[object, ...]:
     """Return what EC2 describes of an instance type."""
     there = kind.machine
-    return there.gpu, there.vram, there.ram, kind.gpus, kind.vcpus, kind.network, kind.disk_gb
+    return there.cards, there.ram, kind.gpus, kind.vcpus, kind.network, kind.disk_gb
 
 
 @pytest.mark.parametrize("name", [name for name in known_kinds() if name in TYPES])

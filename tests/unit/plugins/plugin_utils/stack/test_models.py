@@ -23,7 +23,7 @@ SIZES = (8192, 15360, 16384, 22888, 23034, 24576, 32768, 45776, 98304)
 @pytest.mark.parametrize("profile", PROFILES)
 @pytest.mark.parametrize("vram", SIZES)
 def test_shares_keep_the_minimums_and_fit(profile: str, vram: int) -> None:
-    shares = divide(profile, vram)
+    shares = divide(PROFILES[profile], vram)
     assert sum(shares.values()) <= usable(vram)
     for name, share in shares.items():
         least, well = services()[name].vram
@@ -33,14 +33,14 @@ def test_shares_keep_the_minimums_and_fit(profile: str, vram: int) -> None:
 
 @pytest.mark.parametrize("vram", [22888, 23028, 23034])
 def test_nim_gets_six_to_eight_gb_of_a_card_of_24_gb(vram: int) -> None:
-    share = divide("full", vram)["nim"]
+    share = divide(PROFILES["full"], vram)["nim"]
     assert 6e9 <= share * 2**20 <= 8.01e9
 
 
 @pytest.mark.parametrize("compute", [None, 8.0, 8.6, 8.9, 9.0, 12.0])
 @pytest.mark.parametrize("vram", SIZES)
 def test_the_chosen_model_fits_and_a_larger_one_does_not(vram: int, compute: float | None) -> None:
-    share = divide("full", vram).get("nim", 0)
+    share = divide(PROFILES["full"], vram).get("nim", 0)
     found = choose(vram, share, compute)
     fitting = [
         model

@@ -5,9 +5,18 @@
 
 from __future__ import annotations
 
-from ansible_collections.digital_twin.robotics_lab.plugins.plugin_utils._stack.needs import PROFILES, services
+from ansible_collections.digital_twin.robotics_lab.plugins.plugin_utils._stack.needs import (
+    PROFILES,
+    driver_order,
+    services,
+)
 
 from tests.support.project import ROOT, load_yaml
+
+
+def test_versions_of_the_driver_are_compared_as_numbers() -> None:
+    versions = ["", "99.1", "535", "535.129", "550.163", "580", "580.9", "580.65.06", "580.95", "580.95.05", "1000"]
+    assert sorted(set(versions), key=driver_order) == versions
 
 
 def test_profiles_and_limits_are_those_of_the_stack() -> None:
