@@ -58,7 +58,7 @@ class Interpreter:
         :raises Refused: the text is not a command that may be sent.
         :raises BusyError: too many questions are pending.
         """
-        plain = keywords.immediate(text, self._places)
+        plain = keywords.immediate(text, self._places) or keywords.certain(text, self._places)
         if plain or self.nim is None:
             return Understood(plain or keywords.parse(text, self._places), "keywords")
         try:

@@ -17,12 +17,26 @@ VERBS = {
     Action.INSPECT: re.compile(r"\b(inspect|check|scan|examine|look at|survey)\b"),
     Action.PICK: re.compile(r"\b(pick|grab|fetch|collect|get(?! (to|over|going|moving|back)\b))\b"),
     Action.PLACE: re.compile(r"\b(place|put|drop|deliver|unload)\b"),
-    Action.NAVIGATE: re.compile(r"\b(move|go|navigate|drive|head|come|return|proceed|visit|get (to|over|back))\b"),
+    Action.NAVIGATE: re.compile(r"\b(move|go|goto|navigate|drive|head|come|return|proceed|visit|get (to|over|back))\b"),
 }
 SLOW = re.compile(r"\b(slow|slowly|slower|careful|carefully|gently)\b")
 FAST = re.compile(r"\b(fast|faster|quick|quickly|hurry|rush|asap)\b")
 FILLER = re.compile(r"\b(please|now|the|a|an|to|at|robot|hey|ok|okay)\b")
 LEAVING = re.compile(r"\b(from|leave|leaving)( the)? $")
+# What follows a pick is a second command, and a place after it is that of the second one.
+ONWARD = re.compile(r"\b(bring|carry|take|haul|transport|move|go|goto|navigate|drive|head|come|return|proceed|visit)\b")
+# An object that is moved between two places.
+MOVED = re.compile(r"\bmove (the|a|an|this|that|these|those|my|our|it|them|all|everything)\b(?! robot\b)")
+_COUNTED = (
+    "eleven|twelve|thirteen|fourteen|fifteen|sixteen|seventeen|eighteen|nineteen|twenty|thirty|forty|fifty|sixty|seventy"
+    "|eighty|ninety|hundred"
+)
+# "Dock twelve" and "the second dock" are not the dock.
+NUMBERED = re.compile(rf" (?:(?:number|no|nr) )?(?:\d+[a-z]?|[b-hj-z]|{_COUNTED})\b")
+ORDINAL = re.compile(
+    r"\b(first|second|third|fourth|fifth|sixth|seventh|eighth|ninth|tenth|eleventh|twelfth|\d+(st|nd|rd|th)|last|other"
+    r"|another|next|north|south|east|west|northern|southern|eastern|western) $"
+)
 
 
 def parse(text: str, places: Places) -> Intent:
@@ -38,7 +52,42 @@ def parse(text: str, places: Places) -> Intent:
     mentions = places.mentioned(words)
     rest = _replaced(words, mentions)
     action = _action(rest, bare_place=bool(mentions))
+    check(text, action, places)
     return Intent(action, _destination(words, mentions, action, places), _speed(rest), 0.7, text)
+
+
+def certain(text: str, places: Places) -> Intent | None:
+    """Return the command of a text that has nothing but an action, a place and a speed: no model is needed for it."""
+    words = spoken.normalise(text)
+    rest = _replaced(words, places.mentioned(words))
+    for pattern in (*VERBS.values(), SLOW, FAST, FILLER):
+        rest = pattern.sub("", rest)
+    if rest.strip():
+        return None
+    try:
+        return parse(text, places)
+    except Refused:
+        return None
+
+
+def check(text: str, action: Action, places: Places) -> None:
+    """Check that a text asks for one movement, to a place that is known as it is named.
+
+    :raises Refused: it asks for more than one, or for a place like a known one.
+    """
+    words = spoken.normalise(text)
+    mentions = places.mentioned(words)
+    if any(NUMBERED.match(words, mention.end) or ORDINAL.search(words[: mention.start]) for mention in mentions):
+        raise unknown_place(action, places)
+    rest = _replaced(words, mentions)
+    going, named = _going(words, mentions), list(dict.fromkeys(mention.place for mention in mentions))
+    carried = action in (Action.PICK, Action.PLACE) or MOVED.search(rest)
+    if len(going) > 1 or (carried and len(named) > 1):
+        listed = " and ".join(place.name for place in named)
+        raise Refused("ambiguous", f"More than one place was named ({listed}): send one command at a time.")
+    picked = VERBS[Action.PICK].search(rest)
+    if picked and ONWARD.search(rest, picked.end()):
+        raise Refused("ambiguous", "That is more than one command: send one at a time.")
 
 
 def immediate(text: str, places: Places) -> Intent | None:
@@ -93,18 +142,19 @@ def _action(rest: str, *, bare_place: bool) -> Action:
 
 
 def _destination(words: str, mentions: list[Mention], action: Action, places: Places) -> Place:
-    """Return the one destination."""
-    going = [mention.place for mention in mentions if not LEAVING.search(words[: mention.start])]
+    """Return the destination of a text that was checked."""
+    going = _going(words, mentions)
     if not going and action is Action.PICK:
         # "Pick it up from zone a" goes there; "come back from zone a" does not.
         going = [mention.place for mention in mentions]
-    candidates = list(dict.fromkeys(going))
-    if len(candidates) > 1:
-        named = " and ".join(place.name for place in candidates)
-        raise Refused("ambiguous", f"More than one place was named ({named}): send one command at a time.")
-    if not candidates:
+    if not going:
         raise unknown_place(action, places)
-    return candidates[0]
+    return going[0]
+
+
+def _going(words: str, mentions: list[Mention]) -> list[Place]:
+    """Return the places to which the text sends the robot, rather than from them."""
+    return list(dict.fromkeys(mention.place for mention in mentions if not LEAVING.search(words[: mention.start])))
 
 
 def _speed(rest: str) -> Speed:

@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from typing import TypeVar
 
 from .intent import Action, Intent, Refused, Speed, stop, unknown_place
-from .keywords import forbids
+from .keywords import check, forbids
 from .places import Place, Places, point
 
 Choice = TypeVar("Choice", Action, Speed)
@@ -63,7 +63,8 @@ def interpret(answer: str, text: str, places: Places) -> Intent:
     """Return the command that the model's JSON describes.
 
     Coordinates come from our own data only, so invented ones have no effect. A stop needs no confidence, and a text
-    that stops the robot or forbids a movement stops it, whatever the model answers.
+    that stops the robot or forbids a movement stops it, whatever the model answers. The model cannot choose one of
+    several places that the text names, nor a place like the named one.
 
     :raises NimError: the answer is not valid JSON of the requested form, or the model was not confident.
     :raises Refused: it is not a command, or does not name a known place.
@@ -82,6 +83,7 @@ def interpret(answer: str, text: str, places: Places) -> Intent:
         raise NimError(f"NIM was not sure (confidence {confidence:g})")
     if action is Action.STATUS:
         return Intent(action, None, Speed.NORMAL, confidence, text)
+    check(text, action, places)
     place = _place(fields, places)
     if place is None:
         raise unknown_place(action, places)

@@ -32,7 +32,7 @@ EXAMPLES = r"""
     that: problems | length == 0
     fail_msg: "{{ problems | join(' ') }}"
   vars:
-    problems: "{{ lookup('file', 'config.toml') | digital_twin.robotics_lab.container_toolkit_problems('1.18.2') }}"
+    problems: "{{ lookup('file', 'config.toml') | digital_twin.robotics_lab.container_toolkit_problems('1.20.0') }}"
 """
 
 RETURN = r"""
@@ -61,7 +61,7 @@ def number(version: str) -> tuple[int, ...]:
     try:
         return tuple(int(part) for part in version.partition("-")[0].split("."))
     except ValueError:
-        raise AnsibleFilterError(f"container_toolkit_problems: {version!r} is not a version such as 1.18.2.") from None
+        raise AnsibleFilterError(f"container_toolkit_problems: {version!r} is not a version such as 1.20.0.") from None
 
 
 def section(settings: dict[str, Any], name: str) -> dict[str, Any]:

@@ -28,6 +28,11 @@ def truth(value: object) -> bool | None:
     return words.get(value.lower()) if isinstance(value, str) else None
 
 
+def driver_order(version: str) -> tuple[int, ...]:
+    """Return the key by which versions of the driver are sorted: 580.95.05 is newer than 580.95 and than 580."""
+    return tuple(map(int, re.findall(r"[0-9]+", version)))
+
+
 def unquoted(variable: str, value: object, *, whole: bool = False) -> Problem | None:
     """Return what is wrong with a version that is not text, or None.
 

@@ -136,9 +136,29 @@ options:
     description:
       - Known images by name, each a mapping with C(parameter), the public SSM parameter that holds its id, and C(user),
         the login user. Other keys are ignored.
+      - C(driver) is the newest version of NVIDIA's driver in its own packages, for O(driver_minimum). An image without
+        it is accepted.
       - Only the image that O(image) names needs a C(user).
     type: dict
     required: true
+  driver_minimum:
+    description:
+      - The oldest version of NVIDIA's driver that what the hosts run requires. An image whose C(driver) is older is
+        refused. When empty, the images are not checked.
+    type: raw
+    default: ''
+  driver_module:
+    description:
+      - How the kernel module of the driver is chosen, V(auto), V(open) or V(proprietary).
+      - With V(none) the hosts get their driver otherwise, and neither O(image) nor O(open_module) is checked.
+    type: raw
+    default: auto
+  open_module:
+    description:
+      - Whether the open kernel module runs the GPU of O(instance_type), V(needed), V(possible) or V(none), as
+        P(digital_twin.robotics_lab.stack_offers#filter) returns it.
+    type: raw
+    default: possible
   instance_catalogue:
     description:
       - Known instance types, each a mapping with at least C(type). Other keys of an entry are returned in
@@ -463,6 +483,9 @@ DESCRIPTION: dict[str, dict[str, Any]] = {
     "image": {"type": "raw", "default": "ubuntu-24.04"},
     "image_id": {"type": "raw", "default": ""},
     "images": {"type": "dict", "required": True},
+    "driver_minimum": {"type": "raw", "default": ""},
+    "driver_module": {"type": "raw", "default": "auto"},
+    "open_module": {"type": "raw", "default": "possible"},
     "instance_catalogue": {"type": "list", "elements": "dict", "default": [], "aliases": ["catalogue"]},
     "ros_domain_id": {"type": "raw", "default": 0},
     "permissions_boundary": {"type": "raw", "default": ""},

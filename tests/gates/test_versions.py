@@ -65,15 +65,16 @@ def test_packages() -> None:
 
 def test_nothing_else_names_another_version() -> None:
     names = {entry["image"].removeprefix("library/"): entry for entry in IMAGES.values()}
-    # A name alone, as in a path, a text in angle brackets, and a port such as redis:6379 are no version.
-    # A full stop may follow a version.
-    pattern = re.compile(rf"(?<![\w/-])(?:library/)?({'|'.join(map(re.escape, names))}):([A-Za-z0-9][\w.-]*)")
+    # A name alone, as in a path, or a text in angle brackets, is not a version, and neither is a port. A full
+    # stop may follow one.
+    listed, port = "|".join(map(re.escape, names)), r"[0-9]{4,5}\b(?!\.[0-9])"
+    pattern = re.compile(rf"(?<![\w/-])(?:library/)?({listed}):(?!{port})([A-Za-z0-9][\w.-]*)")
     expect_none(
         f"{path}: {match[0]}, and compose/versions.yml has {names[match[1]]['version']}"
         for path, text in text_files(*FOLDERS).items()
         if path.parts[:2] != ("docs", "reference")
         for match in pattern.finditer(text)
-        if match[2].rstrip(".") != names[match[1]]["version"] and not re.fullmatch(r"\d{4,5}", match[2].rstrip("."))
+        if match[2].rstrip(".") != names[match[1]]["version"]
     )
 
 

@@ -34,10 +34,10 @@ IDENTIFIER = re.compile(r"[A-Za-z0-9_-]{1,64}")
 LONGEST = 16 * 1024
 # Beyond a thousand kilometres a map's coordinates are a mistake.
 FARTHEST = 1e6
+# The fields of each stop, when a command has several.
+OF_A_STOP = ("target", "coordinates", "x", "y", "theta", "parameters")
 # How many places one command may visit.
 MOST_STOPS = 16
-# Fields that say where a robot drives.
-WHERE = ("target", "coordinates", "x", "y", "theta", "parameters")
 # Beyond a full turn an angle is in degrees.
 TURN = math.tau
 
@@ -80,8 +80,8 @@ class Command:
         action: one of ACTIONS.
         target: name of the place; empty without one.
         pose: where the robot drives; unused unless it moves.
+        stops: poses to visit before it, in this order.
         speed: one of SPEEDS.
-        stops: places to pass on the way, in this order.
     """
 
     id: str
@@ -93,7 +93,7 @@ class Command:
 
     @property
     def poses(self) -> tuple[Pose, ...]:
-        """All places to visit, in this order."""
+        """All poses to visit, in this order."""
         return (*self.stops, self.pose)
 
     @property
@@ -140,31 +140,26 @@ def parse(message: bytes | str, places: Mapping[str, Pose], start: Pose | None =
         speed = "normal"
     if not isinstance(speed, str) or speed not in SPEEDS:
         raise MalformedError(f"speed is {speed!r:.80}. Allowed: {', '.join(SPEEDS)}")
-    goals = [_goal(leg, _target(leg), places, start) for leg in _legs(fields)]
-    target, goal = goals.pop()
-    return Command(name, str(action), target, goal, speed, tuple(pose for _name, pose in goals))
+    stops = _stops(fields, places, start)
+    target, goal = stops.pop()
+    return Command(name, str(action), target, goal, speed, tuple(pose for _name, pose in stops))
 
 
-def _legs(fields: Mapping[str, object]) -> list[Mapping[str, object]]:
-    """Return the fields of each place to visit: the message itself, or each of its ``stops``."""
+def _stops(fields: Mapping[str, object], places: Mapping[str, Pose], start: Pose | None) -> list[tuple[str, Pose]]:
+    """Return the name and the pose of each place to visit: of the message itself, or of each of its ``stops``."""
     stops = fields.get("stops")
     if stops is None:
-        return [fields]
-    if fields.get("action") != "navigate" or any(fields.get(name) is not None for name in WHERE):
-        raise MalformedError(f"stops is set. Allowed: only with action navigate, without {', '.join(WHERE)}")
+        return [_goal(fields, places, start)]
+    if fields.get("action") != "navigate" or any(fields.get(name) is not None for name in OF_A_STOP):
+        raise MalformedError("stops is set. Allowed: only with action navigate, without target and coordinates")
     if not isinstance(stops, list) or not 1 <= len(stops) <= MOST_STOPS:
         raise MalformedError(f"stops is {stops!r:.80}. Allowed: a list of 1 to {MOST_STOPS} places")
+    found = []
     for stop in stops:
-        if not isinstance(stop, dict) or not stop.keys() <= {*WHERE}:
-            raise MalformedError(f"stops has {stop!r:.80}. Allowed: an object with {', '.join(WHERE)}")
-    return stops
-
-
-def _target(fields: Mapping[str, object]) -> str:
-    target = fields.get("target")
-    if target is not None and not isinstance(target, str):
-        raise MalformedError(f"target is {target!r:.80}. Allowed: a text")
-    return target or ""
+        if not isinstance(stop, dict):
+            raise MalformedError(f"stops has {stop!r:.80}. Allowed: an object with target, coordinates or both")
+        found.append(_goal(stop, places, start))
+    return found
 
 
 def _fields(message: bytes | str) -> dict[str, object]:
@@ -187,10 +182,12 @@ def _once(pairs: list[tuple[str, object]]) -> dict[str, object]:
     return found
 
 
-def _goal(
-    fields: Mapping[str, object], target: str, places: Mapping[str, Pose], start: Pose | None
-) -> tuple[str, Pose]:
+def _goal(fields: Mapping[str, object], places: Mapping[str, Pose], start: Pose | None) -> tuple[str, Pose]:
     """Return the target and the goal of a movement."""
+    named = fields.get("target")
+    if named is not None and not isinstance(named, str):
+        raise MalformedError(f"target is {named!r:.80}. Allowed: a text")
+    target = named or ""
     given = _given(fields)
     yaws = {*(pose.yaw for pose in given), _yaw(fields)} - {None}
     if len({pose[:2] for pose in given}) > 1 or len(yaws) > 1:

@@ -126,15 +126,15 @@ class Nav2Client:
     def _started(answer: Any) -> None:
         LOG.warning("nav2_start", extra={"fields": {"success": bool(answer.success)}})
 
-    def go(self, ticket: int, goals: Sequence[Pose], speed: float) -> None:
+    def go(self, ticket: int, poses: Sequence[Pose], speed: float) -> None:
         """Drive to a pose, or to several one after the other."""
         self._speed.publish(SpeedLimit(percentage=True, speed_limit=speed))
-        poses = [_stamped(goal) for goal in goals]
+        stamped = [_stamped(pose) for pose in poses]
         goal: Any
-        if len(poses) == 1:
-            name, goal = ONE, NavigateToPose.Goal(pose=poses[0])
+        if len(stamped) == 1:
+            name, goal = ONE, NavigateToPose.Goal(pose=stamped[0])
         else:
-            name, goal = SEVERAL, NavigateThroughPoses.Goal(poses=poses)
+            name, goal = SEVERAL, NavigateThroughPoses.Goal(poses=stamped)
         self._goals[name].send_goal_async(goal).add_done_callback(lambda future: self._sent(ticket, future))
 
     def _sent(self, ticket: int, future: Any) -> None:
@@ -170,12 +170,12 @@ class Nav2Client:
             cancel.send(CancelGoal.Request(), partial(answered, cancel))
 
 
-def _stamped(goal: Pose) -> PoseStamped:
-    pose = PoseStamped()
-    pose.header.frame_id = "map"
-    pose.pose.position.x, pose.pose.position.y = goal.x, goal.y
-    pose.pose.orientation.z, pose.pose.orientation.w = goal.rotation
-    return pose
+def _stamped(pose: Pose) -> PoseStamped:
+    stamped = PoseStamped()
+    stamped.header.frame_id = "map"
+    stamped.pose.position.x, stamped.pose.position.y = pose.x, pose.y
+    stamped.pose.orientation.z, stamped.pose.orientation.w = pose.rotation
+    return stamped
 
 
 class InitialPose:

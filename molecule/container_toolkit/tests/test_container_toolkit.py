@@ -80,6 +80,22 @@ def test_the_specification_has_the_nodes_of_cuda_and_vulkan_since_the_boot(host:
     assert host.run("docker exec survivor sh -c ': < /dev/nvidia-uvm'").rc == 0
 
 
+def test_a_container_that_a_unit_starts_at_boot_has_them_through_cdi(host: Host) -> None:
+    seen = host.file("/run/cdi-at-boot").content_string.split()
+    indices = range(3 if is_debian12(host) else 1)
+    control = [f"/dev/nvidia{name}" for name in ("-modeset", "-uvm", "-uvm-tools", "ctl")]
+    assert sorted(seen) == sorted([*control, *(f"/dev/nvidia{index}" for index in indices)])
+
+
+def test_docker_waited_for_a_driver_that_appeared_late(host: Host) -> None:
+    """NVIDIA's unit by itself starts five times, a second apart, and Docker waits for the first of them only."""
+    late = started_by_unit(host, "sandbox-late-gpus")
+    assert (late > 0) == is_debian12(host), "without a late driver this test has no effect"
+    if late > 0:
+        assert started_by_unit(host, "docker") - late >= 20_000_000
+    assert host.check_output("systemctl show nvidia-cdi-refresh -P Result") == "success"
+
+
 def test_the_specification_is_made_of_the_driver_that_is_installed_now(host: Host) -> None:
     driver = host.check_output("nvidia-smi --query-gpu=driver_version --format=csv,noheader").splitlines()[0]
     paths = [mount["hostPath"] for mount in specification(host)["containerEdits"]["mounts"]]
@@ -144,10 +160,10 @@ def test_options_that_are_not_declared_survive(host: Host) -> None:
 
 def test_the_toolkit_is_not_upgraded_by_apt(host: Host) -> None:
     offered = host.check_output("apt-cache madison nvidia-container-toolkit")
-    assert "1.19.1-1" in offered, "without a newer version this test has no effect"
+    assert "1.20.1-1" in offered, "without a newer version this test has no effect"
     for package in PACKAGES:
-        assert host.package(package).version == "1.18.2-1"
-        assert "Candidate: 1.18.2-1" in host.check_output(f"apt-cache policy {package}")
+        assert host.package(package).version == "1.20.0-1"
+        assert "Candidate: 1.20.0-1" in host.check_output(f"apt-cache policy {package}")
     assert "nvidia" not in host.check_output("apt-get --simulate dist-upgrade | grep ^Inst || true")
     assert sorted(host.check_output("apt-mark showhold").split()) == PACKAGES
 

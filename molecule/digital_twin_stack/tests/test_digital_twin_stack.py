@@ -35,7 +35,7 @@ ZONE_B = {
     "speed": "normal",
     # Set by the fake model.
     "confidence": 0.9,
-    "raw_text": "move to zone b",
+    "raw_text": "would you move to zone b",
 }
 PLAYBOOK = """
 - hosts: all
@@ -164,7 +164,7 @@ def is_open(address: str, port: int) -> bool:
 def test_a_command_arrives_exactly_as_listeners_expect_it(host: Host) -> None:
     host.run(redis_cli("robot", "xgroup create robot_commands:stream test '$'"))
     with listening(host, "robot_commands", "/run/heard"):
-        answer = post(host, "move to zone b")
+        answer = post(host, "would you move to zone b")
     # The robot listens as well.
     assert (answer["published"], answer["receivers"], answer["source"]) == (True, 2, "nim")
     heard = host.check_output("cat /run/heard").splitlines()[1:]

@@ -45,6 +45,9 @@ class Inputs(Described):
     Attributes:
         instance_catalogue: Known instance types, of the form that the module documents.
         images: Known images by name, of the form that the module documents.
+        driver_minimum: The oldest driver that what the hosts run requires.
+        driver_module: The kernel module that the driver's installation chooses.
+        open_module: Whether the open module runs the GPU of the instance type.
     """
 
     name: object
@@ -68,6 +71,9 @@ class Inputs(Described):
     internal_ports: object
     image: object
     image_id: object
+    driver_minimum: object
+    driver_module: object
+    open_module: object
     ros_domain_id: object
     permissions_boundary: object
     tags: object

@@ -17,7 +17,7 @@ from .._aws.names import REGIONS_ALLOWED, partition_of, region_fault
 from .._lab.names import NAME_FORM, NAME_LENGTHS, is_lab_name
 from .._problem import Problem, listed
 from .._ros2 import ports as dds
-from .._values import truth
+from .._values import driver_order, truth
 from .description import INSTANCE_COUNTS, Inputs, LabDescription, check_number
 from .network import (
     as_network,
@@ -44,6 +44,9 @@ POLICY_ARN_FORM = re.compile(rf"arn:(?P<partition>[a-z-]+):iam::(?:[0-9]{{12}}|a
 # The numbers in an entry of the catalogue that the checks use, and their minimums other than 0.
 CATALOGUE_NUMBERS = {"gpu_count", "gpu_memory_gib", "vcpus", "memory_gib", "network_gbps", "price_per_hour"}
 CATALOGUE_LEAST = {"gpu_count": 1, "gpu_memory_gib": 1, "vcpus": 1, "memory_gib": 1}
+
+# How the kernel module of NVIDIA's driver is chosen; none: the hosts get their driver otherwise.
+DRIVER_MODULES = ("auto", "open", "proprietary", "none")
 
 VOLUME_SIZES_GIB = (100, 65536)
 VOLUME_IOPS = (3000, 80000)
@@ -217,6 +220,43 @@ def check_image(inputs: Inputs) -> list[Problem]:
     return problems
 
 
+def check_image_driver(inputs: Inputs) -> list[Problem]:
+    """Check that the image's own packages have a driver that is new enough. An image by its id is of the same kind."""
+    minimum = str(inputs.driver_minimum or "")
+    newest = _newest_driver(inputs, str(inputs.image))
+    if not minimum or not newest or inputs.driver_module == "none" or driver_order(newest) >= driver_order(minimum):
+        return []
+    drivers = {name: _newest_driver(inputs, name) for name in inputs.images}
+    suffice = [name for name, driver in drivers.items() if not driver or driver_order(driver) >= driver_order(minimum)]
+    reason = f"has NVIDIA's driver {newest} at most, and the profile needs {minimum} or newer"
+    remedy = (
+        "Choose one of these, or a profile that needs no GPU. If the hosts get their driver otherwise, set "
+        f"{inputs.variable('driver_module')} to none."
+    )
+    return [inputs.problem("image", reason, listed(sorted(suffice)) or "an image with a newer driver", remedy)]
+
+
+def _newest_driver(inputs: Inputs, name: str) -> str:
+    """Return the newest driver in an image's own packages; empty if it is not known to be old."""
+    image = inputs.images.get(name)
+    return str(image.get("driver") or "") if isinstance(image, dict) else ""
+
+
+def check_driver_module(inputs: Inputs) -> list[Problem]:
+    """Check that the kernel module that will be installed runs the GPU of the instance type."""
+    value = inputs.driver_module
+    if value not in DRIVER_MODULES:
+        remedy = "With auto, the GPU decides."
+        return [inputs.problem("driver_module", "is not a kernel module", listed(list(DRIVER_MODULES)), remedy)]
+    wrong = {("proprietary", "needed"): "open", ("open", "none"): "proprietary"}
+    only = wrong.get((str(value), str(inputs.open_module)))
+    if not only:
+        return []
+    reason = f"does not run the GPU of {inputs.instance_type}, which has the {only} kernel module only"
+    remedy = "Set nvidia_driver_module to one of these, or choose another instance type."
+    return [inputs.problem("driver_module", reason, f"auto or {only}", remedy)]
+
+
 def check_ros_domain_id(inputs: Inputs) -> list[Problem]:
     """Check the ROS domain, whose DDS ports must stay below the ephemeral ports of Linux."""
     remedy = "0 is the ROS 2 default"
@@ -275,6 +315,8 @@ CHECKS = (
     check_ports,
     check_internal_ports,
     check_image,
+    check_image_driver,
+    check_driver_module,
     check_ros_domain_id,
     check_permissions_boundary,
     check_tags,

@@ -17,7 +17,7 @@ from .read import LIVE_STATES
 
 # Families of types with NVIDIA GPUs, for those that no table has.
 OTHER_TYPES = ("g*", "p*")
-# What DescribeInstanceTypes accepts in one call.
+# Half of what a filter of DescribeInstanceTypes accepts.
 NAMES_PER_CALL = 100
 # The parts of its answer that describe what a lab needs.
 KEYS = (
@@ -64,11 +64,15 @@ def read_offers(account: Account, zone: str, known: list[str], tags: Mapping[str
 
 
 def _describe(account: Account, names: list[str]) -> list[dict[str, Any]]:
-    """Return EC2's description of instance types, without what a lab does not need."""
+    """Return EC2's description of instance types, without what a lab does not need.
+
+    By a filter, as one type that EC2 offers and no longer describes would make a call with names fail.
+    """
     found: list[dict[str, Any]] = []
     for start in range(0, len(names), NAMES_PER_CALL):
         part = names[start : start + NAMES_PER_CALL]
-        found += account.read("ec2", "describe_instance_types", InstanceTypes=part)["InstanceTypes"]
+        given = [{"Name": "instance-type", "Values": part}]
+        found += account.read("ec2", "describe_instance_types", Filters=given)["InstanceTypes"]
     described = [{key: entry[key] for key in KEYS if key in entry} for entry in found]
     for entry in described:
         network = entry.get("NetworkInfo", {})

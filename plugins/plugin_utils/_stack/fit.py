@@ -15,7 +15,7 @@ from .assignment import assign
 from .data import machines
 from .machines import Card, Machine, known_kinds
 from .models import OWN, Serving, choose, divide, usable
-from .needs import SHARED_MEMORY, Need, Range, components, need, services
+from .needs import SHARED_MEMORY, Need, Range, components, need, services, system
 
 FITS, TIGHT, NO = "fits", "tight", "does not fit"
 
@@ -117,9 +117,12 @@ class Fit:
                 lines.append(f"{which}: {parts} = {sum(shares.values())} of {offered}")
         if self.serving:
             lines.append(f"Language model: {self.serving.text()}")
-        ranges = {name: services()[name].ram for name in components(self.profile)}
+        ranges = {name: services()[name].ram for name in components(self.profile)} | {"system": system().ram}
         parts = " + ".join(f"{_range(amounts)} {name}" for name, amounts in ranges.items())
-        lines.append(f"Memory: {parts} and the system = {_range(self.need.ram)} of {self.machine.ram} MiB")
+        whole = sum(least for least, _well in ranges.values()), sum(well for _least, well in ranges.values())
+        vendor = self.need.machine_ram
+        requires = f"; NVIDIA requires {vendor} for the whole machine" if vendor else ""
+        lines.append(f"Memory: {parts} = {_range(whole)} of {self.machine.ram} MiB{requires}")
         return lines
 
 
@@ -266,6 +269,11 @@ def _vram(load: Load, suffices: object) -> Lack | None:
     if card.vram and not suffices and not (lack and lack.fatal):
         offered = f"CUDA offers {usable(card.vram)} of its {card.vram} MiB of GPU memory"
         lack = Lack("vram", True, f"{offered}, less than the {load.vram[0]} it requires")
+    large = [name for name in load.names if card.vram and services()[name].card_vram > card.vram]
+    if large and not lack:
+        least = max(services()[name].card_vram for name in large)
+        text = f"{card.vram} MiB of GPU memory, and NVIDIA requires a GPU with {least} for {listed(large)}"
+        lack = Lack("vram", False, text)
     if lack and load.number is not None:
         return dataclasses.replace(lack, text=f"GPU {load.number} for {listed(load.names)}: {lack.text}")
     return lack

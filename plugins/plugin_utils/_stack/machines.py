@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from functools import cache
 from typing import Any
@@ -200,9 +200,17 @@ def _why_unusable(entry: Mapping[str, Any], gpus: list[Any], nvidia: list[Any], 
     return ""
 
 
-def merge(described: list[Mapping[str, Any]]) -> dict[str, Kind]:
-    """Return the known instance types, and those that EC2 describes, whose description overrides all but the prices."""
+def merge(described: list[Mapping[str, Any]], offered: Collection[str] = ()) -> dict[str, Kind]:
+    """Return the known instance types, and those that EC2 describes, whose description overrides all but the prices.
+
+    Args:
+        described: types, as DescribeInstanceTypes returns them; empty if EC2 was not asked.
+        offered: the names of those that were asked for.
+    """
     merged = dict(known_kinds())
+    for name in offered if described else ():
+        if name in merged:
+            merged[name] = dataclasses.replace(merged[name], unusable="EC2 no longer describes it")
     for kind in map(read_described, described):
         prices = merged[kind.name].prices if kind.name in merged else {}
         merged[kind.name] = dataclasses.replace(kind, prices=prices)

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from functools import cache
 from typing import Any
 
+from ...module_utils._values import driver_order
 from .data import versions
 
 GIB = 1024
@@ -31,6 +32,7 @@ class Need:
         rt_cores: whether it requires a GPU with RT cores.
         compute: compute capability of the GPU; 0 for any.
         machine_ram: memory that the vendor requires of the whole machine, in MiB; 0 for none.
+        card_vram: memory that the vendor requires of the whole GPU, in MiB; 0 for none.
         driver: the oldest version of NVIDIA's driver; empty for any, or none.
         note: the requirements of vendor and guide, for messages.
     """
@@ -41,6 +43,7 @@ class Need:
     rt_cores: bool = False
     compute: float = 0.0
     machine_ram: int = 0
+    card_vram: int = 0
     driver: str = ""
     note: str = ""
 
@@ -62,11 +65,6 @@ def mib(gigabytes: float) -> int:
     return int(gigabytes * 10**9 / 2**20)
 
 
-def driver_order(version: str) -> tuple[int, ...]:
-    """Return the key by which versions of the driver are sorted: 580.95.05 is newer than 580.95 and than 580."""
-    return tuple(int(part) for part in version.split(".") if part)
-
-
 def read_need(given: dict[str, Any]) -> Need:
     """Return the needs of an entry of versions.yml."""
 
@@ -82,6 +80,7 @@ def read_need(given: dict[str, Any]) -> Need:
         rt_cores=given.get("rt_cores", False),
         compute=given.get("compute_capability", 0.0),
         machine_ram=mib(given.get("machine", {}).get("ram_gb", 0)),
+        card_vram=mib(given.get("machine", {}).get("vram_gb", 0)),
         driver=given.get("driver", ""),
         note=_note(given),
     )
@@ -111,12 +110,17 @@ def components(profile: str) -> tuple[str, ...]:
     return PROFILES[profile]
 
 
+def system() -> Need:
+    """Return what the system itself needs, with Docker."""
+    return read_need(versions()["host"]["needs"])
+
+
 def need(profile: str) -> Need:
     """Return what a profile needs, including the system itself.
 
     :raises CapacityError: there is no such profile.
     """
-    parts = [read_need(versions()["host"]["needs"]), *(services()[name] for name in components(profile))]
+    parts = [system(), *(services()[name] for name in components(profile))]
     least, well = _sum([part.ram for part in parts])
     machine = max(part.machine_ram for part in parts)
     return Need(
@@ -126,6 +130,7 @@ def need(profile: str) -> Need:
         rt_cores=any(part.rt_cores for part in parts),
         compute=max(part.compute for part in parts),
         machine_ram=machine,
+        card_vram=max(part.card_vram for part in parts),
         driver=max((part.driver for part in parts), key=driver_order),
         note="; ".join(part.note for part in parts if part.note),
     )

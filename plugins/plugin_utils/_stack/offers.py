@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 from .data import machines
 from .fit import FITS, NO, TIGHT, Fit, compare
-from .machines import Kind
+from .machines import Kind, find_gpu
 
 UNPRICED = "its price is not known here: set aws_infrastructure_instance_type to use it"
 # The headings of the table of offers.
@@ -25,7 +25,8 @@ class Offer:
     """An instance type, and why it is not chosen.
 
     Attributes:
-        price: US dollars an hour; None if it is unknown.
+        price: US dollars an hour, in the region whose prices decide the order; None if it is unknown.
+        own_price: the same in the lab's region; None if it is unknown.
         reasons: why it cannot be chosen; empty if it could.
         offered: whether the region has it.
         fit: how the profile runs on it; None for a type that the lab cannot use.
@@ -36,7 +37,13 @@ class Offer:
     reasons: tuple[str, ...]
     offered: bool
     fit: Fit | None = None
+    own_price: float | None = None
     chosen: bool = False
+
+    @property
+    def cost(self) -> float | None:
+        """US dollars an hour in the lab's region if that is known, otherwise an estimate."""
+        return self.price if self.own_price is None else self.own_price
 
     @property
     def fits(self) -> bool:
@@ -59,7 +66,7 @@ class Choice:
     """The offers of a region, the cheapest first, of which at most one is chosen.
 
     Attributes:
-        price_region: the region of the prices.
+        price_region: the region whose prices decide the order.
     """
 
     profile: str
@@ -91,19 +98,20 @@ class Choice:
             for index, offer in enumerate(self.offers)
             if index < end or offer.kind.name == machines()["recommended_by_guide"]
         ]
-        estimated = self.price_region != self.region
-        rows = [COLUMNS, *(_row(offer, estimated) for offer in offers)]
+        rows = [COLUMNS, *map(_row, offers)]
         widths = [max(len(row[column]) for row in rows) for column in range(len(COLUMNS))]
         table = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
-        if estimated:
-            table.append(f"~ the price in {self.price_region}, as that in {self.region} is not known")
+        if any(offer.own_price is None and offer.price is not None for offer in offers):
+            table.append(f"~ an estimate: the price in {self.price_region}, as that in {self.region} is not known here")
+        first, last = machines()["prices_published"]
+        table.append(f"US dollars on demand, for Linux, without disk and address, as published {first} to {last}")
         return table
 
 
-def _row(offer: Offer, estimated: bool) -> tuple[str, ...]:
+def _row(offer: Offer) -> tuple[str, ...]:
     """Return the cells of an offer's line."""
     kind = offer.kind
-    price = "unknown" if offer.price is None else f"{'~' if estimated else ''}{offer.price:.3f}"
+    price = "unknown" if offer.cost is None else f"{'~' if offer.own_price is None else ''}{offer.cost:.3f}"
     count = f"{kind.gpus} x " if kind.gpus > 1 else ""
     return (
         "*" if offer.chosen else "",
@@ -133,6 +141,7 @@ def choose(
     count: int = 1,
     disk: int | None = None,
     model: str = "",
+    driver_module: str = "auto",
 ) -> Choice:
     """Return the offers of a region, with the cheapest usable one chosen.
 
@@ -148,6 +157,8 @@ def choose(
         count: number of instances.
         disk: size of their root volumes, in GiB.
         model: the language model, as in fit.
+        driver_module: the kernel module of the driver that the instances will get: open, proprietary, or another word
+            for the one that the GPU needs.
 
     :raises CapacityError: there is no such profile or model.
     """
@@ -162,10 +173,12 @@ def choose(
             compare(profile, dataclasses.replace(kind.machine, disk=disk), model),
             "" if kind.name in offered else f"not offered in {region}",
             _exceeds(kind.vcpus * count, quotas.get(family(kind.name))),
+            _lacks_module(kind, driver_module),
         )
         for kind in types.values()
     ]
     offers.sort(key=lambda offer: (offer.price is None, offer.price or 0.0, offer.kind.vcpus, offer.kind.name))
+    offers = [dataclasses.replace(offer, own_price=offer.kind.prices.get(region)) for offer in offers]
     usable = [offer for offer in offers if not offer.reasons]
     best = next((offer for offer in usable if offer.fits), next(iter(usable), None))
     return Choice(profile, region, price_region, tuple(_mark(offer, best) for offer in offers))
@@ -185,14 +198,26 @@ def _exceeds(vcpus: int, left: int | None) -> str:
     return "" if left is None or vcpus <= left else f"needs {vcpus} vCPUs, and the quota leaves {max(left, 0)}"
 
 
-def _judge(kind: Kind, price: float | None, fit: Fit, missing: str, excess: str) -> Offer:
+def open_module(kind: Kind) -> str:
+    """Return whether the driver's open kernel module runs the GPU: needed, possible or none."""
+    gpu = find_gpu(kind.machine.gpu)
+    return gpu.open_module if gpu else "possible"
+
+
+def _lacks_module(kind: Kind, chosen: str) -> str:
+    """Return that the chosen kernel module does not run the GPU; empty if it does."""
+    lacks = {"proprietary": "needed", "open": "none"}.get(chosen, "")
+    return f"the {chosen} kernel module does not run {kind.machine.gpu}" if lacks == open_module(kind) else ""
+
+
+def _judge(kind: Kind, price: float | None, fit: Fit, missing: str, *faults: str) -> Offer:
     """Return the offer of an instance type, with the reasons against it."""
     if kind.unusable:
         return Offer(kind, price, (kind.unusable,), not missing)
     reasons = (
         missing,
         fit.reasons if fit.answer == NO else "",
-        excess,
+        *faults,
         "" if price is not None else UNPRICED,
     )
     return Offer(kind, price, tuple(filter(None, reasons)), not missing, fit)

@@ -8,6 +8,7 @@ that device, but its nvidia-smi lists all GPUs: the simulation does not read dev
 from __future__ import annotations
 
 import argparse
+import grp
 import json
 import os
 import re
@@ -21,6 +22,8 @@ from pathlib import Path
 from typing import Any
 
 VERSION = "@VERSION@"
+# The first with specifications of version 0.7.0, which has additionalGids.
+FIRST_WITH_GROUPS = (1, 19, 1)
 FOLDERS = (Path("/etc/cdi"), Path("/var/run/cdi"))
 KIND = "nvidia.com/gpu"
 # The driver's modules create these on demand, not at boot.
@@ -74,12 +77,15 @@ def specification() -> dict[str, Any]:
     if not gpus:
         raise ToolkitError("no GPUs were found")
     driver = ask_driver("--query-gpu=driver_version", "--format=csv,noheader").splitlines()[0]
+    has_groups = tuple(map(int, VERSION.split("."))) >= FIRST_WITH_GROUPS
+    # Whose group owns the nodes of a real host's displays; here no node has another group than root's.
+    groups: Edits = {"additionalGids": [grp.getgrnam("video").gr_gid]} if has_groups else {}
     devices = []
     for index, uuid in gpus:
-        edits = {"deviceNodes": [{"path": f"/dev/nvidia{index}"}]}
+        edits = {"deviceNodes": [{"path": f"/dev/nvidia{index}"}], **groups}
         devices += [{"name": name, "containerEdits": edits} for name in (index, uuid)]
     everything = [{"path": f"/dev/nvidia{index}"} for index, _uuid in gpus]
-    devices.append({"name": "all", "containerEdits": {"deviceNodes": everything}})
+    devices.append({"name": "all", "containerEdits": {"deviceNodes": everything, **groups}})
     common: Edits = {
         "env": ["NVIDIA_VISIBLE_DEVICES=void"],
         "deviceNodes": [{"path": str(node)} for node in CONTROL_NODES if node.exists()],
@@ -88,7 +94,12 @@ def specification() -> dict[str, Any]:
             for here, there, options in mounts(driver)
         ],
     }
-    return {"cdiVersion": "0.5.0", "kind": KIND, "devices": devices, "containerEdits": common}
+    return {
+        "cdiVersion": "0.7.0" if has_groups else "0.5.0",
+        "kind": KIND,
+        "devices": devices,
+        "containerEdits": common,
+    }
 
 
 def generate(output: str) -> None:
@@ -143,7 +154,8 @@ def ctk(arguments: list[str]) -> int:
     generator.add_argument("--output", default=os.environ.get("NVIDIA_CTK_CDI_OUTPUT_FILE_PATH", ""))
     chosen = parser.parse_args(arguments)
     if chosen.command == "create-device-nodes":
-        create_device_nodes()
+        if chosen.control_devices:
+            create_device_nodes()
     elif chosen.command == "list":
         list_devices()
     else:
@@ -168,6 +180,8 @@ def edits_for(wanted: list[str]) -> Iterator[Edits]:
 def edit(config: dict[str, Any], edits: Edits) -> None:
     """Apply edits to the configuration of an OCI bundle."""
     config["process"].setdefault("env", []).extend(edits.get("env", []))
+    if groups := edits.get("additionalGids"):
+        config["process"].setdefault("user", {}).setdefault("additionalGids", []).extend(groups)
     linux = config.setdefault("linux", {})
     for node in edits.get("deviceNodes", []):
         found = Path(node["path"]).stat()

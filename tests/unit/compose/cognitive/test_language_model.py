@@ -82,6 +82,35 @@ def test_model_is_not_asked_for_stop_and_status(redis: RedisServer, text: str) -
     assert body["health"] == {"state": "not used yet"}
 
 
+@pytest.mark.parametrize(
+    "text", ["goto zone_b fast", "move to zone b", "zone b, please", "inspect the north shelf slowly"]
+)
+def test_no_model_is_needed_for_what_keywords_know_for_certain(redis: RedisServer, text: str) -> None:
+    status, body, messages, asked = ask(redis, says({"action": "unknown", "target": None, "confidence": 0.9}), text)
+    assert (status, body["source"], len(messages), asked) == (200, "keywords", 1, [])
+
+
+HALVES: dict[str, tuple[dict[str, Any], str]] = {
+    "go to zone c, then to zone a": ({"target": "zone_a"}, "ambiguous"),
+    "Pick up the box from zone a and bring it to the loading dock": (
+        {"action": "pick", "target": "loading_dock"},
+        "ambiguous",
+    ),
+    "pick up the box and bring it over to the dock": ({"action": "place", "target": "loading_dock"}, "ambiguous"),
+    "would you go to dock twelve": ({"target": "loading_dock"}, "unknown_place"),
+    "would you go to the other dock": ({"target": "loading_dock"}, "unknown_place"),
+}
+
+
+@pytest.mark.parametrize(("text", "case"), HALVES.items(), ids=HALVES)
+def test_the_model_cannot_follow_half_of_a_command(
+    redis: RedisServer, text: str, case: tuple[dict[str, Any], str]
+) -> None:
+    fields, code = case
+    status, body, messages, _asked = ask(redis, says({**GOOD, **fields}), text)
+    assert (status, body["error"], messages) == (422, code, [])
+
+
 FORBIDDEN = [
     "Don\u00b4t go to zone b",
     "whatever you do, you cannot drive over to zone b",
@@ -140,7 +169,7 @@ FALLBACKS: dict[str, tuple[Answer, str]] = {
 def test_keywords_replace_a_failing_model(
     redis: RedisServer, answer: Answer, why: str, caplog: pytest.LogCaptureFixture
 ) -> None:
-    status, body, messages, _asked = ask(redis, answer, "move to zone b")
+    status, body, messages, _asked = ask(redis, answer, "could you move to zone b")
     assert (status, body["source"]) == (200, "keywords")
     assert why in body["fallback"]
     assert body["health"]["state"] == "failing"
@@ -176,7 +205,7 @@ LASTING: dict[str, tuple[Answer, int]] = {
 
 @pytest.mark.parametrize(("answer", "times"), LASTING.values(), ids=LASTING)
 def test_final_errors_are_not_retried(redis: RedisServer, answer: Answer, times: int) -> None:
-    status, body, messages, asked = ask(redis, answer, "move to zone b")
+    status, body, messages, asked = ask(redis, answer, "could you move to zone b")
     assert (status, body["source"], len(messages), len(asked)) == (200, "keywords", 1, times)
 
 
@@ -219,7 +248,7 @@ def test_the_time_limit_includes_the_queue(redis: RedisServer) -> None:
         ):
 
             async def post() -> str:
-                async with client.post("/command", json={"text": "move to zone b"}) as response:
+                async with client.post("/command", json={"text": "could you move to zone b"}) as response:
                     return str((await response.json())["fallback"])
 
             assert await asyncio.gather(*(post() for _number in range(4))) == ["NIM did not answer within 0.5 s"] * 4
@@ -233,7 +262,7 @@ def test_keywords_replace_a_slow_model(redis: RedisServer) -> None:
     async def scenario() -> None:
         never = asyncio.Event()
         async with fake_nim(once(never, says(GOOD))) as nim, running(settings_for(redis, nim, 0.5)) as client:
-            async with client.post("/command", json={"text": "move to zone b"}) as response:
+            async with client.post("/command", json={"text": "could you move to zone b"}) as response:
                 body = await response.json()
             never.set()
             assert (response.status, body["source"]) == (200, "keywords")
@@ -297,7 +326,7 @@ def test_an_unreachable_model(redis: RedisServer) -> None:
             pass
         async with (
             running(settings_for(redis, nim)) as client,
-            client.post("/command", json={"text": "go to zone b"}) as response,
+            client.post("/command", json={"text": "could you go to zone b"}) as response,
         ):
             body = await response.json()
             assert (response.status, body["source"]) == (200, "keywords")

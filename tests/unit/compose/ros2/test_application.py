@@ -17,7 +17,9 @@ from redis import Redis
 
 from compose.cognitive.places import read as read_places_of_cognitive
 from compose.cognitive.words import STOP_WORDS as STOP_WORDS_OF_COGNITIVE
+from compose.ros2.bridge.bridge import Bridge
 from compose.ros2.bridge.commands import STOP_WORDS, Command, MalformedError, Pose, parse, read_places
+from compose.ros2.bridge.inbox import Inbox, connect
 from compose.world.description import load as load_hall
 from compose.world.geometry import rasterise, reachable
 from tests.unit.compose.cognitive.support import COGNITIVE_PASSWORD, ROOT
@@ -138,6 +140,10 @@ FOLLOWED: dict[str, tuple[dict[str, Any], Command]] = {
     # api/openapi/schemas/robot.yaml: no robot command of ours, but a stop is one.
     "openapi: emergency_stop": ({"command_type": "emergency_stop", "priority": "critical"}, STOP),
     # Combinations of both forms.
+    "several stops with directions": (
+        {"action": "navigate", "stops": [{"target": "zone_c", "theta": 1.0}, {"coordinates": xyz(5, 2, -1.0)}]},
+        Command("", "navigate", "", Pose(5.0, 2.0, -1.0), stops=(Pose(10.0, 10.0, 1.0),)),
+    ),
     "x and y beside the action": (
         {"action": "move_to_zone", "x": 1, "y": 2, "theta": -1.0},
         Command("", "move_to_zone", "", Pose(1.0, 2.0, -1.0)),
@@ -213,6 +219,10 @@ REFUSED: dict[str, tuple[dict[str, Any], str]] = {
     ),
     "two places": ({"action": "navigate", "coordinates": [1, 2], "x": 3, "y": 4}, "two different coordinates or theta"),
     "two directions": (intent("navigate", "a", xyz(1, 2, 1.0), theta=2.0), "two different coordinates or theta"),
+    "stops beside x": (
+        {"action": "navigate", "x": 1, "y": 2, "stops": [{"target": "zone_a"}]},
+        "stops is set. Allowed",
+    ),
     "empty coordinates": (intent("navigate", "zone_b", {}), "coordinates are {}. Allowed: two numbers"),
     "four numbers": (intent("navigate", "zone_b", [1, 2, 0, 1.57]), "coordinates are .*Allowed: two numbers"),
     "a wrong id": (sent("navigate", "zone_b", id=7), "id is 7"),
@@ -312,6 +322,16 @@ def test_the_application_reaches_the_robot_through_redis(lab: Lab) -> None:
         application.publish("robot_commands", json.dumps({"action": "navigate", "raw_text": "stop"}))
     until(bridge, lambda: robot.cancels)
     assert len(robot.goals) == 3
+
+
+def test_return_home_drives_to_the_initial_pose_without_a_place_for_it(lab: Lab) -> None:
+    robot = Robot()
+    settings = lab.settings(initial_pose=(1.0, 2.0, 0.5))
+    robot.bridge = Bridge(Inbox(connect(settings), settings), robot, {"zone_a": Pose(8.0, 9.0)}, settings)
+    turns(robot.bridge)
+    lab.redis.publish("robot_commands", json.dumps(intent("return_home")))
+    until(robot.bridge, lambda: robot.ticket)
+    assert robot.goals == [(START, 70.0)]
 
 
 def test_a_message_by_redis_cli(lab: Lab) -> None:

@@ -24,7 +24,6 @@ ZONE_B: dict[str, Any] = {
     "confidence": 0.7,
     "raw_text": "move to zone b",
 }
-NOWHERE = {"target": None, "coordinates": None}
 THERE = Command("", "navigate", "zone_b", Pose(10.0, 0.0))
 
 GOOD: dict[str, tuple[dict[str, Any], Command]] = {
@@ -42,10 +41,14 @@ GOOD: dict[str, tuple[dict[str, Any], Command]] = {
     "inspect": ({"action": "inspect"}, Command("", "inspect", "zone_b", Pose(10.0, 0.0))),
     "what is not known yet": ({"urgency": 3}, THERE),
     "several stops": (
-        {**NOWHERE, "stops": [{"target": "zone_c"}, {"x": 1, "y": 2, "theta": 1.5}, {"target": "zone b"}]},
-        Command("", "navigate", "zone_b", Pose(10.0, 0.0), stops=(PLACES["zone_c"], Pose(1.0, 2.0, 1.5))),
+        {
+            "target": None,
+            "coordinates": None,
+            "stops": [{"target": "zone_c"}, {"coordinates": [1, 2]}, {"target": "zone_b"}],
+        },
+        Command("", "navigate", "zone_b", Pose(10.0, 0.0), stops=(PLACES["zone_c"], Pose(1.0, 2.0))),
     ),
-    "one stop": ({**NOWHERE, "stops": [{"target": "zone_b"}]}, THERE),
+    "one stop": ({"target": None, "coordinates": None, "stops": [{"target": "zone_b"}]}, THERE),
     "stop with stops": ({"action": "stop", "stops": 7}, Command("", "stop")),
     "status": ({"action": "status", "coordinates": None}, Command("", "status")),
     "stop": ({"action": "stop", "id": "x"}, Command("x", "stop")),
@@ -68,6 +71,24 @@ BAD: dict[str, tuple[dict[str, Any] | str | bytes, str]] = {
     "a list": ('["go"]', "not a JSON object"),
     "a text": ('"go"', "not a JSON object"),
     "two actions": ('{"action": "navigate", "target": "zone_a", "action": "navigate"}', "a name occurs twice"),
+    "stops beside a target": ({"stops": [{"target": "zone_a"}]}, "only with action navigate, without target and"),
+    "stops of another action": (
+        {"action": "pick", "target": None, "coordinates": None, "stops": [{"target": "zone_a"}]},
+        "only with action navigate",
+    ),
+    "no stops": ({"target": None, "coordinates": None, "stops": []}, "Allowed: a list of 1 to 16 places"),
+    "too many stops": (
+        {"target": None, "coordinates": None, "stops": [{"target": "zone_a"}] * 17},
+        "a list of 1 to 16 places",
+    ),
+    "a stop that is a text": (
+        {"target": None, "coordinates": None, "stops": ["zone_a"]},
+        "an object with target, coordinates or",
+    ),
+    "a stop that is unknown": (
+        {"target": None, "coordinates": None, "stops": [{"target": "zone_a"}, {"target": "attic"}]},
+        "'attic' has no coordinates",
+    ),
     "too long": ("x" * 20000, "the message has 20000 bytes. Allowed: 16384"),
     "no action": (
         {"action": None},
@@ -97,16 +118,6 @@ BAD: dict[str, tuple[dict[str, Any] | str | bytes, str]] = {
         "coordinates are .1, inf.. Allowed: two numbers",
     ),
     "too large for a float": ({"coordinates": [10**400, 0]}, "coordinates are .1000000.*. Allowed: two numbers"),
-    "stops beside a target": ({"stops": [{"target": "zone_a"}]}, "Allowed: only with action navigate, without target,"),
-    "stops of another action": ({"action": "pick", **NOWHERE, "stops": [{"target": "zone_a"}]}, "only with action nav"),
-    "no stops": ({**NOWHERE, "stops": []}, "Allowed: a list of 1 to 16 places"),
-    "too many stops": ({**NOWHERE, "stops": [{"target": "zone_a"}] * 17}, "Allowed: a list of 1 to 16 places"),
-    "a stop that is a text": ({**NOWHERE, "stops": ["zone_a"]}, "stops has 'zone_a'. Allowed: an object with target,"),
-    "a stop within a stop": ({**NOWHERE, "stops": [{"stops": []}]}, "stops has .*. Allowed: an object with target,"),
-    "a stop that is unknown": (
-        {**NOWHERE, "stops": [{"target": "zone_a"}, {"target": "attic"}]},
-        "'attic' has no coordinates",
-    ),
     "true": ({"coordinates": [True, False]}, "coordinates are .True, False.. Allowed: two numbers"),
 }
 

@@ -43,7 +43,7 @@ def test_working_settings_are_accepted(text: str) -> None:
 @pytest.mark.parametrize(
     ("before", "after", "message"),
     [
-        ('"auto"', '"cdi"', "mode in [nvidia-container-runtime] is 'cdi'. Allowed with version 1.18.2 is 'auto' or"),
+        ('"auto"', '"cdi"', "mode in [nvidia-container-runtime] is 'cdi'. Allowed with version 1.20.0 is 'auto' or"),
         ('"auto"', '"csv"', "mode in [nvidia-container-runtime] is 'csv'"),
         ('#root = "/run', 'root = "/run', "root in [nvidia-container-cli] is '/run/nvidia/driver', but the"),
         ("#accept-nvidia-visible-devices-envvar-when-unprivileged = true",
@@ -54,7 +54,7 @@ def test_working_settings_are_accepted(text: str) -> None:
     ],
 )  # fmt: skip
 def test_problems_name_the_setting_and_the_remedy(before: str, after: str, message: str) -> None:
-    (problem,) = find(SHIPPED.replace(before, after), "1.18.2")
+    (problem,) = find(SHIPPED.replace(before, after), "1.20.0")
     assert problem.startswith(message)
     assert re.search(r"(Set|Remove|Correct) it", problem)
 

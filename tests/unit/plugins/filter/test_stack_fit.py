@@ -117,7 +117,7 @@ def test_arithmetic_of_the_default_profile_on_a_card_of_24_gb() -> None:
         "Language model: llama-3.1-8b-instruct-awq (int4): 5465 weights + 1200 runtime + 512 activations + 371 cache = "
         "7548 MiB; context 2048, 1 at once, fraction 0.34 of the GPU",
         "Memory: 256 redis + 256 cognitive + 1907 riva + 3814 nim + 2048 ros2 + 11444 to 19073 isaac_sim + "
-        "128 foxglove and the system = 20877 to 30517 of 32768 MiB",
+        "128 foxglove + 1024 system = 20877 to 28506 of 32768 MiB; NVIDIA requires 30517 for the whole machine",
     ]
 
 
@@ -329,7 +329,19 @@ def test_each_gpu_is_divided_among_its_own_services(
     ("profile", "machine", "answer", "message"),
     [
         # Each GPU alone is too small for the whole profile.
-        ("full", {"vram_mib": 12288, "gpu_count": 4}, "fits", "^$"),
+        ("full", {"vram_mib": 15360, "gpu_count": 4}, "fits", "^$"),
+        (
+            "sim",
+            {"vram_mib": 12288},
+            "tight",
+            "machine: 12288 MiB of GPU memory, and NVIDIA requires a GPU with 15258 for isaac_sim",
+        ),
+        (
+            "full",
+            {"vram_mib": 12288, "gpu_count": 4},
+            "tight",
+            "GPU 0 for isaac_sim: 12288 MiB .* a GPU with 15258 for isaac_sim; GPU 2 for riva: 12288 MiB .* for riva",
+        ),
         (
             "full",
             {"vram_mib": 12288, "gpu_count": 2},

@@ -102,15 +102,30 @@ def test_the_default_profile_costs_no_more_than_the_guides_recommendation() -> N
         "*  g6.2xlarge     L4    22.4     32   8      0.978   chosen; llama-3.1-8b-instruct-awq, context 2048",
         "   g5.xlarge      A10G  22.4     16   4      1.006   16384 MiB of memory, 4493 less than the 20877 it "
         "requires (NVIDIA requires 32 GB for Isaac Sim, the guide counts 4 to 6)",
-        *(line for line in found["table"][6:]),
+        *(line for line in found["table"][6:-1]),
+        "US dollars on demand, for Linux, without disk and address, as published 2026-01-19 to 2026-10-05",
     ]
+    assert len(found["table"]) == 8
+    assert "~" not in "\n".join(found["table"])
     assert [line.split()[0] for line in found["table"][1:4]] == ["g4dn.xlarge", "g4dn.2xlarge", "g6.xlarge"]
 
 
 def test_prices_of_another_region_are_marked() -> None:
     found = offers("full", "eu-central-1", list(offered_in("eu-central-1")))
-    assert found["table"][-1] == "~ the price in us-east-1, as that in eu-central-1 is not known"
+    assert found["table"][-2] == "~ an estimate: the price in us-east-1, as that in eu-central-1 is not known here"
     assert "  ~0.978  " in "\n".join(found["table"])
+    assert (found["price_per_hour"], found["price_region"]) == (0.9776, "us-east-1")
+    # A price of the region itself is shown, although those of us-east-1 decide the order.
+    found = offers("full", "eu-central-1", ["g6e.xlarge", "g6e.2xlarge", "g6e.4xlarge"])
+    assert (found["instance_type"], found["price_per_hour"], found["price_region"]) == (
+        "g6e.xlarge",
+        2.327,
+        "eu-central-1",
+    )
+    assert by_type(found)["g6e.xlarge"]["estimated"] is False
+    assert by_type(found)["g6e.2xlarge"]["estimated"] is True
+    assert by_type(found)["g6e.2xlarge"]["price_per_hour"] == 2.24208
+    assert {"2.327", "~1.006"} <= set(" ".join(found["table"]).split())
     # Where only types are offered whose own prices are known, these are used.
     found = offers("full", "eu-central-1", ["g6e.xlarge"])
     assert (found["instance_type"], found["price_per_hour"], found["price_region"]) == (
@@ -118,7 +133,7 @@ def test_prices_of_another_region_are_marked() -> None:
         2.327,
         "eu-central-1",
     )
-    assert "~" not in "\n".join(found["table"])
+    assert by_type(found)["g6e.xlarge"]["estimated"] is False
 
 
 def test_the_guides_recommendation_is_always_shown() -> None:
@@ -173,8 +188,39 @@ def test_types_that_only_ec2_describes() -> None:
     assert "gr6.4xlarge: its price is not known here" in found["problem"]
 
 
+def test_a_type_that_ec2_no_longer_describes() -> None:
+    names = ["g4dn.xlarge", "p3.2xlarge", "g6.2xlarge"]
+    found = offers("nav", "us-east-1", names, described=[INSTANCE_TYPES["g4dn.xlarge"]])
+    assert found["instance_type"] == "g4dn.xlarge"
+    reasons = {name: offer["reasons"] for name, offer in by_type(found).items()}
+    assert [reasons[name] for name in names] == [[], *[["EC2 no longer describes it"]] * 2]
+    assert reasons["g5.xlarge"] == ["not offered in us-east-1"]
+    assert offers("nav", "us-east-1", ["p3.2xlarge"])["instance_type"] == "p3.2xlarge"
+
+
 def test_blackwell_needs_the_open_module() -> None:
     assert offers("full", "us-east-1", ["g7.2xlarge"])["open_module"] == "needed"
+
+
+@pytest.mark.parametrize(
+    ("module", "profile", "offered", "chosen", "reason"),
+    [
+        ("auto", "full", ["g7.2xlarge"], "g7.2xlarge", ""),
+        ("open", "full", ["g7.2xlarge"], "g7.2xlarge", ""),
+        ("none", "full", ["g7.2xlarge"], "g7.2xlarge", ""),
+        ("proprietary", "full", ["g7.2xlarge"], "", "the proprietary kernel module does not run RTX PRO 4500"),
+        ("proprietary", "full", ["g7.2xlarge", "g6e.2xlarge"], "g6e.2xlarge", "the proprietary kernel module does not"),
+        ("open", "nav", ["p3.2xlarge"], "", "the open kernel module does not run V100"),
+        ("proprietary", "nav", ["p3.2xlarge"], "p3.2xlarge", ""),
+    ],
+)
+def test_the_kernel_module_of_the_driver(
+    module: str, profile: str, offered: list[str], chosen: str, reason: str
+) -> None:
+    found = offers(profile, "us-east-1", offered, driver_module=module)
+    assert found["instance_type"] == chosen
+    reasons = by_type(found)[offered[0]]["reasons"]
+    assert [text.startswith(reason) for text in reasons] == ([True] if reason else [])
 
 
 def test_unknown_profile() -> None:

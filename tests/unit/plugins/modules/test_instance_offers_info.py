@@ -71,6 +71,16 @@ def test_what_a_region_offers(run: Run, cloud: Cloud) -> None:
     assert reasons["p3.2xlarge"][0] == "not offered in us-east-1"
 
 
+def test_a_type_that_is_offered_and_not_described(run: Run, cloud: Cloud) -> None:
+    names = ["g4dn.xlarge", "p9.99xlarge"]
+    cloud.answers["DescribeInstanceTypeOfferings"] = {
+        "InstanceTypeOfferings": [{"InstanceType": name, "Location": "us-east-1a"} for name in names]
+    }
+    result = run()
+    assert (result["unread"], result["offered"]) == ("", names)
+    assert [entry["InstanceType"] for entry in result["described"]] == ["g4dn.xlarge"]
+
+
 def test_running_instances_use_the_quota(run: Run, cloud: Cloud) -> None:
     launch(cloud, 1, "g4dn.4xlarge", lab="another")
     assert run()["quotas"]["g"] == 0

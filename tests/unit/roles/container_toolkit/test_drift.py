@@ -20,6 +20,7 @@ def toolkit_host(**changes: Any) -> dict[str, Any]:
     options = {"features": {"cdi": True}, "runtimes": {"nvidia": {"path": "nvidia-container-runtime", "args": []}}}
     files: dict[str, dict[str, Any]] = {
         "/dev/dxg": {"exists": False},
+        "/dev/nvidia0": DEVICE,
         **dict.fromkeys(("/dev/nvidiactl", "/dev/nvidia-modeset", "/dev/nvidia-uvm", "/dev/nvidia-uvm-tools"), DEVICE),
         **dict.fromkeys(("/sys/module/nvidia", "/sys/module/nvidia_modeset", "/sys/module/nvidia_uvm"), ROOT_FOLDER),
         "/etc/docker": ROOT_FOLDER,
@@ -42,8 +43,10 @@ def toolkit_host(**changes: Any) -> dict[str, Any]:
     service = {"UnitFileState": "enabled", "NeedDaemonReload": "no"}
     units = {"nvidia-cdi-refresh.path": path_unit, "nvidia-cdi-refresh.service": service}
     units["docker.service"] = {"UnitFileState": "enabled", "After": "nvidia-cdi-refresh.service"}
+    specification = changes.pop("specification", None)
+    text = {"content": json.dumps(specification)} if specification else {}
     cdi = {
-        "files": {"/var/run/cdi/nvidia.yaml": {"exists": False}},
+        "files": {"/var/run/cdi/nvidia.yaml": {"exists": bool(text), **text}},
         "commands": {"generate": {"rc": changes.pop("generate", 0), "stdout": "", "stderr": ""}},
     }
     host = {"packages": {}, "files": files, "commands": commands, "units": units}
@@ -96,3 +99,31 @@ def test_drift_of_the_toolkit_is_found(tmp_path: Path) -> None:
         assert f"{command} did not answer within 120 s" in found["silent"]["verify"]
     assert "The host has no GPU" not in found["silent"]["verify"]
     assert "The host has no GPU" in found["whole"]["verify"]
+
+
+def test_verify_compares_the_specification_with_the_nodes(tmp_path: Path) -> None:
+    def given(*names: str) -> dict[str, Any]:
+        nodes = [{"path": f"/dev/{name}"} for name in names]
+        return {"devices": [], "containerEdits": {"deviceNodes": nodes}}
+
+    control = ["nvidiactl", "nvidia-modeset", "nvidia-uvm", "nvidia-uvm-tools"]
+    gone = {"/dev/nvidia-modeset": {"exists": False}}
+    cases = {
+        "whole": toolkit_host(specification=given(*control, "nvidia0")),
+        "boot": toolkit_host(specification=given("nvidiactl", "nvidia0")),
+        "gone": toolkit_host(specification=given(*control), files=gone),
+        "neither": toolkit_host(specification=given(*control[:1], *control[2:]), files=gone),
+        "removed": toolkit_host(specification=given(*control, "nvidia1")),
+        "windows": toolkit_host(specification=given("dxg"), files={"/dev/dxg": DEVICE}),
+        "linux": toolkit_host(specification=given(*control), files={"/dev/dxg": DEVICE}),
+    }
+    found = values_of(tmp_path, "container_toolkit", {"nodes": "{{ __container_toolkit_node_problems }}"}, cases)
+    missing = "is not in the specification, and the host"
+    extra = "is in the specification, but is not a device on the host."
+    assert {name: case["nodes"] for name, case in found.items() if case["nodes"]} == {
+        "boot": [f"/dev/{name} {missing} has it." for name in control[1:]],
+        "gone": [f"/dev/nvidia-modeset {extra}"],
+        "neither": [f"/dev/nvidia-modeset {missing} does not have it either."],
+        "removed": [f"/dev/nvidia1 {extra}"],
+        "linux": [f"/dev/dxg {missing} has it."],
+    }

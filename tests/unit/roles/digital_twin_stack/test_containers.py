@@ -61,6 +61,12 @@ def refused(**given: Any) -> tuple[str, dict[str, Any]]:
     )
 
 
+def planned(profile: str, name: str, gpus: int = 1) -> tuple[str, dict[str, Any]]:
+    """Return the question whether a machine is refused before it is paid for; aws_infrastructure describes it so."""
+    machine = {"instance_type": name, "gpu_count": str(gpus), "disk_gib": "200"}
+    return refused(digital_twin_stack_profile=profile, digital_twin_stack_machine=machine)
+
+
 ALL = ["compose.yaml", "compose.nim-key.yaml"]
 EDGE = "riva=digital-twin_edge"
 CASES: dict[str, tuple[tuple[str, dict[str, Any]], Any]] = {
@@ -91,6 +97,12 @@ CASES: dict[str, tuple[tuple[str, dict[str, Any]], Any]] = {
     "a published NIM": (published("nim=a 127.0.0.1:9000->9000/tcp"), ["nim=a 127.0.0.1:9000->9000/tcp"]),
     "a published Redis": (published("redis=host "), ["redis=host "]),
     "the default of full": (refused(digital_twin_stack_profile="full"), []),
+    "full on a machine that holds it": (planned("full", "g6.2xlarge"), []),
+    "full on a machine with half of the memory": (planned("full", "g5.xlarge"), ["Profile"]),
+    "voice on a T4": (planned("voice", "g4dn.2xlarge"), ["Profile"]),
+    "voice on a V100": (planned("voice", "p3.2xlarge"), ["Profile"]),
+    "full on four T4": (planned("full", "g4dn.12xlarge", 4), ["Profile"]),
+    "full on four A10G": (planned("full", "g5.12xlarge", 4), []),
     "Isaac Sim 5": (
         refused(digital_twin_stack_profile="sim", digital_twin_stack_isaac_sim_image="nvidia/isaac-sim:5.1.0"),
         ["digital_twin_stack_isaac_sim_image"],

@@ -5,11 +5,8 @@
 
 from __future__ import annotations
 
-from ansible_collections.digital_twin.robotics_lab.plugins.plugin_utils._stack.needs import (
-    PROFILES,
-    driver_order,
-    services,
-)
+from ansible_collections.digital_twin.robotics_lab.plugins.module_utils._values import driver_order
+from ansible_collections.digital_twin.robotics_lab.plugins.plugin_utils._stack.needs import PROFILES, services
 
 from tests.support.project import ROOT, load_yaml
 
