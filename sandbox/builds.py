@@ -10,7 +10,7 @@ import subprocess
 import sys
 import tempfile
 import threading
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cache
@@ -34,6 +34,10 @@ CONTENT_LABEL = f"{LABEL}.content"
 BOOTSTRAP_SECONDS = 600
 PULL_SECONDS = 120
 DOWNLOAD_SECONDS = 600
+# Packages of a lock that have no wheel; the image has them from Debian.
+WITHOUT_WHEEL = ("empy",)
+# How many packages a message names.
+MOST_NAMES = 8
 # Enough for building all images on a slow machine.
 OTHERS_SECONDS = 1800
 
@@ -128,10 +132,16 @@ SERVICES = (
 )
 
 
+def pinned(lock: Path) -> list[str]:
+    """Return the packages of a lock, each with its version and hashes in one line."""
+    lines = lock.read_text("utf-8").replace("\\\n", " ").splitlines()
+    return [" ".join(line.split()) for line in lines if "==" in line]
+
+
 def locked(*packages: str) -> tuple[str, ...]:
     """Return packages with the versions and hashes of the project's lock."""
-    lines = (PROJECT / "requirements.txt").read_text("utf-8").replace("\\\n", " ").splitlines()
-    pins = {line.split("==")[0]: " ".join(re.sub(" ;.*?(?= --hash)", "", line).split()) for line in lines}
+    lines = pinned(PROJECT / "requirements.txt")
+    pins = {line.split("==")[0]: re.sub(" ;.*?(?= --hash)", "", line) for line in lines}
     return tuple(pins[package] for package in packages)
 
 
@@ -294,8 +304,8 @@ def ensure(client: DockerClient, image: Image) -> None:
                 pip("download", python, [wheel], "--dest", context / "wheels" / wheel.split("==")[0])
         for lock in image.locks:
             # The image's own Python installs them: some of their files belong outside of Python's folders.
-            requirements = (image.folder / lock).read_text("utf-8").splitlines()
-            pip("download", PYTHON, requirements, "--dest", context / "wheels" / Path(lock).stem)
+            wheels = [line for line in pinned(image.folder / lock) if line.split("==")[0] not in WITHOUT_WHEEL]
+            pip("download", PYTHON, wheels, "--dest", context / "wheels" / Path(lock).stem)
         if image.packages:
             pip("install", PYTHON, image.packages, "--no-compile", "--target", context / "packages")
         run_build(client, context, image.tag, content, arguments)
@@ -310,7 +320,7 @@ def copy(source: Path, target: Path) -> None:
         shutil.copytree(source, target, ignore=shutil.ignore_patterns("__pycache__"))
 
 
-def pip(verb: str, python: str, packages: Iterable[str], *arguments: str | Path) -> None:
+def pip(verb: str, python: str, packages: Sequence[str], *arguments: str | Path) -> None:
     """Download or unpack Python packages for one Python version, from this machine's package index.
 
     :param packages: each with its version and hashes.
@@ -339,8 +349,9 @@ def pip(verb: str, python: str, packages: Iterable[str], *arguments: str | Path)
             check=False,
         )
     if done.returncode != 0:
-        what = " ".join(package.split()[0] for package in packages if "==" in package)
-        raise SandboxError(f"pip {verb} {what} failed: {done.stderr.strip()[-800:]}")
+        names = [package.split()[0] for package in packages if "==" in package]
+        what = " ".join(names[:MOST_NAMES]) + (f" and {len(names) - MOST_NAMES} more" if names[MOST_NAMES:] else "")
+        raise SandboxError(f"pip {verb} of {what} failed: {done.stderr.strip()[-800:]}")
 
 
 def ensure_all(client: DockerClient, images: Iterable[Image]) -> None:
