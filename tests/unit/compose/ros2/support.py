@@ -35,7 +35,7 @@ class Robot:
         there: whether it accepts goals.
         obedient: whether it confirms cancellations.
         goals: the goals and their speeds.
-        stops: the places to pass before each goal.
+        stops: the points to visit before each goal.
     """
 
     there: bool = True
