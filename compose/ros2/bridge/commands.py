@@ -13,6 +13,7 @@ from __future__ import annotations
 import json
 import math
 import re
+import unicodedata
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -28,6 +29,8 @@ TRANSCRIPTS = ("raw_text", "raw_transcript")
 # Words that stop the robot wherever the cognitive service finds them in a text.
 STOP_WORDS = ("stop", "halt", "freeze", "abort", "cancel", "pause", "wait", "emergency", "estop", "whoa", "woah")
 STOP = re.compile(rf"(?<![a-z])(?:{'|'.join(STOP_WORDS)})(?![a-z])", re.IGNORECASE)
+# Words that forbid a movement, in a text without punctuation.
+FORBIDDEN = re.compile(r"\b(?:no|not|never|cannot|avoid|(?:ca|could|did|do|does|must|should|wo|would)n ?t)\b")
 # Percent of the maximum speed that Nav2 is configured for.
 SPEEDS = {"slow": 40.0, "normal": 70.0, "fast": 100.0}
 IDENTIFIER = re.compile(r"[A-Za-z0-9_-]{1,64}")
@@ -106,8 +109,9 @@ def parse(message: bytes | str, places: Mapping[str, Pose], start: Pose | None =
     """Return the command of a message.
 
     In doubt it is a stop: a message whose action is a stop, whatever else is wrong with it; one without a valid action
-    that has a word that stops the robot; and one without an id in whose transcript there is such a word. The cognitive
-    service, whose messages have an id, has searched the text itself, without the names of places.
+    that has a word that stops the robot; and one without an id in whose transcript there is such a word, or one that
+    forbids a movement. The cognitive service, whose messages have an id, has searched the text itself, without the
+    names of places.
 
     :param places: poses by place name.
     :param start: where return_home drives without a place for it; None without one.
@@ -124,10 +128,9 @@ def parse(message: bytes | str, places: Mapping[str, Pose], start: Pose | None =
     identifier = fields.get("id")
     named = isinstance(identifier, str) and IDENTIFIER.fullmatch(identifier)
     name = str(identifier) if named else ""
-    searched = [action, *(fields.get(field) for field in TRANSCRIPTS if not named)]
-    if action not in ACTIONS:
-        searched.append(text)
-    if any(isinstance(part, str) and STOP.search(part) for part in searched):
+    searched = [*_actions(fields), *(() if action in ACTIONS else (text,))]
+    said = [] if named else [fields.get(field) for field in TRANSCRIPTS]
+    if any(isinstance(part, str) and STOP.search(part) for part in searched) or any(map(_forbids, said)):
         return Command(name, "stop")
     if identifier is not None and not named:
         raise MalformedError(f"id is {identifier!r:.80}. Allowed: up to 64 letters, digits, _ and -")
@@ -145,6 +148,21 @@ def parse(message: bytes | str, places: Mapping[str, Pose], start: Pose | None =
     return Command(name, str(action), target, goal, speed, tuple(pose for _name, pose in stops))
 
 
+def _actions(fields: Mapping[str, object]) -> list[object]:
+    """Return the action of a message, and those that its stops should not have."""
+    stops = fields.get("stops")
+    found = [stop.get("action") for stop in stops if isinstance(stop, dict)] if isinstance(stops, list) else []
+    return [fields.get("action"), *found]
+
+
+def _forbids(text: object) -> bool:
+    """Return whether a user's text stops the robot or forbids a movement."""
+    if not isinstance(text, str):
+        return False
+    plain = re.sub(r"[^\w\s]", "", unicodedata.normalize("NFKC", text)).casefold()
+    return bool(STOP.search(text) or STOP.search(plain) or FORBIDDEN.search(plain))
+
+
 def _stops(fields: Mapping[str, object], places: Mapping[str, Pose], start: Pose | None) -> list[tuple[str, Pose]]:
     """Return the name and the pose of each place to visit: of the message itself, or of each of its ``stops``."""
     stops = fields.get("stops")
@@ -158,6 +176,8 @@ def _stops(fields: Mapping[str, object], places: Mapping[str, Pose], start: Pose
     for stop in stops:
         if not isinstance(stop, dict):
             raise MalformedError(f"stops has {stop!r:.80}. Allowed: an object with target, coordinates or both")
+        if stop.get("action") is not None:
+            raise MalformedError(f"stops has the action {stop['action']!r:.80}. Set action once, in the message itself")
         found.append(_goal(stop, places, start))
     return found
 
@@ -317,7 +337,6 @@ def read_places(path: Path) -> dict[str, Pose]:
     """Return the pose of each place by name, from the file that the cognitive service also reads.
 
     A place may have the yaw ``theta`` next to its coordinates.
-
 
     :raises PlacesError: the file cannot be read, or a place has no name or no coordinates.
     """

@@ -136,6 +136,14 @@ FOLLOWED: dict[str, tuple[dict[str, Any], Command]] = {
     ),
     "demo.py: stop": ({"action": "stop", "target": None, "parameters": {}}, STOP),
     # The demo of its Makefile sends every line that is typed as navigate.
+    "schemas: words that forbid it": (intent("navigate", "loading_dock", raw_transcript="Don't go there"), STOP),
+    "schemas: an acute accent": (intent("navigate", "loading_dock", raw_transcript="don\u00b4t go there"), STOP),
+    "schemas: wide letters": (intent("navigate", "loading_dock", raw_transcript="\uff33\uff34\uff2f\uff30"), STOP),
+    "schemas: words that only look alike": (
+        intent("navigate", "loading_dock", raw_transcript="I want to go to the northern dock"),
+        Command("", "navigate", "loading_dock", Pose(15.0, 5.0)),
+    ),
+    "a stop among the stops": ({"action": "navigate", "stops": [{"target": "zone_a", "action": "halt"}]}, STOP),
     "typed stop": ({"action": "navigate", "raw_text": "stop"}, STOP),
     # api/openapi/schemas/robot.yaml: no robot command of ours, but a stop is one.
     "openapi: emergency_stop": ({"command_type": "emergency_stop", "priority": "critical"}, STOP),

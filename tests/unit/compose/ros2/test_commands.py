@@ -85,6 +85,10 @@ BAD: dict[str, tuple[dict[str, Any] | str | bytes, str]] = {
         {"target": None, "coordinates": None, "stops": ["zone_a"]},
         "an object with target, coordinates or",
     ),
+    "a stop with an action": (
+        {"target": None, "coordinates": None, "stops": [{"action": "return_home"}]},
+        "stops has the action 'return_home'. Set action once",
+    ),
     "a stop that is unknown": (
         {"target": None, "coordinates": None, "stops": [{"target": "zone_a"}, {"target": "attic"}]},
         "'attic' has no coordinates",
