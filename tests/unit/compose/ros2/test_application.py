@@ -18,8 +18,9 @@ from redis import Redis
 from compose.cognitive.places import read as read_places_of_cognitive
 from compose.cognitive.words import STOP_WORDS as STOP_WORDS_OF_COGNITIVE
 from compose.ros2.bridge.bridge import Bridge
-from compose.ros2.bridge.commands import STOP_WORDS, Command, MalformedError, Pose, parse, read_places
+from compose.ros2.bridge.commands import STOP_WORDS, Command, MalformedError, parse
 from compose.ros2.bridge.inbox import Inbox, connect
+from compose.ros2.bridge.places import Pose, read_places
 from compose.world.description import load as load_hall
 from compose.world.geometry import rasterise, reachable
 from tests.unit.compose.cognitive.support import COGNITIVE_PASSWORD, ROOT
@@ -211,7 +212,7 @@ REFUSED: dict[str, tuple[dict[str, Any], str]] = {
         intent("return_home", "zone_b"),
         "return_home has the target 'zone_b'. Allowed: none, home, charging",
     ),
-    "degrees": (intent("navigate", "a", xyz(1, 2, 90)), r"coordinates are .*'theta': 90.*radians from -6.28 to 6.28"),
+    "degrees": (intent("navigate", "a", xyz(1, 2, 90)), r"coordinates are .*'theta': 90.*radians, from -6.28 to 6.28"),
     "degrees beside the coordinates": (
         sent("navigate", "a", [1, 2], theta=90),
         "theta is 90. Allowed: radians, from -6",

@@ -13,7 +13,8 @@ from typing import Any
 import pytest
 
 from compose.cognitive.places import point as point_of_cognitive
-from compose.ros2.bridge.commands import Command, MalformedError, PlacesError, Pose, parse, point, pose, read_places
+from compose.ros2.bridge.commands import Command, MalformedError, parse
+from compose.ros2.bridge.places import PlacesError, Pose, point, pose, read_places
 from tests.unit.compose.ros2.support import PLACES
 
 ZONE_B: dict[str, Any] = {
