@@ -8,6 +8,8 @@ import logging
 import shlex
 import subprocess
 import sys
+import sysconfig
+from pathlib import Path
 
 import docker
 from docker.errors import DockerException
@@ -79,6 +81,9 @@ def run(arguments: argparse.Namespace) -> None:
             engine.install_command("ssh", ["openssh-client"])
             engine.install_command("cc", ["gcc", "libc6-dev"])
             engine.install_command("c++", ["g++"])
+            # For the interfaces of ROS 2 that are compiled.
+            if not Path(sysconfig.get_path("include"), "Python.h").is_file():
+                engine.install_command("python3-config", ["python3-dev"])
             engine.install_command("ip", ["iproute2"])
             engine.install_command("iptables", ["iptables"])
             engine.install_command("nft", ["nftables"])

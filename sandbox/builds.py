@@ -89,7 +89,11 @@ def binding(variables: Mapping[str, Any]) -> str:
 
 # The names of the stack's images are defined by the role.
 STACK = defaults("digital_twin_stack")
-PUBLISHED_BASE = {"digital-twin/base:debian13": str(STACK["digital_twin_stack_base_image"])}
+# More names in the sandbox's registry. Which image of NIM the role pulls depends on the GPU.
+PUBLISHED_ALSO = {
+    "digital-twin/base:debian13": str(STACK["digital_twin_stack_base_image"]),
+    "digital-twin/nim:debian13": str(STACK["digital_twin_stack_nim_model_free_image"]),
+}
 
 
 def host(release: str) -> Image:

@@ -171,7 +171,7 @@ def publish(sandbox: Sandbox, client: DockerClient, address: str, key: Key) -> N
     record = sandbox.state / PUSHED
     pushed = set(record.read_text(encoding="utf-8").splitlines()) if record.exists() else set()
     wanted = {image.published: image.tag for image in (*builds.SERVICES, *builds.SIMULATORS)}
-    wanted |= {name: tag for tag, name in builds.PUBLISHED_BASE.items()}
+    wanted |= {name: tag for tag, name in builds.PUBLISHED_ALSO.items()}
     login = {"username": key.id, "password": key.secret}
     lines = {f"{address} {name} {client.images.get(tag).id}": (name, tag) for name, tag in wanted.items()}
     for line in lines.keys() - pushed:

@@ -101,6 +101,10 @@ def leave(made: list[str]) -> None:
     ec2.disassociate_address(AssociationId=found["AssociationId"])
     ec2.release_address(AllocationId=found["AllocationId"])
     ec2.terminate_instances(InstanceIds=[server])
+    # EC2 deletes it with the instance; the emulator keeps that of an instance that was launched without naming one.
+    of_it = [{"Name": "vpc-id", "Values": [vpc]}]
+    for interface in ec2.describe_network_interfaces(Filters=of_it)["NetworkInterfaces"]:
+        ec2.delete_network_interface(NetworkInterfaceId=interface["NetworkInterfaceId"])
     for volume in volumes:
         ec2.delete_volume(VolumeId=volume)
     ec2.delete_key_pair(KeyName=key)

@@ -17,7 +17,7 @@ from redis.exceptions import RedisError
 
 from .commands import SPEEDS, Command, MalformedError, Pose, parse
 from .config import Settings
-from .follower import Cancel, Effect, End, Follower, Job, Start
+from .follower import Cancel, Effect, End, Follower, GiveUp, Job, Start
 from .inbox import Delivery, Inbox, Receipt
 
 LOG = logging.getLogger("bridge")
@@ -37,6 +37,9 @@ class Navigator(Protocol):
 
     def cancel(self, ticket: int) -> None:
         """Cancel every goal; answered by halted(), at once if the navigator is not running."""
+
+    def give_up(self) -> None:
+        """End the navigator, and this process with it: it does not cancel a goal."""
 
 
 class Bridge:
@@ -148,6 +151,8 @@ class Bridge:
             self._navigator.go(effect.ticket, command.poses, SPEEDS[command.speed])
         elif isinstance(effect, Cancel):
             self._navigator.cancel(effect.ticket)
+        elif isinstance(effect, GiveUp):
+            self._navigator.give_up()
         elif isinstance(effect, End):
             self._end(effect.job.command, effect.job.entry, effect.outcome, effect.reason)
 

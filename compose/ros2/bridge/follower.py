@@ -5,7 +5,7 @@
 """Decides what the robot does next. No network, no clock, no thread: the caller passes the time.
 
 Commands are followed one at a time, in the order in which they were given. A stop ends the present command and all
-waiting ones, and nothing starts before Nav2 has confirmed it.
+waiting ones, and nothing starts before Nav2 has confirmed it. A goal whose end is unknown is cancelled in the same way.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ class Limits:
     Attributes:
         age: the maximum age of a command when it is started.
         goal: the time limit for reaching a goal, for each place of a command.
-        patience: how long the robot continues while Nav2 or Redis is unreachable.
+        patience: how long the robot continues while Nav2 or Redis is unreachable, or a cancellation has no effect.
         again: the interval at which an unconfirmed cancellation is repeated.
         waiting: how many commands may wait.
     """
@@ -78,7 +78,12 @@ class End:
     reason: str = ""
 
 
-Effect = Start | Cancel | End
+@dataclass(frozen=True)
+class GiveUp:
+    """Nav2 does not cancel a goal: only its end can stop the robot."""
+
+
+Effect = Start | Cancel | End | GiveUp
 
 
 class Follower:
@@ -91,12 +96,15 @@ class Follower:
         self._current: Job | None = None
         self._started = 0.0
         self._stops: list[Job] = []
-        # Why the goal is being cancelled: "stop", "time" or "link"; empty otherwise.
+        # Why goals are being cancelled: "stop", "time", "link", or "lost" for one with an unknown end. Empty otherwise.
         self._why = ""
+        self._why_since = 0.0
+        # Whether the robot may follow a goal that is not the present one.
+        self._lost = False
         self._cancel_at = 0.0
         self._ticket = 0
         self._cancel_ticket = 0
-        # The first cancellation after the last stop, and whether it or a later one was answered.
+        # The first cancellation after the last stop or lost goal, and whether it or a later one was answered.
         self._needed = 0
         self._halted = False
         self._nav_seen = 0.0
@@ -106,7 +114,7 @@ class Follower:
     @property
     def state(self) -> dict[str, object]:
         """What the robot is doing."""
-        doing = "stopping" if self._why == "stop" else "driving" if self._current else "idle"
+        doing = "stopping" if self._why in ("stop", "lost") else "driving" if self._current else "idle"
         target = self._current.command.target if self._current else ""
         return {"state": doing, "target": target, "waiting": len(self._waiting)}
 
@@ -148,15 +156,32 @@ class Follower:
         effects: list[Effect] = [End(waiting, "stopped") for waiting in self._waiting]
         self._waiting.clear()
         self._stops.append(job)
-        self._why = "stop"
-        self._cancel_at = now
+        self._halt("stop", now)
+        return effects
+
+    def _halt(self, why: str, now: float) -> None:
+        """Cancel all goals until Nav2 has confirmed it."""
+        self._because(why, now)
         self._needed = self._cancel_ticket + 1
         self._halted = False
-        return effects
+
+    def _lose(self, now: float) -> None:
+        """Handle a goal whose end is unknown."""
+        self._halt("stop" if self._stops else "lost", now)
+        self._lost, self._why_since = True, now
+
+    def _because(self, why: str, now: float) -> None:
+        """Begin to cancel."""
+        if not self._why:
+            self._why_since = now
+        self._why, self._cancel_at = why, now
 
     def accepted(self, ticket: int, now: float) -> None:
         """Handle that Nav2 accepted a goal: an earlier cancellation has missed it."""
-        if self._why and ticket == self._ticket:
+        if self._current is None or ticket != self._ticket:
+            # It was given up before, and would drive the robot.
+            self._lose(now)
+        elif self._why:
             self._cancel_at = now
 
     def halted(self, ticket: int) -> None:
@@ -171,17 +196,18 @@ class Follower:
         if ticket != self._ticket or self._current is None:
             return []
         job, self._current = self._current, None
-        why, self._why = self._why, "stop" if self._stops else ""
-        if outcome == "cancelled" and why == "link":
+        why, self._why = self._why, "stop" if self._stops else "lost" if self._lost else ""
+        if outcome != "cancelled":
+            return [End(job, outcome, reason)]
+        if why == "link":
             self._waiting.appendleft(job)
             return []
-        if outcome == "cancelled" and why == "stop":
-            return [End(job, "stopped")]
-        if outcome == "cancelled" and why == "time":
-            return [End(job, "failed", f"did not arrive within {self._time_for(job):g} s")]
-        if outcome == "cancelled":
-            return [End(job, outcome, reason or "another client cancelled it")]
-        return [End(job, outcome, reason)]
+        ends = {
+            "stop": End(job, "stopped"),
+            "time": End(job, "failed", f"did not arrive within {self._time_for(job):g} s"),
+            "lost": End(job, "failed", "Nav2 accepted a former goal late, so all were cancelled"),
+        }
+        return [ends.get(why) or End(job, outcome, reason or "another client cancelled it")]
 
     def _time_for(self, job: Job) -> float:
         return self._limits.goal * len(job.command.poses)
@@ -201,32 +227,34 @@ class Follower:
         if self._current is None:
             return []
         if now - self._nav_seen >= self._limits.patience:
-            # Nav2 ended and the goal with it: no report of its end will come. The robot does not move again by itself.
+            # Perhaps Nav2 ended and the goal with it; perhaps only its answers are missing, and the robot drives on.
             job, self._current = self._current, None
             self._ticket += 1
+            self._lose(now)
             if self._stops:
                 return [End(job, "stopped")]
-            self._why = ""
             return [End(job, "failed", f"Nav2 has accepted no goals for {self._limits.patience:g} s")]
         if not self._why and now - self._started >= self._time_for(self._current):
-            self._why, self._cancel_at = "time", now
+            self._because("time", now)
         elif not self._why and now - self._link_seen >= self._limits.patience:
-            self._why, self._cancel_at = "link", now
+            self._because("link", now)
         return []
 
     def _cancel(self, now: float) -> list[Effect]:
         if not self._why or now < self._cancel_at:
             return []
+        if (self._current or self._lost) and now - self._why_since >= self._limits.patience:
+            return [GiveUp()]
         self._cancel_at = now + self._limits.again
         self._cancel_ticket += 1
         return [Cancel(self._cancel_ticket)]
 
     def _confirm(self) -> list[Effect]:
         """End the stops once the robot has stopped."""
-        if not self._stops or self._current or not self._halted:
+        if self._why not in ("stop", "lost") or self._current or not self._halted:
             return []
         stops, self._stops = self._stops, []
-        self._why = ""
+        self._why, self._lost = "", False
         return [End(job, "done") for job in stops]
 
     def _begin(self, now: float, *, nav: bool, link: bool) -> list[Effect]:

@@ -74,10 +74,10 @@ class Nav2Client:
     def __init__(self, node: Any, give_up: Callable[[], None]) -> None:
         """Create the clients.
 
-        :param give_up: ends the process, because Nav2 cannot be started again.
+        :param give_up: ends the process and with it Nav2, which cannot be started again or does not cancel a goal.
         """
         self._node = node
-        self._give_up = give_up
+        self._end = give_up
         self._goals = {
             ONE: ActionClient(node, NavigateToPose, ONE),
             SEVERAL: ActionClient(node, NavigateThroughPoses, SEVERAL),
@@ -120,7 +120,7 @@ class Nav2Client:
                 self._nodes.send(request, self._started)
         elif step is Step.GIVE_UP:
             LOG.error("nav2_inactive", extra={"fields": {"next": "restart the process"}})
-            self._give_up()
+            self._end()
 
     @staticmethod
     def _started(answer: Any) -> None:
@@ -168,6 +168,11 @@ class Nav2Client:
 
         for cancel in open_ones:
             cancel.send(CancelGoal.Request(), partial(answered, cancel))
+
+    def give_up(self) -> None:
+        """End Nav2, which does not cancel a goal."""
+        LOG.error("nav2_drives_on", extra={"fields": {"next": "restart the process"}})
+        self._end()
 
 
 def _stamped(pose: Pose) -> PoseStamped:

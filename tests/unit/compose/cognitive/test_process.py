@@ -189,9 +189,10 @@ def test_keywords_finish_a_command_if_the_model_does_not_answer_before_the_end(
         async with fake_nim(once(never, says({}))) as nim:
             settings = {**environment(tmp_path, redis, port := free_port(), nim.url), "NIM_TIMEOUT": "60"}
             with started(settings) as process:
-                body = {"text": "move to zone b"}
+                body = {"text": "could you move to zone b"}
                 asking = asyncio.create_task(asyncio.to_thread(http, port, "POST", "/command", body, TOKEN))
                 while not nim.asked:
+                    assert not asking.done()
                     await asyncio.sleep(0.01)
                 process.send_signal(signal.SIGTERM)
                 status, reply = await asking

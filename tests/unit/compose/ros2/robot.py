@@ -39,6 +39,10 @@ class Writer:
         """Do nothing: no goal is ever active."""
         self.bridge.halted(ticket)
 
+    def give_up(self) -> None:
+        """End the process."""
+        sys.exit("a goal was not cancelled")
+
 
 if __name__ == "__main__":
     settings = load(os.environ)

@@ -45,6 +45,7 @@ class Robot:
     goals: list[tuple[Pose, float]] = field(default_factory=list)
     stops: list[list[Pose]] = field(default_factory=list)
     cancels: int = 0
+    given_up: int = 0
 
     def ready(self) -> bool:
         """Return whether goals are accepted."""
@@ -65,6 +66,10 @@ class Robot:
         if self.ticket:
             self.end("cancelled")
         self.answer.halted(ticket)
+
+    def give_up(self) -> None:
+        """Count it."""
+        self.given_up += 1
 
     def was_sent(self, times: int) -> bool:
         """Return whether it has got this number of goals."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import Any
 
 from compose.ros2.bridge.commands import Command, Pose
-from compose.ros2.bridge.follower import Cancel, Effect, End, Follower, Job, Limits, Start
+from compose.ros2.bridge.follower import Cancel, Effect, End, Follower, GiveUp, Job, Limits, Start
 
 THERE = Pose(1.0, 2.0)
 A, B, C = (Job(Command(name, "navigate", name, THERE), f"{number}-0", 0.0) for number, name in enumerate("ABC"))
@@ -190,11 +190,52 @@ def test_a_goal_ends_with_nav2_and_the_robot_does_not_go_on_by_itself() -> None:
     story = Story(patience=10)
     story.take(A)
     assert story.step(9, nav=False) == []
-    assert story.step(1, nav=False) == [End(A, "failed", "Nav2 has accepted no goals for 10 s")]
-    assert story.follower.state == {"state": "idle", "target": "", "waiting": 0}
-    # A late report of the crashed Nav2 is ignored.
+    # Perhaps only its answers are missing: nothing starts before it has cancelled the goal.
+    assert story.step(1, nav=False) == [End(A, "failed", "Nav2 has accepted no goals for 10 s"), Cancel(1)]
+    assert story.take(B) == []
+    assert story.follower.state == {"state": "stopping", "target": "", "waiting": 1}
+    # A late report of its end is ignored.
     assert story.ended(1, "done") == []
-    assert story.take(B) == [Start(B, 3)]
+    assert story.halted(1) == [Start(B, 3)]
+
+
+def test_a_goal_that_nav2_accepts_after_it_was_given_up_is_cancelled() -> None:
+    story = Story(patience=10, again=100)
+    story.take(A)
+    assert story.step(10, nav=False)[1:] == [Cancel(1)]
+    story.take(B)
+    assert story.halted(1) == [Start(B, 3)]
+    story.follower.accepted(3, story.now)
+    story.follower.accepted(1, story.now)
+    assert story.step() == [Cancel(2)]
+    reason = "Nav2 accepted a former goal late, so all were cancelled"
+    assert story.ended(3, "cancelled") == [End(B, "failed", reason)]
+    assert story.take(C) == []
+    assert story.halted(2) == [Start(C, 4)]
+
+
+def test_nav2_is_given_up_if_it_does_not_cancel_a_goal() -> None:
+    """A stop that is not obeyed, a goal that takes too long, and one whose end is unknown."""
+    stopped, late, lost = Story(patience=10), Story(patience=10, goal=60), Story(patience=10)
+    for story in (stopped, late, lost):
+        story.take(A)
+    stopped.take(STOP)
+    late.step(60)
+    lost.step(10, nav=False)
+    for story in (stopped, late, lost):
+        assert story.step(9) == [Cancel(2)]
+        # Neither another stop nor an answer without the goal's end gives it more time.
+        if story is not lost:
+            story.take(Job(Command("T", "stop"), "10-0", 0.0))
+            story.follower.halted(3)
+        assert story.step(1) == [GiveUp()]
+
+
+def test_nav2_is_not_given_up_without_a_goal() -> None:
+    """It may not answer yet."""
+    story = Story(patience=10)
+    story.take(STOP)
+    assert story.step(100) == [Cancel(2)]
 
 
 def test_several_stops_have_as_much_time_as_their_single_goals() -> None:
@@ -211,7 +252,8 @@ def test_a_stop_ends_when_nav2_is_gone() -> None:
     story.take(A)
     assert story.take(STOP) == [Cancel(1)]
     story.follower.halted(1)
-    assert story.step(10, nav=False) == [End(A, "stopped"), End(STOP, "done")]
+    assert story.step(10, nav=False) == [End(A, "stopped"), Cancel(2)]
+    assert story.halted(2) == [End(STOP, "done")]
 
 
 def test_a_robot_that_can_no_longer_be_stopped_halts_and_continues_when_it_can() -> None:
