@@ -50,7 +50,7 @@ EXAMPLES = r"""
   ansible.builtin.set_fact:
     state: "{{ wanted | digital_twin.robotics_lab.nvidia_driver_state(probe.stdout, dpkg.stdout) }}"
   vars:
-    wanted: {distribution: Ubuntu, kernel: 6.8.0-1021-aws, minimum: "535.129", below: "590", gpus: [7864]}
+    wanted: {distribution: Ubuntu, kernel: 6.8.0-1021-aws, minimum: "580.95.05", gpus: [7864]}
 """
 
 RETURN = r"""

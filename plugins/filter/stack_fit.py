@@ -71,6 +71,14 @@ options:
         then not checked, and the guide's figure is used.
     type: str
     default: ''
+  nim_max_model_len:
+    description: The context that the language model must have, in tokens. None for the largest that fits.
+    type: int
+  nim_gpu_fraction:
+    description:
+      - How much of its GPU NIM takes, between 0 and 1. None for what the other services leave.
+      - The language model must fit into it. What it leaves for the other services is not checked.
+    type: float
   shm_mib:
     description: How much shared memory containers should get, in MiB.
     type: int
@@ -218,9 +226,9 @@ from typing import Any
 from ansible.errors import AnsibleFilterError
 
 from ..plugin_utils._stack.assignment import devices
-from ..plugin_utils._stack.fit import Fit, fit, read_gpus, reported_mib, shared_memory
+from ..plugin_utils._stack.fit import fit, read_gpus, reported_mib, shared_memory
 from ..plugin_utils._stack.machines import Card, Machine, known_kinds
-from ..plugin_utils._stack.models import Model
+from ..plugin_utils._stack.models import Model, Wish
 from ..plugin_utils._stack.needs import SHARED_MEMORY, CapacityError, components, services
 
 NAMES = ("name", "instance_type", "gpu", "gpu_count", "vram_mib", "nvidia_smi", "ram_mib", "disk_gib", "rt_cores")
@@ -228,10 +236,18 @@ NAMES = ("name", "instance_type", "gpu", "gpu_count", "vram_mib", "nvidia_smi", 
 UNREPORTED = re.compile(r"(\[.*\]|N/?A|Not Supported|Unknown Error)?", re.IGNORECASE)
 
 
-def stack_fit(profile: str, machine: dict[str, Any], shm_mib: int = SHARED_MEMORY, model: str = "") -> dict[str, Any]:
+def stack_fit(
+    profile: str,
+    machine: dict[str, Any],
+    shm_mib: int = SHARED_MEMORY,
+    model: str = "",
+    *,
+    nim_max_model_len: int | None = None,
+    nim_gpu_fraction: float | None = None,
+) -> dict[str, Any]:
     """Return whether a profile runs on a machine."""
     try:
-        found = choose(profile, machine, model)
+        found = fit(profile, read_machine(machine), read_wish(model, nim_max_model_len, nim_gpu_fraction))
         shm, shm_message = shared_memory(found.machine.ram, int(shm_mib))
         served = found.serving
         return {
@@ -268,12 +284,20 @@ def describe_model(model: Model) -> dict[str, str]:
     return {name: getattr(model, name) for name in ("name", "served_name", "image", "path", "precision", "licence")}
 
 
-def choose(profile: str, given: dict[str, Any], model: str = "") -> Fit:
-    """Return how a profile fits the machine that is described.
+def read_wish(model: str, context: Any, fraction: Any) -> Wish:
+    """Return what is asked of NIM.
 
-    :raises CapacityError: a value is missing, unknown or not a number, or the profile or model does not exist.
+    :raises CapacityError: a value is not a number.
     """
-    return fit(profile, read_machine(given), model)
+    try:
+        return Wish(
+            model,
+            None if context is None else int(context),
+            None if fraction is None else float(fraction),
+        )
+    except (TypeError, ValueError):
+        given = f"nim_max_model_len is {context!r} and nim_gpu_fraction is {fraction!r}"
+        raise CapacityError(f"{given}; needed: numbers") from None
 
 
 def read_machine(given: dict[str, Any]) -> Machine:

@@ -22,7 +22,7 @@ description:
 options:
   images:
     description:
-      - The images, each with a tag, a digest or both, such as C(nvcr.io/nvidia/isaac-sim:5.1.0).
+      - The images, each with a tag, a digest or both, such as C(nvcr.io/nvidia/isaac-sim:6.2.0).
       - With a digest, the engine pulls by the digest and does not store the tag.
     type: list
     elements: str
@@ -85,7 +85,7 @@ EXAMPLES = r"""
 - name: Start the pull of large images
   digital_twin.robotics_lab.image_pull:
     images:
-      - nvcr.io/nvidia/isaac-sim:5.1.0
+      - nvcr.io/nvidia/isaac-sim:6.2.0
       - nvcr.io/nvidia/riva/riva-speech:2.19.0
     progress_file: /run/images.json
   async: 3700
@@ -120,7 +120,7 @@ images:
     name:
       description: The image, as O(images) has it.
       type: str
-      sample: nvcr.io/nvidia/isaac-sim:5.1.0
+      sample: nvcr.io/nvidia/isaac-sim:6.2.0
     id:
       description: Its ID in the engine; empty when it is missing.
       type: str

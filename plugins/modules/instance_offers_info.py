@@ -14,7 +14,8 @@ short_description: Get the instance types with GPUs that a region offers
 description:
   - Reads which instance types with NVIDIA GPUs a region offers, EC2's description of them, and the vCPUs that the
     account's quotas leave, for P(digital_twin.robotics_lab.stack_offers#filter).
-  - Changes nothing. An account or region that cannot be read is not an error; RV(unread) then has the reason.
+  - Changes nothing. An account or region that cannot be read is not an error; RV(unread) then has the reason, and
+    RV(lab_types) what could be read before.
 options:
   name:
     description: Name of the lab, whose existing instances are looked for.
@@ -88,7 +89,7 @@ lab_types:
   elements: str
   sample: []
 unread:
-  description: Why nothing could be read, in one line; empty otherwise.
+  description: Why the offers could not be read, in one line; empty otherwise.
   returned: success
   type: str
   sample: ""
@@ -104,7 +105,7 @@ from ..module_utils._aws.connection import connector
 from ..module_utils._aws.errors import DENIED, ReadError, describe_error
 from ..module_utils._aws.names import region_fault
 from ..module_utils._lab.record import MANAGED_BY
-from ..module_utils._preflight.offers import read_offers
+from ..module_utils._preflight.offers import read_lab_types, read_offers
 
 SPEC: dict[str, dict[str, Any]] = {
     "name": {"type": "str", "required": True},
@@ -116,7 +117,7 @@ SPEC: dict[str, dict[str, Any]] = {
     "availability_zone": {"type": "str", "default": ""},
     "instance_types": {"type": "list", "elements": "str", "default": []},
 }
-NOTHING: dict[str, Any] = {"offered": [], "described": [], "quotas": {}, "lab_types": []}
+NOTHING: dict[str, Any] = {"offered": [], "described": [], "quotas": {}}
 
 
 def has_region(account: Account, region: str) -> bool:
@@ -135,18 +136,21 @@ def main() -> None:
     given = module.params
     region = given["region"] or ""
     if not region or region_fault(region, "availability_zone"):
-        module.exit_json(changed=False, unread=f"region {region!r} is not valid", **NOTHING)
+        module.exit_json(changed=False, unread=f"region {region!r} is not valid", lab_types=[], **NOTHING)
     account = Account(connector(module), region)
     tags = {"digital_twin_lab": given["name"], "managed_by": MANAGED_BY}
+    lab_types: list[str] = []
     try:
         # Credentials and the region's name are checked by calls that need no region: its own endpoint may not exist.
         account.caller()
         if not has_region(account, region):
-            module.exit_json(changed=False, unread=f"region {region} is not enabled", **NOTHING)
-        found = read_offers(account, given["availability_zone"], given["instance_types"], tags)
+            module.exit_json(changed=False, unread=f"region {region} is not enabled", lab_types=[], **NOTHING)
+        # An existing lab keeps its type, so it needs no offers.
+        lab_types = read_lab_types(account, tags)
+        found = read_offers(account, given["availability_zone"], given["instance_types"])
     except ReadError as error:
-        module.exit_json(changed=False, unread=str(describe_error(error)), **NOTHING)
-    module.exit_json(changed=False, unread="", **found)
+        module.exit_json(changed=False, unread=str(describe_error(error)), lab_types=lab_types, **NOTHING)
+    module.exit_json(changed=False, unread="", lab_types=lab_types, **found)
 
 
 if __name__ == "__main__":

@@ -83,7 +83,7 @@ def read_images(names: Sequence[str]) -> list[Reference]:
     for name in names:
         image = parse_reference(name)
         if image is None:
-            allowed = "a name with tag or digest, such as nvcr.io/nvidia/isaac-sim:5.1.0"
+            allowed = "a name with tag or digest, such as nvcr.io/nvidia/isaac-sim:6.2.0"
             raise ValueError(str(Problem("images", shown(name), "is not a full image name", allowed, "add the tag")))
         images[name] = image
     return list(images.values())

@@ -33,14 +33,20 @@ KEYS = (
 NETWORK_KEYS = ("NetworkPerformance",)
 
 
-def read_offers(account: Account, zone: str, known: list[str], tags: Mapping[str, str]) -> dict[str, Any]:
+def read_lab_types(account: Account, tags: Mapping[str, str]) -> list[str]:
+    """Return the types of the instances with a lab's tags, in the order of its hosts."""
+    own = account.instances(LIVE_STATES, dict(tags))
+    own.sort(key=lambda instance: instance.tags.get(INDEX_TAG, ""))
+    return list(dict.fromkeys(instance.instance_type for instance in own))
+
+
+def read_offers(account: Account, zone: str, known: list[str]) -> dict[str, Any]:
     """Return the offers of a region, in the form that the module documents.
 
     Args:
         account: The account in its region.
         zone: The only zone to consider; empty for all.
         known: The instance types to look for, besides the families that have GPUs.
-        tags: The tags of the lab.
     """
     places = [zone] if zone else account.zones()
     answer = account.read(
@@ -53,13 +59,10 @@ def read_offers(account: Account, zone: str, known: list[str], tags: Mapping[str
     offered = sorted({offer["InstanceType"] for offer in offers if offer["Location"] in places})
     described = _describe(account, offered)
     running = account.instances(COUNTED_STATES, {})
-    own = account.instances(LIVE_STATES, dict(tags))
-    own.sort(key=lambda instance: instance.tags.get(INDEX_TAG, ""))
     return {
         "offered": offered,
         "described": described,
         "quotas": _read_quotas(account, running, described),
-        "lab_types": list(dict.fromkeys(instance.instance_type for instance in own)),
     }
 
 

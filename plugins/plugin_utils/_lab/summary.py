@@ -16,6 +16,8 @@ from ansible.module_utils.parsing.convert_bool import boolean
 from ...module_utils._lab.ownership import INDEX_TAG
 from ...module_utils._preflight.snapshot import CALLER_MARK
 from ...module_utils._values import whole_number
+from .._stack.data import machines
+from .._stack.machines import known_kinds
 
 Item = Mapping[str, Any]
 
@@ -58,7 +60,7 @@ def describe_host(instance: Item, lab: Item, now: datetime) -> dict[str, Any]:
     user = tags.get("digital_twin_ssh_user", "")
     user = user if USER.fullmatch(user) else "USER"
     known: Item = next((entry for entry in lab["instance_catalogue"] if entry["type"] == instance["instance_type"]), {})
-    price = known.get("price_per_hour") if isinstance(known.get("price_per_hour"), (int, float)) else None
+    price = price_of(instance["instance_type"], known)
     hours = 0.0
     if instance["state"]["name"] == "running":
         started = datetime.strptime(instance["launch_time"], "%Y-%m-%dT%H:%M:%S+00:00")
@@ -89,6 +91,15 @@ def describe_host(instance: Item, lab: Item, now: datetime) -> dict[str, Any]:
         "ssh_config": "\n".join(filter(None, config)),
         "urls": urls,
     }
+
+
+def price_of(instance_type: str, known: Item) -> float | None:
+    """Return the price of an instance type in an hour, by its entry in the catalogue, or else by machines.yml."""
+    price = known.get("price_per_hour")
+    if isinstance(price, (int, float)):
+        return price
+    kind = known_kinds().get(instance_type)
+    return kind.prices.get(machines()["base_region"]) if kind else None
 
 
 def list_urls(address: str, lab: Item) -> tuple[dict[str, str], list[str]]:

@@ -9,12 +9,12 @@ from __future__ import annotations
 import dataclasses
 import re
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from .assignment import assign
 from .data import machines
 from .machines import Card, Machine, known_kinds
-from .models import OWN, Serving, choose, divide, usable
+from .models import OWN, Serving, Wish, choose, divide, share_of, usable
 from .needs import SHARED_MEMORY, Need, Range, components, need, services, system
 
 FITS, TIGHT, NO = "fits", "tight", "does not fit"
@@ -47,6 +47,7 @@ class Fit:
         serving: how NIM serves which language model; None without NIM, without one that fits, or with the user's own.
         cheapest: the cheapest instance type on which it runs; empty when it runs on this machine.
         tight_there: whether it is TIGHT on that one.
+        wish: what the user asks of NIM.
     """
 
     profile: str
@@ -57,6 +58,7 @@ class Fit:
     serving: Serving | None = None
     cheapest: str = ""
     tight_there: bool = False
+    wish: Wish = field(default_factory=Wish)
 
     @property
     def answer(self) -> str:
@@ -99,6 +101,8 @@ class Fit:
         """How much of its GPU NIM may take, between 0 and 1; 0 without NIM, or where the GPU's memory is not known."""
         if self.serving:
             return self.serving.fraction
+        if self.wish.fraction is not None and "nim" in self.shares:
+            return self.wish.fraction
         for load in loads(self.profile, self.machine):
             if "nim" in load.names and load.card.vram:
                 return self.shares.get("nim", 0) * 100 // usable(load.card.vram) / 100
@@ -132,22 +136,22 @@ def _range(amounts: Range) -> str:
     return f"{least} to {well}" if least < well else str(well)
 
 
-def fit(profile: str, machine: Machine, model: str = "") -> Fit:
+def fit(profile: str, machine: Machine, wish: Wish | None = None) -> Fit:
     """Return whether a profile runs on a machine, and otherwise where it does.
 
     Args:
         profile: one of the profiles.
         machine: the machine.
-        model: the language model: empty for the largest that fits, the name of one of models.yml, or OWN for another.
+        wish: what the user asks of NIM.
 
     :raises CapacityError: there is no such profile or model.
     """
-    found = compare(profile, machine, model)
+    found = compare(profile, machine, wish)
     if found.answer != NO:
         return found
     # Every instance can have a disk of any size.
     priced = [kind.machine for kind in known_kinds().values() if kind.prices]
-    others = [compare(profile, other, model) for other in priced]
+    others = [compare(profile, other, wish) for other in priced]
     there = next((other for answer in (FITS, TIGHT) for other in others if other.answer == answer), None)
     if there is None:
         return found
@@ -198,11 +202,12 @@ def loads(profile: str, machine: Machine) -> list[Load]:
     return found
 
 
-def compare(profile: str, machine: Machine, model: str = "") -> Fit:
+def compare(profile: str, machine: Machine, wish: Wish | None = None) -> Fit:
     """Return whether a profile runs on a machine.
 
     :raises CapacityError: there is no such profile or model.
     """
+    wish = wish or Wish()
     wanted = need(profile)
     shares: dict[str, int] = {}
     serving = None
@@ -213,12 +218,14 @@ def compare(profile: str, machine: Machine, model: str = "") -> Fit:
         divided = divide(load.names, card.vram) if card.vram else {}
         too_old = _too_old(load)
         memory.append(_vram(load, divided or too_old))
-        if "nim" in divided and model != OWN:
-            serving = choose(card.vram or 0, divided["nim"], card.compute, model)
+        if "nim" in divided and wish.fraction is not None:
+            divided["nim"] = share_of(card.vram or 0, wish.fraction)
+        if "nim" in divided and wish.model != OWN:
+            serving = choose(card.vram or 0, divided["nim"], card.compute, wish)
             if serving:
                 divided["nim"] = serving.budget
             elif not too_old:
-                language = _model(divided["nim"], model, load)
+                language = _model(divided["nim"], wish, load)
         shares |= divided
     lacks = [
         _rt_cores(profile, machine),
@@ -228,7 +235,7 @@ def compare(profile: str, machine: Machine, model: str = "") -> Fit:
         _amount("disk", "GiB of disk", machine.disk, wanted.disk),
         language,
     ]
-    return Fit(profile, machine, wanted, tuple(lack for lack in lacks if lack), shares, serving)
+    return Fit(profile, machine, wanted, tuple(lack for lack in lacks if lack), shares, serving, wish=wish)
 
 
 def _rt_cores(profile: str, machine: Machine) -> Lack | None:
@@ -293,10 +300,13 @@ def _amount(kind: str, unit: str, have: int | None, wanted: tuple[int, int]) -> 
     return Lack(kind, True, f"{have} {unit}, {least - have} less than the {least} it requires")
 
 
-def _model(share: int, model: str, load: Load) -> Lack:
-    which = f"the language model {model} does not fit" if model else "no known language model fits"
+def _model(share: int, wish: Wish, load: Load) -> Lack:
+    which = f"the language model {wish.model} does not fit" if wish.model else "no known language model fits"
+    context = f" with a context of {wish.context} tokens" if wish.context is not None else ""
     leaves = "that the other services leave" if len(load.names) > 1 else f"of GPU {load.number} that NIM may take"
-    return Lack("model", True, f"{which} into the {share} MiB of GPU memory {leaves}")
+    if wish.fraction is not None:
+        leaves = f"that are {wish.fraction} of the GPU"
+    return Lack("model", True, f"{which}{context} into the {share} MiB of GPU memory {leaves}")
 
 
 UNITS = {"": 1.0, "B": 2**-20, "KIB": 2**-10, "MIB": 1.0, "GIB": 2.0**10, "TIB": 2.0**20}

@@ -53,6 +53,21 @@ class Model:
 
 
 @dataclass(frozen=True)
+class Wish:
+    """What a user asks of NIM.
+
+    Attributes:
+        model: empty for the largest model that fits, the name of one of models.yml, or OWN for another.
+        context: in tokens; None for the largest of models.yml that fits.
+        fraction: how much of its GPU NIM takes, between 0 and 1; None for what the other services leave.
+    """
+
+    model: str = ""
+    context: int | None = None
+    fraction: float | None = None
+
+
+@dataclass(frozen=True)
 class Serving:
     """How NIM serves a model.
 
@@ -130,44 +145,55 @@ def divide(names: Iterable[str], vram: int) -> dict[str, int]:
     return shares
 
 
-def choose(vram: int, share: int, compute: float | None, name: str = "") -> Serving | None:
+def share_of(vram: int, fraction: float) -> int:
+    """Return the MiB of a GPU that a fraction of it is."""
+    return int(usable(vram) * fraction)
+
+
+def choose(vram: int, share: int, compute: float | None, wish: Wish | None = None) -> Serving | None:
     """Return the largest model that fits into NIM's share of a GPU, or None.
 
     Args:
         vram: memory of the GPU, in MiB.
         share: NIM's share of it, in MiB.
         compute: the GPU's compute capability, or None if it is unknown.
-        name: the only model to consider; empty for all.
+        wish: what the user asks of NIM.
 
     :raises CapacityError: there is no model of this name.
     """
+    wish = wish or Wish()
     names = sorted({model.name for model in catalogue()})
-    if name and name not in names:
+    if wish.model and wish.model not in names:
         allowed = f"{', '.join(names)}, {OWN}, or empty for the largest that fits"
-        raise CapacityError(f"model is {name!r}. Allowed: {allowed}")
+        raise CapacityError(f"model is {wish.model!r}. Allowed: {allowed}")
     data, whole = models(), usable(vram)
     if not whole:
         return None
     # In steps, so that small differences of drivers have no effect.
-    share = share * 100 // whole * whole // 100
+    share = share * 100 // whole * whole // 100 if wish.fraction is None else share_of(vram, wish.fraction)
+    contexts = data["contexts"] if wish.context is None else [wish.context]
     for model in catalogue():
-        if (name and model.name != name) or not model.runs_on(compute):
+        if (wish.model and model.name != wish.model) or not model.runs_on(compute):
             continue
         fixed = model.weights + sum(data["overhead_mib"].values())
-        for context in data["contexts"]:
+        for context in contexts:
             if fixed + model.cache(context) <= share:
-                return _serve(model, share, whole, context)
+                return _serve(model, share, whole, context, wish.fraction)
     return None
 
 
-def _serve(model: Model, share: int, whole: int, context: int) -> Serving:
+def _serve(model: Model, share: int, whole: int, context: int, fraction: float | None) -> Serving:
     """Return how a model is served that fits with a context."""
     data = models()
     fixed = model.weights + sum(data["overhead_mib"].values())
-    # More cache than its sequences can fill is of no use, and Isaac Sim can use the memory.
-    wanted = min(share, fixed + data["sequences"] * model.cache(context))
-    percent = -(-wanted * 100 // whole)
-    budget = percent * whole // 100
+    if fraction is None:
+        # More cache than its sequences can fill is of no use, and Isaac Sim can use the memory.
+        wanted = min(share, fixed + data["sequences"] * model.cache(context))
+        percent = -(-wanted * 100 // whole)
+        budget = percent * whole // 100
+        fraction = percent / 100
+    else:
+        budget = share
     cached = budget - fixed
     tokens = cached * 2**20 // model.kv_bytes
     return Serving(
@@ -175,6 +201,6 @@ def _serve(model: Model, share: int, whole: int, context: int) -> Serving:
         budget=budget,
         context=context,
         sequences=max(1, min(data["sequences"], tokens // min(data["contexts"]))),
-        fraction=percent / 100,
+        fraction=fraction,
         parts={"weights": model.weights, **data["overhead_mib"], "cache": cached},
     )

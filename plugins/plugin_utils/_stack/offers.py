@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from .data import machines
 from .fit import FITS, NO, TIGHT, Fit, compare
 from .machines import Kind, find_gpu
+from .models import Wish
 
 UNPRICED = "its price is not known here: set aws_infrastructure_instance_type to use it"
 # The headings of the table of offers.
@@ -170,7 +171,7 @@ def choose(
         _judge(
             kind,
             kind.prices.get(price_region),
-            compare(profile, dataclasses.replace(kind.machine, disk=disk), model),
+            compare(profile, dataclasses.replace(kind.machine, disk=disk), Wish(model)),
             "" if kind.name in offered else f"not offered in {region}",
             _exceeds(kind.vcpus * count, quotas.get(family(kind.name))),
             _lacks_module(kind, driver_module),

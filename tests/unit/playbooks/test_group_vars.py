@@ -77,14 +77,35 @@ def test_viewers_listen_where_their_ports_are_open(tmp_path: Path, access: str, 
 
 @pytest.mark.parametrize("profile", ["nav", "sim", "voice", "full", ""])
 def test_the_lowest_driver_is_that_of_the_profile(tmp_path: Path, profile: str) -> None:
-    """The highest of those that compose/versions.yml names for the services; every one of them needs at least 535."""
+    """The highest of those that compose/versions.yml names for the services; any where none uses a GPU."""
     services = load_yaml(ROOT / "compose/versions.yml")["services"]
     used = {"sim": ["isaac_sim"], "voice": ["riva", "nim"], "full": ["isaac_sim", "riva", "nim"]}.get(profile, [])
     needs = [services[name]["needs"]["driver"] for name in used]
-    highest = max(needs, key=lambda version: [int(number) for number in version.split(".")], default="535")
+    highest = max(needs, key=lambda version: [int(number) for number in version.split(".")], default="")
     names = ["nvidia_driver_minimum", "nvidia_driver_minimum_for"]
     reason = f"lab_profile={profile}" if used else ""
     assert ask(tmp_path, OURS, {"digital_twin_stack_profile": profile}, names) == [highest, reason]
+
+
+def test_a_lowest_driver_of_the_user_is_not_said_to_be_that_of_the_profile(tmp_path: Path) -> None:
+    given = {"digital_twin_stack_profile": "full", "nvidia_driver_minimum": "590"}
+    assert ask(tmp_path, OURS, given, ["nvidia_driver_minimum", "nvidia_driver_minimum_for"]) == ["590", ""]
+
+
+@pytest.mark.parametrize(
+    ("given", "model"),
+    [
+        ({}, ""),
+        ({"digital_twin_stack_language_model": "qwen2.5-7b-instruct-awq"}, "qwen2.5-7b-instruct-awq"),
+        # As playbooks/pin.yml writes it.
+        ({"digital_twin_stack_nim_image": "nim/meta/llama-3.1-8b-instruct:2.0.13@sha256:0a"}, ""),
+        ({"digital_twin_stack_nim_image": "nim/mine/small:1.0"}, "own"),
+    ],
+)
+def test_the_instance_type_is_chosen_for_the_model_that_is_served(
+    tmp_path: Path, given: Mapping[str, object], model: str
+) -> None:
+    assert ask(tmp_path, OURS, given, ["aws_infrastructure_language_model"]) == [model]
 
 
 def ask(

@@ -31,7 +31,7 @@ LAB: dict[str, Any] = {
     "region": "us-east-1",
     "instance_catalogue": [
         {"type": "g5.xlarge", "price_per_hour": 1.006},
-        {"type": "g6.xlarge", "auto_recovery": "yes"},
+        {"type": "p4d.24xlarge", "auto_recovery": "yes"},
     ],
     "ports": [
         {"name": "ssh", "from_port": 22, "audience": "admin", "description": "SSH"},
@@ -96,11 +96,14 @@ def tagged(**tags: str) -> dict[str, Any]:
         ),
         ({"state": {"name": "stopped"}}, {}, {"hours_since_start": 0.0, "cost_since_start": 0.0}),
         (
-            {"instance_type": "g6.xlarge"},
+            {"instance_type": "p4d.24xlarge"},
             {},
             {"recover": True, "price_per_hour": None, "cost_since_start": None},
         ),
         ({"instance_type": "p5.48xlarge"}, {}, {"recover": False, "price_per_hour": None}),
+        # `auto` may choose a type that only machines.yml has.
+        ({"instance_type": "g6.4xlarge"}, {}, {"recover": False, "price_per_hour": 1.3232}),
+        ({"instance_type": "g7.4xlarge"}, {}, {"price_per_hour": None}),
         (tagged(digital_twin_gpus="8"), {}, {"gpus": 8}),
         (tagged(digital_twin_gpus="many"), {}, {"gpus": 0}),
         (tagged(digital_twin_ssh_user="-oProxyCommand=x"), {}, {"ssh_command": SSH.replace("ubuntu", "USER")}),
@@ -174,7 +177,7 @@ def test_admitted_networks(
         ([], {}, (0, 0, 0, [])),
         (["g5.xlarge"], {}, (1.03, 754.03, 19.65, [])),
         (["g5.xlarge"], {"iops": 4000, "throughput": 225}, (1.05, 763.03, 28.65, [])),
-        (["g5.xlarge", "g6.xlarge", "g6.xlarge"], {"size": 300}, (1.12, 817.33, 82.95, ["g6.xlarge"])),
+        (["g5.xlarge", "p4d.24xlarge", "p4d.24xlarge"], {"size": 300}, (1.12, 817.33, 82.95, ["p4d.24xlarge"])),
     ],
 )
 def test_cost(types: list[str], volume: dict[str, int], cost: tuple[float, float, float, list[str]]) -> None:

@@ -90,6 +90,53 @@ def test_a_host_gets_the_answer_of_its_type(profile: str, kind: Kind) -> None:
     assert [found[name] for name in same] == [planned[name] for name in same]
 
 
+# What is asked of NIM on a card of 24 GB with `full`, and then: model, context, and what the answer says.
+WISHES: dict[str, tuple[dict[str, Any], str, int, str]] = {
+    "a context that fits": ({"nim_max_model_len": 1500}, "llama-3.1-8b-instruct-awq", 1500, ""),
+    "a context for which a smaller model fits": ({"nim_max_model_len": 8192}, "qwen2.5-7b-instruct-awq", 8192, ""),
+    "a context that does not fit": (
+        {"nim_max_model_len": 4096, "model": "llama-3.1-8b-instruct-awq"},
+        "",
+        0,
+        "the language model llama-3.1-8b-instruct-awq does not fit with a context of 4096 tokens into the 7630 MiB of "
+        "GPU memory that the other services leave. The cheapest known instance type that does is g6e.xlarge",
+    ),
+    "a fraction": (
+        {"nim_gpu_fraction": 0.33, "model": "qwen2.5-7b-instruct-awq"},
+        "qwen2.5-7b-instruct-awq",
+        4096,
+        "",
+    ),
+    "a fraction of more than the others leave": (
+        {"nim_gpu_fraction": 0.9, "model": "llama-3.1-8b-instruct"},
+        "llama-3.1-8b-instruct",
+        8192,
+        "",
+    ),
+    "a fraction that is too small": (
+        {"nim_gpu_fraction": 0.3},
+        "",
+        0,
+        "no known language model fits into the 6660 MiB of GPU memory that are 0.3 of the GPU.",
+    ),
+    "a fraction for a model that is not known": ({"nim_gpu_fraction": 0.3, "model": "own"}, "", 0, ""),
+}
+
+
+@pytest.mark.parametrize(("given", "model", "context", "message"), WISHES.values(), ids=WISHES)
+def test_what_is_asked_of_nim(given: dict[str, Any], model: str, context: int, message: str) -> None:
+    found = fit("full", {"instance_type": "g5.2xlarge"}, **given)
+    assert (found["model"].get("name", ""), found["nim_max_model_len"]) == (model, context)
+    assert message in found["message"]
+    assert found["answer"] == ("does not fit" if message else "fits")
+    assert found["nim_gpu_fraction"] == given.get("nim_gpu_fraction", 0.34)
+
+
+def test_what_is_asked_of_nim_is_a_number() -> None:
+    with pytest.raises(AnsibleFilterError, match="nim_max_model_len is 'much' and nim_gpu_fraction is None"):
+        fit("full", {"instance_type": "g5.2xlarge"}, nim_max_model_len="much")
+
+
 def test_a_known_type_has_no_more_memory_than_its_driver_leaves() -> None:
     told = {"instance_type": "g5.2xlarge", "vram_mib": 24 * 1024}
     assert fit("full", told)["arithmetic"] == fit("full", {"instance_type": "g5.2xlarge"})["arithmetic"]

@@ -95,6 +95,15 @@ def test_the_types_of_an_existing_lab(run: Run, cloud: Cloud) -> None:
     assert run()["lab_types"] == ["g6.xlarge", "g5.xlarge"]
 
 
+def test_an_existing_lab_needs_no_offers(run: Run, cloud: Cloud) -> None:
+    launch(cloud, 1, "g5.xlarge")
+    cloud.refuse("DescribeInstanceTypeOfferings", "UnauthorizedOperation")
+    result = run()
+    assert not result.get("failed")
+    assert (result["lab_types"], result["offered"]) == (["g5.xlarge"], [])
+    assert "DescribeInstanceTypeOfferings" in result["unread"]
+
+
 def test_one_zone(run: Run) -> None:
     assert run(availability_zone="us-east-1zz")["offered"] == []
 

@@ -9,8 +9,10 @@ import json
 from pathlib import Path
 from typing import Any
 
+from ansible_collections.digital_twin.robotics_lab.plugins.plugin_utils._stack.models import OWN, catalogue
+
 from tests.support.ansible_programs import run
-from tests.support.project import ROOT
+from tests.support.project import ROOT, load_yaml
 
 ROLE = ROOT / "roles/aws_infrastructure"
 NEW: dict[str, Any] = {
@@ -36,6 +38,10 @@ ROWS: dict[str, tuple[dict[str, Any], list[Any]]] = {
     ),
     "an existing lab": (
         {"__aws_infrastructure_offered": {**NEW, "lab_types": ["g5.xlarge"]}},
+        ["g5.xlarge", False, "possible", ""],
+    ),
+    "an existing lab, and the offers could not be read": (
+        {"__aws_infrastructure_offered": {**NEW, "offered": [], "lab_types": ["g5.xlarge"], "unread": "denied"}},
         ["g5.xlarge", False, "possible", ""],
     ),
     "nothing could be read": (
@@ -118,6 +124,15 @@ REFUSED: dict[str, tuple[dict[str, Any], list[str]]] = {
         ],
     ),
 }
+
+
+def test_the_models_are_those_of_the_catalogue() -> None:
+    """An unknown one is refused by the argument specification, in one line."""
+    known = ["", *dict.fromkeys(model.name for model in catalogue()), OWN]
+    for role in ("aws_infrastructure", "digital_twin_stack"):
+        entries = load_yaml(ROOT / "roles" / role / "meta/argument_specs.yml")["argument_specs"]
+        for entry in ("main", "preflight"):
+            assert entries[entry]["options"][f"{role}_language_model"]["choices"] == known
 
 
 def test_refused_before_anything_is_read_from_aws(tmp_path: Path) -> None:

@@ -15,6 +15,7 @@ from tests.support.project import ROOT
 ROLE = ROOT / "roles/digital_twin_stack"
 OWN = "nvcr.io/nim/meta/llama-3.1-8b-instruct:"
 MODEL_FREE = "nvcr.io/nim/nvidia/model-free-nim:"
+QWEN = "hf://Qwen/Qwen2.5-7B-Instruct-AWQ"
 AWQ = "hf://hugging-quants/Meta-Llama-3.1-8B-Instruct-AWQ-INT4"
 
 FULL = {"digital_twin_stack_profile": "full"}
@@ -22,7 +23,7 @@ A10G = {"commands": {"gpus": {"rc": 0, "stdout": "NVIDIA A10G, 23028"}}, "files"
 L4_TWICE = {"commands": {"gpus": {"rc": 0, "stdout": "NVIDIA L4, 23034\nNVIDIA L4, 23034"}}, "files": {}}
 L40S = {"commands": {"gpus": {"rc": 0, "stdout": "NVIDIA L40S, 46068"}}, "files": {}}
 # What was read before the driver is there: no GPU was asked.
-PREFETCH: dict[str, Any] = {"commands": {}, "files": {}}
+PREFETCH: dict[str, Any] = {"commands": {"docker": {"rc": 0}}, "files": {}}
 
 # What is given, and then: image, path of the weights, context, sequences, fraction, and whether the machine is refused.
 ROWS: dict[str, tuple[dict[str, Any], list[Any]]] = {
@@ -45,23 +46,52 @@ ROWS: dict[str, tuple[dict[str, Any], list[Any]]] = {
         {"__digital_twin_stack_host": A10G, "digital_twin_stack_nim_image": "nim/mine/small:1.0"},
         ["nvcr.io/nim/mine/small:", "", "", "", 0.34, "fits"],
     ),
+    # As from a command line: text.
     "settings of the user": (
+        {
+            "__digital_twin_stack_host": L40S,
+            "digital_twin_stack_nim_max_model_len": "1024",
+            "digital_twin_stack_nim_gpu_fraction": "0.3",
+        },
+        [OWN, "", "1024", 8, "0.3", "fits"],
+    ),
+    "a context for which the cache is too small": (
+        {"__digital_twin_stack_host": A10G, "digital_twin_stack_nim_max_model_len": 16384},
+        [OWN, "", 16384, "", 0.34, "does not fit"],
+    ),
+    "a fraction for which the context becomes smaller": (
+        {
+            "__digital_twin_stack_host": A10G,
+            "digital_twin_stack_language_model": "qwen2.5-7b-instruct-awq",
+            "digital_twin_stack_nim_gpu_fraction": 0.33,
+        },
+        [MODEL_FREE, QWEN, 4096, 3, 0.33, "fits"],
+    ),
+    # nvidia-smi reports a little more memory than EC2 does, with which this context would fit another model.
+    "the model of the instance type": (
+        {
+            "__digital_twin_stack_host": A10G,
+            "digital_twin_stack_instance_type": "g5.2xlarge",
+            "digital_twin_stack_nim_max_model_len": 3200,
+        },
+        [MODEL_FREE, QWEN, 3200, 4, 0.34, "fits"],
+    ),
+    "a fraction that is too small for the weights": (
         {
             "__digital_twin_stack_host": A10G,
             "digital_twin_stack_nim_max_model_len": 1024,
             "digital_twin_stack_nim_gpu_fraction": 0.3,
         },
-        [MODEL_FREE, AWQ, 1024, 1, 0.3, "fits"],
+        [OWN, "", 1024, "", 0.3, "does not fit"],
     ),
 }
-# The image that is pulled before there is a driver.
+# The image of NIM that is pulled before there is a driver: none where only the GPU will show which one is needed.
 PULLED = {
-    "g6.2xlarge": MODEL_FREE,
-    "g6e.xlarge": OWN,
-    "g6.12xlarge": OWN,
-    # An unknown type: the default image.
-    "g99.xlarge": OWN,
-    "": OWN,
+    "g6.2xlarge": [MODEL_FREE],
+    "g6e.xlarge": [OWN],
+    "g6.12xlarge": [OWN],
+    "g99.xlarge": [],
+    "": [],
 }
 
 
@@ -72,15 +102,21 @@ def test_model_follows_from_the_gpu(tmp_path: Path) -> None:
         "__digital_twin_stack_nim_max_model_len, __digital_twin_stack_nim_max_sequences, "
         "__digital_twin_stack_nim_gpu_fraction, __digital_twin_stack_fit.answer] }}"
     )
-    image = "{{ __digital_twin_stack_images.nim | regex_replace('[^:]*$', '') }}"
+    images = "{{ __digital_twin_stack_to_pull | map('regex_replace', '[^:]*$', '') }}"
     tasks: list[dict[str, Any]] = [
         {"ansible.builtin.set_fact": {f"row_{number}": expression}, "vars": {**FULL, **given}}
         for number, (given, _expected) in enumerate(ROWS.values())
     ]
     tasks += [
         {
-            "ansible.builtin.set_fact": {f"pulled_{number}": image},
-            "vars": {**FULL, "__digital_twin_stack_host": PREFETCH, "digital_twin_stack_instance_type": name},
+            "ansible.builtin.set_fact": {f"pulled_{number}": images},
+            "vars": {
+                **FULL,
+                "__digital_twin_stack_host": PREFETCH,
+                "__digital_twin_stack_prefetches": True,
+                "__digital_twin_stack_missing": ["nim"],
+                "digital_twin_stack_instance_type": name,
+            },
         }
         for number, name in enumerate(PULLED)
     ]
