@@ -221,7 +221,7 @@ def test_a_changed_setting_is_found() -> None:
         ("user", "0:0"),
         ("command", "--other"),
         ("cap_add", ["SYS_ADMIN"]),
-        ("ulimits", {**service["ulimits"], "nofile": {"soft": 1, "hard": 2}}),
+        ("ulimits", {**service["ulimits"], "nofile": 1}),
         ("volumes", [*service["volumes"], "x:/y"]),
         ("volumes", [volume.removesuffix(":ro") for volume in service["volumes"]]),
         ("healthcheck", {**service["healthcheck"], "retries": 5}),
