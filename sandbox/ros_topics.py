@@ -261,8 +261,3 @@ def moment(nanoseconds: int) -> Time:
 def rotation(yaw: float) -> Quaternion:
     """Return a rotation about the vertical."""
     return Quaternion(0.0, 0.0, math.sin(yaw / 2), math.cos(yaw / 2))
-
-
-def yaw_of(turn: Quaternion) -> float:
-    """Return the angle of a rotation about the vertical."""
-    return math.atan2(2 * (turn.w * turn.z + turn.x * turn.y), 1 - 2 * (turn.y * turn.y + turn.z * turn.z))

@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 
 from . import words as spoken
 from .intent import Action, Intent, Refused, Speed, stop, unknown_place
@@ -15,27 +16,38 @@ from .places import Mention, Place, Places
 STATUS = re.compile(r"\b(status|report|battery|where (are|is|am)|wheres|your position|(what|how) are you)\b")
 VERBS = {
     Action.INSPECT: re.compile(r"\b(inspect|check|scan|examine|look at|survey)\b"),
-    Action.PICK: re.compile(r"\b(pick|grab|fetch|collect|get(?! (to|over|going|moving|back)\b))\b"),
+    Action.PICK: re.compile(r"\b(pick|grab|fetch|collect|get(?! (to|over|going|moving|back|away|off|out)\b))\b"),
     Action.PLACE: re.compile(r"\b(place|put|drop|deliver|unload)\b"),
     Action.NAVIGATE: re.compile(r"\b(move|go|goto|navigate|drive|head|come|return|proceed|visit|get (to|over|back))\b"),
 }
 SLOW = re.compile(r"\b(slow|slowly|slower|careful|carefully|gently)\b")
 FAST = re.compile(r"\b(fast|faster|quick|quickly|hurry|rush|asap)\b")
 FILLER = re.compile(r"\b(please|now|the|a|an|to|at|robot|hey|ok|okay)\b")
-LEAVING = re.compile(r"\b(from|leave|leaving)( the)? $")
+# What is not the place itself: the robot leaves it, or avoids it.
+LEAVING = re.compile(r"\b(from|leave|leaving|off|out of|outside|past|around|round|beyond|behind)( the)? $")
 # What follows a pick is a second command, and a place after it is that of the second one.
 ONWARD = re.compile(r"\b(bring|carry|take|haul|transport|move|go|goto|navigate|drive|head|come|return|proceed|visit)\b")
-# An object that is moved between two places.
-MOVED = re.compile(r"\bmove (the|a|an|this|that|these|those|my|our|it|them|all|everything)\b(?! robot\b)")
+# An object that is moved between two places: "move boxes from", but not "move slowly from" and "move the robot from".
+MOVED = re.compile(
+    r"\b(bring|carry|take|haul|transport)\b"
+    r"|\bmove (?!(?:(?:the|this|my|our|your|robot|yourself|please|now|on|over|back|away|along|straight|directly|slow"
+    r"|slowly|slower|careful|carefully|gently|fast|faster|quick|quickly) )*(?:from|to|into|towards?)\b)"
+)
+# A movement that follows, without a place.
+BACK = re.compile(r"\b(come|go|get|drive|head|move) back\b|\breturn\b")
 _COUNTED = (
     "eleven|twelve|thirteen|fourteen|fifteen|sixteen|seventeen|eighteen|nineteen|twenty|thirty|forty|fifty|sixty|seventy"
     "|eighty|ninety|hundred"
 )
-# "Dock twelve" and "the second dock" are not the dock.
-NUMBERED = re.compile(rf" (?:(?:number|no|nr) )?(?:\d+[a-z]?|[b-hj-z]|{_COUNTED})\b")
+_SPELLED = (
+    "alpha|alfa|bravo|charlie|delta|echo|foxtrot|golf|hotel|india|juliett?|kilo|lima|mike|november|oscar|papa|quebec|romeo"
+    "|sierra|tango|uniform|victor|whiskey|x ray|yankee|zulu"
+)
+# "Dock twelve", "dock bravo" and "the second dock" are not the dock.
+NUMBERED = re.compile(rf" (?:(?:number|no|nr) )?(?:(?:\d+[a-z]?|[b-hj-z]|{_COUNTED}|{_SPELLED})\b|[ai]$)")
 ORDINAL = re.compile(
     r"\b(first|second|third|fourth|fifth|sixth|seventh|eighth|ninth|tenth|eleventh|twelfth|\d+(st|nd|rd|th)|last|other"
-    r"|another|next|north|south|east|west|northern|southern|eastern|western) $"
+    r"|another|next|north|south|east|west|northern|southern|eastern|western|left|right|front|rear|upper|lower|middle) $"
 )
 
 
@@ -80,14 +92,24 @@ def check(text: str, action: Action, places: Places) -> None:
     if any(NUMBERED.match(words, mention.end) or ORDINAL.search(words[: mention.start]) for mention in mentions):
         raise unknown_place(action, places)
     rest = _replaced(words, mentions)
-    going, named = _going(words, mentions), list(dict.fromkeys(mention.place for mention in mentions))
-    carried = action in (Action.PICK, Action.PLACE) or MOVED.search(rest)
+    going, named = _going(words, mentions), _named(mentions)
+    carried = {Action.PICK, Action.PLACE} & {action, *_verbs(rest)} or MOVED.search(rest)
     if len(going) > 1 or (carried and len(named) > 1):
         listed = " and ".join(place.name for place in named)
         raise Refused("ambiguous", f"More than one place was named ({listed}): send one command at a time.")
     picked = VERBS[Action.PICK].search(rest)
-    if picked and ONWARD.search(rest, picked.end()):
+    if (picked and ONWARD.search(rest, picked.end())) or (mentions and BACK.search(words, mentions[-1].end)):
         raise Refused("ambiguous", "That is more than one command: send one at a time.")
+
+
+def leads_to(text: str, action: Action, place: Place, places: Places) -> bool:
+    """Return whether a text that was checked may mean a place: it names no other one, and does not leave this one."""
+    words = spoken.normalise(text)
+    mentions = places.mentioned(words)
+    going = _going(words, mentions)
+    if going or action is Action.PICK:
+        return place in (going or _named(mentions) or [place])
+    return place not in _named(mentions)
 
 
 def immediate(text: str, places: Places) -> Intent | None:
@@ -146,7 +168,7 @@ def _destination(words: str, mentions: list[Mention], action: Action, places: Pl
     going = _going(words, mentions)
     if not going and action is Action.PICK:
         # "Pick it up from zone a" goes there; "come back from zone a" does not.
-        going = [mention.place for mention in mentions]
+        going = _named(mentions)
     if not going:
         raise unknown_place(action, places)
     return going[0]
@@ -154,7 +176,11 @@ def _destination(words: str, mentions: list[Mention], action: Action, places: Pl
 
 def _going(words: str, mentions: list[Mention]) -> list[Place]:
     """Return the places to which the text sends the robot, rather than from them."""
-    return list(dict.fromkeys(mention.place for mention in mentions if not LEAVING.search(words[: mention.start])))
+    return _named(mention for mention in mentions if not LEAVING.search(words[: mention.start]))
+
+
+def _named(mentions: Iterable[Mention]) -> list[Place]:
+    return list(dict.fromkeys(mention.place for mention in mentions))
 
 
 def _speed(rest: str) -> Speed:

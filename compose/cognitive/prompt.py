@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from typing import TypeVar
 
 from .intent import Action, Intent, Refused, Speed, stop, unknown_place
-from .keywords import check, forbids
+from .keywords import check, forbids, leads_to
 from .places import Place, Places, point
 
 Choice = TypeVar("Choice", Action, Speed)
@@ -64,7 +64,7 @@ def interpret(answer: str, text: str, places: Places) -> Intent:
 
     Coordinates come from our own data only, so invented ones have no effect. A stop needs no confidence, and a text
     that stops the robot or forbids a movement stops it, whatever the model answers. The model cannot choose one of
-    several places that the text names, nor a place like the named one.
+    several places that the text names, nor a place like the named one, nor another one than the text names.
 
     :raises NimError: the answer is not valid JSON of the requested form, or the model was not confident.
     :raises Refused: it is not a command, or does not name a known place.
@@ -87,6 +87,8 @@ def interpret(answer: str, text: str, places: Places) -> Intent:
     place = _place(fields, places)
     if place is None:
         raise unknown_place(action, places)
+    if not leads_to(text, action, place, places):
+        raise Refused("ambiguous", f"The language model understood {place.name}, which the text does not ask for.")
     return Intent(action, place, speed, confidence, text)
 
 

@@ -20,7 +20,7 @@ from dataclasses import dataclass
 from functools import partial
 from itertools import pairwise
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import pytest
 from redis import Redis
@@ -327,14 +327,29 @@ def test_nav2_is_started_again_after_an_aborted_bringup(ros2: None, redis: Redis
         assert lab.output().count('"nav2_inactive"') == 1
 
 
+class Scripted(NamedTuple):
+    """A bridge with a scripted Nav2.
+
+    Attributes:
+        nav2: returns Nav2's output.
+        pid: the process of Nav2.
+        output: returns the bridge's output.
+    """
+
+    commands: Commands
+    nav2: Callable[[], str]
+    pid: int
+    output: Callable[[], str]
+
+
 @contextmanager
-def bridge(folder: Path, redis: RedisServer, mode: str) -> Iterator[tuple[Commands, Callable[[], str], int]]:
-    """Run the shipped bridge with a Nav2 that behaves in one way, and yield the id of its process."""
+def bridge(folder: Path, redis: RedisServer, mode: str) -> Iterator[Scripted]:
+    """Run the shipped bridge with a Nav2 that behaves in one way."""
     network = network_in(folder)
     settings = {**network.fast, **bridge_environment(redis, folder)}
     with (
         process(folder, "tests.support.nodes.scripted_nav2", network.fast, mode, python=PYTHON) as nav2,
-        process(folder, "bridge", settings, python=PYTHON, cwd=ROOT / "compose" / "ros2"),
+        process(folder, "bridge", settings, python=PYTHON, cwd=ROOT / "compose" / "ros2") as output,
     ):
         until(lambda: "question" in nav2())
         (found,) = subprocess.run(
@@ -343,7 +358,7 @@ def bridge(folder: Path, redis: RedisServer, mode: str) -> Iterator[tuple[Comman
             text=True,
             check=True,
         ).stdout.split()
-        yield Commands(redis), nav2, int(found)
+        yield Scripted(Commands(redis), nav2, int(found), output)
 
 
 def until(true: Callable[[], bool]) -> None:
@@ -355,7 +370,7 @@ def until(true: Callable[[], bool]) -> None:
 
 
 def test_a_refused_goal_has_failed(ros2: None, redis: RedisServer, tmp_path: Path) -> None:
-    with bridge(tmp_path, redis, "refuses") as (commands, _nav2, _pid):
+    with bridge(tmp_path, redis, "refuses") as (commands, _nav2, _pid, _output):
         commands.give("a", action="navigate", target="zone_b")
         ended = commands.ends("a")
         assert (ended["outcome"], ended["reason"]) == ("failed", "Nav2 refused the goal")
@@ -364,7 +379,7 @@ def test_a_refused_goal_has_failed(ros2: None, redis: RedisServer, tmp_path: Pat
 
 
 def test_the_goal_of_a_killed_nav2_has_failed_and_a_stop_works(ros2: None, redis: RedisServer, tmp_path: Path) -> None:
-    with bridge(tmp_path, redis, "drives") as (commands, nav2, pid):
+    with bridge(tmp_path, redis, "drives") as (commands, nav2, pid, _output):
         commands.give("a", action="navigate", target="zone_b")
         until(lambda: "goal" in nav2())
         os.kill(pid, signal.SIGKILL)
@@ -376,7 +391,7 @@ def test_the_goal_of_a_killed_nav2_has_failed_and_a_stop_works(ros2: None, redis
 
 def test_questions_to_a_mute_nav2_do_not_pile_up(ros2: None, redis: RedisServer, tmp_path: Path) -> None:
     """One at a time, each for five seconds; commands wait."""
-    with bridge(tmp_path, redis, "mute") as (commands, nav2, _pid):
+    with bridge(tmp_path, redis, "mute") as (commands, nav2, _pid, _output):
         commands.give("a", action="navigate", target="zone_b")
         time.sleep(3 * ANSWER)
         assert 2 <= nav2().count("question") <= 4
@@ -385,3 +400,22 @@ def test_questions_to_a_mute_nav2_do_not_pile_up(ros2: None, redis: RedisServer,
         assert commands.ends("a")["outcome"] == "stopped"
         assert commands.ends("b")["outcome"] == "done"
         assert not (tmp_path / "healthy").exists()
+
+
+def test_the_goal_of_a_silent_nav2_is_cancelled(ros2: None, redis: RedisServer, tmp_path: Path) -> None:
+    """It still drives the robot, although it does not answer whether it is active."""
+    with bridge(tmp_path, redis, "distracted") as (commands, nav2, _pid, _output):
+        commands.give("a", action="navigate", target="zone_b")
+        assert commands.ends("a", NAV2_GONE + SECONDS)["reason"] == "Nav2 has accepted no goals for 10 s"
+        until(lambda: "cancellation" in nav2())
+
+
+def test_the_bridge_ends_if_nav2_does_not_stop(ros2: None, redis: RedisServer, tmp_path: Path) -> None:
+    """The container's other processes end with it, Nav2 among them."""
+    with bridge(tmp_path, redis, "drives") as (commands, nav2, _pid, output):
+        commands.give("a", action="navigate", target="zone_b")
+        until(lambda: "goal" in nav2())
+        commands.give("b", action="stop")
+        until(lambda: "bridge ended with 1" in output())
+        assert '"nav2_drives_on"' in output()
+        assert nav2().count("cancellation") > 1

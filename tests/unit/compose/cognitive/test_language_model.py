@@ -99,7 +99,19 @@ HALVES: dict[str, tuple[dict[str, Any], str]] = {
     "pick up the box and bring it over to the dock": ({"action": "place", "target": "loading_dock"}, "ambiguous"),
     "would you go to dock twelve": ({"target": "loading_dock"}, "unknown_place"),
     "would you go to the other dock": ({"target": "loading_dock"}, "unknown_place"),
+    "deliver the box from zone a to zone b": ({"action": "navigate", "target": "zone_b"}, "ambiguous"),
+    "take the box from zone a to zone b": ({"action": "navigate", "target": "zone_b"}, "ambiguous"),
+    # Nor another place than the text names, or one that the robot leaves.
+    "could you drive over to zone b": ({"target": "zone_c"}, "ambiguous"),
+    "get out of zone a, please": ({"target": "zone_a"}, "ambiguous"),
 }
+
+
+@pytest.mark.parametrize("text", ["come back from zone a", "fetch me the box from zone b", "go where the boxes are"])
+def test_the_model_knows_places_by_other_words(redis: RedisServer, text: str) -> None:
+    action = "pick" if "fetch" in text else "navigate"
+    status, body, _messages, _asked = ask(redis, says({**GOOD, "action": action, "target": "zone_b"}), text)
+    assert (status, body["command"]["target"]) == (200, "zone_b")
 
 
 @pytest.mark.parametrize(("text", "case"), HALVES.items(), ids=HALVES)
