@@ -120,7 +120,12 @@ def test_model_follows_from_the_gpu(tmp_path: Path) -> None:
         }
         for number, name in enumerate(PULLED)
     ]
+    tasks += [
+        {"ansible.builtin.set_fact": {f"remedy_{number}": "{{ __digital_twin_stack_smaller_model }}"}, "vars": given}
+        for number, given in enumerate([{}, {"digital_twin_stack_nim_gpu_fraction": 0.3}])
+    ]
     names = [f"row_{number}" for number in range(len(ROWS))] + [f"pulled_{number}" for number in range(len(PULLED))]
+    names += ["remedy_0", "remedy_1"]
     content = "{{ [" + ", ".join(names) + "] | to_json }}"
     tasks.append({"ansible.builtin.copy": {"content": content, "dest": str(tmp_path / "told.json"), "mode": "0600"}})
     files = [ROLE / "defaults/main.yml", *sorted(ROLE.glob("vars/main/*.yml"))]
@@ -135,7 +140,10 @@ def test_model_follows_from_the_gpu(tmp_path: Path) -> None:
     run(["ansible-playbook", "--inventory=localhost,", "--connection=local", str(tmp_path / "plays.json")])
     told = json.loads((tmp_path / "told.json").read_text("utf-8"))
     assert dict(zip(ROWS, told, strict=False)) == {name: expected for name, (_given, expected) in ROWS.items()}
-    assert dict(zip(PULLED, told[len(ROWS) :], strict=True)) == PULLED
+    assert dict(zip(PULLED, told[len(ROWS) : -2], strict=True)) == PULLED
+    nulls = "leave digital_twin_stack_nim_max_model_len and digital_twin_stack_nim_gpu_fraction at null, "
+    assert told[-1] == told[-2].replace("nim_image, ", f"nim_image, {nulls}")
+    assert told[-2].split() == told[-2].split(" ")
 
 
 def test_the_image_that_serves_the_model_is_pinned(tmp_path: Path) -> None:
