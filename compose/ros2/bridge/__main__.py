@@ -18,9 +18,9 @@ from rclpy.signals import SignalHandlerOptions
 
 from . import config, logs
 from .bridge import Bridge
-from .commands import PlacesError, read_places
 from .inbox import Inbox, connect
 from .nav2_client import InitialPose, Nav2Client
+from .places import PlacesError, read_places
 
 LOG = logging.getLogger("bridge")
 # How often the node checks whether it is to end, in seconds.

@@ -15,10 +15,11 @@ from typing import Protocol
 
 from redis.exceptions import RedisError
 
-from .commands import SPEEDS, Command, MalformedError, Pose, parse
+from .commands import SPEEDS, Command, MalformedError, parse
 from .config import Settings
 from .follower import Cancel, Effect, End, Follower, GiveUp, Job, Start
 from .inbox import Delivery, Inbox, Receipt
+from .places import Pose
 
 LOG = logging.getLogger("bridge")
 

@@ -11,12 +11,12 @@ actions move_to_zone and return_home, the field theta, and coordinates as an obj
 from __future__ import annotations
 
 import json
-import math
 import re
+import unicodedata
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
-from typing import NamedTuple
+
+from .places import ANGLES, ORIGIN, Pose, angle, point
 
 RETURN_HOME = "return_home"
 MOVES = ("navigate", "move_to_zone", "inspect", "pick", "place", RETURN_HOME)
@@ -28,47 +28,20 @@ TRANSCRIPTS = ("raw_text", "raw_transcript")
 # Words that stop the robot wherever the cognitive service finds them in a text.
 STOP_WORDS = ("stop", "halt", "freeze", "abort", "cancel", "pause", "wait", "emergency", "estop", "whoa", "woah")
 STOP = re.compile(rf"(?<![a-z])(?:{'|'.join(STOP_WORDS)})(?![a-z])", re.IGNORECASE)
+# Words that forbid a movement, in a text without punctuation.
+FORBIDDEN = re.compile(r"\b(?:no|not|never|cannot|avoid|(?:ca|could|did|do|does|must|should|wo|would)n ?t)\b")
 # Percent of the maximum speed that Nav2 is configured for.
 SPEEDS = {"slow": 40.0, "normal": 70.0, "fast": 100.0}
 IDENTIFIER = re.compile(r"[A-Za-z0-9_-]{1,64}")
 LONGEST = 16 * 1024
-# Beyond a thousand kilometres a map's coordinates are a mistake.
-FARTHEST = 1e6
 # The fields of each stop, when a command has several.
 OF_A_STOP = ("target", "coordinates", "x", "y", "theta", "parameters")
 # How many places one command may visit.
 MOST_STOPS = 16
-# Beyond a full turn an angle is in degrees.
-TURN = math.tau
-
-
-class Pose(NamedTuple):
-    """Where a robot is to stand in the map frame: metres, and radians from the x axis.
-
-    Attributes:
-        yaw: None if the command names a place only; the robot then faces along the x axis.
-    """
-
-    x: float
-    y: float
-    yaw: float | None = None
-
-    @property
-    def rotation(self) -> tuple[float, float]:
-        """The yaw as z and w of a quaternion, whose x and y are 0."""
-        half = (self.yaw or 0.0) / 2
-        return math.sin(half), math.cos(half)
-
-
-ORIGIN = Pose(0.0, 0.0)
 
 
 class MalformedError(ValueError):
     """The message is not a valid command; the text has the reason."""
-
-
-class PlacesError(ValueError):
-    """The places cannot be used; the text has the reason."""
 
 
 @dataclass(frozen=True)
@@ -106,8 +79,9 @@ def parse(message: bytes | str, places: Mapping[str, Pose], start: Pose | None =
     """Return the command of a message.
 
     In doubt it is a stop: a message whose action is a stop, whatever else is wrong with it; one without a valid action
-    that has a word that stops the robot; and one without an id in whose transcript there is such a word. The cognitive
-    service, whose messages have an id, has searched the text itself, without the names of places.
+    that has a word that stops the robot; and one without an id in whose transcript there is such a word, or one that
+    forbids a movement. The cognitive service, whose messages have an id, has searched the text itself, without the
+    names of places.
 
     :param places: poses by place name.
     :param start: where return_home drives without a place for it; None without one.
@@ -124,10 +98,9 @@ def parse(message: bytes | str, places: Mapping[str, Pose], start: Pose | None =
     identifier = fields.get("id")
     named = isinstance(identifier, str) and IDENTIFIER.fullmatch(identifier)
     name = str(identifier) if named else ""
-    searched = [action, *(fields.get(field) for field in TRANSCRIPTS if not named)]
-    if action not in ACTIONS:
-        searched.append(text)
-    if any(isinstance(part, str) and STOP.search(part) for part in searched):
+    searched = [*_actions(fields), *(() if action in ACTIONS else (text,))]
+    said = [] if named else [fields.get(field) for field in TRANSCRIPTS]
+    if any(isinstance(part, str) and STOP.search(part) for part in searched) or any(map(_forbids, said)):
         return Command(name, "stop")
     if identifier is not None and not named:
         raise MalformedError(f"id is {identifier!r:.80}. Allowed: up to 64 letters, digits, _ and -")
@@ -145,6 +118,21 @@ def parse(message: bytes | str, places: Mapping[str, Pose], start: Pose | None =
     return Command(name, str(action), target, goal, speed, tuple(pose for _name, pose in stops))
 
 
+def _actions(fields: Mapping[str, object]) -> list[object]:
+    """Return the action of a message, and those that its stops should not have."""
+    stops = fields.get("stops")
+    found = [stop.get("action") for stop in stops if isinstance(stop, dict)] if isinstance(stops, list) else []
+    return [fields.get("action"), *found]
+
+
+def _forbids(text: object) -> bool:
+    """Return whether a user's text stops the robot or forbids a movement."""
+    if not isinstance(text, str):
+        return False
+    plain = re.sub(r"[^\w\s]", "", unicodedata.normalize("NFKC", text)).casefold()
+    return bool(STOP.search(text) or STOP.search(plain) or FORBIDDEN.search(plain))
+
+
 def _stops(fields: Mapping[str, object], places: Mapping[str, Pose], start: Pose | None) -> list[tuple[str, Pose]]:
     """Return the name and the pose of each place to visit: of the message itself, or of each of its ``stops``."""
     stops = fields.get("stops")
@@ -158,6 +146,8 @@ def _stops(fields: Mapping[str, object], places: Mapping[str, Pose], start: Pose
     for stop in stops:
         if not isinstance(stop, dict):
             raise MalformedError(f"stops has {stop!r:.80}. Allowed: an object with target, coordinates or both")
+        if stop.get("action") is not None:
+            raise MalformedError(f"stops has the action {stop['action']!r:.80}. Set action once, in the message itself")
         found.append(_goal(stop, places, start))
     return found
 
@@ -224,7 +214,7 @@ def _given(fields: Mapping[str, object]) -> list[Pose]:
         if where is None:
             raise MalformedError(
                 f"{place} are {value!r:.80}. Allowed: two numbers, as [x, y] or an object of x and y, and a theta in "
-                f"radians from {-TURN:.2f} to {TURN:.2f}"
+                f"{ANGLES}"
             )
         found.append(where)
     return found
@@ -242,9 +232,9 @@ def _yaw(fields: Mapping[str, object]) -> float | None:
     theta = fields.get("theta")
     if theta is None:
         return None
-    yaw = _angle(theta)
+    yaw = angle(theta)
     if yaw is None:
-        raise MalformedError(f"theta is {theta!r:.80}. Allowed: radians, from {-TURN:.2f} to {TURN:.2f}")
+        raise MalformedError(f"theta is {theta!r:.80}. Allowed: {ANGLES}")
     return yaw
 
 
@@ -279,74 +269,3 @@ def _home(target: str, places: Mapping[str, Pose], start: Pose | None) -> tuple[
             "(digital_twin_stack_initial_pose)"
         )
     return "", start
-
-
-def point(value: object) -> Pose | None:
-    """Return the pose of ``[x, y]`` or ``{"x": x, "y": y}``; None for anything else.
-
-    Either may have a height, which is ignored, and an object may have the yaw ``theta``.
-    """
-    yaw: float | None = None
-    if isinstance(value, dict):
-        if not value.keys() <= {"x", "y", "z", "theta"}:
-            return None
-        if value.get("theta") is not None:
-            yaw = _angle(value["theta"])
-            if yaw is None:
-                return None
-        value = [value.get("x"), value.get("y")]
-    if not isinstance(value, list) or len(value) not in (2, 3):
-        return None
-    x, y = (_number(part) for part in value[:2])
-    return None if x is None or y is None else Pose(x, y, yaw)
-
-
-def _number(value: object) -> float | None:
-    if isinstance(value, bool) or not isinstance(value, (int, float)) or not -FARTHEST <= value <= FARTHEST:
-        return None
-    return float(value)
-
-
-def _angle(value: object) -> float | None:
-    """Return an angle between -pi and pi."""
-    angle = _number(value)
-    return None if angle is None or not -TURN <= angle <= TURN else math.remainder(angle, math.tau)
-
-
-def read_places(path: Path) -> dict[str, Pose]:
-    """Return the pose of each place by name, from the file that the cognitive service also reads.
-
-    A place may have the yaw ``theta`` next to its coordinates.
-
-
-    :raises PlacesError: the file cannot be read, or a place has no name or no coordinates.
-    """
-    try:
-        entries = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise PlacesError(f"{path} cannot be read: {error}") from None
-    if not isinstance(entries, list):
-        raise PlacesError(f"{path} is not a list of places")
-    places: dict[str, Pose] = {}
-    for entry in entries:
-        name = entry.get("name") if isinstance(entry, dict) else None
-        where = point(entry.get("coordinates")) if isinstance(entry, dict) else None
-        if not isinstance(name, str) or not name or where is None:
-            raise PlacesError(f"{path} has {entry!r:.120}. Each place needs a name and two numbers as coordinates")
-        try:
-            yaw = _yaw(entry)
-        except MalformedError as error:
-            raise PlacesError(f"{path} has the place {name!r:.80}, whose {error}") from None
-        places[name] = where if yaw is None else where._replace(yaw=yaw)
-    return places
-
-
-def pose(text: str) -> tuple[float, float, float]:
-    """Return x, y (metres) and yaw (radians) of ``x,y,yaw``.
-
-    :raises ValueError: the text does not have three finite numbers.
-    """
-    x, y, yaw = (float(part) for part in text.split(","))
-    if not all(math.isfinite(number) for number in (x, y, yaw)):
-        raise ValueError(text)
-    return x, y, yaw

@@ -14,8 +14,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from .commands import pose
 from .follower import Limits
+from .places import pose
 
 
 class ConfigError(ValueError):

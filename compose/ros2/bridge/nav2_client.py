@@ -24,7 +24,7 @@ from std_srvs.srv import Trigger
 
 from .bridge import Bridge
 from .bringup import Bringup, Step
-from .commands import Pose
+from .places import Pose
 
 LOG = logging.getLogger("bridge")
 ONE, SEVERAL = "navigate_to_pose", "navigate_through_poses"

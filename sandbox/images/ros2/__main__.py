@@ -1,7 +1,7 @@
 """``python3 -m sandbox.images.ros2``: the image compose/ros2 with its variables, but for Nav2.
 
-The command bridge is that image's own, on real ROS 2. A simulator of Nav2 and Foxglove's own server run beside it; when
-one of the processes ends, all end.
+The command bridge is that image's own, on real ROS 2. A simulator of Nav2 and Foxglove's own server run next to it;
+when one of the processes ends, all end.
 """
 
 from __future__ import annotations

@@ -12,9 +12,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from compose.ros2.bridge.bridge import Bridge
-from compose.ros2.bridge.commands import Pose
 from compose.ros2.bridge.config import load
 from compose.ros2.bridge.inbox import Inbox, connect
+from compose.ros2.bridge.places import Pose
 
 
 class Writer:

@@ -16,10 +16,10 @@ from typing import Any
 from redis import Redis
 
 from compose.ros2.bridge.bridge import Bridge
-from compose.ros2.bridge.commands import Pose, read_places
 from compose.ros2.bridge.config import Settings
 from compose.ros2.bridge.follower import Limits
 from compose.ros2.bridge.inbox import Inbox, connect
+from compose.ros2.bridge.places import Pose, read_places
 from tests.unit.compose.cognitive.support import PASSWORD, ROBOT_PASSWORD, ROOT, RedisServer
 
 PLACES = read_places(ROOT / "compose" / "places.json")

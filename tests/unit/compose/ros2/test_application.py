@@ -18,8 +18,9 @@ from redis import Redis
 from compose.cognitive.places import read as read_places_of_cognitive
 from compose.cognitive.words import STOP_WORDS as STOP_WORDS_OF_COGNITIVE
 from compose.ros2.bridge.bridge import Bridge
-from compose.ros2.bridge.commands import STOP_WORDS, Command, MalformedError, Pose, parse, read_places
+from compose.ros2.bridge.commands import STOP_WORDS, Command, MalformedError, parse
 from compose.ros2.bridge.inbox import Inbox, connect
+from compose.ros2.bridge.places import Pose, read_places
 from compose.world.description import load as load_hall
 from compose.world.geometry import rasterise, reachable
 from tests.unit.compose.cognitive.support import COGNITIVE_PASSWORD, ROOT
@@ -136,6 +137,14 @@ FOLLOWED: dict[str, tuple[dict[str, Any], Command]] = {
     ),
     "demo.py: stop": ({"action": "stop", "target": None, "parameters": {}}, STOP),
     # The demo of its Makefile sends every line that is typed as navigate.
+    "schemas: words that forbid it": (intent("navigate", "loading_dock", raw_transcript="Don't go there"), STOP),
+    "schemas: an acute accent": (intent("navigate", "loading_dock", raw_transcript="don\u00b4t go there"), STOP),
+    "schemas: wide letters": (intent("navigate", "loading_dock", raw_transcript="\uff33\uff34\uff2f\uff30"), STOP),
+    "schemas: words that only look alike": (
+        intent("navigate", "loading_dock", raw_transcript="I want to go to the northern dock"),
+        Command("", "navigate", "loading_dock", Pose(15.0, 5.0)),
+    ),
+    "a stop among the stops": ({"action": "navigate", "stops": [{"target": "zone_a", "action": "halt"}]}, STOP),
     "typed stop": ({"action": "navigate", "raw_text": "stop"}, STOP),
     # api/openapi/schemas/robot.yaml: no robot command of ours, but a stop is one.
     "openapi: emergency_stop": ({"command_type": "emergency_stop", "priority": "critical"}, STOP),
@@ -203,7 +212,7 @@ REFUSED: dict[str, tuple[dict[str, Any], str]] = {
         intent("return_home", "zone_b"),
         "return_home has the target 'zone_b'. Allowed: none, home, charging",
     ),
-    "degrees": (intent("navigate", "a", xyz(1, 2, 90)), r"coordinates are .*'theta': 90.*radians from -6.28 to 6.28"),
+    "degrees": (intent("navigate", "a", xyz(1, 2, 90)), r"coordinates are .*'theta': 90.*radians, from -6.28 to 6.28"),
     "degrees beside the coordinates": (
         sent("navigate", "a", [1, 2], theta=90),
         "theta is 90. Allowed: radians, from -6",

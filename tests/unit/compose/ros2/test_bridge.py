@@ -12,7 +12,7 @@ from functools import partial
 
 import pytest
 
-from compose.ros2.bridge.commands import Pose
+from compose.ros2.bridge.places import Pose
 from tests.unit.compose.cognitive.support import PASSWORD
 from tests.unit.compose.ros2.support import PLACES, Lab, Robot, fields_of, turns, until
 

@@ -13,7 +13,8 @@ from typing import Any
 import pytest
 
 from compose.cognitive.places import point as point_of_cognitive
-from compose.ros2.bridge.commands import Command, MalformedError, PlacesError, Pose, parse, point, pose, read_places
+from compose.ros2.bridge.commands import Command, MalformedError, parse
+from compose.ros2.bridge.places import PlacesError, Pose, point, pose, read_places
 from tests.unit.compose.ros2.support import PLACES
 
 ZONE_B: dict[str, Any] = {
@@ -84,6 +85,10 @@ BAD: dict[str, tuple[dict[str, Any] | str | bytes, str]] = {
     "a stop that is a text": (
         {"target": None, "coordinates": None, "stops": ["zone_a"]},
         "an object with target, coordinates or",
+    ),
+    "a stop with an action": (
+        {"target": None, "coordinates": None, "stops": [{"action": "return_home"}]},
+        "stops has the action 'return_home'. Set action once",
     ),
     "a stop that is unknown": (
         {"target": None, "coordinates": None, "stops": [{"target": "zone_a"}, {"target": "attic"}]},

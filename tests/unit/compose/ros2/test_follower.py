@@ -7,8 +7,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from compose.ros2.bridge.commands import Command, Pose
+from compose.ros2.bridge.commands import Command
 from compose.ros2.bridge.follower import Cancel, Effect, End, Follower, GiveUp, Job, Limits, Start
+from compose.ros2.bridge.places import Pose
 
 THERE = Pose(1.0, 2.0)
 A, B, C = (Job(Command(name, "navigate", name, THERE), f"{number}-0", 0.0) for number, name in enumerate("ABC"))

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 import yaml
 
-from compose.ros2.bridge.commands import Pose
+from compose.ros2.bridge.places import Pose
 from tests.unit.compose.cognitive.support import ROOT
 from tests.unit.compose.ros2.support import PLACES
 
