@@ -48,7 +48,7 @@ options:
           - The kernel module, V(proprietary), V(open) or V(auto).
           - V(auto) is V(proprietary) for GPUs before Turing and V(open) for Grace Hopper, Blackwell and newer. For GPUs
             in between it is the installed one, else V(open) from branch 560 on. The other one is used where the first
-            is not possible.
+            is not possible, or only by DKMS while the other is prebuilt.
         type: str
         default: auto
       capabilities:

@@ -61,10 +61,14 @@ def plans(
         versions = list(group)
         if branch and versions[0].branch != branch:
             break
-        for kind in sorted(preferred(kinds, versions[0].branch), key=lambda kind: kind != installed):
-            for step in ways(versions, request, kind, offered):
-                branch = step.driver.branch if isinstance(step, Plan) else branch
-                yield step
+        ordered = sorted(preferred(kinds, versions[0].branch), key=lambda kind: kind != installed)
+        steps = [step for kind in ordered for step in ways(versions, request, kind, offered)]
+        if not installed:
+            # A signed module of the other kind is better than one that DKMS builds, which Secure Boot refuses.
+            steps.sort(key=lambda step: (step.module.source if isinstance(step, Plan) else step.source) == "dkms")
+        for step in steps:
+            branch = step.driver.branch if isinstance(step, Plan) else branch
+            yield step
 
 
 def ways(

@@ -120,7 +120,12 @@ def test_model_follows_from_the_gpu(tmp_path: Path) -> None:
         }
         for number, name in enumerate(PULLED)
     ]
+    tasks += [
+        {"ansible.builtin.set_fact": {f"remedy_{number}": "{{ __digital_twin_stack_smaller_model }}"}, "vars": given}
+        for number, given in enumerate([{}, {"digital_twin_stack_nim_gpu_fraction": 0.3}])
+    ]
     names = [f"row_{number}" for number in range(len(ROWS))] + [f"pulled_{number}" for number in range(len(PULLED))]
+    names += ["remedy_0", "remedy_1"]
     content = "{{ [" + ", ".join(names) + "] | to_json }}"
     tasks.append({"ansible.builtin.copy": {"content": content, "dest": str(tmp_path / "told.json"), "mode": "0600"}})
     files = [ROLE / "defaults/main.yml", *sorted(ROLE.glob("vars/main/*.yml"))]
@@ -135,4 +140,36 @@ def test_model_follows_from_the_gpu(tmp_path: Path) -> None:
     run(["ansible-playbook", "--inventory=localhost,", "--connection=local", str(tmp_path / "plays.json")])
     told = json.loads((tmp_path / "told.json").read_text("utf-8"))
     assert dict(zip(ROWS, told, strict=False)) == {name: expected for name, (_given, expected) in ROWS.items()}
-    assert dict(zip(PULLED, told[len(ROWS) :], strict=True)) == PULLED
+    assert dict(zip(PULLED, told[len(ROWS) : -2], strict=True)) == PULLED
+    nulls = "leave digital_twin_stack_nim_max_model_len and digital_twin_stack_nim_gpu_fraction at null, "
+    assert told[-1] == told[-2].replace("nim_image, ", f"nim_image, {nulls}")
+    assert told[-2].split() == told[-2].split(" ")
+
+
+def test_the_image_that_serves_the_model_is_pinned(tmp_path: Path) -> None:
+    """Also on a host whose type is not known. A registry that does not answer names what it was asked for."""
+    programs = tmp_path / "bin"
+    programs.mkdir()
+    for name, line in (("nvidia-smi", "echo 'NVIDIA L4, 23034'"), ("docker", "exit 1")):
+        (programs / name).write_text(f"#!/bin/sh\n{line}\n", "utf-8")
+        (programs / name).chmod(0o755)
+    silent = "127.0.0.1:9"
+    registries = {f"digital_twin_stack_{name}registry": silent for name in ("", "nvidia_", "foxglove_")}
+    role = {"name": "digital_twin.robotics_lab.digital_twin_stack", "tasks_from": "pin"}
+    told = {
+        "content": "{{ digital_twin_stack_unpinned | to_json }}",
+        "dest": str(tmp_path / "told.json"),
+        "mode": "0600",
+    }
+    play = {
+        "hosts": "localhost",
+        "gather_facts": False,
+        "environment": {"PATH": f"{programs}:/usr/bin:/bin"},
+        "vars": {**FULL, **registries},
+        "tasks": [{"ansible.builtin.include_role": role}, {"ansible.builtin.copy": told}],
+    }
+    (tmp_path / "plays.json").write_text(json.dumps([play]), "utf-8")
+    run(["ansible-playbook", "--inventory=localhost,", "--connection=local", str(tmp_path / "plays.json")])
+    unpinned = json.loads((tmp_path / "told.json").read_text("utf-8"))
+    asked = [image.partition(":2.0")[0] for image in unpinned if "/nim/" in image and "parakeet" not in image]
+    assert asked == [f"{silent}/nim/nvidia/model-free-nim"]

@@ -265,7 +265,8 @@ def test_dkms_where_no_prebuilt_module_fits(host: Host) -> None:
     host.offer(*driver(NEW), *STALE, broken, *DKMS)
     choice = host.choose()
     assert (choice["module_from"], choice["module"]) == ("dkms", "open")
-    assert [rejection["module_from"] for rejection in choice["rejected"]] == ["prebuilt", "flavour"]
+    # Of both kinds of modules.
+    assert [rejection["module_from"] for rejection in choice["rejected"]] == ["prebuilt", "flavour"] * 2
     assert UNMET in choice["rejected"][0]["reason"]
     assert "Depends: linux-image-6.17.0-1021-aws but it is not installable" in choice["rejected"][1]["reason"]
     host.install(choice)
@@ -297,9 +298,21 @@ def test_the_proprietary_module_where_no_open_one_fits(host: Host) -> None:
     host.offer(*packages)
     choice = host.choose()
     assert (choice["module"], choice["module_from"]) == ("proprietary", "prebuilt")
-    assert {rejection["module_from"] for rejection in choice["rejected"]} == {"prebuilt", "flavour", "dkms"}
+    assert [rejection["module_from"] for rejection in choice["rejected"]] == ["prebuilt", "flavour"]
     blackwell = host.choose(gpus=[0x2BB5])
     assert f"the archive has no linux-modules-nvidia-580-server-open-{RUNNING}" in blackwell["refusal"]
+
+
+def test_a_signed_module_of_the_other_kind_is_better_than_dkms(host: Host) -> None:
+    """Secure Boot refuses what DKMS builds. A module that is wished for, or is installed, keeps its kind."""
+    host.offer(*driver(NEW), *modules(RUNNING, NEW, "6.17.0-1009.9", ("",)), *DKMS)
+    choice = host.choose()
+    assert (choice["module"], choice["module_from"]) == ("proprietary", "prebuilt")
+    choice = host.choose(module="open")
+    assert (choice["module"], choice["module_from"]) == ("open", "dkms")
+    host.install(choice)
+    choice = host.choose()
+    assert (choice["module"], choice["module_from"], choice["satisfied"]) == ("open", "dkms", True)
 
 
 def test_every_reason_is_named_where_nothing_fits(host: Host) -> None:
