@@ -133,7 +133,7 @@ def divide(names: Iterable[str], vram: int) -> dict[str, int]:
     shares = {}
     if "nim" in ranges:
         _least, well = ranges.pop("nim")
-        shares["nim"] = min(well, left - sum(other for other, _ in ranges.values()))
+        shares["nim"] = min(well, left - sum(other for other, _well in ranges.values()))
         left -= shares["nim"]
     spare = left - sum(least for least, _well in ranges.values())
     room = sum(well - least for least, well in ranges.values())

@@ -321,7 +321,7 @@ def map_shows_what_the_lidar_hits(stage: Usd.Stage, hall: Hall, grid: Grid) -> I
             cells[row][columns.start : columns.stop] = b"\1" * len(columns)
     for number, (found, wanted) in enumerate(zip(cells, grid.rows, strict=True)):
         if found != wanted:
-            column = next(at for at, (a, b) in enumerate(zip(found, wanted, strict=True)) if a != b)
+            (column, *_others) = (at for at, (a, b) in enumerate(zip(found, wanted, strict=True)) if a != b)
             yield f"map and scene differ in column {column} of row {number}"
             return
 

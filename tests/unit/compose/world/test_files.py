@@ -60,9 +60,9 @@ def test_the_command_reports_an_invalid_description(
 
 
 def test_a_place_that_the_robot_cannot_reach_is_refused() -> None:
-    bar = {"name": "bar", "kind": "shelf", "from": [-4.5, 12.0], "to": [19.5, 12.5], "height": 2.0}
+    barrier = {"name": "bar", "kind": "shelf", "from": [-4.5, 12.0], "to": [19.5, 12.5], "height": 2.0}
     with pytest.raises(WorldError, match=r"cannot drive from its start to north_shelf. Widen the gaps"):
-        command.contents(hall(boxes__4=bar))
+        command.contents(hall(boxes__4=barrier))
 
 
 def test_nav2_reads_the_map_as_it_is_meant() -> None:
