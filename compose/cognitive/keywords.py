@@ -33,6 +33,12 @@ MOVED = re.compile(
     r"|\bmove (?!(?:(?:the|this|my|our|your|robot|yourself|please|now|on|over|back|away|along|straight|directly|slow"
     r"|slowly|slower|careful|carefully|gently|fast|faster|quick|quickly) )*(?:from|to|into|towards?)\b)"
 )
+# A question about a movement, and a movement with a condition: neither is one for now. "Can you go to zone a" is.
+QUESTION = re.compile(
+    r"^(?:(?:hey|ok|okay|so|and|but|well|robot|please) )*"
+    r"(?:why|who|whom|whose|what|which|where|how|did|do you|does|has|have you|had|is|are|was|were|am|should|shall)\b"
+    r"|\b(?:if|unless|whether|when|whenever|as soon as|(?<!at )once)\b"
+)
 # A movement that follows, without a place.
 BACK = re.compile(r"\b(come|go|get|drive|head|move) back\b|\breturn\b")
 _COUNTED = (
@@ -85,13 +91,15 @@ def certain(text: str, places: Places) -> Intent | None:
 def check(text: str, action: Action, places: Places) -> None:
     """Check that a text asks for one movement, to a place that is known as it is named.
 
-    :raises Refused: it asks for more than one, or for a place like a known one.
+    :raises Refused: it asks for more than one, for a place like a known one, for none yet, or for none at all.
     """
     words = spoken.normalise(text)
     mentions = places.mentioned(words)
     if any(NUMBERED.match(words, mention.end) or ORDINAL.search(words[: mention.start]) for mention in mentions):
         raise unknown_place(action, places)
     rest = _replaced(words, mentions)
+    if QUESTION.search(rest):
+        raise Refused("unknown_action", "That is a question, or has a condition: say what the robot is to do now.")
     going, named = _going(words, mentions), _named(mentions)
     carried = {Action.PICK, Action.PLACE} & {action, *_verbs(rest)} or MOVED.search(rest)
     if len(going) > 1 or (carried and len(named) > 1):
