@@ -57,7 +57,9 @@ def url_options() -> list[tuple[str, str]]:
     found = {}
     for role in role_names():
         specification = load_yaml(PurePosixPath("roles", role, "meta", "argument_specs.yml"))["argument_specs"]
-        for name in specification.get("main", {}).get("options") or {}:
+        for name, option in (specification.get("main", {}).get("options") or {}).items():
+            if option["type"] == "bool":
+                continue
             if NAME.search(name) and not OTHERS.search(name) and not INDEX.search(name):
                 found[name] = role
     return [(role, name) for name, role in sorted(found.items())]
