@@ -24,10 +24,9 @@ while read -r kind sources version packages; do
     echo "Pin-Priority: 1001"
   } > "$work/preferences.d/$pin"
   # The options of the role's own installation. apt's cache would be of these files, and its planner writes a log.
-  # shellcheck disable=SC2086
-  apt-get --simulate --quiet --yes --allow-downgrades --allow-change-held-packages -o APT::Install-Recommends=no \
+  echo "$packages" | xargs apt-get --simulate --quiet --yes --allow-downgrades --allow-change-held-packages -o APT::Install-Recommends=no \
     -o "Dir::State::status=$work/status" -o "Dir::Etc::preferencesparts=$work/preferences.d" -o Dir::Cache::pkgcache= -o "Dir::Log=$work" \
-    install $packages > "$work/output" 2>&1
+    install > "$work/output" 2>&1
   result=$?
   sed 's/^/|/' "$work/output"
   echo "set $result"

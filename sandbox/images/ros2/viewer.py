@@ -38,8 +38,8 @@ def kind_of(generated: str) -> str:
     listed = re.fullmatch(r"sequence<(.+)>", generated)
     if listed:
         return f"{kind_of(listed[1])}[]"
-    plain, length = re.fullmatch(r"([^\[]+)(\[\d+\])?", generated).groups()  # type: ignore[union-attr]
-    return f"{SPELLINGS.get(plain, plain)}{length or ''}"
+    plain, bracket, length = generated.partition("[")
+    return f"{SPELLINGS.get(plain, plain)}{bracket}{length}"
 
 
 def messages_in(message: Any) -> Iterator[Any]:
