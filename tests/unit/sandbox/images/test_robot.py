@@ -29,7 +29,7 @@ from tests.unit.sandbox.images.support import LOOPBACK, free_domain, process, wa
 
 PLACES = {place["name"]: place["coordinates"] for place in json.loads((ROOT / "compose" / "places.json").read_text())}
 # The script that Isaac Sim runs, relative to the simulator's working directory.
-SCRIPT = "compose/isaac_sim/open_scene.py"
+SCRIPT = ROOT / "compose" / "isaac_sim" / "open_scene.py"
 # The simulated time's factor to real time.
 FACTOR = 5
 
