@@ -51,5 +51,5 @@ class Bringup:
         return Step.GIVE_UP if self._times >= TIMES else Step.START
 
     def silent(self) -> None:
-        """Handle that there is no answer."""
+        """Handle a question that was not answered."""
         self._inactive_since = None
