@@ -43,7 +43,7 @@ def test_the_memory_that_is_left() -> None:
     (line,) = (line for line in default_choice()["arithmetic"] if line.startswith("GPU memory"))
     used, offered = map(int, re.findall(r"= ([0-9]+) of ([0-9]+) MiB", line)[0])
     assert f"planned to the last {offered - used} MiB" in STACK_PAGE
-    assert f"The {offered - used} MiB that this leaves" in (ROOT / "docs/compatibility.md").read_text("utf-8")
+    assert f"This leaves {offered - used} MiB of the GPU" in (ROOT / "docs/compatibility.md").read_text("utf-8")
     for share, name in re.findall(r"([0-9]+) (nim|riva|isaac_sim)", line):
         assert f"{share} for {({'nim': 'NIM', 'riva': 'Riva', 'isaac_sim': 'Isaac Sim'})[name]}" in STACK_PAGE
 

@@ -19,7 +19,7 @@ from ansible_collections.digital_twin.robotics_lab.plugins.module_utils._aws.nam
 from ansible_collections.digital_twin.robotics_lab.plugins.module_utils._preflight.description import Inputs
 from ansible_collections.digital_twin.robotics_lab.plugins.module_utils._preflight.inputs import check_region
 from ansible_collections.digital_twin.robotics_lab.plugins.modules.gpu_metrics_publish import find_problem
-from ansible_collections.digital_twin.robotics_lab.plugins.test.aws_name import TestModule as Tests
+from ansible_collections.digital_twin.robotics_lab.plugins.test.aws_name import TestModule as AwsNames
 
 from tests.support.project import ROOT, load_yaml
 
@@ -48,22 +48,22 @@ def in_lab(region: str) -> bool:
 
 TAKERS: dict[str, dict[str, Callable[[str], bool]]] = {
     "region": {
-        "test aws_region": Tests().tests()["aws_region"],
+        "test aws_region": AwsNames().tests()["aws_region"],
         "lab_preflight": in_lab,
         "lab_monitoring": lambda value: watched("region", value),
     },
     "namespace": {
-        "test aws_namespace": Tests().tests()["aws_namespace"],
+        "test aws_namespace": AwsNames().tests()["aws_namespace"],
         "gpu_metrics_publish": lambda value: find_problem(value, {}) is None,
         "lab_monitoring": lambda value: watched("namespace", value),
     },
     "dimension's name": {
-        "test aws_dimension_name": Tests().tests()["aws_dimension_name"],
+        "test aws_dimension_name": AwsNames().tests()["aws_dimension_name"],
         "gpu_metrics_publish": lambda value: find_problem("DigitalTwin", {value: "x"}) is None,
         "lab_monitoring": lambda value: watched("dimensions", {value: "x"}),
     },
     "dimension's value": {
-        "test aws_dimension_value": Tests().tests()["aws_dimension_value"],
+        "test aws_dimension_value": AwsNames().tests()["aws_dimension_value"],
         "gpu_metrics_publish": lambda value: find_problem("DigitalTwin", {"Room": value}) is None,
         "lab_monitoring": lambda value: watched("dimensions", {"Room": value}),
     },
@@ -95,7 +95,7 @@ def test_all_agree(kind: str, value: str, *, expected: bool) -> None:
 
 @pytest.mark.parametrize("name", ["aws_region", "aws_namespace", "aws_dimension_name", "aws_dimension_value"])
 def test_only_text_is_accepted(name: str) -> None:
-    assert not any(Tests().tests()[name](value) for value in (7, None, True, ["us-east-1"]))
+    assert not any(AwsNames().tests()[name](value) for value in (7, None, True, ["us-east-1"]))
 
 
 def test_all_reserve_the_same_dimensions() -> None:
