@@ -13,7 +13,7 @@ import sys
 import threading
 import urllib.error
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -47,7 +47,7 @@ def serve(sandbox: Sandbox, port: int) -> None:
     from moto.moto_server.werkzeug_app import DomainDispatcherApplication, MotoRequestHandler, create_backend_app
     from werkzeug.serving import make_server
 
-    from sandbox.cloud import alarms, console, ec2_patches, metrics, seed
+    from sandbox.cloud import alarms, console, ec2_patches, metrics, schedules, seed
     from sandbox.cloud.hosts import Hosts
     from sandbox.cloud.proxy import Proxy
     from sandbox.cloud.reconciler import Reconciler
@@ -56,6 +56,7 @@ def serve(sandbox: Sandbox, port: int) -> None:
     ec2_patches.install()
     alarms.install()
     metrics.install()
+    schedules.install()
     addresses: Any = elastic_ip_addresses
     addresses.random_ip = seed.elastic_addresses(sandbox.elastic_prefix)
     keys = Keys(ensure_key(sandbox.key_file))
@@ -65,10 +66,31 @@ def serve(sandbox: Sandbox, port: int) -> None:
     application = Proxy(sandbox.id, DomainDispatcherApplication(create_backend_app), keys, reconciler)
     server = make_server("127.0.0.1", port, application, threaded=True, request_handler=MotoRequestHandler)
     signal.signal(signal.SIGTERM, lambda *_: threading.Thread(target=server.shutdown).start())
-    with serving_hosts(sandbox.aws_socket, application):
+    with serving_hosts(sandbox.aws_socket, application), ticking(application.tick):
         LOG.info("listening on 127.0.0.1:%d and %s", port, sandbox.aws_socket)
         server.serve_forever()
     reconciler.close()
+
+
+@contextlib.contextmanager
+def ticking(tick: Callable[[], None], seconds: float = 1.0) -> Iterator[None]:
+    """Call a function every second, in a thread; an error is logged and does not end it."""
+    ended = threading.Event()
+
+    def run() -> None:
+        while not ended.wait(seconds):
+            try:
+                tick()
+            except Exception:
+                LOG.exception("the scheduler's clock")
+
+    thread = threading.Thread(target=run)
+    thread.start()
+    try:
+        yield
+    finally:
+        ended.set()
+        thread.join()
 
 
 @contextlib.contextmanager

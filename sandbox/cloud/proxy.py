@@ -16,20 +16,25 @@ import zlib
 from collections import deque
 from collections.abc import Callable, Iterable
 from dataclasses import replace
+from datetime import datetime
 from typing import Any, NoReturn, Protocol
 from urllib.parse import parse_qs
 
+from moto.cloudwatch.models import cloudwatch_backends
 from moto.core.models import DEFAULT_ACCOUNT_ID
 from moto.core.request import Request
 from moto.core.routing import get_service_router
+from moto.core.utils import utcnow
 from moto.ec2.exceptions import EC2ClientError
 from moto.ec2.models import ec2_backends
 from moto.ec2.models.instance_types import INSTANCE_TYPE_OFFERINGS
 from werkzeug.exceptions import NotFound
 
-from sandbox.cloud import alarms, cbor, market, seed, tokens
+from sandbox.cloud import alarms, cbor, market, requests, schedules, seed, tokens
 from sandbox.cloud.callers import RefusedError, Signature, body_length, check_address
+from sandbox.cloud.clock import moment_of, span_of
 from sandbox.cloud.faults import CLOSING, KINDS, Call, Injector, Refusal, Rule, refusal, response
+from sandbox.cloud.runner import Failure, Runner
 from sandbox.errors import SandboxError
 from sandbox.keys import Keys
 from sandbox.settings import AWS_HOST, PUBLIC_ADDRESS
@@ -40,6 +45,7 @@ MOTO_CONTROL = "/moto-api"
 # Returns the address of a caller, as a public page on the internet does.
 CHECK_ADDRESS = f"{CONTROL}checkip"
 FROM_HOST = "sandbox.from_host"  # set in the environment of a request from a VPC
+BY = "sandbox.by"  # what the journal adds for a call that AWS itself makes
 JOURNAL_LENGTH = 20000
 READS = ("Describe", "Get", "List", "Head", "Lookup", "Simulate", "Batch", "GET ", "HEAD ")
 # Hosts send these calls every minute. They change no resource, so "this run changed nothing" remains provable.
@@ -235,8 +241,13 @@ class Proxy:
         # moto's backends of these services are not thread-safe.
         self._writing = {"ec2": threading.RLock(), "monitoring": threading.RLock()}
         self._writing["iam"] = self._writing["ec2"]
+        self._writing["scheduler"] = threading.RLock()  # held while EC2's is taken, never the other way round
+        self._runner = Runner(self._invoke, self._count)
         self._seeded: set[str] = set()
-        # moto's state is that of the process, and so is the market's: the newest proxy serves both.
+        self.join_market()
+
+    def join_market(self) -> None:
+        """Serve the spot market with this proxy's faults and journal. Like moto's state, it is one per process."""
         market.MARKET.fails = lambda call, kinds: self.injector.decide(call, kinds) is not None
         market.MARKET.note = self._note
 
@@ -293,6 +304,7 @@ class Proxy:
         call, region, fields = identify(environ, body)
         call, rule, refused = self._decide(call, region, fields)
         entry = {"fault": rule.kind if rule else None, "bytes": length, "host": FROM_HOST in environ}
+        entry |= environ.get(BY, {})
         if call.action == "PutMetricData":
             entry["datums"] = count_datums(call, body)
         self._note(call.service, call.action, region, **entry)
@@ -365,7 +377,7 @@ class Proxy:
             # The hosts must follow before the answer is sent.
             if call.action == "SetAlarmState":
                 self._act(region, alarms.raised(region) - raised)
-            elif call.service != "monitoring" and not call.action.startswith(READS):
+            elif call.service in ("ec2", "iam") and not call.action.startswith(READS):
                 market.evaluate()
                 self._hosts.follow()
                 if call.action == "RebootInstances":
@@ -445,9 +457,62 @@ class Proxy:
                 self._change(lambda: market.rebalance(data["name"]))
             case ("POST", "maintenance"):
                 self._change(lambda: market.maintain(**data))
+            case ("GET", "schedules"):
+                with self._writing["scheduler"]:
+                    return self._runner.report()
+            case ("POST", "clock/set"):
+                return self.set_clock(moment_of(data["time"]))
+            case ("POST", "clock/advance"):
+                return self.set_clock(schedules.CLOCK.now() + span_of(data["by"]))
+            case ("POST", "clock/reset"):
+                with self._writing["scheduler"]:
+                    self._runner.jump(None)
             case _:
                 raise SandboxError(f"no such request: {command[0]} {CONTROL}{command[1]}")
         return {}
+
+    def tick(self) -> None:
+        """Fire what is due on a running clock."""
+        with self._writing["scheduler"]:
+            if not schedules.CLOCK.stands:
+                self._runner.advance(schedules.CLOCK.now())
+
+    def set_clock(self, moment: datetime) -> dict[str, Any]:
+        """Stop the scheduler's clock at a moment; everything that is due until then is fired, in order."""
+        with self._writing["scheduler"]:
+            now, fired = schedules.CLOCK.now(), 0
+            if moment < now:
+                self._runner.jump(moment)
+            else:
+                schedules.CLOCK.set(now)
+                fired = self._runner.advance(moment)
+            return {"time": schedules.CLOCK.now().isoformat(), "calls": fired}
+
+    def _invoke(
+        self, region: str, service: str, action: str, parameters: dict[str, Any], schedule: str
+    ) -> Failure | None:
+        """Make a schedule's call like one of a user: with faults, and in the journal."""
+        if service != "ec2":
+            return Failure("Unsupported", f"The sandbox carries out calls of ec2, not of {service}.", again=False)
+        try:
+            body = requests.ec2_body(action, parameters)
+        except requests.ParameterError as error:
+            return Failure("ValidationException", str(error), again=False)
+        environ = requests.environ_of(region, service, body)
+        environ[BY] = {"by": "scheduler", "schedule": schedule}
+        started: list[Any] = []
+        try:
+            answer = b"".join(self._call(environ, body, lambda *arguments: started.extend(arguments)))
+        except ConnectionAbortedError as error:
+            return Failure("ConnectionClosed", str(error), again=True)
+        return requests.failure_of(int(str(started[0]).split()[0]), answer)
+
+    def _count(self, region: str, metric: str, group: str) -> None:
+        """Add one to a metric of AWS/Scheduler."""
+        dimensions = [{"Name": "ScheduleGroup", "Value": group}]
+        datum = {"MetricName": metric, "Value": 1.0, "Unit": "Count", "Dimensions": dimensions, "Timestamp": utcnow()}
+        with self._writing["monitoring"]:
+            cloudwatch_backends[DEFAULT_ACCOUNT_ID][region].put_metric_data("AWS/Scheduler", [datum])
 
     def _change(self, deed: Callable[[], Any]) -> None:
         """Change EC2 on AWS's own behalf, and let the hosts follow."""

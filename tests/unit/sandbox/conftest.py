@@ -17,9 +17,10 @@ from moto.core.models import DEFAULT_ACCOUNT_ID
 from moto.ec2.models import ec2_backends
 from moto.iam.models import iam_backends
 from moto.moto_server.werkzeug_app import DomainDispatcherApplication, MotoRequestHandler, create_backend_app
+from moto.scheduler.models import scheduler_backends
 from werkzeug.serving import make_server
 
-from sandbox.cloud import market, market_api, seed, tokens
+from sandbox.cloud import market, market_api, schedules, seed, tokens
 from sandbox.cloud.process import control
 from sandbox.cloud.proxy import Proxy
 from sandbox.keys import Key, Keys
@@ -32,8 +33,9 @@ KEY = Key.new()
 class AWS:
     """A cloud without hosts."""
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, proxy: Proxy) -> None:
         self.url = url
+        self.proxy = proxy
         self.ec2 = self.client("ec2")
 
     def client(self, service: str, **settings: Any) -> Any:
@@ -115,15 +117,13 @@ def code_of(call: Callable[..., Any], **arguments: Any) -> str:
 def served() -> Iterator[AWS]:
     market_api.install()
     tokens.install()
+    schedules.install()
     seed.install_quotas()
     proxy = Proxy("test", DomainDispatcherApplication(create_backend_app), Keys(KEY))
     server = make_server("127.0.0.1", 0, proxy, threaded=True, request_handler=MotoRequestHandler)
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})
     thread.start()
-    previous = market.MARKET.fails, market.MARKET.note
-    aws = AWS(f"http://127.0.0.1:{server.server_port}")
-    aws.proxy_hooks = previous  # type: ignore[attr-defined]
-    yield aws
+    yield AWS(f"http://127.0.0.1:{server.server_port}", proxy)
     server.shutdown()
     thread.join(timeout=10)
     server.server_close()
@@ -134,11 +134,11 @@ def aws(served: AWS, monkeypatch: pytest.MonkeyPatch) -> Iterator[AWS]:
     """Return the cloud without the resources, faults and prices of other tests."""
     ec2_backends[DEFAULT_ACCOUNT_ID].reset()
     iam_backends[DEFAULT_ACCOUNT_ID].reset()
+    scheduler_backends[DEFAULT_ACCOUNT_ID].reset()
+    served.control("POST", "clock/reset")
     # Other tests start proxies of their own, and the newest serves the market.
-    fails, note = served.proxy_hooks  # type: ignore[attr-defined]
-    monkeypatch.setattr(market.MARKET, "fails", fails)
-    monkeypatch.setattr(market.MARKET, "note", note)
-    monkeypatch.setattr(market.MARKET, "prices", {})
+    monkeypatch.setattr(market, "MARKET", market.Market())
+    served.proxy.join_market()
     monkeypatch.setattr(seed, "QUOTAS", dict(seed.QUOTAS))
     served.heal()
     served.control("DELETE", "calls")
