@@ -18,6 +18,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+from moto.core.exceptions import ServiceException
 from moto.core.models import DEFAULT_ACCOUNT_ID
 from moto.ec2.exceptions import EC2ClientError, InvalidParameterCombination
 from moto.ec2.models import ec2_backends
@@ -368,7 +369,11 @@ def launch_again(request: Request) -> bool:
         request.set("open", code, message)
         return False
     options = copy.deepcopy(request.launch.options)
-    reservation = request.ec2_backend.run_instances(*request.launch.arguments, **options)
+    try:
+        reservation = request.ec2_backend.run_instances(*request.launch.arguments, **options)
+    except ServiceException as error:
+        request.set("failed", "bad-parameters", str(error))
+        return False
     (instance,) = reservation.instances
     give_profile(request.ec2_backend, instance, options)
     adopt(request, instance)
@@ -386,7 +391,7 @@ def give_profile(backend: Any, instance: Any, options: dict[str, Any]) -> None:
 
 def cancel(request: Request) -> None:
     """Cancel a request: EC2 terminates its instance if that is stopped, and lets a running one run."""
-    if request._state in ("closed", "cancelled"):
+    if request._state in ("closed", "cancelled", "failed"):
         return
     state = request.instance.state
     if request._state == "open":
@@ -606,7 +611,8 @@ def event_time(moment: datetime) -> str:
 def metadata(instance: Any) -> dict[str, Any]:
     """Return what the metadata service adds for an instance: life cycle, notices and events.
 
-    Paths and payloads as in amazon-ec2-metadata-mock 1.x (read 2026-11-30); a path without content is missing.
+    Paths and payloads as in the EC2 User Guide, "Spot Instance interruption notices" and "View scheduled events", and
+    in the README of aws-node-termination-handler (all read on 2026-11-30). A path without content is missing.
     """
     request = request_of(instance)
     events: dict[str, Any] = {

@@ -9,10 +9,10 @@ from typing import Any
 from moto.core.responses import ActionResult
 from moto.ec2.exceptions import EC2ClientError
 from moto.ec2.models.instance_types import INSTANCE_TYPE_OFFERINGS
-from moto.ec2.models.instances import InstanceBackend
+from moto.ec2.models.instances import Instance, InstanceBackend
 from moto.ec2.responses.instances import InstanceResponse
 from moto.ec2.responses.spot_instances import SpotInstances
-from moto.ec2.utils import generic_filter
+from moto.ec2.utils import filter_dict_attribute_mapping, generic_filter
 from moto.iam import models as iam_models
 
 from sandbox.cloud import market
@@ -148,6 +148,15 @@ def install() -> None:
     requested.cancel_spot_instance_requests = cancel_requests
     requested.describe_spot_price_history = describe_prices
     install_rules()
+    install_filters()
+
+
+def install_filters() -> None:
+    """Add filters of DescribeInstances that moto lacks."""
+    kind: Any = Instance
+    kind.spot_instance_request_id = None
+    more = {"instance-lifecycle": "lifecycle", "client-token": "client_token"}
+    filter_dict_attribute_mapping.update({**more, "spot-instance-request-id": "spot_instance_request_id"})
 
 
 def install_rules() -> None:

@@ -4,9 +4,9 @@ A call that fails for a reason of AWS's own (a status from 500 on, or throttling
 number of attempts of the retry policy is reached; any other failure is final. Results are recorded, and counted in
 AWS/Scheduler.
 
-Sources. Read on 2026-11-30: Scheduler User Guide, "Managing a schedule's state" and "Monitoring with CloudWatch" (names
-of the metrics); botocore 1.44.5 (RetryPolicy: exponential backoff). Inferred: which failures are final, the first
-delay, and that a flexible window's call comes at its beginning.
+Sources. Read on 2026-11-30: botocore 1.44.5 (RetryPolicy: exponential backoff until its age or attempts) and public
+code that uses the metrics. Inferred: which failures are final, the first and the longest delay, and that the call of a
+flexible window comes at its beginning.
 """
 
 from __future__ import annotations

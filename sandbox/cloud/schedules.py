@@ -1,9 +1,9 @@
 """EventBridge Scheduler where moto lacks it: validation of schedules and groups, as in AWS's API.
 
 Sources. Read on 2026-11-30: botocore 1.44.5, scheduler 2021-06-30 (patterns, ranges, errors; UpdateSchedule resets what
-it is not given); Scheduler User Guide, "Using universal targets" (camel case, no read-only calls) and "Confused deputy
-prevention" (the role's trust names the schedule group); aws-sdk-js-v3 6494 (message about the role). The role's
-policies are not evaluated. Inferred: the other messages.
+it is not given); Scheduler User Guide, "Using universal targets" (camel case, no read-only calls) and its document
+history of 2023-09-07, with yulin 1085, which quotes it (a role's trust names the group, not a schedule); aws-sdk-js-v3
+6494 (message about the role). The role's policies are not evaluated. Inferred: the other messages.
 """
 
 from __future__ import annotations
@@ -25,7 +25,12 @@ from sandbox.cloud.expressions import ExpressionError, parse, zone_of
 
 NAME = re.compile(r"[0-9a-zA-Z-_.]{1,64}")
 UNIVERSAL = re.compile(r"arn:aws[a-z-]*:scheduler:::aws-sdk:(?P<service>[a-z0-9-]+):(?P<action>[a-z]\w+)")
-READ_ONLY = re.compile("(get|describe|list|query|scan|search|select|poll|receive)[A-Z]", re.ASCII)
+READ_ONLY = re.compile(
+    "(get|describe|list|poll|receive|search|scan|query|select|read|lookup|discover|validate|batchGet|batchDescribe"
+    "|batchRead|transactGet|adminGet|adminList|testMigration|retrieve|testConnection|translateDocument|isAuthorized"
+    "|invokeModel)",
+    re.ASCII,
+)
 ROLE_ERROR = "The execution role you provide must allow AWS EventBridge Scheduler to assume the role."
 SERVICE = "scheduler.amazonaws.com"
 AGE, ATTEMPTS = (60, 86400), (0, 185)

@@ -221,6 +221,31 @@ def test_a_relaunch_waits_for_capacity(aws: AWS) -> None:
     assert aws.status() == ("active", "fulfilled")
 
 
+def test_a_relaunch_that_cannot_succeed_fails(aws: AWS) -> None:
+    """A lab that is destroyed without cancelling: its subnet is gone when there is capacity again."""
+    vpc_id = aws.ec2.create_vpc(CidrBlock="10.9.0.0/16")["Vpc"]["VpcId"]
+    subnet = aws.ec2.create_subnet(VpcId=vpc_id, CidrBlock="10.9.1.0/24")["Subnet"]["SubnetId"]
+    first = aws.spot(SubnetId=subnet)
+    aws.fault("capacity")
+    aws.ec2.terminate_instances(InstanceIds=[first])
+    aws.ec2.delete_subnet(SubnetId=subnet)
+    aws.heal()
+    assert aws.status() == ("failed", "bad-parameters")
+    assert aws.instances() == []
+
+
+def test_instances_are_found_by_market_and_token(aws: AWS) -> None:
+    on_demand, spot = aws.run(ClientToken="t"), aws.spot()
+    request_id = aws.request()["SpotInstanceRequestId"]
+    for name, value, expected in (
+        ("instance-lifecycle", "spot", spot),
+        ("spot-instance-request-id", request_id, spot),
+        ("client-token", "t", on_demand),
+    ):
+        (found,) = aws.ec2.describe_instances(Filters=[{"Name": name, "Values": [value]}])["Reservations"]
+        assert [row["InstanceId"] for row in found["Instances"]] == [expected], name
+
+
 def test_cancel_then_terminate_leaves_nothing(aws: AWS) -> None:
     instance_id = aws.spot()
     request_id = aws.request()["SpotInstanceRequestId"]
@@ -376,9 +401,11 @@ def test_a_stop_by_the_user_under_a_notice_is_the_user_s(aws: AWS) -> None:
     interrupt(aws, instance_id, notice=1)
     aws.ec2.stop_instances(InstanceIds=[instance_id])
     aws.ec2.start_instances(InstanceIds=[instance_id])
-    time.sleep(1.5)
-    assert aws.state(instance_id) == "running", "the notice belonged to an earlier run"
     assert aws.status() == ("active", "fulfilled")
+    interrupt(aws, instance_id, notice=600)
+    time.sleep(1.5)
+    assert aws.state(instance_id) == "running", "the first notice belonged to an earlier run"
+    assert aws.status() == ("active", "marked-for-stop")
 
 
 def test_a_dry_run_launches_nothing(aws: AWS) -> None:
