@@ -24,6 +24,8 @@ from sandbox.errors import SandboxError
 from sandbox.keys import Key
 from sandbox.settings import Sandbox
 
+CLOCK_SECONDS = 300
+
 
 def parser() -> argparse.ArgumentParser:
     """Return the parser of the command line."""
@@ -152,7 +154,8 @@ def run(arguments: argparse.Namespace) -> None:
             fault(running(sandbox), Key.read(sandbox.key_file), arguments)
         case _:
             request = control_request(arguments)
-            answer = process.control(running(sandbox), Key.read(sandbox.key_file), *request)
+            # A clock that moves far makes many calls.
+            answer = process.control(running(sandbox), Key.read(sandbox.key_file), *request, seconds=CLOCK_SECONDS)
             if answer:
                 print(json.dumps(answer, indent=1))
 

@@ -36,7 +36,7 @@ LOWEST_MAX_PRICE = 0.001
 NOTICE_SECONDS = 120.0
 REASONS = ("no-capacity", "price")
 ROLE, ROLE_SERVICE = "AWSServiceRoleForEC2Spot", "spot.amazonaws.com"
-# The price of a type nobody has set one for, in dollars for a vCPU hour: of the order of a G instance's.
+# The price until one is set, in dollars for a vCPU and hour: of the order of a G instance's.
 VCPU_PRICE = 0.10
 STOPPED, RUNNING, PENDING = "stopped", "running", "pending"
 EVENTS = ("instance-reboot", "system-reboot", "system-maintenance", "instance-retirement", "instance-stop")

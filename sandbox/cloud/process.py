@@ -47,7 +47,7 @@ def serve(sandbox: Sandbox, port: int) -> None:
     from moto.moto_server.werkzeug_app import DomainDispatcherApplication, MotoRequestHandler, create_backend_app
     from werkzeug.serving import make_server
 
-    from sandbox.cloud import alarms, console, ec2_patches, metrics, schedules, seed
+    from sandbox.cloud import alarms, console, ec2_patches, metrics, seed
     from sandbox.cloud.hosts import Hosts
     from sandbox.cloud.proxy import Proxy
     from sandbox.cloud.reconciler import Reconciler
@@ -56,7 +56,6 @@ def serve(sandbox: Sandbox, port: int) -> None:
     ec2_patches.install()
     alarms.install()
     metrics.install()
-    schedules.install()
     addresses: Any = elastic_ip_addresses
     addresses.random_ip = seed.elastic_addresses(sandbox.elastic_prefix)
     keys = Keys(ensure_key(sandbox.key_file))
@@ -147,10 +146,11 @@ def endpoint(sandbox: Sandbox) -> str | None:
     return f"http://127.0.0.1:{port}" if answer == {"sandbox": sandbox.id} else None
 
 
-def control(url: str, key: Key, method: str, path: str, data: Any = None) -> Any:
+def control(url: str, key: Key, method: str, path: str, data: Any = None, *, seconds: float = 10) -> Any:
     """Send one request to a cloud's control interface and return its answer.
 
     :param key: the cloud's own.
+    :param seconds: how long to wait for it.
     :raises SandboxError: the cloud refused it, for the reason in the message.
     """
     body = json.dumps(data).encode() if data is not None else b""
@@ -158,7 +158,7 @@ def control(url: str, key: Key, method: str, path: str, data: Any = None) -> Any
     headers = key.sign(method, place, body, {"Content-Type": "application/json"})
     request = urllib.request.Request(place, data=body or None, method=method, headers=headers)
     try:
-        with urllib.request.urlopen(request, timeout=10) as answer:
+        with urllib.request.urlopen(request, timeout=seconds) as answer:
             return json.load(answer)
     except urllib.error.HTTPError as error:
         raise SandboxError(str(json.load(error).get("error"))) from error

@@ -20,17 +20,15 @@ from datetime import datetime
 from typing import Any, NoReturn, Protocol
 from urllib.parse import parse_qs
 
-from moto.cloudwatch.models import cloudwatch_backends
 from moto.core.models import DEFAULT_ACCOUNT_ID
 from moto.core.request import Request
 from moto.core.routing import get_service_router
-from moto.core.utils import utcnow
 from moto.ec2.exceptions import EC2ClientError
 from moto.ec2.models import ec2_backends
 from moto.ec2.models.instance_types import INSTANCE_TYPE_OFFERINGS
 from werkzeug.exceptions import NotFound
 
-from sandbox.cloud import alarms, cbor, market, requests, schedules, seed, tokens
+from sandbox.cloud import alarms, cbor, market, metrics, requests, schedules, seed, tokens
 from sandbox.cloud.callers import RefusedError, Signature, body_length, check_address
 from sandbox.cloud.clock import moment_of, span_of
 from sandbox.cloud.faults import CLOSING, KINDS, Call, Injector, Refusal, Rule, refusal, response
@@ -242,6 +240,7 @@ class Proxy:
         self._writing = {"ec2": threading.RLock(), "monitoring": threading.RLock()}
         self._writing["iam"] = self._writing["ec2"]
         self._writing["scheduler"] = threading.RLock()  # held while EC2's is taken, never the other way round
+        schedules.install()
         self._runner = Runner(self._invoke, self._count)
         self._seeded: set[str] = set()
         self.join_market()
@@ -509,10 +508,8 @@ class Proxy:
 
     def _count(self, region: str, metric: str, group: str) -> None:
         """Add one to a metric of AWS/Scheduler."""
-        dimensions = [{"Name": "ScheduleGroup", "Value": group}]
-        datum = {"MetricName": metric, "Value": 1.0, "Unit": "Count", "Dimensions": dimensions, "Timestamp": utcnow()}
         with self._writing["monitoring"]:
-            cloudwatch_backends[DEFAULT_ACCOUNT_ID][region].put_metric_data("AWS/Scheduler", [datum])
+            metrics.count(region, "AWS/Scheduler", metric, {"ScheduleGroup": group})
 
     def _change(self, deed: Callable[[], Any]) -> None:
         """Change EC2 on AWS's own behalf, and let the hosts follow."""

@@ -20,7 +20,7 @@ from moto.moto_server.werkzeug_app import DomainDispatcherApplication, MotoReque
 from moto.scheduler.models import scheduler_backends
 from werkzeug.serving import make_server
 
-from sandbox.cloud import market, market_api, schedules, seed, tokens
+from sandbox.cloud import market, market_api, metrics, seed, tokens
 from sandbox.cloud.process import control
 from sandbox.cloud.proxy import Proxy
 from sandbox.keys import Key, Keys
@@ -117,7 +117,7 @@ def code_of(call: Callable[..., Any], **arguments: Any) -> str:
 def served() -> Iterator[AWS]:
     market_api.install()
     tokens.install()
-    schedules.install()
+    metrics.install()
     seed.install_quotas()
     proxy = Proxy("test", DomainDispatcherApplication(create_backend_app), Keys(KEY))
     server = make_server("127.0.0.1", 0, proxy, threaded=True, request_handler=MotoRequestHandler)

@@ -329,10 +329,18 @@ def test_a_failure_is_visible_and_counted(lab: Lab, changes: dict[str, Any], cod
     (call,) = lab.calls()
     assert call["outcome"] == "dropped"
     assert call["attempts"][0]["error"].startswith(code)
-    stored: list[Any] = cloudwatch_backends[DEFAULT_ACCOUNT_ID][REGION].metric_data
-    found = {datum.name for datum in stored if datum.namespace == "AWS/Scheduler"}
-    assert found == {"InvocationAttemptCount", "TargetErrorCount", "InvocationDroppedCount"}
-    assert {dimension.value for datum in stored for dimension in datum.dimensions} == {"lab"}
+    now, cloudwatch = datetime.now(UTC), lab.aws.client("cloudwatch")
+    for metric in ("InvocationAttemptCount", "TargetErrorCount", "InvocationDroppedCount"):
+        (point,) = cloudwatch.get_metric_statistics(
+            Namespace="AWS/Scheduler",
+            MetricName=metric,
+            Dimensions=[{"Name": "ScheduleGroup", "Value": "lab"}],
+            StartTime=now - timedelta(hours=1),
+            EndTime=now + timedelta(hours=1),
+            Period=86400,
+            Statistics=["Sum"],
+        )["Datapoints"]
+        assert point["Sum"] == 1, metric
 
 
 @pytest.mark.parametrize("action", ["NONE", "DELETE"])
