@@ -12,6 +12,7 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta
+from functools import cache
 from zoneinfo import ZoneInfo, available_timezones
 
 UNITS = {"minute": 60, "hour": 3600, "day": 86400}
@@ -31,6 +32,7 @@ class ExpressionError(Exception):
     """An expression, or a time zone, that AWS refuses."""
 
 
+@cache
 def zone_of(name: str) -> ZoneInfo:
     """Return a time zone.
 
@@ -138,6 +140,7 @@ def nearest_weekday(day: date) -> date:
     return next(other for move in moves if (other := day + timedelta(days=move)).month == day.month)
 
 
+@cache
 def parse(text: str) -> At | Rate | Cron:
     """Return what an expression means.
 
