@@ -10,6 +10,7 @@ import subprocess
 import sys
 import sysconfig
 from pathlib import Path
+from typing import Any
 
 import docker
 from docker.errors import DockerException
@@ -22,6 +23,8 @@ from sandbox.cloud.faults import KINDS
 from sandbox.errors import SandboxError
 from sandbox.keys import Key
 from sandbox.settings import Sandbox
+
+CLOCK_SECONDS = 300
 
 
 def parser() -> argparse.ArgumentParser:
@@ -52,7 +55,57 @@ def parser() -> argparse.ArgumentParser:
     quota = commands.add_parser("quota", help="change a service quota")
     quota.add_argument("code", help="such as L-DB2E81BA")
     quota.add_argument("value", type=float)
+    add_market(commands)
+    clock = commands.add_parser("clock", help="the clock of EventBridge Scheduler; it fires what is due")
+    verbs = clock.add_subparsers(dest="verb", required=True)
+    verbs.add_parser("set", help="stop the clock at a time").add_argument("time", help="such as 2026-03-29T00:59:00Z")
+    verbs.add_parser("advance", help="move the clock").add_argument("by", help="such as 90s, 15m, 2h or 1d")
+    verbs.add_parser("reset", help="follow the machine's clock again")
+    commands.add_parser("schedules", help="report the schedules, and the calls that they made")
     return root
+
+
+def add_market(commands: Any) -> None:
+    """Add the commands that do what EC2 does of its own accord."""
+    spot = commands.add_parser("spot", help="EC2's spot market; without a verb list the requests")
+    verbs = spot.add_subparsers(dest="verb")
+    interrupt = verbs.add_parser("interrupt", help="interrupt a running spot instance")
+    interrupt.add_argument("name", help="an instance or a request")
+    interrupt.add_argument("--reason", choices=("no-capacity", "price"), default="no-capacity")
+    interrupt.add_argument("--notice", type=float, default=120.0, help="seconds between notice and interruption")
+    fulfil = verbs.add_parser("fulfil", help="start an interrupted instance, or launch that of an open request")
+    fulfil.add_argument("name", help="an instance or a request")
+    rebalance = verbs.add_parser("rebalance", help="send a rebalance recommendation")
+    rebalance.add_argument("name", help="an instance or a request")
+    price = verbs.add_parser("price", help="change a spot price")
+    price.add_argument("type", help="such as g5.xlarge")
+    price.add_argument("price", type=float, help="dollars an hour")
+    price.add_argument("--zone", default="", help="only in this availability zone")
+    event = commands.add_parser("event", help="schedule an event for an instance, such as system-reboot")
+    event.add_argument("name", help="an instance")
+    event.add_argument("code", help="the event's code; none cancels all events")
+    event.add_argument("--seconds", type=float, default=3600.0, help="until it begins")
+
+
+def control_request(arguments: argparse.Namespace) -> tuple[str, str, Any]:
+    """Return the method, path and data of a command that only controls the cloud."""
+    given = vars(arguments)
+    match arguments.command:
+        case "quota":
+            return "POST", "quotas", {arguments.code: arguments.value}
+        case "spot" if arguments.verb is None:
+            return "GET", "spot", None
+        case "spot":
+            names = ("name", "reason", "notice", "type", "price", "zone")
+            return "POST", f"spot/{arguments.verb}", {name: given[name] for name in names if name in given}
+        case "event":
+            code = "" if arguments.code == "none" else arguments.code
+            return "POST", "maintenance", {"name": arguments.name, "code": code, "seconds": arguments.seconds}
+        case "clock":
+            return "POST", f"clock/{arguments.verb}", {name: given[name] for name in ("time", "by") if name in given}
+        case "schedules":
+            return "GET", "schedules", None
+    raise SandboxError(f"command: {arguments.command!r} has no request")
 
 
 def run(arguments: argparse.Namespace) -> None:
@@ -99,9 +152,12 @@ def run(arguments: argparse.Namespace) -> None:
             process.serve(sandbox, arguments.port)
         case "fault":
             fault(running(sandbox), Key.read(sandbox.key_file), arguments)
-        case "quota":
-            url = running(sandbox)
-            process.control(url, Key.read(sandbox.key_file), "POST", "quotas", {arguments.code: arguments.value})
+        case _:
+            request = control_request(arguments)
+            # A clock that moves far makes many calls.
+            answer = process.control(running(sandbox), Key.read(sandbox.key_file), *request, seconds=CLOCK_SECONDS)
+            if answer:
+                print(json.dumps(answer, indent=1))
 
 
 def running(sandbox: Sandbox) -> str:

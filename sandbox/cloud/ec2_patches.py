@@ -11,6 +11,8 @@ from moto.ec2.models import vpcs as vpc_models
 from moto.ec2.responses.elastic_block_store import ElasticBlockStore
 from moto.kms.models import kms_backends
 
+from sandbox.cloud import market_api, tokens
+
 # EC2's defaults for a gp3 volume (IOPS, MiB/s).
 GP3_IOPS = 3000
 GP3_THROUGHPUT = 125
@@ -89,3 +91,5 @@ def install() -> None:
     responses.get_ebs_default_kms_key_id = default_key
     models.InstanceBackend.run_instances = run_instances
     networks.VPCBackend.delete_vpc = delete_vpc
+    market_api.install()
+    tokens.install()

@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import random
 import threading
-from collections.abc import Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 from xml.sax.saxutils import escape
@@ -62,6 +62,14 @@ OTHER_CODES = {
     "invalid": Refusal(400, "InvalidParameterValue", "A value of the request is invalid."),
     "denied": Refusal(403, "AccessDenied", "User is not authorized to perform: {service}:{action}"),
 }
+# Read on 2026-11-30: botocore 1.44.5, scheduler 2021-06-30, and its API reference's common errors.
+SCHEDULER_CODES = {
+    "throttling": Refusal(429, "ThrottlingException", "Rate exceeded"),
+    "error": Refusal(500, "InternalServerException", "Unexpected error encountered while processing the request."),
+    "expired": replace(OTHER_CODES["expired"], code="ExpiredTokenException"),
+    "invalid": Refusal(400, "ValidationException", "A value of the request is invalid."),
+    "denied": replace(OTHER_CODES["denied"], code="AccessDeniedException"),
+}
 # CloudWatch used the query protocol first: its newer protocols name an exception, and the old code in a header.
 CLOUDWATCH_CODES = {
     "throttling": Refusal(400, "Throttling", "Rate exceeded", "ThrottlingException"),
@@ -82,7 +90,7 @@ CLOUDWATCH_CODES = {
 class Call:
     """One request as the injector and the journal see it.
 
-    :param protocol: ``query``, ``json`` or ``cbor``.
+    :param protocol: ``query``, ``json``, ``rest-json`` or ``cbor``.
     """
 
     service: str
@@ -165,21 +173,33 @@ class Injector:
         with self._lock:
             return [asdict(rule) for rule in self._rules]
 
-    def decide(self, call: Call) -> Rule | None:
-        """Return the rule that hits this call, counted, or None."""
+    def decide(self, call: Call, kinds: Collection[str] = KINDS) -> Rule | None:
+        """Return the rule that hits this call, counted, or None.
+
+        :param kinds: only rules of these kinds.
+        """
         with self._lock:
             for rule in self._rules:
-                if rule.matches(call) and self._random.random() < rule.probability:
+                if rule.kind in kinds and rule.matches(call) and self._random.random() < rule.probability:
                     rule.hits += 1
                     return rule
         return None
 
+    def spare(self, rule: Rule) -> None:
+        """Take back a hit: the call did not need what the rule denies."""
+        with self._lock:
+            rule.hits -= 1
 
-def elsewhere(rule: Rule, call: Call) -> str:
-    """Return AWS's sentence about zones that have capacity; empty when a rule leaves none."""
-    zones = [f"{call.zone[:-1]}{letter}" for letter in "abc" if rule.zones and call.zone]
-    free = [zone for zone in zones if zone not in rule.zones]
-    if not free:
+    def free(self, call: Call, zones: Iterable[str]) -> list[str]:
+        """Return those of some zones in which no rule denies capacity to a call like this one."""
+        with self._lock:
+            scarce = [rule for rule in self._rules if rule.kind == "capacity"]
+            return [zone for zone in zones if not any(rule.matches(replace(call, zone=zone)) for rule in scarce)]
+
+
+def elsewhere(call: Call, free: Sequence[str]) -> str:
+    """Return AWS's sentence about zones that have capacity; empty when there are none."""
+    if not free or not call.zone:
         return ""
     return (
         " Our system will be working on provisioning additional capacity. You can currently get {type} capacity by not "
@@ -187,11 +207,15 @@ def elsewhere(rule: Rule, call: Call) -> str:
     )
 
 
-def refusal(rule: Rule, call: Call) -> Refusal:
-    """Return the error of a rule for a call."""
-    tables = {"ec2": EC2_CODES, "monitoring": CLOUDWATCH_CODES}
-    found = tables.get(call.service, OTHER_CODES).get(rule.kind) or EC2_CODES[rule.kind]
-    found = replace(found, text=found.text.replace("{elsewhere}", elsewhere(rule, call)))
+def refusal(rule: Rule, call: Call, free: Sequence[str] = ()) -> Refusal:
+    """Return the error of a rule for a call.
+
+    :param free: the zones that have capacity for it.
+    """
+    tables = {"ec2": EC2_CODES, "monitoring": CLOUDWATCH_CODES, "scheduler": SCHEDULER_CODES}
+    table = tables.get(call.service, OTHER_CODES)
+    found = table.get(rule.kind) or OTHER_CODES.get(rule.kind) or EC2_CODES[rule.kind]
+    found = replace(found, text=found.text.replace("{elsewhere}", elsewhere(call, free)))
     return replace(found, code=rule.code, shape="") if rule.code else found
 
 
@@ -199,12 +223,14 @@ def response(found: Refusal, call: Call, request_id: str) -> tuple[int, list[tup
     """Return the status, headers and body of an error in the call's protocol."""
     message = found.text.format(type=call.instance_type, zone=call.zone, service=call.service, action=call.action)
     headers = [("x-amzn-RequestId", request_id)]
-    if call.protocol in ("json", "cbor"):
+    if call.protocol in ("json", "rest-json", "cbor"):
         name = found.shape or found.code
         if call.service in cbor.SERVICES:
             headers.append(("x-amzn-query-error", f"{found.code};{'Sender' if found.status < 500 else 'Receiver'}"))
         if call.protocol == "cbor":
             return found.status, [*headers, *cbor.HEADERS], cbor.encode_error(name, message)
+        if call.protocol == "rest-json":
+            headers.append(("x-amzn-ErrorType", name))
         body = json.dumps({"__type": name, "message": message})
         return found.status, [*headers, ("Content-Type", "application/x-amz-json-1.1")], body.encode()
     headers.append(("Content-Type", "text/xml"))

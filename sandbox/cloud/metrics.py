@@ -17,6 +17,7 @@ from typing import Any
 from moto.cloudwatch import models, responses
 from moto.cloudwatch.exceptions import InvalidParameterCombination, InvalidParameterValue
 from moto.cloudwatch.metric_data_expression_parser import parse_expression
+from moto.core.models import DEFAULT_ACCOUNT_ID
 from moto.core.utils import utcnow
 
 MOST_DATUMS = 1000
@@ -213,6 +214,14 @@ def install_reading() -> None:
     backend.get_metric_data = get_metric_data
     backend.get_metric_statistics = get_metric_statistics
     answers.get_metric_statistics = answer_metric_statistics
+
+
+def count(region: str, namespace: str, name: str, dimensions: dict[str, str]) -> None:
+    """Add one to a metric of AWS itself, in whose namespaces a user must not write."""
+    named = [{"Name": key, "Value": value} for key, value in dimensions.items()]
+    stored: Any = models.MetricDatum(namespace, name, 1.0, named, utcnow(), "Count")
+    stored.storage_resolution, stored.request = 60, -1
+    models.cloudwatch_backends[DEFAULT_ACCOUNT_ID][region].metric_data.append(stored)
 
 
 @cache

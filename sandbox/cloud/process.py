@@ -13,7 +13,7 @@ import sys
 import threading
 import urllib.error
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -65,10 +65,31 @@ def serve(sandbox: Sandbox, port: int) -> None:
     application = Proxy(sandbox.id, DomainDispatcherApplication(create_backend_app), keys, reconciler)
     server = make_server("127.0.0.1", port, application, threaded=True, request_handler=MotoRequestHandler)
     signal.signal(signal.SIGTERM, lambda *_: threading.Thread(target=server.shutdown).start())
-    with serving_hosts(sandbox.aws_socket, application):
+    with serving_hosts(sandbox.aws_socket, application), ticking(application.tick):
         LOG.info("listening on 127.0.0.1:%d and %s", port, sandbox.aws_socket)
         server.serve_forever()
     reconciler.close()
+
+
+@contextlib.contextmanager
+def ticking(tick: Callable[[], None], seconds: float = 1.0) -> Iterator[None]:
+    """Call a function every second, in a thread; an error is logged and does not end it."""
+    ended = threading.Event()
+
+    def run() -> None:
+        while not ended.wait(seconds):
+            try:
+                tick()
+            except Exception:
+                LOG.exception("the scheduler's clock")
+
+    thread = threading.Thread(target=run)
+    thread.start()
+    try:
+        yield
+    finally:
+        ended.set()
+        thread.join()
 
 
 @contextlib.contextmanager
@@ -125,10 +146,11 @@ def endpoint(sandbox: Sandbox) -> str | None:
     return f"http://127.0.0.1:{port}" if answer == {"sandbox": sandbox.id} else None
 
 
-def control(url: str, key: Key, method: str, path: str, data: Any = None) -> Any:
+def control(url: str, key: Key, method: str, path: str, data: Any = None, *, seconds: float = 10) -> Any:
     """Send one request to a cloud's control interface and return its answer.
 
     :param key: the cloud's own.
+    :param seconds: how long to wait for it.
     :raises SandboxError: the cloud refused it, for the reason in the message.
     """
     body = json.dumps(data).encode() if data is not None else b""
@@ -136,7 +158,7 @@ def control(url: str, key: Key, method: str, path: str, data: Any = None) -> Any
     headers = key.sign(method, place, body, {"Content-Type": "application/json"})
     request = urllib.request.Request(place, data=body or None, method=method, headers=headers)
     try:
-        with urllib.request.urlopen(request, timeout=10) as answer:
+        with urllib.request.urlopen(request, timeout=seconds) as answer:
             return json.load(answer)
     except urllib.error.HTTPError as error:
         raise SandboxError(str(json.load(error).get("error"))) from error

@@ -15,15 +15,24 @@ import uuid
 import zlib
 from collections import deque
 from collections.abc import Callable, Iterable
+from dataclasses import replace
+from datetime import datetime
 from typing import Any, NoReturn, Protocol
 from urllib.parse import parse_qs
 
 from moto.core.models import DEFAULT_ACCOUNT_ID
+from moto.core.request import Request
+from moto.core.routing import get_service_router
+from moto.ec2.exceptions import EC2ClientError
 from moto.ec2.models import ec2_backends
+from moto.ec2.models.instance_types import INSTANCE_TYPE_OFFERINGS
+from werkzeug.exceptions import NotFound
 
-from sandbox.cloud import alarms, cbor, seed
+from sandbox.cloud import alarms, cbor, market, metrics, requests, schedules, seed, tokens
 from sandbox.cloud.callers import RefusedError, Signature, body_length, check_address
-from sandbox.cloud.faults import CLOSING, Call, Injector, Refusal, Rule, refusal, response
+from sandbox.cloud.clock import moment_of, span_of
+from sandbox.cloud.faults import CLOSING, KINDS, Call, Injector, Refusal, Rule, refusal, response
+from sandbox.cloud.runner import Failure, Runner
 from sandbox.errors import SandboxError
 from sandbox.keys import Keys
 from sandbox.settings import AWS_HOST, PUBLIC_ADDRESS
@@ -34,11 +43,17 @@ MOTO_CONTROL = "/moto-api"
 # Returns the address of a caller, as a public page on the internet does.
 CHECK_ADDRESS = f"{CONTROL}checkip"
 FROM_HOST = "sandbox.from_host"  # set in the environment of a request from a VPC
+BY = "sandbox.by"  # what the journal adds for a call that AWS itself makes
 JOURNAL_LENGTH = 20000
 READS = ("Describe", "Get", "List", "Head", "Lookup", "Simulate", "Batch", "GET ", "HEAD ")
 # Hosts send these calls every minute. They change no resource, so "this run changed nothing" remains provable.
 TELEMETRY = ("PutMetricData",)
 LARGEST_TELEMETRY = 1048576  # bytes of a PutMetricData request as it is sent
+# Services whose requests name their operation by method and path only.
+REST_JSON = ("scheduler",)
+# The calls that need capacity, and the faults that hit the others.
+PLACED = ("RunInstances", "StartInstances", "CreateFleet")
+ENOUGH = tuple(kind for kind in KINDS if kind != "capacity")
 TOO_LARGE = Refusal(
     413,
     "RequestEntityTooLarge",
@@ -95,6 +110,8 @@ def identify(environ: Environ, body: bytes) -> tuple[Call, str, dict[str, list[s
     target = environ.get("HTTP_X_AMZ_TARGET", "")
     if target:
         return Call(service, target.rpartition(".")[2], protocol=protocol_of(environ)), region, {}
+    if service in REST_JSON:
+        return Call(service, operation(service, environ), protocol="rest-json"), region, {}
     fields = parse_qs(body.decode("utf-8", "replace")) if b"Action=" in body else parse_qs(environ["QUERY_STRING"])
     action = fields.get("Action", [f"{environ['REQUEST_METHOD']} {environ['PATH_INFO']}"])[0]
     zone = fields.get("Placement.AvailabilityZone", [""])[0]
@@ -102,9 +119,15 @@ def identify(environ: Environ, body: bytes) -> tuple[Call, str, dict[str, list[s
     if action == "RunInstances" and subnet_id:
         zone = zone_of(region, subnet_id)
     kind = fields.get("InstanceType", [""])[0]
-    if action == "StartInstances":
-        zone, kind = place_of(region, fields.get("InstanceId.1", [""])[0])
     return Call(service, action, zone, kind), region, fields
+
+
+def operation(service: str, environ: Environ) -> str:
+    """Return the operation of a REST request, such as CreateSchedule; its method and path where none matches."""
+    try:
+        return str(get_service_router(service).match(Request(dict(environ)))[0].name)
+    except NotFound:
+        return f"{environ['REQUEST_METHOD']} {environ['PATH_INFO']}"
 
 
 def scope_of(environ: Environ) -> tuple[str, str]:
@@ -120,13 +143,32 @@ def protocol_of(environ: Environ) -> str:
     return "json" if environ.get("HTTP_X_AMZ_TARGET") else "query"
 
 
-def place_of(region: str, instance_id: str) -> tuple[str, str]:
-    """Return the availability zone and the type of an instance, both empty when there is no such instance."""
+def starts(call: Call, region: str, fields: dict[str, list[str]]) -> list[tuple[Call, tuple[str, ...]]]:
+    """Return the parts of a call that faults can hit, each with the kinds of fault that apply to it.
+
+    Capacity is needed by the calls that put an instance onto a machine, not by a dry run of them. Each instance of a
+    StartInstances has its own zone and type, and needs capacity only if its user has stopped it.
+    """
+    if call.action not in PLACED or fields.get("DryRun", [""])[0].lower() == "true":
+        return [(call, ENOUGH)]
+    if call.action != "StartInstances":
+        return [(call, KINDS)]
+    ids = {values[0] for name, values in fields.items() if name.startswith("InstanceId")}
+    found = []
     for reservation in ec2_backends[DEFAULT_ACCOUNT_ID][region].reservations.values():
         for instance in reservation.instances:
-            if instance.id == instance_id:
-                return str(instance.availability_zone), str(instance.instance_type)
-    return "", ""
+            if instance.id in ids:
+                request = market.request_of(instance)
+                needs = instance.state == "stopped" and not (request and request.interrupted)
+                place = {"zone": str(instance.availability_zone), "instance_type": str(instance.instance_type)}
+                found.append((replace(call, **place), KINDS if needs else ENOUGH))
+    return found or [(call, ENOUGH)]
+
+
+def offering(region: str, kind: str) -> list[str]:
+    """Return the zones of a region that offer an instance type."""
+    offers = INSTANCE_TYPE_OFFERINGS["availability-zone"].get(region, [])
+    return sorted(offer["Location"] for offer in offers if offer["InstanceType"] == kind)
 
 
 def zone_of(region: str, subnet_id: str) -> str:
@@ -197,7 +239,16 @@ class Proxy:
         # moto's backends of these services are not thread-safe.
         self._writing = {"ec2": threading.RLock(), "monitoring": threading.RLock()}
         self._writing["iam"] = self._writing["ec2"]
+        self._writing["scheduler"] = threading.RLock()  # held while EC2's is taken, never the other way round
+        schedules.install()
+        self._runner = Runner(self._invoke, self._count)
         self._seeded: set[str] = set()
+        self.join_market()
+
+    def join_market(self) -> None:
+        """Serve the spot market with this proxy's faults and journal. Like moto's state, it is one per process."""
+        market.MARKET.fails = lambda call, kinds: self.injector.decide(call, kinds) is not None
+        market.MARKET.note = self._note
 
     def __call__(self, environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
         """Answer one request."""
@@ -250,15 +301,15 @@ class Proxy:
         environ["wsgi.input"] = io.BytesIO(body)
         environ["CONTENT_LENGTH"] = str(len(body))
         call, region, fields = identify(environ, body)
-        rule = self.injector.decide(call)
+        call, rule, refused = self._decide(call, region, fields)
         entry = {"fault": rule.kind if rule else None, "bytes": length, "host": FROM_HOST in environ}
+        entry |= environ.get(BY, {})
         if call.action == "PutMetricData":
             entry["datums"] = count_datums(call, body)
         self._note(call.service, call.action, region, **entry)
         if rule and rule.kind == "timeout":
             time.sleep(rule.seconds)
             hang_up(environ, "the call was not carried out")
-        refused = refusal(rule, call) if rule and rule.kind not in CLOSING else None
         if call.action in TELEMETRY and length > LARGEST_TELEMETRY:
             refused = TOO_LARGE
         if refused:
@@ -269,6 +320,28 @@ class Proxy:
             return self._answer(call, region, fields, environ, start_response)
         list(self._answer(call, region, fields, environ, lambda *_: None))
         hang_up(environ, "the call was carried out")
+
+    def _decide(
+        self, call: Call, region: str, fields: dict[str, list[str]]
+    ) -> tuple[Call, Rule | None, Refusal | None]:
+        """Return the call, the rule that hits it, and the error with which it is refused."""
+        for part, kinds in starts(call, region, fields):
+            rule = self.injector.decide(part, kinds)
+            if rule is None:
+                continue
+            if rule.kind == "capacity" and part.action == "RunInstances":
+                try:
+                    use = tokens.bind(DEFAULT_ACCOUNT_ID, region, part.zone, fields)
+                except EC2ClientError as error:
+                    self.injector.spare(rule)
+                    return part, None, Refusal(400, error.code, error.message)
+                if use and use.reservation:
+                    self.injector.spare(rule)
+                    continue
+            if rule.kind in CLOSING:
+                return part, rule, None
+            return part, rule, refusal(rule, part, self.injector.free(part, offering(region, part.instance_type)))
+        return call, None, None
 
     def _note(self, service: str, action: str, region: str, **more: Any) -> None:
         """Write one entry of the journal."""
@@ -303,7 +376,8 @@ class Proxy:
             # The hosts must follow before the answer is sent.
             if call.action == "SetAlarmState":
                 self._act(region, alarms.raised(region) - raised)
-            elif call.service != "monitoring" and not call.action.startswith(READS):
+            elif call.service in ("ec2", "iam") and not call.action.startswith(READS):
+                market.evaluate()
                 self._hosts.follow()
                 if call.action == "RebootInstances":
                     self._hosts.reboot(value[0] for key, value in fields.items() if key.startswith("InstanceId"))
@@ -317,6 +391,7 @@ class Proxy:
                 more = {"alarm": deed.alarm, "instance": deed.instance_id, "refused": deed.refused}
                 self._note("ec2", deed.call, region, fault=None, **more)
             if deeds:
+                market.evaluate()
                 self._hosts.follow()
                 rebooted = [deed.instance_id for deed in deeds if deed.call == "RebootInstances" and not deed.refused]
                 self._hosts.reboot(rebooted)
@@ -357,9 +432,98 @@ class Proxy:
                 self.injector.add(Rule(**data))
             case ("DELETE", "faults"):
                 self.injector.clear()
+                self._change(market.evaluate)
             case ("POST", "quotas"):
                 for code, value in data.items():
                     seed.set_quota(code, float(value))
             case _:
+                return self._perform_for_aws(command, data)
+        return {}
+
+    def _perform_for_aws(self, command: tuple[str, str], data: Any) -> Any:
+        """Execute a control request that does what AWS does of its own accord."""
+        match command:
+            case ("GET", "spot"):
+                return market.report()
+            case ("POST", "spot/interrupt"):
+                self._change(lambda: self._interrupt(**data))
+            case ("POST", "spot/fulfil"):
+                self._change(lambda: market.fulfil(data["name"]))
+            case ("POST", "spot/price"):
+                market.MARKET.set_price(data["type"], data.get("zone", ""), float(data["price"]))
+                self._change(market.evaluate)
+            case ("POST", "spot/rebalance"):
+                self._change(lambda: market.rebalance(data["name"]))
+            case ("POST", "maintenance"):
+                self._change(lambda: market.maintain(**data))
+            case ("GET", "schedules"):
+                with self._writing["scheduler"]:
+                    return self._runner.report()
+            case ("POST", "clock/set"):
+                return self.set_clock(moment_of(data["time"]))
+            case ("POST", "clock/advance"):
+                return self.set_clock(schedules.CLOCK.now() + span_of(data["by"]))
+            case ("POST", "clock/reset"):
+                with self._writing["scheduler"]:
+                    self._runner.jump(None)
+            case _:
                 raise SandboxError(f"no such request: {command[0]} {CONTROL}{command[1]}")
         return {}
+
+    def tick(self) -> None:
+        """Fire what is due on a running clock."""
+        with self._writing["scheduler"]:
+            if not schedules.CLOCK.stands:
+                self._runner.advance(schedules.CLOCK.now())
+
+    def set_clock(self, moment: datetime) -> dict[str, Any]:
+        """Stop the scheduler's clock at a moment; everything that is due until then is fired, in order."""
+        with self._writing["scheduler"]:
+            now, fired = schedules.CLOCK.now(), 0
+            if moment < now:
+                self._runner.jump(moment)
+            else:
+                schedules.CLOCK.set(now)
+                fired = self._runner.advance(moment)
+            return {"time": schedules.CLOCK.now().isoformat(), "calls": fired}
+
+    def _invoke(
+        self, region: str, service: str, action: str, parameters: dict[str, Any], schedule: str
+    ) -> Failure | None:
+        """Make a schedule's call like one of a user: with faults, and in the journal."""
+        if service != "ec2":
+            return Failure("Unsupported", f"The sandbox carries out calls of ec2, not of {service}.", again=False)
+        try:
+            body = requests.ec2_body(action, parameters)
+        except requests.ParameterError as error:
+            return Failure("ValidationException", str(error), again=False)
+        environ = requests.environ_of(region, service, body)
+        environ[BY] = {"by": "scheduler", "schedule": schedule}
+        started: list[Any] = []
+        try:
+            answer = b"".join(self._call(environ, body, lambda *arguments: started.extend(arguments)))
+        except ConnectionAbortedError as error:
+            return Failure("ConnectionClosed", str(error), again=True)
+        return requests.failure_of(int(str(started[0]).split()[0]), answer)
+
+    def _count(self, region: str, metric: str, group: str) -> None:
+        """Add one to a metric of AWS/Scheduler."""
+        with self._writing["monitoring"]:
+            metrics.count(region, "AWS/Scheduler", metric, {"ScheduleGroup": group})
+
+    def _change(self, deed: Callable[[], Any]) -> None:
+        """Change EC2 on AWS's own behalf, and let the hosts follow."""
+        with self._writing["ec2"]:
+            deed()
+            self._hosts.follow()
+
+    def _interrupt(self, name: str, reason: str = market.REASONS[0], notice: float = market.NOTICE_SECONDS) -> None:
+        """Send an interruption notice, and carry it out when its time has come."""
+        request = market.announce(name, reason, notice)
+        if notice == 0 or request.options.behavior == "hibernate":
+            market.interrupt(request, reason, request.notice)
+            return
+        sent = request.notice
+        timer = threading.Timer(notice, lambda: self._change(lambda: market.interrupt(request, reason, sent)))
+        timer.daemon = True
+        timer.start()

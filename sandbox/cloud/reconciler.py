@@ -20,6 +20,7 @@ from moto.ec2.models import ec2_backends
 from moto.ec2.models.instance_types import INSTANCE_TYPES
 from moto.iam.models import iam_backends
 
+from sandbox.cloud import market
 from sandbox.cloud.hosts import Hosts, Instance
 from sandbox.cloud.machine_images import machine_image
 from sandbox.keys import Key, Keys
@@ -118,6 +119,7 @@ def metadata(instance: Any, keys: Keys) -> dict[str, Any]:
         "security-groups": "\n".join(group.name for group in instance.security_groups),
         "services": {"domain": "amazonaws.com", "partition": "aws"},
     }
+    document |= market.metadata(instance)
     if public:
         document["public-ipv4"] = public
     if key := public_key(instance):

@@ -19,6 +19,9 @@ QUOTAS = {
     "L-DB2E81BA": ("ec2", "Running On-Demand G and VT instances", 64.0),
     "L-417A185B": ("ec2", "Running On-Demand P instances", 0.0),
     "L-1216C47A": ("ec2", "Running On-Demand Standard (A, C, D, H, I, M, R, T, Z) instances", 64.0),
+    "L-3819A6DF": ("ec2", "All G and VT Spot Instance Requests", 64.0),
+    "L-7212CCBC": ("ec2", "All P4, P3 and P2 Spot Instance Requests", 0.0),
+    "L-34B43A08": ("ec2", "All Standard (A, C, D, H, I, M, R, T, Z) Spot Instance Requests", 64.0),
     "L-0263D0A3": ("ec2", "EC2-VPC Elastic IPs", 5.0),
 }
 

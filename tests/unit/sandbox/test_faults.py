@@ -100,7 +100,8 @@ def test_capacity_names_the_type(proxy: str) -> None:
 
 def test_no_capacity_in_one_zone_names_the_others() -> None:
     call = Call("ec2", "RunInstances", zone="us-east-1a", instance_type="g5.xlarge")
-    _status, _headers, body = response(refusal(Rule("capacity", zones=["us-east-1a"]), call), call, "id")
+    free = ["us-east-1b", "us-east-1c"]
+    _status, _headers, body = response(refusal(Rule("capacity", zones=["us-east-1a"]), call, free), call, "id")
     assert b"You can currently get g5.xlarge capacity by not specifying an Availability Zone" in body
     assert b"or choosing us-east-1b, us-east-1c." in body
     _status, _headers, body = response(refusal(Rule("capacity"), call), call, "id")
