@@ -72,7 +72,7 @@ _value:
 
 from typing import Any
 
-from ..plugin_utils._lab.launch_problem import Launch, describe_end, describe_refusal
+from ..module_utils._launch.problem import Launch, describe_end, describe_refusal
 
 ENDED = ("shutting-down", "terminated", "stopping", "stopped")
 

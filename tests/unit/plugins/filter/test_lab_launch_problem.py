@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 from ansible_collections.digital_twin.robotics_lab.plugins.filter.lab_launch_problem import lab_launch_problem
-from ansible_collections.digital_twin.robotics_lab.plugins.plugin_utils._lab import launch_problem
+from ansible_collections.digital_twin.robotics_lab.plugins.module_utils._launch import problem
 
 LAUNCH = {"zone": "us-east-1a", "zones": ["us-east-1a", "us-east-1d"], "instance_type": "g5.xlarge"}
 ERROR = "Failed to create new EC2 instance: An error occurred ({}) when calling the {} operation{}: {}"
@@ -65,7 +65,7 @@ def test_a_stopped_host_can_start_where_its_disk_is_only() -> None:
     assert "Its disk is in us-east-1a, so it can start only there." in line
 
 
-@pytest.mark.parametrize("code", sorted(launch_problem.ZONE_CODES))
+@pytest.mark.parametrize("code", sorted(problem.ZONE_CODES - problem.SENTENCES.keys()))
 def test_what_another_zone_may_help_with(code: str) -> None:
     assert "set aws_infrastructure_availability_zone to us-east-1b or us-east-1c" in tell(code, NAMED)
 
@@ -73,10 +73,10 @@ def test_what_another_zone_may_help_with(code: str) -> None:
 @pytest.mark.parametrize(
     ("code", "subject", "remedy"),
     [
-        *((code, "aws_infrastructure_instance_type", "Service Quotas") for code in sorted(launch_problem.QUOTA_CODES)),
-        *((code, "AWS account", remedy) for code, remedy in sorted(launch_problem.ACCOUNT_CODES.items())),
-        *((code, "AWS", "Run this again") for code in sorted(launch_problem.LATER_CODES)),
-        *((code, "aws_infrastructure_image", "another image") for code in sorted(launch_problem.IMAGE_CODES)),
+        *((code, "aws_infrastructure_instance_type", "Service Quotas") for code in sorted(problem.QUOTA_CODES)),
+        *((code, "AWS account", remedy) for code, remedy in sorted(problem.ACCOUNT_CODES.items())),
+        *((code, "AWS", "Run this again") for code in sorted(problem.LATER_CODES)),
+        *((code, "aws_infrastructure_image", "another image") for code in sorted(problem.IMAGE_CODES)),
         ("InsufficientFreeAddressesInSubnet", "aws_infrastructure_subnet_cidr", "a larger subnet"),
     ],
 )
