@@ -14,6 +14,7 @@ from typing import Any
 # AnsibleAWSModule reports a missing botocore before anything here is called.
 with contextlib.suppress(ImportError):
     from botocore.exceptions import BotoCoreError, ClientError
+    from botocore.parsers import ResponseParserError
 
 from .._aws.account import read_tags
 from .._aws.errors import ReadError, describe_error, translate_error, translated
@@ -194,7 +195,7 @@ class Launcher:
             found = error.response.get("Error", {})
             status = int(error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 400))
             return Refusal(str(found.get("Code", "")), " ".join(str(found.get("Message", "")).split()), status)
-        except BotoCoreError as error:
+        except (BotoCoreError, ResponseParserError) as error:
             failed = translate_error(error, "ec2:RunInstances", self.region)
             if failed.kind == "credentials":
                 raise failed from error
@@ -204,8 +205,12 @@ class Launcher:
 
     def _with_token(self, token: str) -> dict[str, Any] | None:
         """Return the instance that an earlier call with a token has made, if it still exists."""
-        filters = [{"Name": "client-token", "Values": [token]}, {"Name": "instance-state-name", "Values": list(LIVE)}]
-        return next(iter(self._describe(Filters=filters)), None)
+        filters = [
+            {"Name": "vpc-id", "Values": [self.machine.vpc_id]},
+            {"Name": "instance-state-name", "Values": list(LIVE)},
+        ]
+        found = self._describe(Filters=filters)
+        return next((instance for instance in found if instance.get("ClientToken") == token), None)
 
     def _describe(self, **given: Any) -> list[dict[str, Any]]:
         """Return instances."""
