@@ -353,7 +353,6 @@ def read_place(ec2: Any, given: dict[str, Any], region: str) -> Place:
     """Return the subnets and route tables of the lab's VPC.
 
     Raises:
-        StopError: The lab has no route table.
         ReadError: AWS did not answer.
     """
     inside = [{"Name": "vpc-id", "Values": [given["vpc_id"]]}]
@@ -364,8 +363,6 @@ def read_place(ec2: Any, given: dict[str, Any], region: str) -> Place:
     with translated("ec2:DescribeRouteTables", region):
         by_tag = [{"Name": f"tag:{key}", "Values": [value]} for key, value in own.items()]
         tables = ec2.describe_route_tables(Filters=[*inside, *by_tag])["RouteTables"]
-    if not tables:
-        raise StopError(f"vpc_id: {given['vpc_id']} has no route table of the lab {given['name']}. Create it first.")
     return Place(
         subnets={
             subnet["AvailabilityZone"]: subnet["SubnetId"]

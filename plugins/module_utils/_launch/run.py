@@ -289,6 +289,8 @@ class Launcher:
         network = free_network(self.place)
         if not network:
             return ""
+        if not self.place.tables:
+            raise StopError(f"{self.machine.vpc_id} has no route table with the tags of {self.name}. Create it first.")
         tags = {**self.tags, "Name": f"{self.name}-subnet"}
         with translated("ec2:CreateSubnet", self.region):
             subnet = self.ec2.create_subnet(
