@@ -29,19 +29,12 @@ options:
     type: str
     required: true
   hosts:
-    description: The hosts. Those that exist are returned as they are.
+    description:
+      - The numbers of the hosts. Host 1 of the lab V(warehouse) is named V(warehouse-1).
+      - Those that exist are returned as they are.
     type: list
-    elements: dict
+    elements: str
     required: true
-    suboptions:
-      name:
-        description: The name of the host.
-        type: str
-        required: true
-      index:
-        description: Its number in the lab.
-        type: str
-        required: true
   vpc_id:
     description: The VPC of the lab.
     type: str
@@ -179,7 +172,7 @@ EXAMPLES = r"""
 - name: Launch the hosts, in spot if there is any
   digital_twin.robotics_lab.instance_launch:
     name: warehouse
-    hosts: [{name: warehouse-1, index: 1}]
+    hosts: [1, 2]
     vpc_id: vpc-0123456789abcdef0
     vpc_cidr: 10.0.0.0/16
     subnet_cidr: 10.0.1.0/24
@@ -194,7 +187,8 @@ EXAMPLES = r"""
 
 RETURN = r"""
 instances:
-  description: The hosts that exist now, in the order of O(hosts). In check mode without those that would be launched.
+  description:
+    - The hosts that exist now, those that existed before first. In check mode without those that would be launched.
   returned: always
   type: list
   elements: dict
@@ -289,16 +283,11 @@ from ..module_utils._lab.ownership import INDEX_TAG
 from ..module_utils._launch.offers import BLOCK, ON_DEMAND, Offer, Search, list_offers
 from ..module_utils._launch.problem import describe_failures
 from ..module_utils._launch.request import Machine, Place
-from ..module_utils._launch.run import Launcher, StopError, lab_tags
+from ..module_utils._launch.run import Launcher, StopError, lab_tags, read_hosts
 
 SPEC: dict[str, dict[str, Any]] = {
     "name": {"type": "str", "required": True},
-    "hosts": {
-        "type": "list",
-        "elements": "dict",
-        "required": True,
-        "options": {"name": {"type": "str", "required": True}, "index": {"type": "str", "required": True}},
-    },
+    "hosts": {"type": "list", "elements": "str", "required": True},
     "vpc_id": {"type": "str", "required": True},
     "vpc_cidr": {"type": "str", "required": True},
     "subnet_cidr": {"type": "str", "required": True},
@@ -488,34 +477,34 @@ def launch_hosts(module: AnsibleAWSModule, result: dict[str, Any]) -> str:
     """
     given, region = module.params, region_of(module)
     ec2 = client_of(module, "ec2", "ec2:RunInstances")
+    existing = read_hosts(ec2, region, given["name"], given["vpc_id"])
+    names = {number: f"{given['name']}-{number}" for number in given["hosts"]}
+    for number, name in names.items():
+        found = existing.get(number, [])
+        if len(found) > 1:
+            ids = ", ".join(instance["InstanceId"] for instance in found)
+            raise StopError(f"{name}: has several instances ({ids}). Terminate all but one of them.")
+        result["instances"] += [describe_instance(name, instance, created=False) for instance in found]
+    missing = {number: name for number, name in names.items() if number not in existing}
+    if not missing or module.check_mode:
+        result["changed"] = bool(missing)
+        return ""
     launcher, skipped = build_launcher(module, ec2, region)
     result["lines"] += skipped
-    existing = launcher.hosts()
-    several = {index: hosts for index, hosts in existing.items() if len(hosts) > 1}
-    for host in given["hosts"]:
-        if host["index"] in several:
-            ids = ", ".join(instance["InstanceId"] for instance in several[host["index"]])
-            raise StopError(f"{host['name']}: has several instances ({ids}). Terminate all but one of them.")
     zones = [instance["Placement"]["AvailabilityZone"] for hosts in existing.values() for instance in hosts]
     types = [(item["name"], item["zones"]) for item in given["instance_types"]]
     launcher.search.offers += list_offers(types, given["market"], [*zones, *given["availability_zones"]])
     gpus = read_gpus(ec2, [offer.instance_type for offer in launcher.search.offers], given["instance_types"], region)
+    own = {str(key): str(value) for key, value in given["host_tags"].items()}
     try:
-        for host in given["hosts"]:
-            if host["index"] in existing:
-                result["instances"].append(describe_instance(host["name"], existing[host["index"]][0], created=False))
-                continue
-            if module.check_mode:
-                result["changed"] = True
-                continue
-            own = {str(key): str(value) for key, value in given["host_tags"].items()}
-            tags = {**own, **launcher.tags, "Name": host["name"], INDEX_TAG: host["index"]}
-            instance = launcher.launch(host["name"], tags, gpus)
+        for number, name in missing.items():
+            tags = {**own, **launcher.tags, "Name": name, INDEX_TAG: number}
+            instance = launcher.launch(name, tags, gpus)
             if instance is None:
                 result["no_capacity"] = True
-                return describe_failures(host["name"], launcher.search.failed, given["variable_prefix"])
+                return describe_failures(name, launcher.search.failed, given["variable_prefix"])
             result["changed"] = True
-            result["instances"].append(describe_instance(host["name"], instance, created=True))
+            result["instances"].append(describe_instance(name, instance, created=True))
     finally:
         result["tries"] += [
             {

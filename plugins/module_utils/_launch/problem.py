@@ -58,7 +58,6 @@ class Launch:
         zone: The zone of the lab.
         zones: All zones that offer the type.
         exists: Whether the instance already existed, stopped. Then its disk binds it to the zone.
-        others: Names of the lab's other existing hosts.
         prefix: How the user's variables begin.
     """
 
@@ -67,7 +66,6 @@ class Launch:
     zone: str
     zones: tuple[str, ...] = ()
     exists: bool = False
-    others: tuple[str, ...] = ()
     prefix: str = "aws_infrastructure_"
 
 
@@ -165,15 +163,7 @@ def _elsewhere(text: str, launch: Launch) -> str:
             f"{offer}Its disk is in {launch.zone}, so it can start only there. Run this again later, or destroy "
             f"the lab, with all that is on its disks, and {_move(launch, zones)}."
         )
-    if launch.others:
-        return (
-            f"{offer}All hosts of a lab are in one zone, and {', '.join(launch.others)} is in {launch.zone}. Run this "
-            f"again later, choose another type for new hosts, or destroy the lab and {_move(launch, zones)}."
-        )
-    return (
-        f"{offer}Run this again later, choose another type, or destroy the lab, which has no hosts yet, and "
-        f"{_move(launch, zones)}."
-    )
+    return f"{offer}Run this again later, choose another type, or {_move(launch, zones)}."
 
 
 def _move(launch: Launch, zones: list[str]) -> str:

@@ -67,6 +67,34 @@ def lab_tags(name: str) -> dict[str, str]:
     return {"digital_twin_lab": name, "managed_by": MANAGED_BY}
 
 
+def read_instances(ec2: Any, region: str, filters: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Return instances.
+
+    Raises:
+        ReadError: AWS did not answer.
+    """
+    with translated("ec2:DescribeInstances", region):
+        pages = ec2.get_paginator("describe_instances").paginate(Filters=filters)
+        return [instance for page in pages for group in page["Reservations"] for instance in group["Instances"]]
+
+
+def read_hosts(ec2: Any, region: str, name: str, vpc_id: str) -> dict[str, list[dict[str, Any]]]:
+    """Return the instances of a lab in its VPC that have not ended, by their number.
+
+    Raises:
+        ReadError: AWS did not answer.
+    """
+    filters = [
+        *({"Name": f"tag:{key}", "Values": [value]} for key, value in lab_tags(name).items()),
+        {"Name": "vpc-id", "Values": [vpc_id]},
+        {"Name": "instance-state-name", "Values": list(LIVE)},
+    ]
+    found: dict[str, list[dict[str, Any]]] = {}
+    for instance in read_instances(ec2, region, filters):
+        found.setdefault(read_tags(instance.get("Tags")).get(INDEX_TAG, ""), []).append(instance)
+    return found
+
+
 @dataclass
 class Launcher:
     """Launches the hosts of a lab.
@@ -125,22 +153,6 @@ class Launcher:
             if offer.market == SPOT:
                 self._cancel_requests(tags)
         return None
-
-    def hosts(self) -> dict[str, list[dict[str, Any]]]:
-        """Return the lab's instances in its VPC that have not ended, by their number.
-
-        Raises:
-            ReadError: AWS did not answer.
-        """
-        filters = [
-            *({"Name": f"tag:{key}", "Values": [value]} for key, value in lab_tags(self.name).items()),
-            {"Name": "vpc-id", "Values": [self.machine.vpc_id]},
-            {"Name": "instance-state-name", "Values": list(LIVE)},
-        ]
-        found: dict[str, list[dict[str, Any]]] = {}
-        for instance in self._describe(Filters=filters):
-            found.setdefault(read_tags(instance.get("Tags")).get(INDEX_TAG, ""), []).append(instance)
-        return found
 
     def clean(self) -> None:
         """Delete the subnets that this has created and that no instance uses."""
@@ -209,14 +221,8 @@ class Launcher:
             {"Name": "vpc-id", "Values": [self.machine.vpc_id]},
             {"Name": "instance-state-name", "Values": list(LIVE)},
         ]
-        found = self._describe(Filters=filters)
+        found = read_instances(self.ec2, self.region, filters)
         return next((instance for instance in found if instance.get("ClientToken") == token), None)
-
-    def _describe(self, **given: Any) -> list[dict[str, Any]]:
-        """Return instances."""
-        with translated("ec2:DescribeInstances", self.region):
-            pages = self.ec2.get_paginator("describe_instances").paginate(**given)
-            return [instance for page in pages for group in page["Reservations"] for instance in group["Instances"]]
 
     def _await(self, instance: dict[str, Any], about: Launch) -> dict[str, Any] | Refusal:
         """Wait until a new instance runs, and return it; a refusal when AWS ended it for want of capacity."""
@@ -224,7 +230,7 @@ class Launcher:
         while True:
             filters = [{"Name": "instance-id", "Values": [identifier]}]
             # By a filter, as EC2 may not know a new instance by its id yet.
-            instance = next(iter(self._describe(Filters=filters)), instance)
+            instance = next(iter(read_instances(self.ec2, self.region, filters)), instance)
             state = instance["State"]["Name"]
             if state == "running":
                 return instance

@@ -36,15 +36,15 @@ def test_the_zones_that_aws_names_come_first() -> None:
     line = tell("InsufficientInstanceCapacity", NAMED, tries=" (reached max retries: 4)")
     assert line == (
         f"aws_infrastructure_instance_type: {MISSING} (InsufficientInstanceCapacity). AWS lists zones with capacity: "
-        "us-east-1b, us-east-1c. Run this again later, choose another type, or destroy the lab, which has no hosts "
-        "yet, and set aws_infrastructure_availability_zone to us-east-1b or us-east-1c."
+        "us-east-1b, us-east-1c. Run this again later, choose another type, or set "
+        "aws_infrastructure_availability_zone to us-east-1b or us-east-1c."
     )
 
 
 def test_without_a_word_of_aws_the_zones_that_offer_the_type_are_named() -> None:
     line = tell("UnfulfillableCapacity", UNNAMED)
     assert "Other zones offer the type: us-east-1d. " in line
-    assert line.endswith("and set aws_infrastructure_availability_zone to us-east-1d.")
+    assert line.endswith("or set aws_infrastructure_availability_zone to us-east-1d.")
 
 
 def test_a_local_zone_is_a_zone() -> None:
@@ -52,10 +52,13 @@ def test_a_local_zone_is_a_zone() -> None:
     assert "us-west-2-lax-1a, us-gov-west-1b" in line
 
 
-def test_hosts_that_are_there_tie_the_lab_to_its_zone() -> None:
-    line = tell("InsufficientInstanceCapacity", NAMED, existing=[OTHER])
-    assert "All hosts of a lab are in one zone, and lab-2 is in us-east-1a." in line
-    assert "which has no hosts yet" not in line
+def test_the_zone_of_a_host_is_its_own() -> None:
+    result = {
+        "item": {"name": "lab-1", "availability_zone": "us-east-1c"},
+        "msg": ERROR.format("Unsupported", "X", "", ""),
+    }
+    (line,) = lab_launch_problem([result], LAUNCH)
+    assert "for lab-1 in us-east-1c at the moment" in line
 
 
 def test_a_stopped_host_can_start_where_its_disk_is_only() -> None:

@@ -175,7 +175,7 @@ def run(aws: Aws, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.Monkey
         arguments = {
             "name": "lab",
             "region": "us-east-1",
-            "hosts": [{"name": "lab-1", "index": "1"}],
+            "hosts": ["1"],
             "vpc_id": aws.vpc_id,
             "vpc_cidr": "10.0.0.0/16",
             "subnet_cidr": "10.0.1.0/24",
@@ -304,12 +304,12 @@ def test_a_quota_is_the_same_in_every_zone(run: Run, aws: Aws) -> None:
 
 def test_a_failed_offer_is_not_tried_for_the_next_host(run: Run, aws: Aws) -> None:
     aws.inject(**CAPACITY, zones=[ZONES[0]])
-    result = run(hosts=[{"name": f"lab-{index}", "index": index} for index in "123"])
+    result = run(hosts=["1", "2", "3"])
     assert not result.get("failed"), result
     assert aws.calls().count("RunInstances") == 4
     assert {instance["Placement"]["AvailabilityZone"] for instance in aws.instances()} == {ZONES[1]}
     # Another host goes where the first ones are.
-    run(hosts=[{"name": "lab-4", "index": "4"}])
+    run(hosts=["4"])
     assert {instance["Placement"]["AvailabilityZone"] for instance in aws.instances()} == {ZONES[1]}
 
 
@@ -319,7 +319,7 @@ def test_throttling_is_waited_for_within_a_bound(run: Run, aws: Aws) -> None:
     assert aws.calls().count("RunInstances") == 3
     aws.inject(kind="throttling", action="RunInstances")
     started = time.monotonic()
-    result = run(hosts=[{"name": "lab-2", "index": "2"}], retry_timeout=2)
+    result = run(hosts=["2"], retry_timeout=2)
     assert time.monotonic() - started < 10
     assert result["failed"]
     assert not result["no_capacity"]
@@ -438,7 +438,7 @@ def test_reservations_come_first(run: Run, aws: Aws) -> None:
     (fields,) = aws.tokens.requests
     key = "CapacityReservationSpecification.CapacityReservationTarget.CapacityReservationId"
     assert (fields[key], fields["InstanceType"]) == ("cr-open", "g4dn.xlarge")
-    assert run(hosts=[{"name": "lab-2", "index": "2"}], capacity_reservations=["cr-none"])["msg"] == (
+    assert run(hosts=["2"], capacity_reservations=["cr-none"])["msg"] == (
         "capacity_reservations: cr-none does not exist in us-east-1. Correct or remove it."
     )
 
