@@ -462,3 +462,34 @@ def test_two_instances_of_one_host_are_reported(run: Run, aws: Aws) -> None:
         TagSpecifications=[{"ResourceType": "instance", "Tags": tags}],
     )
     assert run()["msg"].startswith("lab-1: has several instances (")
+
+
+def test_a_spot_instance_that_ends_at_once_leaves_no_request(run: Run, aws: Aws) -> None:
+    ended: list[str] = []
+    cancelled: list[list[str]] = []
+
+    def answer(asked: dict[str, Any]) -> dict[str, Any]:
+        del aws.cloud.answers["DescribeInstances"]
+        found: dict[str, Any] = aws.ec2.describe_instances(**asked)
+        if not any(entry["Name"] == "instance-id" for entry in asked["Filters"]):
+            aws.cloud.answers["DescribeInstances"] = answer
+            return found
+        instance = found["Reservations"][0]["Instances"][0]
+        instance["State"] = {"Name": "terminated"}
+        instance["StateReason"] = {"Code": "Server.InsufficientInstanceCapacity", "Message": "None left."}
+        instance["SpotInstanceRequestId"] = "sir-9"
+        ended.append(instance["InstanceId"])
+        aws.ec2.terminate_instances(InstanceIds=ended)
+        return found
+
+    aws.cloud.answers["DescribeInstances"] = answer
+    aws.cloud.answers["DescribeSpotInstanceRequests"] = {"SpotInstanceRequests": []}
+    aws.cloud.answers["CancelSpotInstanceRequests"] = lambda asked: cancelled.append(asked["SpotInstanceRequestIds"])
+    result = run(market="spot")
+    assert not result.get("failed"), result
+    # A persistent request would launch another one.
+    assert cancelled == [["sir-9"]]
+    assert [attempt["code"] for attempt in result["tries"]] == ["InsufficientInstanceCapacity", ""]
+    (instance,) = aws.instances()
+    assert instance["InstanceId"] not in ended
+    assert instance["Placement"]["AvailabilityZone"] == ZONES[1]
