@@ -129,7 +129,7 @@ def describe_failures(host: str, failed: Mapping[Offer, Refusal], prefix: str) -
     for offer, refusal in failed.items():
         zones.setdefault((offer.kind, refusal.code), []).append(offer.zone)
     parts = [
-        f"{instance_type} {f'in {reservation}' if reservation else market} in {', '.join(places)} ({code})"
+        f"{instance_type} {f'in {reservation}' if reservation else market.replace('-', ' ')} in {', '.join(places)} ({code})"
         for ((instance_type, market, reservation), code), places in zones.items()
     ]
     remedies = f"Run this again later, set {prefix}capacity_wait to go on trying, or allow other types or zones."

@@ -271,7 +271,7 @@ def test_no_zone_has_capacity(run: Run, aws: Aws) -> None:
     result = run()
     assert (result["failed"], result["no_capacity"], result["changed"]) == (True, True, False)
     assert result["msg"] == (
-        "lab_instance_type: AWS has no machine for lab-1 at the moment: g5.xlarge on-demand in us-east-1a, us-east-1b, "
+        "lab_instance_type: AWS has no machine for lab-1 at the moment: g5.xlarge on demand in us-east-1a, us-east-1b, "
         "us-east-1c (InsufficientInstanceCapacity). Run this again later, set lab_capacity_wait to go on trying, or "
         "allow other types or zones."
     )
