@@ -128,10 +128,10 @@ def describe_failures(host: str, failed: Mapping[Offer, Refusal], prefix: str) -
     zones: dict[tuple[tuple[str, str, str], str], list[str]] = {}
     for offer, refusal in failed.items():
         zones.setdefault((offer.kind, refusal.code), []).append(offer.zone)
-    parts = [
-        f"{instance_type} {f'in {reservation}' if reservation else market.replace('-', ' ')} in {', '.join(places)} ({code})"
-        for ((instance_type, market, reservation), code), places in zones.items()
-    ]
+    parts = []
+    for ((instance_type, market, reservation), code), places in zones.items():
+        how = f"in {reservation}" if reservation else market.replace("-", " ")
+        parts.append(f"{instance_type} {how} in {', '.join(places)} ({code})")
     remedies = f"Run this again later, set {prefix}capacity_wait to go on trying, or allow other types or zones."
     if any(refusal.meaning == KIND for refusal in failed.values()):
         remedies += " Ask for a higher quota in Service Quotas, or stop other instances."
