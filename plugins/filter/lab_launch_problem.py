@@ -16,7 +16,7 @@ description:
     Contacts nothing, changes nothing.
 options:
   _input:
-    description: The results, each with its C(item), a host's name or a mapping with C(name).
+    description: The results, each with its C(item), a host's name or a mapping with C(name) and C(availability_zone).
     type: list
     elements: dict
     required: true
@@ -66,13 +66,12 @@ _value:
   sample:
     - "aws_infrastructure_instance_type: AWS has no g5.xlarge for warehouse-1 in eu-central-1a at the moment
       (InsufficientInstanceCapacity). AWS lists zones with capacity: eu-central-1b. Run this again later, choose
-      another type, or destroy the lab, which has no hosts yet, and set aws_infrastructure_availability_zone to
-      eu-central-1b."
+      another type, or set aws_infrastructure_availability_zone to eu-central-1b."
 """
 
 from typing import Any
 
-from ..plugin_utils._lab.launch_problem import Launch, describe_end, describe_refusal
+from ..module_utils._launch.problem import Launch, describe_end, describe_refusal
 
 ENDED = ("shutting-down", "terminated", "stopping", "stopped")
 
@@ -91,14 +90,14 @@ def lab_launch_problem(
         if result.get("skipped"):
             continue
         item = result.get("item", "")
-        host = str(item["name"] if isinstance(item, dict) else item)
+        about = item if isinstance(item, dict) else {"name": item}
+        host = str(about["name"])
         asked = Launch(
             host=host,
             instance_type=str(before.get(host, {}).get("instance_type", launch["instance_type"])),
-            zone=str(launch["zone"]),
+            zone=str(about.get("availability_zone") or launch["zone"]),
             zones=tuple(launch.get("zones") or ()),
             exists=host in before,
-            others=tuple(name for name in before if name != host),
         )
         if not result.get("instance_ids") and "spec" not in result:
             message = str(result.get("msg", "no answer"))

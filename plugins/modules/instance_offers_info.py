@@ -75,6 +75,11 @@ described:
   type: list
   elements: dict
   sample: []
+zones:
+  description: The zones that offer each type.
+  returned: success
+  type: dict
+  sample: {g5.xlarge: [us-east-1a, us-east-1b]}
 quotas:
   description: The vCPUs that are left, by the family of an instance type; null where the quota could not be read.
   returned: success
@@ -117,7 +122,7 @@ SPEC: dict[str, dict[str, Any]] = {
     "availability_zone": {"type": "str", "default": ""},
     "instance_types": {"type": "list", "elements": "str", "default": []},
 }
-NOTHING: dict[str, Any] = {"offered": [], "described": [], "quotas": {}}
+NOTHING: dict[str, Any] = {"offered": [], "zones": {}, "described": [], "quotas": {}}
 
 
 def has_region(account: Account, region: str) -> bool:

@@ -42,7 +42,7 @@ options:
     type: raw
     default: 10.0.1.0/24
   availability_zone:
-    description: The zone of the subnet. When empty, the first one that offers O(instance_type).
+    description: The zone of the first subnet. When empty, the first one that offers O(instance_type).
     type: raw
     default: ''
   instance_type:
@@ -274,8 +274,8 @@ region:
   type: str
   sample: eu-central-1
 availability_zone:
-  description: The zone for the hosts - that of the existing lab, else the requested one, else the first that offers
-    them.
+  description: The zone of the first subnet - that of the existing lab, else the requested one, else the first that
+    offers the instance type.
   returned: success
   type: str
   sample: eu-central-1a
@@ -357,9 +357,26 @@ existing:
       type: str
       sample: key-0123456789abcdef0
     subnet_id:
-      description: Id of its subnet, or empty.
+      description: Id of its first subnet, or empty.
       type: str
       sample: subnet-0123456789abcdef0
+    subnets:
+      description: Its subnets, one in a zone.
+      type: list
+      elements: dict
+      contains:
+        subnet_id:
+          description: Its id.
+          type: str
+          sample: subnet-0123456789abcdef0
+        availability_zone:
+          description: Its zone.
+          type: str
+          sample: us-east-1a
+        cidr:
+          description: Its network.
+          type: str
+          sample: 10.0.1.0/24
     instances:
       description: Its live instances, each with C(name), C(instance_id), C(instance_type) and C(state).
       type: list

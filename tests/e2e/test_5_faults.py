@@ -56,7 +56,7 @@ def test_missing_capacity_is_reported_in_one_line(other: Cloud, other_empty_acco
     refused = other.playbook("playbooks/provision.yml", **variables)
     assert refused.status == 2
     assert "g5.xlarge" in refused.output
-    assert "aws_infrastructure_availability_zone" in refused.output
+    assert "aws_infrastructure_capacity_wait" in refused.output
     other.control("DELETE", "faults")
     other.playbook("playbooks/destroy.yml", **variables, aws_infrastructure_destroy_confirm="crowded").must_succeed()
     assert holdings(other.client) == other_empty_account

@@ -20,15 +20,16 @@ from .._problem import Problem
 from .errors import ReadError, describe_error, translated
 
 
-def connector(module: Any) -> Callable[[str, str], Any]:
+def connector(module: Any, attempts: int = 4) -> Callable[[str, str], Any]:
     """Return a function that creates the client of a service (boto3's name) in a region.
 
     Args:
         module: An AnsibleAWSModule, whose options have the endpoint and the credentials.
+        attempts: How often a call is made at most.
     """
     _region, endpoint, settings = get_aws_connection_info(module)
     # Enough for a slow link, and few enough to report an unreachable endpoint within a minute.
-    config = Config(connect_timeout=8, read_timeout=20, retries={"mode": "standard", "total_max_attempts": 4})
+    config = Config(connect_timeout=8, read_timeout=20, retries={"mode": "standard", "total_max_attempts": attempts})
 
     def connect(service: str, region: str) -> Any:
         return boto3_inventory_conn("client", service, region, endpoint, config=config, **settings)

@@ -9,7 +9,7 @@ Values that could not be read are None in the snapshot, and their checks are ski
 
 from __future__ import annotations
 
-from .._aws.account import Instance, InstanceProfile, Role, Subnet
+from .._aws.account import Instance, InstanceProfile, Role
 from .._aws.errors import describe_error
 from .._lab.ownership import INDEX_TAG
 from .._problem import Problem, listed, shown
@@ -19,6 +19,7 @@ from .quotas import check_quotas, vcpu_quota
 from .snapshot import (
     AccountSnapshot,
     boundary_arn,
+    first_subnet,
     host_indexes,
     is_excess,
     is_own,
@@ -137,7 +138,7 @@ def check_zone(lab: LabDescription, snapshot: AccountSnapshot) -> list[Problem]:
     if not zones or snapshot.zones is None:
         return []
     if snapshot.subnets:
-        return _check_existing_zone(lab, snapshot, snapshot.subnets[0], zones)
+        return _check_existing_zone(lab, snapshot, zones)
     zone = lab.availability_zone
     remedy = "choose one of these or leave it empty"
     if zone and zone not in snapshot.zones:
@@ -149,35 +150,44 @@ def check_zone(lab: LabDescription, snapshot: AccountSnapshot) -> list[Problem]:
     return []
 
 
-def _check_existing_zone(
-    lab: LabDescription, snapshot: AccountSnapshot, subnet: Subnet, zones: list[str]
-) -> list[Problem]:
-    """Check that the zone of the existing subnet is the one described and offers the instance type."""
-    if lab.availability_zone not in ("", subnet.zone):
-        reason = f"is not where the existing lab is ({subnet.subnet_id} in {subnet.zone})"
+def _check_existing_zone(lab: LabDescription, snapshot: AccountSnapshot, zones: list[str]) -> list[Problem]:
+    """Check that a requested zone is one of the existing lab and offers the instance type."""
+    zone = lab.availability_zone
+    existing = {subnet.zone: subnet.subnet_id for subnet in snapshot.subnets or []}
+    if zone and zone not in existing:
+        where = ", ".join(f"{identifier} in {place}" for place, identifier in existing.items())
+        reason = f"is not where the existing lab is ({where})"
         remedy = "restore it or leave it empty, or destroy the lab first"
-        return [lab.problem("availability_zone", reason, shown(subnet.zone), remedy)]
-    if subnet.zone not in zones and missing_hosts(lab, snapshot):
-        reason = f"is not offered in {subnet.zone}, where the existing lab is, but in {listed(zones)}"
-        allowed = f"a type that {subnet.zone} offers"
-        return [lab.problem("instance_type", reason, allowed, "choose such a type, or destroy the lab first")]
+        return [lab.problem("availability_zone", reason, " or ".join(map(shown, existing)), remedy)]
+    # Without a requested zone, new hosts are launched where the type is offered.
+    if zone and zone not in zones and missing_hosts(lab, snapshot):
+        reason = f"is not offered in {zone}, where the existing lab is, but in {listed(zones)}"
+        remedy = "choose such a type, leave the zone empty, or destroy the lab first"
+        return [lab.problem("instance_type", reason, f"a type that {zone} offers", remedy)]
     return []
 
 
 def check_network(lab: LabDescription, snapshot: AccountSnapshot) -> list[Problem]:
     """Check that the existing lab has one network and that it is the one described."""
+    first = first_subnet(lab, snapshot)
+    zones = [subnet.zone for subnet in snapshot.subnets or []]
+    # A lab has a subnet in each zone in which one of its hosts is.
+    same = [subnet for subnet in snapshot.subnets or [] if zones.count(subnet.zone) > 1]
     things = [
-        ("vpc_cidr", [(vpc.vpc_id, vpc.cidr) for vpc in own_vpcs(lab, snapshot)]),
-        ("subnet_cidr", [(subnet.subnet_id, subnet.cidr) for subnet in snapshot.subnets or []]),
+        ("vpc_cidr", [(vpc.vpc_id, vpc.cidr) for vpc in own_vpcs(lab, snapshot)], True),
+        ("subnet_cidr", [(subnet.subnet_id, subnet.cidr) for subnet in same], False),
+        ("subnet_cidr", [(first.subnet_id, first.cidr)] if first else [], True),
     ]
     problems = []
-    for option, found in things:
+    for option, found, compared in things:
         if len(found) > 1:
             reason = f"has more than one network: {listed([identifier for identifier, cidr in found])}"
             remedy = "delete the one that is empty"
-            problems.append(lab.problem("name", reason, "one VPC and one subnet with the lab's tags", remedy))
+            problems.append(
+                lab.problem("name", reason, "one VPC, and one subnet in a zone, with the lab's tags", remedy)
+            )
         for identifier, cidr in found[:1]:
-            if cidr != getattr(lab, option):
+            if compared and cidr != getattr(lab, option):
                 reason = f"is not what the existing lab has ({identifier}), and AWS cannot change an existing network"
                 remedy = "restore it, or destroy the lab first"
                 problems.append(lab.problem(option, reason, shown(cidr), remedy))

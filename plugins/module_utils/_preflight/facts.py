@@ -20,6 +20,7 @@ from .snapshot import (
     AccountSnapshot,
     boundary_arn,
     choose_zone,
+    first_subnet,
     host_indexes,
     list_sources,
     list_zones,
@@ -93,12 +94,16 @@ def read_gbps(phrase: str) -> float | None:
 def describe_existing(lab: LabDescription, snapshot: AccountSnapshot) -> dict[str, Any]:
     """Return what exists of the lab, in the form that the module documents."""
     own = own_vpcs(lab, snapshot)
-    subnets = snapshot.subnets or []
+    first = first_subnet(lab, snapshot)
     return {
         "vpc_id": own[0].vpc_id if own else "",
         "gateway_id": snapshot.record.gateway_id if snapshot.record else "",
         "key_pair_id": snapshot.record.key_pair_id if snapshot.record else "",
-        "subnet_id": subnets[0].subnet_id if subnets else "",
+        "subnet_id": first.subnet_id if first else "",
+        "subnets": [
+            {"subnet_id": subnet.subnet_id, "availability_zone": subnet.zone, "cidr": subnet.cidr}
+            for subnet in snapshot.subnets or []
+        ],
         "instances": [
             {
                 "name": instance.tags.get("Name", ""),

@@ -56,11 +56,16 @@ def read_offers(account: Account, zone: str, known: list[str]) -> dict[str, Any]
         Filters=[{"Name": "instance-type", "Values": [*known, *OTHER_TYPES]}],
     )
     offers = answer["InstanceTypeOfferings"]
-    offered = sorted({offer["InstanceType"] for offer in offers if offer["Location"] in places})
+    zones: dict[str, list[str]] = {}
+    for offer in sorted(offers, key=lambda offer: str(offer["Location"])):
+        if offer["Location"] in places:
+            zones.setdefault(offer["InstanceType"], []).append(offer["Location"])
+    offered = sorted(zones)
     described = _describe(account, offered)
     running = account.instances(COUNTED_STATES, {})
     return {
         "offered": offered,
+        "zones": zones,
         "described": described,
         "quotas": _read_quotas(account, running, described),
     }

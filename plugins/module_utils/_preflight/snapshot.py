@@ -238,9 +238,16 @@ def list_zones(lab: LabDescription, snapshot: AccountSnapshot) -> list[str] | No
     return [zone for zone in snapshot.offerings.get(lab.instance_type, []) if zone in snapshot.zones]
 
 
+def first_subnet(lab: LabDescription, snapshot: AccountSnapshot) -> Subnet | None:
+    """Return the subnet that was created first: the one with the described network. Others are for want of capacity."""
+    subnets = sorted(snapshot.subnets or [], key=lambda subnet: (subnet.cidr != lab.subnet_cidr, subnet.subnet_id))
+    return subnets[0] if subnets else None
+
+
 def choose_zone(lab: LabDescription, snapshot: AccountSnapshot) -> str:
-    """Return the zone of the lab's hosts: that of its subnet, the requested one, or the first that offers them."""
-    for subnet in snapshot.subnets or []:
+    """Return the zone to try first: that of the lab's first subnet, the requested one, or the first that offers it."""
+    subnet = first_subnet(lab, snapshot)
+    if subnet:
         return subnet.zone
     return lab.availability_zone or next(iter(list_zones(lab, snapshot) or []), "")
 

@@ -155,26 +155,31 @@ def compare_gateway(found: Item, declared: Item) -> list[str]:
 
 
 def compare_subnet(found: Item, declared: Item) -> list[str]:
-    """Compare the subnet."""
-    subnet = _only(found.get("subnets"))
-    if not subnet:
+    """Compare the subnets: one has the declared network, further ones are in other zones."""
+    subnets = found.get("subnets") or []
+    if not subnets:
         return ["subnet: missing"]
+    tags = declared["tags"] | {"Name": f"{declared['name']}-subnet"}
     return _differing(
         "subnet",
         {
-            "VPC": subnet.get("vpc_id") == declared["vpc_id"],
-            "network": subnet.get("cidr_block") == declared["subnet_cidr"],
-            "public addresses": subnet.get("map_public_ip_on_launch") is False,
-            "IPv6": subnet.get("assign_ipv6_address_on_creation") is False
-            and not subnet.get("ipv6_cidr_block_association_set"),
-            "tags": not _lacks_tags(subnet, declared["tags"] | {"Name": f"{declared['name']}-subnet"}),
+            "VPC": all(subnet.get("vpc_id") == declared["vpc_id"] for subnet in subnets),
+            "network": declared["subnet_cidr"] in [subnet.get("cidr_block") for subnet in subnets],
+            "public addresses": all(subnet.get("map_public_ip_on_launch") is False for subnet in subnets),
+            "IPv6": all(
+                subnet.get("assign_ipv6_address_on_creation") is False
+                and not subnet.get("ipv6_cidr_block_association_set")
+                for subnet in subnets
+            ),
+            "tags": not any(_lacks_tags(subnet, tags) for subnet in subnets),
         },
     )
 
 
 def compare_routes(found: Item, declared: Item) -> list[str]:
-    """Compare the route table: the default route, no other route that was created, and the lab's subnet alone."""
-    table, subnet = _only(found.get("route_tables")), _only(found.get("subnets"))
+    """Compare the route table: the default route, no other route that was created, and the lab's subnets alone."""
+    table = _only(found.get("route_tables"))
+    subnets = sorted(str(subnet.get("subnet_id", "")) for subnet in found.get("subnets") or [])
     if not table:
         return ["route table: missing"]
     created = [
@@ -182,17 +187,17 @@ def compare_routes(found: Item, declared: Item) -> list[str]:
         for route in table.get("routes") or []
         if route.get("origin") != "CreateRouteTable"
     ]
-    associated = [
-        (entry.get("subnet_id"), entry.get("gateway_id"))
+    associated = sorted(
+        str(entry.get("subnet_id") or entry.get("gateway_id"))
         for entry in table.get("associations") or []
         if not entry.get("main")
-    ]
+    )
     return _differing(
         "route table",
         {
             "VPC": table.get("vpc_id") == declared["vpc_id"],
             "routes": created == [("0.0.0.0/0", declared["gateway_id"], "active")],
-            "subnets": associated == [(subnet.get("subnet_id", ""), None)],
+            "subnets": associated == subnets,
             "tags": not _lacks_tags(table, declared["tags"] | {"Name": f"{declared['name']}-routes"}),
         },
     )

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 from ansible_collections.digital_twin.robotics_lab.plugins.filter.lab_launch_problem import lab_launch_problem
-from ansible_collections.digital_twin.robotics_lab.plugins.plugin_utils._lab import launch_problem
+from ansible_collections.digital_twin.robotics_lab.plugins.module_utils._launch import problem
 
 LAUNCH = {"zone": "us-east-1a", "zones": ["us-east-1a", "us-east-1d"], "instance_type": "g5.xlarge"}
 ERROR = "Failed to create new EC2 instance: An error occurred ({}) when calling the {} operation{}: {}"
@@ -36,15 +36,15 @@ def test_the_zones_that_aws_names_come_first() -> None:
     line = tell("InsufficientInstanceCapacity", NAMED, tries=" (reached max retries: 4)")
     assert line == (
         f"aws_infrastructure_instance_type: {MISSING} (InsufficientInstanceCapacity). AWS lists zones with capacity: "
-        "us-east-1b, us-east-1c. Run this again later, choose another type, or destroy the lab, which has no hosts "
-        "yet, and set aws_infrastructure_availability_zone to us-east-1b or us-east-1c."
+        "us-east-1b, us-east-1c. Run this again later, choose another type, or set "
+        "aws_infrastructure_availability_zone to us-east-1b or us-east-1c."
     )
 
 
 def test_without_a_word_of_aws_the_zones_that_offer_the_type_are_named() -> None:
     line = tell("UnfulfillableCapacity", UNNAMED)
     assert "Other zones offer the type: us-east-1d. " in line
-    assert line.endswith("and set aws_infrastructure_availability_zone to us-east-1d.")
+    assert line.endswith("or set aws_infrastructure_availability_zone to us-east-1d.")
 
 
 def test_a_local_zone_is_a_zone() -> None:
@@ -52,10 +52,13 @@ def test_a_local_zone_is_a_zone() -> None:
     assert "us-west-2-lax-1a, us-gov-west-1b" in line
 
 
-def test_hosts_that_are_there_tie_the_lab_to_its_zone() -> None:
-    line = tell("InsufficientInstanceCapacity", NAMED, existing=[OTHER])
-    assert "All hosts of a lab are in one zone, and lab-2 is in us-east-1a." in line
-    assert "which has no hosts yet" not in line
+def test_the_zone_of_a_host_is_its_own() -> None:
+    result = {
+        "item": {"name": "lab-1", "availability_zone": "us-east-1c"},
+        "msg": ERROR.format("Unsupported", "X", "", ""),
+    }
+    (line,) = lab_launch_problem([result], LAUNCH)
+    assert "for lab-1 in us-east-1c at the moment" in line
 
 
 def test_a_stopped_host_can_start_where_its_disk_is_only() -> None:
@@ -65,7 +68,7 @@ def test_a_stopped_host_can_start_where_its_disk_is_only() -> None:
     assert "Its disk is in us-east-1a, so it can start only there." in line
 
 
-@pytest.mark.parametrize("code", sorted(launch_problem.ZONE_CODES))
+@pytest.mark.parametrize("code", sorted(problem.ZONE_CODES - problem.SENTENCES.keys()))
 def test_what_another_zone_may_help_with(code: str) -> None:
     assert "set aws_infrastructure_availability_zone to us-east-1b or us-east-1c" in tell(code, NAMED)
 
@@ -73,10 +76,10 @@ def test_what_another_zone_may_help_with(code: str) -> None:
 @pytest.mark.parametrize(
     ("code", "subject", "remedy"),
     [
-        *((code, "aws_infrastructure_instance_type", "Service Quotas") for code in sorted(launch_problem.QUOTA_CODES)),
-        *((code, "AWS account", remedy) for code, remedy in sorted(launch_problem.ACCOUNT_CODES.items())),
-        *((code, "AWS", "Run this again") for code in sorted(launch_problem.LATER_CODES)),
-        *((code, "aws_infrastructure_image", "another image") for code in sorted(launch_problem.IMAGE_CODES)),
+        *((code, "aws_infrastructure_instance_type", "Service Quotas") for code in sorted(problem.QUOTA_CODES)),
+        *((code, "AWS account", remedy) for code, remedy in sorted(problem.ACCOUNT_CODES.items())),
+        *((code, "AWS", "Run this again") for code in sorted(problem.LATER_CODES)),
+        *((code, "aws_infrastructure_image", "another image") for code in sorted(problem.IMAGE_CODES)),
         ("InsufficientFreeAddressesInSubnet", "aws_infrastructure_subnet_cidr", "a larger subnet"),
     ],
 )

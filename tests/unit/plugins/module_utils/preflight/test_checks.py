@@ -245,6 +245,7 @@ def test_facts_about_an_empty_account(describe: Describe) -> None:
             "gateway_id": "",
             "key_pair_id": "",
             "subnet_id": "",
+            "subnets": [],
             "instances": [],
             "addresses": [],
             "root_volumes": [],
@@ -330,6 +331,7 @@ def test_facts_about_an_existing_lab(describe: Describe) -> None:
         "gateway_id": "igw-1",
         "key_pair_id": "key-1",
         "subnet_id": "subnet-1",
+        "subnets": [{"subnet_id": "subnet-1", "availability_zone": "us-east-1b", "cidr": "10.0.1.0/24"}],
         "instances": [
             {"name": f"lab-{number}", "instance_id": f"i-{number}", "instance_type": "g5.xlarge", "state": "running"}
             for number in (1, 2)

@@ -7,30 +7,16 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 
-CALL_ERROR = re.compile(r"\((?P<code>[A-Za-z][\w.]+)\) when calling the \w+ operation")
-ZONE = re.compile(r"\b[a-z]{2,4}(?:-[a-z]+)+-[0-9]+(?:-[a-z]+-[0-9]+)?[a-z]\b")
+from .errors import KIND, KIND_CODES, WAIT_CODES, ZONE_CODES, Refusal, named_zones
+from .offers import Offer
 
-ZONE_CODES = {
-    "InsufficientCapacity",
-    "InsufficientHostCapacity",
-    "InsufficientInstanceCapacity",
-    "InsufficientReservedInstanceCapacity",
-    "InsufficientVolumeCapacity",
-    "ReservationCapacityExceeded",
-    "SpotMaxPriceTooLow",
-    "UnfulfillableCapacity",
-    "Unsupported",
-}
-QUOTA_CODES = {
-    "InstanceLimitExceeded",
-    "MaxFleetCountExceeded",
-    "MaxIOPSLimitExceeded",
-    "MaxSpotInstanceCountExceeded",
-    "VcpuLimitExceeded",
-    "VolumeLimitExceeded",
-}
+CALL_ERROR = re.compile(r"\((?P<code>[A-Za-z][\w.]+)\) when calling the \w+ operation")
+
+# Quotas of the account, in every zone.
+QUOTA_CODES = {*KIND_CODES, "MaxIOPSLimitExceeded", "VolumeLimitExceeded"}
 # Remedies for the account itself, if no zone, type or quota helps.
 ACCOUNT_CODES = {
     "AuthFailure.ServiceLinkedRoleCreationNotPermitted": "Allow iam:CreateServiceLinkedRole for the caller.",
@@ -39,30 +25,23 @@ ACCOUNT_CODES = {
     "PendingVerification": "Wait until AWS has verified the account (at most a few hours), then run this again.",
     "UnauthorizedOperation": "Allow the call in the policies of the caller.",
 }
-LATER_CODES = {
-    "InternalError",
-    "InternalFailure",
-    "RequestLimitExceeded",
-    "ServerInternal",
-    "ServiceUnavailable",
-    "Unavailable",
-}
+LATER_CODES = {code for code in WAIT_CODES if not code.startswith("Invalid")}
 IMAGE_CODES = {"InvalidAMIID.NotFound", "InvalidAMIID.Unavailable", "InvalidSnapshot.NotFound"}
 # The variable to change, the reason and the remedy, by error code.
 SENTENCES = {
     **dict.fromkeys(
         QUOTA_CODES,
         (
-            "aws_infrastructure_instance_type",
+            "{prefix}instance_type",
             "exceeds a quota of the account, in every zone",
             "Use fewer or smaller instances, stop others, or ask for more in Service Quotas.",
         ),
     ),
-    **dict.fromkeys(IMAGE_CODES, ("aws_infrastructure_image", "cannot boot from the image", "Choose another image.")),
+    **dict.fromkeys(IMAGE_CODES, ("{prefix}image", "cannot boot from the image", "Choose another image.")),
     **dict.fromkeys(LATER_CODES, ("AWS", "cannot be started at the moment", "Run this again in a few minutes.")),
     **{code: ("AWS account", "may not be started by it", remedy) for code, remedy in ACCOUNT_CODES.items()},
     "InsufficientFreeAddressesInSubnet": (
-        "aws_infrastructure_subnet_cidr",
+        "{prefix}subnet_cidr",
         "has no free address in the subnet",
         "Remove other resources from it, or destroy the lab and choose a larger subnet.",
     ),
@@ -79,7 +58,7 @@ class Launch:
         zone: The zone of the lab.
         zones: All zones that offer the type.
         exists: Whether the instance already existed, stopped. Then its disk binds it to the zone.
-        others: Names of the lab's other existing hosts.
+        prefix: How the user's variables begin.
     """
 
     host: str
@@ -87,7 +66,7 @@ class Launch:
     zone: str
     zones: tuple[str, ...] = ()
     exists: bool = False
-    others: tuple[str, ...] = ()
+    prefix: str = "aws_infrastructure_"
 
 
 def error_code(message: str) -> str:
@@ -136,43 +115,61 @@ def describe_end(code: str, text: str, launch: Launch) -> str:
     return f"{launch.host}: the instance ended as soon as it started ({code or 'no code'}: {reason}). {remedy}"
 
 
+def describe_failures(host: str, failed: Mapping[Offer, Refusal], prefix: str) -> str:
+    """Return one line with everything that AWS has refused for a host, and the remedies.
+
+    Args:
+        host: Its name.
+        failed: The reason of each offer that failed.
+        prefix: How the user's variables begin.
+    """
+    if not failed:
+        return f"{prefix}instance_type: no zone offers a type for {host}. Choose another type or zone."
+    zones: dict[tuple[tuple[str, str, str], str], list[str]] = {}
+    for offer, refusal in failed.items():
+        zones.setdefault((offer.kind, refusal.code), []).append(offer.zone)
+    parts = []
+    for ((instance_type, market, reservation), code), places in zones.items():
+        how = f"in {reservation}" if reservation else market.replace("-", " ")
+        parts.append(f"{instance_type} {how} in {', '.join(places)} ({code})")
+    remedies = f"Run this again later, set {prefix}capacity_wait to go on trying, or allow other types or zones."
+    if any(refusal.meaning == KIND for refusal in failed.values()):
+        remedies += " Ask for a higher quota in Service Quotas, or stop other instances."
+    if "InsufficientFreeAddressesInSubnet" in {refusal.code for refusal in failed.values()}:
+        remedies += f" Choose a larger {prefix}subnet_cidr or {prefix}vpc_cidr for a new lab."
+    return f"{prefix}instance_type: AWS has no machine for {host} at the moment: {'; '.join(parts)}. {remedies}"
+
+
 def _describe(code: str, text: str, launch: Launch) -> str:
     """Return the line for an error code, or nothing for unknown codes."""
     what = f"{launch.instance_type} for {launch.host} in {launch.zone}"
-    if code in ZONE_CODES:
-        return f"aws_infrastructure_instance_type: AWS has no {what} at the moment ({code}). {_elsewhere(text, launch)}"
+    if code in ZONE_CODES and code not in SENTENCES:
+        return f"{launch.prefix}instance_type: AWS has no {what} at the moment ({code}). {_elsewhere(text, launch)}"
     if code not in SENTENCES:
         return ""
     subject, wrong, remedy = SENTENCES[code]
+    subject = subject.format(prefix=launch.prefix)
     return f"{subject}: {what} {wrong} ({code}: {text}). {remedy}"
 
 
 def _elsewhere(text: str, launch: Launch) -> str:
     """Return the remedy when a zone has no capacity, with AWS's own list of zones first."""
-    named = [zone for zone in dict.fromkeys(ZONE.findall(text)) if zone != launch.zone]
+    named = named_zones(text, launch.zone)
     zones = named or [zone for zone in launch.zones if zone != launch.zone]
     source = "AWS lists zones with capacity" if named else "Other zones offer the type"
     offer = f"{source}: {', '.join(zones)}. " if zones else ""
     if launch.exists:
         return (
             f"{offer}Its disk is in {launch.zone}, so it can start only there. Run this again later, or destroy "
-            f"the lab, with all that is on its disks, and {_move(zones)}."
+            f"the lab, with all that is on its disks, and {_move(launch, zones)}."
         )
-    if launch.others:
-        return (
-            f"{offer}All hosts of a lab are in one zone, and {', '.join(launch.others)} is in {launch.zone}. Run this "
-            f"again later, choose another type for new hosts, or destroy the lab and {_move(zones)}."
-        )
-    return (
-        f"{offer}Run this again later, choose another type, or destroy the lab, which has no hosts yet, and "
-        f"{_move(zones)}."
-    )
+    return f"{offer}Run this again later, choose another type, or {_move(launch, zones)}."
 
 
-def _move(zones: list[str]) -> str:
+def _move(launch: Launch, zones: list[str]) -> str:
     """Return how to choose another zone."""
     choice = " or ".join(zones) if zones else "another zone"
-    return f"set aws_infrastructure_availability_zone to {choice}"
+    return f"set {launch.prefix}availability_zone to {choice}"
 
 
 def _region(zone: str) -> str:
