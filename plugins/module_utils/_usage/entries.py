@@ -20,6 +20,8 @@ ON_DEMAND, SPOT = "on-demand", "spot"
 # How the end of an entry is known, the least certain first.
 OPEN, SEEN, METRICS, EC2 = "open", "seen", "metrics", "ec2"
 ENDS = (OPEN, SEEN, METRICS, EC2)
+# CloudWatch's periods of datapoints that are 15 to 63 days old, in seconds.
+LONGEST_PERIOD = 300
 
 
 @dataclass(frozen=True)
@@ -53,9 +55,9 @@ class Entry:
         return self.kind, self.identifier, self.start
 
     @property
-    def certainty(self) -> tuple[bool, int, int, str, str, bool]:
+    def certainty(self) -> tuple[bool, int, int, str, str]:
         """Of two descriptions of the same thing, the one with the higher value is right: EC2's end, else the latest."""
-        return self.end == EC2, self.seen, ENDS.index(self.end), self.reason, self.what, self.exact
+        return self.end == EC2, self.seen, ENDS.index(self.end), self.reason, self.what
 
     def ended(self, when: int, how: str, reason: str = "") -> Entry:
         """Return this entry with its end."""
@@ -76,18 +78,21 @@ def merge(*records: Iterable[Entry]) -> list[Entry]:
     best: dict[tuple[str, str, int], Entry] = {}
     for record in records:
         for entry in record:
-            other = best.get(entry.key)
-            if other is None or entry.certainty > other.certainty:
-                best[entry.key] = entry
+            other = best.get(entry.key, entry)
+            exact = entry.exact or other.exact
+            best[entry.key] = replace(max(entry, other, key=lambda item: item.certainty), exact=exact)
     # Metrics of several periods give several starts of one run. One that EC2 reported is right, else the latest.
     kept: list[Entry] = []
-    for entry in sorted(best.values(), key=lambda item: (not item.exact, -item.start, -item.seen)):
-        if entry.exact or not any(_overlap(entry, other) for other in kept):
+    for entry in sorted(best.values(), key=lambda item: (not item.exact, -item.start)):
+        if entry.exact or not any(_begins_within(entry, other) for other in kept):
             kept.append(entry)
     return sorted(kept, key=lambda item: item.key)
 
 
-def _overlap(one: Entry, other: Entry) -> bool:
-    """Return whether two entries describe the same thing at the same time."""
+def _begins_within(one: Entry, other: Entry) -> bool:
+    """Return whether an entry begins while another one lasts, or up to a period of metrics before it.
+
+    How long the entry itself lasts does not count: an older description of it must give the same result.
+    """
     same = (one.kind, one.identifier) == (other.kind, other.identifier)
-    return same and one.start < max(other.seen, other.start + 1) and other.start < max(one.seen, one.start + 1)
+    return same and (abs(one.start - other.start) <= LONGEST_PERIOD or other.start <= one.start < other.seen)

@@ -4,9 +4,9 @@
 
 """Correct a lab's usage by what AWS reports now.
 
-The idle alarm, the console, a schedule and an interruption start and stop instances without a run of the collection. What
-EC2 says of the current run of an instance is exact. For earlier ones there are CloudWatch's datapoints: AWS/EC2 has one of
-StatusCheckFailed for each minute in which an instance runs, also after the instance has ended.
+The idle alarm, the console, a schedule and an interruption start and stop instances without a run of the collection.
+EC2's description of the current run of an instance is exact. For earlier ones there are CloudWatch's datapoints.
+AWS/EC2 has one of StatusCheckFailed for each minute in which an instance runs, also after the instance has ended.
 """
 
 from __future__ import annotations
@@ -107,21 +107,21 @@ def update(
         now: The time.
     """
     entries = merge(record)
-    current = [run for instance in instances if (run := _current_run(instance, now))]
+    current = [_current_run(instance, now) for instance in instances]
     runs = merge([entry for entry in entries if entry.kind == INSTANCE], current)
     closed = [_close(run, runs, current, datapoints.get(run.identifier, Datapoints(())), now) for run in runs]
     others = [entry for entry in entries if entry.kind != INSTANCE]
     return merge(closed, _unrecorded(closed, datapoints, now), _update_things(others, things, now))
 
 
-def _current_run(instance: Instance, now: int) -> Entry | None:
+def _current_run(instance: Instance, now: int) -> Entry:
     """Return the run that EC2 describes: the current one, or the last one of an instance that is stopped."""
     run = Entry(INSTANCE, instance.identifier, instance.what, instance.launched, min(instance.launched, now))
     if instance.state in RUNS:
         return replace(run, seen=max(now, run.start))
     # The stop was requested then. EC2 charges nothing from the state stopping on.
     if match := STOPPED_AT.search(instance.transition):
-        when = datetime.strptime(match[1], "%Y-%m-%d %H:%M:%S").replace(tzinfo=timezone.utc)  # noqa: UP017
+        when = datetime.strptime(match[1], "%Y-%m-%d %H:%M:%S").replace(tzinfo=timezone.utc)
         if instance.launched <= when.timestamp() <= now:
             return run.ended(int(when.timestamp()), EC2, instance.reason)
     return replace(run, end=SEEN, reason=instance.reason)
@@ -129,8 +129,10 @@ def _current_run(instance: Instance, now: int) -> Entry | None:
 
 def _close(run: Entry, runs: Sequence[Entry], current: Sequence[Entry], points: Datapoints, now: int) -> Entry:
     """Return a run with its end, if it has ended, as well as it is known."""
-    if run.end == EC2 or (run.end == OPEN and any(run.key == other.key for other in current)):
+    described = next((other for other in current if other.key == run.key), None)
+    if run.end == EC2 or (described and described.end == OPEN):
         return run
+    run = replace(run, reason=(described and described.reason) or run.reason)
     same = [other.start for other in runs if other.identifier == run.identifier]
     limit = min((start for start in same if start > run.start), default=now)
     ends = [

@@ -4,16 +4,16 @@
 
 """Write a lab's usage of one month as text, and read it.
 
-The text is the value of a standard parameter of the SSM Parameter Store, which costs nothing and holds 4 KB. It outlives
-every instance. A month that needs more has several parts. Neither tags nor metrics can hold it: tags of an instance end
-with it, and a caller that may only tag EC2 resources must not be able to change what a lab is said to have cost.
+The text is for a standard parameter of the SSM Parameter Store, which costs nothing and holds 4 KB. It outlives every
+instance. A month that needs more has several parts. Tags cannot hold it: those of an instance end with it, and a caller
+that may only tag EC2 resources must not be able to change what a lab is reported to have cost.
 
     1 2026-11
     i i-0123456789abcdef0 g5.xlarge/on-demand
-    +bhc0~hq80ec Client.UserInitiatedShutdown
+    +2gw0~uk0e Client.UserInitiatedShutdown
 
-A line with a thing, then its runs: the start in seconds after the beginning of the month, the duration, both in base 36,
-how the end is known, and why.
+A thing, then its runs: the start in seconds after the beginning of the month, the duration, both in base 36, how the
+end is known, and why the instance ended.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ class RecordError(Exception):
 
 def month_of(when: int) -> str:
     """Return the month of a time."""
-    return datetime.fromtimestamp(when, timezone.utc).strftime("%Y-%m")  # noqa: UP017  # datetime.UTC is of 3.11
+    return datetime.fromtimestamp(when, timezone.utc).strftime("%Y-%m")
 
 
 def bounds(month: str) -> tuple[int, int]:
@@ -52,8 +52,8 @@ def bounds(month: str) -> tuple[int, int]:
     if not MONTH.fullmatch(month):
         raise RecordError(f'"{month}" is not a month. Allowed: a year and a month, such as 2026-11.')
     year, number = int(month[:4]), int(month[5:])
-    start = datetime(year, number, 1, tzinfo=timezone.utc)  # noqa: UP017
-    end = datetime(year + number // 12, number % 12 + 1, 1, tzinfo=timezone.utc)  # noqa: UP017
+    start = datetime(year, number, 1, tzinfo=timezone.utc)
+    end = datetime(year + number // 12, number % 12 + 1, 1, tzinfo=timezone.utc)
     return int(start.timestamp()), int(end.timestamp())
 
 

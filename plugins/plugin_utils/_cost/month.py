@@ -90,19 +90,22 @@ def cost_of_month(entries: Iterable[Entry], prices: Prices, month: Month) -> dic
         seconds = month.share(run.start, end_of(run, month.now))
         instance_type, _slash, market = run.what.partition("/")
         hours[market] += seconds / HOUR
-        price, guessed = _run_cost(run, prices, month)
-        if price is None:
+        amount, guessed = _run_cost(run, prices, month)
+        if amount is None:
             unknown.update({instance_type if market != SPOT else f"{instance_type} (spot)": None} if seconds else {})
         else:
-            cost["instances"] += price
+            cost["instances"] += amount
             estimated = estimated or (guessed and seconds > 0)
     whole = month.last - month.first
     for entry in usage:
         part = month.share(entry.start, end_of(entry, month.now)) / whole
         if entry.kind == VOLUME:
-            cost["volumes"] += part * volume_price(entry.what, prices)
+            price, guessed = volume_price(entry.what, prices)
+            cost["volumes"] += part * price
+            estimated = estimated or (guessed and part > 0)
         elif entry.kind == SNAPSHOT:
             cost["snapshots"] += part * float(entry.what) * prices.values["snapshot_gib_month"]
+            estimated = estimated or ("snapshot_gib_month" in prices.estimated and part > 0)
         elif entry.kind == ADDRESS:
             cost["addresses"] += part * whole / HOUR * prices.values["address_hour"]
         elif entry.kind == ALARM:
@@ -116,7 +119,7 @@ def cost_of_month(entries: Iterable[Entry], prices: Prices, month: Month) -> dic
         "cost": {part: round(value, 2) for part, value in cost.items()},
         "total": round(sum(cost.values()), 2),
         "without_price": list(unknown),
-        "estimated": estimated or bool(prices.estimated and any(cost[part] for part in ("volumes", "snapshots"))),
+        "estimated": estimated,
     }
 
 
@@ -160,12 +163,13 @@ def _spot_cost(start: int, end: int, history: SpotHistory, month: Month) -> floa
     return sum(month.share(begin, min(begin + HOUR, end)) / HOUR * history.at(begin) for begin in begins)
 
 
-def volume_price(what: str, prices: Prices) -> float:
-    """Return the price of a volume a month. Other types than gp3 are priced by their size, as gp3 is."""
+def volume_price(what: str, prices: Prices) -> tuple[float, bool]:
+    """Return the price of a volume a month, and whether it is an estimate, as it is for all types but gp3."""
     kind, size, iops, throughput = [*what.split("/"), "", "", ""][:4]
     if kind != "gp3":
-        return prices.volume_month(float(size))
-    return prices.volume_month(float(size), float(iops or FREE_IOPS), float(throughput or FREE_THROUGHPUT))
+        return prices.volume_month(float(size)), True
+    extras = float(iops or FREE_IOPS), float(throughput or FREE_THROUGHPUT)
+    return prices.volume_month(float(size), *extras), prices.guesses_volume(*extras)
 
 
 def metric_hours(runs: Iterable[Entry], month: Month) -> int:

@@ -65,6 +65,11 @@ class Prices:
             + max(throughput - FREE_THROUGHPUT, 0) * self.values["throughput_month"]
         )
 
+    def guesses_volume(self, iops: float = FREE_IOPS, throughput: float = FREE_THROUGHPUT) -> bool:
+        """Return whether the price of a gp3 volume is an estimate."""
+        names = {"gib_month": True, "iops_month": iops > FREE_IOPS, "throughput_month": throughput > FREE_THROUGHPUT}
+        return any(used and name in self.estimated for name, used in names.items())
+
 
 def prices_of(
     region: str, overrides: Mapping[str, float] | None = None, types: Mapping[str, float] | None = None

@@ -41,7 +41,7 @@ def rates(hosts: Sequence[Size], prices: Prices) -> dict[str, Any]:
     )
     found = [(host.instance_type, *prices.instance(host.instance_type)) for host in hosts]
     hourly = sum(price or 0 for _type, price, _estimated in found) + stopped / HOURS_PER_MONTH
-    volumes = any(host.volume for host in hosts) and bool(prices.estimated)
+    volumes = any(host.volume and prices.guesses_volume(host.iops, host.throughput) for host in hosts)
     return {
         "per_hour": round(hourly, 2),
         "per_month": round(hourly * HOURS_PER_MONTH, 2),
