@@ -72,22 +72,24 @@ def decide(cause: str, lab: Situation) -> Decision:
         raise ValueError(f"{cause!r} is not a cause of a stop; allowed: {', '.join(CAUSES)}")
     if lab.awake_until and lab.awake_until > lab.now:
         return Decision(False, f"awake until {_shown(lab.awake_until)}", lab.awake_until)
-    if cause == LIFETIME:
-        return Decision(True, "its lifetime is over")
-    if cause == SCHEDULE:
-        return Decision(True, "its schedule stops it")
+    if cause == IDLE:
+        return _decide_idle(lab)
+    return Decision(True, "its lifetime is over" if cause == LIFETIME else "its schedule stops it")
+
+
+def _decide_idle(lab: Situation) -> Decision:
+    """Return whether a lab stops because nothing uses it."""
     if lab.busy:
         return Decision(False, f"in use: {', '.join(lab.busy)}")
     if lab.last_use is None and lab.started_by == SCHEDULE:
         end = lab.started + max(lab.wait_for_user, lab.idle_for)
-        if lab.now < end:
-            return Decision(False, f"started by its schedule, waits for its user until {_shown(end)}", end)
-        return Decision(True, f"not used since its schedule started it at {_shown(lab.started)}")
-    since = max(lab.last_use or lab.started, lab.started)
-    end = since + lab.idle_for
-    if lab.now < end:
-        return Decision(False, f"idle since {_shown(since)} only", end)
-    return Decision(True, f"idle since {_shown(since)}")
+        waits = f"started by its schedule, waits for its user until {_shown(end)}"
+        stops = f"not used since its schedule started it at {_shown(lab.started)}"
+    else:
+        since = max(lab.last_use or lab.started, lab.started)
+        end = since + lab.idle_for
+        waits, stops = f"idle since {_shown(since)} only", f"idle since {_shown(since)}"
+    return Decision(False, waits, end) if lab.now < end else Decision(True, stops)
 
 
 def awake_problem(variable: str, value: datetime, now: datetime) -> Problem | None:

@@ -2,7 +2,7 @@
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""A lab's schedule as its user writes it: when it starts and stops, on which days, in which time zone. Pure functions."""
+"""Read a lab's schedule: when it starts and stops, on which days, in which time zone. Pure functions."""
 
 from __future__ import annotations
 
@@ -158,7 +158,7 @@ def _read_zone(variable: str, value: object, problems: list[Problem]) -> str | N
 
 def _read_exceptions(variable: str, value: object, problems: list[Problem]) -> tuple[Exception_, ...]:
     """Return the exceptions, sorted by date."""
-    allowed = 'a list of {date: "2026-12-24", off: true}, or with start and stop instead of off'
+    allowed = 'a list of {date: "2026-12-24", closed: true}, or with start and stop instead of closed'
     if not isinstance(value, (list, tuple)) or len(value) > MOST_EXCEPTIONS:
         reason = f"has more than {MOST_EXCEPTIONS} entries" if isinstance(value, (list, tuple)) else "is not a list"
         problems.append(Problem(variable, "", reason, allowed, "Remove dates that are over"))
@@ -166,7 +166,7 @@ def _read_exceptions(variable: str, value: object, problems: list[Problem]) -> t
     found: dict[date, Exception_] = {}
     for index, item in enumerate(value):
         name = f"{variable}[{index}]"
-        if not isinstance(item, Mapping) or not set(item) <= {"date", "off", "start", "stop"}:
+        if not isinstance(item, Mapping) or not set(item) <= {"date", "closed", "start", "stop"}:
             problems.append(Problem(name, shown(item), "is not an exception", allowed, "Correct it"))
             continue
         day = _read_date(item.get("date"))
@@ -174,9 +174,9 @@ def _read_exceptions(variable: str, value: object, problems: list[Problem]) -> t
             problems.append(Problem(name, shown(item.get("date")), "is not a date", '"2026-12-24"', "Correct the date"))
             continue
         start, stop = (_read_clock(f"{name}.{key}", item.get(key), problems) for key in ("start", "stop"))
-        off = truth(item.get("off", False))
-        if off is None or off == (start is not None or stop is not None):
-            reason = "needs either off: true or a start or stop"
+        closed = truth(item.get("closed", False))
+        if closed is None or closed == (start is not None or stop is not None):
+            reason = "needs either closed: true or a start or stop"
             problems.append(Problem(name, shown(item), reason, allowed, "Correct it"))
         elif start is not None and start == stop:
             problems.append(Problem(name, shown(item), "starts and stops at the same time", "two times", "Change one"))
@@ -192,7 +192,7 @@ def _read_date(value: object) -> date | None:
     if isinstance(value, datetime) or not isinstance(value, (date, str)):
         return None
     try:
-        return value if isinstance(value, date) else datetime.strptime(value, "%Y-%m-%d").date()  # noqa: DTZ007
+        return value if isinstance(value, date) else datetime.strptime(value, "%Y-%m-%d").date()
     except ValueError:
         return None
 

@@ -4,9 +4,9 @@
 
 """A lab's schedule as schedules of EventBridge Scheduler, and when these invoke their targets. Pure functions.
 
-A cron expression cannot leave out dates. So each exception ends one recurring schedule and begins the next, by EndDate and
-StartDate, and its own times are one-time schedules. `awake` works in the same way: the stops begin again when it ends, without
-a run of the collection at that time.
+A cron expression cannot leave out dates. So each exception ends one recurring schedule and begins the next, by EndDate
+and StartDate, and its own times are one-time schedules. `awake` works in the same way: the stops begin again when it
+ends, without a run of the collection at that time.
 """
 
 from __future__ import annotations
@@ -70,8 +70,8 @@ def timers(schedule: Schedule, now: datetime, awake_until: datetime | None = Non
             found += _recurring(schedule, verb, clock, now, held if verb == STOP else None)
         found += _exceptional(schedule, verb, now, held if verb == STOP else None)
     if held and _stop_is_due_at(schedule, now, held):
-        local = held.astimezone(schedule.tz)
-        found.append(_once("stop-awake", STOP, local.replace(tzinfo=None, microsecond=0), schedule.zone))
+        # In UTC, as a local time may exist twice.
+        found.append(_once("stop-awake", STOP, held.astimezone(UTC).replace(tzinfo=None, microsecond=0), "UTC"))
     return found
 
 
