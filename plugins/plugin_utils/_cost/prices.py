@@ -7,7 +7,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
@@ -53,9 +53,11 @@ class Prices:
             return self.types[instance_type], False
         kind = known_kinds().get(instance_type)
         known = kind.prices if kind else {}
+        base = known.get(machines()["base_region"])
         if self.region in known:
             return known[self.region], False
-        return known.get(machines()["base_region"]), True
+        ratio = family_ratio(instance_type, self.region)
+        return (base, True) if base is None or ratio is None else (round(base * ratio, 5), False)
 
     def volume_month(self, size: float, iops: float = FREE_IOPS, throughput: float = FREE_THROUGHPUT) -> float:
         """Return the price of a gp3 volume a month."""
@@ -71,8 +73,29 @@ class Prices:
         return any(used and name in self.estimated for name, used in names.items())
 
 
+def family_ratio(instance_type: str, region: str) -> float | None:
+    """Return the ratio of an instance type's price in a region to that in the base region, or None."""
+    prices = _data()["families"].get(instance_type.partition(".")[0], {}).get("prices", {})
+    return prices[region] / prices[machines()["base_region"]] if region in prices else None
+
+
+def own_types(catalogue: Iterable[Mapping[str, Any]]) -> dict[str, float]:
+    """Return the prices of instance types that a user has set in the catalogue: those that are not list prices.
+
+    Args:
+        catalogue: Entries with `type` and `price_per_hour`.
+    """
+    found = {}
+    for entry in catalogue:
+        price, kind = entry.get("price_per_hour"), known_kinds().get(entry["type"])
+        listed_price = kind.prices.get(machines()["base_region"]) if kind else None
+        if isinstance(price, (int, float)) and not isinstance(price, bool) and price != listed_price:
+            found[str(entry["type"])] = float(price)
+    return found
+
+
 def prices_of(
-    region: str, overrides: Mapping[str, float] | None = None, types: Mapping[str, float] | None = None
+    region: str, overrides: Mapping[str, Any] | None = None, types: Mapping[str, float] | None = None
 ) -> Prices:
     """Return the prices in a region.
 
@@ -81,10 +104,22 @@ def prices_of(
         overrides: The user's prices, by the names of prices.yml.
         types: The user's prices of instance types.
     """
-    data, overrides = _data(), dict(overrides or {})
+    data = _data()
+    overrides = {name: number for name, value in (overrides or {}).items() if (number := as_price(value)) is not None}
     own = {**data["everywhere"], **data["regions"].get(region, {}), **overrides}
     base = {**data["regions"][data["base_region"]], **own}
     return Prices(region, base, frozenset(base.keys() - own.keys()), dict(types or {}))
+
+
+def as_price(value: object) -> float | None:
+    """Return a price, also from text as the command line gives it, or None."""
+    if isinstance(value, bool) or not isinstance(value, (int, float, str)):
+        return None
+    try:
+        price = float(value)
+    except ValueError:
+        return None
+    return price if math.isfinite(price) and price >= 0 else None
 
 
 def price_problems(variable: str, overrides: Mapping[str, Any]) -> list[Problem]:
@@ -109,8 +144,7 @@ def price_problems(variable: str, overrides: Mapping[str, Any]) -> list[Problem]
             "Correct it, or remove it to use the list price",
         )
         for name, value in overrides.items()
-        if name in names
-        and (isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value) or value < 0)
+        if name in names and as_price(value) is None
     ]
     return unknown + wrong
 

@@ -65,7 +65,12 @@ def entries_of(case: dict[str, Any]) -> list[Entry]:
     ]
     points = {
         identifier: Datapoints(
-            [minute for span in spans for minute in range(*map(time_of, re.findall(WHEN, span)), 60)]
+            [
+                minute
+                for span in spans
+                for first, last in [map(time_of, re.findall(WHEN, span))]
+                for minute in range(first, last, 60)
+            ]
         )
         for identifier, spans in case.get("datapoints", {}).items()
     }

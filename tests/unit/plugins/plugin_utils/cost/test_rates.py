@@ -12,6 +12,8 @@ from typing import Any
 import pytest
 from ansible_collections.digital_twin.robotics_lab.plugins.plugin_utils._cost.prices import (
     dated,
+    family_ratio,
+    own_types,
     price_problems,
     prices_of,
 )
@@ -45,6 +47,8 @@ US = prices_of("us-east-1")
             (1.12, 817.33, 82.95, ["p4d.24xlarge"], False),
             id="types without a price",
         ),
+        # 1.006 x 7.09282 / 5.672 = 1.258, times 730 918.34.
+        pytest.param([HOST], "eu-central-1", (1.29, 941.03, 22.69, [], False), id="the ratio of its family"),
         # 200 x 0.0952 = 19.04, with 3.65 22.69. The type's own price is known there, 2.327 x 730 = 1698.71.
         pytest.param([Size("g6e.xlarge", 200)], "eu-central-1", (2.36, 1721.4, 22.69, [], False), id="own prices"),
         # Operations a second at the price of us-east-1.
@@ -137,7 +141,9 @@ def test_spot() -> None:
             {"gb_month": 0.07},
             ['cost_prices: "gb_month" is not the name of a price. Allowed: address_hour, alarm_month,'],
         ),
-        ({"gib_month": "0.07"}, ['cost_prices.gib_month: "0.07" is not a price. Allowed: a number of 0 or more']),
+        ({"gib_month": "0.07"}, []),
+        ({"gib_month": "7 ct"}, ['cost_prices.gib_month: "7 ct" is not a price. Allowed: a number of 0 or more']),
+        ({"gib_month": [1]}, ["[1] is not a price"]),
         ({"gib_month": -1}, ["-1 is not a price"]),
         ({"gib_month": True}, ["true is not a price"]),
         ({"gib_month": float("nan")}, ["is not a price"]),
@@ -150,7 +156,7 @@ def test_a_users_prices(given: dict[str, Any], messages: list[str]) -> None:
 
 
 def test_a_users_prices_are_no_estimates() -> None:
-    own = prices_of("af-south-1", {"gib_month": 0.1}, {"g5.xlarge": 1.5})
+    own = prices_of("af-south-1", {"gib_month": "0.1"}, {"g5.xlarge": 1.5})
     # 200 x 0.1 + 3.65, 1.5 x 730.
     assert rates([HOST], own) == {
         "per_hour": 1.53,
@@ -175,3 +181,46 @@ def test_prices_of_regions_are_near_those_of_the_base(region: str) -> None:
     prices = prices_of(region)
     assert "gib_month" not in prices.estimated
     assert 0.9 < prices.values["gib_month"] / US.values["gib_month"] < 2
+
+
+@pytest.mark.parametrize(
+    ("region", "price"), [("eu-central-1", 2.327), ("eu-north-1", 1.974), ("ap-northeast-2", 2.288)]
+)
+def test_the_ratio_of_a_family_gives_the_prices_of_another_source(region: str, price: float) -> None:
+    """machines.yml has these prices of g6e.xlarge from the Price List API; the ratio comes from g6e.2xlarge."""
+    ratio = family_ratio("g6e.xlarge", region)
+    assert ratio
+    assert round(1.861 * ratio, 3) == price == prices_of(region).instance("g6e.xlarge")[0]
+
+
+@pytest.mark.parametrize(
+    ("instance_type", "region", "expected"),
+    [
+        ("g4dn.xlarge", "eu-west-3", (0.615, False)),
+        # AWS: 9.148, 1.16922 times the price in us-east-1. The ratio of g4dn.xlarge gives 9.14776.
+        ("g4dn.metal", "eu-west-3", (9.14776, False)),
+        ("g5.16xlarge", "eu-central-1", (5.12204, False)),
+        ("g6.8xlarge", "eu-west-2", (2.55705, False)),
+        ("g6.xlarge", "us-east-1", (0.8048, False)),
+        # g6 is not offered there, so an instance of it has no price there.
+        ("g6.xlarge", "eu-west-1", (0.8048, True)),
+        ("p3.2xlarge", "eu-west-1", (3.06, True)),
+        ("g7.4xlarge", "eu-west-1", (None, True)),
+        ("t3.micro", "us-east-1", (None, True)),
+    ],
+)
+def test_instance_prices(instance_type: str, region: str, expected: tuple[float | None, bool]) -> None:
+    found = prices_of(region).instance(instance_type)
+    assert found == (expected[0] if expected[0] is None else pytest.approx(expected[0], abs=0.0006), expected[1])
+
+
+def test_a_catalogues_own_prices() -> None:
+    """A list price of us-east-1 in the catalogue is not the user's."""
+    catalogue: list[dict[str, Any]] = [
+        {"type": "g5.xlarge", "price_per_hour": 1.006},
+        {"type": "g6.xlarge", "price_per_hour": 0.7},
+        {"type": "x9.large", "price_per_hour": 3},
+        {"type": "x9.xlarge", "price_per_hour": None},
+        {"type": "x9.2xlarge"},
+    ]
+    assert own_types(catalogue) == {"g6.xlarge": 0.7, "x9.large": 3.0}
