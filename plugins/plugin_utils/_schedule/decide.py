@@ -29,7 +29,7 @@ class Situation:
         now: The time.
         started: When it was started.
         started_by: "schedule", or anything else for a person.
-        awake_until: Until when nothing stops it; None if nobody asked for that.
+        awake_until: Until when nothing stops it; None if no user asked for that.
         busy: What is in use now: "GPU", "SSH session", "viewer", "a run of the collection".
         last_use: When anything was in use last since the start; None if nothing was.
         idle_for: How long it must be idle.

@@ -65,7 +65,8 @@ def test_spot_prices_as_ec2_reports_them() -> None:
     spot = {"g5.xlarge": [{"time": "2026-11-01T00:00:00+00:00", "price": "0.400000"}]}
     assert month_cost([SPOT], "2026-11", "us-east-1", NOW, spot=spot)["cost"]["instances"] == 4.4
     nothing: dict[str, Any] = {}
-    for unknown in (nothing, {"g5.xlarge": []}):
+    unpriced: dict[str, Any] = {"g5.xlarge": []}
+    for unknown in (nothing, unpriced):
         found = month_cost([SPOT], "2026-11", "us-east-1", NOW, spot=unknown)
         assert (found["hours"]["spot"], found["without_price"]) == (11, ["g5.xlarge (spot)"])
 
