@@ -53,7 +53,7 @@ _value:
     - C(hosts) has the instances with their addresses, ssh commands and URLs.
     - C(admitted) has the ports that each network may reach.
     - C(cost) has the prices C(per_hour), C(per_month) and C(per_month_stopped), and the types C(without_price).
-      C(prices) is the region and the date of the list prices, C(estimated) is whether some are those of us-east-1.
+      C(prices) names the list prices with their dates, C(estimated) is whether some are those of us-east-1.
   type: dict
   sample: {name: warehouse, region: eu-central-1, inventory_group: lab_warehouse, hosts: [], admitted: {}, cost: {}}
 """

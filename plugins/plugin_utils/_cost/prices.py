@@ -150,6 +150,6 @@ def price_problems(variable: str, overrides: Mapping[str, Any]) -> list[Problem]
 
 
 def dated() -> str:
-    """Return of when the prices are."""
+    """Return the dates of the list prices."""
     instances = machines()["prices_published"]
-    return f"list prices, instances {instances[0]} to {instances[-1]}, other {_data()['checked']}"
+    return f"instances: {instances[0]} to {instances[-1]}, others: {_data()['checked']}"

@@ -6,10 +6,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from ...module_utils._values import whole_number
 from .prices import FREE_IOPS, FREE_THROUGHPUT, HOURS_PER_MONTH, Prices
 
 
@@ -122,3 +123,40 @@ def reservation(
 def discount_of(on_demand: float, reserved_month: float, hours_of_month: float = HOURS_PER_MONTH) -> float:
     """Return the discount of a reservation from its price a month."""
     return 1 - reserved_month / (on_demand * hours_of_month)
+
+
+def provisioned(
+    instances: Sequence[Mapping[str, Any]],
+    volumes: Sequence[Mapping[str, Any]],
+    declared: Mapping[str, Any],
+    excess: Collection[str] = (),
+) -> tuple[list[Size], list[Size]]:
+    """Return the hosts of a lab as they are, and as provisioning leaves them.
+
+    Existing instances keep their type. Their volumes grow, and never shrink.
+
+    Args:
+        instances: The instances of the lab.
+        volumes: Their root volumes.
+        declared: The description of the lab, as the filter lab_differences gets it.
+        excess: The ids of instances that are terminated.
+    """
+    roots = {item["instance_id"]: volume for volume in volumes for item in volume.get("attachment_set") or []}
+    wanted = declared["volume"]
+    before, after = [], []
+    for instance in instances:
+        root = roots.get(instance["instance_id"], wanted)
+        disk = [_number(root.get(key)) or _number(wanted[key]) for key in ("size", "iops", "throughput")]
+        before.append(Size(instance["instance_type"], *disk))
+        if instance["instance_id"] not in excess:
+            size = max(disk[0], _number(wanted["size"]))
+            after.append(Size(instance["instance_type"], size, _number(wanted["iops"]), _number(wanted["throughput"])))
+    launch = declared["launch"]
+    size, iops, throughput = (_number(wanted[key]) for key in ("size", "iops", "throughput"))
+    after += [Size(launch["instance_type"], size, iops, throughput) for _host in launch["hosts"]]
+    return before, after
+
+
+def _number(value: object) -> int:
+    """Return a whole number, 0 where there is none."""
+    return whole_number(value) or 0

@@ -131,4 +131,4 @@ def list_admitted(instances: Sequence[Item], groups: Sequence[Item], lab: str) -
 def describe_cost(hosts: list[dict[str, Any]], volume: Item, prices: Prices) -> dict[str, Any]:
     """Return what a lab costs, and whose prices these are."""
     sizes = [Size(host["instance_type"], volume["size"], volume["iops"], volume["throughput"]) for host in hosts]
-    return {**rates(sizes, prices), "prices": f"{prices.region}, {dated()}"}
+    return {**rates(sizes, prices), "prices": f"list prices of {prices.region} ({dated()})"}

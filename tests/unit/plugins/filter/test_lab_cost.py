@@ -17,6 +17,7 @@ from ansible_collections.digital_twin.robotics_lab.plugins.filter import (
     lab_cost_change,
     lab_month_cost,
     lab_price_problems,
+    lab_provision_cost,
 )
 
 month_cost: Any = lab_month_cost.lab_month_cost
@@ -29,7 +30,7 @@ SPOT = "1 2026-11\ni i-1 g5.xlarge/spot\n+2gw0~uk0e Client.UserInitiatedShutdown
 
 @pytest.mark.parametrize(
     "module",
-    [lab_cost_change, lab_month_cost, lab_price_problems],
+    [lab_cost_change, lab_month_cost, lab_price_problems, lab_provision_cost],
     ids=lambda module: module.__name__.rpartition(".")[2],
 )
 def test_the_filters_are_registered_and_documented(module: Any) -> None:
@@ -104,3 +105,64 @@ def test_price_problems() -> None:
     sample = yaml.safe_load(lab_price_problems.RETURN)["_value"]["sample"]
     assert lab_price_problems.lab_price_problems({"gib_month": -1}, "prices") == sample
     assert lab_price_problems.lab_price_problems({}, "prices") == []
+
+
+HOST = {"instance_id": "i-1", "instance_type": "g5.xlarge"}
+ROOT = {"size": 200, "iops": 3000, "throughput": 125, "attachment_set": [{"instance_id": "i-1"}]}
+DECLARED: dict[str, Any] = yaml.safe_load(lab_provision_cost.EXAMPLES)[0]["vars"]["declared"]
+PRICED: dict[str, Any] = yaml.safe_load(lab_provision_cost.EXAMPLES)[0]["vars"]["lab"]
+
+
+@pytest.mark.parametrize(
+    ("given", "line"),
+    [
+        pytest.param({}, "This change costs +$754.03 a month if always on, +$19.65 stopped.", id="a new host"),
+        pytest.param({"instances": [HOST], "hosts": []}, "", id="no change"),
+        # AWS returns no throughput for other types than gp3.
+        pytest.param(
+            {"instances": [HOST], "hosts": [], "volumes": [{**ROOT, "throughput": None}]}, "", id="no throughput"
+        ),
+        pytest.param(
+            # 100 x 0.08 + 1000 x 0.005.
+            {"instances": [HOST], "hosts": [], "volume": {"size": "300", "iops": "4000", "throughput": 125}},
+            "This change costs +$13.00 a month if always on, +$13.00 stopped.",
+            id="a larger volume",
+        ),
+        pytest.param(
+            {"instances": [HOST], "hosts": [], "volumes": [{**ROOT, "size": 500}]}, "", id="a volume does not shrink"
+        ),
+        pytest.param(
+            {"instances": [HOST], "hosts": [], "type": "g6e.2xlarge"}, "", id="an existing host keeps its type"
+        ),
+        pytest.param(
+            {"instances": [HOST, {**HOST, "instance_id": "i-2"}], "hosts": [], "excess": ["i-2"]},
+            "This change costs -$754.03 a month if always on, -$19.65 stopped.",
+            id="an excess host",
+        ),
+        pytest.param(
+            {"instances": [HOST], "hosts": ["lab-2"], "type": "g7.4xlarge"},
+            "The price of g7.4xlarge is not known. Volumes and addresses: +$19.65 a month.",
+            id="a second host without a price",
+        ),
+        pytest.param(
+            {"lab": {"region": "eu-central-1", "prices": {"gib_month": 0.1}}},
+            "This change costs +$941.99 a month if always on, +$23.65 stopped.",
+            id="another region, and own prices",
+        ),
+    ],
+)
+def test_what_provisioning_costs(given: dict[str, Any], line: str) -> None:
+    launch = {"hosts": given.get("hosts", ["lab-1"]), "instance_type": given.get("type", "g5.xlarge")}
+    found = lab_provision_cost.lab_provision_cost(
+        given.get("instances", []),
+        given.get("volumes", [ROOT]),
+        {"volume": given.get("volume", DECLARED["volume"]), "launch": launch},
+        {**PRICED, **given.get("lab", {})},
+        given.get("excess"),
+    )
+    assert found["line"] == line
+
+
+def test_the_documented_sample_of_provisioning_is_true() -> None:
+    sample = yaml.safe_load(lab_provision_cost.RETURN)["_value"]["sample"]
+    assert lab_provision_cost.lab_provision_cost([], [], DECLARED, PRICED) == sample

@@ -182,7 +182,7 @@ def test_cost(types: list[str], volume: dict[str, int], cost: tuple[float, float
     found = describe_lab(instances, [], {**LAB, "volume": {**LAB["volume"], **volume}}, NOW)["cost"]
     assert {key: found[key] for key in keys} == dict(zip(keys, cost, strict=True))
     assert found["estimated"] is False
-    assert found["prices"].startswith("us-east-1, list prices, instances 2026-")
+    assert found["prices"].startswith("list prices of us-east-1 (instances: 2026-")
 
 
 @pytest.mark.parametrize(
