@@ -73,17 +73,11 @@ class Datapoints:
     starts: Sequence[int]
     period: int = 60
 
-    def intervals(self, cuts: Iterable[int] = ()) -> list[tuple[int, int]]:
-        """Return from when to when an instance ran, cut at known starts. Single missing datapoints do not matter.
-
-        Args:
-            cuts: When the instance is known to have been started.
-        """
+    def intervals(self) -> list[tuple[int, int]]:
+        """Return from when to when an instance ran. Single missing datapoints do not matter."""
         found: list[tuple[int, int]] = []
         for start in sorted(set(self.starts)):
-            joins = found and start - found[-1][1] <= MISSING_PERIODS * self.period
-            # The period in which a run began may hold the end of the one before it.
-            if joins and not any(found[-1][0] < cut and start <= cut < start + self.period for cut in cuts):
+            if found and start - found[-1][1] <= MISSING_PERIODS * self.period:
                 found[-1] = (found[-1][0], start + self.period)
             else:
                 found.append((start, start + self.period))
@@ -137,7 +131,7 @@ def _close(run: Entry, runs: Sequence[Entry], current: Sequence[Entry], points: 
     limit = min((start for start in same if start > run.start), default=now)
     ends = [
         min(end, limit)
-        for start, end in points.intervals(same)
+        for start, end in points.intervals()
         # The datapoint of the minute in which a run began may have begun before it.
         if start < limit and end > run.start and start - points.period <= max(run.seen, run.start)
     ]

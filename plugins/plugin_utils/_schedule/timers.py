@@ -103,11 +103,8 @@ def _recurring(schedule: Schedule, verb: str, clock: time, now: datetime, held: 
 
 
 def _midnight(day: date, zone: ZoneInfo) -> datetime:
-    """Return when a day begins, in UTC. Where the clocks go forward at midnight, that is 01:00."""
-    local = datetime.combine(day, time())
-    while not exists(local, zone):
-        local += timedelta(minutes=15)
-    return local.replace(tzinfo=zone).astimezone(UTC)
+    """Return when a day begins, in UTC: also where the clocks go forward at midnight, and it begins at 01:00."""
+    return datetime.combine(day, time(), tzinfo=zone).astimezone(UTC)
 
 
 def _exceptional(schedule: Schedule, verb: str, now: datetime, held: datetime | None) -> list[Timer]:

@@ -83,6 +83,11 @@ def test_one_run_has_one_start() -> None:
     fine = replace(RUN, start=RUN.start - 60, end="metrics", exact=False)
     assert merge([coarse], [fine]) == merge([fine], [coarse]) == [fine]
     assert merge([coarse], [RUN], [fine]) == merge([fine, coarse], [RUN]) == [RUN]
+    # Datapoints from the middle of a run on are of that run, those after it are not.
+    later = replace(fine, start=RUN.start + HOUR // 2)
+    assert merge([later], [RUN]) == merge([RUN], [later]) == [RUN]
+    after = replace(fine, start=RUN.seen, seen=RUN.seen + HOUR)
+    assert merge([after], [RUN]) == [RUN, after]
     # Another instance has runs of its own.
     other = replace(fine, identifier="i-2")
     assert merge([fine], [other]) == [fine, other]

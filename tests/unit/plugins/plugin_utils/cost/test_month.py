@@ -24,6 +24,7 @@ from ansible_collections.digital_twin.robotics_lab.plugins.plugin_utils._cost.mo
     Month,
     SpotHistory,
     cost_of_month,
+    metric_hours,
 )
 from ansible_collections.digital_twin.robotics_lab.plugins.plugin_utils._cost.prices import prices_of
 
@@ -120,3 +121,29 @@ def test_a_future_month_costs_nothing() -> None:
     case = CASES[0]
     found = cost_of_month(entries_of(case), prices_of("us-east-1"), Month("2027-01", time_of(case["now"])))
     assert (found["total"], found["hours"]) == (0, {"on-demand": 0, "spot": 0})
+
+
+@pytest.mark.parametrize(
+    ("used", "hours"),
+    [
+        (["11-02 08:00 - 11-02 09:00"], 1),
+        (["11-02 08:30 - 11-02 09:15"], 2),
+        # Two runs in the same hour of the clock.
+        (["11-02 08:00 - 11-02 08:10", "11-02 08:40 - 11-02 08:50"], 1),
+        # The hours before the month are those of another one.
+        (["10-31 20:00 - 11-01 02:00"], 2),
+        ([], 0),
+    ],
+)
+def test_metrics_are_charged_by_the_hour_of_the_clock(used: list[str], hours: int) -> None:
+    runs = [entry_of(f"instance i-1 g5.xlarge/on-demand {span} ec2") for span in used]
+    assert metric_hours(runs, Month("2026-11", time_of("12-01 00:00"))) == hours
+
+
+def test_a_run_without_an_end_lasted_until_the_next_one_at_most() -> None:
+    lines = ["11-02 08:00 - 11-02 10:00 seen", "11-02 14:00 - 11-02 15:00 ec2"]
+    runs = [entry_of(f"instance i-1 g5.xlarge/on-demand {line}") for line in lines]
+    other = entry_of("instance i-2 g5.xlarge/on-demand 11-02 11:00 - 11-02 12:00 ec2")
+    month = Month("2026-11", time_of("11-05 00:00"))
+    found = cost_of_month([*runs, other], prices_of("us-east-1"), month)
+    assert (found["hours"]["on-demand"], found["hours_possible"]) == (4, 4)

@@ -179,6 +179,17 @@ def test_an_exception_is_its_own_day_only(clock: str) -> None:
     assert days == (["23", "25", "26"] if clock == "00:00" else ["22", "23", "25"])
 
 
+def test_an_exception_on_a_day_without_midnight() -> None:
+    """On 30 April 2027 in Cairo midnight does not exist: the day begins at 01:00, 22:00 in UTC."""
+    now = utc("2027-04-28 12:00")
+    schedule = read("", "23:59", "daily", "Africa/Cairo", exceptions=[{"date": "2027-04-30", "closed": True}])
+    (first, second) = timers(schedule, now)
+    assert first.end == utc("2027-04-29 21:59:59")
+    assert second.begin == utc("2027-04-30 21:00")
+    found = local(fires([first, second], now, now + 5 * DAY), "Africa/Cairo")
+    assert found == ["stop Wed 04-28 23:59", "stop Thu 04-29 23:59", "stop Sat 05-01 23:59", "stop Sun 05-02 23:59"]
+
+
 def test_an_exception_of_a_night() -> None:
     """The night that begins on 24 December: the stop of the night before stays."""
     now = utc("2026-12-23 12:00")
