@@ -31,8 +31,8 @@ options:
         C(known_hosts_file) are those of the role.
       - C(tunnel) is whether viewers connect through ssh.
       - C(volume) has C(size), C(iops) and C(throughput) of each root volume.
-      - C(prices) has C(gib_month), C(iops_month), C(throughput_month) and C(address_hour) in US dollars, and
-        C(hours_per_month).
+      - C(prices) has the user's own prices in US dollars, by the names of C(aws_infrastructure_prices). List prices of
+        the region are known for the others.
     type: dict
     required: true
   now:
@@ -53,13 +53,27 @@ _value:
     - C(hosts) has the instances with their addresses, ssh commands and URLs.
     - C(admitted) has the ports that each network may reach.
     - C(cost) has the prices C(per_hour), C(per_month) and C(per_month_stopped), and the types C(without_price).
+      C(prices) names the list prices with their dates, C(estimated) is whether some are those of us-east-1.
   type: dict
   sample: {name: warehouse, region: eu-central-1, inventory_group: lab_warehouse, hosts: [], admitted: {}, cost: {}}
 """
 
+from datetime import datetime
 from typing import Any
 
+from ansible.errors import AnsibleFilterError
+
 from ..plugin_utils._lab.summary import describe_lab
+
+
+def lab_summary(
+    instances: list[dict[str, Any]], groups: list[dict[str, Any]], lab: dict[str, Any], now: datetime
+) -> dict[str, Any]:
+    """Return the description of a lab."""
+    try:
+        return describe_lab(instances, groups, lab, now)
+    except ValueError as error:
+        raise AnsibleFilterError(str(error)) from error
 
 
 class FilterModule:
@@ -67,4 +81,4 @@ class FilterModule:
 
     def filters(self) -> dict[str, Any]:
         """Return it by name."""
-        return {"lab_summary": describe_lab}
+        return {"lab_summary": lab_summary}

@@ -16,14 +16,12 @@ from ansible.module_utils.parsing.convert_bool import boolean
 from ...module_utils._lab.ownership import INDEX_TAG
 from ...module_utils._preflight.snapshot import CALLER_MARK
 from ...module_utils._values import whole_number
-from .._stack.data import machines
-from .._stack.machines import known_kinds
+from .._cost.prices import Prices, dated, own_types, price_problems, prices_of
+from .._cost.rates import Size, rates
 
 Item = Mapping[str, Any]
 
 USER = re.compile(r"[a-z_][a-z0-9_-]{0,31}")
-# Every gp3 volume has these at no extra price.
-FREE_IOPS, FREE_THROUGHPUT = 3000, 125
 
 
 def describe_lab(instances: Sequence[Item], groups: Sequence[Item], lab: Item, now: datetime) -> dict[str, Any]:
@@ -34,15 +32,21 @@ def describe_lab(instances: Sequence[Item], groups: Sequence[Item], lab: Item, n
         groups: The security groups that carry the lab's tags.
         lab: The lab, as the filter lab_summary documents it.
         now: The time in UTC, without a time zone.
+
+    Raises:
+        ValueError: The user's prices are wrong.
     """
-    hosts = [describe_host(instance, lab, now) for instance in sorted(instances, key=index_of)]
+    if problems := price_problems("aws_infrastructure_prices", lab["prices"]):
+        raise ValueError("\n".join(map(str, problems)))
+    prices = prices_of(lab["region"], lab["prices"], own_types(lab["instance_catalogue"]))
+    hosts = [describe_host(instance, lab, prices, now) for instance in sorted(instances, key=index_of)]
     return {
         "name": lab["name"],
         "region": lab["region"],
         "inventory_group": f"lab_{re.sub('[^A-Za-z0-9_]', '_', lab['name'])}",
         "hosts": hosts,
         "admitted": list_admitted(instances, groups, lab["name"]),
-        "cost": describe_cost(hosts, lab["volume"], lab["prices"]),
+        "cost": describe_cost(hosts, lab["volume"], prices),
     }
 
 
@@ -51,7 +55,7 @@ def index_of(instance: Item) -> str:
     return str(instance["tags"].get(INDEX_TAG, ""))
 
 
-def describe_host(instance: Item, lab: Item, now: datetime) -> dict[str, Any]:
+def describe_host(instance: Item, lab: Item, prices: Prices, now: datetime) -> dict[str, Any]:
     """Return the description of one host."""
     identifier, tags = instance["instance_id"], instance["tags"]
     name = f"{lab['name']}-{index_of(instance)}"
@@ -60,7 +64,7 @@ def describe_host(instance: Item, lab: Item, now: datetime) -> dict[str, Any]:
     user = tags.get("digital_twin_ssh_user", "")
     user = user if USER.fullmatch(user) else "USER"
     known: Item = next((entry for entry in lab["instance_catalogue"] if entry["type"] == instance["instance_type"]), {})
-    price = price_of(instance["instance_type"], known)
+    price, _estimated = prices.instance(instance["instance_type"])
     hours = 0.0
     if instance["state"]["name"] == "running":
         started = datetime.strptime(instance["launch_time"], "%Y-%m-%dT%H:%M:%S+00:00")
@@ -91,15 +95,6 @@ def describe_host(instance: Item, lab: Item, now: datetime) -> dict[str, Any]:
         "ssh_config": "\n".join(filter(None, config)),
         "urls": urls,
     }
-
-
-def price_of(instance_type: str, known: Item) -> float | None:
-    """Return the price of an instance type in an hour, by its entry in the catalogue, or else by machines.yml."""
-    price = known.get("price_per_hour")
-    if isinstance(price, (int, float)):
-        return price
-    kind = known_kinds().get(instance_type)
-    return kind.prices.get(machines()["base_region"]) if kind else None
 
 
 def list_urls(address: str, lab: Item) -> tuple[dict[str, str], list[str]]:
@@ -133,18 +128,7 @@ def list_admitted(instances: Sequence[Item], groups: Sequence[Item], lab: str) -
     return admitted
 
 
-def describe_cost(hosts: list[dict[str, Any]], volume: Item, prices: Item) -> dict[str, Any]:
-    """Return what a lab costs. Disks and addresses are paid for whether their instances run or not."""
-    disk = (
-        volume["size"] * prices["gib_month"]
-        + max(volume["iops"] - FREE_IOPS, 0) * prices["iops_month"]
-        + max(volume["throughput"] - FREE_THROUGHPUT, 0) * prices["throughput_month"]
-    )
-    stopped = len(hosts) * (disk + prices["address_hour"] * prices["hours_per_month"])
-    hourly = sum(host["price_per_hour"] or 0 for host in hosts) + stopped / prices["hours_per_month"]
-    return {
-        "per_hour": round(hourly, 2),
-        "per_month": round(hourly * prices["hours_per_month"], 2),
-        "per_month_stopped": round(stopped, 2),
-        "without_price": list(dict.fromkeys(h["instance_type"] for h in hosts if h["price_per_hour"] is None)),
-    }
+def describe_cost(hosts: list[dict[str, Any]], volume: Item, prices: Prices) -> dict[str, Any]:
+    """Return what a lab costs, and whose prices these are."""
+    sizes = [Size(host["instance_type"], volume["size"], volume["iops"], volume["throughput"]) for host in hosts]
+    return {**rates(sizes, prices), "prices": f"list prices of {prices.region} ({dated()})"}

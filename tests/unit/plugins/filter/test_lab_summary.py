@@ -10,6 +10,8 @@ from datetime import datetime
 from typing import Any
 
 import pytest
+from ansible.errors import AnsibleFilterError
+from ansible_collections.digital_twin.robotics_lab.plugins.filter.lab_summary import lab_summary
 from ansible_collections.digital_twin.robotics_lab.plugins.module_utils._preflight.snapshot import CALLER_MARK
 from ansible_collections.digital_twin.robotics_lab.plugins.plugin_utils._lab.summary import describe_lab
 
@@ -50,13 +52,7 @@ LAB: dict[str, Any] = {
     "private_key_file": "",
     "known_hosts_file": "",
     "volume": {"size": 200, "iops": 3000, "throughput": 125},
-    "prices": {
-        "gib_month": 0.08,
-        "iops_month": 0.005,
-        "throughput_month": 0.04,
-        "address_hour": 0.005,
-        "hours_per_month": 730,
-    },
+    "prices": {},
 }
 SSH = f"ssh -o HostKeyAlias=i-1 ubuntu@{ADDRESS}"
 URLS = {"Studio": f"http://{ADDRESS}:8080/?ds={ADDRESS}", "API": f"ws://{ADDRESS}:9"}
@@ -184,7 +180,42 @@ def test_cost(types: list[str], volume: dict[str, int], cost: tuple[float, float
     instances = [{**INSTANCE, "instance_type": name} for name in types]
     keys = ("per_hour", "per_month", "per_month_stopped", "without_price")
     found = describe_lab(instances, [], {**LAB, "volume": {**LAB["volume"], **volume}}, NOW)["cost"]
-    assert found == dict(zip(keys, cost, strict=True))
+    assert {key: found[key] for key in keys} == dict(zip(keys, cost, strict=True))
+    assert found["estimated"] is False
+    assert found["prices"].startswith("list prices of us-east-1 (instances: 2026-")
+
+
+@pytest.mark.parametrize(
+    ("lab", "per_month", "per_month_stopped", "estimated"),
+    [
+        # 1.258 x 730 + 200 x 0.0952 + 3.65.
+        ({"region": "eu-central-1"}, 941.03, 22.69, False),
+        ({"region": "eu-central-1", "prices": {"gib_month": 0.1}}, 941.99, 23.65, False),
+        # The user's price of the type, 2 x 730.
+        (
+            {"region": "eu-central-1", "instance_catalogue": [{"type": "g5.xlarge", "price_per_hour": 2}]},
+            1482.69,
+            22.69,
+            False,
+        ),
+        # No prices of that region are known.
+        ({"region": "ap-east-2"}, 754.03, 19.65, True),
+    ],
+)
+def test_cost_in_other_regions(
+    lab: dict[str, Any], per_month: float, per_month_stopped: float, estimated: bool
+) -> None:
+    found = describe_lab([INSTANCE], [], {**LAB, **lab}, NOW)["cost"]
+    assert (found["per_month"], found["per_month_stopped"], found["estimated"]) == (
+        per_month,
+        per_month_stopped,
+        estimated,
+    )
+
+
+def test_wrong_prices_are_refused() -> None:
+    with pytest.raises(AnsibleFilterError, match=r"aws_infrastructure_prices\.gib_month: -1 is not a price"):
+        lab_summary([INSTANCE], [], {**LAB, "prices": {"gib_month": -1}}, NOW)
 
 
 def test_the_inventory_group_is_a_name_for_ansible() -> None:
