@@ -65,19 +65,20 @@ class Place:
     tables: list[str] = field(default_factory=list)
 
 
-def token_of(vpc_id: str, host: str, offer: Offer, serial: int) -> str:
+def token_of(subnet_id: str, host: str, offer: Offer, serial: int) -> str:
     """Return the token by which EC2 recognises a launch that it has carried out already.
 
     The same launch of an interrupted run has the same token, so it never makes a second machine. EC2 refuses a token
-    with other arguments, even after a failed launch, so that each offer has its own. A new lab has another VPC.
+    with other arguments, even after a failed launch, so that each offer has its own. A subnet that was deleted after a
+    failed launch has another id when it is created again.
 
     Args:
-        vpc_id: The lab's VPC.
+        subnet_id: The lab's subnet in the offer's zone.
         host: The host's name.
         offer: Where it is launched.
         serial: How many tokens belong to terminated instances or other arguments.
     """
-    parts = (vpc_id, host, offer.instance_type, offer.zone, offer.market, offer.reservation, str(serial))
+    parts = (subnet_id, host, offer.instance_type, offer.zone, offer.market, offer.reservation, str(serial))
     return hashlib.sha256("\0".join(parts).encode()).hexdigest()
 
 

@@ -180,7 +180,7 @@ class Launcher:
         """Call RunInstances until AWS has answered, and return the instance or the refusal."""
         serial, pause, end = 0, 1, time.monotonic() + self.patience
         while True:
-            token = token_of(self.machine.vpc_id, host, offer, serial)
+            token = token_of(subnet_id, host, offer, serial)
             found = self._call(arguments(self.machine, offer, subnet_id, tags, token))
             if not isinstance(found, Refusal) and found["State"]["Name"] in LIVE:
                 return found

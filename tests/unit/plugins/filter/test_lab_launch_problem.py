@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 from ansible_collections.digital_twin.robotics_lab.plugins.filter.lab_launch_problem import lab_launch_problem
-from ansible_collections.digital_twin.robotics_lab.plugins.module_utils._launch import problem
+from ansible_collections.digital_twin.robotics_lab.plugins.module_utils._launch import errors, problem
 
 LAUNCH = {"zone": "us-east-1a", "zones": ["us-east-1a", "us-east-1d"], "instance_type": "g5.xlarge"}
 ERROR = "Failed to create new EC2 instance: An error occurred ({}) when calling the {} operation{}: {}"
@@ -68,7 +68,7 @@ def test_a_stopped_host_can_start_where_its_disk_is_only() -> None:
     assert "Its disk is in us-east-1a, so it can start only there." in line
 
 
-@pytest.mark.parametrize("code", sorted(problem.ZONE_CODES - problem.SENTENCES.keys()))
+@pytest.mark.parametrize("code", sorted(errors.ZONE_CODES - problem.SENTENCES.keys()))
 def test_what_another_zone_may_help_with(code: str) -> None:
     assert "set aws_infrastructure_availability_zone to us-east-1b or us-east-1c" in tell(code, NAMED)
 

@@ -120,14 +120,14 @@ def test_no_code_has_two_meanings() -> None:
 
 def test_a_token_belongs_to_one_launch() -> None:
     offer = Offer("g5.xlarge", "a")
-    same = token_of("vpc-1", "lab-1", offer, 0)
-    assert same == token_of("vpc-1", "lab-1", Offer("g5.xlarge", "a"), 0)
+    same = token_of("subnet-1", "lab-1", offer, 0)
+    assert same == token_of("subnet-1", "lab-1", Offer("g5.xlarge", "a"), 0)
     others = {
-        token_of("vpc-2", "lab-1", offer, 0),
-        token_of("vpc-1", "lab-2", offer, 0),
-        token_of("vpc-1", "lab-1", offer, 1),
+        token_of("subnet-2", "lab-1", offer, 0),
+        token_of("subnet-1", "lab-2", offer, 0),
+        token_of("subnet-1", "lab-1", offer, 1),
         *(
-            token_of("vpc-1", "lab-1", other, 0)
+            token_of("subnet-1", "lab-1", other, 0)
             for other in (
                 Offer("g6.xlarge", "a"),
                 Offer("g5.xlarge", "b"),
