@@ -45,6 +45,7 @@ ACTORS = {
     SPOT: "AWS, which needed the spot capacity",
     EVENT: "a maintenance event of AWS",
 }
+OTHERS = "a user, the console, or another program of the account"
 PAST = {START: "started", STOP: "stopped", RESIZE: "resized"}
 
 TIME_FORM = "%Y-%m-%dT%H:%M:%SZ"
@@ -93,11 +94,13 @@ class State:
         name: Its name, such as "stopped".
         code: The code of its StateReason.
         transition: Its StateTransitionReason.
+        launched: When it was started last; None if that is not known.
     """
 
     name: str
     code: str = ""
     transition: str = ""
+    launched: datetime | None = None
 
 
 @dataclass(frozen=True)
@@ -121,7 +124,7 @@ class Stop:
         elif self.inside:
             actor = "from the host itself: a user, or a program, shut it down"
         else:
-            actor = "by the API of EC2: a user, the console, or another program of the account"
+            actor = f"by the API of EC2: {OTHERS}"
         when = f" on {_shown(self.time)}" if self.time else ""
         return f"stopped{when} {actor}"
 
@@ -185,10 +188,23 @@ def explain_stop(state: State, tag: str, others: Iterable[tuple[str, datetime]] 
     return Stop("", when, inside)
 
 
-def describe_action(host: str, tag: str) -> str:
-    """Return a sentence about the last action on a host, or nothing when its tag has none."""
+def describe_start(host: str, state: State, tag: str, others: Iterable[tuple[str, datetime]] = ()) -> str:
+    """Return a sentence about what started a host, or nothing when that is not known.
+
+    Args:
+        host: Its name.
+        state: The state of its instance.
+        tag: The value of its tag for the last action, or nothing.
+        others: The causes of starts that left no tag, with their times, such as those of a schedule.
+    """
     action = read_action(tag)
-    return f"{host} was {PAST[action.verb]} on {_shown(action.time)} by {ACTORS[action.cause]}." if action else ""
+    if action and action.verb != STOP and (state.launched is None or action.time >= state.launched - TOLERANCE):
+        return f"{host} was {PAST[action.verb]} on {_shown(action.time)} by {ACTORS[action.cause]}."
+    if state.launched is None:
+        return ""
+    near = [(abs(time - state.launched), cause) for cause, time in others if abs(time - state.launched) <= TOLERANCE]
+    actor = ACTORS[min(near)[1]] if near else f"the API of EC2: {OTHERS}"
+    return f"{host} was started on {_shown(state.launched)} by {actor}."
 
 
 def describe_error(host: str, tag: str) -> str:
@@ -219,7 +235,7 @@ def describe_host(
     if state.name in ("stopping", "stopped"):
         first = f"{host} was {explain_stop(state, action, others)}."
     else:
-        first = describe_action(host, action)
+        first = describe_start(host, state, action, others)
     lines = [first, describe_error(host, tags.get(ERROR_TAG, "")), describe_awake(host, tags.get(AWAKE_TAG, ""), now)]
     return [line for line in lines if line]
 

@@ -56,7 +56,7 @@ def test_times_are_written_in_utc() -> None:
 )
 def test_another_text_is_no_action(text: str) -> None:
     assert last_action.read_action(text) is None
-    assert last_action.describe_action("lab-1", text) == ""
+    assert last_action.describe_start("lab-1", State("running"), text) == ""
 
 
 def test_an_error_is_read_as_it_was_written() -> None:
@@ -134,6 +134,21 @@ def test_a_stop_is_a_sentence(stop: Stop, expected: str) -> None:
             {last_action.ACTION_TAG: f"start schedule {TIME}"},
             ["lab-1 was started on 2026-11-30 at 19:30 UTC by its schedule."],
         ),
+        (
+            State("running", launched=WHEN + timedelta(minutes=4)),
+            {last_action.ACTION_TAG: f"resize person {TIME}"},
+            ["lab-1 was resized on 2026-11-30 at 19:30 UTC by a user of the collection."],
+        ),
+        # What started it since has left no tag.
+        (
+            State("running", launched=WHEN + timedelta(minutes=6)),
+            {last_action.ACTION_TAG: f"start person {TIME}"},
+            [
+                "lab-1 was started on 2026-11-30 at 19:36 UTC by the API of EC2: a user, the console, or another "
+                "program of the account."
+            ],
+        ),
+        (State("running"), {last_action.ACTION_TAG: f"stop person {TIME}"}, []),
         # A tag of an earlier stop does not contradict the state.
         (
             State("stopped", API, AT_WHEN),
@@ -154,3 +169,10 @@ def test_a_stop_is_a_sentence(stop: Stop, expected: str) -> None:
 )
 def test_a_host_in_sentences(state: State, tags: dict[str, str], expected: list[str]) -> None:
     assert last_action.describe_host("lab-1", state, tags, WHEN) == expected
+
+
+def test_a_start_by_the_schedule() -> None:
+    state = State("running", launched=WHEN)
+    known = [("schedule", WHEN - timedelta(minutes=1)), ("event", WHEN - timedelta(minutes=2))]
+    expected = "lab-1 was started on 2026-11-30 at 19:30 UTC by its schedule."
+    assert last_action.describe_start("lab-1", state, "", known) == expected
