@@ -12,14 +12,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import boto3
 import pytest
 from ansible.module_utils.testing import patch_module_args
-from ansible_collections.digital_twin.robotics_lab.plugins.module_utils._power import calls
+from ansible_collections.digital_twin.robotics_lab.plugins.module_utils._power import calls, options
 from ansible_collections.digital_twin.robotics_lab.plugins.modules import (
     instance_resize,
     instance_start,
     instance_stop,
 )
+from botocore.config import Config
 
 from sandbox.cloud.process import control
 from tests.support.local_aws import LocalAws, running
@@ -49,6 +51,7 @@ class Lab:
     """
 
     aws: LocalAws
+    ec2: Any
     output: Callable[[], str]
     hosts: dict[str, str]
 
@@ -56,8 +59,8 @@ class Lab:
         """Launch a host and return its instance id."""
         tags = [{"Key": "digital_twin_gpus", "Value": "1"}]
         options = {"InstanceType": "g5.xlarge", "Placement": {"AvailabilityZone": ZONE}, **given}
-        images = self.aws.client("ec2").describe_images()["Images"]
-        found = self.aws.client("ec2").run_instances(
+        images = self.ec2.describe_images()["Images"]
+        found = self.ec2.run_instances(
             ImageId=next(image["ImageId"] for image in images if image["Architecture"] == "x86_64"),
             MinCount=1,
             MaxCount=1,
@@ -69,7 +72,7 @@ class Lab:
 
     def stop(self, name: str = "lab-1") -> None:
         """Stop a host as the console does."""
-        self.aws.client("ec2").stop_instances(InstanceIds=[self.hosts[name]])
+        self.ec2.stop_instances(InstanceIds=[self.hosts[name]])
 
     def run(self, verb: str, *, check: bool = False, **given: Any) -> dict[str, Any]:
         """Run a module for all hosts, and return its result."""
@@ -90,7 +93,7 @@ class Lab:
 
     def instance(self, name: str = "lab-1") -> dict[str, Any]:
         """Return a host's instance."""
-        found = self.aws.client("ec2").describe_instances(InstanceIds=[self.hosts[name]])
+        found = self.ec2.describe_instances(InstanceIds=[self.hosts[name]])
         instance: dict[str, Any] = found["Reservations"][0]["Instances"][0]
         return instance
 
@@ -106,15 +109,15 @@ class Lab:
 
     def census(self) -> dict[str, list[str]]:
         """Return what exists in EC2, by kind."""
-        ec2 = self.aws.client("ec2")
-        groups = ec2.describe_instances()["Reservations"]
+        groups = self.ec2.describe_instances()["Reservations"]
         live = [item for group in groups for item in group["Instances"] if item["State"]["Name"] != "terminated"]
         return {
             "instances": [item["InstanceId"] for item in live],
-            "volumes": [item["VolumeId"] for item in ec2.describe_volumes()["Volumes"]],
-            "snapshots": [item["SnapshotId"] for item in ec2.describe_snapshots(OwnerIds=["self"])["Snapshots"]],
+            "volumes": [item["VolumeId"] for item in self.ec2.describe_volumes()["Volumes"]],
+            "snapshots": [item["SnapshotId"] for item in self.ec2.describe_snapshots(OwnerIds=["self"])["Snapshots"]],
             "requests": [
-                item["SpotInstanceRequestId"] for item in ec2.describe_spot_instance_requests()["SpotInstanceRequests"]
+                item["SpotInstanceRequestId"]
+                for item in self.ec2.describe_spot_instance_requests()["SpotInstanceRequests"]
             ],
         }
 
@@ -130,18 +133,33 @@ def aws(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalAws]:
         yield found
 
 
+@pytest.fixture(scope="module")
+def clients(aws: LocalAws) -> dict[int, Any]:
+    """Return clients of EC2 by the number of their attempts. To make one takes longer than most calls."""
+
+    def client(attempts: int) -> Any:
+        make: Any = boto3.client
+        keys = {"aws_access_key_id": aws.key.id, "aws_secret_access_key": aws.key.secret}
+        config = Config(retries={"mode": "standard", "total_max_attempts": attempts})
+        return make("ec2", endpoint_url=aws.url, region_name="us-east-1", config=config, **keys)
+
+    return {attempts: client(attempts) for attempts in (1, 4)}
+
+
 @pytest.fixture
-def lab(aws: LocalAws, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Iterator[Lab]:
+def lab(
+    aws: LocalAws, clients: dict[int, Any], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> Iterator[Lab]:
     """Return a lab with one running host, which is gone after the test."""
-    for name, value in aws.environment.items():
-        monkeypatch.setenv(name, value)
+    monkeypatch.setattr(options, "client_of", lambda *_: clients[4])
+    monkeypatch.setattr(options, "connector", lambda _module, attempts: lambda *_: clients[attempts])
     monkeypatch.setattr(calls, "LOOK", 0.1)
-    found = Lab(aws, lambda: capsys.readouterr().out, {})
+    found = Lab(aws, clients[4], lambda: capsys.readouterr().out, {})
     found.launch("lab-1")
     aws.calls()
     yield found
     aws.mend()
-    ec2 = aws.client("ec2")
+    ec2 = found.ec2
     rows = ec2.describe_spot_instance_requests()["SpotInstanceRequests"]
     if rows:
         ec2.cancel_spot_instance_requests(SpotInstanceRequestIds=[row["SpotInstanceRequestId"] for row in rows])
@@ -376,7 +394,7 @@ def test_an_interrupted_spot_host_is_left_to_aws(lab: Lab) -> None:
 
 def test_a_spot_host_that_would_be_lost_is_not_stopped(lab: Lab) -> None:
     request = spot(lab)
-    lab.aws.client("ec2").cancel_spot_instance_requests(SpotInstanceRequestIds=[request])
+    lab.ec2.cancel_spot_instance_requests(SpotInstanceRequestIds=[request])
     result = lab.run("stop")
     assert "AWS terminates the instance with its disk when it is stopped" in result["msg"]
     # Nor any other.
