@@ -203,6 +203,9 @@ def describe_start(host: str, state: State, tag: str, others: Iterable[tuple[str
     if state.launched is None:
         return ""
     near = [(abs(time - state.launched), cause) for cause, time in others if abs(time - state.launched) <= TOLERANCE]
+    # A host that nothing has stopped since it was launched has no tag.
+    if not near and not action:
+        return ""
     actor = ACTORS[min(near)[1]] if near else f"the API of EC2: {OTHERS}"
     return f"{host} was started on {_shown(state.launched)} by {actor}."
 

@@ -149,6 +149,7 @@ def test_a_stop_is_a_sentence(stop: Stop, expected: str) -> None:
             ],
         ),
         (State("running"), {last_action.ACTION_TAG: f"stop person {TIME}"}, []),
+        (State("running", launched=WHEN), {}, []),
         # A tag of an earlier stop does not contradict the state.
         (
             State("stopped", API, AT_WHEN),
