@@ -132,7 +132,7 @@ def change_types(module: AnsibleAWSModule, result: Result) -> None:
         ReadError: AWS did not answer, or refused.
     """
     power, wanted = power_of(module, "ec2:ModifyInstanceAttribute"), module.params["instance_type"]
-    hosts = result.hosts = power.hosts(module.params["hosts"])
+    hosts = result.hosts = power.single_hosts(module.params["hosts"])
     result.remember()
     differing = to_change(hosts, wanted)
     if not differing:

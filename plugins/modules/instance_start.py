@@ -177,7 +177,7 @@ def start_hosts(module: AnsibleAWSModule, result: Result) -> str:
         ReadError: AWS did not answer, or refused.
     """
     power = power_of(module, "ec2:StartInstances")
-    hosts = result.hosts = power.hosts(module.params["hosts"])
+    hosts = result.hosts = power.single_hosts(module.params["hosts"])
     stopped = [host for host in hosts if host.state in (STOPPED, STOPPING)]
     result.remember()
     result.more["reasons"] = [line for host in stopped for line in host.describe()]

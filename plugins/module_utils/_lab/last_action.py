@@ -22,6 +22,8 @@ from datetime import datetime, timedelta, timezone
 ACTION_TAG = "digital_twin_last_action"
 ERROR_TAG = "digital_twin_last_error"
 AWAKE_TAG = "digital_twin_awake_until"
+# The type of a host while it runs as another one for want of capacity.
+TYPE_TAG = "digital_twin_instance_type"
 
 START, STOP, RESIZE = "start", "stop", "resize"
 VERBS = (START, STOP, RESIZE)

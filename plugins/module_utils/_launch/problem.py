@@ -137,7 +137,9 @@ def describe_failures(host: str, failed: Mapping[Offer, Refusal], prefix: str, s
     if stays:
         remedies = (
             f"Its disk is in {stays}, so that it starts only there. Run this again later, set {prefix}capacity_wait to "
-            f"go on trying, or allow further types with {prefix}further_types and {prefix}further_types_price."
+            f"go on trying, or allow further types with {prefix}further_types and {prefix}further_types_price. To move "
+            "it, make an image of it, destroy the lab, and create it in another zone from the image "
+            f"({prefix}image_id, {prefix}availability_zone)."
         )
     if any(refusal.meaning == KIND for refusal in failed.values()):
         remedies += " Ask for a higher quota in Service Quotas, or stop other instances."

@@ -19,7 +19,7 @@ from typing import Any
 
 from .._aws.account import read_tags
 from .._aws.errors import ReadError, translated
-from .._lab.last_action import ACTION_TAG, ERROR_TAG, START, Action, Error, State, describe_host
+from .._lab.last_action import ACTION_TAG, ERROR_TAG, START, TYPE_TAG, Action, Error, State, describe_host
 from .._launch.calls import call_patiently, explain
 from .._launch.errors import STOP, Refusal
 from .._launch.offers import ON_DEMAND
@@ -27,8 +27,6 @@ from .._launch.problem import Launch
 from .._launch.request import tag_list
 from .._launch.run import GPUS_TAG, LOOK, StopError, read_instances
 
-# The type of a host while it runs as another one for want of capacity.
-TYPE_TAG = "digital_twin_instance_type"
 # A resize that has not ended: "g5.xlarge running", the type before and the state to return to.
 RESIZE_TAG = "digital_twin_resize"
 PENDING, RUNNING, STOPPING, STOPPED = "pending", "running", "stopping", "stopped"
@@ -155,6 +153,22 @@ class Power:
             if identifier not in found or found[identifier]["State"]["Name"] in ("terminated", "shutting-down"):
                 raise StopError(f"{name}: {identifier} does not exist in {self.region}. Run site.yml to replace it.")
         return [Host(name, found[identifier]) for identifier, name in names.items()]
+
+    def single_hosts(self, wanted: Iterable[dict[str, Any]]) -> list[Host]:
+        """Return hosts as `hosts` does, if each is one instance.
+
+        Raises:
+            StopError: One does not exist, or has several instances.
+            ReadError: AWS did not answer.
+        """
+        hosts = self.hosts(wanted)
+        for host in hosts:
+            ids = [other.id for other in hosts if other.name == host.name]
+            if len(ids) > 1:
+                raise StopError(
+                    f"{host.name}: has several instances ({', '.join(ids)}). Terminate all but one of them."
+                )
+        return hosts
 
     def instances(self, identifiers: Collection[str]) -> dict[str, dict[str, Any]]:
         """Return instances by id."""

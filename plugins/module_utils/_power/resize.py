@@ -7,12 +7,12 @@
 from __future__ import annotations
 
 from .._aws.errors import ReadError, translated
-from .._lab.last_action import ERROR_TAG, RESIZE
+from .._lab.last_action import ERROR_TAG, RESIZE, TYPE_TAG
 from .._launch.errors import Refusal
 from .._launch.offers import SPOT
 from .._launch.problem import Launch, describe_end
 from .._launch.run import GPUS_TAG, StopError
-from .calls import PENDING, RESIZE_TAG, RUNNING, STOPPED, STOPPING, TYPE_TAG, Host, Power, Type
+from .calls import PENDING, RESIZE_TAG, RUNNING, STOPPED, STOPPING, Host, Power, Type
 from .stop import stop_hosts
 
 

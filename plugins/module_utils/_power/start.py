@@ -11,12 +11,12 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from .._aws.errors import ReadError
-from .._lab.last_action import START
+from .._lab.last_action import START, TYPE_TAG
 from .._launch.errors import ZONE_CODES, Refusal
 from .._launch.offers import SPOT, Offer
 from .._launch.problem import Launch, describe_end, describe_failures
 from .._launch.run import GPUS_TAG, LOOK, StopError
-from .calls import PENDING, RESIZE_TAG, RUNNING, STOPPED, TYPE_TAG, Host, Power, Type, clear_tags, is_final
+from .calls import PENDING, RESIZE_TAG, RUNNING, STOPPED, Host, Power, Type, clear_tags, is_final
 
 # The status of a spot request whose instance a user has stopped. EC2 has stopped those with another one.
 STOPPED_BY_USER = "instance-stopped-by-user"

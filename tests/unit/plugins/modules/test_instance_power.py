@@ -259,7 +259,8 @@ def test_no_type_has_capacity(lab: Lab) -> None:
         "(InsufficientInstanceCapacity); g5.2xlarge on demand in us-east-1a (InsufficientInstanceCapacity); "
         "g4dn.12xlarge on demand in us-east-1a (InsufficientInstanceCapacity). Its disk is in us-east-1a, so that it "
         "starts only there. Run this again later, set lab_capacity_wait to go on trying, or allow further types with "
-        "lab_further_types and lab_further_types_price."
+        "lab_further_types and lab_further_types_price. To move it, make an image of it, destroy the lab, and create "
+        "it in another zone from the image (lab_image_id, lab_availability_zone)."
     )
     # It has its own type again.
     assert lab.state() == ("g5.xlarge", "stopped")
