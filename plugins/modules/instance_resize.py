@@ -142,7 +142,12 @@ def change_types(module: AnsibleAWSModule, result: Result) -> None:
         raise StopError("\n".join(problems))
     result.changed = True
     if module.check_mode:
-        result.more["lines"] += [f"{host.name}: {host.type} would become {wanted}" for host in differing]
+        result.more["lines"] += [
+            f"{host.name}: would stay {wanted}"
+            if host.type == wanted
+            else f"{host.name}: {host.type} would become {wanted}"
+            for host in differing
+        ]
         return
     try:
         for host in differing:

@@ -378,12 +378,10 @@ existing:
           type: str
           sample: 10.0.1.0/24
     instances:
-      description:
-        - Its live instances, each with C(name), C(instance_id), C(instance_type) and C(state).
-        - C(own_type) is the type of a host that runs as another one for want of capacity, else empty.
+      description: Its live instances, each with C(name), C(instance_id), C(instance_type) and C(state).
       type: list
       elements: dict
-      sample: [{name: lab-1, instance_id: i-0123456789abcdef0, instance_type: g5.xlarge, own_type: '', state: running}]
+      sample: [{name: lab-1, instance_id: i-0123456789abcdef0, instance_type: g5.xlarge, state: running}]
     addresses:
       description: Its Elastic IP addresses, each with C(name), C(index), C(allocation_id) and C(public_ip).
       type: list

@@ -17,8 +17,12 @@ from .stop import stop_hosts
 
 
 def to_change(hosts: list[Host], wanted: str) -> list[Host]:
-    """Return the hosts that do not have a type, or whose resize has not ended."""
-    return [host for host in hosts if host.type != wanted or RESIZE_TAG in host.tags]
+    """Return the hosts that do not have a type, have it for want of their own only, or whose resize has not ended."""
+    return [
+        host
+        for host in hosts
+        if host.type != wanted or host.tags.get(TYPE_TAG, wanted) != wanted or RESIZE_TAG in host.tags
+    ]
 
 
 def check(power: Power, hosts: list[Host], wanted: str) -> tuple[list[str], Type | None]:

@@ -12,7 +12,6 @@ from dataclasses import replace
 from typing import Any
 
 from .._aws.names import partition_of
-from .._lab.last_action import TYPE_TAG
 from .._lab.ownership import INDEX_TAG
 from .._lab.record import Record, claim, write_record
 from .description import LabDescription
@@ -110,7 +109,6 @@ def describe_existing(lab: LabDescription, snapshot: AccountSnapshot) -> dict[st
                 "name": instance.tags.get("Name", ""),
                 "instance_id": instance.instance_id,
                 "instance_type": instance.instance_type,
-                "own_type": instance.tags.get(TYPE_TAG, ""),
                 "state": instance.state,
             }
             for instance in snapshot.instances or []

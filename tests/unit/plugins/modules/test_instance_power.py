@@ -436,6 +436,30 @@ def test_resize_leaves_a_stopped_host_stopped(lab: Lab) -> None:
     assert lab.tags() == {"digital_twin_gpus": "1", ACTION: "stop person "}
 
 
+def test_resize_keeps_the_further_type_of_a_host(lab: Lab) -> None:
+    lab.stop()
+    lab.aws.inject(**CAPACITY, types=["g5.xlarge"])
+    lab.run("start", instance_types=TYPES)
+    assert lab.tags()[OWN_TYPE] == "g5.xlarge"
+    lab.changes()
+    assert lab.run("resize", instance_type="g5.2xlarge", check=True)["lines"] == ["lab-1: would stay g5.2xlarge"]
+    assert lab.run("resize", instance_type="g5.2xlarge")["changed"]
+    assert "StopInstances" not in lab.changes()
+    assert OWN_TYPE not in lab.tags()
+    assert not lab.run("resize", instance_type="g5.2xlarge")["changed"]
+
+
+def test_a_host_with_two_instances_is_not_started(lab: Lab) -> None:
+    lab.launch("lab-2")
+    pair = [{"name": "lab-1", "instance_id": identifier} for identifier in lab.hosts.values()]
+    for name in lab.hosts:
+        lab.stop(name)
+    lab.changes()
+    for verb, given in (("start", {}), ("resize", {"instance_type": "g5.2xlarge"})):
+        assert "lab-1: has several instances" in lab.run(verb, hosts=pair, **given)["msg"]
+    assert lab.changes() == []
+
+
 @pytest.mark.parametrize(
     ("given", "wanted", "expected"),
     [
@@ -526,7 +550,7 @@ def killed(lab: Lab, monkeypatch: pytest.MonkeyPatch, number: int, verb: str, **
     ("verb", "given", "expected"),
     [
         ("start", {"instance_types": TYPES}, ("g4dn.12xlarge", "running")),
-        ("start", {"instance_types": TYPES[:2]}, ("g5.xlarge", "stopped")),
+        ("start", {"instance_types": [TYPES[0], TYPES[2]]}, ("g5.xlarge", "stopped")),
         ("stop", {}, ("g5.xlarge", "stopped")),
         ("resize", {"instance_type": "g4dn.12xlarge"}, ("g4dn.12xlarge", "running")),
         ("resize", {"instance_type": "g5.2xlarge"}, ("g5.xlarge", "running")),
@@ -537,6 +561,7 @@ def test_a_killed_run_is_completed(
 ) -> None:
     before, number = lab.census(), 1
     kinds = ["g5.xlarge", "g5.2xlarge"] if verb == "start" else ["g5.2xlarge"]
+    kinds += ["g4dn.12xlarge"] if verb == "start" and expected[1] == "stopped" else []
     lab.changes()
     while True:
         if verb == "start":

@@ -304,7 +304,7 @@ def test_facts_about_an_existing_lab(describe: Describe) -> None:
                 "instance_id": "i-2",
                 "instance_type": "g5.xlarge",
                 "state": "running",
-                "tags": {**host, "Name": "lab-2", "digital_twin_index": "2", "digital_twin_instance_type": "g6.xlarge"},
+                "tags": {**host, "Name": "lab-2", "digital_twin_index": "2"},
                 "root_volume": "vol-2",
             },
         ],
@@ -333,14 +333,8 @@ def test_facts_about_an_existing_lab(describe: Describe) -> None:
         "subnet_id": "subnet-1",
         "subnets": [{"subnet_id": "subnet-1", "availability_zone": "us-east-1b", "cidr": "10.0.1.0/24"}],
         "instances": [
-            {
-                "name": f"lab-{number}",
-                "instance_id": f"i-{number}",
-                "instance_type": "g5.xlarge",
-                "own_type": own_type,
-                "state": "running",
-            }
-            for number, own_type in ((1, ""), (2, "g6.xlarge"))
+            {"name": f"lab-{number}", "instance_id": f"i-{number}", "instance_type": "g5.xlarge", "state": "running"}
+            for number in (1, 2)
         ],
         "addresses": [{"name": "lab-1", "index": "1", "allocation_id": "eipalloc-1", "public_ip": "203.0.113.1"}],
         "root_volumes": ["vol-1"],
