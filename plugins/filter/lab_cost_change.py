@@ -18,13 +18,14 @@ options:
     description:
       - The hosts as they are, each with C(instance_type) and C(volume_size) in GiB, and optionally C(volume_iops),
         C(volume_throughput) in MiB/s and the number of its public C(addresses).
+      - Or the instance types alone, where nothing else changes.
     type: list
-    elements: dict
+    elements: raw
     required: true
   after:
     description: The hosts as they will be, in the same form.
     type: list
-    elements: dict
+    elements: raw
     required: true
   region:
     description: The region.
@@ -85,8 +86,10 @@ from ..plugin_utils._cost.prices import FREE_IOPS, FREE_THROUGHPUT, own_types, p
 from ..plugin_utils._cost.rates import Size, difference, difference_line
 
 
-def _size(host: Mapping[str, Any]) -> Size:
+def _size(host: Mapping[str, Any] | str) -> Size:
     """Return a host's size."""
+    if isinstance(host, str):
+        return Size(host, 0, addresses=0)
     return Size(
         str(host["instance_type"]),
         int(host["volume_size"]),
@@ -97,8 +100,8 @@ def _size(host: Mapping[str, Any]) -> Size:
 
 
 def lab_cost_change(
-    before: Iterable[Mapping[str, Any]],
-    after: Iterable[Mapping[str, Any]],
+    before: Iterable[Mapping[str, Any] | str],
+    after: Iterable[Mapping[str, Any] | str],
     region: str,
     prices: Mapping[str, Any] | None = None,
     catalogue: Iterable[Mapping[str, Any]] = (),

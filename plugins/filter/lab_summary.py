@@ -33,6 +33,8 @@ options:
       - C(volume) has C(size), C(iops) and C(throughput) of each root volume.
       - C(prices) has the user's own prices in US dollars, by the names of C(aws_infrastructure_prices). List prices of
         the region are known for the others.
+      - C(events), if given, has starts and stops that left no tag, such as those of an alarm or a schedule. Each has
+        C(instance_id), C(cause), and C(time) such as C(2026-11-30T19:30:00Z).
     type: dict
     required: true
   now:
@@ -50,7 +52,8 @@ EXAMPLES = r"""
 RETURN = r"""
 _value:
   description:
-    - C(hosts) has the instances with their addresses, ssh commands and URLs.
+    - C(hosts) has the instances with their addresses, ssh commands and URLs. The C(history) of each says what started
+      or stopped it last, what failed, and until when it is kept awake.
     - C(admitted) has the ports that each network may reach.
     - C(cost) has the prices C(per_hour), C(per_month) and C(per_month_stopped), and the types C(without_price).
       C(prices) names the list prices with their dates, C(estimated) is whether some are those of us-east-1.

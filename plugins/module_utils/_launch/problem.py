@@ -115,13 +115,14 @@ def describe_end(code: str, text: str, launch: Launch) -> str:
     return f"{launch.host}: the instance ended as soon as it started ({code or 'no code'}: {reason}). {remedy}"
 
 
-def describe_failures(host: str, failed: Mapping[Offer, Refusal], prefix: str) -> str:
+def describe_failures(host: str, failed: Mapping[Offer, Refusal], prefix: str, stays: str = "") -> str:
     """Return one line with everything that AWS has refused for a host, and the remedies.
 
     Args:
         host: Its name.
         failed: The reason of each offer that failed.
         prefix: How the user's variables begin.
+        stays: The zone of its disk, which binds a host that exists; empty for a new one.
     """
     if not failed:
         return f"{prefix}instance_type: no zone offers a type for {host}. Choose another type or zone."
@@ -133,6 +134,13 @@ def describe_failures(host: str, failed: Mapping[Offer, Refusal], prefix: str) -
         how = f"in {reservation}" if reservation else market.replace("-", " ")
         parts.append(f"{instance_type} {how} in {', '.join(places)} ({code})")
     remedies = f"Run this again later, set {prefix}capacity_wait to go on trying, or allow other types or zones."
+    if stays:
+        remedies = (
+            f"Its disk is in {stays}, so that it starts only there. Run this again later, set {prefix}capacity_wait to "
+            f"go on trying, or allow further types with {prefix}further_types and {prefix}further_types_price. To move "
+            "it, make an image of it, destroy the lab, and create it in another zone from the image "
+            f"({prefix}image_id, {prefix}availability_zone)."
+        )
     if any(refusal.meaning == KIND for refusal in failed.values()):
         remedies += " Ask for a higher quota in Service Quotas, or stop other instances."
     if "InsufficientFreeAddressesInSubnet" in {refusal.code for refusal in failed.values()}:

@@ -6,30 +6,24 @@
 
 from __future__ import annotations
 
-import contextlib
 import time
 from dataclasses import dataclass, field
 from typing import Any
 
-# AnsibleAWSModule reports a missing botocore before anything here is called.
-with contextlib.suppress(ImportError):
-    from botocore.exceptions import BotoCoreError, ClientError
-    from botocore.parsers import ResponseParserError
-
 from .._aws.account import read_tags
-from .._aws.errors import ReadError, describe_error, translate_error, translated
+from .._aws.errors import ReadError, translated
 from .._lab.ownership import INDEX_TAG
 from .._lab.record import MANAGED_BY
+from .calls import LONGEST_PAUSE, call_once, explain
 from .errors import RENEW, STOP, WAIT, ZONE_CODES, Refusal
 from .offers import SPOT, Offer, Search
-from .problem import Launch, describe_end, describe_refusal
+from .problem import Launch, describe_end
 from .request import Machine, Place, arguments, free_network, tag_list, token_of
 
 GPUS_TAG = "digital_twin_gpus"
 LIVE = ("pending", "running", "stopping", "stopped")
-# Seconds between two looks at a new instance, and the longest pause between two tries of the same call.
+# Seconds between two looks at a new instance.
 LOOK = 2
-LONGEST_PAUSE = 15
 # Each belongs to a terminated instance of this host in this VPC.
 MOST_TOKENS = 50
 
@@ -172,7 +166,7 @@ class Launcher:
         found = self._run(host, tags, offer, subnet_id)
         if isinstance(found, Refusal):
             if found.meaning in (STOP, WAIT, RENEW):
-                raise StopError(self._explain(found, about))
+                raise StopError(explain(found, about, "RunInstances", self.region))
             return found
         return self._await(found, about)
 
@@ -201,17 +195,9 @@ class Launcher:
 
     def _call(self, given: dict[str, Any]) -> dict[str, Any] | Refusal:
         """Call RunInstances once."""
-        try:
-            answer = self.once.run_instances(**given)
-        except ClientError as error:
-            found = error.response.get("Error", {})
-            status = int(error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 400))
-            return Refusal(str(found.get("Code", "")), " ".join(str(found.get("Message", "")).split()), status)
-        except (BotoCoreError, ResponseParserError) as error:
-            failed = translate_error(error, "ec2:RunInstances", self.region)
-            if failed.kind == "credentials":
-                raise failed from error
-            return Refusal(failed.code, failed.detail)
+        answer = call_once(self.once.run_instances, "ec2:RunInstances", self.region, **given)
+        if isinstance(answer, Refusal):
+            return answer
         instance: dict[str, Any] = answer["Instances"][0]
         return instance
 
@@ -255,23 +241,6 @@ class Launcher:
         if rest in ZONE_CODES:
             return Refusal(rest, " ".join(text.removeprefix(f"{code}:").split()), 500)
         raise StopError(describe_end(code, text, about))
-
-    def _explain(self, refusal: Refusal, about: Launch) -> str:
-        """Return the line for a refusal that ends the search."""
-        message = f"({refusal.code}) when calling the RunInstances operation: {refusal.text}"
-        known = describe_refusal(f"An error occurred {message}", about)
-        if known:
-            return f"{known}{self._decoded(refusal)}"
-        kind = "unreachable" if refusal.status == 0 else "other"
-        failed = ReadError(kind, "ec2:RunInstances", self.region, refusal.code, refusal.text)
-        return f"{about.host}: {describe_error(failed)}"
-
-    @staticmethod
-    def _decoded(refusal: Refusal) -> str:
-        """Return how to read the reason of a denied call."""
-        if "Encoded authorization failure message" not in refusal.text:
-            return ""
-        return " aws sts decode-authorization-message shows which right is missing."
 
     def _cancel_requests(self, tags: dict[str, str]) -> None:
         """Cancel what a failed launch has left of its spot request, which could launch an instance later."""

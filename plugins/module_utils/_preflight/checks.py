@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from .._aws.account import Instance, InstanceProfile, Role
 from .._aws.errors import describe_error
+from .._lab.last_action import TYPE_TAG
 from .._lab.ownership import INDEX_TAG
 from .._problem import Problem, listed, shown
 from .description import LabDescription
@@ -406,9 +407,9 @@ def find_account_warnings(lab: LabDescription, snapshot: AccountSnapshot) -> lis
             warnings.append(
                 f"{lab.prefix}instance_count: {lab.instance_count} does not include {who}, which {consequence}"
             )
-        elif instance.instance_type != lab.instance_type:
+        elif lab.instance_type not in (instance.instance_type, instance.tags.get(TYPE_TAG)):
             warnings.append(
                 f"{lab.prefix}instance_type: {shown(lab.instance_type)} is not the type of {who}, which stays "
-                f"{instance.instance_type}. Destroy the lab and create it again to change this."
+                f"{instance.instance_type}. Run playbooks/resize.yml to change it in place."
             )
     return warnings

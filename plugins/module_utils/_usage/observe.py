@@ -11,15 +11,12 @@ AWS/EC2 has one of StatusCheckFailed for each minute in which an instance runs, 
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from datetime import datetime, timezone
 
+from .._lab.last_action import stopped_at
 from .entries import EC2, INSTANCE, METRICS, OPEN, SEEN, Entry, merge
 
-# StateTransitionReason of an instance that a caller stopped: "User initiated (2026-11-30 19:30:04 GMT)".
-STOPPED_AT = re.compile(r"\((\d{4}-\d\d-\d\d \d\d:\d\d:\d\d) (?:GMT|UTC)\)")
 RUNS = ("pending", "running")
 # Periods without a datapoint that do not count as a stop.
 MISSING_PERIODS = 1
@@ -114,10 +111,8 @@ def _current_run(instance: Instance, now: int) -> Entry:
     if instance.state in RUNS:
         return replace(run, seen=max(now, run.start))
     # The stop was requested then. EC2 charges nothing from the state stopping on.
-    if match := STOPPED_AT.search(instance.transition):
-        when = datetime.strptime(match[1], "%Y-%m-%d %H:%M:%S").replace(tzinfo=timezone.utc)
-        if instance.launched <= when.timestamp() <= now:
-            return run.ended(int(when.timestamp()), EC2, instance.reason)
+    if (when := stopped_at(instance.transition)) and instance.launched <= when.timestamp() <= now:
+        return run.ended(int(when.timestamp()), EC2, instance.reason)
     return replace(run, end=SEEN, reason=instance.reason)
 
 

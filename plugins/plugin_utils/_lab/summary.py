@@ -8,11 +8,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any
 
 from ansible.module_utils.parsing.convert_bool import boolean
 
+from ...module_utils._lab.last_action import State, read_time
+from ...module_utils._lab.last_action import describe_host as describe_history
 from ...module_utils._lab.ownership import INDEX_TAG
 from ...module_utils._preflight.snapshot import CALLER_MARK
 from ...module_utils._values import whole_number
@@ -65,9 +67,8 @@ def describe_host(instance: Item, lab: Item, prices: Prices, now: datetime) -> d
     user = user if USER.fullmatch(user) else "USER"
     known: Item = next((entry for entry in lab["instance_catalogue"] if entry["type"] == instance["instance_type"]), {})
     price, _estimated = prices.instance(instance["instance_type"])
-    hours = 0.0
+    hours, started = 0.0, datetime.strptime(instance["launch_time"], "%Y-%m-%dT%H:%M:%S+00:00")
     if instance["state"]["name"] == "running":
-        started = datetime.strptime(instance["launch_time"], "%Y-%m-%dT%H:%M:%S+00:00")
         hours = (now - started).total_seconds() / 3600
     key, saved = lab["private_key_file"], lab["known_hosts_file"]
     ssh = ["ssh", key and f"-i {key}", f"-o HostKeyAlias={identifier}", saved and f"-o UserKnownHostsFile={saved}"]
@@ -94,7 +95,24 @@ def describe_host(instance: Item, lab: Item, prices: Prices, now: datetime) -> d
         "tunnel_command": f"{command} -N {' '.join(forwarded)}" if forwarded else "",
         "ssh_config": "\n".join(filter(None, config)),
         "urls": urls,
+        "history": list_history(name, instance, lab, started, now),
     }
+
+
+def list_history(name: str, instance: Item, lab: Item, started: datetime, now: datetime) -> list[str]:
+    """Return sentences about the last start or stop of a host, its last error, and until when it is awake."""
+    state = State(
+        instance["state"]["name"],
+        (instance.get("state_reason") or {}).get("code") or "",
+        instance.get("state_transition_reason") or "",
+        started.replace(tzinfo=UTC),
+    )
+    known = [
+        (str(event["cause"]), when)
+        for event in lab.get("events") or ()
+        if event["instance_id"] == instance["instance_id"] and (when := read_time(str(event["time"])))
+    ]
+    return describe_history(name, state, instance["tags"], now.replace(tzinfo=UTC), known)
 
 
 def list_urls(address: str, lab: Item) -> tuple[dict[str, str], list[str]]:

@@ -88,6 +88,7 @@ def tagged(**tags: str) -> dict[str, Any]:
                 "tunnel_command": "",
                 "ssh_config": f"Host lab-1\n  HostName {ADDRESS}\n  User ubuntu\n  HostKeyAlias i-1",
                 "urls": URLS,
+                "history": [],
             },
         ),
         ({"state": {"name": "stopped"}}, {}, {"hours_since_start": 0.0, "cost_since_start": 0.0}),
@@ -120,6 +121,26 @@ def tagged(**tags: str) -> dict[str, Any]:
                 "tunnel_command": f"{SSH} -N -L 8080:127.0.0.1:8080",
                 "urls": {"Studio": "http://localhost:8080/?ds=localhost", "API": URLS["API"]},
             },
+        ),
+        (
+            {
+                "state": {"name": "stopped"},
+                "state_reason": {"code": "Client.UserInitiatedShutdown"},
+                "state_transition_reason": "User initiated (2026-11-30 11:00:00 GMT)",
+                **tagged(digital_twin_last_error="start 2026-11-30T11:30:00Z: AWS has no g5.xlarge."),
+            },
+            {"events": [{"instance_id": "i-1", "cause": "idle", "time": "2026-11-30T10:59:00Z"}]},
+            {
+                "history": [
+                    "lab-1 was stopped on 2026-11-30 at 11:00 UTC by its idle stop.",
+                    "lab-1: start failed on 2026-11-30 at 11:30 UTC: AWS has no g5.xlarge.",
+                ]
+            },
+        ),
+        (
+            {"state": {"name": "stopped"}, "state_reason": {"code": "Client.InstanceInitiatedShutdown"}},
+            {"events": [{"instance_id": "i-2", "cause": "idle", "time": "2026-11-30T10:59:00Z"}]},
+            {"history": ["lab-1 was stopped from the host itself: a user, or a program, shut it down."]},
         ),
         ({}, {"tunnel": True, "hosts_without_urls": ["lab-1"]}, {"tunnel_command": "", "urls": {}}),
         (
