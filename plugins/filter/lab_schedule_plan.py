@@ -116,6 +116,7 @@ from ..plugin_utils._schedule.group import (
     ScheduledLab,
     alarms,
     differences,
+    has_tags,
     policy,
     read_held,
     report,
@@ -187,10 +188,9 @@ def lab_schedule_plan(description: Mapping[str, Any], state: Mapping[str, Any] |
 
 def _own(lab: ScheduledLab, state: Mapping[str, Any]) -> dict[str, Any]:
     """Return what of the existing belongs to a lab."""
-    group, role, owner = state.get("group") or {}, state.get("role") or {}, lab.owner_tags.items()
     return {
-        "own_group": bool(group) and owner <= group["tags"].items(),
-        "own_role": bool(role) and owner <= role["tags"].items(),
+        "own_group": has_tags(state.get("group") or {}, lab.owner_tags),
+        "own_role": has_tags(state.get("role") or {}, lab.owner_tags),
         "own_alarms": [
             alarm["alarm_name"]
             for alarm in state.get("alarms") or []

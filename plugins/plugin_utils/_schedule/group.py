@@ -192,6 +192,11 @@ def alarms(lab: ScheduledLab) -> list[dict[str, Any]]:
     ]
 
 
+def has_tags(thing: Mapping[str, Any], tags: Mapping[str, str]) -> bool:
+    """Return whether a group or role exists and has some tags."""
+    return bool(thing) and all(thing["tags"].get(key) == value for key, value in tags.items())
+
+
 def differences(lab: ScheduledLab, state: Mapping[str, Any], planned: list[dict[str, Any]], now: datetime) -> list[str]:
     """Return what of the group and the role differs from the description, as phrases.
 
@@ -209,14 +214,14 @@ def differences(lab: ScheduledLab, state: Mapping[str, Any], planned: list[dict[
     name = role_name(lab.name)
     wrong_role = (
         role.get("trust_policy") != trust(lab)
-        or not tags.items() <= (role.get("tags") or {}).items()
+        or not has_tags(role, tags)
         # None if the caller may not read them.
         or (policies is not None and policies.get(name) != policy(lab))
         or lab.boundary_arn not in ("", role.get("permissions_boundary"))
     )
     return [
         *([f"role {name}"] if wrong_role else []),
-        *([] if tags.items() <= (group.get("tags") or {}).items() else [f"schedule group {group_name(lab.name)}"]),
+        *([] if has_tags(group, tags) else [f"schedule group {group_name(lab.name)}"]),
         *(f"schedule {one}" for one, schedule in wanted.items() if begun(found.get(one, EMPTY), now) != schedule),
         *(f"excess schedule {one}" for one in found if one not in wanted),
     ]
