@@ -35,6 +35,10 @@ options:
     description: The AWS service that may assume the role.
     type: str
     default: ec2.amazonaws.com
+  trust_conditions:
+    description: When the service may assume the role, as the C(Condition) of the trust policy.
+    type: dict
+    default: {}
   managed_policies:
     description: ARNs of managed policies that are attached.
     type: list
@@ -106,6 +110,7 @@ SPEC: dict[str, dict[str, Any]] = {
     "state": {"type": "str", "choices": ["present", "absent"], "default": "present"},
     "description": {"type": "str"},
     "service": {"type": "str", "default": "ec2.amazonaws.com"},
+    "trust_conditions": {"type": "dict", "default": {}},
     "managed_policies": {"type": "list", "elements": "str", "default": []},
     "detached_policies": {"type": "list", "elements": "str", "default": []},
     "permissions_boundary": {"type": "str"},
@@ -115,7 +120,13 @@ SPEC: dict[str, dict[str, Any]] = {
 
 def wanted(parameters: dict[str, Any]) -> iam_role.WantedRole:
     """Return the role that a module's options describe."""
-    statement = {"Effect": "Allow", "Principal": {"Service": parameters["service"]}, "Action": "sts:AssumeRole"}
+    statement: dict[str, Any] = {
+        "Effect": "Allow",
+        "Principal": {"Service": parameters["service"]},
+        "Action": "sts:AssumeRole",
+    }
+    if parameters["trust_conditions"]:
+        statement["Condition"] = parameters["trust_conditions"]
     return iam_role.WantedRole(
         name=parameters["name"],
         description=parameters["description"],

@@ -142,11 +142,6 @@ class Request(SpotInstanceRequest):
         return self._status_code.startswith("instance-stopped") and self.instance.state == "stopping"
 
     @property
-    def state(self) -> str:  # type: ignore[override]
-        """The state; a request is disabled once its instance has stopped."""
-        return "active" if self._stopping else self._state
-
-    @property
     def code(self) -> str:
         """The status code."""
         return "marked-for-stop" if self._stopping else self._status_code
@@ -172,23 +167,6 @@ class Request(SpotInstanceRequest):
         return str(self.instance.availability_zone) if self.instance else ""
 
     @property
-    def launch_specification(self) -> Any:  # type: ignore[override]
-        """What the request launches."""
-        last = self.instance
-        found = LaunchSpecification(
-            None,
-            None,
-            last.image_id,
-            last.key_name,
-            last.instance_type,
-            last.availability_zone,
-            last.monitored,
-            last.subnet_id,
-        )
-        found.groups = list(last.security_groups)
-        return found
-
-    @property
     def cancelled(self) -> bool:
         """Whether the request was cancelled or has expired."""
         return self._state == "cancelled"
@@ -209,6 +187,34 @@ class Request(SpotInstanceRequest):
             "launch.image-id": self.instance.image_id if self.instance else "",
         }
         return known[filter_name] if filter_name in known else super().get_filter_value(filter_name, method_name)
+
+
+def state_of(request: Request) -> str:
+    """Return the state; a request is disabled once its instance has stopped."""
+    return "active" if request._stopping else request._state
+
+
+def launch_specification_of(request: Request) -> LaunchSpecification:
+    """Return what a request launches."""
+    last = request.instance
+    found = LaunchSpecification(
+        None,
+        None,
+        last.image_id,
+        last.key_name,
+        last.instance_type,
+        last.availability_zone,
+        last.monitored,
+        last.subnet_id,
+    )
+    found.groups = list(last.security_groups)
+    return found
+
+
+# moto has plain attributes of these names, which the class cannot declare as properties.
+UNTYPED: Any = Request
+UNTYPED.state = property(state_of)
+UNTYPED.launch_specification = property(launch_specification_of)
 
 
 def no_fault(call: Call, kinds: tuple[str, ...]) -> bool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 from datetime import UTC, datetime
+from functools import cache
 from typing import Any
 
 from moto.core.responses import ActionResult
@@ -108,11 +109,10 @@ def between(
     return found
 
 
+@cache
 def install() -> None:
     """Patch moto in this process, once."""
     responses: Any = InstanceResponse
-    if getattr(responses.run_instances, "spot", False):
-        return
     iam: Any = iam_models
     iam.SERVICE_NAME_CONVERSION["spot"] = "EC2Spot"
     answer = responses.run_instances
@@ -141,7 +141,6 @@ def install() -> None:
             market.adopt(request, instance)
         return result
 
-    run_instances.spot = True  # type: ignore[attr-defined]
     responses.run_instances = run_instances
     requested: Any = SpotInstances
     requested.describe_spot_instance_requests = describe

@@ -9,6 +9,7 @@ that failed for lack of capacity has used its token as well).
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
 from moto.core.responses import ActionResult
@@ -83,11 +84,10 @@ def alive(use: Use) -> bool:
     return use.reservation is None or use.reservation.id in use.backend.reservations
 
 
+@cache
 def install() -> None:
     """Patch moto in this process, once; after ``market_api.install``, whose checks belong to the launch."""
     responses: Any = InstanceResponse
-    if getattr(responses.run_instances, "tokens", False):
-        return
     answer = responses.run_instances
 
     def run_instances(self: Any) -> ActionResult:
@@ -108,6 +108,4 @@ def install() -> None:
             )
         return ActionResult(use.reservation)
 
-    run_instances.tokens = True  # type: ignore[attr-defined]
-    run_instances.spot = True  # type: ignore[attr-defined]
     responses.run_instances = run_instances

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import re
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -191,18 +192,24 @@ def test_images_are_pinned_by_the_digests_of_the_registry(lab: Cloud, tmp_path: 
 
 
 def test_stopped_hosts_come_back_and_a_second_run_changes_nothing(lab: Cloud) -> None:
-    """Its alarm stops one, the API the other. The oldest line runs if it is installed.
+    """Its alarm stops one, its schedule the other and starts both. The oldest line runs if it is installed.
 
-    The newest line's second run is the one on a clean control machine.
+    The schedule stays until the lab is destroyed. The newest line's second run is the one on a clean control machine.
     """
     ec2 = lab.client("ec2")
     instances = [ids(lab)[host] for host in HOSTS]
     idle = {"AlarmName": f"{HOSTS[0]}-gpu-idle", "StateValue": "ALARM", "StateReason": "nothing to do for an hour"}
     lab.client("cloudwatch").set_alarm_state(**idle)
-    ec2.stop_instances(InstanceIds=instances[1:])
+    # So far ahead that nothing is due before the clock is moved.
+    stop, start = (datetime.now(UTC).replace(second=0) + timedelta(hours=hours) for hours in (11, 12))
+    times = {"start": f"{start:%H:%M}", "stop": f"{stop:%H:%M}", "days": "daily", "zone": "UTC"}
+    scheduled = lab.playbook("playbooks/schedule.yml", aws_schedule_times=times).must_succeed()
+    assert f"Next stop: {stop:%a %Y-%m-%d %H:%M} (UTC)." in " ".join(scheduled.output.split())
+    lab.control("POST", "clock/set", {"time": f"{stop:%Y-%m-%dT%H:%M:00+00:00}"})
     ec2.get_waiter("instance_stopped").wait(InstanceIds=instances, WaiterConfig={"Delay": 1, "MaxAttempts": 60})
     assert not set(HOSTS) & set(inventory(lab)["_meta"]["hostvars"])
-    ec2.start_instances(InstanceIds=instances)
+    lab.control("POST", "clock/set", {"time": f"{start:%Y-%m-%dT%H:%M:00+00:00}"})
+    lab.control("POST", "clock/reset")
     ec2.get_waiter("instance_running").wait(InstanceIds=instances, WaiterConfig={"Delay": 1, "MaxAttempts": 60})
     assert set(HOSTS) <= set(inventory(lab)["_meta"]["hostvars"])
     line = MAIN if why_not_both() else OLDEST

@@ -34,6 +34,7 @@ READS: dict[str, tuple[str, str, dict[str, Any], str, str]] = {
     "dashboard": ("cloudwatch", "list_dashboards", {}, "DashboardEntries", "DashboardName"),
     "log group": ("logs", "describe_log_groups", {}, "logGroups", "logGroupName"),
     "schedule": ("scheduler", "list_schedules", {}, "Schedules", "Name"),
+    "schedule group": ("scheduler", "list_schedule_groups", {}, "ScheduleGroups", "Name"),
     "bucket": ("s3", "list_buckets", {}, "Buckets", "Name"),
 }
 

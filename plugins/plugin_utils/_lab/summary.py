@@ -13,7 +13,7 @@ from typing import Any
 
 from ansible.module_utils.parsing.convert_bool import boolean
 
-from ...module_utils._lab.last_action import State, read_time
+from ...module_utils._lab.last_action import AWAKE_TAG, State, read_time
 from ...module_utils._lab.last_action import describe_host as describe_history
 from ...module_utils._lab.ownership import INDEX_TAG
 from ...module_utils._preflight.snapshot import CALLER_MARK
@@ -83,6 +83,7 @@ def describe_host(instance: Item, lab: Item, prices: Prices, now: datetime) -> d
         "gpus": whole_number(tags.get("digital_twin_gpus", 1)) or 0,
         "recover": boolean(known.get("auto_recovery", False), strict=False),
         "state": instance["state"]["name"],
+        "awake_until": tags.get(AWAKE_TAG, ""),
         "availability_zone": instance["placement"]["availability_zone"],
         "image_id": instance["image_id"],
         "private_address": instance.get("private_ip_address") or "",

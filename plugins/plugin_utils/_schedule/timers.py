@@ -20,6 +20,10 @@ from zoneinfo import ZoneInfo
 from .request import DAYS, Schedule, day_names, days_of, exists, overnight
 
 START, STOP = "start", "stop"
+# The schedule that stops the lab when `awake` ends.
+AWAKE = "stop-awake"
+# How long a lab still runs when `awake` is ended early, after it had held a stop.
+RELEASE = timedelta(minutes=5)
 DAY, SECOND = timedelta(days=1), timedelta(seconds=1)
 # A start that meets no capacity must not succeed in the evening: the default is 24 hours.
 RETRY_SECONDS = {START: 3600, STOP: 3600}
@@ -55,13 +59,29 @@ class Timer:
         return self.expression.startswith("at(")
 
 
-def timers(schedule: Schedule, now: datetime, awake_until: datetime | None = None) -> list[Timer]:
+@dataclass(frozen=True)
+class Held:
+    """The existing schedule that stops the lab when `awake` ends.
+
+    Attributes:
+        since: Since when the lab is kept awake.
+        end: When it stops the lab.
+    """
+
+    since: datetime
+    end: datetime
+
+
+def timers(
+    schedule: Schedule, now: datetime, awake_until: datetime | None = None, existing: Held | None = None
+) -> list[Timer]:
     """Return the schedules that carry out a lab's schedule from now on.
 
     Args:
         schedule: The lab's schedule.
         now: The time.
         awake_until: Until when nothing stops the lab.
+        existing: The schedule that stops the lab when an earlier `awake` ends, if there is one.
     """
     held = awake_until if awake_until and awake_until > now else None
     found = []
@@ -69,10 +89,23 @@ def timers(schedule: Schedule, now: datetime, awake_until: datetime | None = Non
         if clock is not None:
             found += _recurring(schedule, verb, clock, now, held if verb == STOP else None)
         found += _exceptional(schedule, verb, now, held if verb == STOP else None)
-    if held and _stop_is_due_at(schedule, now, held):
+    existing = existing if existing and existing.end > now else None
+    end: datetime | None = None
+    if held:
+        end = held if stop_is_due(schedule, existing.since if existing else now, held) else None
+    elif existing and stop_is_due(schedule, existing.since, now):
+        # `awake` was ended early, after it had held a stop.
+        end = min(existing.end, now + RELEASE)
+    if end:
         # In UTC, as a local time may exist twice.
-        found.append(_once("stop-awake", STOP, held.astimezone(UTC).replace(tzinfo=None, microsecond=0), "UTC"))
+        found.append(_once(AWAKE, STOP, end.astimezone(UTC).replace(tzinfo=None, microsecond=0), "UTC"))
     return found
+
+
+def stop_is_due(schedule: Schedule, since: datetime, end: datetime) -> bool:
+    """Return whether a stop came between two times and no start followed: then the lab stops when `awake` ends."""
+    between = fires(timers(schedule, since), since, end + SECOND)
+    return bool(between) and between[-1][1] == STOP
 
 
 def _recurring(schedule: Schedule, verb: str, clock: time, now: datetime, held: datetime | None) -> list[Timer]:
@@ -124,12 +157,6 @@ def _exceptional(schedule: Schedule, verb: str, now: datetime, held: datetime | 
 def _once(name: str, verb: str, local: datetime, zone: str) -> Timer:
     """Return a one-time schedule."""
     return Timer(name, verb, f"at({local:%Y-%m-%dT%H:%M:%S})", zone, retry_seconds=RETRY_SECONDS[verb])
-
-
-def _stop_is_due_at(schedule: Schedule, now: datetime, held: datetime) -> bool:
-    """Return whether a stop was held and no start followed: then the lab stops when `awake` ends."""
-    between = fires(timers(schedule, now), now, held + SECOND)
-    return bool(between) and between[-1][1] == STOP
 
 
 def fires(schedules: Iterable[Timer], after: datetime, before: datetime) -> list[tuple[datetime, str]]:
