@@ -28,7 +28,7 @@ from moto.ec2.models import ec2_backends
 from moto.ec2.models.instance_types import INSTANCE_TYPE_OFFERINGS
 from werkzeug.exceptions import NotFound
 
-from sandbox.cloud import alarms, cbor, market, metrics, requests, schedules, seed, tokens
+from sandbox.cloud import alarms, cbor, market, metrics, requests, runs, schedules, seed, tokens
 from sandbox.cloud.callers import RefusedError, Signature, body_length, check_address
 from sandbox.cloud.clock import moment_of, span_of
 from sandbox.cloud.faults import CLOSING, KINDS, Call, Injector, Refusal, Rule, refusal, response
@@ -466,6 +466,19 @@ class Proxy:
             case ("POST", "clock/reset"):
                 with self._writing["scheduler"]:
                     self._runner.jump(None)
+            case _:
+                return self._perform_for_bills(command, data)
+        return {}
+
+    def _perform_for_bills(self, command: tuple[str, str], data: Any) -> Any:
+        """Execute a control request about what AWS charges for."""
+        match command:
+            case ("POST", "runs"):
+                runs.add(**data)
+            case ("DELETE", "runs"):
+                runs.RUNS.clear()
+            case ("POST", "runs/forget"):
+                self._change(runs.forget)
             case _:
                 raise SandboxError(f"no such request: {command[0]} {CONTROL}{command[1]}")
         return {}
