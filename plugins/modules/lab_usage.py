@@ -12,7 +12,7 @@ module: lab_usage
 version_added: 1.0.0
 short_description: Record when the instances of a lab ran, and which volumes, snapshots and addresses it has
 description:
-  - Reads instances, volumes, snapshots and addresses of a lab, corrects the record of its usage by them, and writes
+  - Reads instances, volumes, snapshots, addresses and alarms of a lab, corrects the record of its usage by them, and writes
     what has changed.
   - The record outlives the instances. EC2 describes a terminated instance for about an hour only.
   - Instances that were started or stopped without this collection, such as by an alarm, a schedule, an interruption or
@@ -39,8 +39,8 @@ extends_documentation_fragment:
   - digital_twin.robotics_lab._attributes
 notes:
   - Needs the permissions C(ec2:DescribeInstances), C(ec2:DescribeVolumes), C(ec2:DescribeSnapshots),
-    C(ec2:DescribeAddresses), C(iam:GetRole), C(cloudwatch:GetMetricData) and C(ssm:GetParametersByPath), and to write
-    C(ssm:PutParameter), C(ssm:AddTagsToResource) and C(ssm:DeleteParameters) on C(parameter/digital-twin/*).
+    C(ec2:DescribeAddresses), C(iam:GetRole), C(cloudwatch:DescribeAlarms), C(cloudwatch:GetMetricData) and
+    C(ssm:GetParametersByPath), and to write C(ssm:PutParameter), C(ssm:AddTagsToResource) and C(ssm:DeleteParameters) on C(parameter/digital-twin/*).
   - A run that finds nothing new writes nothing. The last known time of what goes on is written once a day.
 seealso:
   - plugin: digital_twin.robotics_lab.lab_month_cost
@@ -86,7 +86,7 @@ entries:
   elements: dict
   contains:
     kind:
-      description: C(instance), C(volume), C(snapshot) or C(address).
+      description: C(instance), C(volume), C(snapshot), C(address), or C(alarm) for all alarms together.
       type: str
     identifier:
       description: Its identifier in AWS.

@@ -28,7 +28,7 @@ from moto.ec2.models import ec2_backends
 from moto.ec2.models.instance_types import INSTANCE_TYPE_OFFERINGS
 from werkzeug.exceptions import NotFound
 
-from sandbox.cloud import alarms, cbor, market, metrics, requests, runs, schedules, seed, tokens
+from sandbox.cloud import alarms, cbor, market, metrics, pricing, requests, runs, schedules, seed, tokens
 from sandbox.cloud.callers import RefusedError, Signature, body_length, check_address
 from sandbox.cloud.clock import moment_of, span_of
 from sandbox.cloud.faults import CLOSING, KINDS, Call, Injector, Refusal, Rule, refusal, response
@@ -54,6 +54,7 @@ REST_JSON = ("scheduler",)
 # The calls that need capacity, and the faults that hit the others.
 PLACED = ("RunInstances", "StartInstances", "CreateFleet")
 ENOUGH = tuple(kind for kind in KINDS if kind != "capacity")
+JSON_HEADERS = [("Content-Type", "application/x-amz-json-1.1")]
 TOO_LARGE = Refusal(
     413,
     "RequestEntityTooLarge",
@@ -316,6 +317,10 @@ class Proxy:
             status, headers, answer = response(refused, call, str(uuid.uuid4()))
             start_response(f"{status} {refused.code}", headers)
             return [answer]
+        if rule is None and call.service == "pricing":
+            status, found = pricing.answer(call.action, body)
+            start_response(f"{status} OK" if status == 200 else f"{status} Error", JSON_HEADERS)
+            return [json.dumps(found).encode()]
         if rule is None:
             return self._answer(call, region, fields, environ, start_response)
         list(self._answer(call, region, fields, environ, lambda *_: None))
@@ -473,6 +478,10 @@ class Proxy:
     def _perform_for_bills(self, command: tuple[str, str], data: Any) -> Any:
         """Execute a control request about what AWS charges for."""
         match command:
+            case ("POST", "prices"):
+                pricing.PRICES.set(**data)
+            case ("DELETE", "prices"):
+                pricing.PRICES = pricing.PriceList()
             case ("POST", "runs"):
                 runs.add(**data)
             case ("DELETE", "runs"):

@@ -15,7 +15,7 @@ from .._aws.account import Account, read_instance, read_tags
 from .._aws.errors import OTHER, ReadError
 from .._lab.ownership import Claimed, settle, wrong_with_address, wrong_with_instance
 from .._lab.record import MANAGED_BY, Record, read_record
-from .entries import ADDRESS, EC2, INSTANCE, METRICS, ON_DEMAND, SNAPSHOT, SPOT, VOLUME, Entry, machine
+from .entries import ADDRESS, ALARM, EC2, INSTANCE, METRICS, ON_DEMAND, SNAPSHOT, SPOT, VOLUME, Entry, machine
 from .observe import RUNS, Datapoints, Instance, Thing
 
 # How long CloudWatch stores datapoints of a minute, and those of five minutes, in seconds.
@@ -55,7 +55,7 @@ def read_lab(account: Account, lab: str, region: str, known: Collection[str]) ->
     live = [read_instance(item) for item in described if item["State"]["Name"] not in ENDED]
     record = settle(lab, None, read_record(lab, region, role.tags if role else None), Claimed(instances=live))
     own = [item for item in described if _is_own(lab, record, item, known)]
-    return Found([_instance(item) for item in own], _things(account, record, own, filters))
+    return Found([_instance(item) for item in own], _things(account, lab, record, own, filters))
 
 
 def _is_own(lab: str, record: Record, item: Mapping[str, Any], known: Collection[str]) -> bool:
@@ -80,9 +80,9 @@ def _instance(item: Mapping[str, Any]) -> Instance:
 
 
 def _things(
-    account: Account, record: Record, own: Sequence[Mapping[str, Any]], filters: list[dict[str, Any]]
+    account: Account, lab: str, record: Record, own: Sequence[Mapping[str, Any]], filters: list[dict[str, Any]]
 ) -> list[Thing]:
-    """Return volumes, snapshots and addresses."""
+    """Return volumes, snapshots, addresses and alarms."""
     ids = {item["InstanceId"] for item in own if item["State"]["Name"] not in ENDED}
     volumes = account.read("ec2", "describe_volumes", Filters=filters)["Volumes"]
     if ids:
@@ -95,6 +95,9 @@ def _things(
             sizes = (volume["VolumeType"], volume["Size"], volume.get("Iops") or "", volume.get("Throughput") or "")
             what = "/".join(map(str, sizes)).rstrip("/")
             found[volume["VolumeId"]] = Thing(VOLUME, volume["VolumeId"], what, _seconds(volume["CreateTime"]))
+    # A name does not tell whose an alarm is: robo-2-1-gpu-idle could be that of the lab robo.
+    alarms = account.read("cloudwatch", "describe_alarms", AlarmNamePrefix=f"{lab}-")["MetricAlarms"]
+    watching = sum(1 for alarm in alarms if _watched(alarm) & ids)
     snapshots = account.read("ec2", "describe_snapshots", Filters=filters, OwnerIds=["self"])["Snapshots"]
     return [
         *found.values(),
@@ -109,7 +112,15 @@ def _things(
             for address in account.addresses()
             if not wrong_with_address(record, address)
         ),
+        *([Thing(ALARM, lab, str(watching))] if watching else []),
     ]
+
+
+def _watched(alarm: Mapping[str, Any]) -> set[str]:
+    """Return the instances whose metrics an alarm watches."""
+    metrics = [query.get("MetricStat", {}).get("Metric", {}) for query in alarm.get("Metrics", [])]
+    dimensions = [*alarm.get("Dimensions", []), *(item for metric in metrics for item in metric.get("Dimensions", []))]
+    return {dimension["Value"] for dimension in dimensions if dimension["Name"] == "InstanceId"}
 
 
 def _seconds(moment: datetime) -> int:

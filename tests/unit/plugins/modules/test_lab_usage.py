@@ -71,6 +71,20 @@ def of_kind(result: dict[str, Any], kind: str) -> list[dict[str, Any]]:
 
 
 def test_twice_and_in_check_mode(run: Run, aws: LocalAws, lab: SmallLab) -> None:
+    watch = aws.client("cloudwatch").put_metric_alarm
+    for name, instance in ((f"{lab.name}-1-idle", lab.ids["instance"]), (f"{lab.name}-2-1-idle", "i-of-another-lab")):
+        watch(
+            AlarmName=name,
+            Namespace="AWS/EC2",
+            MetricName="StatusCheckFailed",
+            Statistic="Maximum",
+            Threshold=1,
+            ComparisonOperator="GreaterThanThreshold",
+            Period=60,
+            EvaluationPeriods=2,
+            Dimensions=[{"Name": "InstanceId", "Value": instance}],
+        )
+    aws.calls()
     would = run(check=True)
     assert (would["changed"], mutating(aws)) == (True, [])
     assert parameters(aws, lab.name) == {}
@@ -80,7 +94,8 @@ def test_twice_and_in_check_mode(run: Run, aws: LocalAws, lab: SmallLab) -> None
     assert name == would["parameters"][0] == f"/digital-twin/{lab.name}/usage/{first['month']}-1"
     assert mutating(aws) == ["PutParameter"]
     found = {entry["kind"]: entry for entry in first["entries"]}
-    assert sorted(found) == ["address", "instance", "volume"]
+    assert sorted(found) == ["address", "alarm", "instance", "volume"]
+    assert found["alarm"]["what"] == "1"
     assert (found["instance"]["identifier"], found["instance"]["what"]) == (lab.ids["instance"], "g5.xlarge/on-demand")
     assert found["volume"]["what"] == "gp3/200/3000/125"
     assert {entry["end"] for entry in first["entries"]} == {"open"}
