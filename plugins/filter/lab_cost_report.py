@@ -72,8 +72,8 @@ _value:
       type: dict
     reservation:
       description:
-        - By instance type the C(hours) of use, the C(hours_paid), the C(use_percent), the C(discount_percent), whether it
-          is C(known), what would have been C(saved), and the C(break_even_percent).
+        - By instance type the C(hours) of use, the C(hours_paid), the C(use_percent), the C(discount_percent), whether
+          it is C(known), what would have been C(saved), and the C(break_even_percent).
       type: dict
     lines:
       description: The same as sentences.

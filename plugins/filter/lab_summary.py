@@ -33,7 +33,8 @@ options:
       - C(volume) has C(size), C(iops) and C(throughput) of each root volume.
       - C(prices) has the user's own prices in US dollars, by the names of C(aws_infrastructure_prices). List prices of
         the region are known for the others.
-      - C(listed), if there is one, has current list prices, as M(digital_twin.robotics_lab.lab_prices_info) returns them.
+      - C(listed), if there is one, has current list prices, as M(digital_twin.robotics_lab.lab_prices_info) returns
+        them.
     type: dict
     required: true
   now:

@@ -12,8 +12,8 @@ module: lab_usage
 version_added: 1.0.0
 short_description: Record when the instances of a lab ran, and which volumes, snapshots and addresses it has
 description:
-  - Reads instances, volumes, snapshots, addresses and alarms of a lab, corrects the record of its usage by them, and writes
-    what has changed.
+  - Reads instances, volumes, snapshots, addresses and alarms of a lab, corrects the record of its usage by them, and
+    writes what has changed.
   - The record outlives the instances. EC2 describes a terminated instance for about an hour only.
   - Instances that were started or stopped without this collection, such as by an alarm, a schedule, an interruption or
     the console, are found by EC2's own times and by the datapoints of C(StatusCheckFailed), which CloudWatch stores for
@@ -40,7 +40,8 @@ extends_documentation_fragment:
 notes:
   - Needs the permissions C(ec2:DescribeInstances), C(ec2:DescribeVolumes), C(ec2:DescribeSnapshots),
     C(ec2:DescribeAddresses), C(iam:GetRole), C(cloudwatch:DescribeAlarms), C(cloudwatch:GetMetricData) and
-    C(ssm:GetParametersByPath), and to write C(ssm:PutParameter), C(ssm:AddTagsToResource) and C(ssm:DeleteParameters) on C(parameter/digital-twin/*).
+    C(ssm:GetParametersByPath), and to write C(ssm:PutParameter), C(ssm:AddTagsToResource) and C(ssm:DeleteParameters)
+    on C(parameter/digital-twin/*).
   - A run that finds nothing new writes nothing. The last known time of what goes on is written once a day.
 seealso:
   - plugin: digital_twin.robotics_lab.lab_month_cost

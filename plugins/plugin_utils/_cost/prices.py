@@ -129,7 +129,7 @@ def prices_of(
     )
 
 
-def source(prices: Prices) -> str:
+def named(prices: Prices) -> str:
     """Return whose prices these are, for a report."""
     table = f"list prices of {prices.region} ({dated()})"
     if not prices.published:

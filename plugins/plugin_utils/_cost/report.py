@@ -54,7 +54,7 @@ def report(
     begin = max(month.first, min((entry.start for entry in usage), default=month.first))
     elapsed = max(min(month.now, month.last) - begin, 0) / HOUR
     reserved = {
-        name: _reserved(name, hosts.count(name), hours.get(name, 0.0), elapsed, price, market)
+        name: _reserved(name, hours.get(name, 0.0), elapsed * hosts.count(name), price, market)
         for name in dict.fromkeys(hosts)
         if elapsed and (price := prices.instance(name)[0])
     }
@@ -73,19 +73,17 @@ def hours_by_type(usage: Iterable[Entry], month: Month) -> dict[str, float]:
     return hours
 
 
-def _reserved(
-    name: str, count: int, hours: float, elapsed: float, price: float, market: Market
-) -> dict[str, float | bool]:
+def _reserved(name: str, hours: float, paid: float, price: float, market: Market) -> dict[str, float | bool]:
     """Return what reservations for all hosts of a type would have saved since the lab began, in this month."""
     known = name in market.reserved
     discount = min(max(1 - market.reserved[name] / price, 0), 1) if known else market.discount
-    found = reservation(price, discount, hours, elapsed * count)
+    found = reservation(price, discount, hours, paid)
     return {
         "discount_percent": round(discount * 100, 1),
         "known": known,
         "hours": round(hours, 2),
-        "hours_paid": round(elapsed * count, 2),
-        "use_percent": round(hours / (elapsed * count) * 100, 1),
+        "hours_paid": round(paid, 2),
+        "use_percent": round(hours / paid * 100, 1),
         "saved": found["saved"],
         "break_even_percent": found["break_even_percent"],
     }
@@ -115,10 +113,10 @@ def lines(found: Mapping[str, Any]) -> list[str]:
         )
     for name, saving in found["reservation"].items():
         change = f"saved ${saving['saved']:.2f}" if saving["saved"] >= 0 else f"cost ${-saving['saved']:.2f} more"
-        of = "" if saving["known"] else ", an assumption"
+        of = "" if saving["known"] else ", an assumption,"
         text.append(
-            f"Reservation: {name} ran {saving['use_percent']:.1f} % of {saving['hours_paid']:.2f} hours. A reservation at"
-            f" a discount of {saving['discount_percent']:.1f} %{of} would have {change}. It is worth it above"
+            f"Reservation: {name} ran {saving['use_percent']:.1f} % of {saving['hours_paid']:.2f} hours. A reservation"
+            f" at a discount of {saving['discount_percent']:.1f} %{of} would have {change}. It is worth it above"
             f" {saving['break_even_percent']:.1f} %."
         )
     return text

@@ -16,7 +16,7 @@ from ansible.module_utils.parsing.convert_bool import boolean
 from ...module_utils._lab.ownership import INDEX_TAG
 from ...module_utils._preflight.snapshot import CALLER_MARK
 from ...module_utils._values import whole_number
-from .._cost.prices import Prices, own_types, price_problems, prices_of, source
+from .._cost.prices import Prices, named, own_types, price_problems, prices_of
 from .._cost.rates import Size, rates
 
 Item = Mapping[str, Any]
@@ -131,4 +131,4 @@ def list_admitted(instances: Sequence[Item], groups: Sequence[Item], lab: str) -
 def describe_cost(hosts: list[dict[str, Any]], volume: Item, prices: Prices) -> dict[str, Any]:
     """Return what a lab costs, and whose prices these are."""
     sizes = [Size(host["instance_type"], volume["size"], volume["iops"], volume["throughput"]) for host in hosts]
-    return {**rates(sizes, prices), "prices": source(prices)}
+    return {**rates(sizes, prices), "prices": named(prices)}

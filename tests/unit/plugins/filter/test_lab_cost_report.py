@@ -133,7 +133,7 @@ def test_nothing_at_all() -> None:
 
 
 def test_a_record_that_is_none() -> None:
-    with pytest.raises(AnsibleFilterError, match="lab_cost_report: .* is not a record"):
+    with pytest.raises(AnsibleFilterError, match=r"lab_cost_report: .* is not a record"):
         report({**usage(), "record": ["mine"]}, summary(), LAB)
 
 
