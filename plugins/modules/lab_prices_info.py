@@ -21,20 +21,10 @@ options:
     type: list
     elements: str
     default: []
-  hosts:
-    description: Where to get spot prices, which differ between zones. For each type the zone of its first host counts.
-    type: list
-    elements: dict
-    default: []
-    suboptions:
-      instance_type:
-        description: Its instance type.
-        type: str
-        required: true
-      availability_zone:
-        description: Its zone.
-        type: str
-        required: true
+  zones:
+    description: The zone of each instance type whose spot price is returned. Spot prices differ between zones.
+    type: dict
+    default: {}
   price_list:
     description: Whether to ask the Price List API.
     type: bool
@@ -62,7 +52,7 @@ EXAMPLES = r"""
   digital_twin.robotics_lab.lab_prices_info:
     region: eu-central-1
     instance_types: [g6e.xlarge]
-    hosts: [{instance_type: g6e.xlarge, availability_zone: eu-central-1a}]
+    zones: {g6e.xlarge: eu-central-1a}
   register: prices
 """
 
@@ -117,15 +107,7 @@ from ..module_utils._usage import price_list
 
 SPEC: dict[str, dict[str, Any]] = {
     "instance_types": {"type": "list", "elements": "str", "default": []},
-    "hosts": {
-        "type": "list",
-        "elements": "dict",
-        "default": [],
-        "options": {
-            "instance_type": {"type": "str", "required": True},
-            "availability_zone": {"type": "str", "required": True},
-        },
-    },
+    "zones": {"type": "dict", "default": {}},
     "price_list": {"type": "bool", "default": True},
     "timeout": {"type": "int", "default": 5},
 }
@@ -161,13 +143,12 @@ def main() -> None:
             unread.append(str(describe_error(error)))
         except price_list.TooSlowError as error:
             unread.append(f"{error}.")
-    places = [(host["instance_type"], host["availability_zone"]) for host in module.params["hosts"]]
     now = datetime.now(timezone.utc)
     try:
         client = client_of(module, "ec2", SPOT)
         with translated(SPOT, region):
             since = now.replace(day=1, hour=0, minute=0, second=0, microsecond=0)
-            spot = price_list.spot_history(client, places, since)
+            spot = price_list.spot_history(client, module.params["zones"], since)
     except ReadError as error:
         unread.append(str(describe_error(error)))
     module.exit_json(changed=False, listed=asdict(listed) if listed.published else {}, spot=spot, unread=unread)

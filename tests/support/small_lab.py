@@ -39,14 +39,15 @@ class SmallLab:
         return [{"ResourceType": kind, "Tags": listed({**self.tags, "digital_twin_index": "1"})}]
 
     def make(self) -> SmallLab:
-        """Create role, VPC, address and one instance."""
+        """Create role, VPC, address, key pair and one instance."""
         ec2, iam = self.aws.client("ec2"), self.aws.client("iam")
         self.ids["vpc"] = ec2.create_vpc(CidrBlock="10.0.0.0/16", TagSpecifications=self.specification("vpc"))["Vpc"][
             "VpcId"
         ]
         self.ids["subnet"] = ec2.create_subnet(VpcId=self.ids["vpc"], CidrBlock="10.0.1.0/24")["Subnet"]["SubnetId"]
         self.ids["address"] = ec2.allocate_address(TagSpecifications=self.specification("elastic-ip"))["AllocationId"]
-        record = write_record(Record(self.ids["vpc"], "igw-1", "", {"1": self.ids["address"]}))
+        pair = ec2.create_key_pair(KeyName=self.name, TagSpecifications=self.specification("key-pair"))["KeyPairId"]
+        record = write_record(Record(self.ids["vpc"], "igw-1", pair, {"1": self.ids["address"]}))
         role = f"{self.name}-instance"
         own = {**self.tags, "digital_twin_region": REGION, **record}
         iam.create_role(RoleName=role, AssumeRolePolicyDocument="{}", Tags=listed(own))
@@ -61,6 +62,7 @@ class SmallLab:
         found = self.aws.client("ec2").run_instances(
             ImageId=image,
             InstanceType=instance_type,
+            KeyName=self.name,
             MinCount=1,
             MaxCount=1,
             SubnetId=subnet or self.ids["subnet"],

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
 from typing import Any
@@ -135,15 +135,14 @@ def _prices(term: Mapping[str, Any]) -> Iterator[tuple[str, float]]:
             yield dimension.get("unit", ""), float(amount)
 
 
-def spot_history(client: Any, places: Sequence[tuple[str, str]], since: datetime) -> dict[str, list[dict[str, Any]]]:
+def spot_history(client: Any, zones: Mapping[str, str], since: datetime) -> dict[str, list[dict[str, Any]]]:
     """Return when the spot price of instance types changed, and to what, the oldest first.
 
     Args:
         client: The client of EC2.
-        places: Types, each with a zone.
+        zones: The zone of each type.
         since: From when. The price that held then is included.
     """
-    zones = dict(reversed(places))
     found: dict[str, list[dict[str, Any]]] = {}
     for instance_type, zone in zones.items():
         pages = client.get_paginator("describe_spot_price_history").paginate(

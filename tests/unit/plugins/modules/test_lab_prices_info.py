@@ -17,10 +17,7 @@ from tests.support.local_aws import LocalAws, running
 from tests.support.run_module import runner
 
 Run = Callable[..., dict[str, Any]]
-HOSTS = [
-    {"instance_type": "g5.xlarge", "availability_zone": "us-east-1b"},
-    {"instance_type": "g5.xlarge", "availability_zone": "us-east-1a"},
-]
+ZONES = {"g5.xlarge": "us-east-1b"}
 
 
 @pytest.fixture(scope="module")
@@ -38,7 +35,7 @@ def aws(local: LocalAws) -> Iterator[LocalAws]:
 
 @pytest.fixture
 def run(aws: LocalAws, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Run:
-    return runner(aws, lab_prices_info.main, monkeypatch, capsys, instance_types=["g5.xlarge", "g9.huge"], hosts=HOSTS)
+    return runner(aws, lab_prices_info.main, monkeypatch, capsys, instance_types=["g5.xlarge", "g9.huge"], zones=ZONES)
 
 
 def test_prices(run: Run, aws: LocalAws) -> None:
@@ -64,7 +61,7 @@ def test_volumes_of_another_region(run: Run, aws: LocalAws) -> None:
     """There the usage types begin with a code of the region, and the nearest endpoint is that in Frankfurt."""
     aws.control("POST", "prices", {"region": "eu-west-1", "gib_month": 0.088})
     aws.calls()
-    assert run(region="eu-west-1", hosts=[])["listed"]["values"] == {"gib_month": 0.088}
+    assert run(region="eu-west-1", zones={})["listed"]["values"] == {"gib_month": 0.088}
     assert {call["region"] for call in aws.calls() if call["service"] == "pricing"} == {"eu-central-1"}
 
 
