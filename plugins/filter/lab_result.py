@@ -24,8 +24,8 @@ options:
     required: true
   context:
     description:
-      - C(lab), C(region), and C(check) for check mode. Optionally C(summary), the fact C(aws_infrastructure_summary), and
-        C(cost), the fact C(aws_infrastructure_cost).
+      - C(lab), C(region), and C(check) for check mode. Optionally C(summary), the fact C(aws_infrastructure_summary),
+        and C(cost), the fact C(aws_infrastructure_cost).
     type: dict
     required: true
 """
