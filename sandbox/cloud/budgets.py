@@ -85,9 +85,7 @@ def check_subscribers(subscribers: list[dict[str, str]]) -> None:
     if not kinds:
         raise invalid("At least one subscriber is required.")
     if kinds.count("SNS") > MOST_TOPICS or kinds.count("EMAIL") > MOST_EMAILS:
-        raise JsonRESTError(
-            "CreationLimitExceededException", "One SNS and ten email subscribers are allowed."
-        )
+        raise JsonRESTError("CreationLimitExceededException", "One SNS and ten email subscribers are allowed.")
     for item in subscribers:
         form = r"arn:aws[a-z-]*:sns:.+" if item["SubscriptionType"] == "SNS" else r"[^@\s]+@[^@\s]+"
         if not re.fullmatch(form, item["Address"]):

@@ -44,7 +44,9 @@ class SmallLab:
         self.ids["vpc"] = ec2.create_vpc(CidrBlock="10.0.0.0/16", TagSpecifications=self.specification("vpc"))["Vpc"][
             "VpcId"
         ]
-        self.ids["subnet"] = ec2.create_subnet(VpcId=self.ids["vpc"], CidrBlock="10.0.1.0/24")["Subnet"]["SubnetId"]
+        self.ids["subnet"] = ec2.create_subnet(
+            VpcId=self.ids["vpc"], CidrBlock="10.0.1.0/24", TagSpecifications=self.specification("subnet")
+        )["Subnet"]["SubnetId"]
         self.ids["address"] = ec2.allocate_address(TagSpecifications=self.specification("elastic-ip"))["AllocationId"]
         pair = ec2.create_key_pair(KeyName=self.name, TagSpecifications=self.specification("key-pair"))["KeyPairId"]
         record = write_record(Record(self.ids["vpc"], "igw-1", pair, {"1": self.ids["address"]}))

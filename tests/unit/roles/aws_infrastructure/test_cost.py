@@ -47,8 +47,6 @@ def test_the_cost_is_recorded_and_reported(aws: LocalAws, play: Play) -> None:
     start = datetime.now(UTC) - timedelta(hours=2)
     aws.control("POST", "runs", {"instance": lab.ids["instance"], "start": start.isoformat()})
     aws.calls()
-    output, status, changed = play("cost", "--check", aws_infrastructure_record_usage=True)
-    assert (status, mutating(aws)) == (0, []), output
     output, status, changed = play("cost")
     assert (status, changed, set(mutating(aws))) == (0, 1, {"PutParameter"}), output
     for sentence in ("hours on demand", "at today's $0.5000 an hour", "at a discount of 40.0 % would have"):
@@ -61,32 +59,64 @@ def test_the_prices_that_were_used_are_named(aws: LocalAws, play: Play) -> None:
     output, _status, _changed = play("summary")
     assert "prices of the Price List API of AWS for us-east-1, published 2026-11-27" in output
     assert "Cost: $1.53 an hour" in output
+    aws.inject(service="pricing", kind="denied", action="GetProducts")
+    aws.inject(service="ssm", kind="denied", action="GetParametersByPath")
+    output, status, changed = play("cost")
+    aws.mend()
+    # A denied call fails no verb.
+    assert (status, changed) == (0, 0), output
+    assert "The cost of this month is not known. AWS permission:" in output
+    assert "ssm:GetParametersByPath" in output
     output, _status, _changed = play("summary", aws_infrastructure_price_list=False)
     assert "Cost: $1.03 an hour" in output
     assert "at list prices of us-east-1 (" in output
 
 
-def test_a_denied_call_fails_no_verb(aws: LocalAws, play: Play) -> None:
-    aws.inject(service="ssm", kind="denied", action="GetParametersByPath")
-    output, status, changed = play("cost")
-    aws.mend()
+BUDGET = {"aws_infrastructure_budget": 200, "aws_infrastructure_budget_notify": ["operations@example.com"]}
+
+
+def names(aws: LocalAws) -> tuple[list[str], list[str]]:
+    """Return the names of all budgets, and of the roles that AWS Budgets may assume."""
+    budgets = aws.client("budgets").describe_budgets(AccountId="123456789012")["Budgets"]
+    roles = aws.client("iam").list_roles()["Roles"]
+    return [item["BudgetName"] for item in budgets], [
+        item["RoleName"] for item in roles if "budgets.amazonaws.com" in str(item["AssumeRolePolicyDocument"])
+    ]
+
+
+def test_one_variable_creates_the_budget_and_removes_it(aws: LocalAws, play: Play) -> None:
+    output, status, _changed = play("budget", "--check", **BUDGET)
+    assert (status, mutating(aws), names(aws)) == (0, [], ([], [])), output
+    output, status, changed = play("budget", **BUDGET)
+    assert (status, changed > 0) == (0, True), output
+    assert names(aws) == ([f"digital-twin-{NAME}"], [f"digital-twin-{NAME}-budget"])
+    aws.calls()
+    output, status, changed = play("budget", **BUDGET)
+    assert (status, changed, mutating(aws)) == (0, 0, []), output
+    output, status, changed = play("budget")
+    assert (status, names(aws)) == (0, ([], [])), output
+    aws.calls()
+    output, status, changed = play("budget")
     assert (status, changed) == (0, 0)
-    assert "The cost of this month is not known. AWS permission:" in output
-    assert "ssm:GetParametersByPath" in output
+    assert not [call for call in aws.calls() if call["service"] == "budgets"], "a lab without one needs no rights"
 
 
-def test_destroy_leaves_no_record(aws: LocalAws, play: Play) -> None:
-    """It is kept by choice, and removed by the next destroy. That of another lab stays."""
+def test_destroy_leaves_no_record_and_no_budget(aws: LocalAws, play: Play) -> None:
+    """The record is kept by choice, and removed by the next destroy. That of another lab stays, and its budget."""
     name = f"/digital-twin/{NAME}-b/usage/2026-10-1"
     aws.client("ssm").put_parameter(Name=name, Value="1 2026-10", Type="String")
+    limit = {"BudgetName": f"digital-twin-{NAME}-b", "BudgetType": "COST", "TimeUnit": "MONTHLY"}
+    aws.client("budgets").create_budget(
+        AccountId="123456789012", Budget={**limit, "BudgetLimit": {"Amount": "1", "Unit": "USD"}}
+    )
+    output, status, _changed = play("budget", **BUDGET)
+    assert status == 0, output
     kept = records(aws)
     assert kept
     output, status, _changed = play("destroy", aws_infrastructure_keep_usage=True)
     assert status == 0, output
+    assert names(aws) == ([f"digital-twin-{NAME}-b"], [])
     assert "The record of the usage stays, which costs nothing: /digital-twin/robotics-lab/usage/" in output
-    assert set(records(aws)) >= set(kept)
-    output, status, _changed = play("destroy", aws_infrastructure_destroy_confirm="other")
-    assert status == 2
     assert set(records(aws)) >= set(kept)
     output, status, _changed = play("destroy")
     assert status == 0, output
