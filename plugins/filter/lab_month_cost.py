@@ -41,6 +41,10 @@ options:
     type: list
     elements: dict
     default: []
+  listed:
+    description: Current list prices, as M(digital_twin.robotics_lab.lab_prices_info) returns them.
+    type: dict
+    default: {}
   metrics:
     description: How many metrics each instance publishes while it runs.
     type: int
@@ -114,10 +118,19 @@ from ..plugin_utils._cost.month import Month, SpotHistory, cost_of_month
 from ..plugin_utils._cost.prices import own_types, prices_of
 
 
-def _seconds(moment: datetime | str) -> int:
+def seconds_of(moment: datetime | str) -> int:
     """Return a time in UTC in seconds since 1970."""
     moment = datetime.fromisoformat(moment) if isinstance(moment, str) else moment
     return int((moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp())
+
+
+def histories_of(spot: Mapping[str, Iterable[Mapping[str, Any]]]) -> dict[str, SpotHistory]:
+    """Return the histories of spot prices, without those of types that have none."""
+    found = {
+        instance_type: SpotHistory([(seconds_of(change["time"]), float(change["price"])) for change in changes])
+        for instance_type, changes in spot.items()
+    }
+    return {name: history for name, history in found.items() if history.changes}
 
 
 def lab_month_cost(
@@ -128,20 +141,15 @@ def lab_month_cost(
     *,
     prices: Mapping[str, Any] | None = None,
     catalogue: Iterable[Mapping[str, Any]] = (),
+    listed: Mapping[str, Any] | None = None,
     metrics: int = 0,
     spot: Mapping[str, Iterable[Mapping[str, Any]]] | None = None,
 ) -> dict[str, Any]:
     """Return the hours and the cost of a month."""
-    histories = {
-        instance_type: SpotHistory([(_seconds(change["time"]), float(change["price"])) for change in changes])
-        for instance_type, changes in (spot or {}).items()
-    }
     try:
         entries = [entry for text in record for entry in read_month(text)]
-        asked = Month(
-            month, _seconds(now), int(metrics), {name: known for name, known in histories.items() if known.changes}
-        )
-        return cost_of_month(entries, prices_of(region, prices, own_types(catalogue)), asked)
+        asked = Month(month, seconds_of(now), int(metrics), histories_of(spot or {}))
+        return cost_of_month(entries, prices_of(region, prices, own_types(catalogue), listed), asked)
     except RecordError as error:
         raise AnsibleFilterError(f"lab_month_cost: {error}") from error
 

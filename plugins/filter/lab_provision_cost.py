@@ -32,7 +32,7 @@ options:
     type: dict
     required: true
   lab:
-    description: C(region), and the user's C(prices) and C(instance_catalogue).
+    description: C(region), the user's C(prices) and C(instance_catalogue), and C(listed) prices if there are any.
     type: dict
     required: true
   excess:
@@ -83,7 +83,9 @@ def lab_provision_cost(
 ) -> dict[str, Any]:
     """Return the difference."""
     before, after = provisioned(instances, volumes, declared, excess or [])
-    found = difference(before, after, prices_of(lab["region"], lab["prices"], own_types(lab["instance_catalogue"])))
+    found = difference(
+        before, after, prices_of(lab["region"], lab["prices"], own_types(lab["instance_catalogue"]), lab.get("listed"))
+    )
     changes = before != after and (found["per_month"] != 0 or found["per_month_stopped"] != 0)
     return {**found, "line": difference_line(found) if changes else ""}
 

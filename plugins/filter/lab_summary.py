@@ -35,6 +35,8 @@ options:
         the region are known for the others.
       - C(events), if given, has starts and stops that left no tag, such as those of an alarm or a schedule. Each has
         C(instance_id), C(cause), and C(time) such as C(2026-11-30T19:30:00Z).
+      - C(listed), if there is one, has current list prices, as M(digital_twin.robotics_lab.lab_prices_info) returns
+        them.
     type: dict
     required: true
   now:

@@ -20,6 +20,8 @@ from moto.cloudwatch.metric_data_expression_parser import parse_expression
 from moto.core.models import DEFAULT_ACCOUNT_ID
 from moto.core.utils import utcnow
 
+from sandbox.cloud import runs
+
 MOST_DATUMS = 1000
 MOST_VALUES = 150
 MOST_DIMENSIONS = 30
@@ -150,6 +152,11 @@ def percentile(statistics: Any, name: str) -> float:
     return float(values[max(math.ceil(share / 100 * len(values)), 1) - 1]) if values else math.nan
 
 
+def named(metric: dict[str, Any]) -> tuple[str, str]:
+    """Return namespace and name of a metric."""
+    return metric["Namespace"], metric["MetricName"]
+
+
 def install_reading() -> None:
     """Patch the reads."""
     statistics: Any = models.Statistics
@@ -167,7 +174,10 @@ def install_reading() -> None:
     def get_metric_data(self: Any, queries: list[Any], start_time: Any, end_time: Any, scan_by: str = ASCENDING) -> Any:
         results = []
         for query in queries:
-            if "MetricStat" in query:
+            if "MetricStat" in query and named(query["MetricStat"]["Metric"]) == runs.METRIC:
+                period = int(query["MetricStat"]["Period"])
+                results.append(runs.results(query, period_start(start_time, period), end_time, scan_by))
+            elif "MetricStat" in query:
                 metric, period = query["MetricStat"]["Metric"], int(query["MetricStat"]["Period"])
                 stored = Stored(self, metric["Namespace"], metric["MetricName"], metric.get("Dimensions") or [])
                 start = period_start(start_time, period)
@@ -244,4 +254,5 @@ def install() -> None:
                 stored.request = request
 
     backend.put_metric_data = put_metric_data
+    runs.install()
     install_reading()

@@ -28,7 +28,7 @@ from moto.ec2.models import ec2_backends
 from moto.ec2.models.instance_types import INSTANCE_TYPE_OFFERINGS
 from werkzeug.exceptions import NotFound
 
-from sandbox.cloud import alarms, cbor, market, metrics, requests, schedules, seed, tokens
+from sandbox.cloud import alarms, budgets, cbor, market, metrics, pricing, requests, runs, schedules, seed, tokens
 from sandbox.cloud.callers import RefusedError, Signature, body_length, check_address
 from sandbox.cloud.clock import moment_of, span_of
 from sandbox.cloud.faults import CLOSING, KINDS, Call, Injector, Refusal, Rule, refusal, response
@@ -54,6 +54,7 @@ REST_JSON = ("scheduler",)
 # The calls that need capacity, and the faults that hit the others.
 PLACED = ("RunInstances", "StartInstances", "CreateFleet")
 ENOUGH = tuple(kind for kind in KINDS if kind != "capacity")
+JSON_HEADERS = [("Content-Type", "application/x-amz-json-1.1")]
 TOO_LARGE = Refusal(
     413,
     "RequestEntityTooLarge",
@@ -241,6 +242,7 @@ class Proxy:
         self._writing["iam"] = self._writing["ec2"]
         self._writing["scheduler"] = threading.RLock()  # held while EC2's is taken, never the other way round
         schedules.install()
+        budgets.install()
         self._runner = Runner(self._invoke, self._count)
         self._seeded: set[str] = set()
         self.join_market()
@@ -316,6 +318,10 @@ class Proxy:
             status, headers, answer = response(refused, call, str(uuid.uuid4()))
             start_response(f"{status} {refused.code}", headers)
             return [answer]
+        if rule is None and call.service == "pricing":
+            status, found = pricing.answer(call.action, body)
+            start_response(f"{status} OK" if status == 200 else f"{status} Error", JSON_HEADERS)
+            return [json.dumps(found).encode()]
         if rule is None:
             return self._answer(call, region, fields, environ, start_response)
         list(self._answer(call, region, fields, environ, lambda *_: None))
@@ -467,6 +473,25 @@ class Proxy:
                 with self._writing["scheduler"]:
                     self._runner.jump(None)
             case _:
+                return self._perform_for_bills(command, data)
+        return {}
+
+    def _perform_for_bills(self, command: tuple[str, str], data: Any) -> Any:
+        """Execute a control request about what AWS charges for."""
+        match command:
+            case ("POST", "budgets/spend"):
+                return {"states": budgets.spend(data["name"], float(data["amount"]), self._stop_for)}
+            case ("POST", "prices"):
+                pricing.PRICES.set(**data)
+            case ("DELETE", "prices"):
+                pricing.PRICES = pricing.PriceList()
+            case ("POST", "runs"):
+                runs.add(**data)
+            case ("DELETE", "runs"):
+                runs.RUNS.clear()
+            case ("POST", "runs/forget"):
+                self._change(runs.forget)
+            case _:
                 raise SandboxError(f"no such request: {command[0]} {CONTROL}{command[1]}")
         return {}
 
@@ -497,8 +522,18 @@ class Proxy:
             body = requests.ec2_body(action, parameters)
         except requests.ParameterError as error:
             return Failure("ValidationException", str(error), again=False)
-        environ = requests.environ_of(region, service, body)
-        environ[BY] = {"by": "scheduler", "schedule": schedule}
+        return self._carry_out(region, body, {"by": "scheduler", "schedule": schedule})
+
+    def _stop_for(self, region: str, ids: list[str], name: str) -> str:
+        """Stop instances for a budget; return why not, empty if they were stopped."""
+        body = requests.ec2_body("StopInstances", {"InstanceIds": ids})
+        failure = self._carry_out(region, body, {"by": "budgets", "budget": name})
+        return failure.code if failure else ""
+
+    def _carry_out(self, region: str, body: bytes, by: dict[str, str]) -> Failure | None:
+        """Make a call of EC2 that AWS makes for a user: with faults, and in the journal."""
+        environ = requests.environ_of(region, "ec2", body)
+        environ[BY] = by
         started: list[Any] = []
         try:
             answer = b"".join(self._call(environ, body, lambda *arguments: started.extend(arguments)))

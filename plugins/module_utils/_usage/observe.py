@@ -102,7 +102,7 @@ def update(
     runs = merge([entry for entry in entries if entry.kind == INSTANCE], current)
     closed = [_close(run, runs, current, datapoints.get(run.identifier, Datapoints(())), now) for run in runs]
     others = [entry for entry in entries if entry.kind != INSTANCE]
-    return merge(closed, _unrecorded(closed, datapoints, now), _update_things(others, things, now))
+    return merge(closed, _unrecorded(closed, datapoints), _update_things(others, things, now))
 
 
 def _current_run(instance: Instance, now: int) -> Entry:
@@ -123,7 +123,8 @@ def _close(run: Entry, runs: Sequence[Entry], current: Sequence[Entry], points: 
         return run
     run = replace(run, reason=(described and described.reason) or run.reason)
     same = [other.start for other in runs if other.identifier == run.identifier]
-    limit = min((start for start in same if start > run.start), default=now)
+    # Its last period may still go on. The end of that is right later as well, so that it is written once.
+    limit = min((start for start in same if start > run.start), default=now + points.period)
     ends = [
         min(end, limit)
         for start, end in points.intervals()
@@ -135,7 +136,7 @@ def _close(run: Entry, runs: Sequence[Entry], current: Sequence[Entry], points: 
     return run if run.end == METRICS else replace(run, end=SEEN)
 
 
-def _unrecorded(runs: Sequence[Entry], datapoints: Mapping[str, Datapoints], now: int) -> list[Entry]:
+def _unrecorded(runs: Sequence[Entry], datapoints: Mapping[str, Datapoints]) -> list[Entry]:
     """Return the runs that only datapoints show, of instances that are known."""
     found = []
     for identifier, points in datapoints.items():
@@ -147,7 +148,7 @@ def _unrecorded(runs: Sequence[Entry], datapoints: Mapping[str, Datapoints], now
         for start, end in Datapoints(left, points.period).intervals() if known else ():
             # The machine is that of the run before, else of the first one.
             nearest = max((run for run in known if run.start <= start), key=lambda run: run.start, default=known[0])
-            found.append(Entry(INSTANCE, identifier, nearest.what, start, min(end, now), METRICS, exact=False))
+            found.append(Entry(INSTANCE, identifier, nearest.what, start, end, METRICS, exact=False))
     return found
 
 

@@ -40,17 +40,23 @@ class Prices:
         values: By the names of prices.yml.
         estimated: The names whose values are those of the base region.
         types: The user's prices of instance types, an hour.
+        listed: The current list prices of instance types, an hour, as far as AWS has returned them.
+        published: When AWS published these; empty without any.
     """
 
     region: str
     values: Mapping[str, float]
     estimated: frozenset[str] = frozenset()
     types: Mapping[str, float] = field(default_factory=dict)
+    listed: Mapping[str, float] = field(default_factory=dict)
+    published: str = ""
 
     def instance(self, instance_type: str) -> tuple[float | None, bool]:
         """Return the price of an instance type an hour, on demand, and whether it is an estimate."""
         if instance_type in self.types:
             return self.types[instance_type], False
+        if instance_type in self.listed:
+            return self.listed[instance_type], False
         kind = known_kinds().get(instance_type)
         known = kind.prices if kind else {}
         base = known.get(machines()["base_region"])
@@ -95,20 +101,40 @@ def own_types(catalogue: Iterable[Mapping[str, Any]]) -> dict[str, float]:
 
 
 def prices_of(
-    region: str, overrides: Mapping[str, Any] | None = None, types: Mapping[str, float] | None = None
+    region: str,
+    overrides: Mapping[str, Any] | None = None,
+    types: Mapping[str, float] | None = None,
+    listed: Mapping[str, Any] | None = None,
 ) -> Prices:
-    """Return the prices in a region.
+    """Return the prices in a region. The user's take precedence, then AWS's current ones, then the dated table.
 
     Args:
         region: The region.
         overrides: The user's prices, by the names of prices.yml.
         types: The user's prices of instance types.
+        listed: What AWS has returned, as the module lab_prices_info returns it.
     """
-    data = _data()
+    data, listed = _data(), listed or {}
     overrides = {name: number for name, value in (overrides or {}).items() if (number := as_price(value)) is not None}
-    own = {**data["everywhere"], **data["regions"].get(region, {}), **overrides}
+    current = {name: float(value) for name, value in listed.get("values", {}).items()}
+    own = {**data["everywhere"], **data["regions"].get(region, {}), **current, **overrides}
     base = {**data["regions"][data["base_region"]], **own}
-    return Prices(region, base, frozenset(base.keys() - own.keys()), dict(types or {}))
+    return Prices(
+        region,
+        base,
+        frozenset(base.keys() - own.keys()),
+        dict(types or {}),
+        {name: float(value) for name, value in listed.get("types", {}).items()},
+        str(listed.get("published", "")),
+    )
+
+
+def named(prices: Prices) -> str:
+    """Return whose prices these are, for a report."""
+    table = f"list prices of {prices.region} ({dated()})"
+    if not prices.published:
+        return table
+    return f"prices of the Price List API of AWS for {prices.region}, published {prices.published}, else the {table}"
 
 
 def as_price(value: object) -> float | None:

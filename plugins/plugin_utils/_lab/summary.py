@@ -18,7 +18,7 @@ from ...module_utils._lab.last_action import describe_host as describe_history
 from ...module_utils._lab.ownership import INDEX_TAG
 from ...module_utils._preflight.snapshot import CALLER_MARK
 from ...module_utils._values import whole_number
-from .._cost.prices import Prices, dated, own_types, price_problems, prices_of
+from .._cost.prices import Prices, named, own_types, price_problems, prices_of
 from .._cost.rates import Size, rates
 
 Item = Mapping[str, Any]
@@ -40,7 +40,7 @@ def describe_lab(instances: Sequence[Item], groups: Sequence[Item], lab: Item, n
     """
     if problems := price_problems("aws_infrastructure_prices", lab["prices"]):
         raise ValueError("\n".join(map(str, problems)))
-    prices = prices_of(lab["region"], lab["prices"], own_types(lab["instance_catalogue"]))
+    prices = prices_of(lab["region"], lab["prices"], own_types(lab["instance_catalogue"]), lab.get("listed"))
     hosts = [describe_host(instance, lab, prices, now) for instance in sorted(instances, key=index_of)]
     return {
         "name": lab["name"],
@@ -150,4 +150,4 @@ def list_admitted(instances: Sequence[Item], groups: Sequence[Item], lab: str) -
 def describe_cost(hosts: list[dict[str, Any]], volume: Item, prices: Prices) -> dict[str, Any]:
     """Return what a lab costs, and whose prices these are."""
     sizes = [Size(host["instance_type"], volume["size"], volume["iops"], volume["throughput"]) for host in hosts]
-    return {**rates(sizes, prices), "prices": f"list prices of {prices.region} ({dated()})"}
+    return {**rates(sizes, prices), "prices": named(prices)}
