@@ -16,9 +16,9 @@ from xml.sax.saxutils import escape
 from sandbox.cloud import cbor
 from sandbox.errors import SandboxError
 
-KINDS = ("throttling", "capacity", "error", "unavailable", "expired", "invalid", "denied", "timeout", "lost")
-# These two close the connection: before the call was executed, and after it.
-CLOSING = ("timeout", "lost")
+KINDS = ("throttling", "capacity", "error", "unavailable", "expired", "invalid", "denied", "timeout", "lost", "stalled")
+# These close the connection: before the call was executed, after it, and some time after it.
+CLOSING = ("timeout", "lost", "stalled")
 
 
 @dataclass(frozen=True)
@@ -111,7 +111,7 @@ class Rule:
     :param probability: of a matching call being hit, 0 to 1.
     :param zones: only these availability zones; empty for all.
     :param types: only these instance types; empty for all.
-    :param seconds: how long a timeout delays the close of the connection.
+    :param seconds: how long a timeout or a stalled call delays the close of the connection.
     :param code: the error's code, in place of the usual one of its kind.
     """
 

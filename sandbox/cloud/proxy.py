@@ -319,6 +319,8 @@ class Proxy:
         if rule is None:
             return self._answer(call, region, fields, environ, start_response)
         list(self._answer(call, region, fields, environ, lambda *_: None))
+        if rule.kind == "stalled":
+            time.sleep(rule.seconds)
         hang_up(environ, "the call was carried out")
 
     def _decide(

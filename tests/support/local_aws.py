@@ -54,6 +54,10 @@ class LocalAws:
         """Make calls fail."""
         control(self.url, self.key, "POST", "faults", {"service": "ec2", **rule})
 
+    def control(self, method: str, path: str, data: Any = None) -> Any:
+        """Send a request to the control interface, and return the answer."""
+        return control(self.url, self.key, method, path, data)
+
     def mend(self) -> None:
         """Remove all faults."""
         control(self.url, self.key, "DELETE", "faults")
