@@ -9,14 +9,13 @@ import atexit
 import importlib
 import json
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
 from typing import Any
 
 from ansible.module_utils.testing import patch_module_args
 
-from sandbox.waiting import wait_until
 from tests.support.fork_server import Child, ForkServer
 from tests.support.project import FQCN, ROOT, clean_environment
 
@@ -53,16 +52,3 @@ def run(name: str, arguments: Mapping[str, Any], environment: Mapping[str, str],
     start(name, arguments, environment, output).wait(SECONDS)
     result: dict[str, Any] = json.loads(output.read_text(encoding="utf-8").splitlines()[-1])
     return result
-
-
-def kill_when(
-    name: str, arguments: Mapping[str, Any], environment: Mapping[str, str], output: Path, due: Callable[[], bool]
-) -> bool:
-    """Start a module and kill it with SIGKILL when a condition holds; return whether it was killed in time."""
-    child = start(name, arguments, environment, output)
-    try:
-        wait_until(due, what="the moment", seconds=SECONDS, pause=0.005)
-    finally:
-        child.kill()
-        status = child.wait(SECONDS)
-    return status < 0
