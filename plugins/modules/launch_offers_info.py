@@ -16,7 +16,7 @@ description:
     with what each costs.
   - Spot prices are those of this moment, and are read for spot only. Whether AWS has capacity is known only when it
     is tried.
-  - Spot prices that cannot be read are no error; RV(skipped) then has the reason.
+  - Spot prices that cannot be read are no error; RV(notes) then has the reason.
 options:
   region:
     description:
@@ -133,7 +133,7 @@ table:
     - "market     instance type  zones, in the order in which they are tried"
     - "spot       g6.xlarge      us-east-1a $0.321, us-east-1b $0.402"
     - "on demand  g6.xlarge      us-east-1a $0.805, us-east-1b $0.805"
-skipped:
+notes:
   description: What cannot be used, and what could not be read, one line each.
   returned: success
   type: list
@@ -186,7 +186,7 @@ def list_priced(module: AnsibleAWSModule) -> dict[str, Any]:
     """
     given, region = module.params, region_of(module)
     ec2 = client_of(module, "ec2", "ec2:DescribeSpotPriceHistory")
-    reserved, skipped = read_reservations(ec2, given["capacity_reservations"], region, given["variable_prefix"])
+    reserved, notes = read_reservations(ec2, given["capacity_reservations"], region, given["variable_prefix"])
     types = [(item["name"], item["zones"]) for item in given["instance_types"]]
     offers = list_offers(types, given["market"], given["availability_zones"], reserved)
     spot: dict[tuple[str, str], float] = {}
@@ -195,7 +195,7 @@ def list_priced(module: AnsibleAWSModule) -> dict[str, Any]:
     except ReadError as error:
         if error.kind != DENIED:
             raise
-        skipped.append(f"spot prices are not shown: {describe_error(error)}")
+        notes.append(f"spot prices are not shown: {describe_error(error)}")
     on_demand = {
         item["name"]: Price(item["price_per_hour"], item["price_estimated"]) for item in given["instance_types"]
     }
@@ -213,7 +213,7 @@ def list_priced(module: AnsibleAWSModule) -> dict[str, Any]:
             for offer, price in prices.items()
         ],
         "table": describe_offers(prices),
-        "skipped": skipped,
+        "notes": notes,
     }
 
 

@@ -92,7 +92,7 @@ def test_prices_that_may_not_be_read(run: Run, cloud: Cloud) -> None:
     result = run(market="spot")
     assert not result.get("failed"), result
     assert [row["price_per_hour"] for row in result["offers"]] == [None, None, None]
-    (line,) = result["skipped"]
+    (line,) = result["notes"]
     assert line.startswith("spot prices are not shown: ")
     assert "ec2:DescribeSpotPriceHistory" in line
 
@@ -107,7 +107,7 @@ def test_reservations_first_and_those_that_cannot_be_used(run: Run, cloud: Cloud
         ]
     }
     result = run(capacity_reservations=["cr-old", "cr-full", "cr-free"])
-    assert result["skipped"] == [
+    assert result["notes"] == [
         "cr-old: skipped, as it is expired with 0 free instances",
         "cr-full: skipped, as it is active with 0 free instances",
     ]

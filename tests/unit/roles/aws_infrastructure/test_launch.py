@@ -164,8 +164,23 @@ CREATING = [
     "AllocateAddress",
     "AssociateAddress",
 ]
-DELETING = ["CancelSpotInstanceRequests", "TerminateInstances", "ReleaseAddress", "DeleteSubnet", "DeleteVpc"]
 ONE_EACH = ("vpc", "subnet", "internet gateway", "instance", "address", "volume", "key pair")
+DELETING = ["CancelSpotInstanceRequests", "TerminateInstances", "ReleaseAddress", "DeleteSubnet", "DeleteVpc"]
+
+
+def interrupted(lab: Lab) -> None:
+    """Check a run while AWS has taken the machine: it reports one sentence, and changes nothing."""
+    (request,) = lab.aws.client("ec2").describe_spot_instance_requests()["SpotInstanceRequests"]
+    lab.aws.control("POST", "spot/interrupt", {"name": request["InstanceId"], "notice": 0})
+    stopped = present(lab.aws)
+    lab.aws.calls()
+    output, status, _changed = lab.play()
+    assert status == 2
+    assert "was stopped by AWS, which needed its capacity, and only AWS can start it again" in output
+    assert "RunInstances" not in mutating(lab.aws)
+    assert present(lab.aws) == stopped
+    lab.aws.control("POST", "spot/fulfil", {"name": request["InstanceId"]})
+    lab.settled()
 
 
 @pytest.mark.full
@@ -192,20 +207,7 @@ def test_killed_throttled_and_interrupted_beside_another_lab(aws: LocalAws, tmp_
     assert mutating(aws).count("RunInstances") == 0
     lab.settled()
 
-    # AWS takes the machine: one sentence, and nothing else happens.
-    ec2 = aws.client("ec2")
-    (request,) = ec2.describe_spot_instance_requests()["SpotInstanceRequests"]
-    aws.control("POST", "spot/interrupt", {"name": request["InstanceId"], "notice": 0})
-    stopped = present(aws)
-    aws.calls()
-    output, status, _changed = lab.play()
-    assert status == 2
-    assert "was stopped by AWS, which needed its capacity, and only AWS can start it again" in output
-    assert "RunInstances" not in mutating(aws)
-    assert present(aws) == stopped
-    aws.control("POST", "spot/fulfil", {"name": request["InstanceId"]})
-    lab.settled()
-
+    interrupted(lab)
     for call in DELETING:
         lab.kill("destroy", call)
     output, status, _changed = lab.play("destroy")
