@@ -104,7 +104,16 @@ def measure(aws: LocalAws, tasks: Iterator[tuple[str, dict[str, Any]]]) -> tuple
     aws.calls()
     begin = time.monotonic()
     for module, arguments in tasks:
-        words = ["ansible", "localhost", "--connection=local", "-m", module, "-a", json.dumps(arguments)]
+        words = [
+            "ansible",
+            "localhost",
+            "--inventory=localhost,",
+            "--connection=local",
+            "-m",
+            module,
+            "-a",
+            json.dumps(arguments),
+        ]
         done = execute(words, {**clean_environment(), **aws.environment})
         if done.returncode == 0:
             seconds = time.monotonic() - begin

@@ -103,10 +103,21 @@ def mutating(aws: LocalAws) -> list[str]:
 
 
 def present(aws: LocalAws) -> set[tuple[str, str]]:
-    """Return the resources of the account, without spot requests that are cancelled."""
+    """Return the resources of the account, without spot requests that are cancelled.
+
+    moto keeps the network interfaces of terminated instances, which EC2 deletes: only those of others count.
+    """
+    ec2 = aws.client("ec2")
     ended = [{"Name": "state", "Values": ["cancelled", "closed", "failed"]}]
-    requests = aws.client("ec2").describe_spot_instance_requests(Filters=ended)["SpotInstanceRequests"]
+    requests = ec2.describe_spot_instance_requests(Filters=ended)["SpotInstanceRequests"]
     gone = {("spot request", row["SpotInstanceRequestId"]) for row in requests}
+    terminated = ec2.describe_instances(Filters=[{"Name": "instance-state-name", "Values": ["terminated"]}])
+    instances = {row["InstanceId"] for group in terminated["Reservations"] for row in group["Instances"]}
+    gone |= {
+        ("network interface", row["NetworkInterfaceId"])
+        for row in ec2.describe_network_interfaces()["NetworkInterfaces"]
+        if row.get("Attachment", {}).get("InstanceId") in instances
+    }
     # AWS's own, which stays.
     return holdings(aws.client) - gone - {("role", "AWSServiceRoleForEC2Spot")}
 
