@@ -335,10 +335,10 @@ class Proxy:
                 try:
                     use = tokens.bind(DEFAULT_ACCOUNT_ID, region, part.zone, fields)
                 except EC2ClientError as error:
-                    self.injector.spare(rule)
+                    self.injector.spare(rule, part)
                     return part, None, Refusal(400, error.code, error.message)
                 if use and use.reservation:
-                    self.injector.spare(rule)
+                    self.injector.spare(rule, part)
                     continue
             if rule.kind in CLOSING:
                 return part, rule, None
