@@ -40,6 +40,12 @@ options:
       - Without a price for the first one, there is no other type.
     type: float
     default: 2.0
+  lab:
+    description:
+      - Where the prices are from, its C(region) and C(instance_catalogue), with the user's prices. When empty, the
+        types have no prices.
+    type: dict
+    default: {}
 """
 
 EXAMPLES = r"""
@@ -56,11 +62,13 @@ _value:
   type: list
   elements: dict
   sample:
-    - {name: g6.xlarge, zones: [us-east-1a], gpus: 1}
-    - {name: g5.xlarge, zones: [us-east-1a, us-east-1b], gpus: 1}
+    - {name: g6.xlarge, zones: [us-east-1a], gpus: 1, price_per_hour: 0.8048, price_estimated: false}
+    - {name: g5.xlarge, zones: [us-east-1a, us-east-1b], gpus: 1, price_per_hour: 1.006, price_estimated: false}
 """
 
 from typing import Any
+
+from ..plugin_utils._cost.prices import own_types, prices_of
 
 
 def lab_launch_types(
@@ -69,6 +77,8 @@ def lab_launch_types(
     zones: dict[str, list[str]] | None = None,
     described: list[dict[str, Any]] | None = None,
     most: float = 2.0,
+    *,
+    lab: dict[str, Any] | None = None,
 ) -> list[dict[str, Any]]:
     """Return the instance types to try, in order."""
     places = zones or {}
@@ -88,7 +98,15 @@ def lab_launch_types(
         and places.get(offer["type"])
     ]
     others = [{"name": name, "zones": list(places[name]), "gpus": gpus.get(name, 1)} for name in names]
-    return [{"name": first["name"], "zones": list(first["zones"]), "gpus": int(first["gpus"])}, *others]
+    found = [{"name": first["name"], "zones": list(first["zones"]), "gpus": int(first["gpus"])}, *others]
+    if not lab:
+        return found
+    known = prices_of(lab["region"], None, own_types(lab["instance_catalogue"]))
+    costs = [known.instance(entry["name"]) for entry in found]
+    return [
+        {**entry, "price_per_hour": price, "price_estimated": estimated}
+        for entry, (price, estimated) in zip(found, costs, strict=True)
+    ]
 
 
 class FilterModule:

@@ -21,6 +21,8 @@ description:
     host is launched there.
   - Hosts that exist are never changed, started or replaced. A launch that an interrupted run has begun is found again
     by its token, so that no second instance is made.
+  - An open spot request of a missing host is cancelled first, as it could launch a second instance. An instance that
+    such a request has launched becomes the host.
   - M(amazon.aws.ec2_instance) repeats a call for about two minutes where a zone has no capacity, and knows neither spot
     nor reservations.
 options:
@@ -66,6 +68,13 @@ options:
         description: The number of its GPUs, for the tag C(digital_twin_gpus).
         type: int
         default: 1
+      price_per_hour:
+        description: What it costs on demand, in US dollars, for RV(lines).
+        type: float
+      price_estimated:
+        description: Whether that is the price of another region.
+        type: bool
+        default: false
   availability_zones:
     description: Zones to try before the others, in order. Those of existing hosts come first.
     type: list
@@ -159,7 +168,8 @@ notes:
   - Needs the permissions C(ec2:RunInstances), C(ec2:CreateTags), C(ec2:CreateSubnet), C(ec2:DeleteSubnet),
     C(ec2:AssociateRouteTable), C(ec2:DescribeInstances), C(ec2:DescribeImages), C(ec2:DescribeSubnets) and
     C(ec2:DescribeRouteTables), and C(iam:PassRole) with O(instance_profile).
-  - For spot also C(ec2:DescribeSpotInstanceRequests) and C(ec2:CancelSpotInstanceRequests), and
+  - Needs C(ec2:DescribeSpotInstanceRequests) as well, and for spot C(ec2:CancelSpotInstanceRequests),
+    C(ec2:TerminateInstances) for an instance that AWS interrupts while it is launched, and
     C(iam:CreateServiceLinkedRole) for the first spot instance of an account.
   - With O(capacity_reservations) also C(ec2:DescribeCapacityReservations).
 seealso:
@@ -260,7 +270,7 @@ tries:
       type: float
       sample: 0.4
 lines:
-  description: The tries and skipped reservations, one line each.
+  description: The tries, skipped reservations and recovered instances, one line each.
   returned: always
   type: list
   elements: str
@@ -280,9 +290,11 @@ from ..module_utils._aws.account import read_tags
 from ..module_utils._aws.connection import client_of, connector, region_of
 from ..module_utils._aws.errors import ReadError, describe_error, translated
 from ..module_utils._lab.ownership import INDEX_TAG
-from ..module_utils._launch.offers import BLOCK, ON_DEMAND, Offer, Search, list_offers
+from ..module_utils._launch.offers import ON_DEMAND, Search, list_offers
+from ..module_utils._launch.prices import Price
 from ..module_utils._launch.problem import describe_failures
 from ..module_utils._launch.request import Machine, Place
+from ..module_utils._launch.reservations import ReservationError, read_reservations
 from ..module_utils._launch.run import Launcher, StopError, lab_tags, read_hosts
 
 SPEC: dict[str, dict[str, Any]] = {
@@ -299,6 +311,8 @@ SPEC: dict[str, dict[str, Any]] = {
             "name": {"type": "str", "required": True},
             "zones": {"type": "list", "elements": "str", "required": True},
             "gpus": {"type": "int", "default": 1},
+            "price_per_hour": {"type": "float"},
+            "price_estimated": {"type": "bool", "default": False},
         },
     },
     "availability_zones": {"type": "list", "elements": "str", "default": []},
@@ -362,38 +376,13 @@ def read_place(ec2: Any, given: dict[str, Any], region: str) -> Place:
         network=given["vpc_cidr"],
         first=given["subnet_cidr"],
         tables=[table["RouteTableId"] for table in tables],
+        routed=[entry["SubnetId"] for table in tables for entry in table["Associations"] if "SubnetId" in entry],
     )
 
 
-def read_reservations(ec2: Any, wanted: list[str], region: str) -> tuple[list[Offer], list[str]]:
-    """Return the offers of capacity reservations, and a line for each that cannot be used.
-
-    Raises:
-        StopError: One does not exist.
-        ReadError: AWS did not answer.
-    """
-    if not wanted:
-        return [], []
-    try:
-        with translated("ec2:DescribeCapacityReservations", region):
-            found = ec2.describe_capacity_reservations(CapacityReservationIds=wanted)["CapacityReservations"]
-    except ReadError as error:
-        if not error.code.startswith("InvalidCapacityReservation"):
-            raise
-        raise StopError(f"capacity_reservations: {error.detail} Correct the ids, or remove them.") from error
-    known = {item["CapacityReservationId"]: item for item in found}
-    offers, lines = [], []
-    for identifier in wanted:
-        item = known.get(identifier)
-        if item is None:
-            raise StopError(f"capacity_reservations: {identifier} does not exist in {region}. Correct or remove it.")
-        free, state = int(item.get("AvailableInstanceCount", 0)), item.get("State", "")
-        if state != "active" or not free:
-            lines.append(f"{identifier}: skipped, as it is {state} with {free} free instances")
-            continue
-        market = BLOCK if item.get("ReservationType") == "capacity-block" else ON_DEMAND
-        offers.append(Offer(item["InstanceType"], item["AvailabilityZone"], market, identifier))
-    return offers, lines
+def read_prices(types: list[dict[str, Any]]) -> dict[str, Price]:
+    """Return the given prices of instance types on demand."""
+    return {item["name"]: Price(item["price_per_hour"], item["price_estimated"]) for item in types}
 
 
 def read_gpus(ec2: Any, names: list[str], types: list[dict[str, Any]], region: str) -> dict[str, int]:
@@ -416,12 +405,13 @@ def build_launcher(module: AnsibleAWSModule, ec2: Any, region: str) -> tuple[Lau
     """Return the launcher that a module's options describe, and a line for each reservation that cannot be used.
 
     Raises:
-        StopError: An option names something that does not exist.
+        StopError: There is no such image.
+        ReservationError: There is no such reservation.
         ReadError: AWS did not answer.
     """
     given = module.params
     tags = {str(key): str(value) for key, value in given["tags"].items()}
-    reserved, lines = read_reservations(ec2, given["capacity_reservations"], region)
+    reserved, lines = read_reservations(ec2, given["capacity_reservations"], region, given["variable_prefix"])
     launcher = Launcher(
         ec2=ec2,
         once=connector(module, attempts=1)("ec2", region),
@@ -450,6 +440,7 @@ def build_launcher(module: AnsibleAWSModule, ec2: Any, region: str) -> tuple[Lau
         prefix=given["variable_prefix"],
         patience=given["retry_timeout"],
         timeout=given["wait_timeout"],
+        prices=read_prices(given["instance_types"]),
     )
     return launcher, lines
 
@@ -473,6 +464,7 @@ def launch_hosts(module: AnsibleAWSModule, result: dict[str, Any]) -> str:
 
     Raises:
         StopError: A failure that no other offer can cure.
+        ReservationError: There is no such reservation.
         ReadError: AWS did not answer, or refused.
     """
     given, region = module.params, region_of(module)
@@ -518,7 +510,7 @@ def launch_hosts(module: AnsibleAWSModule, result: dict[str, Any]) -> str:
             }
             for attempt in launcher.tries
         ]
-        result["lines"] += [str(attempt) for attempt in launcher.tries]
+        result["lines"] += launcher.lines
         try:
             launcher.clean()
         except ReadError as error:
@@ -532,7 +524,7 @@ def main() -> None:
     result: dict[str, Any] = {"changed": False, "instances": [], "tries": [], "lines": [], "no_capacity": False}
     try:
         problem = launch_hosts(module, result)
-    except StopError as error:
+    except (StopError, ReservationError) as error:
         problem = str(error)
     except ReadError as error:
         problem = str(describe_error(error))

@@ -32,6 +32,11 @@ options:
     description: The only zone to consider. When empty, all ordinary zones of the region.
     type: str
     default: ''
+  market:
+    description: The markets whose quotas count. With V(auto), that which leaves more.
+    type: str
+    choices: [on_demand, spot, auto]
+    default: on_demand
   instance_types:
     description: Types to look for, besides all of the families g and p.
     type: list
@@ -120,6 +125,7 @@ SPEC: dict[str, dict[str, Any]] = {
         "fallback": (env_fallback, ["AWS_REGION", "AWS_DEFAULT_REGION"]),
     },
     "availability_zone": {"type": "str", "default": ""},
+    "market": {"type": "str", "choices": ["on_demand", "spot", "auto"], "default": "on_demand"},
     "instance_types": {"type": "list", "elements": "str", "default": []},
 }
 NOTHING: dict[str, Any] = {"offered": [], "zones": {}, "described": [], "quotas": {}}
@@ -152,7 +158,7 @@ def main() -> None:
             module.exit_json(changed=False, unread=f"region {region} is not enabled", lab_types=[], **NOTHING)
         # An existing lab keeps its type, so it needs no offers.
         lab_types = read_lab_types(account, tags)
-        found = read_offers(account, given["availability_zone"], given["instance_types"])
+        found = read_offers(account, given["availability_zone"], given["instance_types"], given["market"])
     except ReadError as error:
         module.exit_json(changed=False, unread=str(describe_error(error)), lab_types=lab_types, **NOTHING)
     module.exit_json(changed=False, unread="", lab_types=lab_types, **found)

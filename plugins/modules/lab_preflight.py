@@ -53,6 +53,13 @@ options:
     description: Number of instances, 1 to 32.
     type: raw
     default: 1
+  market:
+    description:
+      - Where instances are bought, as in M(digital_twin.robotics_lab.instance_launch). It decides which quotas are
+        checked. With V(auto), one that suffices is enough, and a warning names the other.
+    type: str
+    choices: [on_demand, spot, auto]
+    default: on_demand
   volume_size:
     description: Size of each gp3 root volume in GiB, 100 to 65536.
     type: raw
@@ -485,6 +492,7 @@ DESCRIPTION: dict[str, dict[str, Any]] = {
     "availability_zone": {"type": "raw", "default": ""},
     "instance_type": {"type": "raw", "default": "g5.xlarge"},
     "instance_count": {"type": "raw", "default": 1},
+    "market": {"type": "str", "choices": ["on_demand", "spot", "auto"], "default": "on_demand"},
     "volume_size": {"type": "raw", "default": 200},
     "volume_iops": {"type": "raw", "default": 3000},
     "volume_throughput": {"type": "raw", "default": 125},

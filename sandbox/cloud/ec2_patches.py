@@ -1,4 +1,8 @@
-"""EC2 where moto differs: volumes have a source, performance and a key, and a VPC is deleted with its ACL."""
+"""EC2 where moto differs: volumes have a source, performance and a key, and things are deleted with their owners.
+
+The latter are a launch's network interface, with its instance, and the ACL of a VPC. That EC2 deletes the former by
+default is inferred from published answers of DescribeInstances, in which primary interfaces are deleted on termination.
+"""
 
 from __future__ import annotations
 
@@ -65,6 +69,9 @@ def install() -> None:
         reservation = launch(self, *arguments, **options)
         for instance in reservation.instances:
             complete(instance, options.get("block_device_mappings") or [])
+            if not options.get("nics"):
+                for interface in instance.nics.values():
+                    interface.delete_on_termination = True
             end_without_key(instance)
         return reservation
 

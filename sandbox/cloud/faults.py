@@ -9,16 +9,16 @@ import json
 import random
 import threading
 from collections.abc import Collection, Iterable, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 from xml.sax.saxutils import escape
 
 from sandbox.cloud import cbor
 from sandbox.errors import SandboxError
 
-KINDS = ("throttling", "capacity", "error", "unavailable", "expired", "invalid", "denied", "timeout", "lost")
-# These two close the connection: before the call was executed, and after it.
-CLOSING = ("timeout", "lost")
+KINDS = ("throttling", "capacity", "error", "unavailable", "expired", "invalid", "denied", "timeout", "lost", "stalled")
+# These close the connection: before the call was executed, after it, and some time after it.
+CLOSING = ("timeout", "lost", "stalled")
 
 
 @dataclass(frozen=True)
@@ -111,8 +111,9 @@ class Rule:
     :param probability: of a matching call being hit, 0 to 1.
     :param zones: only these availability zones; empty for all.
     :param types: only these instance types; empty for all.
-    :param seconds: how long a timeout delays the close of the connection.
+    :param seconds: how long a timeout or a stalled call delays the close of the connection.
     :param code: the error's code, in place of the usual one of its kind.
+    :param each: whether the count is for each action, instead of for all of them together.
     """
 
     kind: str
@@ -124,7 +125,9 @@ class Rule:
     types: Sequence[str] = ()
     seconds: float = 30.0
     code: str = ""
+    each: bool = False
     hits: int = 0
+    counts: dict[str, int] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         """Check the rule.
@@ -145,8 +148,18 @@ class Rule:
             and self.action in ("*", call.action)
             and (not self.zones or call.zone in self.zones)
             and (not self.types or call.instance_type in self.types)
-            and (self.count == 0 or self.hits < self.count)
+            and (self.count == 0 or self.spent(call) < self.count)
         )
+
+    def spent(self, call: Call) -> int:
+        """Return how many of the calls that count together with one were hit."""
+        return self.counts.get(f"{call.service}:{call.action}", 0) if self.each else self.hits
+
+    def hit(self, call: Call, by: int = 1) -> None:
+        """Count a call that was hit."""
+        name = f"{call.service}:{call.action}"
+        self.hits += by
+        self.counts[name] = self.counts.get(name, 0) + by
 
 
 class Injector:
@@ -181,14 +194,14 @@ class Injector:
         with self._lock:
             for rule in self._rules:
                 if rule.kind in kinds and rule.matches(call) and self._random.random() < rule.probability:
-                    rule.hits += 1
+                    rule.hit(call)
                     return rule
         return None
 
-    def spare(self, rule: Rule) -> None:
+    def spare(self, rule: Rule, call: Call) -> None:
         """Take back a hit: the call did not need what the rule denies."""
         with self._lock:
-            rule.hits -= 1
+            rule.hit(call, -1)
 
     def free(self, call: Call, zones: Iterable[str]) -> list[str]:
         """Return those of some zones in which no rule denies capacity to a call like this one."""

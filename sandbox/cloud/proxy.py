@@ -325,6 +325,8 @@ class Proxy:
         if rule is None:
             return self._answer(call, region, fields, environ, start_response)
         list(self._answer(call, region, fields, environ, lambda *_: None))
+        if rule.kind == "stalled":
+            time.sleep(rule.seconds)
         hang_up(environ, "the call was carried out")
 
     def _decide(
@@ -339,10 +341,10 @@ class Proxy:
                 try:
                     use = tokens.bind(DEFAULT_ACCOUNT_ID, region, part.zone, fields)
                 except EC2ClientError as error:
-                    self.injector.spare(rule)
+                    self.injector.spare(rule, part)
                     return part, None, Refusal(400, error.code, error.message)
                 if use and use.reservation:
-                    self.injector.spare(rule)
+                    self.injector.spare(rule, part)
                     continue
             if rule.kind in CLOSING:
                 return part, rule, None

@@ -13,8 +13,9 @@ import signal
 import subprocess
 import sys
 import time
+import uuid
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -26,12 +27,15 @@ from sandbox import lifecycle
 from sandbox.cloud import process
 from sandbox.keys import Key
 from sandbox.settings import REGION, Sandbox
+from sandbox.waiting import wait_until
 from tests.support.ansible_lines import MAIN, Line
 from tests.support.project import ROOT, clean_environment, run
 
 RECAP = re.compile(r"^(\S+)\s+: ok=(\d+)\s+changed=(\d+)\s+unreachable=(\d+)\s+failed=(\d+)", re.MULTILINE)
 COMMAND_SECONDS = 1500
 KILL_SECONDS = 300
+# The variable by which a run's processes are found.
+RUN = "TEST_RUN"
 FIRST_HOST = "robotics-lab-1"
 RUNNING = [{"Name": "instance-state-name", "Values": ["running"]}]
 # The hosts of the next lab reuse the addresses.
@@ -275,16 +279,19 @@ def on_host(cloud: Cloud, command: str, host: str = FIRST_HOST) -> str:
 def kill_when(
     words: list[str], environment: Mapping[str, str], log: Path, due: Callable[[], bool], moment: str
 ) -> None:
-    """Start a command, and kill it and its children with SIGKILL when the condition holds.
+    """Start a command, and kill it and all its processes with SIGKILL when the condition holds.
+
+    Ansible's workers and their modules are in sessions of their own, and would live on.
 
     Args:
         log: file for the command's output.
         due: returns whether to kill it now.
         moment: the condition's name in messages.
     """
+    mark = uuid.uuid4().hex
     with log.open("w", encoding="utf-8") as stream:
         running = subprocess.Popen(
-            words, cwd=ROOT, env=dict(environment), stdout=stream, stderr=subprocess.STDOUT, process_group=0
+            words, cwd=ROOT, env={**environment, RUN: mark}, stdout=stream, stderr=subprocess.STDOUT, process_group=0
         )
     deadline = time.monotonic() + KILL_SECONDS
     try:
@@ -295,3 +302,16 @@ def kill_when(
     finally:
         os.killpg(running.pid, signal.SIGKILL)
         running.wait(timeout=30)
+        wait_until(lambda: not kill_marked(mark), what="the run's processes to end", seconds=30, pause=0.02)
+
+
+def kill_marked(mark: str) -> list[int]:
+    """Kill the processes of a run, and return their ids."""
+    entry, found = f"{RUN}={mark}".encode(), []
+    for file in Path("/proc").glob("[0-9]*/environ"):
+        # Others' processes, and those that end meanwhile, cannot be read.
+        with suppress(OSError):
+            if entry in file.read_bytes().split(b"\0"):
+                found.append(int(file.parent.name))
+                os.kill(found[-1], signal.SIGKILL)
+    return found

@@ -39,6 +39,9 @@ ZONE_CODES = {
     "ReservationCapacityExceeded",
     # Spot prices are per zone.
     "SpotMaxPriceTooLow",
+    # AWS has interrupted a spot instance while it was launched.
+    "SpotInstanceShutdown",
+    "SpotInstanceTermination",
     "UnfulfillableCapacity",
     # The zone does not offer the type.
     "Unsupported",

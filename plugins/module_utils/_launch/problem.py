@@ -40,6 +40,11 @@ SENTENCES = {
     **dict.fromkeys(IMAGE_CODES, ("{prefix}image", "cannot boot from the image", "Choose another image.")),
     **dict.fromkeys(LATER_CODES, ("AWS", "cannot be started at the moment", "Run this again in a few minutes.")),
     **{code: ("AWS account", "may not be started by it", remedy) for code, remedy in ACCOUNT_CODES.items()},
+    "IncorrectSpotRequestState": (
+        "{prefix}market",
+        "was stopped by AWS, which needed its capacity, and only AWS can start it again",
+        "Wait until it runs, or destroy the lab, with all that is on its disks, and choose another market.",
+    ),
     "InsufficientFreeAddressesInSubnet": (
         "{prefix}subnet_cidr",
         "has no free address in the subnet",

@@ -56,6 +56,7 @@ class Place:
         network: The network of the VPC.
         first: The network of the lab's first subnet, which decides the size of the others.
         tables: Ids of the lab's route tables.
+        routed: Ids of the subnets that have one of them.
     """
 
     subnets: dict[str, str]
@@ -63,6 +64,7 @@ class Place:
     network: str
     first: str
     tables: list[str] = field(default_factory=list)
+    routed: list[str] = field(default_factory=list)
 
 
 def token_of(subnet_id: str, host: str, offer: Offer, serial: int) -> str:

@@ -16,9 +16,11 @@ from .._lab.ownership import INDEX_TAG
 from .._lab.record import MANAGED_BY
 from .calls import LONGEST_PAUSE, call_once, explain
 from .errors import RENEW, STOP, WAIT, ZONE_CODES, Refusal
-from .offers import SPOT, Offer, Search
+from .offers import ON_DEMAND, SPOT, Offer, Search
+from .prices import Price
 from .problem import Launch, describe_end
 from .request import Machine, Place, arguments, free_network, tag_list, token_of
+from .spot import cancel, settle
 
 GPUS_TAG = "digital_twin_gpus"
 LIVE = ("pending", "running", "stopping", "stopped")
@@ -107,6 +109,8 @@ class Launcher:
         timeout: Seconds for an instance to run.
         tries: What was tried.
         made: The subnets that this has created, by zone.
+        prices: What instance types cost on demand.
+        lines: What was tried and found, for the user.
     """
 
     ec2: Any
@@ -122,6 +126,8 @@ class Launcher:
     timeout: float
     tries: list[Try] = field(default_factory=list)
     made: dict[str, str] = field(default_factory=dict)
+    prices: dict[str, Price] = field(default_factory=dict)
+    lines: list[str] = field(default_factory=list)
 
     def launch(self, host: str, tags: dict[str, str], gpus: dict[str, int]) -> dict[str, Any] | None:
         """Launch a host and return its instance; None when all offers have failed.
@@ -135,17 +141,27 @@ class Launcher:
             StopError: No other offer can help.
             ReadError: AWS refused or did not answer another call.
         """
+        recovered = self._recover(host, tags, gpus)
+        if recovered:
+            return recovered
+        dearer = False
         while offer := self.search.next():
+            if offer.market == ON_DEMAND and not offer.reservation and self._spot_failed() and not dearer:
+                price = self.prices.get(offer.instance_type, Price())
+                self.lines.append(f"{host}: there is no spot instance for it; {offer.instance_type} on demand {price}")
+                dearer = True
             started = time.monotonic()
             found = self._try(host, tags | {GPUS_TAG: str(gpus.get(offer.instance_type, 0))}, offer)
             seconds = round(time.monotonic() - started, 1)
             if not isinstance(found, Refusal):
-                self.tries.append(Try(host, offer, seconds, found["InstanceId"]))
+                self._note(Try(host, offer, seconds, found["InstanceId"]))
                 return found
-            self.tries.append(Try(host, offer, seconds, "", found))
+            self._note(Try(host, offer, seconds, "", found))
             self.search.fail(offer, found)
             if offer.market == SPOT:
-                self._cancel_requests(tags)
+                recovered = self._recover(host, tags, gpus)
+                if recovered:
+                    return recovered
         return None
 
     def clean(self) -> None:
@@ -155,6 +171,45 @@ class Launcher:
             with translated("ec2:DeleteSubnet", self.region):
                 self.ec2.delete_subnet(SubnetId=self.made[zone])
             del self.made[zone], self.place.subnets[zone]
+
+    def _note(self, attempt: Try) -> None:
+        """Save what was tried."""
+        self.tries.append(attempt)
+        self.lines.append(str(attempt))
+
+    def _spot_failed(self) -> bool:
+        """Return whether a spot offer has failed."""
+        return any(offer.market == SPOT for offer in self.search.failed)
+
+    def _recover(self, host: str, tags: dict[str, str], gpus: dict[str, int]) -> dict[str, Any] | None:
+        """Return the instance that an earlier spot request of a host has launched, tagged as the host's.
+
+        Raises:
+            StopError: There are several.
+            ReadError: AWS refused or did not answer.
+        """
+        identifiers = settle(self.ec2, self.region, lab_tags(self.name) | {INDEX_TAG: tags[INDEX_TAG]})
+        filters = [
+            {"Name": "instance-id", "Values": identifiers},
+            {"Name": "vpc-id", "Values": [self.machine.vpc_id]},
+            {"Name": "instance-state-name", "Values": list(LIVE)},
+        ]
+        found = read_instances(self.ec2, self.region, filters) if identifiers else []
+        if not found:
+            return None
+        if len(found) > 1:
+            names = ", ".join(instance["InstanceId"] for instance in found)
+            raise StopError(
+                f"{host}: its spot requests have several instances ({names}). Terminate all but one of them."
+            )
+        (instance,) = found
+        disks = instance.get("BlockDeviceMappings", [])
+        volumes = [disk["Ebs"]["VolumeId"] for disk in disks if "Ebs" in disk]
+        own = tags | {GPUS_TAG: str(gpus.get(instance["InstanceType"], 0))}
+        with translated("ec2:CreateTags", self.region):
+            self.ec2.create_tags(Resources=[instance["InstanceId"], *volumes], Tags=tag_list(own))
+        self.lines.append(f"{host}: {instance['InstanceId']}, which its spot request had launched, is used")
+        return instance
 
     def _try(self, host: str, tags: dict[str, str], offer: Offer) -> dict[str, Any] | Refusal:
         """Try one offer, and return the running instance or why there is none."""
@@ -234,7 +289,10 @@ class Launcher:
         request = instance.get("SpotInstanceRequestId")
         if request:
             # A persistent request would launch another one.
-            self._cancel([request])
+            cancel(self.ec2, self.region, [request])
+            if instance["State"]["Name"] in LIVE:
+                with translated("ec2:TerminateInstances", self.region):
+                    self.ec2.terminate_instances(InstanceIds=[instance["InstanceId"]])
         reason = instance.get("StateReason") or {}
         code, text = str(reason.get("Code", "")), str(reason.get("Message", ""))
         rest = code.partition(".")[2]
@@ -242,25 +300,14 @@ class Launcher:
             return Refusal(rest, " ".join(text.removeprefix(f"{code}:").split()), 500)
         raise StopError(describe_end(code, text, about))
 
-    def _cancel_requests(self, tags: dict[str, str]) -> None:
-        """Cancel what a failed launch has left of its spot request, which could launch an instance later."""
-        own = lab_tags(self.name) | {INDEX_TAG: tags[INDEX_TAG]}
-        filters = [{"Name": f"tag:{key}", "Values": [value]} for key, value in own.items()]
-        filters.append({"Name": "state", "Values": ["open"]})
-        with translated("ec2:DescribeSpotInstanceRequests", self.region):
-            found = self.ec2.describe_spot_instance_requests(Filters=filters)["SpotInstanceRequests"]
-        self._cancel([request["SpotInstanceRequestId"] for request in found])
-
-    def _cancel(self, requests: list[str]) -> None:
-        """Cancel spot requests."""
-        if requests:
-            with translated("ec2:CancelSpotInstanceRequests", self.region):
-                self.ec2.cancel_spot_instance_requests(SpotInstanceRequestIds=requests)
-
     def _subnet(self, zone: str) -> str:
         """Return the lab's subnet in a zone, created when it is missing; empty when the VPC has no room."""
         if zone in self.place.subnets:
-            return self.place.subnets[zone]
+            identifier = self.place.subnets[zone]
+            # A run that was killed may have created it only.
+            if identifier not in self.place.routed and self.place.tables:
+                self._route(identifier)
+            return identifier
         network = free_network(self.place)
         if not network:
             return ""
@@ -287,6 +334,7 @@ class Launcher:
             try:
                 with translated("ec2:AssociateRouteTable", self.region):
                     self.ec2.associate_route_table(RouteTableId=self.place.tables[0], SubnetId=subnet_id)
+                self.place.routed.append(subnet_id)
                 return
             except ReadError as error:
                 # EC2 sees a new subnet some seconds after it was created.

@@ -13,10 +13,11 @@ from .._aws.account import Instance, InstanceProfile, Role
 from .._aws.errors import describe_error
 from .._lab.last_action import TYPE_TAG
 from .._lab.ownership import INDEX_TAG
+from .._launch.offers import MARKETS, ON_DEMAND
 from .._problem import Problem, listed, shown
 from .description import LabDescription
 from .facts import describe_instance_type
-from .quotas import check_quotas, vcpu_quota
+from .quotas import check_quotas, find_quota_warnings, vcpu_quota
 from .snapshot import (
     AccountSnapshot,
     boundary_arn,
@@ -75,8 +76,10 @@ def check_instance_type(lab: LabDescription, snapshot: AccountSnapshot) -> list[
     if "x86_64" not in info.architectures:
         reason = f"is a machine of {listed(info.architectures)}, not of x86_64"
         problems.append(lab.problem("instance_type", reason, allowed, remedy))
-    if info.usage_classes and "on-demand" not in info.usage_classes:
-        reason = f"is sold as {listed(info.usage_classes)} only, not on demand"
+    markets = MARKETS[lab.market]
+    if info.usage_classes and not set(markets) & set(info.usage_classes):
+        wanted = " or ".join(market.replace("-", " ") for market in markets)
+        reason = f"is sold as {listed(info.usage_classes)} only, not {wanted}"
         problems.append(lab.problem("instance_type", reason, allowed, remedy))
     return problems or _check_what_is_known(lab, snapshot, allowed)
 
@@ -382,8 +385,11 @@ def find_account_warnings(lab: LabDescription, snapshot: AccountSnapshot) -> lis
     """Return what a user should know about an account that is otherwise accepted."""
     warnings = [f"not checked: {what} ({why})" for what, why in snapshot.skipped.items()]
     info = (snapshot.type_info or {}).get(lab.instance_type)
-    if info and vcpu_quota(lab.instance_type) is None:
-        warnings.append(f"not checked: the vCPU quota for {lab.instance_type} (its family is not known here)")
+    for market in MARKETS[lab.market]:
+        if info and vcpu_quota(lab.instance_type, market) is None:
+            which = "vCPU quota" if market == ON_DEMAND else "vCPU quota of spot instances"
+            warnings.append(f"not checked: the {which} for {lab.instance_type} (its family is not known here)")
+    warnings += find_quota_warnings(lab, snapshot)
     for gpu in info.gpus if info else []:
         if gpu.name in GPUS_WITHOUT_RT_CORES:
             warnings.append(

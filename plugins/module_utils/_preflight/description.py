@@ -48,6 +48,7 @@ class Inputs(Described):
         driver_minimum: The oldest driver that what the hosts run requires.
         driver_module: The kernel module that the driver's installation chooses.
         open_module: Whether the open module runs the GPU of the instance type.
+        market: Where instances are bought.
     """
 
     name: object
@@ -57,6 +58,7 @@ class Inputs(Described):
     availability_zone: object
     instance_type: object
     instance_count: object
+    market: str
     volume_size: object
     volume_iops: object
     volume_throughput: object
@@ -99,6 +101,7 @@ class LabDescription(Described):
 
     Attributes:
         availability_zone: Empty for any zone.
+        market: Where instances are bought: on_demand, spot or auto.
         volume_size: Size of the root volume in GiB.
         key_name: Name of an existing key pair; empty when the lab has a key pair of its own.
         private_key_missing: Whether the role creates the lab's key and `private_key_file` does not exist.
@@ -118,6 +121,7 @@ class LabDescription(Described):
     availability_zone: str
     instance_type: str
     instance_count: int
+    market: str
     volume_size: int
     key_name: str
     private_key_file: str

@@ -348,6 +348,7 @@ def read_lab(inputs: Inputs) -> LabDescription:
         availability_zone=str(inputs.availability_zone or ""),
         instance_type=str(inputs.instance_type),
         instance_count=int(str(inputs.instance_count)),
+        market=inputs.market,
         volume_size=int(str(inputs.volume_size)),
         key_name=str(inputs.key_name or ""),
         private_key_file=str(inputs.private_key_file or ""),

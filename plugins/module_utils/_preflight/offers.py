@@ -12,7 +12,8 @@ from typing import Any
 from .._aws.account import Account, Instance
 from .._aws.errors import CREDENTIALS, THROTTLED, UNREACHABLE, ReadError
 from .._lab.ownership import INDEX_TAG
-from .quotas import COUNTED_STATES, G_VCPUS, P_VCPUS, VCPU_QUOTAS, Quota, vcpu_quota
+from .._launch.offers import MARKETS
+from .quotas import COUNTED_STATES, VCPU_QUOTAS, Quota, used_quota
 from .read import LIVE_STATES
 
 # Families of types with NVIDIA GPUs, for those that no table has.
@@ -40,13 +41,14 @@ def read_lab_types(account: Account, tags: Mapping[str, str]) -> list[str]:
     return list(dict.fromkeys(instance.instance_type for instance in own))
 
 
-def read_offers(account: Account, zone: str, known: list[str]) -> dict[str, Any]:
+def read_offers(account: Account, zone: str, known: list[str], market: str) -> dict[str, Any]:
     """Return the offers of a region, in the form that the module documents.
 
     Args:
         account: The account in its region.
         zone: The only zone to consider; empty for all.
         known: The instance types to look for, besides the families that have GPUs.
+        market: One of `MARKETS`. Of two markets, the quota that leaves more counts.
     """
     places = [zone] if zone else account.zones()
     answer = account.read(
@@ -67,7 +69,7 @@ def read_offers(account: Account, zone: str, known: list[str]) -> dict[str, Any]
         "offered": offered,
         "zones": zones,
         "described": described,
-        "quotas": _read_quotas(account, running, described),
+        "quotas": _read_quotas(account, running, described, market),
     }
 
 
@@ -88,18 +90,27 @@ def _describe(account: Account, names: list[str]) -> list[dict[str, Any]]:
     return described
 
 
-def _read_quotas(account: Account, running: list[Instance], described: list[dict[str, Any]]) -> dict[str, int | None]:
+def _read_quotas(
+    account: Account, running: list[Instance], described: list[dict[str, Any]], market: str
+) -> dict[str, int | None]:
     """Return the vCPUs that are left by the family of an instance type; None where the quota could not be read."""
-    counted = [item for item in running if vcpu_quota(item.instance_type) and not item.spot]
+    counted = [item for item in running if used_quota(item)]
     vcpus = {entry["InstanceType"]: int(entry["VCpuInfo"]["DefaultVCpus"]) for entry in described}
     unknown = sorted({item.instance_type for item in counted} - vcpus.keys())
     vcpus |= {name: info.vcpus for name, info in (account.instance_types(unknown) if unknown else {}).items()}
-    left = {}
-    for quota in (G_VCPUS, P_VCPUS):
+    left: dict[str, int | None] = {}
+    for quota in dict.fromkeys(quota for name in MARKETS[market] for quota in VCPU_QUOTAS[name].values()):
         limit = _read_limit(account, quota)
-        used = sum(vcpus.get(item.instance_type, 0) for item in counted if vcpu_quota(item.instance_type) == quota)
+        used = sum(vcpus.get(item.instance_type, 0) for item in counted if used_quota(item) == quota)
         left[quota.code] = None if limit is None else int(limit) - used
-    return {family: left[quota.code] for family, quota in VCPU_QUOTAS.items()}
+    rooms = {
+        family: [left[VCPU_QUOTAS[name][family].code] for name in MARKETS[market]]
+        for family in VCPU_QUOTAS[MARKETS[market][0]]
+    }
+    return {
+        family: None if None in found else max(room for room in found if room is not None)
+        for family, found in rooms.items()
+    }
 
 
 def _read_limit(account: Account, quota: Quota) -> float | None:

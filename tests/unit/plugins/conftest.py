@@ -35,6 +35,7 @@ GOOD_DESCRIPTION: dict[str, Any] = {
     "availability_zone": "",
     "instance_type": "g5.xlarge",
     "instance_count": 1,
+    "market": "on_demand",
     "volume_size": 200,
     "volume_iops": 3000,
     "volume_throughput": 125,

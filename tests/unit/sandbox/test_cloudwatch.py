@@ -12,7 +12,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
-from botocore.exceptions import ClientError, ConnectionClosedError, EndpointConnectionError
+from botocore.exceptions import ClientError, ConnectionClosedError, EndpointConnectionError, ReadTimeoutError
 
 from tests.support.cloudwatch import CloudWatch
 
@@ -252,6 +252,14 @@ def test_a_lost_call_is_executed_and_not_answered(server: CloudWatch, protocol: 
     server.fault("lost", count=1)
     with pytest.raises(ConnectionClosedError):
         put(connect(server, protocol), datum())
+    assert [kept.value for kept in server.datums()] == [1.0]
+
+
+def test_a_stalled_call_is_executed_and_not_answered_yet(server: CloudWatch, protocol: str) -> None:
+    server.fault("stalled", count=1)
+    impatient = connect(server, protocol, read_timeout=1)
+    with pytest.raises(ReadTimeoutError):
+        put(impatient, datum())
     assert [kept.value for kept in server.datums()] == [1.0]
 
 

@@ -159,3 +159,11 @@ def test_bad_rules_are_refused(rule: dict[str, Any], message: str) -> None:
     with pytest.raises(SandboxError) as caught:
         Rule(**rule)
     assert str(caught.value) == message
+
+
+def test_each_action_is_hit_on_its_own() -> None:
+    injector = Injector()
+    injector.add(Rule("throttling", count=1, each=True))
+    calls = [Call("ec2", "RunInstances"), Call("ec2", "CreateVpc"), Call("iam", "CreateRole")]
+    assert [injector.decide(call) is not None for call in [*calls, *calls]] == [True] * 3 + [False] * 3
+    assert injector.rules()[0]["hits"] == 3

@@ -81,6 +81,7 @@ def test_what_another_zone_may_help_with(code: str) -> None:
         *((code, "AWS", "Run this again") for code in sorted(problem.LATER_CODES)),
         *((code, "aws_infrastructure_image", "another image") for code in sorted(problem.IMAGE_CODES)),
         ("InsufficientFreeAddressesInSubnet", "aws_infrastructure_subnet_cidr", "a larger subnet"),
+        ("IncorrectSpotRequestState", "aws_infrastructure_market", "Wait until it runs"),
     ],
 )
 def test_what_no_other_zone_helps_with(code: str, subject: str, remedy: str) -> None:

@@ -53,3 +53,19 @@ def test_zones_and_gpus_of_each() -> None:
         {"name": "g5.xlarge", "zones": ["b"], "gpus": 1},
         {"name": "g4dn.12xlarge", "zones": ["b"], "gpus": 4},
     ]
+
+
+@pytest.mark.parametrize(
+    ("lab", "expected"),
+    [
+        ({"region": "us-east-1", "instance_catalogue": []}, [(0.8048, False), (1.006, False)]),
+        (
+            {"region": "us-east-1", "instance_catalogue": [{"type": "g5.xlarge", "price_per_hour": 0.7}]},
+            [(0.8048, False), (0.7, False)],
+        ),
+        ({"region": "mars-1", "instance_catalogue": []}, [(0.8048, True), (1.006, True)]),
+    ],
+)
+def test_what_each_costs(lab: dict[str, Any], expected: list[tuple[float, bool]]) -> None:
+    found = lab_launch_types(OFFERS, FIRST, ZONES, lab=lab)[:2]
+    assert [(entry["price_per_hour"], entry["price_estimated"]) for entry in found] == expected

@@ -158,6 +158,7 @@ def aws(cloud: Cloud, monkeypatch: pytest.MonkeyPatch) -> Iterator[Aws]:
         "Subnet"
     ]["SubnetId"]
     local.table_id = ec2.create_route_table(VpcId=local.vpc_id)["RouteTable"]["RouteTableId"]
+    ec2.associate_route_table(RouteTableId=local.table_id, SubnetId=local.subnet_id)
     local.group_id = ec2.create_security_group(GroupName="lab", Description="lab", VpcId=local.vpc_id)["GroupId"]
     ec2.create_tags(Resources=[local.subnet_id, local.table_id], Tags=tags)
     yield local
@@ -396,16 +397,6 @@ def test_on_demand_after_spot_only_if_allowed(run: Run, aws: Aws) -> None:
     assert "InstanceLifecycle" not in aws.instances()[0]
 
 
-def test_a_failed_spot_launch_leaves_no_request(run: Run, aws: Aws) -> None:
-    left = {"SpotInstanceRequests": [{"SpotInstanceRequestId": "sir-1"}]}
-    cancelled: list[list[str]] = []
-    aws.cloud.answers["DescribeSpotInstanceRequests"] = left
-    aws.cloud.answers["CancelSpotInstanceRequests"] = lambda asked: cancelled.append(asked["SpotInstanceRequestIds"])
-    aws.inject(**CAPACITY, count=1)
-    assert not run(market="spot").get("failed")
-    assert cancelled == [["sir-1"]]
-
-
 def reservation(identifier: str, **more: Any) -> dict[str, Any]:
     """Return a capacity reservation as EC2 describes it."""
     return {
@@ -439,7 +430,7 @@ def test_reservations_come_first(run: Run, aws: Aws) -> None:
     key = "CapacityReservationSpecification.CapacityReservationTarget.CapacityReservationId"
     assert (fields[key], fields["InstanceType"]) == ("cr-open", "g4dn.xlarge")
     assert run(hosts=["2"], capacity_reservations=["cr-none"])["msg"] == (
-        "capacity_reservations: cr-none does not exist in us-east-1. Correct or remove it."
+        "lab_capacity_reservations: cr-none does not exist in us-east-1. Correct or remove it."
     )
 
 
@@ -462,34 +453,3 @@ def test_two_instances_of_one_host_are_reported(run: Run, aws: Aws) -> None:
         TagSpecifications=[{"ResourceType": "instance", "Tags": tags}],
     )
     assert run()["msg"].startswith("lab-1: has several instances (")
-
-
-def test_a_spot_instance_that_ends_at_once_leaves_no_request(run: Run, aws: Aws) -> None:
-    ended: list[str] = []
-    cancelled: list[list[str]] = []
-
-    def answer(asked: dict[str, Any]) -> dict[str, Any]:
-        del aws.cloud.answers["DescribeInstances"]
-        found: dict[str, Any] = aws.ec2.describe_instances(**asked)
-        if not any(entry["Name"] == "instance-id" for entry in asked["Filters"]):
-            aws.cloud.answers["DescribeInstances"] = answer
-            return found
-        instance = found["Reservations"][0]["Instances"][0]
-        instance["State"] = {"Name": "terminated"}
-        instance["StateReason"] = {"Code": "Server.InsufficientInstanceCapacity", "Message": "None left."}
-        instance["SpotInstanceRequestId"] = "sir-9"
-        ended.append(instance["InstanceId"])
-        aws.ec2.terminate_instances(InstanceIds=ended)
-        return found
-
-    aws.cloud.answers["DescribeInstances"] = answer
-    aws.cloud.answers["DescribeSpotInstanceRequests"] = {"SpotInstanceRequests": []}
-    aws.cloud.answers["CancelSpotInstanceRequests"] = lambda asked: cancelled.append(asked["SpotInstanceRequestIds"])
-    result = run(market="spot")
-    assert not result.get("failed"), result
-    # A persistent request would launch another one.
-    assert cancelled == [["sir-9"]]
-    assert [attempt["code"] for attempt in result["tries"]] == ["InsufficientInstanceCapacity", ""]
-    (instance,) = aws.instances()
-    assert instance["InstanceId"] not in ended
-    assert instance["Placement"]["AvailabilityZone"] == ZONES[1]

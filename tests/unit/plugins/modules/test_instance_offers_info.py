@@ -19,15 +19,14 @@ if TYPE_CHECKING:
 
 Run = Callable[..., dict[str, Any]]
 IMAGE_ID = "ami-1e749f67"
+QUOTAS = {"L-DB2E81BA": 16.0, "L-417A185B": 0.0, "L-3819A6DF": 8.0, "L-7212CCBC": 96.0}
 KNOWN = ["g4dn.xlarge", "g5.xlarge", "g6.xlarge", "g6.2xlarge", "g6f.xlarge", "p3.2xlarge"]
 
 
 @pytest.fixture
 def run(cloud: Cloud, capsys: pytest.CaptureFixture[str]) -> Run:
     """Run the module for a lab, but for what is given, and return its result."""
-    cloud.answers["GetServiceQuota"] = lambda asked: {
-        "Quota": {"Value": {"L-DB2E81BA": 16.0, "L-417A185B": 0.0}[asked["QuotaCode"]]}
-    }
+    cloud.answers["GetServiceQuota"] = lambda asked: {"Quota": {"Value": QUOTAS[asked["QuotaCode"]]}}
 
     def run_module(**given: object) -> dict[str, Any]:
         capsys.readouterr()
@@ -86,6 +85,12 @@ def test_running_instances_use_the_quota(run: Run, cloud: Cloud) -> None:
     assert run()["quotas"]["g"] == 0
     cloud.refuse("GetServiceQuota", "AccessDeniedException")
     assert run()["quotas"] == {"g": None, "gr": None, "vt": None, "p": None}
+
+
+def test_the_spot_market_has_its_own_quotas(run: Run, cloud: Cloud) -> None:
+    launch(cloud, 1, "g4dn.xlarge", lab="another")
+    assert run(market="spot")["quotas"] == {"g": 8, "gr": 8, "vt": 8, "p": 96}
+    assert run(market="auto")["quotas"] == {"g": 12, "gr": 12, "vt": 12, "p": 96}
 
 
 def test_the_types_of_an_existing_lab(run: Run, cloud: Cloud) -> None:

@@ -69,7 +69,7 @@ def run(
 @pytest.fixture
 def quotas(cloud: Cloud) -> dict[str, float]:
     """Let the local AWS know the quotas that the module asks for, and return them for a test to change."""
-    values = {"L-DB2E81BA": 64.0, "L-417A185B": 0.0, "L-0263D0A3": 5.0, "L-F678F1CE": 5.0}
+    values = {"L-DB2E81BA": 64.0, "L-417A185B": 0.0, "L-3819A6DF": 0.0, "L-0263D0A3": 5.0, "L-F678F1CE": 5.0}
     cloud.answers["GetServiceQuota"] = lambda asked: {"Quota": {"Value": values[asked["QuotaCode"]]}}
     return values
 
@@ -190,6 +190,20 @@ def test_existing_lab(run: Run, cloud: Cloud) -> None:
         "and AWS cannot change an existing network",
     ]
     assert all(READS.match(call) for call in cloud.asked[before:])
+
+
+def test_each_market_has_its_own_quota(run: Run, quotas: dict[str, float]) -> None:
+    # A new account has none for spot.
+    (problem,) = run(market="spot")["problems"]
+    assert '"All G and VT Spot Instance Requests" leaves: 4 more, while 0 of 0 are in use' in problem
+    result = run(market="auto")
+    assert not result.get("failed"), result
+    (warning,) = [line for line in result["warned"] if line.startswith("lab_market: ")]
+    assert "--quota-code L-3819A6DF --desired-value 4 --region us-east-1" in warning
+    assert [row["code"] for row in result["quotas"] if row["unit"] == "vCPUs"] == ["L-3819A6DF", "L-DB2E81BA"]
+    quotas["L-3819A6DF"] = 4.0
+    assert not run(market="spot").get("failed")
+    assert not [line for line in run(market="auto")["warned"] if "quota" in line]
 
 
 def test_new_account_without_quotas(run: Run, cloud: Cloud, quotas: dict[str, float]) -> None:

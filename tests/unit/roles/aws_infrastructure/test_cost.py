@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -13,7 +13,10 @@ import pytest
 
 from tests.support.local_aws import LocalAws, running
 from tests.support.small_lab import SmallLab
-from tests.unit.roles.aws_infrastructure.test_launch import NAME, Play, mutating, player
+from tests.unit.roles.aws_infrastructure.test_launch import Lab, mutating
+
+NAME = "robotics-lab"
+Play = Callable[..., tuple[str, int, int]]
 
 
 @pytest.fixture(scope="module")
@@ -25,7 +28,7 @@ def aws(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalAws]:
 @pytest.fixture
 def play(aws: LocalAws, tmp_path: Path) -> Play:
     aws.calls()
-    return player(aws, tmp_path)
+    return Lab(aws, tmp_path).play
 
 
 def records(aws: LocalAws, lab: str = NAME) -> list[str]:

@@ -9,9 +9,21 @@ from pathlib import Path
 from typing import Any
 
 from tests.support.local_aws import LocalAws, running
-from tests.unit.roles.aws_infrastructure.test_launch import mutating, player, resources
+from tests.unit.roles.aws_infrastructure.test_launch import Lab, mutating
 
 CAPACITY = {"kind": "capacity", "action": "StartInstances"}
+
+
+def resources(aws: LocalAws) -> dict[str, list[str]]:
+    """Return the ids of what exists in EC2, by kind."""
+    ec2 = aws.client("ec2")
+    groups = ec2.describe_instances()["Reservations"]
+    return {
+        "instances": [item["InstanceId"] for group in groups for item in group["Instances"]],
+        "volumes": [item["VolumeId"] for item in ec2.describe_volumes()["Volumes"]],
+        "subnets": [item["SubnetId"] for item in ec2.describe_subnets()["Subnets"]],
+        "addresses": [item["AllocationId"] for item in ec2.describe_addresses()["Addresses"]],
+    }
 
 
 def host(aws: LocalAws) -> dict[str, Any]:
@@ -32,7 +44,7 @@ def test_a_lab_is_stopped_started_and_resized_in_place(tmp_path: Path) -> None:
     auto = {"aws_infrastructure_instance_type": "auto", "aws_infrastructure_profile": "nav"}
     larger = {"aws_infrastructure_instance_type": "g5.2xlarge"}
     with running(tmp_path) as aws:
-        play = player(aws, tmp_path)
+        play = Lab(aws, tmp_path).play
         play()
         before, first = resources(aws), host(aws)["InstanceId"]
         output, status, _changed = play("stop")
