@@ -600,3 +600,12 @@ def test_the_number_of_gpus_is_right_after_a_killed_return_to_the_own_type(
     lab.aws.mend()
     assert not lab.run("start").get("failed")
     assert lab.tags() == {"digital_twin_gpus": "1", ACTION: "start person"}
+
+
+def test_a_tag_alone_makes_no_host_another_type(lab: Lab) -> None:
+    lab.stop()
+    lab.ec2.create_tags(Resources=[lab.hosts["lab-1"]], Tags=[{"Key": OWN_TYPE, "Value": "g4dn.12xlarge"}])
+    lab.changes()
+    assert not lab.run("start", instance_types=TYPES[:2]).get("failed")
+    assert lab.state() == ("g5.xlarge", "running")
+    assert "ModifyInstanceAttribute" not in lab.changes()
