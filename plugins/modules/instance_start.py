@@ -16,7 +16,7 @@ description:
   - Where AWS has no capacity for a host's type in its zone, tries O(instance_types) there, one after the other, with
     one call each. What fails for one host is not tried for the next. If all fail, the host has its own type again.
   - A host that runs as another type has its own in the tag C(digital_twin_instance_type). The next start tries that one
-    first.
+    first, if it is one of O(instance_types).
   - The type of a stopped spot instance cannot change. One that AWS has stopped is started only by AWS.
   - Sets the tag C(digital_twin_last_action) of hosts that it starts, and C(digital_twin_last_error) of those that it
     cannot start. A success removes the latter.
@@ -38,7 +38,7 @@ options:
         type: str
         required: true
   instance_types:
-    description: The types to try after a host's own, in order.
+    description: The types to try after a host's own, in order. Its own can be one of them.
     type: list
     elements: dict
     default: []

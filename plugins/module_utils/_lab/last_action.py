@@ -215,7 +215,11 @@ def describe_start(host: str, state: State, tag: str, others: Iterable[tuple[str
 def describe_error(host: str, tag: str) -> str:
     """Return a sentence about the last failure on a host, or nothing when its tag has none."""
     error = read_error(tag)
-    return f"{host}: {error.what} failed on {_shown(error.time)}: {error.sentence}" if error else ""
+    if not error:
+        return ""
+    # Any caller that may tag can write it.
+    sentence = "".join(letter if letter.isprintable() else "?" for letter in error.sentence)
+    return f"{host}: {error.what} failed on {_shown(error.time)}: {sentence}"
 
 
 def describe_awake(host: str, tag: str, now: datetime) -> str:

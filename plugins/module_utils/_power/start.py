@@ -83,7 +83,7 @@ class Starter:
 
     def _begin(self, host: Host) -> bool:
         """Start a host as the first type that AWS has; record the problem when there is none."""
-        own = host.tags.get(TYPE_TAG) or host.type
+        own = self._own(host)
         refused: dict[Offer, Refusal] = {}
         try:
             for name in self._candidates(host, own):
@@ -98,6 +98,12 @@ class Starter:
             self.problems[host.name] = str(error)
         self._restore(host, own)
         return False
+
+    def _own(self, host: Host) -> str:
+        """Return a host's own type. The tag counts for a type that may be tried only: any caller may be able to tag."""
+        tagged = host.tags.get(TYPE_TAG, "")
+        known = [item["name"] for item in self.types if host.zone in item["zones"]]
+        return tagged if tagged in known else host.type
 
     def _candidates(self, host: Host, own: str) -> list[str]:
         """Return the types to try for a host, its own first. A stopped spot instance keeps its type."""
@@ -190,7 +196,7 @@ class Starter:
         about = Launch(host.name, host.type, host.zone, exists=True, prefix=self.power.prefix)
         self.problems[host.name] = describe_end(code, text, about)
         if host.state == STOPPED:
-            self._restore(host, host.tags.get(TYPE_TAG) or host.type)
+            self._restore(host, self._own(host))
 
     def _describe(self, host: Host, refused: dict[Offer, Refusal]) -> str:
         """Return the line about a host for which AWS has no machine."""

@@ -455,9 +455,8 @@ def test_a_host_with_two_instances_is_not_started(lab: Lab) -> None:
     for name in lab.hosts:
         lab.stop(name)
     lab.changes()
-    for verb, kind in (("start", None), ("resize", "g5.2xlarge")):
-        given: dict[str, Any] = {"instance_type": kind} if kind else {}
-        assert "lab-1: has several instances" in lab.run(verb, hosts=pair, **given)["msg"]
+    for result in (lab.run("start", hosts=pair), lab.run("resize", hosts=pair, instance_type="g5.2xlarge")):
+        assert "lab-1: has several instances" in result["msg"]
     assert lab.changes() == []
 
 
@@ -588,3 +587,25 @@ def test_a_killed_run_is_completed(
     assert number > 1
     assert lab.census() == before
     assert "RunInstances" not in lab.changes()
+
+
+def test_the_number_of_gpus_is_right_after_a_killed_return_to_the_own_type(
+    lab: Lab, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lab.stop()
+    lab.aws.inject(**CAPACITY)
+    # The fourth change is that back to its own type.
+    assert killed(lab, monkeypatch, 4, "start", instance_types=[TYPES[2]])
+    assert (*lab.state(), lab.tags()["digital_twin_gpus"]) == ("g5.xlarge", "stopped", "4")
+    lab.aws.mend()
+    assert not lab.run("start").get("failed")
+    assert lab.tags() == {"digital_twin_gpus": "1", ACTION: "start person"}
+
+
+def test_a_tag_alone_makes_no_host_another_type(lab: Lab) -> None:
+    lab.stop()
+    lab.ec2.create_tags(Resources=[lab.hosts["lab-1"]], Tags=[{"Key": OWN_TYPE, "Value": "g4dn.12xlarge"}])
+    lab.changes()
+    assert not lab.run("start", instance_types=TYPES[:2]).get("failed")
+    assert lab.state() == ("g5.xlarge", "running")
+    assert "ModifyInstanceAttribute" not in lab.changes()

@@ -177,3 +177,8 @@ def test_a_start_by_the_schedule() -> None:
     known = [("schedule", WHEN - timedelta(minutes=1)), ("event", WHEN - timedelta(minutes=2))]
     expected = "lab-1 was started on 2026-11-30 at 19:30 UTC by its schedule."
     assert last_action.describe_start("lab-1", state, "", known) == expected
+
+
+def test_an_error_does_not_control_the_terminal() -> None:
+    text = last_action.describe_error("lab-1", f"start {TIME}: \x1b[2Jgone")
+    assert text == "lab-1: start failed on 2026-11-30 at 19:30 UTC: ?[2Jgone"
