@@ -56,7 +56,11 @@ _value:
       description: Whether the lab has a schedule by its description.
       type: bool
     problems:
-      description: Why the description, or what exists, is refused.
+      description: Why the description is refused.
+      type: list
+      elements: str
+    conflicts:
+      description: Why a schedule of this lab would change what belongs to others.
       type: list
       elements: str
     warnings:
@@ -159,7 +163,8 @@ def lab_schedule_plan(description: Mapping[str, Any], state: Mapping[str, Any] |
     tags = dict(lab.tags)
     return {
         "wanted": wanted,
-        "problems": [str(problem) for problem in [*problems, *_conflicts(lab, state, own)]],
+        "problems": [str(problem) for problem in problems],
+        "conflicts": [str(problem) for problem in _conflicts(lab, state, own)],
         "warnings": (clock_warnings(schedule, now.astimezone(schedule.tz).date()) if schedule else [])
         + (_key_warnings(lab, state) if wanted else []),
         "group": {"name": group_name(lab.name), "tags": tags, "owner_tags": lab.owner_tags, "schedules": planned},

@@ -150,7 +150,7 @@ class Scheduled:
             "now": now,
         }
         plan = lab_schedule_plan(description, state)
-        assert plan["problems"] == []
+        assert (plan["problems"], plan["conflicts"]) == ([], [])
         role, group = plan["role"], plan["group"]
         if not plan["differences"]:
             return []
