@@ -139,7 +139,7 @@ def manage(module: AnsibleAWSModule) -> dict[str, Any]:
     calls = budget.plan(found, wanted) if given["state"] == "present" else budget.plan_removal(found, wanted)
     if not module.check_mode:
         for call in calls:
-            with translated(call.action, home):
+            with translated(call.permission, home):
                 make(client, account_id, wanted.name, call)
     actions = [call.action for call in calls]
     after = "".join(f"{action}\n" for action in actions)

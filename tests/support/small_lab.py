@@ -45,7 +45,10 @@ class SmallLab:
             "VpcId"
         ]
         self.ids["subnet"] = ec2.create_subnet(
-            VpcId=self.ids["vpc"], CidrBlock="10.0.1.0/24", TagSpecifications=self.specification("subnet")
+            VpcId=self.ids["vpc"],
+            CidrBlock="10.0.1.0/24",
+            AvailabilityZone=f"{REGION}a",
+            TagSpecifications=self.specification("subnet"),
         )["Subnet"]["SubnetId"]
         self.ids["address"] = ec2.allocate_address(TagSpecifications=self.specification("elastic-ip"))["AllocationId"]
         pair = ec2.create_key_pair(KeyName=self.name, TagSpecifications=self.specification("key-pair"))["KeyPairId"]

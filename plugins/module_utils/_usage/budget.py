@@ -120,6 +120,11 @@ class Call:
         """The action in the API's notation."""
         return f"budgets:{''.join(map(str.capitalize, self.method.split('_')))}"
 
+    @property
+    def permission(self) -> str:
+        """The action in IAM's notation, which has one for all changes of budgets and notifications."""
+        return self.action if self.method.endswith("_budget_action") else "budgets:ModifyBudget"
+
 
 def name_of(lab: str) -> str:
     """Return the name of a lab's budget."""

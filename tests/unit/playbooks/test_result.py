@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -78,6 +79,7 @@ def test_status(play: Play, aws: LocalAws) -> None:
     assert (host["name"], host["state"], host["instance_type"]) == (f"{NAME}-1", "running", "g5.xlarge")
     assert found["cost"]["per_hour"] == 1.03
     assert found["cost"]["month"]["hours"].keys() == {"on-demand", "spot"}
+    assert not any(secret in json.dumps(found) for secret in (aws.key.id, aws.key.secret, "ssh "))
 
 
 def test_a_verb_that_fails(play: Play) -> None:
@@ -86,9 +88,17 @@ def test_a_verb_that_fails(play: Play) -> None:
     assert (found["ok"], found["lab"]) == (False, NAME)
 
 
-def test_destroy(play: Play, aws: LocalAws) -> None:
-    done, found = play("destroy", aws_infrastructure_destroy_confirm=NAME)
-    assert done.returncode == 0, done.stdout
-    assert (found["verb"], found["ok"], found["changed"]) == ("destroy", True, True)
-    keys = {aws.key.id, aws.key.secret}
-    assert not any(key in json.dumps(found) for key in keys)
+def test_a_verb_for_hosts_outside_aws(tmp_path: Path) -> None:
+    """Two hosts, of which one cannot be reached: the other is verified, and the verb has not succeeded."""
+    hosts = {"near": {"ansible_connection": "local"}, "far": {"ansible_host": "127.0.0.1", "ansible_port": 1}}
+    more = {"ansible_become": False, "ansible_python_interpreter": sys.executable}
+    inventory, file = tmp_path / "hosts.yml", tmp_path / "result.json"
+    inventory.write_text(json.dumps({"lab": {"hosts": hosts, "vars": more}}), "utf-8")
+    values = {"lab_roles_skipped": ["ros2_networking"], "lab_result_file": str(file)}
+    words = ["--inventory", str(inventory), "playbooks/diagnose.yml", "--extra-vars", json.dumps(values)]
+    done = execute(["ansible-playbook", *words], clean_environment())
+    found = json.loads(file.read_text("utf-8"))
+    assert done.returncode == 4, done.stdout
+    assert (found["verb"], found["ok"], found["failed"], found["changed"]) == ("diagnose", False, ["far"], False)
+    assert found["hosts"] == [{"name": "near"}, {"name": "far"}]
+    assert found["cost"] is None

@@ -189,8 +189,8 @@ def test_a_role_that_budgets_may_not_assume(run: Run, aws: LocalAws) -> None:
 
 
 def test_a_denied_call_is_named(run: Run, aws: LocalAws) -> None:
-    aws.inject(service="budgets", kind="denied", action="DescribeBudget")
-    try:
-        assert "budgets:ViewBudget" in run()["msg"]
-    finally:
+    for action, permission in (("DescribeBudget", "budgets:ViewBudget"), ("CreateBudget", "budgets:ModifyBudget")):
+        aws.inject(service="budgets", kind="denied", action=action)
+        result = run()
         aws.mend()
+        assert f'AWS permission: "{permission}"' in result["msg"]

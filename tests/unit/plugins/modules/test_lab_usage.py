@@ -251,6 +251,12 @@ def test_many_entries_have_several_parts(run: Run, aws: LocalAws, lab: SmallLab)
     assert parameters(aws, lab.name) == {}
 
 
+def test_a_lab_that_does_not_exist_has_used_nothing(run: Run, aws: LocalAws) -> None:
+    for check in (True, False):
+        result = run(name="nothing", check=check)
+        assert (result["changed"], result["entries"], mutating(aws)) == (False, [], [])
+
+
 def test_a_denied_call_is_named(run: Run, aws: LocalAws) -> None:
     aws.inject(service="ssm", kind="denied", action="GetParametersByPath")
     try:
