@@ -51,7 +51,7 @@ def parser() -> argparse.ArgumentParser:
     fault.add_argument("--probability", type=float, default=1.0, help="of a matching call being hit")
     fault.add_argument("--zones", nargs="*", default=[], help="only these availability zones")
     fault.add_argument("--types", nargs="*", default=[], help="only these instance types")
-    fault.add_argument("--seconds", type=float, default=30.0, help="how long a timeout lasts")
+    fault.add_argument("--seconds", type=float, default=30.0, help="how long a timeout or a stalled call lasts")
     quota = commands.add_parser("quota", help="change a service quota")
     quota.add_argument("code", help="such as L-DB2E81BA")
     quota.add_argument("value", type=float)

@@ -75,6 +75,17 @@ def install() -> None:
             end_without_key(instance)
         return reservation
 
+    machines: Any = models.Instance
+    end = machines.terminate
+
+    def terminate(self: Any, *arguments: Any, **options: Any) -> Any:
+        ended = end(self, *arguments, **options)
+        # moto would delete them again when a terminated instance is terminated, which EC2 accepts.
+        for interface in self.nics.values():
+            interface.delete_on_termination = False
+        return ended
+
+    machines.terminate = terminate
     networks: Any = vpc_models
     delete = networks.VPCBackend.delete_vpc
 

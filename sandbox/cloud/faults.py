@@ -111,7 +111,8 @@ class Rule:
     :param probability: of a matching call being hit, 0 to 1.
     :param zones: only these availability zones; empty for all.
     :param types: only these instance types; empty for all.
-    :param seconds: how long a timeout or a stalled call delays the close of the connection.
+    :param seconds: how long the close of the connection is delayed; that of a stalled call at most until the rule is
+        removed.
     :param code: the error's code, in place of the usual one of its kind.
     :param each: whether the count is for each action, instead of for all of them together.
     """
@@ -168,7 +169,7 @@ class Injector:
     def __init__(self, seed: int = 0) -> None:
         """Start without rules; the seed makes probabilities repeat from run to run."""
         self._random = random.Random(seed)
-        self._lock = threading.Lock()
+        self._lock = threading.Condition()
         self._rules: list[Rule] = []
 
     def add(self, rule: Rule) -> None:
@@ -180,6 +181,12 @@ class Injector:
         """Delete all rules."""
         with self._lock:
             self._rules.clear()
+            self._lock.notify_all()
+
+    def stall(self, rule: Rule) -> None:
+        """Return when a rule is removed, or after its seconds."""
+        with self._lock:
+            self._lock.wait_for(lambda: all(other is not rule for other in self._rules), rule.seconds)
 
     def rules(self) -> list[dict[str, Any]]:
         """Return the rules with their hits."""

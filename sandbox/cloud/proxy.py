@@ -326,7 +326,7 @@ class Proxy:
             return self._answer(call, region, fields, environ, start_response)
         list(self._answer(call, region, fields, environ, lambda *_: None))
         if rule.kind == "stalled":
-            time.sleep(rule.seconds)
+            self.injector.stall(rule)
         hang_up(environ, "the call was carried out")
 
     def _decide(

@@ -188,7 +188,8 @@ class Launcher:
             StopError: There are several.
             ReadError: AWS refused or did not answer.
         """
-        identifiers = settle(self.ec2, self.region, lab_tags(self.name) | {INDEX_TAG: tags[INDEX_TAG]})
+        own = lab_tags(self.name) | {INDEX_TAG: tags[INDEX_TAG]}
+        identifiers = settle(self.ec2, self.region, own, self.place.subnets.values())
         filters = [
             {"Name": "instance-id", "Values": identifiers},
             {"Name": "vpc-id", "Values": [self.machine.vpc_id]},
@@ -205,9 +206,9 @@ class Launcher:
         (instance,) = found
         disks = instance.get("BlockDeviceMappings", [])
         volumes = [disk["Ebs"]["VolumeId"] for disk in disks if "Ebs" in disk]
-        own = tags | {GPUS_TAG: str(gpus.get(instance["InstanceType"], 0))}
+        given = tags | {GPUS_TAG: str(gpus.get(instance["InstanceType"], 0))}
         with translated("ec2:CreateTags", self.region):
-            self.ec2.create_tags(Resources=[instance["InstanceId"], *volumes], Tags=tag_list(own))
+            self.ec2.create_tags(Resources=[instance["InstanceId"], *volumes], Tags=tag_list(given))
         self.lines.append(f"{host}: {instance['InstanceId']}, which its spot request had launched, is used")
         return instance
 

@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from typing import Any
 
 from .._aws.errors import translated
@@ -13,7 +14,7 @@ from .._aws.errors import translated
 STATES = ("open", "active", "disabled")
 
 
-def settle(ec2: Any, region: str, tags: dict[str, str]) -> list[str]:
+def settle(ec2: Any, region: str, tags: dict[str, str], subnets: Collection[str]) -> list[str]:
     """Cancel a host's open requests, and return the ids of the instances that its requests have launched.
 
     A persistent request opens again when its instance is terminated without it, and then launches another one, which
@@ -23,12 +24,14 @@ def settle(ec2: Any, region: str, tags: dict[str, str]) -> list[str]:
         ec2: A client of EC2.
         region: Its region.
         tags: The tags of the host's requests.
+        subnets: The lab's subnets. Requests in others only carry the tags, and are left alone.
 
     Raises:
         ReadError: AWS refused or did not answer.
     """
     filters = [{"Name": f"tag:{key}", "Values": [value]} for key, value in tags.items()]
     found = _read(ec2, region, Filters=[*filters, {"Name": "state", "Values": list(STATES)}])
+    found = [request for request in found if _subnet(request) in ("", *subnets)]
     left = [request["SpotInstanceRequestId"] for request in found if request["State"] == "open"]
     if left:
         cancel(ec2, region, left)
@@ -47,6 +50,13 @@ def cancel(ec2: Any, region: str, requests: list[str]) -> None:
     if requests:
         with translated("ec2:CancelSpotInstanceRequests", region):
             ec2.cancel_spot_instance_requests(SpotInstanceRequestIds=requests)
+
+
+def _subnet(request: dict[str, Any]) -> str:
+    """Return the subnet in which a request launches instances; empty when it is not known."""
+    launch = request.get("LaunchSpecification", {})
+    places = [launch, *launch.get("NetworkInterfaces", [])]
+    return next((str(place["SubnetId"]) for place in places if place.get("SubnetId")), "")
 
 
 def _read(ec2: Any, region: str, **given: Any) -> list[dict[str, Any]]:
