@@ -44,6 +44,7 @@ EX_OK, EX_SOFTWARE, EX_TEMPFAIL, EX_CONFIG = 0, 70, 75, 78
 RENEW_SECONDS = 300.0
 # Looks that may be missed before that holds a stop.
 MISSED_LOOKS = 4
+FIRST_LOOK_SECONDS = 10.0
 WRITE_SECONDS = 60.0
 # Of the two minutes of a notice; the rest is for what AWS does itself.
 NOTICE_SECONDS = 110.0
@@ -67,6 +68,7 @@ class Looker(threading.Thread):
         self._seconds = settings.activity_seconds
         self._activity = Activity(settings)
         self._end = end
+        self.looked = threading.Event()
         # When it looked last, and what it found.
         self.found = (uptime(), Uses(unreadable=("nothing was looked at yet",)))
 
@@ -74,6 +76,7 @@ class Looker(threading.Thread):
         """Look until the end."""
         while not self._end.is_set():
             self.found = (uptime(), self._activity.read())
+            self.looked.set()
             self._end.wait(self._seconds)
 
     def uses(self) -> Uses:
@@ -111,7 +114,8 @@ class Guard:
         self._left: float | None = None
         self._trouble = ""
         self._awake_trouble = ""
-        self._written = 0.0
+        self._written = -WRITE_SECONDS
+        self._written_faults: tuple[str, ...] = ()
         self._unwritten = False
 
     def run(self) -> int:
@@ -120,6 +124,7 @@ class Guard:
         stops = f"stopping it after {settings.idle_minutes:g} idle minutes" if settings.idle_stop else "no idle stop"
         LOG.info("watching this host; %s", stops)
         self._looker.start()
+        self._looker.looked.wait(FIRST_LOOK_SECONDS)
         self._notifier.notify("READY=1")
         while not self._end.is_set() and uptime() - self._looker.found[0] < RENEW_SECONDS:
             try:
@@ -229,10 +234,12 @@ class Guard:
 
     def _report(self) -> None:
         """Report to systemd, and from time to time to the file."""
+        faults = (*self._unreadable, self._trouble)
+        if uptime() - self._written > WRITE_SECONDS or faults != self._written_faults:
+            self._written_faults = faults
+            self._write()
         notices = self._trouble or "the metadata service answers"
         self._notifier.notify("WATCHDOG=1", f"STATUS={self._reason}; {notices}")
-        if uptime() - self._written > WRITE_SECONDS:
-            self._write()
 
     def _write(self) -> None:
         """Write what later processes, and the user, need to know."""
