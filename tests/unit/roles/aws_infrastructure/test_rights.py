@@ -42,6 +42,15 @@ def on(resource: str, *actions: str) -> list[Action]:
     return [(action, resource, {}) for action in actions]
 
 
+TOPIC = f"arn:aws:sns:us-east-1:{ACCOUNT}:operators"
+
+
+def tags(keys: str, lab: str = NAME, resource: str = "instance/i-1") -> Action:
+    """Return the tagging of a resource of a lab; moto compares keys as one text."""
+    context = {"aws:ResourceTag/digital_twin_lab": lab, "aws:TagKeys": keys}
+    return ("ec2:CreateTags", f"arn:aws:ec2:us-east-1:{ACCOUNT}:{resource}", context)
+
+
 PUBLISH = [metrics(f"DigitalTwin/{NAME}")]
 WRITE_LOGS = on(f"{LOGS}/digital-twin/{NAME}/application:log-stream:1", "logs:CreateLogStream", "logs:PutLogEvents")
 SESSIONS = on(

@@ -81,52 +81,64 @@ HOOK = {"instance_guard_hook": ["/usr/local/bin/save", "--quick"]}
 SAVE = "/usr/local/bin/save"
 
 
-REFUSALS: list[tuple[Item, str]] = [
-    ({}, ""),
-    ({"instance_guard_lifetime_hours": 8, "__instance_guard_host": on_host(3600)}, ""),
+INVALID: Item = {
+    "instance_guard_idle_minutes": 5,
+    "instance_guard_gpu_utilization": 0,
+    "instance_guard_client_ports": [0, 8080],
+    "instance_guard_lifetime_hours": 745,
+    "instance_guard_hook_timeout": 111,
+    "instance_guard_topics": ["operators"],
+    "instance_guard_hook": ["save"],
+    "instance_guard_stack_unit": "digital-twin.service\n",
+}
+# The first words of each message, and what a host has.
+REFUSALS: list[tuple[Item, list[str]]] = [
+    ({"__instance_guard_host": on_host(1)}, []),
     (
-        {"instance_guard_lifetime_hours": 8, "__instance_guard_host": on_host(36000)},
-        "instance_guard_lifetime_hours is 8, and the host has run for 10.0 hours, so it would stop at once.",
+        {**INVALID, "__instance_guard_host": on_host(1, 0, {"save": {"kind": "file"}})},
+        [
+            "instance_guard_idle_minutes is 5 and instance_guard_wait_for_user_minutes is 240. Allowed: 10 to 1440",
+            "instance_guard_gpu_utilization is 0. Allowed: 1 to 100 percent.",
+            "instance_guard_client_ports is [0, 8080]. Allowed: port numbers, 1 to 65535.",
+            "instance_guard_lifetime_hours is 745. Allowed: 1 to 744 hours, or 0 for no limit.",
+            "instance_guard_warning_minutes is 10 and instance_guard_hook_timeout is 111. Allowed: 1 to 30 minutes",
+            'instance_guard_topics is ["operators"]. Allowed: ARNs of SNS topics, such as',
+            'instance_guard_hook is ["save"]. Allowed: a list of words that begins with the absolute path of a program',
+            'instance_guard_stack_unit is "digital-twin.service\\n". Allowed: the name of a systemd unit',
+        ],
+    ),
+    (
+        {
+            **HOOK,
+            "instance_guard_lifetime_hours": 8,
+            "instance_guard_stack_unit": "digital-twin.service",
+            "instance_guard_topics": ["arn:aws:sns:eu-central-1:123456789012:operators"],
+            "__instance_guard_host": on_host(3600, 0, {SAVE: {"kind": "file"}}),
+        },
+        [],
+    ),
+    (
+        {**HOOK, "instance_guard_lifetime_hours": 8, "__instance_guard_host": on_host(36000, 0, {SAVE: MISSING})},
+        [
+            f'instance_guard_hook is ["{SAVE}", "--quick"], and the host has no file {SAVE}. Put the program there',
+            "instance_guard_lifetime_hours is 8, and the host has run for 10.0 hours, so it would stop at once.",
+        ],
     ),
     # It was set before, and ends now.
-    ({"instance_guard_lifetime_hours": 8, "__instance_guard_host": on_host(36000, 480)}, ""),
-    ({**HOOK, "__instance_guard_host": on_host(1, 0, {SAVE: {"kind": "file"}})}, ""),
-    ({**HOOK, "__instance_guard_host": on_host(1, 0, {SAVE: MISSING})}, f"and the host has no file {SAVE}. Put"),
-    (
-        {"instance_guard_idle_minutes": 5},
-        "instance_guard_idle_minutes is 5 and instance_guard_wait_for_user_minutes",
-    ),
-    ({"instance_guard_gpu_utilization": 0}, "instance_guard_gpu_utilization is 0. Allowed: 1 to 100 percent."),
-    ({"instance_guard_client_ports": [0, 8080]}, "instance_guard_client_ports is [0, 8080]. Allowed: port numbers"),
-    ({"instance_guard_lifetime_hours": 745}, "instance_guard_lifetime_hours is 745. Allowed: 1 to 744 hours"),
-    (
-        {"instance_guard_warning_minutes": 0},
-        "instance_guard_warning_minutes is 0 and instance_guard_hook_timeout is",
-    ),
-    ({"instance_guard_hook_timeout": 111}, "Allowed: 1 to 30 minutes, and 10 to 110 seconds."),
-    (
-        {"instance_guard_topics": ["operators"]},
-        'instance_guard_topics is ["operators"]. Allowed: ARNs of SNS topics',
-    ),
-    ({"instance_guard_hook": ["save"]}, 'instance_guard_hook is ["save"]. Allowed: a list of words that begins'),
-    ({"instance_guard_stack_unit": "a b.service"}, 'instance_guard_stack_unit is "a b.service". Allowed: the name'),
-    ({"instance_guard_stack_unit": "digital-twin.service\n"}, "Allowed: the name of a systemd unit"),
+    ({"instance_guard_lifetime_hours": 8, "__instance_guard_host": on_host(36000, 480)}, []),
 ]
 
 
 def test_refusals(tmp_path: Path) -> None:
     """All in one run of Ansible."""
-    wanted = {"found": "{{ __instance_guard_checks | rejectattr('ok') | map(attribute='message') | list + host }}"}
-    host = "{{ __instance_guard_host_problems }}"
-    cases = {
-        f"case{number}": {"host": host if "__instance_guard_host" in given else [], **given}
-        for number, (given, _message) in enumerate(REFUSALS)
-    }
+    failed = "rejectattr('ok') | map(attribute='message') | list"
+    wanted = {"found": f"{{{{ __instance_guard_checks | {failed} + __instance_guard_host_problems }}}}"}
+    cases = {f"case{number}": given for number, (given, _messages) in enumerate(REFUSALS)}
     values = values_of(tmp_path, "instance_guard", wanted, cases)
-    for name, (_given, message) in zip(values, REFUSALS, strict=True):
+    for name, (_given, messages) in zip(values, REFUSALS, strict=True):
         found = values[name]["found"]
-        assert message in "\n".join(found)
-        assert len(found) == bool(message)
+        assert len(found) == len(messages), found
+        assert all(text.startswith(message) for text, message in zip(found, messages, strict=True)), found
 
 
 def test_the_program_runs_with_what_the_role_copies_alone(tmp_path: Path) -> None:
