@@ -11,6 +11,7 @@ import re
 import signal
 import socket
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -73,6 +74,7 @@ class GuardedHost:
             (programs / name).chmod(0o755)
         (self.proc / "sys/kernel/random").mkdir(parents=True)
         (self.proc / "net").symlink_to("/proc/net")
+        (self.proc / "1").mkdir()
         self.boot("first")
 
     def _listen(self) -> None:
@@ -105,8 +107,10 @@ class GuardedHost:
         return self.folder / "proc"
 
     def boot(self, name: str) -> None:
-        """Set the id of the boot."""
+        """Begin a boot of this id now."""
         (self.proc / "sys/kernel/random/boot_id").write_text(f"{name}\n")
+        ticks = int(time.clock_gettime(time.CLOCK_BOOTTIME) * os.sysconf("SC_CLK_TCK"))
+        (self.proc / "1/stat").write_text(f"1 (a ) b) S{' 0' * 18} {ticks} 1 2\n")
 
     def start(self, text: str = "") -> None:
         """Start the guard without waiting, with this text as its settings if given."""

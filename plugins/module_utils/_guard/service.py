@@ -33,6 +33,7 @@ from .state import (
     present,
     read_awake,
     read_document,
+    started_at,
     uptime,
     when,
     write_document,
@@ -99,6 +100,7 @@ class Guard:
         self._looker = Looker(settings, end)
         self._stopper = Stopper(settings, end, lambda: self._notifier.notify("WATCHDOG=1"))
         self._boot = boot_of(Path(settings.proc))
+        self._started = started_at(Path(settings.proc))
         status = read_document(self._folder / STATUS_FILE)
         same = status.get("boot") == self._boot
         # In seconds since the boot; None before the first use.
@@ -193,7 +195,7 @@ class Guard:
         self._busy = used + unreadable
         return Situation(
             now=now,
-            started=when(0),
+            started=when(self._started),
             awake_until=awake,
             busy=self._busy,
             last_use=None if self._used is None else when(self._used),

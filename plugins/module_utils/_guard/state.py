@@ -75,13 +75,26 @@ def read_awake(folder: Path, now: datetime) -> datetime | None:
     return until
 
 
-def boot_of(proc: Path) -> str:
-    """Return the id of this boot.
+def started_at(proc: Path) -> float:
+    """Return when the first process of this host began, in seconds since the boot of the machine.
+
+    Both are the same, except in a container.
 
     Raises:
         OSError: it cannot be read.
     """
-    return (proc / BOOT_ID).read_text(encoding="ascii").strip()
+    # Field 22 of proc(5), after the name in parentheses.
+    fields = (proc / "1/stat").read_text(encoding="utf-8", errors="replace").rpartition(")")[2].split()
+    return int(fields[19]) / os.sysconf("SC_CLK_TCK")
+
+
+def boot_of(proc: Path) -> str:
+    """Return what distinguishes this boot from any other.
+
+    Raises:
+        OSError: it cannot be read.
+    """
+    return f"{(proc / BOOT_ID).read_text(encoding='ascii').strip()} {started_at(proc):g}"
 
 
 def uptime() -> float:

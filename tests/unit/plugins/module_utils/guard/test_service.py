@@ -159,7 +159,7 @@ def test_without_idle_stop_it_only_reports(host: GuardedHost) -> None:
 
 
 def test_a_host_that_was_started_waits_for_its_user(host: GuardedHost) -> None:
-    host.settings.update(wait_for_user_minutes=10**6)
+    host.settings.update(wait_for_user_minutes=600)
     # What starts at boot is not a user.
     host.use("docker\0pull\0x")
     host.start()
@@ -176,7 +176,7 @@ def test_a_host_that_was_started_waits_for_its_user(host: GuardedHost) -> None:
 @pytest.mark.parametrize(("boot", "stops"), [("first", True), ("second", False)])
 def test_a_restart_of_the_guard_forgets_no_user(host: GuardedHost, boot: str, stops: bool) -> None:
     """A user has come and gone before the guard was killed; after a boot it waits for the next one."""
-    host.settings.update(wait_for_user_minutes=10**6)
+    host.settings.update(wait_for_user_minutes=600)
     host.use()
     host.start()
     host.decides("in use: an SSH session")
