@@ -253,7 +253,7 @@ def test_the_next_run_permits_only_the_metrics_of_the_lab(aws: Aws) -> None:
     assert f"{ROLE} has AmazonSSMManagedInstanceCore and CloudWatchAgentServerPolicy from an earlier version" in output
     assert f"{ROLE} has the permissions boundary {limit}, which stays" in output
     iam.delete_role_permissions_boundary(RoleName=ROLE)
-    assert changed == 4, "the role, its two policies, and the profile, which is missing here"
+    assert changed == 3, "the role, its policies, and the profile, which is missing here"
     assert shown.count("iam:DetachRolePolicy") == 2
     assert aws.permitted(harmful) == harmful, "check mode changes nothing"
 
