@@ -114,6 +114,7 @@ ARCHIVE = Image(
             {
                 binding(defaults("gpu_tuning")),
                 *defaults("gpu_metrics")["gpu_metrics_packages"],
+                *defaults("instance_guard")["instance_guard_packages"],
                 *defaults("ros2_networking")["ros2_networking_dds_packages"],
                 *defaults("ros2_networking")["ros2_networking_zenoh_packages"],
             }

@@ -77,6 +77,14 @@ options:
             description: Whether its work uses the GPU, so that an idle GPU means that the host is not in use.
             type: bool
             default: true
+          guarded:
+            description:
+              - Whether a program on the host stops it when it is idle, as the role
+                P(digital_twin.robotics_lab.instance_guard#role) does.
+              - Its alarm then stops it only when its GPUs were idle for a day, as an alarm knows
+                neither sessions nor clients.
+            type: bool
+            default: false
       alarm_topics:
         description: ARNs of the SNS topics to notify.
         type: list
@@ -280,6 +288,7 @@ def lab_monitoring(description: dict[str, Any], state: Mapping[str, Any] | None 
             whole_number(host.get("gpus", 1)) or 0,
             boolean(host.get("recover", False)),
             boolean(host.get("uses_gpu", True)),
+            boolean(host.get("guarded", False)),
         )
         for host in description.get("instances", [])
     )

@@ -88,7 +88,7 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
 
-from ..plugin_utils._schedule.decide import awake_problem
+from ..module_utils._guard.decide import awake_problem
 from ..plugin_utils._schedule.request import clock_warnings, read_schedule
 from ..plugin_utils._schedule.timers import Timer, timers
 

@@ -22,6 +22,7 @@ FULL = {
     "docker",
     "gpu_metrics",
     "gpu_tuning",
+    "instance_guard",
     "nvidia_driver",
     "python_environment",
     "ros2_networking",

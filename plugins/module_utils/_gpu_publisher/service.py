@@ -15,10 +15,7 @@ try, 78 when the settings are invalid.
 from __future__ import annotations
 
 import dataclasses
-import logging
-import os
 import signal
-import socket
 import sys
 import threading
 import time
@@ -29,27 +26,11 @@ from .sampler import Sample, Sampler
 from .sender import LOG, Sender
 from .settings import PublisherSettings, PublisherSettingsError, read_settings
 from .spool import Spool
+from .systemd import Notifier, log_to_journal
 
 EX_OK, EX_SOFTWARE, EX_TEMPFAIL, EX_CONFIG = 0, 70, 75, 78
 CLOCK_JUMP_SECONDS = 10.0
 REPORT_SECONDS = 3600.0
-# systemd's own, as in journald's sd-daemon(3)
-PRIORITIES = {logging.DEBUG: 7, logging.INFO: 6, logging.WARNING: 4, logging.ERROR: 3}
-
-
-class Notifier:
-    """Send the state of the service to systemd; do nothing when systemd did not start it."""
-
-    def __init__(self) -> None:
-        address = os.environ.get("NOTIFY_SOCKET", "")
-        self._address = f"\0{address[1:]}" if address.startswith("@") else address
-
-    def notify(self, *lines: str) -> None:
-        """Send assignments of sd_notify(3)."""
-        if self._address:
-            with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) as channel:
-                channel.connect(self._address)
-                channel.sendall("\n".join(lines).encode())
 
 
 class PublisherService:
@@ -176,21 +157,9 @@ class PublisherService:
         return " ".join(f"{name}={count}" for name, count in counts.items())
 
 
-class JournalFormatter(logging.Formatter):
-    """Put the priority of systemd before each line."""
-
-    def format(self, record: logging.LogRecord) -> str:
-        """Return one line for the journal."""
-        text = super().format(record).replace("\n", " ")
-        return f"<{PRIORITIES.get(record.levelno, 6)}>{text}"
-
-
 def main() -> int:
     """Run the service, and return the exit status."""
-    handler = logging.StreamHandler(sys.stdout)
-    handler.setFormatter(JournalFormatter("%(message)s"))
-    LOG.addHandler(handler)
-    LOG.setLevel(logging.INFO)
+    log_to_journal(LOG)
     try:
         settings = read_settings(Path(sys.argv[1]))
     except PublisherSettingsError as error:

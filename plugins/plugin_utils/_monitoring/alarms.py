@@ -70,16 +70,19 @@ def _idle(lab: Lab, host: MonitoredHost) -> dict[str, Any]:
 
     CloudWatch acts on instances by alarms on one metric only, not on an expression. With several GPUs the alarm
     therefore monitors the metric of the host, which holds the samples of all its GPUs.
+
+    Where the host has a guard, the alarm stops it only when the guard has not done so for a day.
     """
+    minutes = lab.idle_minutes_of(host)
     return _alarm(
         lab,
         host,
         "gpu-idle",
-        f"No GPU of {host.name} was busier than {lab.idle_utilization} % for {lab.idle_minutes} minutes.",
+        f"No GPU of {host.name} was busier than {lab.idle_utilization} % for {minutes} minutes.",
         metric_name="GPUUtilization",
         dimensions=lab.dimensions_of(host, 0 if host.gpus == 1 else None),
         period=IDLE_PERIOD,
-        evaluation_periods=lab.idle_minutes * 60 // IDLE_PERIOD,
+        evaluation_periods=minutes * 60 // IDLE_PERIOD,
         comparison="LessThanThreshold",
         threshold=float(lab.idle_utilization),
         alarm_actions=sorted([*lab.alarm_topics, *([_action(lab, "stop")] if lab.stops(host) else [])]),
@@ -154,7 +157,13 @@ def report(lab: Lab, found: list[dict[str, Any]]) -> list[str]:
     for host in lab.hosts:
         name = f"{lab.title(host)}-gpu-idle"
         alarm = existing.get(name, {})
+        guarded = host.guarded and lab.stops(host)
+        if guarded:
+            time = f"{lab.idle_minutes} minutes"
+            lines.append(f"{host.name} is stopped by its guard when it was not used for {time}, after a warning.")
         if _action(lab, "stop") not in alarm.get("alarm_actions", []):
+            if guarded:
+                continue
             why = ": its work leaves the GPU idle" if lab.idle_stop == AUTO and not host.uses_gpu else ""
             lines.append(f"{host.name} is not stopped when its GPU is idle{why}.")
             continue
@@ -164,8 +173,9 @@ def report(lab: Lab, found: list[dict[str, Any]]) -> list[str]:
         stopping.append(name)
         topics = [action for action in alarm["alarm_actions"] if ":sns:" in action]
         lines.append(
-            f"{host.name} is stopped when none of its GPUs is busier than {alarm['threshold']:g} % for "
-            f"{alarm['period'] * alarm['evaluation_periods'] // 60} minutes, even while users are logged in. "
+            f"{host.name} is {'also ' if guarded else ''}stopped when none of its GPUs is busier than "
+            f"{alarm['threshold']:g} % for {alarm['period'] * alarm['evaluation_periods'] // 60} minutes, even while "
+            "users are logged in. "
             f"Notified: {', '.join(topics) or 'no one, as aws_monitoring_alarm_topics is empty'}."
         )
     if stopping:

@@ -35,6 +35,8 @@ AUTO = "auto"
 OWN_TAGS = ("digital_twin_lab", "managed_by")
 # An alarm has five actions, and one of them may be to stop or to recover the instance.
 MOST_TOPICS = 4
+# The longest time of an alarm. A guarded host has it, as the alarm knows neither sessions nor clients.
+GUARDED_IDLE_MINUTES = 1440
 MOST_GPUS = 16
 # Accepted by CloudWatch Logs and amazon.aws.cloudwatchlogs_log_group, which deletes the group for other values.
 RETENTIONS = (1, 3, 5, 7, 14, 30, 60, 90, 120, 150, 180, 365, 400, 545, 731, 1827, 3653)
@@ -56,6 +58,7 @@ class MonitoredHost:
         gpus: Number of GPUs; 0 if that is not a number.
         recover: Whether its instance type can be recovered.
         uses_gpu: Whether its work keeps a GPU busy, so that an idle GPU means that the host is not in use.
+        guarded: Whether a program on the host stops it when it is idle, with regard to sessions and clients.
     """
 
     name: str
@@ -63,6 +66,7 @@ class MonitoredHost:
     gpus: int
     recover: bool
     uses_gpu: bool
+    guarded: bool = False
 
 
 @dataclass(frozen=True)
@@ -147,6 +151,10 @@ class Lab:
     def stops(self, host: MonitoredHost) -> bool:
         """Return whether a host is stopped when its GPUs are idle."""
         return host.uses_gpu if self.idle_stop == AUTO else bool(self.idle_stop)
+
+    def idle_minutes_of(self, host: MonitoredHost) -> int:
+        """Return how long the GPUs of a host are idle before its alarm."""
+        return GUARDED_IDLE_MINUTES if host.guarded and self.stops(host) else self.idle_minutes
 
     def title(self, host: MonitoredHost) -> str:
         """Return the beginning of the names of a host's alarms, which has the lab's name once."""

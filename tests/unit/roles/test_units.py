@@ -27,6 +27,8 @@ BOUNDS = {
     "digital-twin-metadata.service": 20,
     "gpu-metrics.service": 20,
     "gpu-tuning.service": 29,
+    "instance-guard-lifetime.service": 25,
+    "instance-guard.service": 25,
     "ros2-discovery-server.service": 20,
     "ros2-loopback-multicast.service": 20,
     "ros2-zenoh-router.service": 20,

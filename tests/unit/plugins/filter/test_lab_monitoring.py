@@ -110,6 +110,24 @@ def test_the_report_is_made_from_the_existing_alarms() -> None:
     assert report(found(alarm_actions=[TOPIC]), idle_stop=False)[1] == "robo-2 is not stopped when its GPU is idle."
 
 
+def test_the_alarm_of_a_host_with_a_guard_is_a_backstop() -> None:
+    instances = [{**host, "guarded": True} for host in IDLE_HOSTS]
+    idle = alarms(instances=instances)["robo-1-gpu-idle"]
+    assert (idle["period"], idle["evaluation_periods"]) == (300, 288)
+    assert "for 1440 minutes" in idle["description"]
+    stopped = alarms(instances=instances, idle_stop=False)["robo-1-gpu-idle"]
+    assert (stopped["evaluation_periods"], stopped["alarm_actions"]) == (12, [TOPIC]), "it only notifies"
+    lab = {**LAB, "instances": instances, "idle_minutes": 30}
+    report = FilterModule().filters()["lab_monitoring"]
+    guard = "robo-1 is stopped by its guard when it was not used for 30 minutes, after a warning."
+    other = "robo-2 is not stopped when its GPU is idle: its work leaves the GPU idle."
+    lines = report(lab, {"alarms": [{**idle, "alarm_name": idle["name"]}]})["report"]
+    assert lines[0] == guard
+    assert lines[1].startswith("robo-1 is also stopped when none of its GPUs is busier than 5 % for 1440 minutes, even")
+    assert lines[2] == other
+    assert report(lab, {"alarms": []})["report"] == [guard, other]
+
+
 def test_several_gpus_are_idle_together_or_not_at_all() -> None:
     """CloudWatch stops instances by alarms on one metric only: the one that holds the samples of all GPUs."""
     idle = alarms()["robo-crane-gpu-idle"]

@@ -42,7 +42,17 @@ def on(resource: str, *actions: str) -> list[Action]:
     return [(action, resource, {}) for action in actions]
 
 
-PUBLISH = [metrics(f"DigitalTwin/{NAME}")]
+TOPIC = f"arn:aws:sns:us-east-1:{ACCOUNT}:operators"
+
+
+def tags(key: str, lab: str = NAME, resource: str = "instance/i-1") -> Action:
+    """Return the tagging of a resource of a lab."""
+    context = {"aws:ResourceTag/digital_twin_lab": lab, "aws:TagKeys": key}
+    return ("ec2:CreateTags", f"arn:aws:ec2:us-east-1:{ACCOUNT}:{resource}", context)
+
+
+PUBLISH = [metrics(f"DigitalTwin/{NAME}"), tags("digital_twin_last_action"), tags("digital_twin_last_error")]
+NOTIFY = on(TOPIC, "sns:Publish")
 WRITE_LOGS = on(f"{LOGS}/digital-twin/{NAME}/application:log-stream:1", "logs:CreateLogStream", "logs:PutLogEvents")
 SESSIONS = on(
     "*",
@@ -75,6 +85,8 @@ NEVER = [
     *on(
         f"arn:aws:ec2:us-east-1:{ACCOUNT}:instance/i-1", "ec2:TerminateInstances", "ec2:CreateTags", "ec2:RunInstances"
     ),
+    *[tags(key) for key in ("digital_twin_lab", "managed_by", "Name", "digital_twin_awake_until", "digital_twin_vpc")],
+    *[tags("digital_twin_last_action", *other) for other in ((f"{NAME}-2",), ("",), (NAME, "volume/vol-1"))],
     *on("*", "ec2:DescribeInstances", "ec2:DescribeTags", "ec2:DescribeVolumes", "ec2:AuthorizeSecurityGroupIngress"),
     *on("arn:aws:s3:::backups/1", "s3:GetObject", "s3:PutObject", "s3:ListBucket"),
 ]
@@ -154,10 +166,25 @@ class Aws:
         return dict(json.loads(unquote(document)) if isinstance(document, str) else document)
 
 
+def holds(statement: dict[str, Any], context: Mapping[str, str]) -> bool:
+    """Return whether the conditions of a statement hold. moto knows one operator, and accepts missing keys.
+
+    Each context has one value for a key, so that an operator with ForAllValues compares as it does without.
+    """
+    for operator, conditions in statement.get("Condition", {}).items():
+        assert operator in {"StringEquals", "ForAllValues:StringEquals"}
+        for key, values in conditions.items():
+            if context.get(key) not in ([values] if isinstance(values, str) else values):
+                return False
+    return True
+
+
 def evaluate(document: dict[str, Any], action: Action) -> bool:
     name, resource, context = action
-    policy = IAMPolicy({"policy_document": json.dumps(document)})
-    permission = policy.is_action_permitted(name, resource, incoming_condition_values=context)
+    statements = document["Statement"] if isinstance(document["Statement"], list) else [document["Statement"]]
+    kept = [{**row, "Condition": {}} for row in statements if holds(row, context)]
+    policy = IAMPolicy({"policy_document": json.dumps({**document, "Statement": kept})})
+    permission = policy.is_action_permitted(name, resource)
     return permission == PermissionResult.PERMITTED
 
 
@@ -226,13 +253,13 @@ def test_the_next_run_permits_only_the_metrics_of_the_lab(aws: Aws) -> None:
     assert f"{ROLE} has AmazonSSMManagedInstanceCore and CloudWatchAgentServerPolicy from an earlier version" in output
     assert f"{ROLE} has the permissions boundary {limit}, which stays" in output
     iam.delete_role_permissions_boundary(RoleName=ROLE)
-    assert changed == 3, "the role, its policy, and the profile, which is missing here"
+    assert changed == 3, "the role, its policies, and the profile, which is missing here"
     assert shown.count("iam:DetachRolePolicy") == 2
     assert aws.permitted(harmful) == harmful, "check mode changes nothing"
 
     aws.apply("iam_role")
     assert aws.permitted(PUBLISH) == PUBLISH
-    assert aws.permitted([*NEVER, *WRITE_LOGS, *SESSIONS]) == []
+    assert aws.permitted([*NEVER, *WRITE_LOGS, *SESSIONS, *NOTIFY]) == []
     attached = iam.list_attached_role_policies(RoleName=ROLE)["AttachedPolicies"]
     assert [row["PolicyName"] for row in attached] == ["own"], "what others attached stays"
     changed, shown = aws.apply("find", "warnings", "iam_role")
@@ -245,21 +272,27 @@ def test_each_variable_adds_its_rights_and_removes_them(aws: Aws) -> None:
     document = json.dumps({"Version": "2012-10-17", "Statement": [limit]})
     iam = aws.client("iam")
     boundary = iam.create_policy(PolicyName="hosts", PolicyDocument=document)["Policy"]["Arn"]
-    added = {"aws_infrastructure_session_manager": True, "aws_infrastructure_write_logs": True}
+    added = {
+        "aws_infrastructure_session_manager": True,
+        "aws_infrastructure_write_logs": True,
+        "aws_infrastructure_topics": [TOPIC],
+    }
     output = " ".join(aws.apply("find", "warnings", "iam_role", given=added)[1].split())
     assert "everyone in the account with ssm:StartSession is root on the hosts" in output
     assert "CloudWatchAgent" not in output
-    assert aws.permitted(PUBLISH + WRITE_LOGS + SESSIONS) == PUBLISH + WRITE_LOGS + SESSIONS
+    all_rights = PUBLISH + WRITE_LOGS + SESSIONS + NOTIFY
+    assert aws.permitted(all_rights) == all_rights
+    assert aws.permitted(on(f"{TOPIC}-2", "sns:Publish")) == []
     assert aws.permitted(NEVER) == []
     assert iam.list_attached_role_policies(RoleName=ROLE)["AttachedPolicies"] == []
 
     preflight = {"account_id": ACCOUNT, "partition": "aws", "permissions_boundary": boundary, "record": {}}
     aws.apply("iam_role", given={**added, "__aws_infrastructure_preflight": preflight})
     assert aws.permitted(WRITE_LOGS) == []
-    assert aws.permitted(PUBLISH) == PUBLISH
+    assert aws.permitted(PUBLISH) == PUBLISH[:1], "the boundary permits no tags"
 
     aws.apply("iam_role")
-    assert aws.permitted([*NEVER, *WRITE_LOGS, *SESSIONS]) == []
+    assert aws.permitted([*NEVER, *WRITE_LOGS, *SESSIONS, *NOTIFY]) == []
     limit_now = iam.get_role(RoleName=ROLE)["Role"]["PermissionsBoundary"]["PermissionsBoundaryArn"]
     assert limit_now == boundary, "no run removes a limit"
 
