@@ -10,8 +10,8 @@ import re
 from datetime import UTC, datetime, time, timedelta
 from zoneinfo import ZoneInfo
 
+from ...module_utils._guard.decide import awake_problem
 from ...module_utils._problem import Problem, shown
-from .decide import awake_problem
 from .request import CLOCK, exists, zones
 
 HOURS = re.compile(r"([0-9]{1,3}(?:\.[0-9]{1,2})?) ?(?:h|hours?)?")

@@ -59,7 +59,10 @@ def test_an_idle_instance_is_stopped_and_a_silent_one_is_not() -> None:
     assert alarms(idle_minutes=1440)["robo-1-gpu-idle"]["evaluation_periods"] == 288
 
 
-IDLE_HOSTS = [{"name": "robo-1", "instance_id": FIRST}, {"name": "robo-2", "instance_id": SECOND, "uses_gpu": False}]
+IDLE_HOSTS: list[dict[str, Any]] = [
+    {"name": "robo-1", "instance_id": FIRST},
+    {"name": "robo-2", "instance_id": SECOND, "uses_gpu": False},
+]
 
 
 @pytest.mark.parametrize(
