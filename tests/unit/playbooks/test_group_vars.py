@@ -108,6 +108,36 @@ def test_the_instance_type_is_chosen_for_the_model_that_is_served(
     assert ask(tmp_path, OURS, given, ["aws_infrastructure_language_model"]) == [model]
 
 
+@pytest.mark.parametrize(
+    ("given", "expected"),
+    [
+        ({"digital_twin_stack_profile": "sim"}, [True, 60, "digital-twin.service", 0]),
+        (
+            {"digital_twin_stack_profile": "voice", "aws_monitoring_idle_stop": "AUTO"},
+            [False, 60, "digital-twin.service", 0],
+        ),
+        ({"digital_twin_stack_profile": "", "aws_monitoring_idle_stop": "true"}, [True, 60, "", 0]),
+        (
+            {
+                "digital_twin_stack_profile": "full",
+                "aws_monitoring_idle_stop": False,
+                "aws_monitoring_idle_minutes": 30,
+            },
+            [False, 30, "digital-twin.service", 0],
+        ),
+    ],
+)
+def test_the_guard_stops_the_hosts_that_the_alarm_would_stop(
+    tmp_path: Path, given: Mapping[str, object], expected: list[object]
+) -> None:
+    names = ["idle_stop | bool", "idle_minutes | int", "stack_unit", "lifetime_hours"]
+    assert ask(tmp_path, OURS, given, [f"instance_guard_{name}" for name in names]) == expected
+    topics = ["arn:aws:sns:eu-central-1:123456789012:operators"]
+    lists = ["instance_guard_client_ports", "instance_guard_topics", "aws_infrastructure_topics"]
+    found = ask(tmp_path, OURS, {**given, "aws_monitoring_alarm_topics": topics}, lists)
+    assert found == [[8080, 8765, 49100], topics, topics]
+
+
 def ask(
     folder: Path, hosts: Mapping[str, Mapping[str, str]], extra: Mapping[str, object], names: list[str]
 ) -> list[object]:
