@@ -41,6 +41,20 @@ def settle(ec2: Any, region: str, tags: dict[str, str], subnets: Collection[str]
     return [request["InstanceId"] for request in found if request.get("InstanceId")]
 
 
+def find_live(ec2: Any, region: str, requests: list[str]) -> list[str]:
+    """Return those of some requests that could launch an instance now or later.
+
+    Raises:
+        ReadError: AWS refused or did not answer.
+    """
+    # By a filter, as EC2 forgets ended requests, and an unknown id is an error.
+    filters = [
+        {"Name": "spot-instance-request-id", "Values": requests},
+        {"Name": "state", "Values": list(STATES)},
+    ]
+    return [row["SpotInstanceRequestId"] for row in (_read(ec2, region, Filters=filters) if requests else [])]
+
+
 def cancel(ec2: Any, region: str, requests: list[str]) -> None:
     """Cancel spot requests.
 

@@ -339,3 +339,26 @@ def test_a_spot_quota_of_zero_is_the_same_in_every_zone(lab: Lab) -> None:
         f"{lab.name}-1: there is no spot instance for it; g5.xlarge on demand at $1.006 an hour",
         f"{lab.name}-1: g5.xlarge in {ZONES[0]}, on demand: {lab.host()['InstanceId']} runs",
     ]
+
+
+@pytest.mark.parametrize("state", ["running", "interrupted", "stopped"])
+def test_a_cancelled_request_launches_nothing_after_its_instance(lab: Lab, state: str) -> None:
+    lab.run(market="spot")
+    host = lab.host()
+    if state == "interrupted":
+        lab.aws.control("POST", "spot/interrupt", {"name": host["InstanceId"], "notice": 0})
+    elif state == "stopped":
+        lab.ec2.stop_instances(InstanceIds=[host["InstanceId"]])
+    arguments = {"region": "us-east-1", "ids": [host["SpotInstanceRequestId"], "sir-unknown"]}
+
+    def cancel(**more: Any) -> dict[str, Any]:
+        given = {**arguments, **more}
+        return module_programs.run("spot_requests_cancel", given, lab.aws.environment, lab.folder / "cancel")
+
+    assert cancel(_ansible_check_mode=True)["cancelled"] == arguments["ids"][:1]
+    assert not lab.cancelled()
+    assert cancel()["changed"]
+    assert lab.cancelled()
+    lab.ec2.terminate_instances(InstanceIds=[host["InstanceId"]])
+    assert lab.instances(*LIVE) == []
+    assert not cancel()["changed"]
