@@ -18,9 +18,14 @@ positional: state
 options:
   _input:
     description:
-      - The lab, with C(name), C(region), C(times) as P(digital_twin.robotics_lab.lab_schedule#filter) takes them,
-        C(instances) with their ids, C(tags), C(permissions_boundary), C(alarm_topics), C(awake_until), and the time
-        C(now) in UTC.
+      - The lab, with C(name), C(region), C(times), C(instances) with their ids, C(tags), C(permissions_boundary),
+        C(alarm_topics), C(awake_until), and the time C(now) in UTC.
+      - C(times) has C(start) and C(stop), local times such as C("08:00"). Without C(start) the lab is only stopped. A
+        C(stop) that is not later than C(start) is on the next day. C(days) is V(weekdays), V(weekend), V(daily) or a
+        list of days, C(zone) an IANA time zone such as C(Europe/Berlin). C(exceptions) are dates on which the lab is
+        C(closed), or has another C(start) and C(stop).
+      - EventBridge Scheduler skips a local time that does not exist, as the clocks go forward, and counts one that
+        exists twice once.
       - Without C(times) the lab has no schedule.
     type: dict
     required: true

@@ -34,7 +34,8 @@ options:
       - C(prices) has the user's own prices in US dollars, by the names of C(aws_infrastructure_prices). List prices of
         the region are known for the others.
       - C(events), if given, has starts and stops that left no tag, such as those of an alarm or a schedule. Each has
-        C(instance_id), C(cause), and C(time) such as C(2026-11-30T19:30:00Z).
+        C(cause), and C(time) such as C(2026-11-30T19:30:00Z), and may have C(instance_id) and C(verb), V(start) or
+        V(stop). Without them it applies to all hosts, and to both.
       - C(listed), if there is one, has current list prices, as M(digital_twin.robotics_lab.lab_prices_info) returns
         them.
     type: dict

@@ -142,6 +142,20 @@ def tagged(**tags: str) -> dict[str, Any]:
             {"events": [{"instance_id": "i-2", "cause": "idle", "time": "2026-11-30T10:59:00Z"}]},
             {"history": ["lab-1 was stopped from the host itself: a user, or a program, shut it down."]},
         ),
+        (
+            {
+                "state": {"name": "stopped"},
+                "state_reason": {"code": "Client.UserInitiatedShutdown"},
+                "state_transition_reason": "User initiated (2026-11-30 11:00:00 GMT)",
+            },
+            {
+                "events": [
+                    {"verb": "start", "cause": "idle", "time": "2026-11-30T11:00:00Z"},
+                    {"verb": "stop", "cause": "schedule", "time": "2026-11-30T10:59:00Z"},
+                ]
+            },
+            {"history": ["lab-1 was stopped on 2026-11-30 at 11:00 UTC by its schedule."]},
+        ),
         ({}, {"tunnel": True, "hosts_without_urls": ["lab-1"]}, {"tunnel_command": "", "urls": {}}),
         (
             {"public_ip_address": None, "private_ip_address": "10.0.1.4"},
