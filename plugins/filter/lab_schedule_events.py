@@ -61,7 +61,7 @@ BACK = timedelta(days=35)
 
 def lab_schedule_events(times: Mapping[str, Any] | None, now: datetime) -> list[dict[str, str]]:
     """Return when a schedule has started and stopped a lab."""
-    schedule, problems = read_schedule("times", times) if times else (None, [])
+    schedule, problems = read_schedule("times", times) if times and isinstance(times, Mapping) else (None, [])
     if schedule is None or problems:
         return []
     # now(utc=true) has no zone.

@@ -117,6 +117,7 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
 
+from ..module_utils._guard.decide import LONGEST_AWAKE
 from ..module_utils._lab.last_action import read_time
 from ..module_utils._lab.schedule_state import group_name, role_name
 from ..module_utils._problem import Problem, listed, shown
@@ -156,6 +157,8 @@ def lab_schedule_plan(description: Mapping[str, Any], state: Mapping[str, Any] |
     wanted = bool(description["times"])
     schedule, problems = read_schedule(TIMES, description["times"]) if wanted else (None, [])
     awake = read_time(description["awake_until"])
+    # Any caller that may tag can write the tag.
+    awake = None if awake and awake - now > LONGEST_AWAKE else awake
     held = read_held(state.get("schedules") or [], now)
     since = held.since if held else now
     planned = schedules(lab, timers(schedule, now, awake, held), since) if schedule else []

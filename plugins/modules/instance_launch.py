@@ -529,6 +529,9 @@ def main() -> None:
     except ReadError as error:
         problem = str(describe_error(error))
     if problem:
+        names = ", ".join(item["name"] for item in result["instances"])
+        if names:
+            problem += f" {names} exists and costs money while it runs: run this again, or playbooks/stop.yml."
         module.fail_json(msg=problem, **result)
     module.exit_json(**result)
 

@@ -143,7 +143,7 @@ def change_types(module: AnsibleAWSModule, result: Result) -> None:
     result.changed = True
     if module.check_mode:
         result.more["lines"] += [
-            f"{host.name}: would stay {wanted}"
+            f"{host.name}: is {wanted} already, and would keep this type"
             if host.type == wanted
             else f"{host.name}: {host.type} would become {wanted}"
             for host in differing

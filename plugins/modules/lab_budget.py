@@ -124,7 +124,7 @@ def manage(module: AnsibleAWSModule) -> dict[str, Any]:
     if not is_lab_name(given["name"]):
         raise budget.BudgetError(f'name: "{given["name"]}" is not the name of a lab.')
     if given["instance_ids"] and not given["role_arn"]:
-        raise budget.BudgetError("role_arn: empty. AWS Budgets stops instances with a role. Name it.")
+        raise budget.BudgetError("role_arn: empty. Set the ARN of the role with which AWS Budgets stops the instances.")
     wanted = budget.Wanted(
         given["name"], region, given["limit"] or 0.0, given["notify"], given["instance_ids"], given["role_arn"]
     )

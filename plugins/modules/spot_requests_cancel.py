@@ -18,10 +18,21 @@ description:
     terminated, the request launches another one.
 options:
   ids:
-    description: The ids of the requests. Those that have ended or do not exist are ignored.
+    description: The ids of requests. Those that have ended or do not exist are ignored.
     type: list
     elements: str
-    required: true
+    default: []
+  tags:
+    description: Tags of further requests, all of which a request must have. Without tags there are none.
+    type: dict
+    default: {}
+  subnets:
+    description:
+      - The subnets of the requests that O(tags) select. Those for other subnets are left alone, as any caller that may
+        tag can write tags.
+    type: list
+    elements: str
+    default: []
 extends_documentation_fragment:
   - amazon.aws.common.modules
   - amazon.aws.region.modules
@@ -39,6 +50,12 @@ EXAMPLES = r"""
   digital_twin.robotics_lab.spot_requests_cancel:
     region: us-east-1
     ids: [sir-0123abcd]
+
+- name: Cancel the requests of a lab
+  digital_twin.robotics_lab.spot_requests_cancel:
+    region: us-east-1
+    tags: {digital_twin_lab: warehouse, managed_by: digital_twin.robotics_lab}
+    subnets: [subnet-0123456789abcdef0]
 """
 
 RETURN = r"""
@@ -48,6 +65,12 @@ cancelled:
   type: list
   elements: str
   sample: [sir-0123abcd]
+instances:
+  description: The instances that the selected requests have launched, also since they were first read.
+  returned: success
+  type: list
+  elements: str
+  sample: [i-0123456789abcdef0]
 """
 
 from typing import Any
@@ -55,9 +78,13 @@ from typing import Any
 from ansible_collections.amazon.aws.plugins.module_utils.modules import AnsibleAWSModule
 
 from ..module_utils._aws.connection import client_of, region_of, run_module
-from ..module_utils._launch.spot import cancel, find_live
+from ..module_utils._launch.spot import cancel, find_live, launched, tagged
 
-SPEC: dict[str, dict[str, Any]] = {"ids": {"type": "list", "elements": "str", "required": True}}
+SPEC: dict[str, dict[str, Any]] = {
+    "ids": {"type": "list", "elements": "str", "default": []},
+    "tags": {"type": "dict", "default": {}},
+    "subnets": {"type": "list", "elements": "str", "default": []},
+}
 
 
 def cancel_all(module: AnsibleAWSModule) -> dict[str, Any]:
@@ -68,10 +95,12 @@ def cancel_all(module: AnsibleAWSModule) -> dict[str, Any]:
     """
     region = region_of(module)
     ec2 = client_of(module, "ec2", "ec2:CancelSpotInstanceRequests")
-    found = find_live(ec2, region, module.params["ids"])
+    tags = {str(key): str(value) for key, value in module.params["tags"].items()}
+    more = tagged(ec2, region, tags, module.params["subnets"]) if tags else []
+    found = find_live(ec2, region, [*module.params["ids"], *(row["SpotInstanceRequestId"] for row in more)])
     if not module.check_mode:
         cancel(ec2, region, found)
-    return {"changed": bool(found), "cancelled": found}
+    return {"changed": bool(found), "cancelled": found, "instances": launched(ec2, region, found)}
 
 
 def main() -> None:

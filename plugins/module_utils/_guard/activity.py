@@ -26,6 +26,8 @@ from .settings import GuardSettings
 # not authenticated yet ends in [priv], [net] or [accepted], and the listener begins with a path.
 SSH_SESSION = re.compile(rb"sshd(?:-session)?: (?!/)[^\s\[\]]+")
 # Ansible names its modules so, in the command line of a module, its folder, or of the sudo above a piped module.
+# A shell by Session Manager, which neither logind nor sshd knows.
+MANAGED_SESSION = re.compile(rb"(?:\S*/)?ssm-session-worker\0")
 ANSIBLE = re.compile(rb"AnsiballZ_|/ansible-tmp-|BECOME-SUCCESS-")
 PULL = re.compile(rb"(?:\S*/)?docker(?:-compose)?\0(?:.*\0)?(?:pull|build)(?:\0|$)", re.DOTALL)
 # logind's own files, where sd_session_is_remote(3) and sd_session_get_state(3) look.
@@ -140,6 +142,8 @@ def users_in(lines: Iterable[bytes]) -> Iterator[str]:
     for line in lines:
         if SSH_SESSION.fullmatch(line.rstrip(b"\0 ")):
             yield "an SSH session"
+        if MANAGED_SESSION.match(line):
+            yield "a Session Manager session"
         if ANSIBLE.search(line):
             yield "a run of Ansible"
 
@@ -150,7 +154,7 @@ def pulls_in(lines: Iterable[bytes]) -> Iterator[str]:
 
 
 def remote_sessions(root: Path) -> Iterator[str]:
-    """Yield the sessions from other machines that logind knows. What a user left running after the logout is none."""
+    """Yield the sessions from other machines that logind knows. Processes left after a logout do not count."""
     folder = root / SESSIONS
     for path in folder.iterdir() if folder.is_dir() else ():
         # A pipe shows systemd whether the session still exists.

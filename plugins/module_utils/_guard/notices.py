@@ -61,11 +61,16 @@ class Watcher:
         Raises:
             NoticesUnreadableError: they cannot be read.
         """
+        found: list[Notice] = []
         try:
-            found = [*interruption(self._get(INTERRUPTION)), *rebalance(self._get(REBALANCE))]
+            found += interruption(self._get(INTERRUPTION))
+            found += rebalance(self._get(REBALANCE))
             return found + scheduled(self._get(SCHEDULED))
         except (OSError, ValueError, KeyError, TypeError, AttributeError, http.client.HTTPException) as error:
             self._token = {}
+            # Two minutes are left: another notice that cannot be read delays nothing.
+            if any(notice.leaves for notice in found):
+                return found
             text = f"the metadata service at {endpoint_url()} reports no notices: {error!r}"
             raise NoticesUnreadableError(text) from None
 

@@ -26,6 +26,8 @@ GPUS_TAG = "digital_twin_gpus"
 LIVE = ("pending", "running", "stopping", "stopped")
 # Seconds between two looks at a new instance.
 LOOK = 2
+# The code of a token that was used with other arguments, and how long EC2 may take to describe that call's instance.
+MISMATCH, MISMATCH_SECONDS = "IdempotentParameterMismatch", 10.0
 # Each belongs to a terminated instance of this host in this VPC.
 MOST_TOKENS = 50
 
@@ -242,12 +244,13 @@ class Launcher:
                 continue
             if isinstance(found, Refusal) and found.meaning != RENEW:
                 return found
-            earlier = self._with_token(token)
+            mismatch = isinstance(found, Refusal) and found.code == MISMATCH
+            earlier = self._with_token(token, MISMATCH_SECONDS if mismatch else 0)
             if earlier:
                 return earlier
             serial += 1
             if serial > MOST_TOKENS:
-                return Refusal("IdempotentParameterMismatch", f"{MOST_TOKENS} launches of {host} have ended", 400)
+                return Refusal(MISMATCH, f"{MOST_TOKENS} launches of {host} have ended", 400)
 
     def _call(self, given: dict[str, Any]) -> dict[str, Any] | Refusal:
         """Call RunInstances once."""
@@ -257,14 +260,22 @@ class Launcher:
         instance: dict[str, Any] = answer["Instances"][0]
         return instance
 
-    def _with_token(self, token: str) -> dict[str, Any] | None:
-        """Return the instance that an earlier call with a token has made, if it still exists."""
+    def _with_token(self, token: str, seconds: float) -> dict[str, Any] | None:
+        """Return the instance that an earlier call with a token has made, if it still exists.
+
+        EC2 may describe a new instance some seconds later, so this looks for it again.
+        """
+        end = time.monotonic() + seconds
         filters = [
             {"Name": "vpc-id", "Values": [self.machine.vpc_id]},
             {"Name": "instance-state-name", "Values": list(LIVE)},
         ]
-        found = read_instances(self.ec2, self.region, filters)
-        return next((instance for instance in found if instance.get("ClientToken") == token), None)
+        while True:
+            found = read_instances(self.ec2, self.region, filters)
+            earlier = next((instance for instance in found if instance.get("ClientToken") == token), None)
+            if earlier or time.monotonic() + LOOK > end:
+                return earlier
+            time.sleep(LOOK)
 
     def _await(self, instance: dict[str, Any], about: Launch) -> dict[str, Any] | Refusal:
         """Wait until a new instance runs, and return it; a refusal when AWS ended it for want of capacity."""
@@ -297,7 +308,8 @@ class Launcher:
         reason = instance.get("StateReason") or {}
         code, text = str(reason.get("Code", "")), str(reason.get("Message", ""))
         rest = code.partition(".")[2]
-        if rest in ZONE_CODES:
+        # Without a request, an instance that has only stopped is the host, and another offer would be a second one.
+        if rest in ZONE_CODES and (request or instance["State"]["Name"] not in LIVE):
             return Refusal(rest, " ".join(text.removeprefix(f"{code}:").split()), 500)
         raise StopError(describe_end(code, text, about))
 

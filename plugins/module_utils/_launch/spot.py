@@ -29,15 +29,35 @@ def settle(ec2: Any, region: str, tags: dict[str, str], subnets: Collection[str]
     Raises:
         ReadError: AWS refused or did not answer.
     """
-    filters = [{"Name": f"tag:{key}", "Values": [value]} for key, value in tags.items()]
-    found = _read(ec2, region, Filters=[*filters, {"Name": "state", "Values": list(STATES)}])
-    found = [request for request in found if _subnet(request) in ("", *subnets)]
+    found = tagged(ec2, region, tags, subnets)
     left = [request["SpotInstanceRequestId"] for request in found if request["State"] == "open"]
     if left:
         cancel(ec2, region, left)
         # One of them can have launched an instance in between.
         found = [request for request in found if request["State"] != "open"]
         found += _read(ec2, region, SpotInstanceRequestIds=left)
+    return [request["InstanceId"] for request in found if request.get("InstanceId")]
+
+
+def tagged(ec2: Any, region: str, tags: dict[str, str], subnets: Collection[str]) -> list[dict[str, Any]]:
+    """Return the requests with some tags that could launch an instance in some subnets now or later.
+
+    Raises:
+        ReadError: AWS refused or did not answer.
+    """
+    filters = [{"Name": f"tag:{key}", "Values": [value]} for key, value in tags.items()]
+    found = _read(ec2, region, Filters=[*filters, {"Name": "state", "Values": list(STATES)}])
+    return [request for request in found if _subnet(request) in ("", *subnets)]
+
+
+def launched(ec2: Any, region: str, requests: list[str]) -> list[str]:
+    """Return the instances that some requests have launched last.
+
+    Raises:
+        ReadError: AWS refused or did not answer.
+    """
+    filters = [{"Name": "spot-instance-request-id", "Values": requests}]
+    found = _read(ec2, region, Filters=filters) if requests else []
     return [request["InstanceId"] for request in found if request.get("InstanceId")]
 
 

@@ -247,9 +247,18 @@ class Power:
             self.changes += 1
         host.instance["Tags"] = tag_list({key: value for key, value in {**own, **new}.items() if key not in old})
 
-    def note(self, host: Host, verb: str, removed: Collection[str] = ()) -> None:
-        """Record what was done to a host, which has succeeded."""
-        self.tag(host, {ACTION_TAG: str(Action(verb, self.cause, now()))}, (*removed, ERROR_TAG))
+    def record(self, host: Host, tags: dict[str, str], removed: Collection[str] = ()) -> list[str]:
+        """Set and remove tags that only explain something; return a line if that is not possible."""
+        try:
+            self.tag(host, tags, removed)
+        except ReadError as error:
+            named = ", ".join([*tags, *removed])
+            return [f"{host.name}: {named}: the tags were not written ({error.code})"]
+        return []
+
+    def note(self, host: Host, verb: str, removed: Collection[str] = ()) -> list[str]:
+        """Record what was done to a host, which has succeeded; return a line if that is not possible."""
+        return self.record(host, {ACTION_TAG: str(Action(verb, self.cause, now()))}, (*removed, ERROR_TAG))
 
     def note_error(self, host: Host, verb: str, sentence: str) -> str:
         """Record what failed; return why that is not possible, or nothing."""
@@ -350,7 +359,7 @@ def is_final(refusal: Refusal) -> bool:
 
 
 def clear_tags(host: Host) -> list[str]:
-    """Return the tags of a running host that no longer say anything."""
+    """Return the obsolete tags of a running host."""
     found = [ERROR_TAG, RESIZE_TAG] if host.tags.get(ERROR_TAG, "").split(" ")[0] in (START, "resize") else [RESIZE_TAG]
     return [*found, TYPE_TAG] if host.tags.get(TYPE_TAG) == host.type else found
 
@@ -358,5 +367,5 @@ def clear_tags(host: Host) -> list[str]:
 def _has_ended(host: Host, before: dict[str, tuple[str, str, str]]) -> bool:
     """Return whether a started host has stopped."""
     if host.state == STOPPED:
-        return host.signature != before[host.id]
+        return host.signature != before.get(host.id)
     return host.state not in (PENDING, RUNNING)

@@ -2,7 +2,7 @@
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Give the hosts of a lab another instance type in place: stop, change, start. Disks and addresses stay."""
+"""Change the instance type of a lab's hosts in place: stop, change, start. Disks and addresses stay."""
 
 from __future__ import annotations
 

@@ -60,18 +60,22 @@ class Starter:
             begun = [host for host in waiting if self._begin(host)]
             before |= {host.id: host.signature for host in begun}
             waiting = self.power.await_running(begun, before)
+            self.power.settle(waiting)
             for host in waiting:
                 self._record_end(host)
             waiting = [host for host in waiting if host.name not in self.problems]
-        self.power.await_running([host for host in hosts if host.state == PENDING], before)
+        # Another program has started these.
+        for host in self.power.await_running([host for host in hosts if host.state == PENDING], before):
+            about = Launch(host.name, host.type, host.zone, exists=True, prefix=self.power.prefix)
+            self.problems[host.name] = describe_end(host.reason["code"], host.reason["text"], about)
         for host in hosts:
             if host.name in self.problems:
                 line = self.power.note_error(host, START, self.problems[host.name])
                 self.lines += [line] if line else []
             elif host in stopped:
-                self.power.note(host, START, clear_tags(host))
+                self.lines += self.power.note(host, START, clear_tags(host))
             elif host.state == RUNNING:
-                self.power.tag(host, {}, clear_tags(host))
+                self.lines += self.power.record(host, {}, clear_tags(host))
 
     def _refuse_interrupted(self, hosts: list[Host]) -> None:
         """Record the spot hosts that only AWS starts, or that have lost their request."""

@@ -48,7 +48,8 @@ def stop_hosts(power: Power, hosts: list[Host], *, verb: str = STOP) -> list[str
         verb: What to record as the last action.
 
     Raises:
-        StopError: AWS refuses one, or one does not stop within the time. Nothing was stopped if it is a spot host.
+        StopError: AWS refuses one, or one does not stop within the time. The others are stopped, but none if a spot
+            host would lose its disk.
         ReadError: AWS did not answer.
     """
     requests = power.requests(hosts)
@@ -56,14 +57,17 @@ def stop_hosts(power: Power, hosts: list[Host], *, verb: str = STOP) -> list[str
     problems = [spot_obstacle(host, requests.get(host.request_id, {})) for host in running]
     if any(problems):
         raise StopError("\n".join(filter(None, problems)))
+    lines, refused = [], {}
     for host in running:
         # First, so that the reason is known even if this run is killed. A running host shows no stop.
-        power.tag(host, {ACTION_TAG: str(Action(verb, power.cause, now()))})
+        lines += power.record(host, {ACTION_TAG: str(Action(verb, power.cause, now()))})
         refusal = _stop(power, host)
         if refusal:
-            raise StopError(power.explain(host, refusal, "StopInstances"))
-    power.await_stopped(hosts)
-    return [
+            refused[host.id] = power.explain(host, refusal, "StopInstances")
+    power.await_stopped([host for host in hosts if host.id not in refused])
+    if refused:
+        raise StopError("\n".join(refused.values()))
+    return lines + [
         f"{host.name}: AWS has stopped this spot instance ({code}), and starts it again, by itself, when it has "
         "capacity. It then costs money. To prevent that, destroy the lab."
         for host in hosts

@@ -95,7 +95,7 @@ def _things(
             sizes = (volume["VolumeType"], volume["Size"], volume.get("Iops") or "", volume.get("Throughput") or "")
             what = "/".join(map(str, sizes)).rstrip("/")
             found[volume["VolumeId"]] = Thing(VOLUME, volume["VolumeId"], what, _seconds(volume["CreateTime"]))
-    # A name does not tell whose an alarm is: robo-2-1-gpu-idle could be that of the lab robo.
+    # The name does not identify the lab: robo-2-1-gpu-idle could be that of the lab robo.
     alarms = account.read("cloudwatch", "describe_alarms", AlarmNamePrefix=f"{lab}-")["MetricAlarms"]
     watching = sum(1 for alarm in alarms if _watched(alarm) & ids)
     snapshots = account.read("ec2", "describe_snapshots", Filters=filters, OwnerIds=["self"])["Snapshots"]

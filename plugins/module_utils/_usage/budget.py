@@ -183,7 +183,7 @@ def plan(found: Existing | None, wanted: Wanted) -> list[Call]:
     subscribers = wanted.subscribers()
     if not subscribers:
         raise BudgetError(
-            "notify: empty. AWS stops no instance without telling anyone. Name a topic or an e-mail address."
+            "notify: empty. AWS Budgets requires a subscriber. Set the ARN of an SNS topic or an e-mail address."
         )
     emails = [item for item in subscribers if item["SubscriptionType"] == "EMAIL"]
     if len(subscribers) - len(emails) > 1 or len(emails) > 10:

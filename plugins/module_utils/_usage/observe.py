@@ -98,7 +98,10 @@ def update(
         now: The time.
     """
     entries = merge(record)
+    # A stopped instance can get another type, and EC2 then describes its last run with that. A run has one type only.
+    known = {entry.key: entry.what for entry in entries if entry.kind == INSTANCE}
     current = [_current_run(instance, now) for instance in instances]
+    current = [replace(run, what=known.get(run.key, run.what)) for run in current]
     runs = merge([entry for entry in entries if entry.kind == INSTANCE], current)
     closed = [_close(run, runs, current, datapoints.get(run.identifier, Datapoints(())), now) for run in runs]
     others = [entry for entry in entries if entry.kind != INSTANCE]

@@ -89,7 +89,7 @@ def cost_of_month(entries: Iterable[Entry], prices: Prices, month: Month) -> dic
     for run in runs:
         seconds = month.share(run.start, end_of(run, month.now))
         instance_type, _slash, market = run.what.partition("/")
-        hours[market] += seconds / HOUR
+        hours[market] = hours.get(market, 0.0) + seconds / HOUR
         amount, guessed = _run_cost(run, prices, month)
         if amount is None:
             unknown.update({instance_type if market != SPOT else f"{instance_type} (spot)": None} if seconds else {})

@@ -103,6 +103,15 @@ def read_schedule(variable: str, given: Mapping[str, Any]) -> tuple[Schedule | N
     if not problems and start is not None and start == stop:
         reason = f"starts and stops at the same time, {start:%H:%M}"
         problems.append(Problem(variable, "", reason, "two times", "Change one of them, or remove start"))
+    if not problems and stop is not None:
+        # It replaces the stop of that day, too: the lab would run until the next one.
+        problems += [
+            Problem(
+                f"{variable}.exceptions", shown(str(one.day)), "has a start and no stop", "both, or closed", "Add stop"
+            )
+            for one in exceptions
+            if one.start is not None and one.stop is None
+        ]
     if problems or zone is None:
         return None, problems
     return Schedule(start, stop, days, zone, exceptions), []

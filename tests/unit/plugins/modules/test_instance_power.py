@@ -335,6 +335,24 @@ def test_a_missing_right_ends_the_search(lab: Lab, verb: str, action: str) -> No
     assert lab.changes().count(action) == 1
 
 
+def test_a_caller_who_may_not_tag_stops_and_starts(lab: Lab) -> None:
+    lab.changes()
+    lab.aws.inject(kind="denied", action="CreateTags")
+    for verb, state in (("stop", "stopped"), ("start", "running")):
+        result = lab.run(verb)
+        assert not result.get("failed"), result
+        assert lab.state() == ("g5.xlarge", state)
+        assert any("the tags were not written (UnauthorizedOperation)" in line for line in result["lines"])
+
+
+def test_a_host_that_is_refused_leaves_the_others_stopped(lab: Lab) -> None:
+    second = lab.launch("lab-2")
+    lab.ec2.modify_instance_attribute(InstanceId=lab.hosts["lab-1"], DisableApiStop={"Value": True})
+    result = lab.run("stop")
+    assert "lab-1" in result["msg"]
+    assert lab.state("lab-2")[1] == "stopped", second
+
+
 def test_a_type_without_description_or_of_another_architecture_is_skipped(lab: Lab) -> None:
     lab.stop()
     lab.aws.inject(**CAPACITY, types=["g5.xlarge"])
@@ -442,7 +460,9 @@ def test_resize_keeps_the_further_type_of_a_host(lab: Lab) -> None:
     lab.run("start", instance_types=TYPES)
     assert lab.tags()[OWN_TYPE] == "g5.xlarge"
     lab.changes()
-    assert lab.run("resize", instance_type="g5.2xlarge", check=True)["lines"] == ["lab-1: would stay g5.2xlarge"]
+    assert lab.run("resize", instance_type="g5.2xlarge", check=True)["lines"] == [
+        "lab-1: is g5.2xlarge already, and would keep this type"
+    ]
     assert lab.run("resize", instance_type="g5.2xlarge")["changed"]
     assert "StopInstances" not in lab.changes()
     assert OWN_TYPE not in lab.tags()

@@ -21,6 +21,7 @@ from ansible_collections.digital_twin.robotics_lab.plugins.module_utils._guard.s
 from tests.support.project import ROOT, clean_environment, run
 
 SSH, RUN, PULL = "an SSH session", "a run of Ansible", "an image pull"
+SHELL = "a Session Manager session"
 
 
 @pytest.mark.parametrize(
@@ -31,6 +32,7 @@ SSH, RUN, PULL = "an SSH session", "a run of Ansible", "an image pull"
         # It only forwards ports.
         (b"sshd: op\0", [SSH]),
         (b"sshd-session: op@pts/3", [SSH]),
+        (b"/usr/bin/ssm-session-worker\0op-0123456789abcdef0\0i-0123456789abcdef0\0", [SHELL]),
         (b"sshd: op [priv]\0", []),
         (b"sshd-session: op [net]", []),
         (b"sshd: [accepted]", []),

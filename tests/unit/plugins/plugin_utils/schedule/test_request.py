@@ -110,6 +110,10 @@ def test_no_key_is_a_truth_value_in_yaml() -> None:
             ['lab_schedule.exceptions[0]: "24.12.2026" is not a date'],
         ),
         ({"exceptions": [{"date": "2026-02-29", "closed": True}]}, ["is not a date"]),
+        (
+            {"exceptions": [{"date": "2026-12-24", "start": "10:00"}]},
+            ['lab_schedule.exceptions: "2026-12-24" has a start and no stop. Allowed: both, or closed. Add stop.'],
+        ),
         ({"exceptions": [{"date": "2026-12-24"}]}, ["needs either closed: true or a start or stop"]),
         ({"exceptions": [{"date": "2026-12-24", "closed": True, "stop": "12:00"}]}, ["needs either closed: true or"]),
         ({"exceptions": [{"date": "2026-12-24", "closed": True}] * 2}, ["has two exceptions"]),
