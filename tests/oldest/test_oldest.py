@@ -34,8 +34,18 @@ WITHOUT_ANSIBLE = (
 CASES_OF_ONE_LINE = (
     "plugins/test_tagged_things.py::test_destroy_removes_nothing_while_another_tag_hides_a_part_of_the_lab",
     "plugins/test_tagged_things.py::test_the_summary_shows_no_ssh_option_from_a_tag",
+    "roles/aws_infrastructure/test_cost.py::test_the_cost_is_recorded_and_reported",
+    "roles/aws_infrastructure/test_cost.py::test_the_prices_that_were_used_are_named",
     "roles/aws_infrastructure/test_rights.py::test_a_tunnel_closes_the_ports_of_viewers_and_the_summary_shows_it",
     "roles/aws_infrastructure/test_rights.py::test_each_variable_adds_its_rights_and_removes_them",
+    "roles/aws_schedule/test_schedule.py::test_awake",
+    "roles/aws_schedule/test_schedule.py::test_awake_is_not_forgotten_and_can_end_early",
+    "roles/aws_schedule/test_schedule.py::test_awake_that_ends_early_before_it_held_a_stop",
+    "roles/aws_schedule/test_schedule.py::test_stop_only",
+    "roles/aws_schedule/test_schedule.py::test_exceptions",
+    "roles/aws_schedule/test_schedule.py::test_a_start_without_capacity_does_not_come_in_the_evening",
+    "roles/aws_schedule/test_schedule.py::test_a_start_with_capacity_after_half_an_hour",
+    "roles/aws_schedule/test_schedule.py::test_the_key_of_the_volumes",
 )
 LEFT_OUT = [
     *(f"--ignore=tests/unit/{name}" for name in WITHOUT_ANSIBLE),
