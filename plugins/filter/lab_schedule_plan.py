@@ -137,7 +137,8 @@ from ..plugin_utils._schedule.request import clock_warnings, read_schedule
 from ..plugin_utils._schedule.timers import timers
 
 # The variables of role aws_schedule.
-TIMES, NAME = "aws_schedule_times", "aws_schedule_name"
+TIMES = "aws_schedule_times"
+NAME = "aws_schedule_name"
 
 
 def lab_schedule_plan(description: Mapping[str, Any], state: Mapping[str, Any] | None = None) -> dict[str, Any]:

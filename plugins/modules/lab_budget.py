@@ -110,7 +110,8 @@ SPEC: dict[str, dict[str, Any]] = {
     "role_arn": {"type": "str", "default": ""},
 }
 # AWS Budgets sees a new role some seconds after IAM.
-ATTEMPTS, PAUSE = 6, 5
+ATTEMPTS = 6
+PAUSE = 5
 
 
 def manage(module: AnsibleAWSModule) -> dict[str, Any]:

@@ -65,7 +65,7 @@ listed:
     published:
       description: When AWS published them.
       type: str
-    values:
+    others:
       description: By the names of C(aws_infrastructure_prices), those of gp3 volumes and snapshots.
       type: dict
     types:
@@ -74,7 +74,7 @@ listed:
     reserved:
       description: The same for a standard reservation of one year without payment in advance.
       type: dict
-  sample: {published: "2026-11-27", values: {gib_month: 0.0952}, types: {g6e.xlarge: 2.327}, reserved: {}}
+  sample: {published: "2026-11-27", others: {gib_month: 0.0952}, types: {g6e.xlarge: 2.327}, reserved: {}}
 spot:
   description: By instance type, when its spot price changed in this month (C(time), UTC), and to what (C(price)).
   returned: success
@@ -111,7 +111,8 @@ SPEC: dict[str, dict[str, Any]] = {
     "price_list": {"type": "bool", "default": True},
     "timeout": {"type": "int", "default": 5},
 }
-PRICING, SPOT = "pricing:GetProducts", "ec2:DescribeSpotPriceHistory"
+PRICING = "pricing:GetProducts"
+SPOT = "ec2:DescribeSpotPriceHistory"
 
 
 def read_listed(module: AnsibleAWSModule, region: str) -> price_list.Listed:

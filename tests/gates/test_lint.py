@@ -44,7 +44,7 @@ WARNED = {
 }
 ANSIBLE = re.compile(r"^\s*(?:from|import) (?:ansible|ansible_collections\.(?!digital_twin\.)\w+)\b", re.MULTILINE)
 # Both lines run each of them, in the tests of the modules or on the lab of the end-to-end tests.
-USE_ANSIBLE = {"_aws/connection.py", "_aws/iam_role.py", "_files.py", "_lab/resources.py"}
+USE_ANSIBLE = {"_aws/connection.py", "_aws/iam_role.py", "_files.py", "_lab/resources.py", "_lab/schedule_state.py"}
 # The word as a version or an image's tag: after a colon, an equals sign, an at sign or a shell default. Between
 # slashes, as in the metadata service's path and the names of public parameters, it is not a version.
 FLOATING = re.compile(r"(?:[:=@]|:-)\s*[\"']?\b[l]atest(?=[\s\"'`},;)]|$)", re.MULTILINE)

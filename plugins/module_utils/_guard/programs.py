@@ -5,14 +5,15 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import os
 import signal
-import subprocess
 import tempfile
 import threading
 import time
 from collections.abc import Sequence
+from typing import IO
 
 # After SIGTERM a program may clean up for so long; then it is killed.
 GRACE_SECONDS = 2.0
@@ -41,31 +42,43 @@ def run(command: Sequence[str], seconds: float, end: threading.Event, text: str 
         given.write(text.encode())
         given.seek(0)
         try:
-            process = subprocess.Popen(
-                command, stdin=given, stdout=output, stderr=subprocess.STDOUT, cwd="/", start_new_session=True
-            )
+            status, expired = asyncio.run(execute(command, seconds, end, (given, output)))
         except OSError as error:
             raise ProgramError(f"{name} cannot be started: {error.strerror}") from None
-        deadline = time.monotonic() + seconds - GRACE_SECONDS
-        while process.poll() is None and time.monotonic() < deadline and not end.is_set():
-            time.sleep(POLL_SECONDS)
-        expired = process.poll() is None
-        kill_group(process)
         output.seek(0)
         told = " ".join(output.read(LONGEST_OUTPUT).decode("utf-8", "replace").split())
     ending = f": {told}" if told else ""
     if expired:
         reason = "was ended, as the guard ends" if end.is_set() else f"was killed after its limit of {seconds:g} s"
         raise ProgramError(f"{name} {reason}{ending}")
-    if process.returncode:
-        raise ProgramError(f"{name} failed with status {process.returncode}{ending}")
+    if status:
+        raise ProgramError(f"{name} failed with status {status}{ending}")
 
 
-def kill_group(process: subprocess.Popen[bytes]) -> None:
+async def execute(
+    command: Sequence[str], seconds: float, end: threading.Event, files: tuple[IO[bytes], IO[bytes]]
+) -> tuple[int | None, bool]:
+    """Run a program as `run` does, and return its exit status and whether it was killed.
+
+    Raises:
+        OSError: it cannot be started.
+    """
+    given, output = files
+    process = await asyncio.create_subprocess_exec(
+        *command, stdin=given, stdout=output, stderr=asyncio.subprocess.STDOUT, cwd="/", start_new_session=True
+    )
+    deadline = time.monotonic() + seconds - GRACE_SECONDS
+    while process.returncode is None and time.monotonic() < deadline and not end.is_set():
+        await asyncio.sleep(POLL_SECONDS)
+    expired = process.returncode is None
+    await kill_group(process)
+    return process.returncode, expired
+
+
+async def kill_group(process: asyncio.subprocess.Process) -> None:
     """End a program and what it has started and left in its group: by SIGTERM, and by SIGKILL if that does not help."""
     for number, patience in ((signal.SIGTERM, GRACE_SECONDS), (signal.SIGKILL, GRACE_SECONDS)):
         # The group may be gone.
         with contextlib.suppress(ProcessLookupError):
             os.killpg(process.pid, number)
-        with contextlib.suppress(subprocess.TimeoutExpired):
-            process.wait(patience)
+        await asyncio.wait([asyncio.ensure_future(process.wait())], timeout=patience)

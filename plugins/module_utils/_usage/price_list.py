@@ -54,13 +54,13 @@ class Listed:
 
     Attributes:
         published: The newest date of publication.
-        values: By the names of prices.yml.
+        others: By the names of prices.yml.
         types: Of instance types, an hour on demand.
         reserved: The same, reserved for a year without payment in advance.
     """
 
     published: str = ""
-    values: dict[str, float] = field(default_factory=dict)
+    others: dict[str, float] = field(default_factory=dict)
     types: dict[str, float] = field(default_factory=dict)
     reserved: dict[str, float] = field(default_factory=dict)
 
@@ -117,7 +117,7 @@ def _add(found: Listed, product: Mapping[str, Any]) -> None:
     # Outside us-east-1 a usage type begins with a code of the region.
     name = next((name for end, name in USAGE.items() if usage == end or usage.endswith(f"-{end}")), "")
     if name:
-        found.values[name] = price / UNITS.get(unit, 1)
+        found.others[name] = price / UNITS.get(unit, 1)
     elif unit == "Hrs" and "instanceType" in attributes:
         found.types[attributes["instanceType"]] = price
         for term in terms.get("Reserved", {}).values():

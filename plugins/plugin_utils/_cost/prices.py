@@ -116,7 +116,7 @@ def prices_of(
     """
     data, listed = _data(), listed or {}
     overrides = {name: number for name, value in (overrides or {}).items() if (number := as_price(value)) is not None}
-    current = {name: float(value) for name, value in listed.get("values", {}).items()}
+    current = {name: float(value) for name, value in listed.get("others", {}).items()}
     own = {**data["everywhere"], **data["regions"].get(region, {}), **current, **overrides}
     base = {**data["regions"][data["base_region"]], **own}
     return Prices(

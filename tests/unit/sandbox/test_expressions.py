@@ -18,7 +18,7 @@ def following(expression: str, start: str, count: int, zone: str = "UTC", base: 
     """Return the next times after a start, in the zone."""
     moment, found = datetime.fromisoformat(start), []
     where = zone_of(zone)
-    for _ in range(count):
+    for _number in range(count):
         due = parse(expression).after(moment, where, base)
         if due is None:
             break

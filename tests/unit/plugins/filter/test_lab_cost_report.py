@@ -105,7 +105,7 @@ def test_spot_that_costs_more_than_on_demand() -> None:
 
 def test_listed_prices_are_used_below_the_users() -> None:
     market = {
-        "listed": {"published": "2026-11-27", "types": {"g5.xlarge": 2, "g6.xlarge": 3}, "values": {"gib_month": 1}}
+        "listed": {"published": "2026-11-27", "types": {"g5.xlarge": 2, "g6.xlarge": 3}, "others": {"gib_month": 1}}
     }
     runs = [run("20T00:00", "20T10:00"), run("20T00:00", "20T10:00", "g6.xlarge/on-demand", "i-2")]
     lab = {**LAB, "instance_catalogue": [{"type": "g6.xlarge", "price_per_hour": 5}]}

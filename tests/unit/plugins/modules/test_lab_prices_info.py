@@ -48,7 +48,7 @@ def test_prices(run: Run, aws: LocalAws) -> None:
     result = run()
     assert result["listed"]["types"] == {"g5.xlarge": 1.111}
     assert result["listed"]["reserved"] == {"g5.xlarge": 0.7}
-    assert result["listed"]["values"] == pytest.approx(volumes)
+    assert result["listed"]["others"] == pytest.approx(volumes)
     assert result["listed"]["published"] == "2026-11-27"
     assert [change["price"] for change in result["spot"]["g5.xlarge"]][-1] == 0.4
     assert result["unread"] == []
@@ -61,7 +61,7 @@ def test_volumes_of_another_region(run: Run, aws: LocalAws) -> None:
     """There the usage types begin with a code of the region, and the nearest endpoint is that in Frankfurt."""
     aws.control("POST", "prices", {"region": "eu-west-1", "gib_month": 0.088})
     aws.calls()
-    assert run(region="eu-west-1", zones={})["listed"]["values"] == {"gib_month": 0.088}
+    assert run(region="eu-west-1", zones={})["listed"]["others"] == {"gib_month": 0.088}
     assert {call["region"] for call in aws.calls() if call["service"] == "pricing"} == {"eu-central-1"}
 
 
