@@ -19,11 +19,11 @@ options:
     type: str
     required: true
   status:
-    description: The text of the file C(status.json) of the guard; empty if there is none.
+    description: The content of the guard's file C(status.json), or an empty string if the file does not exist.
     type: str
     required: true
   last_stop:
-    description: The text of its file C(last_stop.json); empty if there is none.
+    description: The content of the guard's file C(last_stop.json), or an empty string if the file does not exist.
     type: str
     required: true
   now:

@@ -201,7 +201,7 @@ def lab_schedule_plan(description: Mapping[str, Any], state: Mapping[str, Any] |
 
 
 def _own(lab: ScheduledLab, state: Mapping[str, Any]) -> dict[str, Any]:
-    """Return what of the existing belongs to a lab."""
+    """Return which of the existing resources belong to a lab."""
     return {
         "own_group": has_tags(state.get("group") or {}, lab.owner_tags),
         "own_role": has_tags(state.get("role") or {}, lab.owner_tags),

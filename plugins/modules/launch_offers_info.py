@@ -16,7 +16,7 @@ description:
     with what each costs.
   - Spot prices are those of this moment, and are read for spot only. Whether AWS has capacity is known only when it
     is tried.
-  - Spot prices that cannot be read are no error; RV(notes) then has the reason.
+  - If spot prices cannot be read, the module does not fail, and RV(notes) has the reason.
 options:
   region:
     description:

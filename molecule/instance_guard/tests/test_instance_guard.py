@@ -38,7 +38,7 @@ def test_it_is_root_without_capabilities(host: Any) -> None:
 def test_it_reports_what_uses_the_host(host: Any) -> None:
     status = document(host, "status.json")
     assert status["unreadable"] == []
-    assert "the metadata service" in status["trouble"], "there is none"
+    assert "the metadata service" in status["trouble"], "the guard reports no failure of the metadata service"
     assert "an SSH session" not in status["busy"]
 
 

@@ -126,7 +126,7 @@ def described(found: Mapping[str, Any], now: datetime) -> Schedule:
 
     Args:
         found: What GetSchedule returned.
-        now: The time. A StartDate that is over is none.
+        now: The time. A StartDate in the past is ignored.
     """
     target, window = found.get("Target") or {}, found.get("FlexibleTimeWindow") or {}
     policy = target.get("RetryPolicy") or {}

@@ -28,7 +28,7 @@ def client(service: str, region: str) -> Any:
     """Return a client that tries each request once.
 
     Raises:
-        AwsUnavailableError: there is no botocore.
+        AwsUnavailableError: botocore is not installed.
     """
     try:
         # It takes most of the memory, and is needed for minutes before a stop only.
