@@ -74,10 +74,10 @@ STOP = "Client.UserInitiatedShutdown"
             id="stopped, no time and no datapoints",
         ),
         pytest.param(
-            [run("08:00", "09:00", "ec2")],
+            [run("08:00", "09:00")],
             [replace(instance("08:00", "stopped"), what=machine("g6.12xlarge", "on-demand"))],
             None,
-            [run("08:00", "09:00", "ec2")],
+            [run("08:00", "09:00", "seen")],
             id="stopped, then given another type: it has run as the one before",
         ),
         pytest.param(
