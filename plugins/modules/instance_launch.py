@@ -49,55 +49,15 @@ options:
     description: The network of the first subnet. Further ones have the same size.
     type: str
     required: true
-  instance_types:
-    description: The instance types to try, in order.
-    type: list
-    elements: dict
-    required: true
-    suboptions:
-      name:
-        description: The name of the type.
-        type: str
-        required: true
-      zones:
-        description: The zones that offer it.
-        type: list
-        elements: str
-        required: true
-      gpus:
-        description: The number of its GPUs, for the tag C(digital_twin_gpus).
-        type: int
-        default: 1
-      price_per_hour:
-        description: What it costs on demand, in US dollars, for RV(lines).
-        type: float
-      price_estimated:
-        description: Whether that is the price of another region.
-        type: bool
-        default: false
   availability_zones:
     description: Zones to try before the others, in order. Those of existing hosts come first.
     type: list
     elements: str
     default: []
-  market:
-    description:
-      - V(spot) makes persistent requests whose instances stop when AWS interrupts them. They have no end.
-      - V(auto) tries spot first, then on demand.
-    type: str
-    choices: [on_demand, spot, auto]
-    default: on_demand
   max_price:
     description: The most to pay for an hour of a spot instance, in US dollars. Empty for the on-demand price.
     type: str
     default: ''
-  capacity_reservations:
-    description:
-      - Ids of capacity reservations and capacity blocks to use first, in order. They decide the type and the zone.
-      - One without free capacity is skipped and reported.
-    type: list
-    elements: str
-    default: []
   image_id:
     description: The image.
     type: str
@@ -151,19 +111,14 @@ options:
     description: How long to wait for an instance to run, in seconds.
     type: int
     default: 600
-  retry_timeout:
-    description: How long to repeat a call that AWS throttles or fails to answer, in seconds.
-    type: int
-    default: 90
-  variable_prefix:
-    description: How the variables begin that messages name.
-    type: str
-    default: ''
 extends_documentation_fragment:
   - amazon.aws.common.modules
   - amazon.aws.region.modules
   - amazon.aws.boto3
   - digital_twin.robotics_lab._attributes
+  - digital_twin.robotics_lab._instances.offers
+  - digital_twin.robotics_lab._instances.prefix
+  - digital_twin.robotics_lab._instances.retry
 notes:
   - Needs the permissions C(ec2:RunInstances), C(ec2:CreateTags), C(ec2:CreateSubnet), C(ec2:DeleteSubnet),
     C(ec2:AssociateRouteTable), C(ec2:DescribeInstances), C(ec2:DescribeImages), C(ec2:DescribeSubnets) and
