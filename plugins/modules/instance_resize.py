@@ -17,7 +17,8 @@ description:
     they are.
   - Before the first change, checks that the zone of each host offers the type, that the type has the architecture of
     the hosts, and that they are not spot instances, whose type AWS does not change.
-  - A call that was killed in the middle is completed by the next one.
+  - A call that was killed in the middle is completed by the next one. If AWS does not start the new type then, the host
+    stays stopped. The message names the type that the tag C(digital_twin_resize) names, which is not set by itself.
   - Data on local disks of an instance type is lost whenever it stops. Root disks of labs are EBS volumes, and stay.
 options:
   instance_type:
