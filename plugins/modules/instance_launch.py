@@ -241,9 +241,9 @@ from typing import Any
 
 from ansible_collections.amazon.aws.plugins.module_utils.modules import AnsibleAWSModule
 
-from ..module_utils._aws.account import read_tags
 from ..module_utils._aws.connection import client_of, connector, region_of
 from ..module_utils._aws.errors import ReadError, describe_error, translated
+from ..module_utils._aws.resources import read_tags
 from ..module_utils._lab.ownership import INDEX_TAG
 from ..module_utils._launch.offers import ON_DEMAND, Search, list_offers
 from ..module_utils._launch.prices import Price
