@@ -19,8 +19,8 @@ WAIT = "aws_infrastructure_capacity_wait: {} is not a limit. Allowed: 0 to 72 ho
 PAUSE = "aws_infrastructure_capacity_pause: {} is not a pause. Allowed: 5 to 3600 seconds. Use 300."
 # A region without an endpoint: any call of AWS fails, with another message.
 COMMON = {"aws_infrastructure_name": "lab-a", "aws_infrastructure_region": "us-nowhere-1"}
-LIMITS = {"aws_infrastructure_wait_timeout": 7201, "aws_infrastructure_capacity_wait": 73}
-PAUSES = {"aws_infrastructure_wait_timeout": "59", "aws_infrastructure_capacity_pause": "0"}
+LIMITS: dict[str, object] = {"aws_infrastructure_wait_timeout": 7201, "aws_infrastructure_capacity_wait": 73}
+PAUSES: dict[str, object] = {"aws_infrastructure_wait_timeout": "59", "aws_infrastructure_capacity_pause": "0"}
 CASES: dict[str, list[tuple[dict[str, object], str]]] = {
     "preflight": [
         (LIMITS, f"{TIMEOUT.format(7201)}\n{WAIT.format(73)}"),
