@@ -126,13 +126,13 @@ def own_documentation(source: Path) -> OwnDocumentation:
         if not fragment.startswith(f"{FQCN}."):
             borrowed.append(fragment)
             continue
-        name = fragment.removeprefix(f"{FQCN}.").split(".")[0]
-        for _constant, text in constants_in(ROOT / "plugins" / "doc_fragments" / f"{name}.py"):
-            for key, value in (yaml.safe_load(text) or {}).items():
-                if isinstance(value, dict):
-                    own[key] = {**value, **own.get(key, {})}
-                else:
-                    own[key] = [*as_list(own.get(key, [])), *as_list(value)]
+        name, _dot, part = fragment.removeprefix(f"{FQCN}.").partition(".")
+        texts = dict(constants_in(ROOT / "plugins" / "doc_fragments" / f"{name}.py"))
+        for key, value in (yaml.safe_load(texts[part.upper() or "DOCUMENTATION"]) or {}).items():
+            if isinstance(value, dict):
+                own[key] = {**value, **own.get(key, {})}
+            else:
+                own[key] = [*as_list(own.get(key, [])), *as_list(value)]
     return OwnDocumentation(own, tuple(borrowed))
 
 

@@ -107,7 +107,7 @@ _value:
 from collections.abc import Callable, Collection
 from typing import Any
 
-from ..module_utils._aws.account import Address, Gateway, Instance, KeyPair, SecurityGroup, Vpc, profile_name
+from ..module_utils._aws.resources import Address, Gateway, Instance, KeyPair, SecurityGroup, Vpc, profile_name
 from ..module_utils._lab.ownership import (
     Claimed,
     Foreign,

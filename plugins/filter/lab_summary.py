@@ -56,7 +56,8 @@ RETURN = r"""
 _value:
   description:
     - C(hosts) has the instances with their addresses, ssh commands and URLs. The C(history) of each says what started
-      or stopped it last, what failed, and until when it is kept awake.
+      or stopped it last, what failed, and until when it is kept awake. C(days_stopped) is for how many days it has been
+      stopped, if that is known.
     - C(admitted) has the ports that each network may reach.
     - C(cost) has the prices C(per_hour), C(per_month) and C(per_month_stopped), and the types C(without_price).
       C(prices) names the list prices with their dates, C(estimated) is whether some are those of us-east-1.

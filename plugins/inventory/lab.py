@@ -85,8 +85,9 @@ from ansible.plugins.inventory import BaseInventoryPlugin, Constructable
 from ansible.utils.vars import combine_vars, load_extra_vars
 from ansible.vars.plugins import get_vars_from_inventory_sources
 
-from ..module_utils._aws.account import Account, read_instance
+from ..module_utils._aws.account import Account
 from ..module_utils._aws.errors import DENIED, ReadError, describe_error, translated
+from ..module_utils._aws.resources import read_instance
 from ..module_utils._lab.names import is_lab_name
 from ..module_utils._lab.ownership import INDEX_TAG, Claimed, Foreign, lab_keys, settle, wrong_with_instance
 from ..module_utils._lab.record import MANAGED_BY, read_record

@@ -49,55 +49,15 @@ options:
     description: The network of the first subnet. Further ones have the same size.
     type: str
     required: true
-  instance_types:
-    description: The instance types to try, in order.
-    type: list
-    elements: dict
-    required: true
-    suboptions:
-      name:
-        description: The name of the type.
-        type: str
-        required: true
-      zones:
-        description: The zones that offer it.
-        type: list
-        elements: str
-        required: true
-      gpus:
-        description: The number of its GPUs, for the tag C(digital_twin_gpus).
-        type: int
-        default: 1
-      price_per_hour:
-        description: What it costs on demand, in US dollars, for RV(lines).
-        type: float
-      price_estimated:
-        description: Whether that is the price of another region.
-        type: bool
-        default: false
   availability_zones:
     description: Zones to try before the others, in order. Those of existing hosts come first.
     type: list
     elements: str
     default: []
-  market:
-    description:
-      - V(spot) makes persistent requests whose instances stop when AWS interrupts them. They have no end.
-      - V(auto) tries spot first, then on demand.
-    type: str
-    choices: [on_demand, spot, auto]
-    default: on_demand
   max_price:
     description: The most to pay for an hour of a spot instance, in US dollars. Empty for the on-demand price.
     type: str
     default: ''
-  capacity_reservations:
-    description:
-      - Ids of capacity reservations and capacity blocks to use first, in order. They decide the type and the zone.
-      - One without free capacity is skipped and reported.
-    type: list
-    elements: str
-    default: []
   image_id:
     description: The image.
     type: str
@@ -151,19 +111,14 @@ options:
     description: How long to wait for an instance to run, in seconds.
     type: int
     default: 600
-  retry_timeout:
-    description: How long to repeat a call that AWS throttles or fails to answer, in seconds.
-    type: int
-    default: 90
-  variable_prefix:
-    description: How the variables begin that messages name.
-    type: str
-    default: ''
 extends_documentation_fragment:
   - amazon.aws.common.modules
   - amazon.aws.region.modules
   - amazon.aws.boto3
   - digital_twin.robotics_lab._attributes
+  - digital_twin.robotics_lab._instances.offers
+  - digital_twin.robotics_lab._instances.prefix
+  - digital_twin.robotics_lab._instances.retry
 notes:
   - Needs the permissions C(ec2:RunInstances), C(ec2:CreateTags), C(ec2:CreateSubnet), C(ec2:DeleteSubnet),
     C(ec2:AssociateRouteTable), C(ec2:DescribeInstances), C(ec2:DescribeImages), C(ec2:DescribeSubnets) and
@@ -286,14 +241,13 @@ from typing import Any
 
 from ansible_collections.amazon.aws.plugins.module_utils.modules import AnsibleAWSModule
 
-from ..module_utils._aws.account import read_tags
 from ..module_utils._aws.connection import client_of, connector, region_of
-from ..module_utils._aws.errors import ReadError, describe_error, translated
+from ..module_utils._aws.errors import ReadError, describe_error
 from ..module_utils._lab.ownership import INDEX_TAG
 from ..module_utils._launch.offers import ON_DEMAND, Search, list_offers
-from ..module_utils._launch.prices import Price
 from ..module_utils._launch.problem import describe_failures
-from ..module_utils._launch.request import Machine, Place
+from ..module_utils._launch.read import read_gpus, read_place, read_prices, read_root_device
+from ..module_utils._launch.request import Machine
 from ..module_utils._launch.reservations import ReservationError, read_reservations
 from ..module_utils._launch.run import Launcher, StopError, lab_tags, read_hosts
 
@@ -335,70 +289,6 @@ SPEC: dict[str, dict[str, Any]] = {
     "retry_timeout": {"type": "int", "default": 90},
     "variable_prefix": {"type": "str", "default": ""},
 }
-
-
-def read_root_device(ec2: Any, image_id: str, region: str) -> str:
-    """Return the root device of an image.
-
-    Raises:
-        StopError: There is no such image.
-        ReadError: AWS did not answer.
-    """
-    with translated("ec2:DescribeImages", region):
-        # By a filter, as an unknown id in ImageIds is an error.
-        images = ec2.describe_images(Filters=[{"Name": "image-id", "Values": [image_id]}])["Images"]
-    if not images:
-        raise StopError(f"image_id: {image_id} does not exist in {region}. Use an image of this region.")
-    return str(images[0].get("RootDeviceName") or "/dev/sda1")
-
-
-def read_place(ec2: Any, given: dict[str, Any], region: str) -> Place:
-    """Return the subnets and route tables of the lab's VPC.
-
-    Raises:
-        ReadError: AWS did not answer.
-    """
-    inside = [{"Name": "vpc-id", "Values": [given["vpc_id"]]}]
-    own = lab_tags(given["name"])
-    with translated("ec2:DescribeSubnets", region):
-        pages = ec2.get_paginator("describe_subnets").paginate(Filters=inside)
-        subnets = [subnet for page in pages for subnet in page["Subnets"]]
-    with translated("ec2:DescribeRouteTables", region):
-        by_tag = [{"Name": f"tag:{key}", "Values": [value]} for key, value in own.items()]
-        tables = ec2.describe_route_tables(Filters=[*inside, *by_tag])["RouteTables"]
-    return Place(
-        subnets={
-            subnet["AvailabilityZone"]: subnet["SubnetId"]
-            for subnet in subnets
-            if own.items() <= read_tags(subnet.get("Tags")).items()
-        },
-        taken=[subnet["CidrBlock"] for subnet in subnets],
-        network=given["vpc_cidr"],
-        first=given["subnet_cidr"],
-        tables=[table["RouteTableId"] for table in tables],
-        routed=[entry["SubnetId"] for table in tables for entry in table["Associations"] if "SubnetId" in entry],
-    )
-
-
-def read_prices(types: list[dict[str, Any]]) -> dict[str, Price]:
-    """Return the given prices of instance types on demand."""
-    return {item["name"]: Price(item["price_per_hour"], item["price_estimated"]) for item in types}
-
-
-def read_gpus(ec2: Any, names: list[str], types: list[dict[str, Any]], region: str) -> dict[str, int]:
-    """Return the number of GPUs of some types: as given, else as EC2 describes them.
-
-    Raises:
-        ReadError: AWS did not answer.
-    """
-    gpus = {item["name"]: int(item["gpus"]) for item in types}
-    unknown = sorted(set(names) - gpus.keys())
-    if unknown:
-        with translated("ec2:DescribeInstanceTypes", region):
-            found = ec2.describe_instance_types(InstanceTypes=unknown)["InstanceTypes"]
-        for item in found:
-            gpus[item["InstanceType"]] = sum(gpu["Count"] for gpu in item.get("GpuInfo", {}).get("Gpus", []))
-    return gpus
 
 
 def build_launcher(module: AnsibleAWSModule, ec2: Any, region: str) -> tuple[Launcher, list[str]]:

@@ -17,49 +17,22 @@ description:
     they are.
   - Before the first change, checks that the zone of each host offers the type, that the type has the architecture of
     the hosts, and that they are not spot instances, whose type AWS does not change.
-  - A call that was killed in the middle is completed by the next one.
+  - A call that was killed in the middle is completed by the next one. If AWS does not start the new type then, the host
+    stays stopped. The message names the type that the tag C(digital_twin_resize) names, which is not set by itself.
   - Data on local disks of an instance type is lost whenever it stops. Root disks of labs are EBS volumes, and stay.
 options:
-  hosts:
-    description: The hosts, each with its instance.
-    type: list
-    elements: dict
-    required: true
-    suboptions:
-      name:
-        description: The name of the host, for messages.
-        type: str
-        required: true
-      instance_id:
-        description: Its instance.
-        type: str
-        required: true
   instance_type:
     description: The type that the hosts get.
     type: str
     required: true
-  cause:
-    description: What makes the change, for the tag C(digital_twin_last_action).
-    type: str
-    choices: [person, schedule, idle, lifetime, budget, spot, event]
-    default: person
-  wait_timeout:
-    description: How long to wait for a state of an instance, in seconds.
-    type: int
-    default: 600
-  retry_timeout:
-    description: How long to repeat a call that AWS throttles or fails to answer, in seconds.
-    type: int
-    default: 90
-  variable_prefix:
-    description: How the variables begin that messages name.
-    type: str
-    default: ''
 extends_documentation_fragment:
   - amazon.aws.common.modules
   - amazon.aws.region.modules
   - amazon.aws.boto3
   - digital_twin.robotics_lab._attributes
+  - digital_twin.robotics_lab._instances
+  - digital_twin.robotics_lab._instances.prefix
+  - digital_twin.robotics_lab._instances.retry
 notes:
   - Needs the permissions C(ec2:StartInstances), C(ec2:StopInstances), C(ec2:ModifyInstanceAttribute),
     C(ec2:CreateTags), C(ec2:DeleteTags), C(ec2:DescribeInstances), C(ec2:DescribeInstanceTypes) and

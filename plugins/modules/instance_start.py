@@ -23,20 +23,6 @@ description:
   - M(amazon.aws.ec2_instance) repeats a start for about two minutes where a zone has no capacity, and never tries
     another type.
 options:
-  hosts:
-    description: The hosts, each with its instance.
-    type: list
-    elements: dict
-    required: true
-    suboptions:
-      name:
-        description: The name of the host, for messages.
-        type: str
-        required: true
-      instance_id:
-        description: Its instance.
-        type: str
-        required: true
   instance_types:
     description: The types to try after a host's own, in order. Its own can be one of them.
     type: list
@@ -56,28 +42,14 @@ options:
         description: The number of its GPUs. EC2's description decides.
         type: int
         default: 1
-  cause:
-    description: What makes the change, for the tag C(digital_twin_last_action).
-    type: str
-    choices: [person, schedule, idle, lifetime, budget, spot, event]
-    default: person
-  wait_timeout:
-    description: How long to wait for a state of an instance, in seconds.
-    type: int
-    default: 600
-  retry_timeout:
-    description: How long to repeat a call that AWS throttles or fails to answer, in seconds.
-    type: int
-    default: 90
-  variable_prefix:
-    description: How the variables begin that messages name.
-    type: str
-    default: ''
 extends_documentation_fragment:
   - amazon.aws.common.modules
   - amazon.aws.region.modules
   - amazon.aws.boto3
   - digital_twin.robotics_lab._attributes
+  - digital_twin.robotics_lab._instances
+  - digital_twin.robotics_lab._instances.prefix
+  - digital_twin.robotics_lab._instances.retry
 notes:
   - Needs the permissions C(ec2:StartInstances), C(ec2:CreateTags), C(ec2:DeleteTags) and C(ec2:DescribeInstances).
   - With O(instance_types) also C(ec2:ModifyInstanceAttribute) and C(ec2:DescribeInstanceTypes).

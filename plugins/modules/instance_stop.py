@@ -16,43 +16,14 @@ description:
   - Sets the tag C(digital_twin_last_action) of hosts that it stops, before it stops them.
   - Stops no host if AWS would terminate one, or refuses to stop it - the instances of one-time spot requests, and those
     whose spot request was cancelled.
-options:
-  hosts:
-    description: The hosts, each with its instance.
-    type: list
-    elements: dict
-    required: true
-    suboptions:
-      name:
-        description: The name of the host, for messages.
-        type: str
-        required: true
-      instance_id:
-        description: Its instance.
-        type: str
-        required: true
-  cause:
-    description: What makes the change, for the tag C(digital_twin_last_action).
-    type: str
-    choices: [person, schedule, idle, lifetime, budget, spot, event]
-    default: person
-  wait_timeout:
-    description: How long to wait for a state of an instance, in seconds.
-    type: int
-    default: 600
-  retry_timeout:
-    description: How long to repeat a call that AWS throttles or fails to answer, in seconds.
-    type: int
-    default: 90
-  variable_prefix:
-    description: How the variables begin that messages name.
-    type: str
-    default: ''
 extends_documentation_fragment:
   - amazon.aws.common.modules
   - amazon.aws.region.modules
   - amazon.aws.boto3
   - digital_twin.robotics_lab._attributes
+  - digital_twin.robotics_lab._instances
+  - digital_twin.robotics_lab._instances.prefix
+  - digital_twin.robotics_lab._instances.retry
 notes:
   - Needs the permissions C(ec2:StopInstances), C(ec2:CreateTags), C(ec2:DeleteTags) and C(ec2:DescribeInstances).
   - For spot also C(ec2:DescribeSpotInstanceRequests).

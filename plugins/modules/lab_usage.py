@@ -44,6 +44,7 @@ notes:
     on C(parameter/digital-twin/*).
   - A run that finds nothing new writes nothing. The last known time of what goes on is written once a day.
 seealso:
+  - module: digital_twin.robotics_lab.lab_usage_info
   - plugin: digital_twin.robotics_lab.lab_month_cost
     plugin_type: filter
 author: The digital_twin.robotics_lab maintainers (@digital-twin)

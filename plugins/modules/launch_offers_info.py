@@ -25,55 +25,17 @@ options:
     type: str
     aliases:
       - aws_region
-  instance_types:
-    description: The instance types to try, in order.
-    type: list
-    elements: dict
-    required: true
-    suboptions:
-      name:
-        description: The name of the type.
-        type: str
-        required: true
-      zones:
-        description: The zones that offer it.
-        type: list
-        elements: str
-        required: true
-      gpus:
-        description: Not used. It is accepted so that both modules take the same list.
-        type: int
-        default: 1
-      price_per_hour:
-        description: What it costs on demand, in US dollars.
-        type: float
-      price_estimated:
-        description: Whether that is the price of another region.
-        type: bool
-        default: false
   availability_zones:
     description: Zones to try before the others, in order.
     type: list
     elements: str
     default: []
-  market:
-    description: As in M(digital_twin.robotics_lab.instance_launch).
-    type: str
-    choices: [on_demand, spot, auto]
-    default: on_demand
-  capacity_reservations:
-    description: Ids of capacity reservations and capacity blocks to use first, in order.
-    type: list
-    elements: str
-    default: []
-  variable_prefix:
-    description: How the variables begin that messages name.
-    type: str
-    default: ''
 extends_documentation_fragment:
   - amazon.aws.common.modules
   - amazon.aws.boto3
   - digital_twin.robotics_lab._attributes.info
+  - digital_twin.robotics_lab._instances.offers
+  - digital_twin.robotics_lab._instances.prefix
 notes:
   - Needs the permission C(ec2:DescribeSpotPriceHistory) for spot, and C(ec2:DescribeCapacityReservations) with
     O(capacity_reservations).

@@ -12,8 +12,8 @@ from typing import Any
 
 from ansible_collections.amazon.aws.plugins.module_utils.policy import compare_policies
 
-from .account import read_tags
 from .errors import ReadError, translated
+from .resources import read_tags
 
 ABSENT = "NoSuchEntity"
 

@@ -14,7 +14,7 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence, Set
 from dataclasses import dataclass, field, replace
 
-from .._aws.account import Address, Gateway, Instance, KeyPair, SecurityGroup, Vpc
+from .._aws.resources import Address, Gateway, Instance, KeyPair, SecurityGroup, Vpc
 from .._problem import shown
 from .record import CLAIM_TAG, Record, claim
 

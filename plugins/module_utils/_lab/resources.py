@@ -11,8 +11,9 @@ from typing import Any
 
 from ansible.module_utils.common.dict_transformations import camel_dict_to_snake_dict
 
-from .._aws.account import Account, read_tags
+from .._aws.account import Account
 from .._aws.errors import DENIED, ReadError
+from .._aws.resources import read_tags
 from .record import MANAGED_BY
 
 Item = dict[str, Any]

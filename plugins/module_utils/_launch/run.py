@@ -10,8 +10,8 @@ import time
 from dataclasses import dataclass, field
 from typing import Any
 
-from .._aws.account import read_tags
 from .._aws.errors import ReadError, translated
+from .._aws.resources import read_tags
 from .._lab.ownership import INDEX_TAG
 from .._lab.record import MANAGED_BY
 from .calls import LONGEST_PAUSE, call_once, explain

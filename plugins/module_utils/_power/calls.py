@@ -17,8 +17,8 @@ from dataclasses import dataclass
 from datetime import datetime, timezone
 from typing import Any
 
-from .._aws.account import read_tags
 from .._aws.errors import ReadError, translated
+from .._aws.resources import read_tags
 from .._lab.last_action import ACTION_TAG, ERROR_TAG, START, TYPE_TAG, Action, Error, State, describe_host
 from .._launch.calls import call_patiently, explain
 from .._launch.errors import STOP, Refusal

@@ -6,6 +6,8 @@
 
 from __future__ import annotations
 
+import re
+
 from .._aws.errors import ReadError, translated
 from .._lab.last_action import ERROR_TAG, RESIZE, TYPE_TAG
 from .._launch.errors import Refusal
@@ -14,6 +16,9 @@ from .._launch.problem import Launch, describe_end
 from .._launch.run import GPUS_TAG, StopError
 from .calls import PENDING, RESIZE_TAG, RUNNING, STOPPED, STOPPING, Host, Power, Type
 from .stop import stop_hosts
+
+# What RESIZE_TAG holds.
+UNFINISHED = re.compile(rf"([a-z0-9-]+\.[a-z0-9-]+) ({RUNNING}|{STOPPED})")
 
 
 def to_change(hosts: list[Host], wanted: str) -> list[Host]:
@@ -69,19 +74,24 @@ def resize(power: Power, host: Host, kind: Type) -> str:
         ReadError: AWS did not answer. The next call goes on.
     """
     power.settle([host])
-    before, state = (*host.tags.get(RESIZE_TAG, "").split(" "), "", "")[:2]
-    before, state = before or host.type, state or (STOPPED if host.state in (STOPPED, STOPPING) else RUNNING)
+    unfinished = UNFINISHED.fullmatch(host.tags.get(RESIZE_TAG, ""))
+    own = host.type
+    # A host that has the type already got it from a run that was killed. Otherwise what it is now is its type before.
+    before = unfinished[1] if unfinished and own == kind.name else own
+    state = unfinished[2] if unfinished else (STOPPED if host.state in (STOPPED, STOPPING) else RUNNING)
     power.tag(host, {RESIZE_TAG: f"{before} {state}"})
-    if host.type != kind.name:
+    if own != kind.name:
         stop_hosts(power, [host], verb=RESIZE)
         refusal = power.set_type(host, kind)
         if refusal:
-            _return(power, host, before, state, f"{kind.name}: {refusal.code}: {refusal.text}")
+            _return(power, host, own, state, f"{kind.name}: {refusal.code}: {refusal.text}")
     power.tag(host, {GPUS_TAG: str(kind.gpus)})
     if state == RUNNING:
         problem = _start(power, host)
+        if problem and own == kind.name:
+            _stay(power, host, before, problem)
         if problem:
-            _return(power, host, before, state, problem)
+            _return(power, host, own, state, problem)
         power.note(host, RESIZE, (RESIZE_TAG, TYPE_TAG))
     else:
         # What stopped it before stays recorded.
@@ -115,7 +125,7 @@ def _return(power: Power, host: Host, before: str, state: str, problem: str) -> 
     Raises:
         StopError: Always, with what failed and how the host is now.
     """
-    failed, now_is = f"{host.name} did not become {power.prefix}instance_type ({problem}).", ""
+    now_is = ""
     try:
         kind = power.types([before]).get(before)
         refusal = power.set_type(host, kind) if kind and host.type != before else None
@@ -131,5 +141,31 @@ def _return(power: Power, host: Host, before: str, state: str, problem: str) -> 
             power.tag(host, {}, [RESIZE_TAG])
     except (ReadError, StopError) as error:
         now_is = f"It could not be made {before} again ({error}). Run this again with {before}."
+    _fail(power, host, problem, now_is)
+
+
+def _stay(power: Power, host: Host, before: str, problem: str) -> None:
+    """Leave a host as it is. Only a tag names its type before, and a caller that may only tag must not choose the type.
+
+    Raises:
+        StopError: Always, with what failed and what to do.
+    """
+    now_is = f"It is {host.type} already, and {host.state}."
+    now_is += (
+        " Try later, or use another type."
+        if before == host.type
+        else f" The tag {RESIZE_TAG} names {before} as its type before, but others may have written that. Try later, "
+        f"or check that type and run this again with {before}."
+    )
+    _fail(power, host, problem, now_is)
+
+
+def _fail(power: Power, host: Host, problem: str, now_is: str) -> None:
+    """Record what failed and how the host is now, and fail with it.
+
+    Raises:
+        StopError: Always.
+    """
+    failed = f"{host.name} did not become {power.prefix}instance_type ({problem})."
     line = power.note_error(host, RESIZE, f"{failed} {now_is}")
     raise StopError(" ".join(filter(None, [failed, now_is, line])))

@@ -9,8 +9,8 @@ Values that could not be read are None in the snapshot, and their checks are ski
 
 from __future__ import annotations
 
-from .._aws.account import Instance, InstanceProfile, Role
 from .._aws.errors import describe_error
+from .._aws.resources import Instance, InstanceProfile, Role
 from .._lab.last_action import TYPE_TAG
 from .._lab.ownership import INDEX_TAG
 from .._launch.offers import MARKETS, ON_DEMAND

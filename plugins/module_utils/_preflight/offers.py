@@ -9,8 +9,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from .._aws.account import Account, Instance
+from .._aws.account import Account
 from .._aws.errors import CREDENTIALS, THROTTLED, UNREACHABLE, ReadError
+from .._aws.resources import Instance
 from .._lab.ownership import INDEX_TAG
 from .._launch.offers import MARKETS
 from .quotas import COUNTED_STATES, VCPU_QUOTAS, Quota, used_quota

@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
-from .._aws.account import Instance, InstanceType
+from .._aws.resources import Instance, InstanceType
 from .._launch.offers import MARKETS, ON_DEMAND, SPOT
 from .._problem import Problem, shown
 from .description import LabDescription

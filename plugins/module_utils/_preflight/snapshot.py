@@ -8,7 +8,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
 
-from .._aws.account import (
+from .._aws.errors import ReadError
+from .._aws.names import partition_of
+from .._aws.resources import (
     Address,
     Caller,
     Gateway,
@@ -23,8 +25,6 @@ from .._aws.account import (
     Subnet,
     Vpc,
 )
-from .._aws.errors import ReadError
-from .._aws.names import partition_of
 from .._lab.ownership import (
     INDEX_TAG,
     Claimed,

@@ -11,8 +11,9 @@ from dataclasses import dataclass
 from datetime import datetime, timezone
 from typing import Any
 
-from .._aws.account import Account, read_instance, read_tags
+from .._aws.account import Account
 from .._aws.errors import OTHER, ReadError
+from .._aws.resources import read_instance, read_tags
 from .._lab.ownership import Claimed, settle, wrong_with_address, wrong_with_instance
 from .._lab.record import MANAGED_BY, Record, read_record
 from .entries import ADDRESS, ALARM, EC2, INSTANCE, METRICS, ON_DEMAND, SNAPSHOT, SPOT, VOLUME, Entry, machine

@@ -13,7 +13,7 @@ from typing import Any
 
 from ansible.module_utils.parsing.convert_bool import boolean
 
-from ...module_utils._lab.last_action import AWAKE_TAG, START, STOP, State, read_time
+from ...module_utils._lab.last_action import ACTION_TAG, AWAKE_TAG, START, STOP, State, explain_stop, read_time
 from ...module_utils._lab.last_action import describe_host as describe_history
 from ...module_utils._lab.ownership import INDEX_TAG
 from ...module_utils._preflight.snapshot import CALLER_MARK
@@ -67,9 +67,7 @@ def describe_host(instance: Item, lab: Item, prices: Prices, now: datetime) -> d
     user = user if USER.fullmatch(user) else "USER"
     known: Item = next((entry for entry in lab["instance_catalogue"] if entry["type"] == instance["instance_type"]), {})
     price, _estimated = prices.instance(instance["instance_type"])
-    hours, started = 0.0, datetime.strptime(instance["launch_time"], "%Y-%m-%dT%H:%M:%S+00:00")
-    if instance["state"]["name"] == "running":
-        hours = (now - started).total_seconds() / 3600
+    hours = (now - launched_at(instance)).total_seconds() / 3600 if instance["state"]["name"] == "running" else 0.0
     key, saved = lab["private_key_file"], lab["known_hosts_file"]
     ssh = ["ssh", key and f"-i {key}", f"-o HostKeyAlias={identifier}", saved and f"-o UserKnownHostsFile={saved}"]
     command = " ".join(filter(None, [*ssh, f"{user}@{address}"]))
@@ -83,6 +81,7 @@ def describe_host(instance: Item, lab: Item, prices: Prices, now: datetime) -> d
         "gpus": whole_number(tags.get("digital_twin_gpus", 1)) or 0,
         "recover": boolean(known.get("auto_recovery", False), strict=False),
         "state": instance["state"]["name"],
+        "days_stopped": count_days_stopped(instance, now),
         "awake_until": tags.get(AWAKE_TAG, ""),
         "availability_zone": instance["placement"]["availability_zone"],
         "image_id": instance["image_id"],
@@ -96,18 +95,35 @@ def describe_host(instance: Item, lab: Item, prices: Prices, now: datetime) -> d
         "tunnel_command": f"{command} -N {' '.join(forwarded)}" if forwarded else "",
         "ssh_config": "\n".join(filter(None, config)),
         "urls": urls,
-        "history": list_history(name, instance, lab, started, now),
+        "history": list_history(name, instance, lab, now),
     }
 
 
-def list_history(name: str, instance: Item, lab: Item, started: datetime, now: datetime) -> list[str]:
-    """Return sentences about the last start or stop of a host, its last error, and until when it is awake."""
-    state = State(
+def launched_at(instance: Item) -> datetime:
+    """Return when an instance was started last, in UTC, without a time zone."""
+    return datetime.strptime(instance["launch_time"], "%Y-%m-%dT%H:%M:%S+00:00")
+
+
+def state_of(instance: Item) -> State:
+    """Return the state of an instance, and how it came to be in it."""
+    return State(
         instance["state"]["name"],
         (instance.get("state_reason") or {}).get("code") or "",
         instance.get("state_transition_reason") or "",
-        started.replace(tzinfo=UTC),
+        launched_at(instance).replace(tzinfo=UTC),
     )
+
+
+def count_days_stopped(instance: Item, now: datetime) -> int | None:
+    """Return for how many days an instance has been stopped; None while it runs, or if that is not known."""
+    state = state_of(instance)
+    stopped = explain_stop(state, instance["tags"].get(ACTION_TAG, "")).time if state.name == "stopped" else None
+    return max((now.replace(tzinfo=UTC) - stopped).days, 0) if stopped else None
+
+
+def list_history(name: str, instance: Item, lab: Item, now: datetime) -> list[str]:
+    """Return sentences about the last start or stop of a host, its last error, and until when it is awake."""
+    state = state_of(instance)
     verb = STOP if state.name in ("stopping", "stopped") else START
     known = [
         (str(event["cause"]), when)

@@ -21,8 +21,8 @@ from playbooks.files.udp_probe import probe
 from tests.support.ansible_programs import execute
 from tests.support.project import ROOT, load_yaml
 
-VERIFY = load_yaml(ROOT / "playbooks/verify.yml")[1]
-TASKS = {task["name"]: task for task in VERIFY["tasks"][0]["block"]}
+PORTS = load_yaml(ROOT / "playbooks/tasks/verify_ports.yml")
+TASKS = {task["name"].removeprefix("verify_ports | "): task for task in PORTS}
 SSH_CONFIG = """\
 Host alias
   HostName 198.51.100.7

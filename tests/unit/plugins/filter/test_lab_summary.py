@@ -63,6 +63,13 @@ def tagged(**tags: str) -> dict[str, Any]:
     return {"tags": {**INSTANCE["tags"], **tags}}
 
 
+STOPPED = {
+    "state": {"name": "stopped"},
+    "state_reason": {"code": "Client.UserInitiatedShutdown"},
+    "state_transition_reason": "User initiated (2026-11-16 12:00:01 GMT)",
+}
+
+
 @pytest.mark.parametrize(
     ("instance", "lab", "expected"),
     [
@@ -76,6 +83,7 @@ def tagged(**tags: str) -> dict[str, Any]:
                 "gpus": 1,
                 "recover": False,
                 "state": "running",
+                "days_stopped": None,
                 "availability_zone": "us-east-1a",
                 "image_id": "ami-1",
                 "private_address": "",
@@ -91,7 +99,21 @@ def tagged(**tags: str) -> dict[str, Any]:
                 "history": [],
             },
         ),
-        ({"state": {"name": "stopped"}}, {}, {"hours_since_start": 0.0, "cost_since_start": 0.0}),
+        (
+            {"state": {"name": "stopped"}},
+            {},
+            {"hours_since_start": 0.0, "cost_since_start": 0.0, "days_stopped": None},
+        ),
+        (STOPPED, {}, {"days_stopped": 13}),
+        # EC2 gives no time, such as after a shutdown from the host.
+        (
+            {"state": {"name": "stopped"}, **tagged(digital_twin_last_action="stop idle 2026-11-16T12:00:00Z")},
+            {},
+            {"days_stopped": 14},
+        ),
+        # The clock of this machine is late.
+        ({**STOPPED, "state_transition_reason": "User initiated (2026-12-01 11:00:00 GMT)"}, {}, {"days_stopped": 0}),
+        ({**STOPPED, "state": {"name": "running"}}, {}, {"days_stopped": None}),
         (
             {"instance_type": "p4d.24xlarge"},
             {},

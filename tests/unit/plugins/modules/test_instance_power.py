@@ -591,7 +591,11 @@ def test_a_killed_run_is_completed(
         lab.aws.inject(**CAPACITY, types=kinds)
         if not killed(lab, monkeypatch, number, verb, **given):
             break
-        lab.run(verb, **given)
+        message = lab.run(verb, **given).get("msg", "")
+        if "run this again with g5.xlarge" in message:
+            # Only the tag knows the type before.
+            assert (verb, lab.state()) == ("resize", ("g5.2xlarge", "stopped")), number
+            lab.run(verb, instance_type="g5.xlarge")
         assert lab.state() == expected, number
         tags = lab.tags()
         assert RESIZE not in tags, number
@@ -629,3 +633,23 @@ def test_a_tag_alone_makes_no_host_another_type(lab: Lab) -> None:
     assert not lab.run("start", instance_types=TYPES[:2]).get("failed")
     assert lab.state() == ("g5.xlarge", "running")
     assert "ModifyInstanceAttribute" not in lab.changes()
+
+
+@pytest.mark.parametrize("forged", ["g4dn.12xlarge running", "g5g.xlarge running", "g9.huge running", "; running"])
+def test_a_forged_tag_chooses_no_type_to_return_to(lab: Lab, forged: str) -> None:
+    lab.ec2.create_tags(Resources=[lab.hosts["lab-1"]], Tags=[{"Key": RESIZE, "Value": forged}])
+    lab.aws.inject(**CAPACITY, types=["g5.2xlarge"])
+    result = lab.run("resize", instance_type="g5.2xlarge")
+    assert result["msg"].endswith("It is g5.xlarge again, and running. Try later, or use another type.")
+    assert lab.state() == ("g5.xlarge", "running")
+
+    # The same for a host that has the type already: what it was before is not known.
+    lab.stop()
+    lab.ec2.modify_instance_attribute(InstanceId=lab.hosts["lab-1"], InstanceType={"Value": "g5.2xlarge"})
+    lab.ec2.create_tags(Resources=[lab.hosts["lab-1"]], Tags=[{"Key": RESIZE, "Value": forged}])
+    lab.changes()
+    result = lab.run("resize", instance_type="g5.2xlarge")
+    assert lab.state() == ("g5.2xlarge", "stopped")
+    assert "ModifyInstanceAttribute" not in lab.changes()
+    name = forged.split(" ", maxsplit=1)[0]
+    assert (f"check that type and run this again with {name}." in result.get("msg", "")) is (name != ";")

@@ -20,7 +20,7 @@ from ansible_collections.digital_twin.robotics_lab.plugins.module_utils._usage.r
     read_month,
     write_month,
 )
-from ansible_collections.digital_twin.robotics_lab.plugins.modules import lab_usage
+from ansible_collections.digital_twin.robotics_lab.plugins.modules import lab_usage, lab_usage_info
 
 from tests.support.local_aws import LocalAws, running
 from tests.support.run_module import runner
@@ -47,6 +47,11 @@ def lab(aws: LocalAws) -> SmallLab:
 @pytest.fixture
 def run(aws: LocalAws, lab: SmallLab, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Run:
     return runner(aws, lab_usage.main, monkeypatch, capsys, name=lab.name)
+
+
+@pytest.fixture
+def read(aws: LocalAws, lab: SmallLab, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Run:
+    return runner(aws, lab_usage_info.main, monkeypatch, capsys, name=lab.name)
 
 
 def mutating(aws: LocalAws) -> list[str]:
@@ -265,3 +270,23 @@ def test_a_denied_call_is_named(run: Run, aws: LocalAws) -> None:
         aws.mend()
     assert "ssm:GetParametersByPath" in result["msg"]
     assert "denied" in result["msg"]
+
+
+def test_the_record_is_read_as_it_was_written(run: Run, read: Run, aws: LocalAws, lab: SmallLab) -> None:
+    nothing = {"changed": False, "record": [], "parameters": [], "foreign": []}
+    assert {key: read()[key] for key in nothing} == nothing
+    ssm = aws.client("ssm")
+    earlier, other = (f"/digital-twin/{lab.name}/usage/{name}" for name in ("2026-10-1", "notes"))
+    ssm.put_parameter(Name=earlier, Value="1 2026-10", Type="String")
+    ssm.put_parameter(Name=other, Value="mine", Type="String")
+    written = run()
+    for check in (True, False):
+        found = read(check=check)
+        assert found["parameters"] == [earlier, *written["parameters"]]
+        assert found["record"] == ["1 2026-10", *written["record"]]
+        assert found["foreign"] == [other]
+        assert not found["changed"]
+    aws.calls()
+    read()
+    assert [call["action"] for call in aws.calls()] == ["GetParametersByPath"]
+    assert "is not the name of a lab" in read(name="Lab *")["msg"]

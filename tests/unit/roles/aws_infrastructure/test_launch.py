@@ -126,9 +126,9 @@ def test_a_lab_whose_zones_are_empty_at_first(aws: LocalAws, tmp_path: Path) -> 
     assert "spot g5.xlarge us-east-1a $0.400, us-east-1b $0.400" in output
     assert "on demand g5.xlarge us-east-1a $1.006, us-east-1b $1.006" in output
 
-    # No zone has capacity in any market: 3.6 s of waiting are two rounds more.
+    # No zone has capacity in any market: 7.2 s of waiting are two rounds more.
     aws.inject(**CAPACITY)
-    output, status, _changed = lab.play(aws_infrastructure_capacity_wait=0.001, aws_infrastructure_capacity_pause=2)
+    output, status, _changed = lab.play(aws_infrastructure_capacity_wait=0.002, aws_infrastructure_capacity_pause=5)
     assert status == 2
     assert mutating(aws).count("RunInstances") == 3 * 2 * OFFERING
     assert output.count("FAILED - RETRYING") == 2

@@ -53,7 +53,7 @@ def test_a_lab_is_stopped_started_and_resized_in_place(tmp_path: Path) -> None:
         # A named type has no further ones: the same again, for two rounds more.
         mutating(aws)
         aws.inject(**CAPACITY)
-        given: dict[str, Any] = {"aws_infrastructure_capacity_wait": 0.001, "aws_infrastructure_capacity_pause": 2}
+        given: dict[str, Any] = {"aws_infrastructure_capacity_wait": 0.002, "aws_infrastructure_capacity_pause": 5}
         output, status, _changed = play("start", **given)
         assert (status, *shape(aws)) == (2, "g5.xlarge", "stopped")
         assert "by a user of the collection." in output

@@ -10,8 +10,14 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from ansible_collections.digital_twin.robotics_lab.plugins.module_utils._aws.account import (
-    Account,
+from ansible_collections.digital_twin.robotics_lab.plugins.module_utils._aws.account import Account, home_region
+from ansible_collections.digital_twin.robotics_lab.plugins.module_utils._aws.errors import (
+    CREDENTIALS,
+    DENIED,
+    OTHER,
+    ReadError,
+)
+from ansible_collections.digital_twin.robotics_lab.plugins.module_utils._aws.resources import (
     Address,
     Gpu,
     Image,
@@ -20,13 +26,6 @@ from ansible_collections.digital_twin.robotics_lab.plugins.module_utils._aws.acc
     SecurityGroup,
     Subnet,
     Vpc,
-    home_region,
-)
-from ansible_collections.digital_twin.robotics_lab.plugins.module_utils._aws.errors import (
-    CREDENTIALS,
-    DENIED,
-    OTHER,
-    ReadError,
 )
 from ansible_collections.digital_twin.robotics_lab.plugins.module_utils._preflight.description import Inputs
 from ansible_collections.digital_twin.robotics_lab.plugins.module_utils._preflight.inputs import read_lab

@@ -12,7 +12,8 @@ from typing import Any
 
 import pytest
 import yaml
-from ansible_collections.digital_twin.robotics_lab.plugins.module_utils._aws.account import (
+from ansible_collections.digital_twin.robotics_lab.plugins.module_utils._aws.errors import DENIED, ReadError
+from ansible_collections.digital_twin.robotics_lab.plugins.module_utils._aws.resources import (
     Address,
     Caller,
     Gpu,
@@ -28,7 +29,6 @@ from ansible_collections.digital_twin.robotics_lab.plugins.module_utils._aws.acc
     Subnet,
     Vpc,
 )
-from ansible_collections.digital_twin.robotics_lab.plugins.module_utils._aws.errors import DENIED, ReadError
 from ansible_collections.digital_twin.robotics_lab.plugins.module_utils._lab.ownership import Foreign
 from ansible_collections.digital_twin.robotics_lab.plugins.module_utils._lab.record import Record
 from ansible_collections.digital_twin.robotics_lab.plugins.module_utils._preflight import checks, facts

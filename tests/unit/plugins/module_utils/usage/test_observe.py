@@ -20,6 +20,8 @@ from ansible_collections.digital_twin.robotics_lab.plugins.module_utils._usage.o
 )
 
 G5 = machine("g5.xlarge", "on-demand")
+# Sorts after G5: of two equal descriptions of a run, the one that sorts last is kept.
+G6 = machine("g6.12xlarge", "on-demand")
 
 
 def at(clock: str, day: int = 4) -> int:
@@ -75,10 +77,17 @@ STOP = "Client.UserInitiatedShutdown"
         ),
         pytest.param(
             [run("08:00", "09:00")],
-            [replace(instance("08:00", "stopped"), what=machine("g6.12xlarge", "on-demand"))],
+            [replace(instance("08:00", "stopped", "12:30"), what=G6)],
             None,
-            [run("08:00", "09:00", "seen")],
+            [run("08:00", "12:30", "ec2")],
             id="stopped, then given another type: it has run as the one before",
+        ),
+        pytest.param(
+            [run("08:00", "12:30", "ec2")],
+            [replace(instance("08:00", "stopped", "12:30"), what=G6)],
+            None,
+            [run("08:00", "12:30", "ec2")],
+            id="its end was recorded before it was given another type",
         ),
         pytest.param(
             [run("08:00", "09:00")],
