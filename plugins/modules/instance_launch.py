@@ -286,14 +286,14 @@ from typing import Any
 
 from ansible_collections.amazon.aws.plugins.module_utils.modules import AnsibleAWSModule
 
-from ..module_utils._aws.account import read_tags
 from ..module_utils._aws.connection import client_of, connector, region_of
 from ..module_utils._aws.errors import ReadError, describe_error, translated
 from ..module_utils._lab.ownership import INDEX_TAG
 from ..module_utils._launch.offers import ON_DEMAND, Search, list_offers
+from ..module_utils._launch.place import read_place
 from ..module_utils._launch.prices import Price
 from ..module_utils._launch.problem import describe_failures
-from ..module_utils._launch.request import Machine, Place
+from ..module_utils._launch.request import Machine
 from ..module_utils._launch.reservations import ReservationError, read_reservations
 from ..module_utils._launch.run import Launcher, StopError, lab_tags, read_hosts
 
@@ -352,34 +352,6 @@ def read_root_device(ec2: Any, image_id: str, region: str) -> str:
     return str(images[0].get("RootDeviceName") or "/dev/sda1")
 
 
-def read_place(ec2: Any, given: dict[str, Any], region: str) -> Place:
-    """Return the subnets and route tables of the lab's VPC.
-
-    Raises:
-        ReadError: AWS did not answer.
-    """
-    inside = [{"Name": "vpc-id", "Values": [given["vpc_id"]]}]
-    own = lab_tags(given["name"])
-    with translated("ec2:DescribeSubnets", region):
-        pages = ec2.get_paginator("describe_subnets").paginate(Filters=inside)
-        subnets = [subnet for page in pages for subnet in page["Subnets"]]
-    with translated("ec2:DescribeRouteTables", region):
-        by_tag = [{"Name": f"tag:{key}", "Values": [value]} for key, value in own.items()]
-        tables = ec2.describe_route_tables(Filters=[*inside, *by_tag])["RouteTables"]
-    return Place(
-        subnets={
-            subnet["AvailabilityZone"]: subnet["SubnetId"]
-            for subnet in subnets
-            if own.items() <= read_tags(subnet.get("Tags")).items()
-        },
-        taken=[subnet["CidrBlock"] for subnet in subnets],
-        network=given["vpc_cidr"],
-        first=given["subnet_cidr"],
-        tables=[table["RouteTableId"] for table in tables],
-        routed=[entry["SubnetId"] for table in tables for entry in table["Associations"] if "SubnetId" in entry],
-    )
-
-
 def read_prices(types: list[dict[str, Any]]) -> dict[str, Price]:
     """Return the given prices of instance types on demand."""
     return {item["name"]: Price(item["price_per_hour"], item["price_estimated"]) for item in types}
@@ -433,7 +405,14 @@ def build_launcher(module: AnsibleAWSModule, ec2: Any, region: str) -> tuple[Lau
             protection=given["termination_protection"],
             max_price=given["max_price"],
         ),
-        place=read_place(ec2, given, region),
+        place=read_place(
+            ec2,
+            region,
+            name=given["name"],
+            vpc_id=given["vpc_id"],
+            network=given["vpc_cidr"],
+            first=given["subnet_cidr"],
+        ),
         search=Search(reserved),
         tags=tags | lab_tags(given["name"]),
         name=given["name"],
