@@ -1,7 +1,7 @@
 """The disks of images that were made of hosts: a local Docker image and a volume for each, so that a host can move.
 
-A host's container is its root disk, and the volume with its Docker engine's data is a part of that. Both are copied when
-the image is made, and an instance of the image begins with copies of them, identity included: it is the same disk.
+A host's container is its root disk, and the volume with its Docker engine's data is a part of that. Both are copied
+when the image is made, and an instance of the image begins with copies of them, with the host's identity.
 """
 
 from __future__ import annotations
@@ -57,7 +57,6 @@ class DiskImages:
         self._client.containers.run(
             HOSTS["debian13"].tag,
             COPY,
-            entrypoint=[],
             labels=self._sandbox.labels,
             cap_add=["SYS_ADMIN"],
             network_mode="none",
@@ -84,4 +83,4 @@ def remove_images(sandbox: Sandbox, client: DockerClient) -> None:
     """Remove all local images of a sandbox's hosts, found by their label."""
     wanted: dict[str, Any] = {"label": [sandbox.label_filter, IMAGE_LABEL]}
     for image in client.images.list(filters=wanted):
-        client.images.remove(image.id, force=True)
+        client.images.remove(str(image.id), force=True)

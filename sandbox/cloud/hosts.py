@@ -179,8 +179,6 @@ class Hosts:
         network = self.ensure_network(instance.vpc_id)
         disk = self._client.volumes.create(disk_of(self._sandbox, instance.id), labels=self._sandbox.labels)
         root = self.images.find(instance.image_id) if instance.image_id else ""
-        if root:
-            self.images.copy(instance.image_id, instance.id)
         api = self._client.api
         privileges = api.create_host_config(
             network_mode=network.name,
@@ -216,6 +214,11 @@ class Hosts:
         )
         container = self._client.containers.get(self._sandbox.name(instance.id))
         container.put_archive("/", seed(instance))
+
+    def fill(self, instance_id: str, image_id: str) -> None:
+        """Give a new host the engine's data of the image that it was launched from, if that was made of a host."""
+        if self.images.find(image_id):
+            self.images.copy(image_id, instance_id)
 
     def prepare(self, host: str) -> None:
         """Build a host's image unless it exists, which takes a minute the first time.

@@ -211,7 +211,7 @@ class Reconciler:
             self._pool.submit(self._guarded, self._hosts.reboot, instance_id)
 
     def _follow_images(self) -> None:
-        """Copy the disks of new images of hosts, which are pending until then, and remove those of deregistered ones."""
+        """Copy the disks of new images of hosts, which are pending until then; remove those of deregistered ones."""
         found = images()
         for image_id in found.keys() - self._copied:
             image = found[image_id]
@@ -291,6 +291,8 @@ class Reconciler:
                         image_id=instance.image_id if instance.image_id != image.id else "",
                     )
                 )
+            # Without the lock, as it may take long.
+            self._hosts.fill(instance.id, instance.image_id)
         self._hosts.describe(instance.private_ip_address, metadata(instance, self._keys))
         self._hosts.start(instance.id)
 

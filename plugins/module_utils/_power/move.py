@@ -112,7 +112,7 @@ class Mover:
             old = step.old
             volumes = self._volumes([old] if old else [])
             zones = [offer.zone for offer in self._offers(old)] if old and step.kind == BEGIN else []
-            protected = bool(old and step.kind != CLEAN and self._attribute(old, "disableApiTermination", PROTECTION))
+            protected = bool(old and step.kind != CLEAN and self._protected(old))
             rows.append(
                 {
                     "name": step.host.name,
@@ -235,13 +235,12 @@ class Mover:
         with translated("ec2:DescribeSubnets", power.region):
             first = power.ec2.describe_subnets(SubnetIds=[old["SubnetId"]])["Subnets"][0]["CidrBlock"]
         shutdown = self._attribute(host, "instanceInitiatedShutdownBehavior", "InstanceInitiatedShutdownBehavior")
-        protected = self._attribute(host, "disableApiTermination", PROTECTION)
         disks = disk_mappings(host, self._volumes([host]))
         return Launcher(
             ec2=power.ec2,
             once=power.once,
             region=power.region,
-            machine=machine_of(host, copy, disks, str(shutdown or "stop"), bool(protected)),
+            machine=machine_of(host, copy, disks, str(shutdown or "stop"), self._protected(host)),
             place=read_place(power.ec2, power.region, name=self.lab, vpc_id=old["VpcId"], network=network, first=first),
             search=Search(offers, failed={offer: self.failed[offer] for offer in offers if offer in self.failed}),
             tags=self.tags | lab_tags(self.lab),
@@ -282,12 +281,13 @@ class Mover:
                 )
             self._tag_volumes(old, new)
             self._move_addresses(old, new)
-            self._forward(old, new)
+            self._complete_attributes(old, new)
+            kept = staying(old)
             self._terminate(old)
             self.lines += [
                 f"{new.name}: {volume} in {old.zone} stays and costs money, as AWS does not delete it with {old.id}. "
                 f"Its copy is attached to {new.id}. Delete it once you have checked that."
-                for volume in staying(old)
+                for volume in kept
             ]
             self.lines.append(f"{new.name}: moved from {old.zone} to {new.zone}: {new.id} replaces {old.id}")
         self.lines += self.images.remove(step.source, step.copy)
@@ -338,8 +338,11 @@ class Mover:
             self._must(new, "associate_address", "AssociateAddress", **given)
             self.lines.append(f"{new.name}: {address['PublicIp']} is that of {new.id} now")
 
-    def _forward(self, old: Host, new: Host) -> None:
-        """Let a new instance forward packets of others if its old one does, which RunInstances cannot set."""
+    def _complete_attributes(self, old: Host, new: Host) -> None:
+        """Give a new instance the protection of its old one, and let it forward packets of others if that does."""
+        if self._protected(old) and not self._protected(new):
+            given = {"InstanceId": new.id, PROTECTION: {"Value": True}}
+            self._must(new, "modify_instance_attribute", "ModifyInstanceAttribute", **given)
         if old.instance.get("SourceDestCheck") is False and new.instance.get("SourceDestCheck") is not False:
             given = {"InstanceId": new.id, "SourceDestCheck": {"Value": False}}
             self._must(new, "modify_instance_attribute", "ModifyInstanceAttribute", **given)
@@ -355,8 +358,8 @@ class Mover:
             raise StopError(
                 f"{old.name}: its old instance {old.id} runs, and was not terminated. Decide whose data you need."
             )
-        if self._attribute(old, "disableApiTermination", PROTECTION):
-            given = {"InstanceId": old.id, "DisableApiTermination": {"Value": False}}
+        if self._protected(old):
+            given = {"InstanceId": old.id, PROTECTION: {"Value": False}}
             self._must(old, "modify_instance_attribute", "ModifyInstanceAttribute", **given)
         self._must(old, "terminate_instances", "TerminateInstances", InstanceIds=[old.id])
         end = time.monotonic() + self.power.timeout
@@ -374,6 +377,10 @@ class Mover:
         self.lines += self.images.remove(host.id, step.copy)
         self.power.tag(host, {}, [MOVE_TAG])
         self.lines.append(f"{host.name}: runs in {host.zone} again. The image of its move was deleted.")
+
+    def _protected(self, host: Host) -> bool:
+        """Return whether an instance is protected from termination."""
+        return bool(self._attribute(host, "disableApiTermination", PROTECTION))
 
     def _must(self, host: Host, method: str, operation: str, **given: Any) -> None:
         """Make a call that may be made twice.

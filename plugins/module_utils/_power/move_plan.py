@@ -118,17 +118,15 @@ def refuse_doubt(old: Host, new: Host, copy: Copy) -> None:
     Raises:
         StopError: It runs, or has run after its image was made.
     """
+    reason = ""
     if old.state in (RUNNING, PENDING):
+        reason = f"is {old.state} while {new.id} in {new.zone} is {new.state}"
+    elif is_outdated(copy, old):
+        reason = f"has run after the image of {new.id} in {new.zone} was made, so that both may have newer data"
+    if reason:
         raise StopError(
-            f"{old.name}: its old instance {old.id} in {old.zone} is {old.state} while {new.id} in {new.zone} is "
-            f"{new.state}. Nothing was changed. Decide whose data you need, terminate the other one, and run this "
-            "again."
-        )
-    if is_outdated(copy, old):
-        raise StopError(
-            f"{old.name}: its old instance {old.id} in {old.zone} has run after the image of {new.id} in {new.zone} "
-            "was made, so that both may have newer data. Nothing was changed. Decide whose data you need, terminate "
-            "the other one, and run this again."
+            f"{old.name}: its old instance {old.id} in {old.zone} {reason}. Nothing was changed. Decide whose data you "
+            "need, terminate the other one, run this again, and then site.yml, which assigns the address."
         )
 
 
