@@ -10,12 +10,13 @@ import contextlib
 from typing import Any
 
 from docker import DockerClient
-from docker.errors import ImageNotFound, NotFound
+from docker.errors import APIError, ImageNotFound, NotFound
 
 from sandbox.builds import HOSTS
 from sandbox.settings import Sandbox
 
 IMAGE_LABEL = "digital_twin.machine_image"
+NOT_FOUND, IN_USE = 404, 409
 # With extended attributes and device nodes, which the layers of an engine have.
 COPY = ["cp", "-a", "/from/.", "/to/"]
 
@@ -68,9 +69,12 @@ class DiskImages:
         )
 
     def remove(self, image_id: str) -> None:
-        """Remove the disks of an image."""
-        with contextlib.suppress(ImageNotFound):
+        """Remove the disks of an image. What a host of it needs stays until ``sandbox down``."""
+        try:
             self._client.images.remove(self._tag(image_id))
+        except APIError as error:
+            if error.status_code not in (NOT_FOUND, IN_USE):
+                raise
         with contextlib.suppress(NotFound):
             self._client.volumes.get(disk_of(self._sandbox, image_id)).remove(force=True)
 

@@ -24,6 +24,8 @@ ERROR_TAG = "digital_twin_last_error"
 AWAKE_TAG = "digital_twin_awake_until"
 # The type of a host while it runs as another one for want of capacity.
 TYPE_TAG = "digital_twin_instance_type"
+# A move to another zone that has not ended: "leaving us-east-1a" of the old instance, "from i-1 ami-1" of the new one.
+MOVE_TAG = "digital_twin_move"
 
 START, STOP, RESIZE, MOVE = "start", "stop", "resize", "move"
 VERBS = (START, STOP, RESIZE, MOVE)

@@ -19,7 +19,19 @@ from typing import Any
 
 from .._aws.account import read_tags
 from .._aws.errors import ReadError, translated
-from .._lab.last_action import ACTION_TAG, ERROR_TAG, MOVE, RESIZE, START, TYPE_TAG, Action, Error, State, describe_host
+from .._lab.last_action import (
+    ACTION_TAG,
+    ERROR_TAG,
+    MOVE,
+    MOVE_TAG,
+    RESIZE,
+    START,
+    TYPE_TAG,
+    Action,
+    Error,
+    State,
+    describe_host,
+)
 from .._launch.calls import call_patiently, explain
 from .._launch.errors import STOP, Refusal
 from .._launch.offers import ON_DEMAND
@@ -29,8 +41,6 @@ from .._launch.run import GPUS_TAG, LOOK, StopError, read_instances
 
 # A resize that has not ended: "g5.xlarge running", the type before and the state to return to.
 RESIZE_TAG = "digital_twin_resize"
-# A move to another zone that has not ended: "leaving us-east-1a" of the old instance, "from i-1 ami-1" of the new one.
-MOVE_TAG = "digital_twin_move"
 PENDING, RUNNING, STOPPING, STOPPED = "pending", "running", "stopping", "stopped"
 # Codes of a denied call, after which no other type is tried.
 DENIED_CODES = {"AuthFailure", "UnauthorizedOperation"}

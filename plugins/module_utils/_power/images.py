@@ -18,11 +18,12 @@ from datetime import datetime
 from typing import Any
 
 from .._aws.errors import ReadError, translated
+from .._lab.last_action import MOVE_TAG
 from .._launch.calls import call_patiently
 from .._launch.errors import Refusal
 from .._launch.request import tag_list
 from .._launch.run import LOOK, StopError, lab_tags
-from .calls import MOVE_TAG, Host, Power
+from .calls import Host, Power
 
 AVAILABLE, PENDING = "available", "pending"
 # The image exists already: AWS has carried out a call whose answer was lost.

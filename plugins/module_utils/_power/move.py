@@ -17,7 +17,7 @@ from typing import Any
 
 from .._aws.account import read_tags
 from .._aws.errors import ReadError, translated
-from .._lab.last_action import MOVE
+from .._lab.last_action import MOVE, MOVE_TAG
 from .._launch.calls import explain
 from .._launch.errors import Refusal
 from .._launch.offers import Offer, Search
@@ -25,7 +25,7 @@ from .._launch.place import read_place
 from .._launch.problem import Launch, describe_failures
 from .._launch.request import tag_list
 from .._launch.run import LIVE, LOOK, Launcher, StopError, lab_tags, read_instances
-from .calls import MOVE_TAG, RUNNING, STOPPED, STOPPING, Host, Power, Type, clear_tags
+from .calls import RUNNING, STOPPED, STOPPING, Host, Power, Type, clear_tags
 from .images import Copy, Images, is_outdated
 from .move_plan import (
     BEGIN,

@@ -19,11 +19,11 @@ from dataclasses import dataclass
 from typing import Any
 
 from .._aws.account import profile_name
-from .._lab.last_action import ACTION_TAG, ERROR_TAG, TYPE_TAG
+from .._lab.last_action import ACTION_TAG, ERROR_TAG, MOVE_TAG, TYPE_TAG
 from .._launch.offers import ON_DEMAND, Offer, list_offers
 from .._launch.request import Machine
 from .._launch.run import GPUS_TAG, StopError
-from .calls import MOVE_TAG, PENDING, RESIZE_TAG, RUNNING, STOPPED, STOPPING, Host, Type
+from .calls import PENDING, RESIZE_TAG, RUNNING, STOPPED, STOPPING, Host, Type
 from .images import Copy, is_outdated
 
 BEGIN, END, CLEAN = "begin", "end", "clean"
