@@ -25,7 +25,7 @@ from .._launch.place import read_place
 from .._launch.problem import Launch, describe_failures
 from .._launch.request import tag_list
 from .._launch.run import LIVE, LOOK, Launcher, StopError, lab_tags, read_instances
-from .calls import RUNNING, STOPPED, STOPPING, Host, Power, Type, clear_tags
+from .calls import PENDING, RUNNING, STOPPED, STOPPING, Host, Power, Type, clear_tags
 from .images import Copy, Images, is_outdated
 from .move_plan import (
     BEGIN,
@@ -185,7 +185,11 @@ class Mover:
             step.copy = None
         if step.copy is None:
             self.power.tag(host, {MOVE_TAG: f"leaving {host.zone}"})
-            step.copy = self.images.create(host)
+            try:
+                step.copy = self.images.create(host)
+            except StopError:
+                self.power.tag(host, {}, [MOVE_TAG])
+                raise
             self.lines.append(f"{host.name}: {host.id} in {host.zone}: its image {step.copy.id} is being made")
 
     def _launch(self, step: Step) -> None:
@@ -354,9 +358,10 @@ class Mover:
             StopError: AWS refuses, or it runs.
         """
         self.power.refresh([old])
-        if old.state == RUNNING:
+        if old.state in (PENDING, RUNNING):
             raise StopError(
-                f"{old.name}: its old instance {old.id} runs, and was not terminated. Decide whose data you need."
+                f"{old.name}: its old instance {old.id} is {old.state}, and was not terminated. Decide whose data you "
+                "need, terminate the other one, and run this again."
             )
         if self._protected(old):
             given = {"InstanceId": old.id, PROTECTION: {"Value": False}}

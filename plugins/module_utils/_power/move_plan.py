@@ -140,6 +140,8 @@ def obstacle(host: Host) -> str:
         reason = "its root disk is in its machine, so that no image can be made of it. Run this again later"
     elif len(interfaces) > 1:
         reason = f"it has {len(interfaces)} network interfaces, and the new instance would have one. Detach the others"
+    elif any(len(row.get("PrivateIpAddresses", [])) > 1 for row in interfaces):
+        reason = "it has several private addresses, and the new instance would have one. Remove the others"
     elif tenancy != "default":
         reason = f"its tenancy is {tenancy}, which the move does not know. Allowed: default. Run this again later"
     else:

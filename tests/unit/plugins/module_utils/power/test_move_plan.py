@@ -104,6 +104,8 @@ def test_a_doubt_stops_the_move(instances: list[Host], image: Copy | None, expec
     [
         ({}, ""),
         ({"InstanceLifecycle": "spot"}, "it is a spot instance"),
+        ({"NetworkInterfaces": [{"PrivateIpAddresses": [{}]}]}, ""),
+        ({"NetworkInterfaces": [{"PrivateIpAddresses": [{}, {}]}]}, "several private addresses"),
         ({"NetworkInterfaces": [{}, {}]}, "2 network interfaces"),
         ({"Placement": {"AvailabilityZone": "a", "Tenancy": "host"}}, "tenancy is host"),
         ({"RootDeviceType": "instance-store"}, "root disk is in its machine"),
