@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import docker
 import pytest
@@ -60,7 +61,7 @@ def test_an_image_of_a_host_has_its_disks(engine: docker.DockerClient, tmp_path:
         assert container.wait(timeout=60)["StatusCode"] == 0, container.logs()
         return container.logs().decode()
 
-    mine = {"label": sandbox.label_filter}
+    mine: dict[str, Any] = {"label": sandbox.label_filter}
     try:
         run(HOSTS["debian13"].tag, "i-1", WRITE)
         disks.make("ami-1", "i-1")

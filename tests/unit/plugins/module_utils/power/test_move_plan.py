@@ -50,7 +50,7 @@ def new(state: str = "running", **more: Any) -> Host:
     return host(NEW, state, "b", IMAGE, tags={"digital_twin_move": f"from {OLD} {IMAGE}"}, **more)
 
 
-LEAVING = {"tags": {"digital_twin_move": "leaving a"}}
+LEAVING: dict[str, Any] = {"tags": {"digital_twin_move": "leaving a"}}
 # The instances, whether the host is to move, its image, whether snapshots exist, and the step.
 STEPS = {
     "nothing was begun": ([host()], False, None, False, None),
