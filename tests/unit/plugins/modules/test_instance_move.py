@@ -381,9 +381,12 @@ def test_a_denied_call_loses_nothing(lab: Lab, action: str) -> None:
     lab.aws.mend()
     # What was begun is ended even if no host is to move now.
     unfinished = action in ("AssociateAddress", "TerminateInstances", "DeleteSnapshot")
-    result = lab.run(move=[] if unfinished else [lab.host_name])
+    rows = [{"name": lab.host_name, "instance_id": row["InstanceId"]} for row in lab.instances()]
+    # One instance is enough to find the other: the old one by its image, the new one by its tag.
+    known = [row for row in rows if (row["instance_id"] == lab.host) == (action == "TerminateInstances")] or rows
+    result = lab.run(move=[] if unfinished else [lab.host_name], hosts=known)
     assert not result.get("failed"), result
-    lab.moved()
+    assert [row["instance_id"] for row in result["hosts"]] == [lab.moved()["InstanceId"]]
 
 
 def test_every_changing_call_is_throttled_once(lab: Lab) -> None:
