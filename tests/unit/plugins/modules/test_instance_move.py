@@ -396,6 +396,17 @@ def test_every_changing_call_is_throttled_once(lab: Lab) -> None:
     lab.moved()
 
 
+def test_answers_that_are_lost(lab: Lab) -> None:
+    for action in ("CreateImage", "RunInstances", "TerminateInstances", "DeregisterImage"):
+        lab.aws.inject(kind="lost", action=action, count=1, seconds=0)
+    result = lab.run()
+    assert not result.get("failed"), result
+    made = lab.changes()
+    # The call whose answer was lost is made again, and AWS carries it out once.
+    assert (made.count("CreateImage"), made.count("RunInstances")) == (2, 2)
+    lab.moved()
+
+
 def end_after(lab: Lab, number: int, *, after: bool) -> bool:
     """Kill a run at a changing call, check what it leaves, and run it again; return whether it made that many."""
     if not lab.killed(number, after=after):
