@@ -10,6 +10,7 @@ import itertools
 import json
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -129,6 +130,9 @@ class Lab:
         found = ec2.allocate_address(Domain="vpc")
         self.address = found["AllocationId"]
         ec2.associate_address(AllocationId=self.address, InstanceId=self.host)
+        # EC2 reports times in seconds, and an image must be younger than the last start.
+        begun = datetime.now(UTC) - timedelta(hours=1)
+        self.aws.control("POST", "runs", {"instance": self.host, "start": begun.isoformat()})
         ec2.stop_instances(InstanceIds=[self.host])
         self.aws.calls()
 
