@@ -16,6 +16,7 @@ from docker.models.containers import Container
 
 from sandbox import builds, engine
 from sandbox.cloud import process
+from sandbox.cloud.disk_images import remove_images
 from sandbox.cloud.hosts import INSTANCE_LABEL, helper, remove_cgroup
 from sandbox.errors import SandboxError
 from sandbox.keys import Key, ensure_key, write_private
@@ -107,6 +108,7 @@ def remove_all(sandbox: Sandbox, client: DockerClient) -> None:
             container.remove(force=True, v=True)
         if INSTANCE_LABEL in container.labels:
             remove_cgroup(container.attrs["Config"]["Hostname"])
+    remove_images(sandbox, client)
     for network in client.networks.list(filters=mine):
         network.remove()
     for volume in client.volumes.list(filters=mine):

@@ -243,6 +243,8 @@ from ansible_collections.amazon.aws.plugins.module_utils.modules import AnsibleA
 
 from ..module_utils._aws.connection import client_of, connector, region_of
 from ..module_utils._aws.errors import ReadError, describe_error
+from ..module_utils._aws.resources import read_tags
+from ..module_utils._lab.last_action import MOVE_TAG
 from ..module_utils._lab.ownership import INDEX_TAG
 from ..module_utils._launch.offers import ON_DEMAND, Search, list_offers
 from ..module_utils._launch.problem import describe_failures
@@ -323,7 +325,14 @@ def build_launcher(module: AnsibleAWSModule, ec2: Any, region: str) -> tuple[Lau
             protection=given["termination_protection"],
             max_price=given["max_price"],
         ),
-        place=read_place(ec2, given, region),
+        place=read_place(
+            ec2,
+            region,
+            name=given["name"],
+            vpc_id=given["vpc_id"],
+            network=given["vpc_cidr"],
+            first=given["subnet_cidr"],
+        ),
         search=Search(reserved),
         tags=tags | lab_tags(given["name"]),
         name=given["name"],
@@ -365,6 +374,11 @@ def launch_hosts(module: AnsibleAWSModule, result: dict[str, Any]) -> str:
         found = existing.get(number, [])
         if len(found) > 1:
             ids = ", ".join(instance["InstanceId"] for instance in found)
+            if any(MOVE_TAG in read_tags(instance.get("Tags")) for instance in found):
+                raise StopError(
+                    f"{name}: its move to another zone has not ended ({ids}). Terminate neither. Run "
+                    f"playbooks/start.yml with {given['variable_prefix']}move_zone_confirm={given['name']} to end it."
+                )
             raise StopError(f"{name}: has several instances ({ids}). Terminate all but one of them.")
         result["instances"] += [describe_instance(name, instance, created=False) for instance in found]
     missing = {number: name for number, name in names.items() if number not in existing}

@@ -15,7 +15,7 @@ from moto.ec2.models import vpcs as vpc_models
 from moto.ec2.responses.elastic_block_store import ElasticBlockStore
 from moto.kms.models import kms_backends
 
-from sandbox.cloud import market_api, tokens
+from sandbox.cloud import image_api, market_api, tokens
 
 # EC2's defaults for a gp3 volume (IOPS, MiB/s).
 GP3_IOPS = 3000
@@ -30,13 +30,18 @@ def complete(instance: Any, mappings: list[dict[str, Any]]) -> None:
     """
     asked = {mapping["DeviceName"]: mapping.get("Ebs") or {} for mapping in mappings}
     backend = instance.ec2_backend
+    image = backend.amis.get(instance.image_id)
+    instance.origin = image_api.origin(image, instance.image_id)
     for device, attachment in instance.block_device_mapping.items():
         volume = backend.volumes[attachment.volume_id]
         if volume.volume_type == "gp3":
             volume.iops = int(asked.get(device, {}).get("Iops") or GP3_IOPS)
             volume.throughput = int(asked.get(device, {}).get("Throughput") or GP3_THROUGHPUT)
-        if device == instance.root_device_name and not volume.snapshot_id:
-            volume.snapshot_id = backend.amis[instance.image_id].ebs_snapshot.id
+        if image and device == instance.root_device_name and not volume.snapshot_id:
+            volume.snapshot_id = image.ebs_snapshot.id
+        copied = image_api.disks(image).get(device)
+        if copied:
+            volume.snapshot_id, volume.encrypted = copied["snapshot"].id, copied["snapshot"].encrypted
 
 
 def default_key(self: Any) -> ActionResult:
@@ -109,5 +114,6 @@ def install() -> None:
     responses.get_ebs_default_kms_key_id = default_key
     models.InstanceBackend.run_instances = run_instances
     networks.VPCBackend.delete_vpc = delete_vpc
+    image_api.install()
     market_api.install()
     tokens.install()

@@ -18,6 +18,7 @@ from docker.models.networks import Network
 from docker.types import IPAMConfig, IPAMPool
 
 from sandbox.builds import HOSTS, ensure_all
+from sandbox.cloud.disk_images import DiskImages, disk_of
 from sandbox.engine import outside_mtu
 from sandbox.errors import SandboxError
 from sandbox.settings import AWS_HOST, PACKAGES_HOST, PROJECT, REGISTRY_HOST, Sandbox
@@ -75,6 +76,7 @@ class Instance:
     :param user: the user that cloud-init creates.
     :param address: its private address, from ``Hosts.place``.
     :param gpus: the profiles of its GPUs, one word each.
+    :param image_id: the image with its disks, if that was made of a host; empty for a new host.
     """
 
     id: str
@@ -86,6 +88,7 @@ class Instance:
     public_key: str
     user_data: str
     gpus: str
+    image_id: str = ""
 
 
 class Hosts:
@@ -95,6 +98,7 @@ class Hosts:
         """Manage the hosts of one sandbox through one engine."""
         self._sandbox = sandbox
         self._client = client
+        self.images = DiskImages(sandbox, client)
         self._metadata = sandbox.guest / "imds"
         self._metadata.mkdir(parents=True, exist_ok=True)
 
@@ -173,7 +177,8 @@ class Hosts:
     def create(self, instance: Instance) -> None:
         """Create an instance's container; ``start`` boots it."""
         network = self.ensure_network(instance.vpc_id)
-        disk = self._client.volumes.create(self._sandbox.name(f"{instance.id}-docker"), labels=self._sandbox.labels)
+        disk = self._client.volumes.create(disk_of(self._sandbox, instance.id), labels=self._sandbox.labels)
+        root = self.images.find(instance.image_id) if instance.image_id else ""
         api = self._client.api
         privileges = api.create_host_config(
             network_mode=network.name,
@@ -194,7 +199,7 @@ class Hosts:
         endpoint = api.create_endpoint_config(ipv4_address=instance.address)
         networking: Any = {"EndpointsConfig": {network.name: endpoint}}
         api.create_container(
-            HOSTS[instance.host].tag,
+            root or HOSTS[instance.host].tag,
             name=self._sandbox.name(instance.id),
             hostname=instance.hostname,
             labels={
@@ -209,6 +214,11 @@ class Hosts:
         )
         container = self._client.containers.get(self._sandbox.name(instance.id))
         container.put_archive("/", seed(instance))
+
+    def fill(self, instance_id: str, image_id: str) -> None:
+        """Give a new host the engine's data of the image that it was launched from, if that was made of a host."""
+        if self.images.find(image_id):
+            self.images.copy(image_id, instance_id)
 
     def prepare(self, host: str) -> None:
         """Build a host's image unless it exists, which takes a minute the first time.
@@ -251,7 +261,7 @@ class Hosts:
         vpc_id, hostname = container.labels[VPC_LABEL], container.attrs["Config"]["Hostname"]
         container.remove(force=True, v=True)
         with contextlib.suppress(NotFound):
-            self._client.volumes.get(self._sandbox.name(f"{instance_id}-docker")).remove(force=True)
+            self._client.volumes.get(disk_of(self._sandbox, instance_id)).remove(force=True)
         remove_cgroup(hostname)
         if not self._client.containers.list(all=True, filters={"label": [f"{VPC_LABEL}={vpc_id}", INSTANCE_LABEL]}):
             self.remove_network(vpc_id)

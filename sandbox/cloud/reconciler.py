@@ -20,7 +20,7 @@ from moto.ec2.models import ec2_backends
 from moto.ec2.models.instance_types import INSTANCE_TYPES
 from moto.iam.models import iam_backends
 
-from sandbox.cloud import market
+from sandbox.cloud import image_api, market
 from sandbox.cloud.hosts import Hosts, Instance
 from sandbox.cloud.machine_images import machine_image
 from sandbox.keys import Key, Keys
@@ -43,6 +43,12 @@ def instances() -> Iterator[Any]:
     for backend in list(ec2_backends[DEFAULT_ACCOUNT_ID].values()):
         for reservation in list(backend.reservations.values()):
             yield from reservation.instances
+
+
+def images() -> dict[str, Any]:
+    """Return moto's images of instances by id."""
+    backends = list(ec2_backends[DEFAULT_ACCOUNT_ID].values())
+    return {image.id: image for backend in backends for image in list(backend.amis.values()) if image_api.disks(image)}
 
 
 def elastic_ip(instance: Any) -> str:
@@ -181,12 +187,14 @@ class Reconciler:
         self._hosts = hosts
         self._keys = keys
         self._busy: set[str] = set()
+        self._copied: set[str] = set()
         self._lock = threading.RLock()
         self._pool = ThreadPoolExecutor(max_workers=4, thread_name_prefix="host")
 
     def follow(self) -> None:
         """Set transitional states and start the hosts' changes; called after each call that changes EC2."""
         with self._lock:
+            self._follow_images()
             for instance in instances():
                 if instance.id in self._busy:
                     continue
@@ -201,6 +209,28 @@ class Reconciler:
         """Reboot hosts, as RebootInstances does: at some point soon, without a change of state."""
         for instance_id in ids:
             self._pool.submit(self._guarded, self._hosts.reboot, instance_id)
+
+    def _follow_images(self) -> None:
+        """Copy the disks of new images of hosts, which are pending until then; remove those of deregistered ones."""
+        found = images()
+        for image_id in found.keys() - self._copied:
+            image = found[image_id]
+            self._copied.add(image_id)
+            if self._hosts.find(image.instance_id) is not None:
+                image.state = "pending"
+                self._pool.submit(self._copy, image)
+        for image_id in self._copied - found.keys():
+            self._copied.remove(image_id)
+            self._pool.submit(self._guarded, self._hosts.images.remove, image_id)
+
+    def _copy(self, image: Any) -> None:
+        """Copy the disks of an image's host, then show it as available; runs in the pool."""
+        try:
+            self._hosts.images.make(image.id, image.instance_id)
+            image.state = "available"
+        except Exception:  # the image must not stay pending forever
+            LOG.exception("%s could not be made of %s", image.id, image.instance_id)
+            image.state = "failed"
 
     def _differs(self, instance: Any, state: str) -> bool:
         container = self._hosts.find(instance.id)
@@ -239,7 +269,7 @@ class Reconciler:
     def _boot(self, instance: Any) -> None:
         """Create an instance's host unless it exists, and boot it."""
         if self._hosts.find(instance.id) is None:
-            image = machine_image(instance.image_id)
+            image = machine_image(image_api.origin(instance, instance.image_id))
             nic = instance.nics[0]
             self._hosts.prepare(image.host)
             with self._lock:  # two hosts must not get the same address
@@ -258,8 +288,11 @@ class Reconciler:
                         public_key=public_key(instance),
                         user_data=user_data(instance),
                         gpus=gpus(instance),
+                        image_id=instance.image_id if instance.image_id != image.id else "",
                     )
                 )
+            # Without the lock, as it may take long.
+            self._hosts.fill(instance.id, instance.image_id)
         self._hosts.describe(instance.private_ip_address, metadata(instance, self._keys))
         self._hosts.start(instance.id)
 

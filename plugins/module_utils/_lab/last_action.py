@@ -24,9 +24,11 @@ ERROR_TAG = "digital_twin_last_error"
 AWAKE_TAG = "digital_twin_awake_until"
 # The type of a host while it runs as another one for want of capacity.
 TYPE_TAG = "digital_twin_instance_type"
+# A move to another zone that has not ended: "leaving us-east-1a" of the old instance, "from i-1 ami-1" of the new one.
+MOVE_TAG = "digital_twin_move"
 
-START, STOP, RESIZE = "start", "stop", "resize"
-VERBS = (START, STOP, RESIZE)
+START, STOP, RESIZE, MOVE = "start", "stop", "resize", "move"
+VERBS = (START, STOP, RESIZE, MOVE)
 PERSON, SCHEDULE, IDLE, LIFETIME, BUDGET, SPOT, EVENT = (
     "person",
     "schedule",
@@ -48,7 +50,7 @@ ACTORS = {
     EVENT: "a maintenance event of AWS",
 }
 OTHERS = "a user, the console, or another program of the account"
-PAST = {START: "started", STOP: "stopped", RESIZE: "resized"}
+PAST = {START: "started", STOP: "stopped", RESIZE: "resized", MOVE: "moved to another zone"}
 
 TIME_FORM = "%Y-%m-%dT%H:%M:%SZ"
 # EC2's limit for the value of a tag.

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from .errors import KIND, KIND_CODES, WAIT_CODES, ZONE_CODES, Refusal, named_zones
-from .offers import Offer
+from .offers import SPOT, Offer
 
 CALL_ERROR = re.compile(r"\((?P<code>[A-Za-z][\w.]+)\) when calling the \w+ operation")
 
@@ -142,10 +142,13 @@ def describe_failures(host: str, failed: Mapping[Offer, Refusal], prefix: str, s
     if stays:
         remedies = (
             f"Its disk is in {stays}, so that it starts only there. Run this again later, set {prefix}capacity_wait to "
-            f"go on trying, or allow further types with {prefix}further_types and {prefix}further_types_price. To move "
-            "it, make an image of it, destroy the lab, and create it in another zone from the image "
-            f"({prefix}image_id, {prefix}availability_zone)."
+            f"go on trying, or allow further types with {prefix}further_types and {prefix}further_types_price."
         )
+        if all(offer.market != SPOT for offer in failed):
+            remedies += (
+                f" To move it to another zone with all of its disks, run playbooks/start.yml with "
+                f"{prefix}move_zone_confirm set to the lab's name. With --check that shows what changes."
+            )
     if any(refusal.meaning == KIND for refusal in failed.values()):
         remedies += " Ask for a higher quota in Service Quotas, or stop other instances."
     if "InsufficientFreeAddressesInSubnet" in {refusal.code for refusal in failed.values()}:

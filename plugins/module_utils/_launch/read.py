@@ -30,14 +30,22 @@ def read_root_device(ec2: Any, image_id: str, region: str) -> str:
     return str(images[0].get("RootDeviceName") or "/dev/sda1")
 
 
-def read_place(ec2: Any, given: dict[str, Any], region: str) -> Place:
-    """Return the subnets and route tables of the lab's VPC.
+def read_place(ec2: Any, region: str, *, name: str, vpc_id: str, network: str, first: str) -> Place:
+    """Return the subnets and route tables of a lab's VPC.
+
+    Args:
+        ec2: A client of EC2.
+        region: Its region.
+        name: The lab's name.
+        vpc_id: Its VPC.
+        network: The network of the VPC.
+        first: The network of the lab's first subnet.
 
     Raises:
         ReadError: AWS did not answer.
     """
-    inside = [{"Name": "vpc-id", "Values": [given["vpc_id"]]}]
-    own = lab_tags(given["name"])
+    inside = [{"Name": "vpc-id", "Values": [vpc_id]}]
+    own = lab_tags(name)
     with translated("ec2:DescribeSubnets", region):
         pages = ec2.get_paginator("describe_subnets").paginate(Filters=inside)
         subnets = [subnet for page in pages for subnet in page["Subnets"]]
@@ -51,8 +59,8 @@ def read_place(ec2: Any, given: dict[str, Any], region: str) -> Place:
             if own.items() <= read_tags(subnet.get("Tags")).items()
         },
         taken=[subnet["CidrBlock"] for subnet in subnets],
-        network=given["vpc_cidr"],
-        first=given["subnet_cidr"],
+        network=network,
+        first=first,
         tables=[table["RouteTableId"] for table in tables],
         routed=[entry["SubnetId"] for table in tables for entry in table["Associations"] if "SubnetId" in entry],
     )

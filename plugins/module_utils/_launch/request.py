@@ -31,6 +31,9 @@ class Machine:
         monitoring: Whether EC2 writes metrics every minute.
         protection: Whether they are protected from termination. AWS allows it on demand only.
         max_price: The most for an hour of a spot instance, in US dollars; empty for the on-demand price.
+        tagged: The kinds of resources that get the tags of a launch.
+        more: Arguments of RunInstances that replace those of new hosts.
+        origin: What tells this launch of a host from others of the same host, for its token; empty for a new host.
     """
 
     vpc_id: str
@@ -44,6 +47,9 @@ class Machine:
     monitoring: bool = False
     protection: bool = False
     max_price: str = ""
+    tagged: tuple[str, ...] = ("instance", "volume")
+    more: dict[str, Any] = field(default_factory=dict)
+    origin: str = ""
 
 
 @dataclass(frozen=True)
@@ -76,7 +82,7 @@ def token_of(subnet_id: str, host: str, offer: Offer, serial: int) -> str:
 
     Args:
         subnet_id: The lab's subnet in the offer's zone.
-        host: The host's name.
+        host: The host's name, with the image for a host that moves.
         offer: Where it is launched.
         serial: How many tokens belong to terminated instances or other arguments.
     """
@@ -94,7 +100,7 @@ def arguments(machine: Machine, offer: Offer, subnet_id: str, tags: dict[str, st
         tags: The tags of the instance, its volume and its spot request.
         token: The launch's token.
     """
-    kinds = ["instance", "volume", *(["spot-instances-request"] if offer.market == SPOT else [])]
+    kinds = [*machine.tagged, *(["spot-instances-request"] if offer.market == SPOT else [])]
     given: dict[str, Any] = {
         "ClientToken": token,
         "ImageId": machine.image_id,
@@ -141,7 +147,7 @@ def arguments(machine: Machine, offer: Offer, subnet_id: str, tags: dict[str, st
         given["CapacityReservationSpecification"] = {
             "CapacityReservationTarget": {"CapacityReservationId": offer.reservation}
         }
-    return given
+    return given | machine.more
 
 
 def tag_list(tags: dict[str, str]) -> list[dict[str, str]]:

@@ -143,9 +143,10 @@ class Launcher:
             StopError: No other offer can help.
             ReadError: AWS refused or did not answer another call.
         """
-        recovered = self._recover(host, tags, gpus)
-        if recovered:
-            return recovered
+        return self._recover(host, tags, gpus) or self.try_offers(host, tags, gpus)
+
+    def try_offers(self, host: str, tags: dict[str, str], gpus: dict[str, int]) -> dict[str, Any] | None:
+        """Launch a host as `launch` does, without a look at earlier spot requests."""
         dearer = False
         while offer := self.search.next():
             if offer.market == ON_DEMAND and not offer.reservation and self._spot_failed() and not dearer:
@@ -230,9 +231,10 @@ class Launcher:
 
     def _run(self, host: str, tags: dict[str, str], offer: Offer, subnet_id: str) -> dict[str, Any] | Refusal:
         """Call RunInstances until AWS has answered, and return the instance or the refusal."""
+        named = " ".join(filter(None, [host, self.machine.origin]))
         serial, pause, end = 0, 1, time.monotonic() + self.patience
         while True:
-            token = token_of(subnet_id, host, offer, serial)
+            token = token_of(subnet_id, named, offer, serial)
             found = self._call(arguments(self.machine, offer, subnet_id, tags, token))
             if not isinstance(found, Refusal) and found["State"]["Name"] in LIVE:
                 return found

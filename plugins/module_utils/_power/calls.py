@@ -19,7 +19,19 @@ from typing import Any
 
 from .._aws.errors import ReadError, translated
 from .._aws.resources import read_tags
-from .._lab.last_action import ACTION_TAG, ERROR_TAG, START, TYPE_TAG, Action, Error, State, describe_host
+from .._lab.last_action import (
+    ACTION_TAG,
+    ERROR_TAG,
+    MOVE,
+    MOVE_TAG,
+    RESIZE,
+    START,
+    TYPE_TAG,
+    Action,
+    Error,
+    State,
+    describe_host,
+)
 from .._launch.calls import call_patiently, explain
 from .._launch.errors import STOP, Refusal
 from .._launch.offers import ON_DEMAND
@@ -164,6 +176,11 @@ class Power:
         hosts = self.hosts(wanted)
         for host in hosts:
             ids = [other.id for other in hosts if other.name == host.name]
+            if len(ids) > 1 and any(MOVE_TAG in other.tags for other in hosts if other.name == host.name):
+                raise StopError(
+                    f"{host.name}: its move to another zone has not ended ({', '.join(ids)}). Terminate neither. Run "
+                    f"playbooks/start.yml with {self.prefix}move_zone_confirm set to the lab's name, which ends it."
+                )
             if len(ids) > 1:
                 raise StopError(
                     f"{host.name}: has several instances ({', '.join(ids)}). Terminate all but one of them."
@@ -213,16 +230,16 @@ class Power:
 
     def start(self, host: Host) -> Refusal | None:
         """Start a host, and return why AWS refuses to."""
-        return self._change("start_instances", "ec2:StartInstances", InstanceIds=[host.id])
+        return self.change("start_instances", "ec2:StartInstances", InstanceIds=[host.id])
 
     def stop(self, host: Host) -> Refusal | None:
         """Stop a host, and return why AWS refuses to."""
-        return self._change("stop_instances", "ec2:StopInstances", InstanceIds=[host.id])
+        return self.change("stop_instances", "ec2:StopInstances", InstanceIds=[host.id])
 
     def set_type(self, host: Host, kind: Type) -> Refusal | None:
         """Change the type of a stopped host, with the tag by which its GPUs are counted; return why AWS refuses to."""
         given = {"InstanceId": host.id, "InstanceType": {"Value": kind.name}}
-        refusal = self._change("modify_instance_attribute", "ec2:ModifyInstanceAttribute", **given)
+        refusal = self.change("modify_instance_attribute", "ec2:ModifyInstanceAttribute", **given)
         if refusal is None:
             host.instance["InstanceType"] = kind.name
             self.tag(host, {GPUS_TAG: str(kind.gpus)})
@@ -339,7 +356,7 @@ class Power:
             f"{self.prefix}wait_timeout.{force}"
         )
 
-    def _change(self, method: str, action: str, **given: Any) -> Refusal | None:
+    def change(self, method: str, action: str, **given: Any) -> Refusal | None:
         """Make a call that changes an instance, and return why AWS refuses it."""
         answer = call_patiently(getattr(self.once, method), action, self.region, self.patience, **given)
         if isinstance(answer, Refusal):
@@ -360,7 +377,8 @@ def is_final(refusal: Refusal) -> bool:
 
 def clear_tags(host: Host) -> list[str]:
     """Return the obsolete tags of a running host."""
-    found = [ERROR_TAG, RESIZE_TAG] if host.tags.get(ERROR_TAG, "").split(" ")[0] in (START, "resize") else [RESIZE_TAG]
+    what = host.tags.get(ERROR_TAG, "").split(" ")[0]
+    found = [ERROR_TAG, RESIZE_TAG] if what in (START, RESIZE, MOVE) else [RESIZE_TAG]
     return [*found, TYPE_TAG] if host.tags.get(TYPE_TAG) == host.type else found
 
 

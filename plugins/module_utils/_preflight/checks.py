@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from .._aws.errors import describe_error
 from .._aws.resources import Instance, InstanceProfile, Role
-from .._lab.last_action import TYPE_TAG
+from .._lab.last_action import MOVE_TAG, TYPE_TAG
 from .._lab.ownership import INDEX_TAG
 from .._launch.offers import MARKETS, ON_DEMAND
 from .._problem import Problem, listed, shown
@@ -225,7 +225,14 @@ def check_instances(lab: LabDescription, snapshot: AccountSnapshot) -> list[Prob
     for index in host_indexes(lab):
         if len(by_index.get(index, [])) > 1:
             reason = f"has more than one instance tagged {INDEX_TAG} {index}: {listed(by_index[index])}"
-            remedy = "terminate the one that is not in use"
+            moving = any(
+                MOVE_TAG in item.tags for item in snapshot.instances or [] if item.instance_id in by_index[index]
+            )
+            remedy = (
+                f"Its move to another zone has not ended: run playbooks/start.yml with {lab.prefix}move_zone_confirm"
+                if moving
+                else "terminate the one that is not in use"
+            )
             problems.append(lab.problem("name", reason, "one instance for each host", remedy))
     if snapshot.record:
         numbers = {address.holder: host for host, address in own_addresses(lab, snapshot).items() if host.isdigit()}

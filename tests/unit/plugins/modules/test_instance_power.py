@@ -259,8 +259,8 @@ def test_no_type_has_capacity(lab: Lab) -> None:
         "(InsufficientInstanceCapacity); g5.2xlarge on demand in us-east-1a (InsufficientInstanceCapacity); "
         "g4dn.12xlarge on demand in us-east-1a (InsufficientInstanceCapacity). Its disk is in us-east-1a, so that it "
         "starts only there. Run this again later, set lab_capacity_wait to go on trying, or allow further types with "
-        "lab_further_types and lab_further_types_price. To move it, make an image of it, destroy the lab, and create "
-        "it in another zone from the image (lab_image_id, lab_availability_zone)."
+        "lab_further_types and lab_further_types_price. To move it to another zone with all of its disks, run "
+        "playbooks/start.yml with lab_move_zone_confirm set to the lab's name. With --check that shows what changes."
     )
     # It has its own type again.
     assert lab.state() == ("g5.xlarge", "stopped")
@@ -537,7 +537,7 @@ def test_a_resize_without_capacity_goes_back(lab: Lab) -> None:
 def killed(lab: Lab, monkeypatch: pytest.MonkeyPatch, number: int, verb: str, **given: Any) -> bool:
     """Run a module that ends right after one of its changing calls; return whether it made that many."""
     made = 0
-    change, tag = calls.Power._change, calls.Power.tag
+    change, tag = calls.Power.change, calls.Power.tag
 
     def count(power: calls.Power, before: int) -> None:
         nonlocal made
@@ -557,7 +557,7 @@ def killed(lab: Lab, monkeypatch: pytest.MonkeyPatch, number: int, verb: str, **
         count(power, before)
 
     with monkeypatch.context() as patch:
-        patch.setattr(calls.Power, "_change", changed)
+        patch.setattr(calls.Power, "change", changed)
         patch.setattr(calls.Power, "tag", tagged)
         try:
             lab.run(verb, **given)

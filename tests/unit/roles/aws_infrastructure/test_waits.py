@@ -17,6 +17,7 @@ from tests.support.project import FQCN
 TIMEOUT = "aws_infrastructure_wait_timeout: {} is not a limit. Allowed: 60 to 7200 seconds. Use 600."
 WAIT = "aws_infrastructure_capacity_wait: {} is not a limit. Allowed: 0 to 72 hours. Use 0 to try everything once."
 PAUSE = "aws_infrastructure_capacity_pause: {} is not a pause. Allowed: 5 to 3600 seconds. Use 300."
+MOVE = "aws_infrastructure_move_timeout: {} is not a limit. Allowed: 60 to 86400 seconds. Use 3600."
 # A region without an endpoint: any call of AWS fails, with another message.
 COMMON = {"aws_infrastructure_name": "lab-a", "aws_infrastructure_region": "us-nowhere-1"}
 LIMITS: dict[str, object] = {"aws_infrastructure_wait_timeout": 7201, "aws_infrastructure_capacity_wait": 73}
@@ -29,7 +30,10 @@ CASES: dict[str, list[tuple[dict[str, object], str]]] = {
     ],
     "start": [
         (PAUSES, f"{TIMEOUT.format(59)}\n{PAUSE.format(0)}"),
-        ({"aws_infrastructure_capacity_wait": -1}, WAIT.format(-1)),
+        (
+            {"aws_infrastructure_capacity_wait": -1, "aws_infrastructure_move_timeout": 59},
+            f"{WAIT.format(-1)}\n{MOVE.format(59)}",
+        ),
     ],
     # A wrong pause does not keep a lab from being stopped: it is not used.
     "stop": [(PAUSES, TIMEOUT.format(59))],
