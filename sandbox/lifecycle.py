@@ -15,7 +15,7 @@ from docker.errors import NotFound
 from docker.models.containers import Container
 
 from sandbox import builds, engine
-from sandbox.cloud import process
+from sandbox.cloud import block_devices, process
 from sandbox.cloud.hosts import INSTANCE_LABEL, helper, remove_cgroup
 from sandbox.errors import SandboxError
 from sandbox.keys import Key, ensure_key, write_private
@@ -55,6 +55,7 @@ def up(sandbox: Sandbox) -> str:
             # Hosts of a crashed cloud have lost their state.
             process.stop(sandbox)
             remove_all(sandbox, client)
+            remove_disks(sandbox)
         publish(sandbox, client, ensure_registry(sandbox, client, key), key)
         ensure_packages(sandbox, client)
         ensure_edge(sandbox, client)
@@ -95,6 +96,7 @@ def down(sandbox: Sandbox, *, keep_engine: bool = False) -> None:
             client.close()
         if not keep_engine:
             engine.stop_if_ours()
+    remove_disks(sandbox)
     if sandbox.state.exists():
         shutil.rmtree(sandbox.state)
 
@@ -113,6 +115,13 @@ def remove_all(sandbox: Sandbox, client: DockerClient) -> None:
         volume.remove(force=True)
     for stale in sandbox.guest.glob("imds/*.json"):
         stale.unlink()
+
+
+def remove_disks(sandbox: Sandbox) -> None:
+    """Remove the disks of this sandbox's hosts, also of a cloud that crashed; the hosts no longer exist."""
+    block_devices.release_all(sandbox.disks)
+    if sandbox.disks.exists():
+        shutil.rmtree(sandbox.disks)
 
 
 def find(sandbox: Sandbox, client: DockerClient, part: str) -> Container | None:
