@@ -221,8 +221,10 @@ class Reconciler:
                 self._hosts.stop(instance.id)
                 volumes.unload(instance.id)
             else:
-                self._hosts.remove(instance.id)
-                volumes.unload(instance.id)
+                try:
+                    self._hosts.remove(instance.id)
+                finally:
+                    volumes.unload(instance.id)
         except Exception as error:  # the instance must not stay pending forever
             LOG.exception("%s could not be brought to %s", instance.id, state)
             instance.state_reason.message = f"Server.InternalError: {error}"
