@@ -25,6 +25,12 @@ from sandbox.keys import Key
 from sandbox.settings import Sandbox
 
 CLOCK_SECONDS = 300
+PACES = {
+    "creating": "a new volume is available",
+    "snapshot": "a snapshot has completed",
+    "modifying": "a modified volume has its new size",
+    "optimizing": "it can then be modified again",
+}
 
 
 def parser() -> argparse.ArgumentParser:
@@ -61,6 +67,9 @@ def parser() -> argparse.ArgumentParser:
     verbs.add_parser("set", help="stop the clock at a time").add_argument("time", help="such as 2026-03-29T00:59:00Z")
     verbs.add_parser("advance", help="move the clock").add_argument("by", help="such as 90s, 15m, 2h or 1d")
     verbs.add_parser("reset", help="follow the machine's clock again")
+    pace = commands.add_parser("pace", help="how long AWS's changes of volumes take; what is not named takes no time")
+    for name, what in PACES.items():
+        pace.add_argument(f"--{name}", type=float, default=0.0, help=f"seconds until {what}")
     commands.add_parser("schedules", help="report the schedules, and the calls that they made")
     return root
 
@@ -93,8 +102,8 @@ def control_request(arguments: argparse.Namespace) -> tuple[str, str, Any]:
     match arguments.command:
         case "quota":
             return "POST", "quotas", {arguments.code: arguments.value}
-        case "spot" if arguments.verb is None:
-            return "GET", "spot", None
+        case "spot" | "schedules" if given.get("verb") is None:
+            return "GET", arguments.command, None
         case "spot":
             names = ("name", "reason", "notice", "type", "price", "zone")
             return "POST", f"spot/{arguments.verb}", {name: given[name] for name in names if name in given}
@@ -103,8 +112,8 @@ def control_request(arguments: argparse.Namespace) -> tuple[str, str, Any]:
             return "POST", "maintenance", {"name": arguments.name, "code": code, "seconds": arguments.seconds}
         case "clock":
             return "POST", f"clock/{arguments.verb}", {name: given[name] for name in ("time", "by") if name in given}
-        case "schedules":
-            return "GET", "schedules", None
+        case "pace":
+            return "POST", "volumes/pace", {name: given[name] for name in PACES}
     raise SandboxError(f"command: {arguments.command!r} has no request")
 
 

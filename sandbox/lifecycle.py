@@ -15,7 +15,7 @@ from docker.errors import NotFound
 from docker.models.containers import Container
 
 from sandbox import builds, engine
-from sandbox.cloud import process
+from sandbox.cloud import block_devices, process
 from sandbox.cloud.disk_images import remove_images
 from sandbox.cloud.hosts import INSTANCE_LABEL, helper, remove_cgroup
 from sandbox.errors import SandboxError
@@ -56,6 +56,7 @@ def up(sandbox: Sandbox) -> str:
             # Hosts of a crashed cloud have lost their state.
             process.stop(sandbox)
             remove_all(sandbox, client)
+            remove_disks(sandbox)
         publish(sandbox, client, ensure_registry(sandbox, client, key), key)
         ensure_packages(sandbox, client)
         ensure_edge(sandbox, client)
@@ -96,6 +97,7 @@ def down(sandbox: Sandbox, *, keep_engine: bool = False) -> None:
             client.close()
         if not keep_engine:
             engine.stop_if_ours()
+    remove_disks(sandbox)
     if sandbox.state.exists():
         shutil.rmtree(sandbox.state)
 
@@ -115,6 +117,13 @@ def remove_all(sandbox: Sandbox, client: DockerClient) -> None:
         volume.remove(force=True)
     for stale in sandbox.guest.glob("imds/*.json"):
         stale.unlink()
+
+
+def remove_disks(sandbox: Sandbox) -> None:
+    """Remove the disks of this sandbox's hosts, also of a cloud that crashed; the hosts no longer exist."""
+    block_devices.release_all(sandbox.disks)
+    if sandbox.disks.exists():
+        shutil.rmtree(sandbox.disks)
 
 
 def find(sandbox: Sandbox, client: DockerClient, part: str) -> Container | None:

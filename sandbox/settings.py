@@ -88,6 +88,11 @@ class Sandbox:
         return self.state / "guest"
 
     @property
+    def disks(self) -> Path:
+        """The folder of the disks of its hosts, by which its loop devices are found."""
+        return self.state / "disks"
+
+    @property
     def aws_socket(self) -> Path:
         """The Unix socket on which the cloud serves hosts; their VPC's endpoint finds it in its own mount."""
         return self.guest / "aws.sock"

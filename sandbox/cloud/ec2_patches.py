@@ -15,7 +15,7 @@ from moto.ec2.models import vpcs as vpc_models
 from moto.ec2.responses.elastic_block_store import ElasticBlockStore
 from moto.kms.models import kms_backends
 
-from sandbox.cloud import image_api, market_api, tokens
+from sandbox.cloud import image_api, market_api, tokens, volumes_api
 
 # EC2's defaults for a gp3 volume (IOPS, MiB/s).
 GP3_IOPS = 3000
@@ -117,3 +117,4 @@ def install() -> None:
     image_api.install()
     market_api.install()
     tokens.install()
+    volumes_api.install()

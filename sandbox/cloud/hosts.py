@@ -18,6 +18,7 @@ from docker.models.networks import Network
 from docker.types import IPAMConfig, IPAMPool
 
 from sandbox.builds import HOSTS, ensure_all
+from sandbox.cloud import block_devices
 from sandbox.cloud.disk_images import DiskImages, disk_of
 from sandbox.engine import outside_mtu
 from sandbox.errors import SandboxError
@@ -39,6 +40,9 @@ wait -n
 NOT_FOR_HOSTS = ["SYS_RESOURCE", "SYS_MODULE", "SYS_BOOT", "SYS_TIME", "SYS_RAWIO", "SYS_PACCT", "DAC_READ_SEARCH"]
 NOT_FOR_HOSTS += ["MAC_ADMIN", "MAC_OVERRIDE"]
 STOP_SECONDS = 20
+# Volumes are loop devices, whose major number is 7, and a host has those for which it has a node.
+LOOP_DEVICES = "b 7:* rmw"
+DISKS = Path("/var/lib/sandbox-disks")  # in a host: its disks from the next boot on
 CONSOLE = "/var/log/cloud-init-output.log"
 # The pool of the sandboxes' networks; the first free /24 is used. 172.29 to 172.31 are rare in offices and homes.
 POOL = [ipaddress.ip_network(f"172.{second}.0.0/16") for second in (29, 30, 31)]
@@ -189,6 +193,7 @@ class Hosts:
             # A host that reboots itself is started again; one that was stopped is not.
             restart_policy={"Name": "unless-stopped"},
             tmpfs={"/run": "", "/run/lock": ""},
+            device_cgroup_rules=[LOOP_DEVICES],
             binds={
                 str(cgroup_root()): {"bind": "/sys/fs/cgroup", "mode": "rw"},
                 # overlay2 needs a real filesystem below it
@@ -253,6 +258,37 @@ class Hosts:
         """Shut a host down and start it again."""
         self._client.containers.get(self._sandbox.name(instance_id)).restart(timeout=STOP_SECONDS)
 
+    def write_disks(self, instance_id: str, table: str) -> None:
+        """Write the disks that a host has from its next boot on."""
+        if container := self.find(instance_id):
+            container.put_archive(str(DISKS.parent), archive_of({DISKS.name: table}))
+
+    def plug(self, instance_id: str, row: str) -> None:
+        """Make a disk's node and links in a running host.
+
+        :raises SandboxError: the host did not do so.
+        """
+        self._change_disks(instance_id, "plug", *row.split())
+
+    def unplug(self, instance_id: str, name: str) -> None:
+        """Remove a disk's node and links from a running host.
+
+        :raises SandboxError: the host did not do so.
+        """
+        self._change_disks(instance_id, "unplug", name)
+
+    def _change_disks(self, instance_id: str, *arguments: str) -> None:
+        container = self.find(instance_id)
+        process = container.attrs["State"]["Pid"] if container else 0
+        if not process:  # it reboots, and has its disks afterwards
+            return
+        # Not by the engine: what it runs in a host that boots may be killed.
+        command = ["nsenter", "--mount", "--target", str(process), "/usr/local/sbin/host-disks", *arguments]
+        try:
+            block_devices.program(*command)
+        except OSError as error:
+            raise SandboxError(f"{instance_id}: {error}") from error
+
     def remove(self, instance_id: str) -> None:
         """Remove a host with its disk, and its VPC's bridge when it was the last one there."""
         container = self.find(instance_id)
@@ -305,6 +341,11 @@ def seed(instance: Instance) -> bytes:
         "var/lib/cloud/seed/nocloud/meta-data": json.dumps(identity),
         "var/lib/cloud/seed/nocloud/user-data": instance.user_data,
     }
+    return archive_of(files)
+
+
+def archive_of(files: dict[str, str]) -> bytes:
+    """Return an archive of files that only root reads."""
     buffer = io.BytesIO()
     with tarfile.open(fileobj=buffer, mode="w") as archive:
         for name, text in files.items():

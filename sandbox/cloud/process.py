@@ -47,7 +47,7 @@ def serve(sandbox: Sandbox, port: int) -> None:
     from moto.moto_server.werkzeug_app import DomainDispatcherApplication, MotoRequestHandler, create_backend_app
     from werkzeug.serving import make_server
 
-    from sandbox.cloud import alarms, console, ec2_patches, metrics, seed
+    from sandbox.cloud import alarms, console, disks, ec2_patches, metrics, seed, volumes
     from sandbox.cloud.hosts import Hosts
     from sandbox.cloud.proxy import Proxy
     from sandbox.cloud.reconciler import Reconciler
@@ -61,6 +61,8 @@ def serve(sandbox: Sandbox, port: int) -> None:
     keys = Keys(ensure_key(sandbox.key_file))
     hosts = Hosts(sandbox, docker.from_env(timeout=120))
     console.install(hosts.console)
+    disks.DISKS = disks.Disks(sandbox.disks, hosts)
+    volumes.set_pace(snapshot=1, modifying=1, optimizing=2)
     reconciler = Reconciler(sandbox, hosts, keys)
     application = Proxy(sandbox.id, DomainDispatcherApplication(create_backend_app), keys, reconciler)
     server = make_server("127.0.0.1", port, application, threaded=True, request_handler=MotoRequestHandler)

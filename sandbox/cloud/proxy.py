@@ -28,7 +28,20 @@ from moto.ec2.models import ec2_backends
 from moto.ec2.models.instance_types import INSTANCE_TYPE_OFFERINGS
 from werkzeug.exceptions import NotFound
 
-from sandbox.cloud import alarms, budgets, cbor, market, metrics, pricing, requests, runs, schedules, seed, tokens
+from sandbox.cloud import (
+    alarms,
+    budgets,
+    cbor,
+    market,
+    metrics,
+    pricing,
+    requests,
+    runs,
+    schedules,
+    seed,
+    tokens,
+    volumes,
+)
 from sandbox.cloud.callers import RefusedError, Signature, body_length, check_address
 from sandbox.cloud.clock import moment_of, span_of
 from sandbox.cloud.faults import CLOSING, KINDS, Call, Injector, Refusal, Rule, refusal, response
@@ -376,6 +389,8 @@ class Proxy:
         if call.service not in self._writing:
             return self._moto(environ, start_response)
         with self._writing[call.service]:
+            if call.service == "ec2":
+                volumes.settle()
             raised = alarms.raised(region) if call.action == "SetAlarmState" else set()
             if call.protocol == "cbor":
                 answer = self._answer_cbor(call, environ, start_response)
@@ -493,12 +508,16 @@ class Proxy:
                 runs.RUNS.clear()
             case ("POST", "runs/forget"):
                 self._change(runs.forget)
+            case ("POST", "volumes/pace"):
+                volumes.set_pace(**data)
             case _:
                 raise SandboxError(f"no such request: {command[0]} {CONTROL}{command[1]}")
         return {}
 
     def tick(self) -> None:
-        """Fire what is due on a running clock."""
+        """Fire what is due on a running clock, and detach volumes that are no longer in use."""
+        with self._writing["ec2"]:
+            volumes.settle()
         with self._writing["scheduler"]:
             if not schedules.CLOCK.stands:
                 self._runner.advance(schedules.CLOCK.now())

@@ -20,7 +20,7 @@ from moto.ec2.models import ec2_backends
 from moto.ec2.models.instance_types import INSTANCE_TYPES
 from moto.iam.models import iam_backends
 
-from sandbox.cloud import image_api, market
+from sandbox.cloud import image_api, market, volumes
 from sandbox.cloud.hosts import Hosts, Instance
 from sandbox.cloud.machine_images import machine_image
 from sandbox.keys import Key, Keys
@@ -249,8 +249,12 @@ class Reconciler:
                 self._boot(instance)
             elif state == STOPPED[0]:
                 self._hosts.stop(instance.id)
+                volumes.unload(instance.id)
             else:
-                self._hosts.remove(instance.id)
+                try:
+                    self._hosts.remove(instance.id)
+                finally:
+                    volumes.unload(instance.id)
         except Exception as error:  # the instance must not stay pending forever
             LOG.exception("%s could not be brought to %s", instance.id, state)
             instance.state_reason.message = f"Server.InternalError: {error}"
@@ -294,6 +298,7 @@ class Reconciler:
             # Without the lock, as it may take long.
             self._hosts.fill(instance.id, instance.image_id)
         self._hosts.describe(instance.private_ip_address, metadata(instance, self._keys))
+        volumes.load(instance)
         self._hosts.start(instance.id)
 
     def _guarded(self, action: Any, instance_id: str) -> None:

@@ -91,6 +91,7 @@ class ForeignResources:
             self.tag(what, ec2.allocate_address(Domain="vpc")["AllocationId"], f"{lab}-{host}", host)
         disk = ec2.create_volume(AvailabilityZone=zone, Size=10)["VolumeId"]
         snapshot = self.tag("snapshot", ec2.create_snapshot(VolumeId=disk)["SnapshotId"], f"{lab}-1")
+        ec2.get_waiter("snapshot_completed").wait(SnapshotIds=[snapshot], WaiterConfig={"Delay": 1})
         volume = ec2.create_volume(AvailabilityZone=zone, Size=10, SnapshotId=snapshot)["VolumeId"]
         self.tag("volume", volume, f"{lab}-1")
         self.tag("image", ec2.create_image(InstanceId=server, Name="theirs")["ImageId"], f"{lab}-1")

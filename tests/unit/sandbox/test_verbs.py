@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 
 from sandbox import __main__ as command_line
+from sandbox.cloud import volumes, volumes_api
 from sandbox.settings import Sandbox
 
 from .conftest import AWS, KEY
@@ -72,9 +73,19 @@ def test_clock_and_schedules(verb: Verb) -> None:
     assert verb("schedules")["clock"]["stands"] is False
 
 
+def test_pace(aws: AWS, verb: Verb, monkeypatch: pytest.MonkeyPatch) -> None:
+    volumes_api.install()
+    monkeypatch.setattr(volumes, "PACE", volumes.Pace())
+    verb("pace", "--snapshot", "600")
+    volume = aws.ec2.create_volume(AvailabilityZone="us-east-1a", Size=1)
+    assert volume["State"] == "available"
+    assert aws.ec2.create_snapshot(VolumeId=volume["VolumeId"])["State"] == "pending"
+
+
 @pytest.mark.parametrize(
     ("words", "message"),
     [
+        (("pace", "--modifying", "-1"), "modifying: -1.0. Allowed: a number of seconds, 0 or more"),
         (("spot", "interrupt", "i-0"), "'i-0' is not a spot instance"),
         (("spot", "price", "x9.huge", "1"), "'x9.huge' is not known"),
         (("event", "i-0", "system-reboot"), "'i-0' is not an instance"),

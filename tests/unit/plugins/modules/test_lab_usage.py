@@ -192,7 +192,7 @@ def test_a_grown_and_a_deleted_volume(run: Run, aws: LocalAws, lab: SmallLab) ->
     )["VolumeId"]
     snapshot = ec2.create_snapshot(VolumeId=extra, TagSpecifications=lab.specification("snapshot"))["SnapshotId"]
     result = run()
-    assert {entry["what"] for entry in of_kind(result, "volume")} == {"gp3/200/3000/125", "gp2/50"}
+    assert {entry["what"] for entry in of_kind(result, "volume")} == {"gp3/200/3000/125", "gp2/50/150"}
     (kept,) = of_kind(result, "snapshot")
     assert (kept["identifier"], kept["what"]) == (snapshot, "50")
     ec2.delete_volume(VolumeId=extra)
@@ -200,7 +200,7 @@ def test_a_grown_and_a_deleted_volume(run: Run, aws: LocalAws, lab: SmallLab) ->
     assert result["changed"]
     assert {entry["what"]: entry["end"] for entry in of_kind(result, "volume")} == {
         "gp3/200/3000/125": "open",
-        "gp2/50": "seen",
+        "gp2/50/150": "seen",
     }
     assert not run()["changed"]
 
