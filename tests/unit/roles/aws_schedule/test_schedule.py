@@ -25,6 +25,7 @@ from ansible_collections.digital_twin.robotics_lab.plugins.modules import (
 
 from sandbox.cloud.process import control
 from tests.support.ansible_programs import execute
+from tests.support.lab import kill_when
 from tests.support.local_aws import LocalAws, running
 from tests.support.project import ROOT, clean_environment
 
@@ -32,6 +33,15 @@ from tests.support.project import ROOT, clean_environment
 LOADER = botocore.loaders.create_loader()
 ROLE = "digital_twin.robotics_lab.aws_schedule"
 REMOVED = str(ROOT / "playbooks/tasks/schedule_removed.yml")
+# A run is killed at each of these calls, one after the other.
+CREATING = [
+    ("iam", "CreateRole"),
+    ("iam", "PutRolePolicy"),
+    ("scheduler", "CreateScheduleGroup"),
+    ("scheduler", "CreateSchedule"),
+    ("monitoring", "PutMetricAlarm"),
+]
+DELETING = [("scheduler", "DeleteScheduleGroup"), ("iam", "DeleteRole"), ("monitoring", "DeleteAlarms")]
 REGION = "us-east-1"
 OFFICE = {"start": "08:00", "stop": "19:30", "days": "weekdays", "zone": "Europe/Berlin"}
 
@@ -189,8 +199,8 @@ def lab(
         cloud.client("scheduler").delete_schedule_group(Name=f"digital-twin-{made.name}")
 
 
-def play(cloud: Cloud, part: str, *words: str, **given: Any) -> tuple[str, int, int]:
-    """Run the role, or a file of tasks; return its output, the status and the number of changed tasks."""
+def command_of(cloud: Cloud, part: str, *words: str, **given: Any) -> list[str]:
+    """Return the command that runs the role, or a file of tasks."""
     file = cloud.folder / "play.yml"
     include: dict[str, Any] = {"ansible.builtin.include_role": {"name": ROLE, "tasks_from": part}}
     if part.endswith(".yml"):
@@ -198,11 +208,28 @@ def play(cloud: Cloud, part: str, *words: str, **given: Any) -> tuple[str, int, 
     file.write_text(json.dumps([{"hosts": "localhost", "gather_facts": False, "tasks": [include]}]))
     values = {"aws_schedule_name": "warehouse", "aws_schedule_region": REGION, **given}
     command = ["ansible-playbook", "--inventory", "localhost,", "--connection", "local", str(file)]
-    command += ["--extra-vars", json.dumps(values), *words]
+    return [*command, "--extra-vars", json.dumps(values), *words]
+
+
+def play(cloud: Cloud, part: str, *words: str, **given: Any) -> tuple[str, int, int]:
+    """Run the role, or a file of tasks; return its output, the status and the number of changed tasks."""
+    command = command_of(cloud, part, *words, **given)
     done = execute(command, {**clean_environment(), **cloud.aws.environment})
     assert "WARNING" not in done.stderr, done.stderr
     output = " ".join((done.stdout + done.stderr).split())
     return output, done.returncode, int(done.stdout.rpartition("changed=")[2].split()[0])
+
+
+def kill(cloud: Cloud, part: str, service: str, call: str, **given: Any) -> None:
+    """Run the role, and kill it with all its processes when AWS has carried out a call."""
+    cloud.aws.inject(kind="stalled", service=service, action=call, count=1)
+
+    def stalled() -> bool:
+        return any(row["kind"] == "stalled" and row["hits"] for row in cloud.aws.control("GET", "faults"))
+
+    environment = {**clean_environment(), **cloud.aws.environment}
+    kill_when(command_of(cloud, part, **given), environment, cloud.folder / "killed.log", stalled, call)
+    cloud.aws.mend()
 
 
 def mutating(cloud: Cloud) -> list[str]:
@@ -265,6 +292,29 @@ def test_the_role(cloud: Cloud) -> None:
     assert cloud.everything() == {**before, "groups": [*before["groups"], other["Name"]]}
     assert play(cloud, "destroy")[1:] == (0, 0)
     cloud.client("scheduler").delete_schedule_group(Name=other["Name"])
+
+
+@pytest.mark.full
+def test_a_run_that_is_killed_at_any_moment_is_repeated(cloud: Cloud) -> None:
+    before = cloud.everything()
+    lab: dict[str, Any] = {
+        "aws_schedule_name": "killed",
+        "aws_schedule_times": OFFICE,
+        "aws_schedule_instances": [cloud.launch(), cloud.launch()],
+    }
+    for service, call in CREATING:
+        kill(cloud, "main", service, call, **lab)
+    output, status, _changed = play(cloud, "main", **lab)
+    assert status == 0, output
+    made = cloud.everything()
+    assert {kind: len(made[kind]) - len(before[kind]) for kind in made} == {"groups": 1, "roles": 1, "alarms": 2}
+    assert len(cloud.group("killed")) == 2 * 2
+    assert play(cloud, "main", **lab)[1:] == (0, 0)
+    for service, call in DELETING:
+        kill(cloud, "destroy", service, call, aws_schedule_name="killed")
+    output, status, _changed = play(cloud, "destroy", aws_schedule_name="killed")
+    assert status == 0, output
+    assert cloud.everything() == before
 
 
 @pytest.mark.parametrize(
