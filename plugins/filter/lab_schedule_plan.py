@@ -100,6 +100,12 @@ _value:
       description: What is missing or differs, as phrases. Empty without C(times).
       type: list
       elements: str
+    wrong:
+      description:
+        - What is not as described, as phrases. Unlike C(differences) without schedules whose time is over, which AWS
+          deletes itself or the next run removes, and with what exists of a lab without C(times).
+      type: list
+      elements: str
     existing:
       description: What exists, as phrases such as C(schedule group digital-twin-warehouse).
       type: list
@@ -170,6 +176,12 @@ def lab_schedule_plan(description: Mapping[str, Any], state: Mapping[str, Any] |
         row for row in watching if row["name"] not in existing or not is_alarm_like(existing[row["name"]], row)
     ]
     tags = dict(lab.tags)
+    kept = [
+        *([f"schedule group {group_name(lab.name)}"] if own["own_group"] else []),
+        *([f"role {role_name(lab.name)}"] if own["own_role"] else []),
+        *(f"alarm {name}" for name in own["own_alarms"]),
+    ]
+    wrong_alarms = [f"alarm {row['name']}" for row in differing]
     return {
         "wanted": wanted,
         "problems": [str(problem) for problem in problems],
@@ -187,15 +199,11 @@ def lab_schedule_plan(description: Mapping[str, Any], state: Mapping[str, Any] |
         "alarms": watching,
         "differing": differing,
         **own,
-        "differences": [
-            *(differences(lab, state, planned, now) if wanted else []),
-            *(f"alarm {row['name']}" for row in differing),
-        ],
-        "existing": [
-            *([f"schedule group {group_name(lab.name)}"] if own["own_group"] else []),
-            *([f"role {role_name(lab.name)}"] if own["own_role"] else []),
-            *(f"alarm {name}" for name in own["own_alarms"]),
-        ],
+        "differences": [*differences(lab, state, planned, now), *wrong_alarms] if wanted else [],
+        "wrong": [*differences(lab, state, planned, now, over=False), *wrong_alarms]
+        if wanted
+        else [f"excess {one}" for one in kept],
+        "existing": kept,
         "report": report(state, list(lab.instances), awake, now),
     }
 

@@ -35,7 +35,7 @@ options:
         the region are known for the others.
       - C(events), if given, has starts and stops that left no tag, such as those of an alarm or a schedule. Each has
         C(cause), and C(time) such as C(2026-11-30T19:30:00Z), and may have C(instance_id) and C(verb), V(start) or
-        V(stop). Without them it applies to all hosts, and to both.
+        V(stop). Without them it applies to all hosts, and to both. With C(cause=alarm), C(alarm) is the alarm's name.
       - C(listed), if there is one, has current list prices, as M(digital_twin.robotics_lab.lab_prices_info) returns
         them.
     type: dict

@@ -57,6 +57,11 @@ options:
     description: Whether to get V(images) and V(snapshots) as well.
     type: bool
     default: false
+  alarm_stops:
+    description:
+      - Whether to find the alarms that stopped instances, see RV(alarm_stops). Needs V(instances) in O(kinds).
+    type: bool
+    default: false
   key_name:
     description: Name of a key pair to return as well, whatever its tags are.
     type: str
@@ -69,6 +74,8 @@ extends_documentation_fragment:
 notes:
   - Needs the permissions C(ec2:Describe*), C(iam:GetRole), C(iam:ListAttachedRolePolicies) and
     C(iam:GetInstanceProfile), as far as O(kinds) needs them.
+  - Without C(cloudwatch:DescribeAlarmHistory) and C(cloudwatch:DescribeAlarms), and if CloudWatch does not answer,
+    RV(alarm_stops) is empty.
   - Without C(iam:ListRolePolicies) and C(iam:GetRolePolicy) the role's own policies are returned as null.
 seealso:
   - plugin: digital_twin.robotics_lab.lab_ownership
@@ -115,6 +122,19 @@ resources:
     vpcs: [{vpc_id: vpc-0123456789abcdef0}]
     key_pairs: [{key_name: warehouse}]
     roles: [{role_name: warehouse-instance}]
+alarm_stops:
+  description:
+    - Stops by alarms of CloudWatch, of instances that are stopped and whose tags do not explain that, for C(events) of
+      P(digital_twin.robotics_lab.lab_summary#filter). Empty without O(alarm_stops).
+  returned: success
+  type: list
+  elements: dict
+  sample:
+    - verb: stop
+      cause: alarm
+      alarm: warehouse-1-gpu-idle
+      instance_id: i-0123456789abcdef0
+      time: "2026-11-30T19:30:00Z"
 """
 
 from typing import Any
@@ -124,6 +144,7 @@ from ansible_collections.amazon.aws.plugins.module_utils.modules import AnsibleA
 from ..module_utils._aws.account import Account
 from ..module_utils._aws.connection import connector, region_of
 from ..module_utils._aws.errors import ReadError, describe_error
+from ..module_utils._lab.alarm_stops import read_alarm_stops
 from ..module_utils._lab.names import is_lab_name
 from ..module_utils._lab.resources import BACKUPS, KINDS, read_resources
 
@@ -131,6 +152,7 @@ SPEC: dict[str, dict[str, Any]] = {
     "name": {"type": "str", "required": True},
     "kinds": {"type": "list", "elements": "str", "choices": [*KINDS, *BACKUPS], "default": list(KINDS)},
     "backups": {"type": "bool", "default": False},
+    "alarm_stops": {"type": "bool", "default": False},
     "key_name": {"type": "str", "default": "", "no_log": False},
 }
 
@@ -146,9 +168,10 @@ def main() -> None:
     try:
         kinds = [*parameters["kinds"], *(BACKUPS if parameters["backups"] else ())]
         found = read_resources(account, parameters["name"], region, kinds, parameters["key_name"])
+        stops = read_alarm_stops(account, found.get("instances", [])) if parameters["alarm_stops"] else []
     except ReadError as error:
         module.fail_json(msg=str(describe_error(error)))
-    module.exit_json(changed=False, resources=found)
+    module.exit_json(changed=False, resources=found, alarm_stops=stops)
 
 
 if __name__ == "__main__":

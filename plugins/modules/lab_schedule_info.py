@@ -69,7 +69,7 @@ schedules:
   returned: success
   type: list
   elements: dict
-  sample: [{name: stop, expression: "cron(0 19 ? * MON *)", timezone: Europe/Berlin}]
+  sample: [{name: stop-i-0123456789abcdef0, expression: "cron(0 19 ? * MON *)", timezone: Europe/Berlin}]
 role:
   description: The role, as in RV(digital_twin.robotics_lab.lab_resources_info#module:resources). Empty without one.
   returned: success

@@ -1,17 +1,24 @@
-"""CloudWatch's alarms where moto lacks them: persistent states, validation, and actions on EC2 instances."""
+"""CloudWatch's alarms where moto lacks them: persistent states, validation, actions on EC2 instances, and history.
+
+Sources of the history. Read on 2026-11-30: botocore's description of DescribeAlarmHistory and public programs that read
+the HistoryData of an action (actionState, stateUpdateTimestamp, notificationResource). Inferred: the keys of a failure.
+"""
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from functools import cache
 from typing import Any
 
-from moto.cloudwatch import models
+from moto.cloudwatch import models, responses
 from moto.cloudwatch.exceptions import ValidationError
 from moto.core.exceptions import ServiceException
 from moto.core.models import DEFAULT_ACCOUNT_ID
+from moto.core.responses import ActionResult
 from moto.ec2.models import ec2_backends
 
 RAISED = "ALARM"
@@ -28,6 +35,8 @@ CALLS = {
     "recover": "RebootInstances",
 }
 DAY, WEEK, HOUR = 86400, 7 * 86400, 3600
+MOST_RECORDS = 100
+ASCENDING = "TimestampAscending"
 
 
 @dataclass(frozen=True)
@@ -101,7 +110,81 @@ def install() -> None:
                 setattr(alarm, kept, getattr(known, kept))
         return alarm
 
+    change = backend.set_alarm_state
+
+    def set_alarm_state(self: Any, alarm_name: str, reason: str, reason_data: str, state_value: str) -> None:
+        alarm = self.alarms.get(alarm_name)
+        old = (alarm.state_value, alarm.state_reason) if alarm else ("", "")
+        change(self, alarm_name, reason, reason_data, state_value)
+        states = {"oldState": old, "newState": (state_value, reason)}
+        data = {key: {"stateValue": state, "stateReason": why} for key, (state, why) in states.items()}
+        summary = f"Alarm updated from {old[0]} to {state_value}"
+        note(self, alarm_name, "StateUpdate", summary, {"version": "1.0", **data})
+
+    def describe_alarm_history(self: Any) -> ActionResult:
+        asked = ("AlarmName", "HistoryItemType", "StartDate", "EndDate")
+        name, kind, start, end = (self._get_param(key) for key in asked)
+        rows = [
+            row
+            for row in history_of(self.cloudwatch_backend)
+            if name in (None, row["AlarmName"])
+            and kind in (None, row["HistoryItemType"])
+            and (start is None or as_moment(start) <= row["Timestamp"])
+            and (end is None or row["Timestamp"] <= as_moment(end))
+        ]
+        if self._get_param("ScanBy") != ASCENDING:
+            rows.reverse()
+        first, most = int(self._get_param("NextToken") or 0), int(self._get_param("MaxRecords") or MOST_RECORDS)
+        more = {"NextToken": str(first + most)} if len(rows) > first + most else {}
+        return ActionResult({"AlarmHistoryItems": rows[first : first + most], **more})
+
     backend.put_metric_alarm = put_metric_alarm
+    backend.set_alarm_state = set_alarm_state
+    answers: Any = responses.CloudWatchResponse
+    answers.describe_alarm_history = describe_alarm_history
+
+
+def as_moment(value: Any) -> datetime:
+    """Return a time of a request, which has a zone in some protocols only."""
+    moment = datetime.fromisoformat(value) if isinstance(value, str) else value
+    if isinstance(moment, (int, float)):
+        return datetime.fromtimestamp(moment, UTC)
+    found: datetime = moment if moment.tzinfo else moment.replace(tzinfo=UTC)
+    return found
+
+
+def history_of(backend: Any) -> list[dict[str, Any]]:
+    """Return the history of the alarms of a region, the oldest first; it outlives the alarms."""
+    found: list[dict[str, Any]] = backend.__dict__.setdefault("alarm_history", [])
+    return found
+
+
+def note(backend: Any, alarm: str, kind: str, summary: str, data: dict[str, Any]) -> None:
+    """Add an item to the history of an alarm."""
+    history_of(backend).append(
+        {
+            "AlarmName": alarm,
+            "AlarmType": "MetricAlarm",
+            "Timestamp": datetime.now(UTC),
+            "HistoryItemType": kind,
+            "HistorySummary": summary,
+            "HistoryData": json.dumps(data),
+        }
+    )
+
+
+def note_action(region: str, alarm: Any, arn: str, refused: str) -> None:
+    """Add an action of an alarm to its history."""
+    done = "Successfully executed" if not refused else "Failed to execute"
+    moment = alarm.state_updated_timestamp.replace(tzinfo=UTC)
+    data = {
+        "actionState": "Failed" if refused else "Succeeded",
+        "stateUpdateTimestamp": int(moment.timestamp() * 1000),
+        "notificationResource": arn,
+        **({"error": refused} if refused else {}),
+    }
+    backend = models.cloudwatch_backends[DEFAULT_ACCOUNT_ID][region]
+    note(backend, alarm.name, "Action", f"{done} action {arn}", data)
 
 
 def raised(region: str) -> set[str]:
@@ -113,13 +196,14 @@ def raised(region: str) -> set[str]:
 def act(region: str, names: Iterable[str]) -> list[Deed]:
     """Perform the EC2 actions of alarms that have just changed to ALARM; the hosts follow."""
     alarms = models.cloudwatch_backends[DEFAULT_ACCOUNT_ID][region].alarms
-    return [
-        perform(region, alarm.name, verb, instance_id)
-        for alarm in (alarms[name] for name in sorted(names))
-        if alarm.actions_enabled
-        for verb in verbs(alarm.alarm_actions)
-        for instance_id in sorted(watched(alarm))
-    ]
+    deeds = []
+    for alarm in (alarms[name] for name in sorted(names)):
+        for arn in (alarm.alarm_actions or ()) if alarm.actions_enabled else ():
+            made = [perform(region, alarm.name, verb, one) for verb in verbs([arn]) for one in sorted(watched(alarm))]
+            # Other actions, such as a notification, always succeed here.
+            note_action(region, alarm, arn, "; ".join(filter(None, (deed.refused for deed in made))))
+            deeds += made
+    return deeds
 
 
 def perform(region: str, alarm: str, verb: str, instance_id: str) -> Deed:

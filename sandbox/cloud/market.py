@@ -39,6 +39,7 @@ ROLE, ROLE_SERVICE = "AWSServiceRoleForEC2Spot", "spot.amazonaws.com"
 # The price until one is set, in dollars for a vCPU and hour: of the order of a G instance's.
 VCPU_PRICE = 0.10
 STOPPED, RUNNING, PENDING = "stopped", "running", "pending"
+ENDED = ("shutting-down", "terminated")
 EVENTS = ("instance-reboot", "system-reboot", "system-maintenance", "instance-retirement", "instance-stop")
 # By the first letters of the type; the sandbox does not limit other families.
 QUOTAS = {"g": "L-3819A6DF", "vt": "L-3819A6DF", "p": "L-7212CCBC"}
@@ -497,11 +498,23 @@ def fulfil(name: str) -> None:
     )
 
 
+def check_alive(instance: Any, verb: str) -> None:
+    """Check that an instance is not terminated, whose state moto would change again.
+
+    :raises EC2ClientError: it is.
+    """
+    if instance.state in ENDED:
+        raise EC2ClientError(
+            "IncorrectInstanceState", f"This instance '{instance.id}' is not in a state from which it can be {verb}."
+        )
+
+
 def check_stop(instance: Any) -> None:
     """Check that a user may stop an instance.
 
-    :raises EC2ClientError: it belongs to a one-time request.
+    :raises EC2ClientError: it is terminated, or belongs to a one-time request.
     """
+    check_alive(instance, "stopped")
     request = request_of(instance)
     if request and request.type == "one-time":
         raise EC2ClientError(
@@ -514,8 +527,9 @@ def check_stop(instance: Any) -> None:
 def check_start(instance: Any) -> None:
     """Check that a user may start an instance.
 
-    :raises EC2ClientError: EC2 has stopped it, or its maximum price is too low.
+    :raises EC2ClientError: it is terminated, EC2 has stopped it, or its maximum price is too low.
     """
+    check_alive(instance, "started")
     request = request_of(instance)
     if request is None or instance.state != STOPPED:
         return

@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import os
 import signal
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import docker
@@ -50,6 +51,10 @@ def test_nothing_is_left_of_the_lab_and_its_neighbour_stays(lab: Cloud, empty_ac
     strangers = ForeignResources(lab.client("ec2"), NAME)
     strangers.network()
     strangers.key_pair()
+    # So far ahead that it is not due before.
+    times = {"stop": f"{datetime.now(UTC) + timedelta(hours=12):%H:%M}", "days": "daily", "zone": "UTC"}
+    lab.playbook("playbooks/schedule.yml", aws_schedule_times=times).must_succeed()
+    assert ("schedule group", f"digital-twin-{NAME}") in holdings(lab.client)
     lab.lab_runs = False
     destroyed = lab.playbook("playbooks/destroy.yml", aws_infrastructure_destroy_confirm=NAME).must_succeed()
     assert strangers.missing() == []

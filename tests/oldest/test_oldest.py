@@ -43,6 +43,8 @@ CASES_OF_ONE_LINE = (
     "roles/aws_schedule/test_schedule.py::test_awake_that_ends_early_before_it_held_a_stop",
     "roles/aws_schedule/test_schedule.py::test_stop_only",
     "roles/aws_schedule/test_schedule.py::test_exceptions",
+    "roles/aws_schedule/test_schedule.py::test_a_terminated_instance_does_not_keep_the_others_running",
+    "roles/aws_schedule/test_schedule.py::test_times_that_are_removed_from_the_description",
     "roles/aws_schedule/test_schedule.py::test_a_start_without_capacity_does_not_come_in_the_evening",
     "roles/aws_schedule/test_schedule.py::test_a_start_with_capacity_after_half_an_hour",
     "roles/aws_schedule/test_schedule.py::test_the_key_of_the_volumes",

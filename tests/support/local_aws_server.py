@@ -11,7 +11,7 @@ import os
 from moto.moto_server.werkzeug_app import DomainDispatcherApplication, MotoRequestHandler, create_backend_app
 from werkzeug.serving import make_server
 
-from sandbox.cloud import ec2_patches, metrics, seed
+from sandbox.cloud import alarms, ec2_patches, metrics, seed
 from sandbox.cloud.proxy import Proxy
 from sandbox.keys import Key, Keys
 
@@ -20,6 +20,7 @@ def main() -> None:
     """Serve until the process is terminated."""
     seed.install_quotas()
     ec2_patches.install()
+    alarms.install()
     metrics.install()
     key = Key(*json.loads(os.environ["TEST_AWS_KEY"]))
     application = Proxy("test", DomainDispatcherApplication(create_backend_app), Keys(key))

@@ -2,10 +2,11 @@
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Read alarms and log groups by the beginning of their names."""
+"""Read alarms and log groups by the beginning of their names, and which instances an alarm watches."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from .errors import translated
@@ -20,6 +21,13 @@ def read_alarms(client: Any, prefix: str, region: str) -> list[dict[str, Any]]:
     with translated("cloudwatch:DescribeAlarms", region):
         pages = client.get_paginator("describe_alarms").paginate(AlarmNamePrefix=prefix, AlarmTypes=["MetricAlarm"])
         return [alarm for page in pages for alarm in page["MetricAlarms"]]
+
+
+def watched_instances(alarm: Mapping[str, Any]) -> set[str]:
+    """Return the instances whose metrics an alarm watches."""
+    metrics = [query.get("MetricStat", {}).get("Metric", {}) for query in alarm.get("Metrics", [])]
+    dimensions = [*alarm.get("Dimensions", []), *(item for metric in metrics for item in metric.get("Dimensions", []))]
+    return {dimension["Value"] for dimension in dimensions if dimension["Name"] == "InstanceId"}
 
 
 def read_log_groups(client: Any, prefix: str, region: str) -> list[dict[str, Any]]:

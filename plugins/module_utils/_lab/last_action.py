@@ -38,6 +38,8 @@ PERSON, SCHEDULE, IDLE, LIFETIME, BUDGET, SPOT, EVENT = (
     "spot",
     "event",
 )
+# An alarm of CloudWatch leaves no tag. As a cause, its name follows after a space.
+ALARM = "alarm"
 CAUSES = (PERSON, SCHEDULE, IDLE, LIFETIME, BUDGET, SPOT, EVENT)
 # As a sentence names them.
 ACTORS = {
@@ -112,7 +114,7 @@ class Stop:
     """Why a host is stopped.
 
     Attributes:
-        cause: One of CAUSES; empty if it is not known.
+        cause: One of CAUSES, or an alarm; empty if it is not known.
         time: When; None if it is not known.
         inside: Whether it shut itself down. What did so is not known without a cause.
     """
@@ -124,13 +126,21 @@ class Stop:
     def __str__(self) -> str:
         """Return it as the end of a sentence."""
         if self.cause:
-            actor = f"by {ACTORS[self.cause]}"
+            actor = f"by {actor_of(self.cause)}"
         elif self.inside:
             actor = "from the host itself: a user, or a program, shut it down"
         else:
             actor = f"by the API of EC2: {OTHERS}"
         when = f" on {_shown(self.time)}" if self.time else ""
         return f"stopped{when} {actor}"
+
+
+def actor_of(cause: str) -> str:
+    """Return a cause as a sentence names it."""
+    kind, _space, name = cause.partition(" ")
+    if kind == ALARM:
+        return f"the alarm {name}" if name else "an alarm of CloudWatch"
+    return ACTORS[cause]
 
 
 def write_time(when: datetime) -> str:
@@ -210,7 +220,7 @@ def describe_start(host: str, state: State, tag: str, others: Iterable[tuple[str
     # A host that nothing has stopped since it was launched has no tag.
     if not near and not action:
         return ""
-    actor = ACTORS[min(near)[1]] if near else f"the API of EC2: {OTHERS}"
+    actor = actor_of(min(near)[1]) if near else f"the API of EC2: {OTHERS}"
     return f"{host} was started on {_shown(state.launched)} by {actor}."
 
 

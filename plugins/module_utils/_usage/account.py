@@ -12,6 +12,7 @@ from datetime import datetime, timezone
 from typing import Any
 
 from .._aws.account import Account
+from .._aws.cloudwatch import watched_instances
 from .._aws.errors import OTHER, ReadError
 from .._aws.resources import read_instance, read_tags
 from .._lab.ownership import Claimed, settle, wrong_with_address, wrong_with_instance
@@ -98,7 +99,7 @@ def _things(
             found[volume["VolumeId"]] = Thing(VOLUME, volume["VolumeId"], what, _seconds(volume["CreateTime"]))
     # The name does not identify the lab: robo-2-1-gpu-idle could be that of the lab robo.
     alarms = account.read("cloudwatch", "describe_alarms", AlarmNamePrefix=f"{lab}-")["MetricAlarms"]
-    watching = sum(1 for alarm in alarms if _watched(alarm) & ids)
+    watching = sum(1 for alarm in alarms if watched_instances(alarm) & ids)
     snapshots = account.read("ec2", "describe_snapshots", Filters=filters, OwnerIds=["self"])["Snapshots"]
     return [
         *found.values(),
@@ -115,13 +116,6 @@ def _things(
         ),
         *([Thing(ALARM, lab, str(watching))] if watching else []),
     ]
-
-
-def _watched(alarm: Mapping[str, Any]) -> set[str]:
-    """Return the instances whose metrics an alarm watches."""
-    metrics = [query.get("MetricStat", {}).get("Metric", {}) for query in alarm.get("Metrics", [])]
-    dimensions = [*alarm.get("Dimensions", []), *(item for metric in metrics for item in metric.get("Dimensions", []))]
-    return {dimension["Value"] for dimension in dimensions if dimension["Name"] == "InstanceId"}
 
 
 def _seconds(moment: datetime) -> int:

@@ -13,7 +13,7 @@ from typing import Any
 
 from ansible.module_utils.parsing.convert_bool import boolean
 
-from ...module_utils._lab.last_action import ACTION_TAG, AWAKE_TAG, START, STOP, State, explain_stop, read_time
+from ...module_utils._lab.last_action import ACTION_TAG, ALARM, AWAKE_TAG, START, STOP, State, explain_stop, read_time
 from ...module_utils._lab.last_action import describe_host as describe_history
 from ...module_utils._lab.ownership import INDEX_TAG
 from ...module_utils._preflight.snapshot import CALLER_MARK
@@ -126,7 +126,7 @@ def list_history(name: str, instance: Item, lab: Item, now: datetime) -> list[st
     state = state_of(instance)
     verb = STOP if state.name in ("stopping", "stopped") else START
     known = [
-        (str(event["cause"]), when)
+        (f"{ALARM} {event.get('alarm') or ''}" if event["cause"] == ALARM else str(event["cause"]), when)
         for event in lab.get("events") or ()
         if event.get("instance_id", instance["instance_id"]) == instance["instance_id"]
         and event.get("verb", verb) == verb

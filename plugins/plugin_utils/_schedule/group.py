@@ -6,7 +6,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import re
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -30,6 +31,10 @@ SERVICE = "scheduler.amazonaws.com"
 TARGETS = {START: "startInstances", STOP: "stopInstances"}
 # How far ahead the next start and stop are looked for: exceptions may close a lab for weeks.
 AHEAD = timedelta(days=366)
+# Each instance has schedules of its own: a call for several instances fails for all when one of them is terminated.
+OF_INSTANCE = re.compile(r"(.+)-(i-[0-9a-f]+)")
+# By how much the clocks of AWS and of the caller may differ.
+SKEW = timedelta(minutes=5)
 # A call is made again after a minute at first, so that few attempts fit into an hour. AWS's own number is the limit.
 ATTEMPTS = 185
 ALARM_SECONDS = 300
@@ -143,16 +148,18 @@ def policy(lab: ScheduledLab) -> dict[str, Any]:
 
 
 def schedules(lab: ScheduledLab, planned: list[Timer], since: datetime) -> list[dict[str, Any]]:
-    """Return schedules as options of scheduler_schedule. Stops come first: no run ends with a start without a stop.
+    """Return schedules as options of scheduler_schedule, one for each instance and timer.
+
+    Stops come first: no run ends with a start without a stop, or with a held stop without the one that replaces it.
 
     Args:
         lab: The lab.
-        planned: The schedules.
+        planned: The timers.
         since: Since when the lab is kept awake, which the next run reads.
     """
     return [
         {
-            "name": timer.name,
+            "name": "-".join(filter(None, [timer.name, instance])),
             "expression": timer.expression,
             "timezone": timer.zone,
             "begin": timer.begin.astimezone(UTC).strftime(TIME_FORM) if timer.begin else "",
@@ -160,12 +167,33 @@ def schedules(lab: ScheduledLab, planned: list[Timer], since: datetime) -> list[
             "description": f"{SINCE}{since.strftime(TIME_FORM)}" if timer.name == AWAKE else "",
             "target_arn": f"arn:{lab.partition}:scheduler:::aws-sdk:ec2:{TARGETS[timer.verb]}",
             "role_arn": lab.role_arn,
-            "input": {"InstanceIds": sorted(lab.instances)},
+            "input": {"InstanceIds": [instance] if instance else []},
             "retry_seconds": timer.retry_seconds,
             "retry_attempts": ATTEMPTS,
             "once": timer.once,
         }
-        for timer in sorted(planned, key=lambda timer: (timer.verb != STOP, timer.name))
+        for timer in sorted(planned, key=lambda timer: (timer.verb != STOP, timer.name != AWAKE, timer.name))
+        # Check mode also shows the schedules of a lab that has no instances yet.
+        for instance in sorted(lab.instances) or [""]
+    ]
+
+
+def split_name(name: str) -> tuple[str, str]:
+    """Return the timer and the instance that the name of a schedule names; the instance is empty if it names none."""
+    match = OF_INSTANCE.fullmatch(name)
+    return (match[1], match[2]) if match else (name, "")
+
+
+def by_timer(names: Iterable[str], instances: Iterable[str]) -> list[str]:
+    """Return one phrase for each timer of some schedules, with the instances unless they are all of the lab's."""
+    found: dict[str, list[str]] = {}
+    for name in names:
+        timer, instance = split_name(name)
+        found.setdefault(timer, []).append(instance)
+    everything = set(instances)
+    return [
+        timer if set(some) in ({""}, everything) else f"{timer} of {', '.join(filter(None, some))}"
+        for timer, some in found.items()
     ]
 
 
@@ -197,7 +225,9 @@ def has_tags(thing: Mapping[str, Any], tags: Mapping[str, str]) -> bool:
     return bool(thing) and all(thing["tags"].get(key) == value for key, value in tags.items())
 
 
-def differences(lab: ScheduledLab, state: Mapping[str, Any], planned: list[dict[str, Any]], now: datetime) -> list[str]:
+def differences(
+    lab: ScheduledLab, state: Mapping[str, Any], planned: list[dict[str, Any]], now: datetime, *, over: bool = True
+) -> list[str]:
     """Return what of the group and the role differs from the description, as phrases.
 
     Args:
@@ -205,6 +235,7 @@ def differences(lab: ScheduledLab, state: Mapping[str, Any], planned: list[dict[
         state: What lab_schedule_info returned.
         planned: Its schedules, as `schedules` returns them.
         now: The time.
+        over: Whether schedules whose time is over differ, too. AWS deletes a one-time schedule some time later.
     """
     group, role = state.get("group") or {}, state.get("role") or {}
     found = {row["name"]: Schedule(**row) for row in state.get("schedules") or []}
@@ -219,32 +250,54 @@ def differences(lab: ScheduledLab, state: Mapping[str, Any], planned: list[dict[
         or (policies is not None and policies.get(name) != policy(lab))
         or lab.boundary_arn not in ("", role.get("permissions_boundary"))
     )
+    ignored = {one for one, row in {**found, **wanted}.items() if not over and is_over(vars(row), now)}
+    wrong = [
+        one
+        for one, schedule in wanted.items()
+        if begun(found.get(one, EMPTY), now) != schedule and (one in found or one not in ignored)
+    ]
+    excess = [one for one in found if one not in wanted and one not in ignored]
     return [
         *([f"role {name}"] if wrong_role else []),
         *([] if has_tags(group, tags) else [f"schedule group {group_name(lab.name)}"]),
-        *(f"schedule {one}" for one, schedule in wanted.items() if begun(found.get(one, EMPTY), now) != schedule),
-        *(f"excess schedule {one}" for one in found if one not in wanted),
+        *(f"schedule {phrase}" for phrase in by_timer(wrong, lab.instances)),
+        *(f"excess schedule {phrase}" for phrase in by_timer(excess, lab.instances)),
     ]
 
 
 def read_timers(found: list[Mapping[str, Any]]) -> list[Timer]:
-    """Return the enabled schedules of a group that start or stop instances."""
+    """Return the timers of a group's enabled schedules that start or stop instances, each once for all instances."""
     verbs = {target: verb for verb, target in TARGETS.items()}
     timers = []
     for row in found:
         verb = verbs.get(str(row["target_arn"]).rpartition(":")[2])
         if verb and row["enabled"]:
             begin, end = (moment_of(row[key]) if row[key] else None for key in ("begin", "end"))
-            zone, seconds = row["timezone"], row["retry_seconds"]
-            timers.append(Timer(row["name"], verb, row["expression"], zone, begin, end, seconds))
-    return timers
+            name, zone, seconds = split_name(row["name"])[0], row["timezone"], row["retry_seconds"]
+            timers.append(Timer(name, verb, row["expression"], zone, begin, end, seconds))
+    return list(dict.fromkeys(timers))
+
+
+def is_over(row: Mapping[str, Any], now: datetime) -> bool:
+    """Return whether a schedule invokes nothing any more, or only in the minutes by which clocks may differ."""
+    known, _unknown = readable(read_timers([{**row, "enabled": True}]), now)
+    if not known:
+        return False
+    timer = known[0]
+    if timer.once:
+        return not fires([timer], now + SKEW, now + timedelta(days=36525))
+    return timer.end is not None and timer.end < now + SKEW
 
 
 def read_held(found: list[Mapping[str, Any]], now: datetime) -> Held | None:
-    """Return the schedule that stops the lab when `awake` ends, or None."""
+    """Return the schedules that stop the lab when `awake` ends, or None.
+
+    They differ after a run that was interrupted: the lab is awake since the first time, until the last.
+    """
+    held = []
     for row in found:
         text = str(row["description"])
-        if row["name"] != AWAKE or not text.startswith(SINCE):
+        if split_name(row["name"])[0] != AWAKE or not text.startswith(SINCE):
             continue
         moments = fires(readable(read_timers([row]), now)[0], now, now + AHEAD)
         try:
@@ -252,8 +305,8 @@ def read_held(found: list[Mapping[str, Any]], now: datetime) -> Held | None:
         except ValueError:
             continue
         if moments:
-            return Held(since, moments[0][0])
-    return None
+            held.append(Held(since, moments[0][0]))
+    return Held(min(one.since for one in held), max(one.end for one in held)) if held else None
 
 
 def readable(timers: list[Timer], now: datetime) -> tuple[list[Timer], list[str]]:
@@ -289,8 +342,11 @@ def report(state: Mapping[str, Any], instances: list[str], awake_until: datetime
         lines.append(f"Next {verb}: {when}.")
     if awake_until and awake_until > now:
         lines.append(f"The lab is kept awake until {shown(awake_until, zone)}: nothing stops it before.")
-    lines += [f"The schedule {name} is not one of this collection's, so its times are not shown." for name in unknown]
-    if off := [row["name"] for row in found if not row["enabled"]]:
+    lines += [
+        f"The schedule {name} is not one of this collection's, so its times are not shown."
+        for name in dict.fromkeys(unknown)
+    ]
+    if off := by_timer([row["name"] for row in found if not row["enabled"]], instances):
         lines.append(f"Switched off in EventBridge Scheduler: {', '.join(off)}. Run playbooks/schedule.yml.")
     named = {one for row in found for one in row["input"].get("InstanceIds") or []}
     if found and named != set(instances):

@@ -5,7 +5,9 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Iterator
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
@@ -143,6 +145,60 @@ def test_a_protected_instance_is_not_terminated(server: CloudWatch, instance: st
     set_state(server, "ALARM")
     assert state(server, instance) == "running"
     assert "disableApiTermination" in server.calls("TerminateInstances")[0]["refused"]
+
+
+def history(server: CloudWatch, **asked: Any) -> list[dict[str, Any]]:
+    pages = server.client().get_paginator("describe_alarm_history").paginate(**asked)
+    return [item for page in pages for item in page["AlarmHistoryItems"]]
+
+
+def test_the_history_has_the_actions(server: CloudWatch, instance: str) -> None:
+    put(server, instance, TOPIC, STOP)
+    set_state(server, "ALARM")
+    set_state(server, "OK")
+    actions = history(server, AlarmName="idle", HistoryItemType="Action", ScanBy="TimestampAscending")
+    (alarm,) = server.client().describe_alarms()["MetricAlarms"]
+    assert [row["HistorySummary"] for row in actions] == [
+        f"Successfully executed action {action}" for action in (TOPIC, STOP)
+    ]
+    for row, action in zip(actions, (TOPIC, STOP), strict=True):
+        assert (row["AlarmName"], row["AlarmType"]) == ("idle", "MetricAlarm")
+        data = json.loads(row["HistoryData"])
+        assert (data["actionState"], data["notificationResource"]) == ("Succeeded", action)
+        moment = datetime.fromtimestamp(data["stateUpdateTimestamp"] / 1000, UTC)
+        assert moment <= row["Timestamp"] + timedelta(milliseconds=1)
+        assert moment <= alarm["StateUpdatedTimestamp"]
+    newest = history(server, HistoryItemType="StateUpdate")
+    assert [row["HistorySummary"] for row in newest] == [
+        "Alarm updated from ALARM to OK",
+        "Alarm updated from INSUFFICIENT_DATA to ALARM",
+    ]
+    assert json.loads(newest[0]["HistoryData"])["newState"] == {"stateValue": "OK", "stateReason": "test"}
+
+
+def test_the_history_is_read_by_time_and_in_pages_and_outlives_the_alarm(server: CloudWatch, instance: str) -> None:
+    put(server, instance)
+    for number in range(6):
+        set_state(server, ("ALARM", "OK")[number % 2])
+    server.client().delete_alarms(AlarmNames=["idle"])
+    found = history(server, PaginationConfig={"PageSize": 4})
+    assert len(found) == 6
+    assert [row["Timestamp"] for row in found] == sorted((row["Timestamp"] for row in found), reverse=True)
+    assert history(server, PaginationConfig={"PageSize": 4}, AlarmName="other") == []
+    now = datetime.now(UTC)
+    assert len(history(server, StartDate=now - timedelta(hours=1), EndDate=now + timedelta(hours=1))) == 6
+    assert (
+        history(server, StartDate=now + timedelta(hours=1)) == history(server, EndDate=now - timedelta(hours=1)) == []
+    )
+
+
+def test_the_history_has_a_failed_action(server: CloudWatch, instance: str) -> None:
+    put(server, instance, STOP)
+    server.client("ec2").terminate_instances(InstanceIds=[instance])
+    set_state(server, "ALARM")
+    (row,) = history(server, HistoryItemType="Action")
+    assert row["HistorySummary"] == f"Failed to execute action {STOP}"
+    assert json.loads(row["HistoryData"])["actionState"] == "Failed"
 
 
 def metrics(instance: str) -> list[dict[str, Any]]:

@@ -182,6 +182,14 @@ def test_the_type_of_a_spot_instance_cannot_be_changed(aws: AWS, stopped: bool) 
     assert code_of(aws.ec2.modify_instance_attribute, **protect) == "UnsupportedOperation"
 
 
+def test_a_terminated_instance_stays_so_and_its_call_fails_for_others(aws: AWS) -> None:
+    terminated, other = aws.run(), aws.run()
+    aws.ec2.terminate_instances(InstanceIds=[terminated])
+    for call in (aws.ec2.stop_instances, aws.ec2.start_instances):
+        assert code_of(call, InstanceIds=[other, terminated]) == "IncorrectInstanceState"
+    assert [aws.instance(one)["State"]["Name"] for one in (terminated, other)] == ["terminated", "running"]
+
+
 def test_the_type_of_another_is_changed_while_it_is_stopped(aws: AWS) -> None:
     instance_id = aws.run()
     change = {"InstanceId": instance_id, "InstanceType": {"Value": "g5.2xlarge"}}

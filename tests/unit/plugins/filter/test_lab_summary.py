@@ -160,6 +160,15 @@ STOPPED = {
             },
         ),
         (
+            {
+                "state": {"name": "stopped"},
+                "state_reason": {"code": "Client.UserInitiatedShutdown"},
+                "state_transition_reason": "User initiated (2026-11-30 11:00:00 GMT)",
+            },
+            {"events": [{"verb": "stop", "cause": "alarm", "alarm": "lab-1-gpu-idle", "time": "2026-11-30T10:59:58Z"}]},
+            {"history": ["lab-1 was stopped on 2026-11-30 at 11:00 UTC by the alarm lab-1-gpu-idle."]},
+        ),
+        (
             {"state": {"name": "stopped"}, "state_reason": {"code": "Client.InstanceInitiatedShutdown"}},
             {"events": [{"instance_id": "i-2", "cause": "idle", "time": "2026-11-30T10:59:00Z"}]},
             {"history": ["lab-1 was stopped from the host itself: a user, or a program, shut it down."]},

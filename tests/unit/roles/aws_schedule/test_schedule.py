@@ -25,12 +25,23 @@ from ansible_collections.digital_twin.robotics_lab.plugins.modules import (
 
 from sandbox.cloud.process import control
 from tests.support.ansible_programs import execute
+from tests.support.lab import kill_when
 from tests.support.local_aws import LocalAws, running
-from tests.support.project import clean_environment
+from tests.support.project import ROOT, clean_environment
 
 # One loader for all modules, as each new session would parse the service models again.
 LOADER = botocore.loaders.create_loader()
 ROLE = "digital_twin.robotics_lab.aws_schedule"
+REMOVED = str(ROOT / "playbooks/tasks/schedule_removed.yml")
+# A run is killed at each of these calls, one after the other.
+CREATING = [
+    ("iam", "CreateRole"),
+    ("iam", "PutRolePolicy"),
+    ("scheduler", "CreateScheduleGroup"),
+    ("scheduler", "CreateSchedule"),
+    ("monitoring", "PutMetricAlarm"),
+]
+DELETING = [("scheduler", "DeleteScheduleGroup"), ("iam", "DeleteRole"), ("monitoring", "DeleteAlarms")]
 REGION = "us-east-1"
 OFFICE = {"start": "08:00", "stop": "19:30", "days": "weekdays", "zone": "Europe/Berlin"}
 
@@ -127,6 +138,10 @@ class Scheduled:
         assert not result.get("failed"), result["msg"]
         return result
 
+    def call(self, verb: str, timer: str) -> str:
+        """Return the call that changes the schedule of a timer and the first instance."""
+        return f"scheduler:{verb}Schedule {timer}-{self.instances[0]}"
+
     def apply(self, now: str, awake_until: str = "") -> list[str]:
         """Do what the role does at a time in UTC; return the calls that change the group."""
         moment = datetime.fromisoformat(now).replace(tzinfo=UTC)
@@ -135,9 +150,8 @@ class Scheduled:
                 patch.setattr(module, "datetime", SimpleNamespace(now=lambda _zone: moment))
             return self.apply_at(moment, awake_until)
 
-    def apply_at(self, now: datetime, awake_until: str) -> list[str]:
-        """Do what the role does now."""
-        state = self.run(lab_schedule_info, name=self.name)
+    def plan(self, now: datetime, state: dict[str, Any], awake_until: str = "") -> dict[str, Any]:
+        """Return what the filter of the role returns at a time."""
         description = {
             "name": self.name,
             "region": REGION,
@@ -149,7 +163,11 @@ class Scheduled:
             "awake_until": awake_until,
             "now": now,
         }
-        plan = lab_schedule_plan(description, state)
+        return lab_schedule_plan(description, state)
+
+    def apply_at(self, now: datetime, awake_until: str) -> list[str]:
+        """Do what the role does now."""
+        plan = self.plan(now, self.run(lab_schedule_info, name=self.name), awake_until)
         assert (plan["problems"], plan["conflicts"]) == ([], [])
         role, group = plan["role"], plan["group"]
         if not plan["differences"]:
@@ -177,21 +195,41 @@ def lab(
         cloud, f"lab-{abs(hash(request.node.name)) % 10**8}", [cloud.launch()], dict(OFFICE), capsys, monkeypatch
     )
     yield made
-    cloud.client("scheduler").delete_schedule_group(Name=f"digital-twin-{made.name}")
+    if f"digital-twin-{made.name}" in cloud.everything()["groups"]:
+        cloud.client("scheduler").delete_schedule_group(Name=f"digital-twin-{made.name}")
 
 
-def play(cloud: Cloud, part: str, *words: str, **given: Any) -> tuple[str, int, int]:
-    """Run the role; return its output, the status and the number of changed tasks."""
+def command_of(cloud: Cloud, part: str, *words: str, **given: Any) -> list[str]:
+    """Return the command that runs the role, or a file of tasks."""
     file = cloud.folder / "play.yml"
-    include = {"ansible.builtin.include_role": {"name": ROLE, "tasks_from": part}}
+    include: dict[str, Any] = {"ansible.builtin.include_role": {"name": ROLE, "tasks_from": part}}
+    if part.endswith(".yml"):
+        include = {"ansible.builtin.include_tasks": part}
     file.write_text(json.dumps([{"hosts": "localhost", "gather_facts": False, "tasks": [include]}]))
     values = {"aws_schedule_name": "warehouse", "aws_schedule_region": REGION, **given}
     command = ["ansible-playbook", "--inventory", "localhost,", "--connection", "local", str(file)]
-    command += ["--extra-vars", json.dumps(values), *words]
+    return [*command, "--extra-vars", json.dumps(values), *words]
+
+
+def play(cloud: Cloud, part: str, *words: str, **given: Any) -> tuple[str, int, int]:
+    """Run the role, or a file of tasks; return its output, the status and the number of changed tasks."""
+    command = command_of(cloud, part, *words, **given)
     done = execute(command, {**clean_environment(), **cloud.aws.environment})
     assert "WARNING" not in done.stderr, done.stderr
     output = " ".join((done.stdout + done.stderr).split())
     return output, done.returncode, int(done.stdout.rpartition("changed=")[2].split()[0])
+
+
+def kill(cloud: Cloud, part: str, service: str, call: str, **given: Any) -> None:
+    """Run the role, and kill it with all its processes when AWS has carried out a call."""
+    cloud.aws.inject(kind="stalled", service=service, action=call, count=1)
+
+    def stalled() -> bool:
+        return any(row["kind"] == "stalled" and row["hits"] for row in cloud.aws.control("GET", "faults"))
+
+    environment = {**clean_environment(), **cloud.aws.environment}
+    kill_when(command_of(cloud, part, **given), environment, cloud.folder / "killed.log", stalled, call)
+    cloud.aws.mend()
 
 
 def mutating(cloud: Cloud) -> list[str]:
@@ -245,6 +283,7 @@ def test_the_role(cloud: Cloud) -> None:
     output, status, _changed = play(cloud, "verify", **lab)
     assert (status, "schedule stop, schedule start" in output) == (2, True)
     assert play(cloud, "main", **lab)[1:] == (0, 1)
+    assert sorted(cloud.group("warehouse")) == [f"start-{second}", f"stop-{second}"]
     cloud.clock("2027-11-01 19:00")
     assert (cloud.state(instance), cloud.state(second)) == ("running", "stopped")
 
@@ -253,6 +292,29 @@ def test_the_role(cloud: Cloud) -> None:
     assert cloud.everything() == {**before, "groups": [*before["groups"], other["Name"]]}
     assert play(cloud, "destroy")[1:] == (0, 0)
     cloud.client("scheduler").delete_schedule_group(Name=other["Name"])
+
+
+@pytest.mark.full
+def test_a_run_that_is_killed_at_any_moment_is_repeated(cloud: Cloud) -> None:
+    before = cloud.everything()
+    lab: dict[str, Any] = {
+        "aws_schedule_name": "killed",
+        "aws_schedule_times": OFFICE,
+        "aws_schedule_instances": [cloud.launch(), cloud.launch()],
+    }
+    for service, call in CREATING:
+        kill(cloud, "main", service, call, **lab)
+    output, status, _changed = play(cloud, "main", **lab)
+    assert status == 0, output
+    made = cloud.everything()
+    assert {kind: len(made[kind]) - len(before[kind]) for kind in made} == {"groups": 1, "roles": 1, "alarms": 2}
+    assert len(cloud.group("killed")) == 2 * 2
+    assert play(cloud, "main", **lab)[1:] == (0, 0)
+    for service, call in DELETING:
+        kill(cloud, "destroy", service, call, aws_schedule_name="killed")
+    output, status, _changed = play(cloud, "destroy", aws_schedule_name="killed")
+    assert status == 0, output
+    assert cloud.everything() == before
 
 
 @pytest.mark.parametrize(
@@ -289,13 +351,13 @@ def test_awake(lab: Scheduled, now: str, until: str, end: str, expected: list[st
     lab.apply(now)
     tag = f"{until.replace(' ', 'T')}:00Z"
     changed = lab.apply(now, tag)
-    assert "scheduler:UpdateSchedule stop" in changed
+    assert lab.call("Update", "stop") in changed
     assert lab.apply(now, tag) == []
     cloud.clock(end)
     assert cloud.done() == expected
     # It has ended by itself: what is left is the schedule without it.
     assert lab.apply(end, tag) == []
-    assert sorted(cloud.group(lab.name)) == ["start", "stop"]
+    assert sorted(cloud.group(lab.name)) == [f"start-{lab.instances[0]}", f"stop-{lab.instances[0]}"]
 
 
 def test_awake_is_not_forgotten_and_can_end_early(lab: Scheduled) -> None:
@@ -306,10 +368,10 @@ def test_awake_is_not_forgotten_and_can_end_early(lab: Scheduled) -> None:
     # Its stop at 18:30 was held. A run in between keeps that in mind, and so does a later end.
     cloud.clock("2027-02-01 19:00")
     assert lab.apply("2027-02-01 19:00", "2027-02-01T22:00:00Z") == []
-    assert "scheduler:UpdateSchedule stop-awake" in lab.apply("2027-02-01 19:00", "2027-02-01T23:00:00Z")
+    assert lab.call("Update", "stop-awake") in lab.apply("2027-02-01 19:00", "2027-02-01T23:00:00Z")
     # Ended early, the lab stops within minutes, and not a second time.
     cloud.clock("2027-02-01 20:00")
-    assert "scheduler:UpdateSchedule stop-awake" in lab.apply("2027-02-01 20:00")
+    assert lab.call("Update", "stop-awake") in lab.apply("2027-02-01 20:00")
     assert lab.apply("2027-02-01 20:01") == []
     cloud.clock("2027-02-02 06:00")
     assert cloud.done() == ["stop 02-01 20:05"]
@@ -321,7 +383,7 @@ def test_awake_that_ends_early_before_it_held_a_stop(lab: Scheduled) -> None:
     cloud.clock("2027-02-01 12:00")
     lab.apply("2027-02-01 12:00")
     lab.apply("2027-02-01 12:00", "2027-02-01T22:00:00Z")
-    assert "scheduler:DeleteSchedule stop-awake" in lab.apply("2027-02-01 13:00")
+    assert lab.call("Delete", "stop-awake") in lab.apply("2027-02-01 13:00")
     cloud.clock("2027-02-01 23:00")
     assert cloud.done() == ["stop 02-01 18:30"]
 
@@ -331,7 +393,7 @@ def test_stop_only(lab: Scheduled) -> None:
     cloud.clock("2027-02-01 12:00")
     assert lab.apply("2027-02-01 12:00") == [
         f"scheduler:CreateScheduleGroup digital-twin-{lab.name}",
-        "scheduler:CreateSchedule stop",
+        lab.call("Create", "stop"),
     ]
     cloud.clock("2027-02-03 12:00")
     assert cloud.done() == ["stop 02-01 14:30", "stop 02-02 14:30"]
@@ -360,8 +422,57 @@ def test_exceptions(lab: Scheduled) -> None:
         "stop 12-28 18:30",
     ]
     # What is over is removed with the next run, once.
-    assert sorted(lab.apply("2026-12-29 05:00")) == ["scheduler:DeleteSchedule start", "scheduler:DeleteSchedule stop"]
+    assert sorted(lab.apply("2026-12-29 05:00")) == [lab.call("Delete", "start"), lab.call("Delete", "stop")]
     assert lab.apply("2026-12-29 05:00") == []
+
+
+def test_times_that_are_removed_from_the_description(lab: Scheduled) -> None:
+    """As provision.yml sees it."""
+    cloud, before = lab.cloud, lab.cloud.everything()
+    without = {"aws_schedule_name": lab.name, "aws_schedule_instances": lab.instances, "aws_schedule_times": {}}
+    cloud.clock("2027-02-01 12:00")
+    lab.apply("2027-02-01 12:00")
+    # A caller without rights for schedules may have none, and still creates the lab.
+    cloud.aws.inject(kind="denied", service="scheduler", action="GetScheduleGroup")
+    mutating(cloud)
+    output, status, _changed = play(cloud, REMOVED, **without)
+    cloud.aws.mend()
+    assert (status, mutating(cloud)) == (0, []), output
+    assert "It is not known whether the lab still has a schedule" in output
+    output, status, changed = play(cloud, REMOVED, **without)
+    assert (status, changed) == (0, 2), output
+    assert f"aws_schedule_times of the lab {lab.name} is empty, so its schedule is deleted: schedule group" in output
+    assert cloud.everything() == before
+    assert play(cloud, REMOVED, **without)[1:] == (0, 0)
+
+
+def test_a_terminated_instance_does_not_keep_the_others_running(lab: Scheduled) -> None:
+    cloud = lab.cloud
+    lab.instances.append(cloud.launch())
+    cloud.clock("2027-02-01 12:00")
+    assert sum(call.startswith("scheduler:CreateSchedule ") for call in lab.apply("2027-02-01 12:00")) == 4
+    assert lab.apply("2027-02-01 12:00") == []
+    first, second = lab.instances
+    cloud.client("ec2").terminate_instances(InstanceIds=[second])
+    cloud.clock("2027-02-01 20:00")
+    assert sorted(cloud.done()) == ["stop 02-01 18:30", "stop 02-01 18:30 dropped"]
+    assert cloud.state(first) == "stopped"
+    # A report for a person has one line for each time.
+    state = lab.run(lab_schedule_info, name=lab.name)
+    plan = lab.plan(datetime(2027, 2, 1, 20, tzinfo=UTC), state)
+    assert plan["report"] == [
+        "Next start: Tue 2027-02-02 08:00 (Europe/Berlin).",
+        "Next stop: Tue 2027-02-02 19:30 (Europe/Berlin).",
+    ]
+    lab.instances.remove(second)
+    plan = lab.plan(datetime(2027, 2, 1, 20, tzinfo=UTC), state)
+    excess = [f"excess schedule start of {second}", f"excess schedule stop of {second}"]
+    assert [line for line in plan["wrong"] if "alarm" not in line] == excess
+    assert sorted(lab.apply("2027-02-01 20:00")) == [
+        f"scheduler:DeleteSchedule start-{second}",
+        f"scheduler:DeleteSchedule stop-{second}",
+    ]
+    assert sorted(cloud.group(lab.name)) == [f"start-{first}", f"stop-{first}"]
 
 
 def test_a_start_without_capacity_does_not_come_in_the_evening(lab: Scheduled) -> None:

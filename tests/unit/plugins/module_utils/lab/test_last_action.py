@@ -89,6 +89,7 @@ def test_another_text_is_no_error(text: str) -> None:
         (API, AT_WHEN, f"start person {TIME}", {}, Stop("", WHEN)),
         (API, AT_WHEN, "stop person 2026-11-29T19:30:00Z", {"idle": -1}, Stop("idle", WHEN)),
         (API, AT_WHEN, "", {"schedule": 6}, Stop("", WHEN)),
+        (API, AT_WHEN, "", {"schedule": 2, "alarm lab-1-gpu-idle": 0}, Stop("alarm lab-1-gpu-idle", WHEN)),
         # The nearest one.
         (API, AT_WHEN, "stop person 2026-11-30T19:27:00Z", {"schedule": -1, "idle": -4}, Stop("schedule", WHEN)),
         # A resize stops, and may have ended there.
@@ -111,6 +112,8 @@ def test_why_a_host_is_stopped(code: str, transition: str, tag: str, others: dic
     ("stop", "expected"),
     [
         (Stop("person", WHEN), "stopped on 2026-11-30 at 19:30 UTC by a user of the collection"),
+        (Stop("alarm lab-1-gpu-idle", WHEN), "stopped on 2026-11-30 at 19:30 UTC by the alarm lab-1-gpu-idle"),
+        (Stop("alarm", WHEN), "stopped on 2026-11-30 at 19:30 UTC by an alarm of CloudWatch"),
         (Stop("spot"), "stopped by AWS, which needed the spot capacity"),
         (Stop("lifetime", WHEN, inside=True), "stopped on 2026-11-30 at 19:30 UTC by its maximum lifetime"),
         (Stop(inside=True), "stopped from the host itself: a user, or a program, shut it down"),
