@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 from testinfra.host import Host
 
 PROJECT = Path(__file__).parents[3]
@@ -59,8 +60,12 @@ PROFILES = {
 KEY_INSIDE = ("riva",)
 SECRETS = (
     *("cognitive_token", "redis_acl", "redis_cognitive_password", "redis_health_password", "redis_robot_password"),
-    *("nim_api_key", "ngc_api_key"),
+    "ngc_api_key",
 )
+# What the scenario describes.
+DECLARED: dict[str, Any] = yaml.safe_load((PROJECT / "molecule/digital_twin_stack/molecule.yml").read_text("utf-8"))[
+    "provisioner"
+]["inventory"]["hosts"]["scenario"]["vars"]
 SERVICES = sorted(PROFILES["full"])
 # The user of each service, and whether its root filesystem is read-only.
 OURS = {
@@ -181,7 +186,7 @@ def test_compose_accepts_every_profile(host: Host, profile: str, wanted: set[str
     project = json.loads(host.check_output(f"COMPOSE_PROFILES={profile} {COMPOSE} config --format json"))
     assert set(project["services"]) == wanted
     published = {name: service["ports"] for name, service in project["services"].items() if "ports" in service}
-    assert set(published) <= {"cognitive", "foxglove"}
+    assert set(published) <= {"cognitive", "foxglove", "riva"}
     assert {port["host_ip"] for ports in published.values() for port in ports} == {"127.0.0.1"}
 
 
@@ -241,7 +246,8 @@ def test_services_have_no_privileges(host: Host, service: str) -> None:
 def test_services_can_open_many_files(host: Host) -> None:
     for service in SERVICES:
         limits = host.check_output(f"cat /proc/{container_of(host, service)['State']['Pid']}/limits")
-        assert re.search(r"^Max open files\s+65536\s+524288\s", limits, re.MULTILINE), service
+        most = DECLARED["digital_twin_stack_open_files"]
+        assert re.search(rf"^Max open files\s+{most}\s+{most}\s", limits, re.MULTILINE), service
 
 
 def test_isaac_sim_can_write_to_its_volumes(host: Host) -> None:
@@ -320,19 +326,10 @@ def canaries(host: Host, tmp_path_factory: pytest.TempPathFactory) -> dict[str, 
         "digital_twin_stack_nim_api_key": "nvapi-canary-77ac",
         "digital_twin_stack_ngc_api_key": "nvapi-canary-5b02",
     }
-    others = {
-        "digital_twin_stack_redis_image": "library/redis:8.0",
-        "digital_twin_stack_build_ros2": False,
-        "digital_twin_stack_profile": "full",
-        "digital_twin_stack_accept_eula": True,
-        "digital_twin_stack_isaac_sim_scene": "/isaac-sim/workspace/assets/environment.usd",
-        "digital_twin_stack_application": True,
-        "digital_twin_stack_application_url": "file:///srv/application.git",
-        "digital_twin_stack_application_revision": "v1.1.0",
-        "digital_twin_stack_application_allow_moving": True,
-    }
+    others = {name: value for name, value in DECLARED.items() if name.startswith("digital_twin_stack_")}
+    others["digital_twin_stack_application_revision"] = "v1.1.0"
     (folder / "play.yml").write_text(PLAYBOOK, encoding="utf-8")
-    (folder / "vars.json").write_text(json.dumps({**secrets, **others}), encoding="utf-8")
+    (folder / "vars.json").write_text(json.dumps({**others, **secrets}), encoding="utf-8")
     outputs = {"kept": finish(host)}
     for turn in ("first", "second"):
         before = {service: container_of(host, service)["Id"] for service in SERVICES}
@@ -405,7 +402,7 @@ def test_secrets_show_nowhere(host: Host, canaries: dict[str, str], name: str) -
             f"grep -rl {secret} /etc /opt /var/log /tmp /root /home || true"
         ),
     }
-    readable = {f"{DIRECTORY}/secrets/{secret}" for secret in SECRETS}
+    readable = {f"{DIRECTORY}/secrets/{secret}" for secret in (*SECRETS, "nim_api_key")}
     assert secret in host.check_output(f"cat {DIRECTORY}/secrets/*"), "without the secret, this test has no effect"
     places["files that others can read"] = "\n".join(set(places["files that others can read"].split()) - readable)
     if places["files that others can read"]:
