@@ -202,7 +202,7 @@ def work(module: AnsibleModule) -> dict[str, Any]:
         if is_wanted(content, wanted, superblock) and (disk.mounts or not content.marker):
             refuse(find_twin_problem(disk, content, read_twins(disk, content.value("UUID"), run)))
             return {**result, "uuid": content.value("UUID")}
-        refuse(find_use_problem(disk))
+        refuse(find_use_problem(disk, content, wanted))
         with opened(disk, os.O_RDONLY | os.O_EXCL):
             pass
         marker = content.marker

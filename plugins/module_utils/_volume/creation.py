@@ -101,7 +101,7 @@ def find_twin_problem(disk: Disk, content: Content, twins: list[str]) -> str:
     )
 
 
-def find_use_problem(disk: Disk) -> str:
+def find_use_problem(disk: Disk, content: Content, wanted: Wanted) -> str:
     """Return what uses a disk, or nothing."""
     uses = []
     if disk.mounts:
@@ -116,7 +116,10 @@ def find_use_problem(disk: Disk) -> str:
         uses.append("is read-only")
     if not uses:
         return ""
-    return f"{disk.path} {' and '.join(uses)}. Allowed: an empty disk that nothing uses. Correct device"
+    if content.signatures:
+        uses.append(f"holds {', '.join(map(str, content.signatures))}")
+    allowed = f"an empty disk that nothing uses, or {wanted.fstype} with the label {wanted.label}"
+    return f"{disk.path} {' and '.join(uses)}. Allowed: {allowed}. Correct device, fstype or label"
 
 
 def find_content_problem(disk: Disk, content: Content, wanted: Wanted, superblock: bytes) -> str:

@@ -250,7 +250,7 @@ def test_a_disk_in_use_is_refused(host: Host, run: Run) -> None:
     command("mkfs.ext4", "-q", "-L", "models", str(made.file))
     device = host.attach(made)
     command("mount", made.device, str(mounted))
-    assert f"is mounted at {mounted}. Allowed: an empty disk" in run(fails=True, **options(device))["msg"]
+    assert f"is mounted at {mounted} and holds ext4 (label models" in run(fails=True, **options(device))["msg"]
     # As a container on the same kernel does.
     with own_mounts():
         command("umount", str(mounted))
@@ -505,7 +505,7 @@ def mkfs(host: Host, library: Path, monkeypatch: pytest.MonkeyPatch) -> Mkfs:
 
 
 # At the first writes, in the middle, and before the last: of the superblock, or of the flag that ends its creation.
-@pytest.mark.parametrize("at", [1, 2, 3, 5, -10, -3, -2, -1])
+@pytest.mark.parametrize("at", [1, 2, 5, -10, -2, -1])
 @pytest.mark.parametrize("fstype", ["ext4", "xfs"])
 def test_a_killed_mkfs_is_repeated(host: Host, run: Run, mkfs: Mkfs, fstype: str, at: int) -> None:
     wrapper = mkfs.count(fstype)
@@ -697,7 +697,7 @@ def test_a_disk_is_identified(
 
 def test_holders_are_named() -> None:
     held = disk.Disk("/dev/sdb", "disk", holders=("dm-0",), parts=("sdb1",), read_only=True)
-    found = creation.find_use_problem(held)
+    found = creation.find_use_problem(held, content.Content(), WANTED)
     assert found.startswith(
         "/dev/sdb is part of dm-0 and has the partitions sdb1 and is read-only. Allowed: an empty disk"
     )
