@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import stat
 import subprocess
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
@@ -300,6 +301,18 @@ def test_mounts_that_are_left_alone(line: str, reason: str, remedy: str) -> None
     mount = growth.read_mount("/", f"9 0 8:1 / /other rw - ext4 /dev/sda1 rw\n{line}\n")
     assert mount is not None
     assert growth.find_reason(mount, Path("/nonexistent")) == ". ".join(filter(None, [reason, remedy]))
+
+
+def test_a_device_may_have_another_name_than_the_kernels(disk: Disk, tmp_path: Path) -> None:
+    """As a disk of the machine has in a container."""
+    disk.make(SIZE, "")
+    rdev = Path(disk.device).stat().st_rdev
+    device = Path("/sys/dev/block") / f"{os.major(rdev)}:{os.minor(rdev)}"
+    assert growth.find_node(device) == disk.device
+    assert growth.find_node(device, tmp_path) == ""
+    os.mknod(tmp_path / "nvme1n1", 0o600 | stat.S_IFBLK, rdev)
+    os.mknod(tmp_path / "nvme0n1", 0o600 | stat.S_IFBLK, os.makedev(7, 255))
+    assert growth.find_node(device, tmp_path) == str(tmp_path / "nvme1n1")
 
 
 def test_a_mount_point_may_have_a_blank_and_the_last_mount_counts() -> None:
