@@ -11,6 +11,7 @@ import json
 import os
 import shutil
 import subprocess
+import uuid
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from itertools import pairwise
@@ -40,9 +41,15 @@ TOOLS = (
 )
 HERE = os.geteuid() == 0 and all(map(shutil.which, TOOLS)) and Path("/dev/loop-control").exists()
 SIZE = 400 * MIB
-SERIAL = "vol-0123456789abcdef0"
-EBS_LINK = "nvme-Amazon_Elastic_Block_Store_vol0123456789abcdef0"
-STORE_LINK = "nvme-Amazon_EC2_NVMe_Instance_Storage_AWS0123456789ABCDEF0"
+KNOWN_SERIAL = "vol-0123456789abcdef0"
+# Of no other test that runs on this machine: the UUID of a new file system follows from it.
+SERIAL = f"vol-0{uuid.uuid4().hex[:16]}"
+OTHER_SERIAL = f"vol-0{uuid.uuid4().hex[:16]}"
+EBS = "nvme-Amazon_Elastic_Block_Store_"
+EBS_LINK = EBS + SERIAL.replace("-", "")
+OTHER_LINK = EBS + OTHER_SERIAL.replace("-", "")
+STORE_SERIAL = f"AWS{uuid.uuid4().hex[:17].upper()}"
+STORE_LINK = f"nvme-Amazon_EC2_NVMe_Instance_Storage_{STORE_SERIAL}"
 WANTED = creation.Wanted(SERIAL, "ext4", "data", "", created=True)
 MEMBER = "linux_raid_member"
 
@@ -229,14 +236,14 @@ def test_tools_find_nothing_on_damaged_disks(host: Host) -> None:
 
 def test_another_disk_is_refused(host: Host, run: Run) -> None:
     """By its serial number, and an instance store by its link."""
-    other = host.disk(link="nvme-Amazon_Elastic_Block_Store_vol0aaaaaaaaaaaaaaaa_1")
+    other = host.disk(link=f"{OTHER_LINK}_1")
     message = run(fails=True, **options(host.attach(other)))["msg"]
-    assert "vol0aaaaaaaaaaaaaaaa_1, and vol-0123456789abcdef0 is expected" in message
+    assert f"{OTHER_LINK}_1, and {SERIAL} is expected" in message
     unknown = host.disk(link="")
     assert "has the serial number none0" not in run(fails=True, **options(host.attach(unknown)))["msg"]
     store = host.disk(link=STORE_LINK)
     device = host.attach(store)
-    given = options(device, serial="AWS0123456789ABCDEF0")
+    given = options(device, serial=STORE_SERIAL)
     before = store.checksum()
     assert f"is an instance store ({STORE_LINK}), which loses its content" in run(fails=True, **given)["msg"]
     assert store.checksum() == before
@@ -366,10 +373,8 @@ def test_an_empty_disk_is_formatted_once(host: Host, run: Run, fstype: str) -> N
     again = run(**given)
     assert (again["changed"], again["uuid"]) == (False, created["uuid"])
     # As after a restore from a snapshot: created is false, and the volume has another serial number.
-    made.link.rename(host.by_id / "nvme-Amazon_Elastic_Block_Store_vol0bbbbbbbbbbbbbbbb")
-    restored = options(
-        str(host.by_id / "nvme-Amazon_Elastic_Block_Store_vol0bbbbbbbbbbbbbbbb"), serial="vol-0bbbbbbbbbbbbbbbb"
-    )
+    made.link.rename(host.by_id / OTHER_LINK)
+    restored = options(str(host.by_id / OTHER_LINK), serial=OTHER_SERIAL)
     assert run(**{**restored, "fstype": fstype, "created": False})["changed"] is False
     # The whole disk is the file system's, but for the marker's place, where nothing is left.
     assert made.size - content.filesystem_size(made.size) == MIB
@@ -412,8 +417,8 @@ def test_a_restored_twin_of_a_mounted_volume_is_refused(host: Host, run: Run) ->
     """The kernel mounts no second xfs with the same UUID."""
     mounted = host.folder / "mounted"
     mounted.mkdir()
-    made = host.disk(link="nvme-Amazon_Elastic_Block_Store_vol0aaaaaaaaaaaaaaaa")
-    run(**options(host.attach(made), serial="vol-0aaaaaaaaaaaaaaaa", fstype="xfs"))
+    made = host.disk(link=OTHER_LINK)
+    run(**options(host.attach(made), serial=OTHER_SERIAL, fstype="xfs"))
     made.detach()
     twin = host.disk()
     shutil.copyfile(made.file, twin.file)
@@ -671,8 +676,8 @@ def sysfs(folder: Path, number: str, **files: str) -> Path:
 @pytest.mark.parametrize(
     ("files", "serial", "problem"),
     [
-        ({"device/serial": "vol0123456789abcdef0  \n"}, SERIAL, ""),
-        ({"device/serial": "vol0aaaaaaaaaaaaaaaa\n"}, SERIAL, "has the serial number vol0aaaaaaaaaaaaaaaa, and"),
+        ({"device/serial": "vol0123456789abcdef0  \n"}, KNOWN_SERIAL, ""),
+        ({"device/serial": "vol0aaaaaaaaaaaaaaaa\n"}, KNOWN_SERIAL, "has the serial number vol0aaaaaaaaaaaaaaaa, and"),
         ({"serial": "disk-1"}, "disk-1", ""),
         ({"device/vpd_pg80": "\0\x80\0\x06disk-1"}, "disk-1", ""),
         ({"device/model": "Amazon EC2 NVMe Instance Storage  \n"}, "", "is an instance store (Amazon EC2 NVMe"),
