@@ -107,6 +107,7 @@ from ..module_utils._volume.growth import (
     Run,
     disk_of,
     ext_size,
+    find_node,
     find_reason,
     grow,
     make_plan,
@@ -159,7 +160,8 @@ def work(module: AnsibleModule) -> dict[str, Any]:
         return result
     device = Path("/sys/dev/block") / mount.number
     reason = find_reason(mount, device)
-    if reason or not Path(f"/dev/{device.resolve().name}").is_block_device():
+    node = find_node(device)
+    if reason or not node:
         reason = reason or f"there is no /dev/{device.resolve().name}"
         return {**result, "filesystem": mount.filesystem, "reason": reason}
     if not module.check_mode:
@@ -167,14 +169,13 @@ def work(module: AnsibleModule) -> dict[str, Any]:
 
     def read() -> FilesystemState:
         """Read the current state."""
-        name = device.resolve().name
         if mount.filesystem == XFS:
             size = xfs_size(run(["xfs_growfs", "-n", path])[1])
         else:
-            with Path(f"/dev/{name}").open("rb") as stream:
+            with Path(node).open("rb") as stream:
                 stream.seek(1024)
                 size = ext_size(stream.read(1024))
-        return FilesystemState(mount, size, *read_disk(device, read_table(disk_of(device), run)))
+        return FilesystemState(mount, size, *read_disk(device, read_table(disk_of(device), run)), node)
 
     state = read()
     plan = make_plan(state)

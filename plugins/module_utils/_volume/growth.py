@@ -9,6 +9,7 @@ Where it is not certain that growing is safe, nothing is done, and the reason is
 
 from __future__ import annotations
 
+import os
 import re
 import struct
 from collections.abc import Callable
@@ -90,12 +91,17 @@ class Disk:
 
 @dataclass(frozen=True)
 class FilesystemState:
-    """A file system, its size in bytes, and what it is on: a whole disk, where there is no part."""
+    """A file system, its size in bytes, and what it is on: a whole disk, where there is no part.
+
+    Attributes:
+        node: Path of the block device, if it does not have the kernel's name.
+    """
 
     mount: Mount
     size: int
     disk: Disk
     part: Part | None
+    node: str = ""
 
 
 @dataclass(frozen=True)
@@ -179,6 +185,26 @@ def disk_of(device: Path) -> str:
     return here.parent.name if (here / "partition").exists() else here.name
 
 
+def find_node(device: Path, folder: Path = Path("/dev")) -> str:
+    """Return the path of a block device, or nothing. In a container it may have another name than the kernel's.
+
+    Args:
+        device: The directory in /sys of the block device.
+        folder: Where the devices are.
+    """
+    named = folder / device.resolve().name
+    if named.is_block_device():
+        return str(named)
+    nodes = (node for node in sorted(folder.iterdir()) if node.is_block_device())
+    return next((str(node) for node in nodes if _number_of(node) == device.name), "")
+
+
+def _number_of(node: Path) -> str:
+    """Return the major and minor number of a device."""
+    rdev = node.stat().st_rdev
+    return f"{os.major(rdev)}:{os.minor(rdev)}"
+
+
 def _read_part(entry: Path) -> Part:
     """Return a partition by its directory in /sys, which counts in 512 bytes whatever the disk's sectors are."""
     start, size = (int((entry / name).read_text("ascii")) * SECTOR for name in ("start", "size"))
@@ -260,7 +286,7 @@ def grow(plan: GrowthPlan, state: FilesystemState, run: Run) -> None:
         if status != 0 and "NOCHANGE" not in out:
             raise GrowthError(f"growpart could not grow {state.part.name}: {' '.join((out + err).split())}")
     if plan.filesystem:
-        device = f"/dev/{state.part.name if state.part else state.disk.name}"
+        device = state.node or f"/dev/{state.part.name if state.part else state.disk.name}"
         command = ["xfs_growfs", "-d", state.mount.path] if state.mount.filesystem == XFS else ["resize2fs", device]
         status, out, err = run(command)
         if status != 0:

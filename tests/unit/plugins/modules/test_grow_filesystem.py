@@ -6,11 +6,10 @@
 
 from __future__ import annotations
 
-import ctypes
 import json
 import os
-import re
 import shutil
+import stat
 import subprocess
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
@@ -22,8 +21,8 @@ from ansible.module_utils.testing import patch_module_args
 from ansible_collections.digital_twin.robotics_lab.plugins.module_utils._volume import growth
 from ansible_collections.digital_twin.robotics_lab.plugins.modules import grow_filesystem
 
-MIB = 1024 * 1024
-CLONE_NEWNS = 0x20000
+from tests.support.disks import MIB, command, may_resize_ext, own_mounts, write_resize2fs
+
 TOOLS = ("losetup", "sfdisk", "partx", "blkid", "growpart", "mkfs.ext4", "mkfs.xfs", "resize2fs", "xfs_growfs")
 HERE = os.geteuid() == 0 and all(map(shutil.which, TOOLS)) and Path("/dev/loop-control").exists()
 # xfs refuses to be smaller.
@@ -50,11 +49,6 @@ def run(capsys: pytest.CaptureFixture[str]) -> Run:
         return result
 
     return run_module
-
-
-def command(*words: str, text: str = "") -> str:
-    """Run a command that must succeed and return what it prints."""
-    return subprocess.run(words, input=text, capture_output=True, text=True, check=True, timeout=60).stdout.strip()
 
 
 @dataclass
@@ -111,51 +105,22 @@ class Disk:
             command("losetup", "--detach", self.device)
 
 
-def may_resize_ext() -> bool:
-    """Return whether the kernel lets this process grow a mounted ext4: CAP_SYS_RESOURCE, which containers lack."""
-    held = re.search(r"^CapEff:\s*(\w+)", Path("/proc/self/status").read_text("ascii"), re.MULTILINE)
-    return held is not None and bool(int(held[1], 16) >> 24 & 1)
-
-
 @pytest.fixture
 def resize2fs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Have ext4 grown while it is not mounted, where the kernel does not let this process grow it otherwise."""
     if not HERE or may_resize_ext():
         return
-    script = tmp_path / "bin" / "resize2fs"
-    script.parent.mkdir()
-    lines = [
-        "#!/bin/sh -eu",
-        f'umount "{tmp_path}/mounted"',
-        'e2fsck -f -y "$1" >/dev/null',
-        f'{shutil.which("resize2fs")} "$1"',
-        f'mount "$1" "{tmp_path}/mounted"',
-    ]
-    script.write_text("\n".join(lines) + "\n")
-    script.chmod(0o755)
-    monkeypatch.setenv("PATH", str(script.parent), prepend=os.pathsep)
+    write_resize2fs(tmp_path / "bin", tmp_path / "mounted")
+    monkeypatch.setenv("PATH", str(tmp_path / "bin"), prepend=os.pathsep)
 
 
 @pytest.fixture
 def mounts() -> Iterator[None]:
-    """Give the test a mount namespace of its own.
-
-    A container that starts meanwhile would copy the test's mount, and its device would stay in use after `umount`.
-    """
+    """Give the test a mount namespace of its own."""
     if not HERE:
         pytest.fail(f"needs root, loop devices, and {', '.join(TOOLS)}: make tools")
-    with Path("/proc/thread-self/ns/mnt").open("rb") as before:
-        in_namespace("unshare", CLONE_NEWNS)
-        command("mount", "--make-rprivate", "/")
+    with own_mounts():
         yield
-        in_namespace("setns", before.fileno(), CLONE_NEWNS)
-
-
-def in_namespace(call: str, *arguments: int) -> None:
-    """Call unshare or setns of the C library, which Python has only since 3.12."""
-    library = ctypes.CDLL(None, use_errno=True)
-    if getattr(library, call)(*arguments) != 0:
-        raise OSError(ctypes.get_errno(), f"{call}: {os.strerror(ctypes.get_errno())}")
 
 
 @pytest.fixture
@@ -336,6 +301,18 @@ def test_mounts_that_are_left_alone(line: str, reason: str, remedy: str) -> None
     mount = growth.read_mount("/", f"9 0 8:1 / /other rw - ext4 /dev/sda1 rw\n{line}\n")
     assert mount is not None
     assert growth.find_reason(mount, Path("/nonexistent")) == ". ".join(filter(None, [reason, remedy]))
+
+
+def test_a_device_may_have_another_name_than_the_kernels(disk: Disk, tmp_path: Path) -> None:
+    """As a disk of the machine has in a container."""
+    disk.make(SIZE, "")
+    rdev = Path(disk.device).stat().st_rdev
+    device = Path("/sys/dev/block") / f"{os.major(rdev)}:{os.minor(rdev)}"
+    assert growth.find_node(device) == disk.device
+    assert growth.find_node(device, tmp_path) == ""
+    os.mknod(tmp_path / "nvme1n1", 0o600 | stat.S_IFBLK, rdev)
+    os.mknod(tmp_path / "nvme0n1", 0o600 | stat.S_IFBLK, os.makedev(7, 255))
+    assert growth.find_node(device, tmp_path) == str(tmp_path / "nvme1n1")
 
 
 def test_a_mount_point_may_have_a_blank_and_the_last_mount_counts() -> None:
