@@ -80,6 +80,10 @@ options:
     type: list
     elements: str
     default: []
+  host_zones:
+    description: The only zone of a host, such as that of its data volume, by the numbers of O(hosts).
+    type: dict
+    default: {}
   market:
     description:
       - V(spot) makes persistent requests whose instances stop when AWS interrupts them. They have no end.
@@ -316,6 +320,7 @@ SPEC: dict[str, dict[str, Any]] = {
         },
     },
     "availability_zones": {"type": "list", "elements": "str", "default": []},
+    "host_zones": {"type": "dict", "default": {}},
     "market": {"type": "str", "choices": ["on_demand", "spot", "auto"], "default": "on_demand"},
     "max_price": {"type": "str", "default": ""},
     "capacity_reservations": {"type": "list", "elements": "str", "default": []},
@@ -491,10 +496,13 @@ def launch_hosts(module: AnsibleAWSModule, result: dict[str, Any]) -> str:
     try:
         for number, name in missing.items():
             tags = {**own, **launcher.tags, "Name": name, INDEX_TAG: number}
-            instance = launcher.launch(name, tags, gpus)
+            zone = str(given["host_zones"].get(number, ""))
+            instance = launcher.launch(name, tags, gpus, zone)
             if instance is None:
                 result["no_capacity"] = True
-                return describe_failures(name, launcher.search.failed, given["variable_prefix"])
+                failed = {offer: why for offer, why in launcher.search.failed.items() if zone in ("", offer.zone)}
+                bound = f" Its data volume is in {zone}, so that it is launched only there." if zone else ""
+                return describe_failures(name, failed, given["variable_prefix"]) + bound
             result["changed"] = True
             result["instances"].append(describe_instance(name, instance, created=True))
     finally:

@@ -6,7 +6,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -116,6 +116,17 @@ class Address:
 
     allocation_id: str
     public_ip: str
+    tags: dict[str, str] = field(default_factory=dict)
+    holder: str = ""
+
+
+@dataclass(frozen=True)
+class Volume:
+    """A data volume; `holder` is the id of the instance that has it, or empty."""
+
+    volume_id: str
+    size: int
+    zone: str
     tags: dict[str, str] = field(default_factory=dict)
     holder: str = ""
 
@@ -385,6 +396,26 @@ class Account:
                 address.get("InstanceId") or address.get("NetworkInterfaceId") or "",
             )
             for address in answer["Addresses"]
+        ]
+
+    def volumes(self, tags: dict[str, str], identifiers: Collection[str] = ()) -> list[Volume]:
+        """Return the volumes that carry all of some tags, and those of some ids."""
+        filters = [
+            _tag_filters(tags),
+            *([[{"Name": "volume-id", "Values": sorted(identifiers)}]] if identifiers else []),
+        ]
+        found = [
+            volume for given in filters for volume in self.read("ec2", "describe_volumes", Filters=given)["Volumes"]
+        ]
+        return [
+            Volume(
+                volume["VolumeId"],
+                volume["Size"],
+                volume["AvailabilityZone"],
+                read_tags(volume.get("Tags")),
+                next((attachment["InstanceId"] for attachment in volume.get("Attachments", [])), ""),
+            )
+            for volume in {volume["VolumeId"]: volume for volume in found}.values()
         ]
 
     def key_pairs(self, names: list[str]) -> list[KeyPair]:

@@ -14,7 +14,7 @@ from typing import Any
 import boto3
 import pytest
 import requests
-from ansible_collections.digital_twin.robotics_lab.plugins.inventory.lab import why_not
+from ansible_collections.digital_twin.robotics_lab.plugins.inventory.lab import judge
 from ansible_collections.digital_twin.robotics_lab.plugins.module_utils._aws.errors import DENIED, ReadError
 from ansible_collections.digital_twin.robotics_lab.plugins.plugin_utils._stack.machines import known_kinds
 from jinja2 import Environment
@@ -244,6 +244,6 @@ def test_without_the_permission_to_get_the_role_there_are_no_hosts() -> None:
         "IamInstanceProfile": {"Arn": "arn:aws:iam::123456789012:instance-profile/my-lab-instance"},
     }
     account: Any = Denied()
-    assert list(why_not(account, "eu-central-1", "my-lab", None, [instance])) == ["i-1"]
+    assert list(judge(account, "eu-central-1", "my-lab", None, [instance])[0]) == ["i-1"]
     with pytest.raises(ReadError, match="iam:GetRole"):
-        why_not(account, "eu-central-1", "my-lab", {"my-lab"}, [instance])
+        judge(account, "eu-central-1", "my-lab", {"my-lab"}, [instance])
