@@ -226,6 +226,28 @@ def test_every_playbook_begins_with_that_line(environment: dict[str, str], playb
     assert "AWS credentials: none were found" in refused.stderr
 
 
+def test_a_host_has_its_recorded_data_volume(environment: dict[str, str]) -> None:
+    url, region = environment["AWS_ENDPOINT_URL"], "us-west-2"
+    ec2, iam = client("ec2", url, region), client("iam", url, region)
+    (instance,) = [row for group in ec2.describe_instances()["Reservations"] for row in group["Instances"]]
+    zone = instance["Placement"]["AvailabilityZone"]
+    ids = [ec2.create_volume(AvailabilityZone=zone, Size=8)["VolumeId"] for _volume in range(2)]
+    for volume, device in zip(ids, ("/dev/sdf", "/dev/sdg"), strict=True):
+        ec2.attach_volume(InstanceId=instance["InstanceId"], VolumeId=volume, Device=device)
+
+    def found() -> tuple[object, ...]:
+        (host,) = hosts(environment | KEYS | {"AWS_REGION": region}).values()
+        return tuple(host[f"lab_data_volume_{key}"] for key in ("id", "device", "created_empty"))
+
+    assert found() == ("", "", False)
+    record = [{"Key": "digital_twin_data_volumes_1", "Value": f"1={ids[1]} 2={ids[0]}"}]
+    iam.tag_role(RoleName="lab-west-instance", Tags=record)
+    device = f"/dev/disk/by-id/nvme-Amazon_Elastic_Block_Store_{ids[1].replace('-', '')}"
+    assert found() == (ids[1], device, True)
+    ec2.create_tags(Resources=ids, Tags=[{"Key": "digital_twin_formatted", "Value": "2026-11-30T12:00:00Z"}])
+    assert found() == (ids[1], device, False)
+
+
 class Denied:
     """An account in which the caller may not get roles."""
 
