@@ -189,6 +189,10 @@ def test_an_instance_that_ends_still_holds_the_volume_of_the_next_one() -> None:
     found = plan([volume()], [host(state="shutting-down", sdf="vol-1")])
     assert (found["problems"], found["differences"]) == ([], ["data volume of lab-1: attachment"])
     assert found["zones"] == {"1": "us-east-1a"}
+    earlier = {**host(state="shutting-down"), "instance_id": "i-0"}
+    found = plan([volume(attachment_set=[{"instance_id": "i-0"}])], [earlier, host()])
+    assert found["problems"] == []
+    assert [(step["volume_id"], step["instance_id"]) for step in found["attach"]] == [("vol-1", "i-1")]
 
 
 @pytest.mark.parametrize(
