@@ -40,11 +40,11 @@ EXAMPLES = r"""
 RETURN = r"""
 _value:
   description:
-    - The differences in words, by V(iam_role), V(network), V(security_group), V(ssh_key), V(instances) and
-      V(addresses).
+    - The differences in words, by V(iam_role), V(network), V(security_group), V(ssh_key), V(instances),
+      V(data_volumes) and V(addresses).
     - V(plan) has the missing resources in words, in the order of their creation.
   type: dict
-  sample: {iam_role: [], network: ["VPC: tags"], instances: ["warehouse-1: state"], addresses: [], plan: []}
+  sample: {iam_role: [], network: ["VPC: tags"], instances: ["warehouse-1: state"], plan: []}
 """
 
 from typing import Any

@@ -20,7 +20,7 @@ options:
     description:
       - Resources with the lab's tags, by kind, each a list as the C(_info) modules of C(amazon.aws) return it -
         C(vpcs), C(security_groups), C(subnets), C(route_tables), C(internet_gateways), C(instances), C(addresses),
-        C(volumes), C(key_pairs), C(images) and C(snapshots).
+        C(volumes), C(data_volumes), C(key_pairs), C(images) and C(snapshots).
       - C(image_snapshots) are the snapshots of the images, whatever tags they carry. They are not returned.
       - Other kinds are returned as they are.
     type: dict
@@ -77,7 +77,9 @@ _value:
   type: dict
   contains:
     own:
-      description: The kinds of the input, each with the resources that belong to the lab.
+      description:
+        - The kinds of the input, each with the resources that belong to the lab. Data volumes have the number of their
+          host as C(index), which is that of the record.
       type: dict
       sample: {volumes: [{id: vol-0123456789abcdef0}]}
     foreign:
@@ -97,6 +99,10 @@ _value:
       type: list
       elements: str
       sample: [vol-0123456789abcdef0]
+    data_volumes:
+      description: Ids of the lab's data volumes by the number of their host, also of those that no longer exist.
+      type: dict
+      sample: {"1": vol-0123456789abcdef2}
     blocking:
       description: Those of them that are in the lab's VPC, which cannot be deleted while they are there.
       type: list
@@ -107,13 +113,14 @@ _value:
 from collections.abc import Callable, Collection
 from typing import Any
 
-from ..module_utils._aws.resources import Address, Gateway, Instance, KeyPair, SecurityGroup, Vpc, profile_name
+from ..module_utils._aws.resources import Address, Gateway, Instance, KeyPair, SecurityGroup, Volume, Vpc, profile_name
 from ..module_utils._lab.ownership import (
     Claimed,
     Foreign,
     lab_keys,
     settle,
     wrong_with_address,
+    wrong_with_data_volume,
     wrong_with_gateway,
     wrong_with_group,
     wrong_with_instance,
@@ -123,6 +130,7 @@ from ..module_utils._lab.ownership import (
 )
 from ..module_utils._lab.record import Record, read_record
 from ..module_utils._problem import shown
+from ..plugin_utils._lab.differences import plain
 from ..plugin_utils._lab.kinds import KINDS
 
 Item = dict[str, Any]
@@ -158,6 +166,7 @@ def lab_ownership(
             [read_gateway(item) for item in found.get("internet_gateways", [])],
             [read_address(item) for item in found.get("addresses", [])],
             [read_key_pair(item) for item in found.get("key_pairs", [])],
+            [read_volume(item) for item in found.get("data_volumes", [])],
         )
         record = settle(lab, keys, read_record(lab, region, role_tags), claimed, adopt=adopt, public_key=public_key)
 
@@ -174,6 +183,9 @@ def lab_ownership(
 
     # What the user adopts of these kinds is already in the record.
     separate(recorded_judges(lab, keys, record), set())
+    if record and "data_volumes" in own:
+        numbers = {identifier: number for number, identifier in record.data_volumes.items()}
+        own["data_volumes"] = [{**plain(item), "index": numbers[item["id"]]} for item in own["data_volumes"]]
     # An instance that is shutting down may no longer have a VPC, so only its launch was assessed.
     launched = [read_instance(item) for item in own.get("instances", [])]
     roots = {*root_volumes, *(item.root_volume for item in launched if item.vpc_id or record is None)} - {""}
@@ -195,6 +207,7 @@ def lab_ownership(
         "lines": [f"{thing}. {thing.remedy(ADOPT)}" for thing in foreign],
         "blocking": [str(thing) for thing in foreign if thing.identifier in here],
         "root_volumes": sorted(roots),
+        "data_volumes": dict(record.data_volumes) if record else {},
     }
 
 
@@ -217,6 +230,7 @@ def recorded_judges(lab: str, keys: set[str], record: Record | None) -> dict[str
         "instances": lambda item: wrong_with_instance(lab, keys, record, read_instance(item)),
         "addresses": lambda item: wrong_with_address(record, read_address(item)),
         "key_pairs": lambda item: wrong_with_key_pair(record, read_key_pair(item)),
+        "data_volumes": lambda item: wrong_with_data_volume(record, item["id"]),
     }
 
 
@@ -255,6 +269,12 @@ def read_key_pair(item: Item) -> KeyPair:
     return KeyPair(
         item["key_name"], item.get("tags") or {}, item.get("key_pair_id") or "", item.get("public_key") or ""
     )
+
+
+def read_volume(item: Item) -> Volume:
+    """Return a data volume from what amazon.aws.ec2_vol_info returns."""
+    holder = next((attachment.get("instance_id") or "" for attachment in item.get("attachment_set") or []), "")
+    return Volume(item["id"], item.get("size") or 0, item.get("zone") or "", item.get("tags") or {}, holder)
 
 
 def read_instance(item: dict[str, Any]) -> Instance:

@@ -29,12 +29,19 @@ options:
     description:
       - The description of the lab, as in P(digital_twin.robotics_lab.lab_differences#filter). C(volume) has C(size),
         C(iops) and C(throughput) of each root volume, C(launch) the C(hosts) to create and their C(instance_type).
+      - C(data), if any, has C(size), C(iops) and C(throughput) of the data volumes, and the numbers of the C(hosts)
+        that have one.
     type: dict
     required: true
   lab:
     description: C(region), the user's C(prices) and C(instance_catalogue), and C(listed) prices if there are any.
     type: dict
     required: true
+  data_volumes:
+    description: The data volumes of the lab, as P(digital_twin.robotics_lab.lab_ownership#filter) returns them.
+    type: list
+    elements: dict
+    default: []
   excess:
     description: The ids of instances that are terminated.
     type: list
@@ -71,7 +78,7 @@ _value:
 from typing import Any
 
 from ..plugin_utils._cost.prices import own_types, prices_of
-from ..plugin_utils._cost.rates import difference, difference_line, provisioned
+from ..plugin_utils._cost.rates import difference, difference_line, provisioned, provisioned_disks
 
 
 def lab_provision_cost(
@@ -80,13 +87,16 @@ def lab_provision_cost(
     declared: dict[str, Any],
     lab: dict[str, Any],
     excess: list[str] | None = None,
+    *,
+    data_volumes: list[dict[str, Any]] | None = None,
 ) -> dict[str, Any]:
     """Return the difference."""
     before, after = provisioned(instances, volumes, declared, excess or [])
-    found = difference(
-        before, after, prices_of(lab["region"], lab["prices"], own_types(lab["instance_catalogue"]), lab.get("listed"))
-    )
-    changes = before != after and (found["per_month"] != 0 or found["per_month_stopped"] != 0)
+    data = declared.get("data")
+    disks = provisioned_disks(data_volumes or [], data) if data else ([], [])
+    prices = prices_of(lab["region"], lab["prices"], own_types(lab["instance_catalogue"]), lab.get("listed"))
+    found = difference(before, after, prices, disks)
+    changes = (before, disks[0]) != (after, disks[1]) and (found["per_month"] != 0 or found["per_month_stopped"] != 0)
     return {**found, "line": difference_line(found) if changes else ""}
 
 

@@ -30,6 +30,10 @@ options:
     description: Id of the lab's own key pair. Empty when it has none.
     type: str
     default: ''
+  data_volumes:
+    description: Ids of the lab's data volumes, by the number of their host.
+    type: dict
+    default: {}
 author:
   - The digital_twin.robotics_lab maintainers (@digital-twin)
 seealso:
@@ -56,9 +60,16 @@ from typing import Any
 from ..module_utils._lab.record import PENDING_TAG, Record, write_record
 
 
-def lab_record(addresses: Mapping[str, str], vpc_id: str, gateway_id: str, key_pair_id: str = "") -> dict[str, str]:
+def lab_record(
+    addresses: Mapping[str, str],
+    vpc_id: str,
+    gateway_id: str,
+    key_pair_id: str = "",
+    data_volumes: Mapping[str, str] | None = None,
+) -> dict[str, str]:
     """Return the tags of a complete record."""
-    return {**write_record(Record(vpc_id, gateway_id, key_pair_id, addresses)), PENDING_TAG: ""}
+    record = Record(vpc_id, gateway_id, key_pair_id, addresses, data_volumes or {})
+    return {**write_record(record), PENDING_TAG: ""}
 
 
 class FilterModule:

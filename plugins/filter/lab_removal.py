@@ -22,6 +22,10 @@ options:
     description: Whether images and snapshots are deleted as well.
     type: bool
     default: false
+  data:
+    description: Whether data volumes are deleted as well. The lab's role, which records them, stays with kept ones.
+    type: bool
+    default: false
 """
 
 EXAMPLES = r"""
@@ -55,6 +59,30 @@ _value:
       type: list
       elements: str
       sample: [ami-0123456789abcdef0]
+    data_volumes:
+      description: The data volumes to delete.
+      type: list
+      elements: dict
+      sample: []
+    kept:
+      description: The data volumes that stay.
+      type: list
+      elements: dict
+      sample: [{id: vol-0123456789abcdef1}]
+    roles:
+      description: The roles to delete.
+      type: list
+      elements: dict
+      sample: [{role_name: warehouse-instance}]
+    cleared:
+      description: The tags of a role that stays, with which it records the data volumes alone. Empty when it does.
+      type: dict
+      sample: {digital_twin_vpc: ""}
+    unsafe:
+      description: A line for each kept data volume that AWS would delete with its instance.
+      type: list
+      elements: str
+      sample: []
     recorded:
       description: The id of the VPC, as C(vpc), and the allocation ids of the addresses that the lab has recorded.
       type: dict
@@ -64,12 +92,16 @@ _value:
 from collections.abc import Mapping
 from typing import Any
 
-from ..module_utils._lab.record import ADDRESS_TAGS, VPC_TAG
+from ..module_utils._lab.record import ADDRESS_TAGS, VPC_TAG, clear_record
+from ..plugin_utils._lab.data_volumes import check_kept
 from ..plugin_utils._lab.kinds import BACKUPS, KINDS
 
 
-def lab_removal(found: Mapping[str, Any], backups: bool = False) -> dict[str, Any]:
+def lab_removal(found: Mapping[str, Any], backups: bool = False, data: bool = False) -> dict[str, Any]:
     """Return what is to be deleted of a lab."""
+    volumes = list(found.get("data_volumes") or ())
+    kept = [] if data else volumes
+    stays = {"data_volumes", "roles"} if kept else set()
     ids = {kind: [item[key] for item in found.get(kind) or ()] for kind, (_title, key) in KINDS.items()}
     instances = found.get("instances") or ()
     deleted_with_instances = {
@@ -84,12 +116,17 @@ def lab_removal(found: Mapping[str, Any], backups: bool = False) -> dict[str, An
         "lines": [
             f"{kind.replace('_', ' ')}: {', '.join(ids[kind])}"
             for kind in KINDS
-            if ids[kind] and (backups or kind not in BACKUPS)
+            if ids[kind] and (backups or kind not in BACKUPS) and kind not in stays
         ],
         "volumes": [item for item in found.get("volumes") or () if item["id"] not in deleted_with_instances],
         "protected": [
             item["instance_id"] for item in instances if item["attributes"]["disable_api_termination"]["value"]
         ],
+        "data_volumes": volumes if data else [],
+        "kept": kept,
+        "roles": [] if kept else list(found.get("roles") or ()),
+        "cleared": clear_record(tags) if kept else {},
+        "unsafe": [line for item in instances for line in check_kept(item, {volume["id"]: volume for volume in kept})],
         "backups": ids["images"] + ids["snapshots"],
         "recorded": {
             "vpc": tags.get(VPC_TAG, ""),

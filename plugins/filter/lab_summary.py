@@ -33,6 +33,8 @@ options:
       - C(volume) has C(size), C(iops) and C(throughput) of each root volume.
       - C(prices) has the user's own prices in US dollars, by the names of C(aws_infrastructure_prices). List prices of
         the region are known for the others.
+      - C(data_volumes), if there are any, are the data volumes of the lab, as
+        P(digital_twin.robotics_lab.lab_ownership#filter) returns them.
       - C(events), if given, has starts and stops that left no tag, such as those of an alarm or a schedule. Each has
         C(cause), and C(time) such as C(2026-11-30T19:30:00Z), and may have C(instance_id) and C(verb), V(start) or
         V(stop). Without them it applies to all hosts, and to both. With C(cause=alarm), C(alarm) is the alarm's name.
@@ -58,6 +60,10 @@ _value:
     - C(hosts) has the instances with their addresses, ssh commands and URLs. The C(history) of each says what started
       or stopped it last, what failed, and until when it is kept awake. C(days_stopped) is for how many days it has been
       stopped, if that is known.
+    - The C(data_volume) of a host is null, or has C(volume_id), C(size) in GiB, C(availability_zone), C(attached),
+      C(price_per_month), C(device), its path on the host, and C(created_empty), whether it was created without a
+      snapshot and never formatted. On instance types of Xen (p2, p3, g2, g3) the device has no serial number.
+    - C(other_data_volumes) are those that have no instance, in the same form.
     - C(admitted) has the ports that each network may reach.
     - C(cost) has the prices C(per_hour), C(per_month) and C(per_month_stopped), and the types C(without_price).
       C(prices) names the list prices with their dates, C(estimated) is whether some are those of us-east-1.

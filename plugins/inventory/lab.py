@@ -33,6 +33,9 @@ description:
     C(lab_availability_zone), C(lab_instance_id), C(lab_instance_type), C(lab_private_ip), C(lab_public_ip) and
     C(lab_public_dns), and what EC2 returns of the instance as C(ec2_<snake_case name>), with the tags as
     C(ec2_tags).
+  - C(lab_data_volume_id) is the data volume that is attached to the host, or empty, C(lab_data_volume_device) its path
+    on the host, and C(lab_data_volume_created_empty) whether it was created without a snapshot and has no tag
+    C(digital_twin_formatted). Only volumes in the lab's record count.
   - C(amazon.aws.aws_ec2) is not used, because its variable for the tags has another name in each of the supported
     versions of amazon.aws, and because version 11 prints a deprecation for it in every run.
 extends_documentation_fragment:
@@ -53,7 +56,7 @@ options:
 notes:
   - The name of the inventory file ends in C(aws_ec2.yml) or C(aws_ec2.yaml).
   - Needs the permissions C(ec2:DescribeInstances), and C(iam:GetRole) for the roles of the labs. Labs whose
-    role a user may not get have no hosts for that user.
+    role a user may not get have no hosts for that user. Needs C(ec2:DescribeVolumes) for labs with data volumes.
 """
 
 EXAMPLES = r"""
@@ -87,7 +90,8 @@ from ansible.vars.plugins import get_vars_from_inventory_sources
 
 from ..module_utils._aws.account import Account
 from ..module_utils._aws.errors import DENIED, ReadError, describe_error, translated
-from ..module_utils._aws.resources import read_instance
+from ..module_utils._aws.resources import read_instance, read_tags
+from ..module_utils._lab.data_volume import device_of, is_created_empty
 from ..module_utils._lab.names import is_lab_name
 from ..module_utils._lab.ownership import INDEX_TAG, Claimed, Foreign, lab_keys, settle, wrong_with_instance
 from ..module_utils._lab.record import MANAGED_BY, read_record
@@ -129,10 +133,12 @@ def host_variables(instance: dict[str, Any], region: str) -> dict[str, Any]:
     }
 
 
-def why_not(
+def judge(
     account: Account, region: str, lab: str, keys: set[str] | None, instances: list[dict[str, Any]]
-) -> dict[str, str]:
-    """Return the ids of the instances that only carry a lab's tags, with the reasons.
+) -> tuple[dict[str, str], dict[str, str]]:
+    """Return the ids of the instances that only carry a lab's tags, with the reasons, and the lab's data volumes.
+
+    The data volumes are ids by the number of their host.
 
     Args:
         account: Reads of the account.
@@ -153,7 +159,29 @@ def why_not(
     judged = [read_instance(found) for found in instances]
     record = settle(lab, keys, read_record(lab, region, role.tags if role else None), Claimed(instances=judged))
     reasons = {item.instance_id: wrong_with_instance(lab, keys, record, item) for item in judged}
-    return {identifier: reason for identifier, reason in reasons.items() if reason}
+    return {identifier: reason for identifier, reason in reasons.items() if reason}, dict(record.data_volumes)
+
+
+def data_variables(instance: dict[str, Any], volumes: dict[str, dict[str, Any]]) -> dict[str, Any]:
+    """Return the variables of a host about its data volume.
+
+    Args:
+        instance: The host's description by ec2:DescribeInstances.
+        volumes: The data volumes of the labs, by id, as ec2:DescribeVolumes describes them.
+    """
+    attached = {
+        mapping["Ebs"]["VolumeId"]: mapping["DeviceName"]
+        for mapping in instance.get("BlockDeviceMappings", [])
+        if mapping.get("Ebs", {}).get("VolumeId") in volumes
+    }
+    identifier, name = next(iter(attached.items()), ("", ""))
+    volume = volumes.get(identifier, {})
+    return {
+        "lab_data_volume_id": identifier,
+        "lab_data_volume_device": device_of(instance["InstanceType"], identifier, name),
+        "lab_data_volume_created_empty": bool(volume)
+        and is_created_empty(volume.get("SnapshotId"), read_tags(volume.get("Tags"))),
+    }
 
 
 class InventoryModule(BaseInventoryPlugin, Constructable):
@@ -185,8 +213,8 @@ class InventoryModule(BaseInventoryPlugin, Constructable):
                 self._refuse(str(error))
             except ReadError as error:
                 self._refuse(login.region_problem(region, error) or str(describe_error(error)))
-            for instance in found:
-                self._add(inventory, host_variables(instance, region))
+            for instance, volumes in found:
+                self._add(inventory, {**host_variables(instance, region), **data_variables(instance, volumes)})
 
     def _refuse(self, message: str) -> NoReturn:
         """End the run with one line.
@@ -211,8 +239,10 @@ class InventoryModule(BaseInventoryPlugin, Constructable):
         values = {name: variables.get(f"aws_infrastructure_{name}") for name in ("region", "name", "key_name")}
         return {name: str(self.templar.template(value) or "") for name, value in values.items()}
 
-    def _hosts(self, region: str, variables: dict[str, str]) -> list[dict[str, Any]]:
-        """Return the instances of a region that belong to labs, and report those that only carry their tags.
+    def _hosts(self, region: str, variables: dict[str, str]) -> list[tuple[dict[str, Any], dict[str, dict[str, Any]]]]:
+        """Return the instances of a region that belong to labs, each with the data volumes that it may have.
+
+        Reports those that only carry the tags of labs.
 
         Raises:
             ReadError: A call to AWS failed.
@@ -224,13 +254,33 @@ class InventoryModule(BaseInventoryPlugin, Constructable):
             labs.setdefault(name, []).append(found)
         account = Account(login.client, region)
         left_out: set[str] = set()
+        data: dict[str, str] = {}
         for name, instances in labs.items():
             keys = lab_keys(name, variables["key_name"]) if name == variables["name"] else None
-            for identifier, reason in why_not(account, region, name, keys, instances).items():
+            reasons, volumes = judge(account, region, name, keys, instances)
+            for instance in instances:
+                number = host_variables(instance, region)["ec2_tags"].get(INDEX_TAG, "")
+                data[instance["InstanceId"]] = volumes.get(number, "")
+            for identifier, reason in reasons.items():
                 left_out.add(identifier)
                 line = f"Not a host of the lab {shown(name)}: {Foreign('instance', identifier, reason)}."
                 self.display.display(line, stderr=True)
-        return [found for found in hosts if found["InstanceId"] not in left_out]
+        own = [found for found in hosts if found["InstanceId"] not in left_out]
+        described = self._volumes(account, {data[found["InstanceId"]] for found in own} - {""})
+        wanted = ((found, data[found["InstanceId"]]) for found in own)
+        return [(found, {volume: described[volume]} if volume in described else {}) for found, volume in wanted]
+
+    def _volumes(self, account: Account, identifiers: set[str]) -> dict[str, dict[str, Any]]:
+        """Return data volumes by id. Without any no call is made, as the caller may lack the permission.
+
+        Raises:
+            ReadError: A call to AWS failed.
+        """
+        if not identifiers:
+            return {}
+        filters = [{"Name": "volume-id", "Values": sorted(identifiers)}]
+        answer = account.read("ec2", "describe_volumes", Filters=filters)
+        return {volume["VolumeId"]: volume for volume in answer["Volumes"]}
 
     def _instances(self, region: str) -> list[dict[str, Any]]:
         """Return the running instances of all labs in a region, the oldest first.

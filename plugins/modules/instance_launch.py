@@ -54,6 +54,10 @@ options:
     type: list
     elements: str
     default: []
+  host_zones:
+    description: The only zone of a host, such as that of its data volume, by the numbers of O(hosts).
+    type: dict
+    default: {}
   max_price:
     description: The most to pay for an hour of a spot instance, in US dollars. Empty for the on-demand price.
     type: str
@@ -272,6 +276,7 @@ SPEC: dict[str, dict[str, Any]] = {
         },
     },
     "availability_zones": {"type": "list", "elements": "str", "default": []},
+    "host_zones": {"type": "dict", "default": {}},
     "market": {"type": "str", "choices": ["on_demand", "spot", "auto"], "default": "on_demand"},
     "max_price": {"type": "str", "default": ""},
     "capacity_reservations": {"type": "list", "elements": "str", "default": []},
@@ -395,10 +400,13 @@ def launch_hosts(module: AnsibleAWSModule, result: dict[str, Any]) -> str:
     try:
         for number, name in missing.items():
             tags = {**own, **launcher.tags, "Name": name, INDEX_TAG: number}
-            instance = launcher.launch(name, tags, gpus)
+            zone = str(given["host_zones"].get(number, ""))
+            instance = launcher.launch(name, tags, gpus, zone)
             if instance is None:
                 result["no_capacity"] = True
-                return describe_failures(name, launcher.search.failed, given["variable_prefix"])
+                failed = {offer: why for offer, why in launcher.search.failed.items() if zone in ("", offer.zone)}
+                bound = f" Its data volume is in {zone}, so that it is launched only there." if zone else ""
+                return describe_failures(name, failed, given["variable_prefix"]) + bound
             result["changed"] = True
             result["instances"].append(describe_instance(name, instance, created=True))
     finally:

@@ -72,6 +72,18 @@ options:
     description: Provisioned throughput of each root volume in MiB/s, 125 to 2000 and at most a quarter of the IOPS.
     type: raw
     default: 125
+  data_volume_size:
+    description: Size of the gp3 data volume of each host in GiB, up to 65536. With V(0) the hosts have none.
+    type: raw
+    default: 0
+  data_volume_iops:
+    description: Provisioned IOPS of each data volume, within the limits of O(volume_iops).
+    type: raw
+    default: 3000
+  data_volume_throughput:
+    description: Provisioned throughput of each data volume in MiB/s, within the limits of O(volume_throughput).
+    type: raw
+    default: 125
   key_name:
     description: Name of an existing key pair in the region. When empty, the lab has its own key pair.
     type: raw
@@ -281,8 +293,8 @@ region:
   type: str
   sample: eu-central-1
 availability_zone:
-  description: The zone of the first subnet - that of the existing lab, else the requested one, else the first that
-    offers the instance type.
+  description: The zone of the first subnet - that of the existing lab, else the requested one, else that of a kept data
+    volume, else the first that offers the instance type.
   returned: success
   type: str
   sample: eu-central-1a
@@ -399,6 +411,10 @@ existing:
       type: list
       elements: str
       sample: [vol-0123456789abcdef0]
+    data_volumes:
+      description: Ids of its data volumes, by the number of their host. One that no longer exists is listed as well.
+      type: dict
+      sample: {"1": vol-0123456789abcdef1}
     missing_hosts:
       description: Names of the hosts that are still to be launched.
       type: list
@@ -496,6 +512,9 @@ DESCRIPTION: dict[str, dict[str, Any]] = {
     "volume_size": {"type": "raw", "default": 200},
     "volume_iops": {"type": "raw", "default": 3000},
     "volume_throughput": {"type": "raw", "default": 125},
+    "data_volume_size": {"type": "raw", "default": 0},
+    "data_volume_iops": {"type": "raw", "default": 3000},
+    "data_volume_throughput": {"type": "raw", "default": 125},
     "key_name": {"type": "raw", "default": "", "no_log": False},
     "public_key_file": {"type": "raw", "default": "", "no_log": False},
     "private_key_file": {"type": "raw", "default": "", "no_log": False},

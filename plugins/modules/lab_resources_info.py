@@ -31,6 +31,7 @@ options:
       - instances
       - addresses
       - volumes
+      - data_volumes
       - security_groups
       - subnets
       - route_tables
@@ -45,6 +46,7 @@ options:
       - instances
       - addresses
       - volumes
+      - data_volumes
       - security_groups
       - subnets
       - route_tables
@@ -106,6 +108,8 @@ resources:
     - The items of C(instances) are those of M(amazon.aws.ec2_instance_info), without terminated instances.
       C(attributes.disable_api_termination.value) is true where termination protection is on.
     - C(root_volumes) are the root volumes of these instances, also those without the lab's tags.
+    - C(volumes) are those with the lab's tags that are not data volumes. C(data_volumes) have the tag
+      C(digital_twin_data), or are in the record of the lab, if O(kinds) has V(roles).
     - C(images) has only the account's own images. C(image_snapshots) are their snapshots, which have no tags.
     - C(named_key_pairs) has the key pair that O(key_name) names. All key pairs have their public keys.
     - C(instance_profiles) has C(<name>-instance) with C(instance_profile_name), C(roles) and C(tags).

@@ -6,7 +6,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import Any
 
 from .errors import ReadError, translated
@@ -25,6 +25,7 @@ from .resources import (
     Rule,
     SecurityGroup,
     Subnet,
+    Volume,
     Vpc,
     read_instance,
     read_tags,
@@ -212,6 +213,26 @@ class Account:
                 address.get("InstanceId") or address.get("NetworkInterfaceId") or "",
             )
             for address in answer["Addresses"]
+        ]
+
+    def volumes(self, tags: dict[str, str], identifiers: Collection[str] = ()) -> list[Volume]:
+        """Return the volumes that carry all of some tags, and those of some ids."""
+        filters = [
+            _tag_filters(tags),
+            *([[{"Name": "volume-id", "Values": sorted(identifiers)}]] if identifiers else []),
+        ]
+        found = [
+            volume for given in filters for volume in self.read("ec2", "describe_volumes", Filters=given)["Volumes"]
+        ]
+        return [
+            Volume(
+                volume["VolumeId"],
+                volume["Size"],
+                volume["AvailabilityZone"],
+                read_tags(volume.get("Tags")),
+                next((attachment["InstanceId"] for attachment in volume.get("Attachments", [])), ""),
+            )
+            for volume in {volume["VolumeId"]: volume for volume in found}.values()
         ]
 
     def key_pairs(self, names: list[str]) -> list[KeyPair]:

@@ -115,6 +115,17 @@ class Address:
 
 
 @dataclass(frozen=True)
+class Volume:
+    """A data volume; `holder` is the id of the instance that has it, or empty."""
+
+    volume_id: str
+    size: int
+    zone: str
+    tags: dict[str, str] = field(default_factory=dict)
+    holder: str = ""
+
+
+@dataclass(frozen=True)
 class Gateway:
     """An internet gateway, and the VPCs that it is attached to."""
 

@@ -14,13 +14,13 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence, Set
 from dataclasses import dataclass, field, replace
 
-from .._aws.resources import Address, Gateway, Instance, KeyPair, SecurityGroup, Vpc
+from .._aws.resources import Address, Gateway, Instance, KeyPair, SecurityGroup, Volume, Vpc
 from .._problem import shown
 from .record import CLAIM_TAG, Record, claim
 
 INDEX_TAG = "digital_twin_index"
 # The kinds that a user may adopt. All others belong to the lab by their VPC.
-ADOPTABLE = ("VPC", "internet gateway", "address", "key pair", "volume", "snapshot", "image")
+ADOPTABLE = ("VPC", "internet gateway", "address", "key pair", "volume", "data volume", "snapshot", "image")
 NOT_RECORDED = "it is not in the lab's record"
 
 
@@ -54,13 +54,14 @@ class Foreign:
 
 @dataclass(frozen=True)
 class Claimed:
-    """Resources that carry a lab's tags. VPCs are None if they were not read."""
+    """Resources that carry a lab's tags. VPCs are None if they were not read. The volumes are data volumes."""
 
     vpcs: Sequence[Vpc] | None = None
     instances: Sequence[Instance] = ()
     gateways: Sequence[Gateway] = ()
     addresses: Sequence[Address] = ()
     key_pairs: Sequence[KeyPair] = field(default_factory=tuple)
+    volumes: Sequence[Volume] = ()
 
 
 def settle(
@@ -113,7 +114,32 @@ def settle(
         key_pair_id=record.key_pair_id or _only([pair.key_pair_id for pair in pairs]),
     )
     ids = own_instance_ids(lab, keys, settled, claimed.instances)
-    return replace(settled, addresses=_settle_addresses(settled, ids if earlier else {}, claimed, adopt))
+    return replace(
+        settled,
+        addresses=_settle_addresses(settled, ids if earlier else {}, claimed, adopt),
+        data_volumes=_settle_volumes(settled, claimed.volumes, adopt),
+    )
+
+
+def _settle_volumes(record: Record, volumes: Sequence[Volume], adopt: Set[str]) -> dict[str, str]:
+    """Return the data volumes by host, recorded or not yet recorded. Of several for a host, none: it has one at most.
+
+    A recorded volume that no longer exists stays recorded, so that no empty one replaces it silently.
+
+    Args:
+        record: The lab's record.
+        volumes: Data volumes that carry the lab's tags.
+        adopt: Ids of resources that the user adopts.
+    """
+    known = dict(record.data_volumes)
+    found: dict[str, list[str]] = {}
+    for volume in volumes:
+        number = volume.tags.get(INDEX_TAG, "")
+        if number in known or volume.volume_id in known.values():
+            continue
+        if volume.volume_id in adopt or _is_claimed(record, volume.tags, f"data-{number}"):
+            found.setdefault(number, []).append(volume.volume_id)
+    return {**known, **{host: ids[0] for host, ids in found.items() if host.isdecimal() and len(ids) == 1}}
 
 
 def _settle_addresses(record: Record, hosts: dict[str, str], claimed: Claimed, adopt: Set[str]) -> dict[str, str]:
@@ -225,6 +251,11 @@ def wrong_with_address(record: Record | None, address: Address) -> str:
     if record is None or address.allocation_id in record.addresses.values():
         return ""
     return f"{NOT_RECORDED}{f', and {address.holder} has it' if address.holder else ''}"
+
+
+def wrong_with_data_volume(record: Record | None, volume_id: str) -> str:
+    """Return why a tagged data volume does not belong to a lab, or nothing."""
+    return "" if record is None or volume_id in record.data_volumes.values() else NOT_RECORDED
 
 
 def lab_keys(lab: str, key_name: str) -> set[str]:

@@ -13,7 +13,7 @@ token derived from it on the resource. Each run has a new secret, which is remov
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 MANAGED_BY = "digital_twin.robotics_lab"
@@ -22,10 +22,17 @@ VPC_TAG = "digital_twin_vpc"
 GATEWAY_TAG = "digital_twin_gateway"
 KEY_PAIR_TAG = "digital_twin_key_pair"
 PENDING_TAG = "digital_twin_pending"
+# The name of the lab's budget.
+BUDGET_TAG = "digital_twin_budget"
 # A tag's value has at most 256 characters, enough for 8 addresses with their host numbers.
 ADDRESS_TAGS = tuple(f"digital_twin_addresses_{part}" for part in range(1, 5))
-ADDRESSES_PER_TAG = 8
-RECORD_TAGS = (VPC_TAG, GATEWAY_TAG, KEY_PAIR_TAG, PENDING_TAG, *ADDRESS_TAGS)
+IDS_PER_TAG = 8
+# The same for data volumes, whose ids are shorter.
+DATA_TAGS = tuple(f"digital_twin_data_volumes_{part}" for part in range(1, 5))
+RECORD_TAGS = (VPC_TAG, GATEWAY_TAG, KEY_PAIR_TAG, PENDING_TAG, *ADDRESS_TAGS, *DATA_TAGS)
+# The tag of a data volume, with the value "true", and the tag with the time in UTC at which it was formatted.
+DATA_TAG = "digital_twin_data"
+FORMATTED_TAG = "digital_twin_formatted"
 # The tag of an EC2 resource that may not be recorded yet.
 CLAIM_TAG = "digital_twin_claim"
 
@@ -38,6 +45,7 @@ class Record:
         started: Whether the role is the lab's and has a record. The roles of earlier releases have none.
         readable: Whether the role is the lab's.
         addresses: Allocation ids of Elastic IP addresses, by the number of their host.
+        data_volumes: Ids of data volumes, by the number of their host.
         secret: The secret from which the tokens of an unfinished run are derived.
     """
 
@@ -45,6 +53,7 @@ class Record:
     gateway_id: str = ""
     key_pair_id: str = ""
     addresses: Mapping[str, str] = field(default_factory=dict)
+    data_volumes: Mapping[str, str] = field(default_factory=dict)
     secret: str = ""
     started: bool = False
     readable: bool = False
@@ -62,16 +71,31 @@ def read_record(lab: str, region: str, tags: Mapping[str, str] | None) -> Record
     own = {"digital_twin_lab": lab, "managed_by": MANAGED_BY, "digital_twin_region": region}
     if any(tags.get(name) != value for name, value in own.items()):
         return Record()
-    entries = " ".join(tags.get(name, "") for name in ADDRESS_TAGS).split()
     return Record(
         vpc_id=tags.get(VPC_TAG, ""),
         gateway_id=tags.get(GATEWAY_TAG, ""),
         key_pair_id=tags.get(KEY_PAIR_TAG, ""),
-        addresses={host: allocation for host, _equals, allocation in (entry.partition("=") for entry in entries)},
+        addresses=_read_ids(tags, ADDRESS_TAGS),
+        data_volumes=_read_ids(tags, DATA_TAGS),
         secret=tags.get(PENDING_TAG, ""),
         started=any(tags.get(name) for name in RECORD_TAGS),
         readable=True,
     )
+
+
+def _read_ids(tags: Mapping[str, str], names: Sequence[str]) -> dict[str, str]:
+    """Return the ids in some tags by the number of their host."""
+    entries = " ".join(tags.get(name, "") for name in names).split()
+    return {host: identifier for host, _equals, identifier in (entry.partition("=") for entry in entries)}
+
+
+def _write_ids(ids: Mapping[str, str], names: Sequence[str]) -> dict[str, str]:
+    """Return the tags with ids by the number of their host."""
+    tags = {}
+    for part, name in enumerate(names):
+        hosts = [str(part * IDS_PER_TAG + number) for number in range(1, IDS_PER_TAG + 1)]
+        tags[name] = " ".join(f"{host}={ids[host]}" for host in hosts if host in ids)
+    return tags
 
 
 def write_record(record: Record) -> dict[str, str]:
@@ -82,12 +106,16 @@ def write_record(record: Record) -> dict[str, str]:
         KEY_PAIR_TAG: record.key_pair_id,
         PENDING_TAG: record.secret,
     }
-    for part, name in enumerate(ADDRESS_TAGS):
-        hosts = [str(part * ADDRESSES_PER_TAG + number) for number in range(1, ADDRESSES_PER_TAG + 1)]
-        tags[name] = " ".join(f"{host}={record.addresses[host]}" for host in hosts if host in record.addresses)
+    tags |= _write_ids(record.addresses, ADDRESS_TAGS) | _write_ids(record.data_volumes, DATA_TAGS)
     return {name: value for name, value in tags.items() if value}
 
 
+def clear_record(tags: Mapping[str, str]) -> dict[str, str]:
+    """Return the tags with which a role no longer records anything but data volumes."""
+    names = [*(name for name in RECORD_TAGS if name not in DATA_TAGS), BUDGET_TAG]
+    return {name: "" for name in names if tags.get(name)}
+
+
 def claim(secret: str, thing: str) -> str:
-    """Return the token of a resource to create: "vpc", "gateway", "key_pair", "address-1"."""
+    """Return the token of a resource to create: "vpc", "gateway", "key_pair", "address-1", "data-1"."""
     return hashlib.sha256(f"{secret}/{thing}".encode()).hexdigest()[:32]

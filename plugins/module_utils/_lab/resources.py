@@ -14,7 +14,7 @@ from ansible.module_utils.common.dict_transformations import camel_dict_to_snake
 from .._aws.account import Account
 from .._aws.errors import DENIED, ReadError
 from .._aws.resources import read_tags
-from .record import MANAGED_BY
+from .record import DATA_TAG, MANAGED_BY, read_record
 
 Item = dict[str, Any]
 
@@ -41,12 +41,20 @@ def read_resources(account: Account, lab: str, region: str, kinds: Collection[st
     filters = [_filter("tag:digital_twin_lab", lab), _filter("tag:managed_by", MANAGED_BY)]
     found: Item = {}
     for kind in (kind for kind in (*KINDS, *BACKUPS) if kind in kinds):
+        if kind == "data_volumes":
+            # The role has their ids, and is read last.
+            continue
         if kind in DESCRIBED:
             found[kind] = read_described(account, kind, filters)
         elif kind in READERS:
             found.update(READERS[kind](account, filters))
         else:
             found[kind] = [item for item in IAM_READERS[kind](account, f"{lab}-instance") if _is_own(item, lab, region)]
+    if "data_volumes" in kinds:
+        found["data_volumes"] = read_data_volumes(account, lab, region, found, filters)
+    if "volumes" in kinds:
+        data = {item["id"] for item in found.get("data_volumes", [])}
+        found["volumes"] = [item for item in found["volumes"] if item["id"] not in data]
     if "instances" in kinds and "volumes" in kinds:
         found["root_volumes"] = read_root_volumes(account, found["instances"], found["volumes"])
     if "key_pairs" in kinds and key_name:
@@ -101,6 +109,29 @@ def read_volumes(account: Account, filters: list[Item]) -> Item:
     return {"volumes": [normalize_volume(item) for item in answer["Volumes"]]}
 
 
+def read_data_volumes(account: Account, lab: str, region: str, found: Item, filters: list[Item]) -> list[Item]:
+    """Return the volumes that are tagged as the lab's data volumes, and those that it has recorded as such.
+
+    Those are returned even if they have lost their tags. A root volume is none, whatever tags it has.
+
+    Args:
+        account: The account to read.
+        lab: The lab's name.
+        region: Its region.
+        found: Its roles and instances, as far as they were read.
+        filters: The lab's tags.
+    """
+    roles = found.get("roles", [])
+    recorded = read_record(lab, region, roles[0]["tags"] if roles else None).data_volumes
+    answer = account.read("ec2", "describe_volumes", Filters=[*filters, _filter(f"tag:{DATA_TAG}", "true")])
+    volumes = {item["VolumeId"]: item for item in answer["Volumes"]}
+    if missing := sorted(set(recorded.values()) - volumes.keys()):
+        answer = account.read("ec2", "describe_volumes", Filters=[_filter("volume-id", *missing)])
+        volumes |= {item["VolumeId"]: item for item in answer["Volumes"]}
+    roots = set(root_volume_ids(found.get("instances", []))) - set(recorded.values())
+    return [normalize_volume(item) for identifier, item in volumes.items() if identifier not in roots]
+
+
 def normalize_volume(raw: Item) -> Item:
     """Return a volume with the keys of amazon.aws.ec2_vol_info."""
     item = normalize(raw)
@@ -122,14 +153,19 @@ def normalize_volume(raw: Item) -> Item:
     }
 
 
-def read_root_volumes(account: Account, instances: list[Item], tagged: list[Item]) -> list[Item]:
-    """Return the root volumes of instances, even if they have lost their tags."""
-    roots = [
+def root_volume_ids(instances: list[Item]) -> list[str]:
+    """Return the ids of the root volumes of instances."""
+    return [
         mapping["ebs"]["volume_id"]
         for item in instances
         for mapping in item.get("block_device_mappings", [])
         if mapping.get("device_name") == item.get("root_device_name") and mapping.get("ebs", {}).get("volume_id")
     ]
+
+
+def read_root_volumes(account: Account, instances: list[Item], tagged: list[Item]) -> list[Item]:
+    """Return the root volumes of instances, even if they have lost their tags."""
+    roots = root_volume_ids(instances)
     known = {item["id"]: item for item in tagged}
     missing = [volume for volume in roots if volume not in known]
     if missing:
@@ -240,6 +276,7 @@ KINDS = (
     "instances",
     "addresses",
     "volumes",
+    "data_volumes",
     "security_groups",
     "subnets",
     "route_tables",

@@ -76,9 +76,13 @@ class Search:
     failed: dict[Offer, Refusal] = field(default_factory=dict)
     named: dict[tuple[str, str, str], list[str]] = field(default_factory=dict)
 
-    def next(self) -> Offer | None:
-        """Return the offer to try next, or None when all have failed."""
-        left = [offer for offer in self.offers if offer not in self.failed]
+    def next(self, zone: str = "") -> Offer | None:
+        """Return the offer to try next, or None when all have failed.
+
+        Args:
+            zone: The only zone that is possible; empty for any.
+        """
+        left = [offer for offer in self.offers if offer not in self.failed and zone in ("", offer.zone)]
         if not left:
             return None
         # Only among the zones of the first: a zone that AWS names does not make another type or market come first.

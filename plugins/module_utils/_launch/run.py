@@ -131,24 +131,27 @@ class Launcher:
     prices: dict[str, Price] = field(default_factory=dict)
     lines: list[str] = field(default_factory=list)
 
-    def launch(self, host: str, tags: dict[str, str], gpus: dict[str, int]) -> dict[str, Any] | None:
+    def launch(self, host: str, tags: dict[str, str], gpus: dict[str, int], zone: str = "") -> dict[str, Any] | None:
         """Launch a host and return its instance; None when all offers have failed.
 
         Args:
             host: Its name.
             tags: Its tags.
             gpus: The number of GPUs of each instance type, for the tag that the host's metrics need.
+            zone: The only zone that is possible; empty for any.
 
         Raises:
             StopError: No other offer can help.
             ReadError: AWS refused or did not answer another call.
         """
-        return self._recover(host, tags, gpus) or self.try_offers(host, tags, gpus)
+        return self._recover(host, tags, gpus) or self.try_offers(host, tags, gpus, zone)
 
-    def try_offers(self, host: str, tags: dict[str, str], gpus: dict[str, int]) -> dict[str, Any] | None:
+    def try_offers(
+        self, host: str, tags: dict[str, str], gpus: dict[str, int], zone: str = ""
+    ) -> dict[str, Any] | None:
         """Launch a host as `launch` does, without a look at earlier spot requests."""
         dearer = False
-        while offer := self.search.next():
+        while offer := self.search.next(zone):
             if offer.market == ON_DEMAND and not offer.reservation and self._spot_failed() and not dearer:
                 price = self.prices.get(offer.instance_type, Price())
                 self.lines.append(f"{host}: there is no spot instance for it; {offer.instance_type} on demand {price}")

@@ -97,7 +97,8 @@ class Mover:
             instances = [host for host in found if host.name == name]
             try:
                 step = next_step(instances, name in wanted, copies, marked)
-                reason = obstacle(step.old) if step and step.kind == BEGIN and step.old else ""
+                begins = step.old if step and step.kind == BEGIN else None
+                reason = obstacle(begins, self._volumes([begins])) if begins else ""
                 if reason:
                     raise StopError(reason)
                 steps += [step] if step else []

@@ -18,8 +18,9 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from .._aws.resources import profile_name
+from .._aws.resources import profile_name, read_tags
 from .._lab.last_action import ACTION_TAG, ERROR_TAG, MOVE_TAG, TYPE_TAG
+from .._lab.record import DATA_TAG
 from .._launch.offers import ON_DEMAND, Offer, list_offers
 from .._launch.request import Machine
 from .._launch.run import GPUS_TAG, StopError
@@ -130,14 +131,25 @@ def refuse_doubt(old: Host, new: Host, copy: Copy) -> None:
         )
 
 
-def obstacle(host: Host) -> str:
-    """Return why a host cannot move, or nothing."""
+def obstacle(host: Host, volumes: Mapping[str, Mapping[str, Any]]) -> str:
+    """Return why a host cannot move, or nothing.
+
+    Args:
+        host: The host.
+        volumes: Its volumes as EC2 describes them, by their ids.
+    """
+    data = [name for name, volume in volumes.items() if read_tags(volume.get("Tags")).get(DATA_TAG) == "true"]
     interfaces = host.instance.get("NetworkInterfaces", [])
     tenancy = host.instance.get("Placement", {}).get("Tenancy") or "default"
     if host.market != ON_DEMAND:
         reason = f"it is a {host.market} instance, and only those on demand can move. Run this again later"
     elif host.instance.get("RootDeviceType", "ebs") != "ebs":
         reason = "its root disk is in its machine, so that no image can be made of it. Run this again later"
+    elif data:
+        reason = (
+            f"its data volume {', '.join(data)} stays in {host.zone}, and the lab's role records it there. Run this "
+            "again later"
+        )
     elif len(interfaces) > 1:
         reason = f"it has {len(interfaces)} network interfaces, and the new instance would have one. Detach the others"
     elif any(len(row.get("PrivateIpAddresses", [])) > 1 for row in interfaces):

@@ -62,6 +62,9 @@ class Inputs(Described):
     volume_size: object
     volume_iops: object
     volume_throughput: object
+    data_volume_size: object
+    data_volume_iops: object
+    data_volume_throughput: object
     key_name: object
     public_key_file: object
     private_key_file: object
@@ -103,6 +106,7 @@ class LabDescription(Described):
         availability_zone: Empty for any zone.
         market: Where instances are bought: on_demand, spot or auto.
         volume_size: Size of the root volume in GiB.
+        data_volume_size: Size of each host's data volume in GiB; 0 for none.
         key_name: Name of an existing key pair; empty when the lab has a key pair of its own.
         private_key_missing: Whether the role creates the lab's key and `private_key_file` does not exist.
         caller_audiences: The audiences whose only source is the address of the caller; those of earlier callers stay.
@@ -123,6 +127,7 @@ class LabDescription(Described):
     instance_count: int
     market: str
     volume_size: int
+    data_volume_size: int
     key_name: str
     private_key_file: str
     private_key_missing: bool

@@ -127,6 +127,7 @@ def describe_existing(lab: LabDescription, snapshot: AccountSnapshot) -> dict[st
             for instance in snapshot.instances or []
             if instance.root_volume and instance.tags.get(INDEX_TAG) in host_indexes(lab)
         ],
+        "data_volumes": snapshot.record.data_volumes if snapshot.record else {},
         "missing_hosts": missing_hosts(lab, snapshot),
     }
 
@@ -141,6 +142,7 @@ def describe_record(lab: LabDescription, snapshot: AccountSnapshot, secret: str)
     """
     record = replace(snapshot.record or Record(), secret=secret if misses_record(lab, snapshot) else "")
     things = ["vpc", "gateway", "key_pair", *(f"address-{host}" for host in host_indexes(lab))]
+    things += [f"data-{host}" for host in host_indexes(lab)] if lab.data_volume_size else []
     return {
         "record": write_record(record),
         "claims": {thing: claim(record.secret, thing) for thing in things if record.secret},

@@ -49,6 +49,7 @@ CATALOGUE_LEAST = {"gpu_count": 1, "gpu_memory_gib": 1, "vcpus": 1, "memory_gib"
 DRIVER_MODULES = ("auto", "open", "proprietary", "none")
 
 VOLUME_SIZES_GIB = (100, 65536)
+DATA_VOLUME_SIZES_GIB = (0, 65536)
 VOLUME_IOPS = (3000, 80000)
 VOLUME_THROUGHPUTS_MIB_S = (125, 2000)
 IOPS_PER_GIB = 500
@@ -179,27 +180,51 @@ def check_instance_count(inputs: Inputs) -> list[Problem]:
 
 
 def check_volume(inputs: Inputs) -> list[Problem]:
-    """Check size, IOPS and throughput of the gp3 root volume, one by one and the ratios that AWS requires."""
+    """Check size, IOPS and throughput of the gp3 root volume."""
+    remedy = "200 leaves room for models, logs and scenes"
+    sizes = check_number(inputs, "volume_size", VOLUME_SIZES_GIB, "GiB", remedy)
+    return _check_performance(inputs, "volume", sizes)
+
+
+def check_data_volume(inputs: Inputs) -> list[Problem]:
+    """Check the same of the gp3 data volumes. Their size is 0 where hosts have none."""
+    remedy = "set it to 0 for no data volume"
+    sizes = check_number(inputs, "data_volume_size", DATA_VOLUME_SIZES_GIB, "GiB", remedy)
+    return _check_performance(inputs, "data_volume", sizes)
+
+
+def _check_performance(inputs: Inputs, volume: str, sizes: list[Problem]) -> list[Problem]:
+    """Check IOPS and throughput of a volume, one by one and the ratios that AWS requires.
+
+    Args:
+        inputs: The lab's description.
+        volume: How the options of the volume begin.
+        sizes: The problems with its size.
+    """
     problems = [
-        *check_number(inputs, "volume_size", VOLUME_SIZES_GIB, "GiB", "200 leaves room for models, logs and scenes"),
-        *check_number(inputs, "volume_iops", VOLUME_IOPS, "IOPS", "3000 come with every gp3 volume"),
-        *check_number(inputs, "volume_throughput", VOLUME_THROUGHPUTS_MIB_S, "MiB/s", "125 come with every gp3 volume"),
+        *sizes,
+        *check_number(inputs, f"{volume}_iops", VOLUME_IOPS, "IOPS", "3000 come with every gp3 volume"),
+        *check_number(
+            inputs, f"{volume}_throughput", VOLUME_THROUGHPUTS_MIB_S, "MiB/s", "125 come with every gp3 volume"
+        ),
     ]
     if problems:
         return problems
     size, iops, throughput = (
-        int(str(value)) for value in (inputs.volume_size, inputs.volume_iops, inputs.volume_throughput)
+        int(str(getattr(inputs, f"{volume}_{option}"))) for option in ("size", "iops", "throughput")
     )
+    if not size:
+        return []
     if iops > size * IOPS_PER_GIB:
         reason = f"is more than a volume of {size} GiB can have"
         allowed = f"at most {IOPS_PER_GIB} IOPS per GiB, here {size * IOPS_PER_GIB}"
-        remedy = f"lower it, or set {inputs.variable('volume_size')} to {-(-iops // IOPS_PER_GIB)}"
-        problems.append(inputs.problem("volume_iops", reason, allowed, remedy))
+        remedy = f"lower it, or set {inputs.variable(f'{volume}_size')} to {-(-iops // IOPS_PER_GIB)}"
+        problems.append(inputs.problem(f"{volume}_iops", reason, allowed, remedy))
     if throughput * IOPS_PER_MIB_S > iops:
         reason = f"is more than a volume with {iops} IOPS can have"
         allowed = f"at most 1 MiB/s per {IOPS_PER_MIB_S} IOPS, here {iops // IOPS_PER_MIB_S}"
         remedy = f"lower it, or set {inputs.variable('volume_iops')} to {throughput * IOPS_PER_MIB_S}"
-        problems.append(inputs.problem("volume_throughput", reason, allowed, remedy))
+        problems.append(inputs.problem(f"{volume}_throughput", reason, allowed, remedy))
     return problems
 
 
@@ -309,6 +334,7 @@ CHECKS = (
     check_catalogue,
     check_instance_count,
     check_volume,
+    check_data_volume,
     check_key,
     check_sources,
     check_callers,
@@ -350,6 +376,7 @@ def read_lab(inputs: Inputs) -> LabDescription:
         instance_count=int(str(inputs.instance_count)),
         market=inputs.market,
         volume_size=int(str(inputs.volume_size)),
+        data_volume_size=int(str(inputs.data_volume_size)),
         key_name=str(inputs.key_name or ""),
         private_key_file=str(inputs.private_key_file or ""),
         private_key_missing=private_key_is_missing(inputs),

@@ -11,6 +11,7 @@ from typing import TypeVar
 
 from .._aws.account import Account
 from .._aws.errors import CREDENTIALS, DENIED, THROTTLED, UNREACHABLE, ReadError
+from .._lab.record import DATA_TAG, read_record
 from .description import LabDescription
 from .quotas import COUNTED_STATES, list_demands, vcpu_quota
 from .snapshot import AccountSnapshot, boundary_arn, missing_hosts, own_tags, region_is_usable, sort_out
@@ -77,6 +78,8 @@ def _read_region(account: Account, lab: LabDescription, snapshot: AccountSnapsho
     snapshot.key_pairs = attempt(lambda: account.key_pairs([lab.key_name or lab.name]))
     snapshot.role = attempt(lambda: account.role(f"{lab.name}-instance"))
     snapshot.instance_profile = attempt(lambda: account.instance_profile(f"{lab.name}-instance"))
+    recorded = read_record(lab.name, lab.region, snapshot.role.tags if snapshot.role else None).data_volumes
+    snapshot.data_volumes = attempt(lambda: account.volumes({**own_tags(lab), DATA_TAG: "true"}, recorded.values()))
     boundary = boundary_arn(lab, snapshot)
     # Only its own account can read a policy.
     if boundary and snapshot.caller and boundary.split(":")[4] in ("aws", snapshot.caller.account_id):

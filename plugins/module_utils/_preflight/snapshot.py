@@ -23,6 +23,7 @@ from .._aws.resources import (
     Role,
     SecurityGroup,
     Subnet,
+    Volume,
     Vpc,
 )
 from .._lab.ownership import (
@@ -32,6 +33,7 @@ from .._lab.ownership import (
     lab_keys,
     settle,
     wrong_with_address,
+    wrong_with_data_volume,
     wrong_with_gateway,
     wrong_with_group,
     wrong_with_instance,
@@ -60,6 +62,7 @@ class AccountSnapshot:
         instances: The lab's that are not terminated.
         running: All of the region that count towards quotas.
         addresses: All of the region.
+        data_volumes: Data volumes with the lab's tags, and those that it has recorded.
         key_pairs: The one that the lab names or would create, if it exists.
         role: The one that the lab would create, if it exists.
         instance_profile: The one that the lab would create, if it exists.
@@ -87,6 +90,7 @@ class AccountSnapshot:
     instances: list[Instance] | None = None
     running: list[Instance] | None = None
     addresses: list[Address] | None = None
+    data_volumes: list[Volume] | None = None
     key_pairs: list[KeyPair] | None = None
     role: Role | None = None
     instance_profile: InstanceProfile | None = None
@@ -153,6 +157,7 @@ def settle_record(lab: LabDescription, snapshot: AccountSnapshot) -> Record | No
         snapshot.gateways or [],
         [address for address in snapshot.addresses or [] if is_own(lab, address.tags)],
         [pair for pair in snapshot.key_pairs or [] if is_own(lab, pair.tags)],
+        snapshot.data_volumes or [],
     )
     return settle(lab.name, lab_keys(lab.name, lab.key_name), record, claimed, adopt=set(lab.adopt))
 
@@ -176,11 +181,20 @@ def sort_out(lab: LabDescription, snapshot: AccountSnapshot) -> None:
     for address in snapshot.addresses or []:
         if is_own(lab, address.tags):
             foreign["address", address.public_ip] = wrong_with_address(record, address)
+    for volume in snapshot.data_volumes or []:
+        foreign["data volume", volume.volume_id] = wrong_with_data_volume(record, volume.volume_id)
     if snapshot.subnets is not None:
         snapshot.subnets = [item for item in snapshot.subnets if not foreign["subnet", item.subnet_id]]
     if snapshot.instances is not None:
         snapshot.instances = [item for item in snapshot.instances if not foreign["instance", item.instance_id]]
     snapshot.foreign = [Foreign(*key, reason) for key, reason in foreign.items() if reason]
+
+
+def own_data_volumes(snapshot: AccountSnapshot) -> dict[str, Volume]:
+    """Return the data volumes that belong to the lab and exist, by the numbers of their hosts."""
+    there = {volume.volume_id: volume for volume in snapshot.data_volumes or []}
+    recorded = snapshot.record.data_volumes if snapshot.record else {}
+    return {host: there[name] for host, name in recorded.items() if name in there}
 
 
 def misses_record(lab: LabDescription, snapshot: AccountSnapshot) -> bool:
@@ -189,6 +203,8 @@ def misses_record(lab: LabDescription, snapshot: AccountSnapshot) -> bool:
     own_key = record.key_pair_id or lab.key_name
     hosts = own_addresses(lab, snapshot)
     complete = record.vpc_id and record.gateway_id and own_key and all(host in hosts for host in host_indexes(lab))
+    if lab.data_volume_size:
+        complete = complete and all(host in record.data_volumes for host in host_indexes(lab))
     return not complete or bool(record.secret)
 
 
@@ -245,11 +261,17 @@ def first_subnet(lab: LabDescription, snapshot: AccountSnapshot) -> Subnet | Non
 
 
 def choose_zone(lab: LabDescription, snapshot: AccountSnapshot) -> str:
-    """Return the zone to try first: that of the lab's first subnet, the requested one, or the first that offers it."""
+    """Return the zone to try first.
+
+    That is the zone of the lab's first subnet, the requested one, that of a kept data volume, or the first that offers
+    the instance type.
+    """
     subnet = first_subnet(lab, snapshot)
     if subnet:
         return subnet.zone
-    return lab.availability_zone or next(iter(list_zones(lab, snapshot) or []), "")
+    kept = own_data_volumes(snapshot)
+    bound = [kept[host].zone for host in host_indexes(lab) if host in kept]
+    return lab.availability_zone or next(iter([*bound, *(list_zones(lab, snapshot) or [])]), "")
 
 
 def region_is_usable(lab: LabDescription, snapshot: AccountSnapshot) -> bool:

@@ -8,12 +8,14 @@ from __future__ import annotations
 
 import unicodedata
 
-from .._lab.record import CLAIM_TAG, RECORD_TAGS
+from .._lab.record import CLAIM_TAG, DATA_TAG, FORMATTED_TAG, RECORD_TAGS
 from .._problem import Problem, shown
 from .description import Inputs
 
 OWN_TAGS = (
     *RECORD_TAGS,
+    DATA_TAG,
+    FORMATTED_TAG,
     CLAIM_TAG,
     "digital_twin_gpus",
     "digital_twin_lab",

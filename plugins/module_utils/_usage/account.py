@@ -16,7 +16,7 @@ from .._aws.cloudwatch import watched_instances
 from .._aws.errors import OTHER, ReadError
 from .._aws.resources import read_instance, read_tags
 from .._lab.ownership import Claimed, settle, wrong_with_address, wrong_with_instance
-from .._lab.record import MANAGED_BY, Record, read_record
+from .._lab.record import DATA_TAG, MANAGED_BY, Record, read_record
 from .entries import ADDRESS, ALARM, EC2, INSTANCE, METRICS, ON_DEMAND, SNAPSHOT, SPOT, VOLUME, Entry, machine
 from .observe import RUNS, Datapoints, Instance, Thing
 
@@ -91,7 +91,11 @@ def _things(
         attached = [{"Name": "attachment.instance-id", "Values": sorted(ids)}]
         volumes += account.read("ec2", "describe_volumes", Filters=attached)["Volumes"]
     found = {}
+    data = set(record.data_volumes.values())
     for volume in volumes:
+        # Without an instance, only the record proves whose a data volume is.
+        if DATA_TAG in read_tags(volume.get("Tags")) and volume["VolumeId"] not in data:
+            continue
         holders = {attachment["InstanceId"] for attachment in volume.get("Attachments", [])}
         if not holders or holders & ids:
             sizes = (volume["VolumeType"], volume["Size"], volume.get("Iops") or "", volume.get("Throughput") or "")

@@ -33,9 +33,18 @@ class Size:
     addresses: int = 1
 
 
-def rates(hosts: Sequence[Size], prices: Prices) -> dict[str, Any]:
+@dataclass(frozen=True)
+class Disk:
+    """A gp3 volume of its own, which is paid for whether a host has it or not: GiB, operations a second and MiB/s."""
+
+    size: int
+    iops: int = FREE_IOPS
+    throughput: int = FREE_THROUGHPUT
+
+
+def rates(hosts: Sequence[Size], prices: Prices, disks: Sequence[Disk] = ()) -> dict[str, Any]:
     """Return what hosts cost. Disks and addresses are paid for whether their instances run or not."""
-    stopped = sum(
+    stopped = sum(prices.volume_month(disk.size, disk.iops, disk.throughput) for disk in disks) + sum(
         prices.volume_month(host.volume, host.iops, host.throughput)
         + host.addresses * prices.values["address_hour"] * HOURS_PER_MONTH
         for host in hosts
@@ -43,6 +52,7 @@ def rates(hosts: Sequence[Size], prices: Prices) -> dict[str, Any]:
     found = [(host.instance_type, *prices.instance(host.instance_type)) for host in hosts]
     hourly = sum(price or 0 for _type, price, _estimated in found) + stopped / HOURS_PER_MONTH
     volumes = any(host.volume and prices.guesses_volume(host.iops, host.throughput) for host in hosts)
+    volumes = volumes or any(prices.guesses_volume(disk.iops, disk.throughput) for disk in disks)
     return {
         "per_hour": round(hourly, 2),
         "per_month": round(hourly * HOURS_PER_MONTH, 2),
@@ -52,12 +62,18 @@ def rates(hosts: Sequence[Size], prices: Prices) -> dict[str, Any]:
     }
 
 
-def difference(before: Sequence[Size], after: Sequence[Size], prices: Prices) -> dict[str, Any]:
+def difference(
+    before: Sequence[Size],
+    after: Sequence[Size],
+    prices: Prices,
+    disks: tuple[Sequence[Disk], Sequence[Disk]] = ((), ()),
+) -> dict[str, Any]:
     """Return what a change costs a month, always on and stopped: more when positive.
 
-    `without_price` has the types for which the difference is not known. Then both are null.
+    `without_price` has the types for which the difference is not known. Then both are null. `disks` are the volumes of
+    their own before and after.
     """
-    old, new = rates(before, prices), rates(after, prices)
+    old, new = rates(before, prices, disks[0]), rates(after, prices, disks[1])
     missing = list(dict.fromkeys([*old["without_price"], *new["without_price"]]))
     return {
         "per_month": None if missing else round(new["per_month"] - old["per_month"], 2),
@@ -155,6 +171,25 @@ def provisioned(
     size, iops, throughput = (_number(wanted[key]) for key in ("size", "iops", "throughput"))
     after += [Size(launch["instance_type"], size, iops, throughput) for _host in launch["hosts"]]
     return before, after
+
+
+def provisioned_disks(
+    volumes: Sequence[Mapping[str, Any]], declared: Mapping[str, Any]
+) -> tuple[list[Disk], list[Disk]]:
+    """Return the data volumes of a lab as they are, and as provisioning leaves them.
+
+    Args:
+        volumes: Its data volumes, each with the number of its host.
+        declared: `hosts`, the numbers of the lab's hosts, and `size`, `iops` and `throughput` of a data volume.
+    """
+    wanted = Disk(*(_number(declared[key]) for key in ("size", "iops", "throughput")))
+    hosts = [str(index) for index in declared["hosts"]] if wanted.size else []
+    there = {
+        str(item["index"]): Disk(*(_number(item.get(key)) for key in ("size", "iops", "throughput")))
+        for item in volumes
+    }
+    after = [wanted if index in hosts else disk for index, disk in there.items()]
+    return list(there.values()), after + [wanted for index in hosts if index not in there]
 
 
 def _number(value: object) -> int:

@@ -50,6 +50,7 @@ def find_differences(found: Item, declared: Item) -> dict[str, list[str]]:
             *(line for name in declared["hosts"] for line in compare_host(found, declared, name)),
             *compare_volumes(found, declared),
         ],
+        "data_volumes": list(declared.get("data_volumes") or ()),
         "addresses": compare_addresses(found, declared),
     }
 

@@ -11,6 +11,7 @@ KINDS = {
     "instances": ("instance", "instance_id"),
     "addresses": ("address", "public_ip"),
     "volumes": ("volume", "id"),
+    "data_volumes": ("data volume", "id"),
     "security_groups": ("security group", "group_id"),
     "subnets": ("subnet", "subnet_id"),
     "route_tables": ("route table", "route_table_id"),

@@ -31,5 +31,6 @@ def list_missing(found: Mapping[str, Any], declared: Mapping[str, Any]) -> list[
     return [
         *(text for kind, text in parts if not found[kind]),
         *(f"instance {host}, {instance}" for host in launch["hosts"]),
+        *(f"data volume {host}-data, {declared['data']['size']} GiB" for host in declared.get("data_missing") or ()),
         *(f"Elastic IP {host}" for host in declared["hosts"] if host not in there),
     ]

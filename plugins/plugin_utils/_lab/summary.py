@@ -13,13 +13,15 @@ from typing import Any
 
 from ansible.module_utils.parsing.convert_bool import boolean
 
+from ...module_utils._lab.data_volume import device_of, is_created_empty
 from ...module_utils._lab.last_action import ACTION_TAG, ALARM, AWAKE_TAG, START, STOP, State, explain_stop, read_time
 from ...module_utils._lab.last_action import describe_host as describe_history
 from ...module_utils._lab.ownership import INDEX_TAG
 from ...module_utils._preflight.snapshot import CALLER_MARK
 from ...module_utils._values import whole_number
 from .._cost.prices import Prices, named, own_types, price_problems, prices_of
-from .._cost.rates import Size, rates
+from .._cost.rates import Size, provisioned_disks, rates
+from .data_volumes import month_price
 
 Item = Mapping[str, Any]
 
@@ -42,13 +44,16 @@ def describe_lab(instances: Sequence[Item], groups: Sequence[Item], lab: Item, n
         raise ValueError("\n".join(map(str, problems)))
     prices = prices_of(lab["region"], lab["prices"], own_types(lab["instance_catalogue"]), lab.get("listed"))
     hosts = [describe_host(instance, lab, prices, now) for instance in sorted(instances, key=index_of)]
+    volumes = lab.get("data_volumes") or ()
+    used = {host["data_volume"]["volume_id"] for host in hosts if host["data_volume"]}
     return {
         "name": lab["name"],
         "region": lab["region"],
         "inventory_group": f"lab_{re.sub('[^A-Za-z0-9_]', '_', lab['name'])}",
         "hosts": hosts,
         "admitted": list_admitted(instances, groups, lab["name"]),
-        "cost": describe_cost(hosts, lab["volume"], prices),
+        "other_data_volumes": [describe_data_volume(item, {}, prices) for item in volumes if item["id"] not in used],
+        "cost": describe_cost(hosts, lab["volume"], prices, volumes),
     }
 
 
@@ -73,6 +78,7 @@ def describe_host(instance: Item, lab: Item, prices: Prices, now: datetime) -> d
     command = " ".join(filter(None, [*ssh, f"{user}@{address}"]))
     config = [f"Host {name}", f"  HostName {address}", f"  User {user}", key and f"  IdentityFile {key}"]
     config += [f"  HostKeyAlias {identifier}", saved and f"  UserKnownHostsFile {saved}"]
+    data = next((item for item in lab.get("data_volumes") or () if str(item["index"]) == index_of(instance)), None)
     urls, forwarded = list_urls(address if name not in lab["hosts_without_urls"] else "", lab)
     return {
         "name": name,
@@ -83,6 +89,7 @@ def describe_host(instance: Item, lab: Item, prices: Prices, now: datetime) -> d
         "state": instance["state"]["name"],
         "days_stopped": count_days_stopped(instance, now),
         "awake_until": tags.get(AWAKE_TAG, ""),
+        "data_volume": describe_data_volume(data, instance, prices) if data else None,
         "availability_zone": instance["placement"]["availability_zone"],
         "image_id": instance["image_id"],
         "private_address": instance.get("private_ip_address") or "",
@@ -102,6 +109,22 @@ def describe_host(instance: Item, lab: Item, prices: Prices, now: datetime) -> d
 def launched_at(instance: Item) -> datetime:
     """Return when an instance was started last, in UTC, without a time zone."""
     return datetime.strptime(instance["launch_time"], "%Y-%m-%dT%H:%M:%S+00:00")
+
+
+def describe_data_volume(volume: Item, instance: Item, prices: Prices) -> dict[str, Any]:
+    """Return the description of a data volume, for an instance that may have it."""
+    holders = [item for item in volume.get("attachment_set") or () if item.get("instance_id")]
+    here: Item = next((item for item in holders if item["instance_id"] == instance.get("instance_id")), {})
+    return {
+        "volume_id": volume["id"],
+        "index": str(volume["index"]),
+        "size": volume["size"],
+        "availability_zone": volume["zone"],
+        "attached": bool(here),
+        "device": device_of(instance.get("instance_type", ""), volume["id"], here.get("device") or ""),
+        "created_empty": is_created_empty(volume.get("snapshot_id"), volume.get("tags") or {}),
+        "price_per_month": month_price(volume, prices),
+    }
 
 
 def state_of(instance: Item) -> State:
@@ -166,7 +189,10 @@ def list_admitted(instances: Sequence[Item], groups: Sequence[Item], lab: str) -
     return admitted
 
 
-def describe_cost(hosts: list[dict[str, Any]], volume: Item, prices: Prices) -> dict[str, Any]:
+def describe_cost(
+    hosts: list[dict[str, Any]], volume: Item, prices: Prices, data_volumes: Sequence[Item] = ()
+) -> dict[str, Any]:
     """Return what a lab costs, and whose prices these are."""
     sizes = [Size(host["instance_type"], volume["size"], volume["iops"], volume["throughput"]) for host in hosts]
-    return {**rates(sizes, prices), "prices": named(prices)}
+    disks, _after = provisioned_disks(data_volumes, {"hosts": [], "size": 0, "iops": 0, "throughput": 0})
+    return {**rates(sizes, prices, disks), "prices": named(prices)}

@@ -23,7 +23,7 @@ PROFILE_ARN = "arn:aws:iam::123456789012:instance-profile/lab-instance"
 RECORD = {"digital_twin_vpc": "vpc-1"}
 
 
-PARTS = ("iam_role", "network", "security_group", "ssh_key", "instances", "addresses")
+PARTS = ("iam_role", "network", "security_group", "ssh_key", "instances", "data_volumes", "addresses")
 
 
 def document(*statements: Item) -> Item:

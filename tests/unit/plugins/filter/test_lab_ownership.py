@@ -305,10 +305,11 @@ def test_what_a_run_created_and_could_not_record_is_known_by_its_token(
 
 def test_the_record_of_the_largest_lab_fits_the_tags_of_a_role() -> None:
     addresses = {str(host): f"eipalloc-{host:017x}" for host in range(1, 33)}
-    record = Record("vpc-1", "igw-1", "key-1", addresses, "s" * 32)
+    volumes = {str(host): f"vol-{host:017x}" for host in range(1, 33)}
+    record = Record("vpc-1", "igw-1", "key-1", addresses, volumes, "s" * 32)
     tags = write_record(record)
-    assert len(tags) == 8
+    assert len(tags) == 12
     assert max(map(len, tags.values())) <= 256
     read = read_record("lab", REGION, {**OWN, **tags})
     assert (read.vpc_id, read.gateway_id, read.key_pair_id, read.secret) == ("vpc-1", "igw-1", "key-1", "s" * 32)
-    assert read.addresses == addresses
+    assert (read.addresses, read.data_volumes) == (addresses, volumes)

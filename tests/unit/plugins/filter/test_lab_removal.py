@@ -69,4 +69,36 @@ def test_removal(found: dict[str, Any], key: str, expected: object) -> None:
 def test_each_kind_has_a_line(backups: bool, count: int) -> None:
     found: dict[str, Any] = {kind: [{key: f"{kind}-1", "tags": {}}] for kind, (_title, key) in KINDS.items()}
     found["instances"] = [instance()]
-    assert len(lab_removal(found, backups=backups)["lines"]) == count
+    assert len(lab_removal(found, backups=backups, data=True)["lines"]) == count
+
+
+def data_volume(*, deleted: bool = False) -> dict[str, Any]:
+    """Return a lab with the data volume vol-9 on its instance."""
+    host = instance()
+    host["block_device_mappings"] += [
+        {"device_name": "/dev/sdf", "ebs": {"volume_id": "vol-9", "delete_on_termination": deleted}}
+    ]
+    role = {"role_name": "lab-instance", "tags": {**RECORD, "digital_twin_data_volumes_1": "1=vol-9"}}
+    return {"instances": [host], "data_volumes": [{"id": "vol-9"}], "roles": [role]}
+
+
+def test_a_data_volume_is_kept_with_the_role_that_records_it() -> None:
+    removal = lab_removal(data_volume())
+    assert removal["lines"] == ["instances: i-1"]
+    assert (removal["kept"], removal["data_volumes"], removal["roles"]) == ([{"id": "vol-9"}], [], [])
+    assert removal["cleared"] == dict.fromkeys(RECORD, "")
+    assert removal["unsafe"] == []
+
+
+def test_a_data_volume_is_deleted_by_choice() -> None:
+    removal = lab_removal(data_volume(deleted=True), data=True)
+    assert removal["lines"] == ["instances: i-1", "data volumes: vol-9", "roles: lab-instance"]
+    assert (removal["kept"], removal["data_volumes"]) == ([], [{"id": "vol-9"}])
+    assert [role["role_name"] for role in removal["roles"]] == ["lab-instance"]
+    assert (removal["cleared"], removal["unsafe"]) == ({}, [])
+
+
+def test_a_data_volume_that_would_go_with_its_instance_is_not_safe() -> None:
+    (line,) = lab_removal(data_volume(deleted=True))["unsafe"]
+    assert "vol-9, a data volume, would be deleted with i-1" in line
+    assert "aws ec2 modify-instance-attribute --instance-id i-1 --block-device-mappings" in line

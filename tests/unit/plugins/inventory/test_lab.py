@@ -14,7 +14,7 @@ from typing import Any
 import boto3
 import pytest
 import requests
-from ansible_collections.digital_twin.robotics_lab.plugins.inventory.lab import why_not
+from ansible_collections.digital_twin.robotics_lab.plugins.inventory.lab import judge
 from ansible_collections.digital_twin.robotics_lab.plugins.module_utils._aws.errors import DENIED, ReadError
 from ansible_collections.digital_twin.robotics_lab.plugins.plugin_utils._stack.machines import known_kinds
 from jinja2 import Environment
@@ -226,6 +226,28 @@ def test_every_playbook_begins_with_that_line(environment: dict[str, str], playb
     assert "AWS credentials: none were found" in refused.stderr
 
 
+def test_a_host_has_its_recorded_data_volume(environment: dict[str, str]) -> None:
+    url, region = environment["AWS_ENDPOINT_URL"], "us-west-2"
+    ec2, iam = client("ec2", url, region), client("iam", url, region)
+    (instance,) = [row for group in ec2.describe_instances()["Reservations"] for row in group["Instances"]]
+    zone = instance["Placement"]["AvailabilityZone"]
+    ids = [ec2.create_volume(AvailabilityZone=zone, Size=8)["VolumeId"] for _volume in range(2)]
+    for volume, device in zip(ids, ("/dev/sdf", "/dev/sdg"), strict=True):
+        ec2.attach_volume(InstanceId=instance["InstanceId"], VolumeId=volume, Device=device)
+
+    def found() -> tuple[object, ...]:
+        (host,) = hosts(environment | KEYS | {"AWS_REGION": region}).values()
+        return tuple(host[f"lab_data_volume_{key}"] for key in ("id", "device", "created_empty"))
+
+    assert found() == ("", "", False)
+    record = [{"Key": "digital_twin_data_volumes_1", "Value": f"1={ids[1]} 2={ids[0]}"}]
+    iam.tag_role(RoleName="lab-west-instance", Tags=record)
+    device = f"/dev/disk/by-id/nvme-Amazon_Elastic_Block_Store_{ids[1].replace('-', '')}"
+    assert found() == (ids[1], device, True)
+    ec2.create_tags(Resources=ids, Tags=[{"Key": "digital_twin_formatted", "Value": "2026-11-30T12:00:00Z"}])
+    assert found() == (ids[1], device, False)
+
+
 class Denied:
     """An account in which the caller may not get roles."""
 
@@ -244,6 +266,6 @@ def test_without_the_permission_to_get_the_role_there_are_no_hosts() -> None:
         "IamInstanceProfile": {"Arn": "arn:aws:iam::123456789012:instance-profile/my-lab-instance"},
     }
     account: Any = Denied()
-    assert list(why_not(account, "eu-central-1", "my-lab", None, [instance])) == ["i-1"]
+    assert list(judge(account, "eu-central-1", "my-lab", None, [instance])[0]) == ["i-1"]
     with pytest.raises(ReadError, match="iam:GetRole"):
-        why_not(account, "eu-central-1", "my-lab", {"my-lab"}, [instance])
+        judge(account, "eu-central-1", "my-lab", {"my-lab"}, [instance])

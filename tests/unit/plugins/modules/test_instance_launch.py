@@ -279,6 +279,18 @@ def test_no_zone_has_capacity(run: Run, aws: Aws) -> None:
     assert aws.subnets() == before
 
 
+def test_the_zone_of_a_data_volume_binds_its_host(run: Run, aws: Aws) -> None:
+    bound = {"host_zones": {"1": ZONES[1]}}
+    aws.inject(**CAPACITY, zones=[ZONES[1]], count=1)
+    result = run(**bound)
+    assert (result["no_capacity"], aws.instances(), aws.calls().count("RunInstances")) == (True, [], 1)
+    assert result["msg"].endswith("Its data volume is in us-east-1b, so that it is launched only there.")
+    assert "us-east-1a" not in result["msg"]
+    assert not run(**bound).get("failed")
+    (instance,) = aws.instances()
+    assert instance["Placement"]["AvailabilityZone"] == ZONES[1]
+
+
 def test_only_the_last_type_has_capacity(run: Run, aws: Aws) -> None:
     aws.inject(**CAPACITY, types=["g6.xlarge", "g5.xlarge"])
     types = [{"name": name, "zones": ZONES, "gpus": 1} for name in ("g6.xlarge", "g5.xlarge", "g4dn.12xlarge")]

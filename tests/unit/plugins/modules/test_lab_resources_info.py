@@ -80,3 +80,26 @@ def test_an_invalid_name_is_refused_before_aws_is_asked(run: Run, cloud: Cloud) 
     refused = run(name="Lab*")
     assert refused["failed"]
     assert cloud.asked == []
+
+
+def test_a_data_volume_is_found_by_its_tag_or_by_the_record_of_the_lab(run: Run, cloud: Cloud) -> None:
+    ec2, iam = cloud.client("ec2"), cloud.client("iam")
+    data = tags(digital_twin_data="true")
+    given: dict[str, Any] = {"MinCount": 1, "MaxCount": 1, "ImageId": ec2.describe_images()["Images"][0]["ImageId"]}
+    instance = ec2.run_instances(**given, TagSpecifications=[{"ResourceType": "instance", "Tags": tags()}])["Instances"]
+    (mapping,) = ec2.describe_instances(InstanceIds=[instance[0]["InstanceId"]])["Reservations"][0]["Instances"][0][
+        "BlockDeviceMappings"
+    ]
+    root = mapping["Ebs"]["VolumeId"]
+    names = ["without tags", "recorded", "tagged", "own", "of another lab"]
+    ids = {name: ec2.create_volume(AvailabilityZone="us-east-1a", Size=8)["VolumeId"] for name in names}
+    # Any caller that may tag can add the tag to a root volume.
+    ec2.create_tags(Resources=[root, ids["recorded"], ids["tagged"]], Tags=data)
+    ec2.create_tags(Resources=[ids["own"]], Tags=tags())
+    ec2.create_tags(Resources=[ids["of another lab"]], Tags=tags(digital_twin_lab="other", digital_twin_data="true"))
+    record = tags(digital_twin_data_volumes_1=f"1={ids['without tags']} 2={ids['recorded']}")
+    iam.create_role(RoleName="lab-instance", AssumeRolePolicyDocument="{}", Tags=record)
+    found = run()["resources"]
+    assert {item["id"] for item in found["data_volumes"]} == {ids[name] for name in names[:3]}
+    assert {item["id"] for item in found["volumes"]} == {root, ids["own"]}
+    assert [item["id"] for item in found["root_volumes"]] == [root]

@@ -205,6 +205,18 @@ def test_a_grown_and_a_deleted_volume(run: Run, aws: LocalAws, lab: SmallLab) ->
     assert not run()["changed"]
 
 
+def test_a_data_volume_counts_when_it_is_recorded(run: Run, aws: LocalAws, lab: SmallLab) -> None:
+    ec2 = aws.client("ec2")
+    own, copy = (
+        ec2.create_volume(AvailabilityZone="us-east-1a", Size=size, VolumeType="gp2")["VolumeId"] for size in (60, 70)
+    )
+    tags = [*lab.specification("volume")[0]["Tags"], {"Key": "digital_twin_data", "Value": "true"}]
+    ec2.create_tags(Resources=[own, copy], Tags=tags)
+    record = [{"Key": "digital_twin_data_volumes_1", "Value": f"1={own}"}]
+    aws.client("iam").tag_role(RoleName=f"{lab.name}-instance", Tags=record)
+    assert {entry["what"] for entry in of_kind(run(), "volume")} == {"gp3/200/3000/125", "gp2/60"}
+
+
 def test_another_lab_is_untouched(run: Run, aws: LocalAws, lab: SmallLab) -> None:
     """Also one whose name begins with that of this lab, and an instance that only carries this lab's tags."""
     ec2, ssm = aws.client("ec2"), aws.client("ssm")

@@ -112,8 +112,14 @@ def test_a_doubt_stops_the_move(instances: list[Host], image: Copy | None, expec
     ],
 )
 def test_what_cannot_move(more: dict[str, Any], expected: str) -> None:
-    assert expected in obstacle(host(**more))
-    assert bool(expected) == bool(obstacle(host(**more)))
+    volumes = {"vol-root": {"Tags": []}}
+    assert expected in obstacle(host(**more), volumes)
+    assert bool(expected) == bool(obstacle(host(**more), volumes))
+
+
+def test_a_host_with_a_data_volume_does_not_move() -> None:
+    volumes = {"vol-root": {}, "vol-data": {"Tags": [{"Key": "digital_twin_data", "Value": "true"}]}}
+    assert "its data volume vol-data stays in" in obstacle(host(), volumes)
 
 
 def test_the_places_to_try() -> None:

@@ -27,6 +27,7 @@ from ansible_collections.digital_twin.robotics_lab.plugins.module_utils._aws.res
     Rule,
     SecurityGroup,
     Subnet,
+    Volume,
     Vpc,
 )
 from ansible_collections.digital_twin.robotics_lab.plugins.module_utils._lab.ownership import Foreign
@@ -249,6 +250,7 @@ def test_facts_about_an_empty_account(describe: Describe) -> None:
             "instances": [],
             "addresses": [],
             "root_volumes": [],
+            "data_volumes": {},
             "missing_hosts": ["lab-1", "lab-2"],
         },
         "permissions_boundary": "",
@@ -283,6 +285,20 @@ def test_facts_about_an_empty_account(describe: Describe) -> None:
             },
         ],
     }
+
+
+def test_a_new_lab_is_created_in_the_zone_of_its_kept_data_volume(describe: Describe) -> None:
+    read = {
+        "data_volumes": [Volume("vol-1", 100, "us-east-1b")],
+        "record": {"data_volumes": {"1": "vol-1"}, "readable": True, "started": True},
+    }
+    lab = lab_of(describe, {"data_volume_size": 100})
+    described = facts.describe_account(lab, snapshot_of(read))
+    assert described["availability_zone"] == "us-east-1b"
+    assert described["record"]["digital_twin_data_volumes_1"] == "1=vol-1"
+    assert "data-1" in described["claims"]
+    chosen = lab_of(describe, {"availability_zone": "us-east-1a"})
+    assert facts.describe_account(chosen, snapshot_of(read))["availability_zone"] == "us-east-1a"
 
 
 def test_facts_about_an_existing_lab(describe: Describe) -> None:
@@ -338,6 +354,7 @@ def test_facts_about_an_existing_lab(describe: Describe) -> None:
         ],
         "addresses": [{"name": "lab-1", "index": "1", "allocation_id": "eipalloc-1", "public_ip": "203.0.113.1"}],
         "root_volumes": ["vol-1"],
+        "data_volumes": {},
         "missing_hosts": [],
     }
     assert "image" not in described
