@@ -112,7 +112,7 @@ def test_a_doubt_stops_the_move(instances: list[Host], image: Copy | None, expec
     ],
 )
 def test_what_cannot_move(more: dict[str, Any], expected: str) -> None:
-    volumes = {"vol-root": {"Tags": []}}
+    volumes: dict[str, dict[str, Any]] = {"vol-root": {"Tags": []}}
     assert expected in obstacle(host(**more), volumes)
     assert bool(expected) == bool(obstacle(host(**more), volumes))
 
