@@ -35,7 +35,9 @@ options:
 EXAMPLES = r"""
 - name: Check that nothing would be hidden
   ansible.builtin.assert:
-    that: ['/data'] | digital_twin.robotics_lab.data_volume_hidden(host.files, disk.mounts) | length == 0
+    that: paths | digital_twin.robotics_lab.data_volume_hidden(host.files, disk.mounts) | length == 0
+  vars:
+    paths: [/data]
 """
 
 RETURN = r"""

@@ -204,13 +204,13 @@ def root_of(instance: Any) -> str:
 def data_volumes(instance: Any) -> list[str]:
     """Return the ids of an instance's volumes without its root volume."""
     root = root_of(instance)
-    return [block.volume_id for _, block in instance.get_block_device_mapping if block.volume_id != root]
+    return [block.volume_id for _device, block in instance.get_block_device_mapping if block.volume_id != root]
 
 
 def instance_stores(instance: Any) -> list[int]:
     """Return the sizes in bytes of the disks of an instance's store."""
     found = INSTANCE_TYPES.get(instance.instance_type, {}).get("InstanceStorageInfo", {}).get("Disks", [])
-    return [disk["SizeInGB"] * 10**9 for disk in found for _ in range(disk["Count"])]
+    return [disk["SizeInGB"] * 10**9 for disk in found for _number in range(disk["Count"])]
 
 
 def load(instance: Any) -> None:

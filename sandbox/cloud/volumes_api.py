@@ -135,7 +135,7 @@ def create_snapshots(self: Any) -> ActionResult:
     backend, spec = self.ec2_backend, self._get_param("InstanceSpecification", {}) or {}
     instance = backend.get_instance(spec.get("InstanceId"))
     root, left_out = volumes.root_of(instance), set(spec.get("ExcludeDataVolumeIds") or [])
-    ids = [block.volume_id for _, block in instance.get_block_device_mapping]
+    ids = [block.volume_id for _device, block in instance.get_block_device_mapping]
     if root in left_out:
         raise volumes.wrong(f"{root} is the root volume. To exclude it, use ExcludeBootVolume.")
     if unknown := left_out - set(ids):

@@ -281,12 +281,12 @@ def test_a_forced_detachment_loses_what_is_written_later(cloud: Cloud) -> None:
 
 def test_names_of_nodes_change_and_links_do_not(cloud: Cloud) -> None:
     instance = cloud.aws.run(InstanceType="t3.micro")
-    three = [cloud.volume() for _ in range(3)]
+    three = [cloud.volume() for _number in range(3)]
     for volume, device in zip(three, ("/dev/sdf", "/dev/sdg", "/dev/sdh"), strict=True):
         path = cloud.attach(volume, instance, device)
         cloud.host(instance).run(f"echo {volume} | dd of={path} conv=fsync 2>/dev/null")
     seen = {tuple(cloud.host(instance).disks().items())}
-    for _ in range(8):
+    for _number in range(8):
         cloud.aws.ec2.reboot_instances(InstanceIds=[instance])
         seen.add(tuple(cloud.host(instance).disks().items()))
         for volume in three:
@@ -409,7 +409,7 @@ def test_snapshots_of_all_volumes_of_an_instance(cloud: Cloud) -> None:
 def test_few_snapshots_of_a_volume_can_be_pending(cloud: Cloud, kind: str, size: int, most: int) -> None:
     cloud.aws.control("POST", "volumes/pace", {"snapshot": 60})
     volume = cloud.volume(size, VolumeType=kind)
-    made = [cloud.snapshot(volume) for _ in range(most)]
+    made = [cloud.snapshot(volume) for _number in range(most)]
     assert code_of(cloud.aws.ec2.create_snapshot, VolumeId=volume) == "ConcurrentSnapshotLimitExceeded"
     assert {row["State"] for row in cloud.aws.ec2.describe_snapshots(SnapshotIds=made)["Snapshots"]} == {"pending"}
     assert code_of(cloud.aws.ec2.create_volume, AvailabilityZone=ZONE, SnapshotId=made[0]) == "IncorrectState"
@@ -546,7 +546,7 @@ def test_a_volume_is_not_smaller_than_its_snapshot(cloud: Cloud) -> None:
 
 def test_one_client_token_creates_one_volume(cloud: Cloud) -> None:
     wanted = {"AvailabilityZone": ZONE, "Size": 1, "ClientToken": "one"}
-    made = {cloud.aws.ec2.create_volume(**wanted)["VolumeId"] for _ in range(2)}
+    made = {cloud.aws.ec2.create_volume(**wanted)["VolumeId"] for _number in range(2)}
     assert len(made) == 1
     assert code_of(cloud.aws.ec2.create_volume, **{**wanted, "Size": 2}) == "IdempotentParameterMismatch"
 
