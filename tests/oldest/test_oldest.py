@@ -30,12 +30,15 @@ WITHOUT_ANSIBLE = (
     "sandbox",
     "support",
 )
-# Slow tests of playbooks and of a role that other tests of the same file run on both lines.
+# Slow tests of playbooks and roles. Other tests of the same file, or tests/e2e, run the same code on both lines.
 CASES_OF_ONE_LINE = (
     "plugins/test_tagged_things.py::test_destroy_removes_nothing_while_another_tag_hides_a_part_of_the_lab",
     "plugins/test_tagged_things.py::test_the_summary_shows_no_ssh_option_from_a_tag",
     "roles/aws_infrastructure/test_cost.py::test_the_cost_is_recorded_and_reported",
     "roles/aws_infrastructure/test_cost.py::test_the_prices_that_were_used_are_named",
+    "roles/aws_infrastructure/test_data_volumes.py::test_a_data_volume_outlives_its_lab",
+    "roles/aws_infrastructure/test_move.py::test_a_host_moves_with_the_consent_of_the_user",
+    "roles/aws_infrastructure/test_power.py::test_a_lab_is_stopped_started_and_resized_in_place",
     "roles/aws_infrastructure/test_rights.py::test_a_tunnel_closes_the_ports_of_viewers_and_the_summary_shows_it",
     "roles/aws_infrastructure/test_rights.py::test_each_variable_adds_its_rights_and_removes_them",
     "roles/aws_schedule/test_schedule.py::test_awake",
