@@ -29,7 +29,7 @@ options:
         type: str
         required: true
   cause:
-    description: What makes the change, for the tag C(digital_twin_last_action).
+    description: The cause of the change, for the tag C(digital_twin_last_action).
     type: str
     choices: [person, schedule, idle, lifetime, budget, spot, event]
     default: person
@@ -69,7 +69,7 @@ options:
         default: false
   market:
     description:
-      - V(spot) makes persistent requests whose instances stop when AWS interrupts them. They have no end.
+      - V(spot) makes persistent requests whose instances stop when AWS interrupts them. The requests do not expire.
       - V(auto) tries spot first, then on demand.
     type: str
     choices: [on_demand, spot, auto]
@@ -86,7 +86,7 @@ options:
     PREFIX = r"""
 options:
   variable_prefix:
-    description: How the variables begin that messages name.
+    description: Prefix of the variables that messages name.
     type: str
     default: ''
 """

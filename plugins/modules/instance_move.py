@@ -15,12 +15,12 @@ description:
   - Makes an image of a stopped host with all of its volumes, launches an instance from it in another zone, gives it the
     host's Elastic IP, and only then terminates the old instance and deletes the image with its snapshots.
   - The new instance has the tags, security groups, key pair, instance profile, metadata options, disks and termination
-    protection of the old one. Its id and its private address are others. A subnet is created where the lab has none.
+    protection of the old one. Its id and its private address are new. A subnet is created where the lab has none.
   - Zones and types are tried as by M(digital_twin.robotics_lab.instance_launch), without the zone of the host. If none
     has capacity, the image is deleted, and the host is as it was.
   - A run that was killed at any moment is continued by the next one, also for hosts that are not in O(move). A host
-    whose move has not ended is twice in O(hosts), once with each instance. The old
-    instance is stopped all the time, and while something is in doubt nothing is deleted.
+    with an unfinished move is listed twice in O(hosts), once with each instance. The old instance stays stopped, and
+    nothing is deleted while it is not clear which instance has the newer data.
   - A move that was begun is given up, and its image deleted, if the host runs again where it was.
   - The user data of the new instance preserves the SSH host keys, which cloud-init replaces otherwise.
   - A volume that AWS does not delete with the old instance stays, and is reported.
@@ -31,7 +31,7 @@ options:
     type: str
     required: true
   move:
-    description: The names of the hosts to move. The others are looked at for moves that have not ended.
+    description: The names of the hosts to move. The others are checked for unfinished moves only.
     type: list
     elements: str
     default: []
@@ -138,7 +138,7 @@ moves:
       type: str
       sample: warehouse-1
     step:
-      description: V(begin) a move, V(end) one that was begun, or V(clean) what one has left that was given up.
+      description: V(begin) a move, V(end) one that was begun, or V(clean) removes the image of one that was cancelled.
       type: str
       sample: begin
     instance_id:

@@ -117,7 +117,7 @@ def busy(device: Path) -> bool:
 
 
 def refresh(device: Path) -> None:
-    """Tell a device, which may be in use, that its file is larger."""
+    """Make the kernel read the new size of a device's file, also while it is in use."""
     program("losetup", "--set-capacity", str(device))
 
 

@@ -1,6 +1,6 @@
 """EC2's images of instances where moto differs: they have a snapshot of every attached volume.
 
-moto's have one of 15 GiB of nothing, whatever the instance has, refuse tags of snapshots, and may have one name twice.
+moto creates one empty snapshot of 15 GiB for any instance, rejects tags of snapshots, and permits duplicate names.
 
 Sources. Read on 2026-11-30: EC2 API reference, CreateImage, and the user guide, "Create an Amazon EBS-backed AMI".
 """

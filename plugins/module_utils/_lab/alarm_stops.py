@@ -5,8 +5,8 @@
 """Find which alarm of CloudWatch stopped an instance. An alarm leaves no tag, and EC2 reports a call of its API.
 
 The history of alarms has the ARN of each action, but not the instance: the alarm's dimensions name it. API reference of
-CloudWatch, DescribeAlarmHistory, read on 2026-11-30. The keys of an action's HistoryData (actionState,
-notificationResource) are those that programs read that are published; AWS does not list them.
+CloudWatch, DescribeAlarmHistory, read on 2026-11-30. AWS does not document the keys of an action's
+HistoryData (actionState, notificationResource). They were read in published programs.
 """
 
 from __future__ import annotations

@@ -112,7 +112,7 @@ def read_volumes(account: Account, filters: list[Item]) -> Item:
 def read_data_volumes(account: Account, lab: str, region: str, found: Item, filters: list[Item]) -> list[Item]:
     """Return the volumes that are tagged as the lab's data volumes, and those that it has recorded as such.
 
-    Those are returned even if they have lost their tags. A root volume is none, whatever tags it has.
+    Recorded volumes are returned even if they have lost their tags. A root volume does not count, whatever its tags.
 
     Args:
         account: The account to read.

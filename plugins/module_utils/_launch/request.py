@@ -33,7 +33,7 @@ class Machine:
         max_price: The most for an hour of a spot instance, in US dollars; empty for the on-demand price.
         tagged: The kinds of resources that get the tags of a launch.
         more: Arguments of RunInstances that replace those of new hosts.
-        origin: What tells this launch of a host from others of the same host, for its token; empty for a new host.
+        origin: What distinguishes this launch from others of the same host, for its token; empty for a new host.
     """
 
     vpc_id: str

@@ -149,7 +149,7 @@ class Images:
             if found:
                 return found
             if time.monotonic() + LOOK > end:
-                raise StopError(f"{host.name}: AWS has an image {name} and does not describe it. Run this again.")
+                raise StopError(f"{host.name}: AWS does not describe the image {name} yet. Run this again.")
             time.sleep(LOOK)
 
     def await_available(self, host: Host, copy: Copy) -> Copy:

@@ -4,8 +4,8 @@
 
 """Move stopped hosts to another zone by an image.
 
-The old instance stays stopped until the new one runs and has its address, and is terminated only then. Nothing but what
-exists in EC2 says how far a move is, so that each step may be repeated.
+The old instance stays stopped until the new one runs and has its address, and is terminated only then. The progress
+of a move is read from what exists in EC2 only, so that each step can be repeated.
 """
 
 from __future__ import annotations
@@ -203,7 +203,10 @@ class Mover:
         try:
             self.power.refresh([host])
             if host.state != STOPPED:
-                raise StopError(f"{host.name}: {host.id} is {host.state}, as something else has started it.")
+                raise StopError(
+                    f"{host.name}: {host.id} is {host.state}, because another program has started it. Allowed: "
+                    "stopped. Stop it with playbooks/stop.yml and run this again, or leave it where it is."
+                )
             places = self._places(host)
             gpus = {name: kind.gpus for name, kind in self._kinds(places).items()}
             found = launcher.try_offers(host.name, tags_of(host, step.copy, next(iter(places))), gpus)
@@ -274,7 +277,7 @@ class Mover:
         return self.power.types(names)
 
     def _end(self, step: Step) -> None:
-        """Give a new instance all that its old one has, then remove the old one and the image."""
+        """Complete the new instance from its old one, then remove the old one and the image."""
         new, old = step.host, step.old
         if old:
             self._await(new)
@@ -334,17 +337,17 @@ class Mover:
                 self.power.changes += 1
 
     def _move_addresses(self, old: Host, new: Host) -> None:
-        """Give a new instance the Elastic IP of its old one."""
+        """Assign the Elastic IP of the old instance to the new one."""
         with translated("ec2:DescribeAddresses", self.power.region):
             filters = [{"Name": "instance-id", "Values": [old.id]}]
             addresses = self.power.ec2.describe_addresses(Filters=filters)["Addresses"]
         for address in addresses:
             given = {"AllocationId": address["AllocationId"], "InstanceId": new.id, "AllowReassociation": True}
             self._must(new, "associate_address", "AssociateAddress", **given)
-            self.lines.append(f"{new.name}: {address['PublicIp']} is that of {new.id} now")
+            self.lines.append(f"{new.name}: {address['PublicIp']} is now assigned to {new.id}")
 
     def _complete_attributes(self, old: Host, new: Host) -> None:
-        """Give a new instance the protection of its old one, and let it forward packets of others if that does."""
+        """Copy termination protection and the source/destination check from the old instance to the new one."""
         if self._protected(old) and not self._protected(new):
             given = {"InstanceId": new.id, PROTECTION: {"Value": True}}
             self._must(new, "modify_instance_attribute", "ModifyInstanceAttribute", **given)
@@ -361,8 +364,8 @@ class Mover:
         self.power.refresh([old])
         if old.state in (PENDING, RUNNING):
             raise StopError(
-                f"{old.name}: its old instance {old.id} is {old.state}, and was not terminated. Decide whose data you "
-                "need, terminate the other one, and run this again."
+                f"{old.name}: its old instance {old.id} is {old.state}, and was not terminated. Decide which instance "
+                "has the data that you need, terminate the other one, and run this again."
             )
         if self._protected(old):
             given = {"InstanceId": old.id, PROTECTION: {"Value": False}}

@@ -4,11 +4,11 @@
 
 """Decide what the move of each host needs next, and describe its new instance.
 
-What exists decides, so that a run which was killed at any moment is continued by the next one:
+The next step follows from what exists, so that the next run continues one that was killed at any moment:
 
-* an instance of the image of another one: the move of that one is to be ended,
-* only the image of a stopped instance: its move is to be continued, or given up once the instance runs,
-* neither: the move is to be begun, if it is asked for.
+* an instance that was launched from the image of another one: end the move,
+* only the image of a stopped instance: continue the move, or remove the image once the instance runs,
+* neither: begin the move, if it is requested.
 """
 
 from __future__ import annotations
@@ -126,8 +126,9 @@ def refuse_doubt(old: Host, new: Host, copy: Copy) -> None:
         reason = f"has run after the image of {new.id} in {new.zone} was made, so that both may have newer data"
     if reason:
         raise StopError(
-            f"{old.name}: its old instance {old.id} in {old.zone} {reason}. Nothing was changed. Decide whose data you "
-            "need, terminate the other one, run this again, and then site.yml, which assigns the address."
+            f"{old.name}: its old instance {old.id} in {old.zone} {reason}. Nothing was changed. Decide which "
+            "instance has the data that you need, terminate the other one, run this again, and then site.yml, which "
+            "assigns the address."
         )
 
 
@@ -142,7 +143,7 @@ def obstacle(host: Host, volumes: Mapping[str, Mapping[str, Any]]) -> str:
     interfaces = host.instance.get("NetworkInterfaces", [])
     tenancy = host.instance.get("Placement", {}).get("Tenancy") or "default"
     if host.market != ON_DEMAND:
-        reason = f"it is a {host.market} instance, and only those on demand can move. Run this again later"
+        reason = f"it is a {host.market} instance. Allowed: an instance on demand. Run this again later"
     elif host.instance.get("RootDeviceType", "ebs") != "ebs":
         reason = "its root disk is in its machine, so that no image can be made of it. Run this again later"
     elif data:
@@ -155,7 +156,7 @@ def obstacle(host: Host, volumes: Mapping[str, Mapping[str, Any]]) -> str:
     elif any(len(row.get("PrivateIpAddresses", [])) > 1 for row in interfaces):
         reason = "it has several private addresses, and the new instance would have one. Remove the others"
     elif tenancy != "default":
-        reason = f"its tenancy is {tenancy}, which the move does not know. Allowed: default. Run this again later"
+        reason = f"its tenancy is {tenancy}. Allowed: default. Run this again later"
     else:
         return ""
     return f"{host.name}: {host.id} cannot move to another zone: {reason}."

@@ -154,8 +154,8 @@ def _stay(power: Power, host: Host, before: str, problem: str) -> None:
     now_is += (
         " Try later, or use another type."
         if before == host.type
-        else f" The tag {RESIZE_TAG} names {before} as its type before, but others may have written that. Try later, "
-        f"or check that type and run this again with {before}."
+        else f" The tag {RESIZE_TAG} names {before} as its earlier type, but another caller may have written it. Try "
+        f"later, or check that type and run this again with {before}."
     )
     _fail(power, host, problem, now_is)
 

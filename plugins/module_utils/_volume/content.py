@@ -57,7 +57,7 @@ class Signature:
 
 @dataclass(frozen=True)
 class Marker:
-    """Is at the end of a disk from before its file system is created until it is complete, so before it is in use."""
+    """The marker at the end of a disk, written before mkfs and erased when the file system is complete."""
 
     serial: str
     fstype: str
@@ -200,7 +200,7 @@ def _read(descriptor: int, place: int, length: int) -> bytes:
     try:
         block = os.pread(descriptor, length, place)
     except OSError as error:
-        raise ContentError(f"byte {place} cannot be read: {error.strerror}. Check the disk, see dmesg") from error
+        raise ContentError(f"byte {place} cannot be read: {error.strerror}. Check the disk with `dmesg`") from error
     if len(block) != length:
         raise ContentError(f"the disk ends before byte {place + length}. Check whether it is still attached")
     return block
@@ -215,7 +215,7 @@ def read_probe(path: str, run: Run) -> tuple[dict[str, str], bool]:
     status, out, err = run(["blkid", "-p", "-o", "export", path])
     if status not in (0, 2, 8):
         raise ContentError(
-            f"blkid ended with status {status}: {' '.join((err or out).split())}. Check the disk, see dmesg"
+            f"blkid ended with status {status}: {' '.join((err or out).split())}. Check the disk with `dmesg`"
         )
     pairs = (line.partition("=") for line in out.splitlines())
     # blkid escapes blanks and other characters for a shell.
@@ -230,7 +230,9 @@ def read_signatures(path: str, run: Run) -> list[Signature]:
     """
     status, out, err = run(["wipefs", "--no-act", "--json", "--output", "OFFSET,TYPE,UUID,LABEL", path])
     if status != 0:
-        raise ContentError(f"wipefs ended with status {status}: {' '.join((err or out).split())}. Check it, see dmesg")
+        raise ContentError(
+            f"wipefs ended with status {status}: {' '.join((err or out).split())}. Check it with `dmesg`"
+        )
     found = json.loads(out)["signatures"] if out.strip() else []
     return [Signature(int(one["offset"], 16), one["type"], one["uuid"] or "", one["label"] or "") for one in found]
 

@@ -91,7 +91,7 @@ def is_wanted(content: Content, wanted: Wanted, superblock: bytes) -> bool:
 
 
 def find_twin_problem(disk: Disk, content: Content, twins: list[str]) -> str:
-    """Return that other disks have the same UUID, such as a volume and the one that was restored from its snapshot."""
+    """Return a message if other disks have the same UUID, such as a volume and the one restored from its snapshot."""
     if not twins:
         return ""
     remedy = NEW_UUID[content.value("TYPE")].format(path=disk.path)
@@ -155,8 +155,8 @@ def _listed(content: Content) -> str:
 
 
 def find_marker_problem(disk: Disk, content: Content, marker: Marker, wanted: Wanted, superblock: bytes) -> str:
-    """Return why a disk with a marker is not a file system of this disk that was never completed, or nothing."""
-    begun = f"{disk.path} has the marker of {marker.fstype} with the UUID {marker.uuid} that was not completed"
+    """Return why a marked disk is not the unfinished file system that its marker describes; empty if it is."""
+    begun = f"{disk.path} has the marker of an unfinished {marker.fstype} with the UUID {marker.uuid}"
     keep = "Allowed: the remains of that file system. If its content is not needed, create a new volume"
     serial = wanted.serial or disk.serial
     if not same_serial(marker.serial, serial) or marker.size != disk.size:
@@ -182,7 +182,7 @@ def _was_completed(marker: Marker, superblock: bytes) -> bool:
 
 
 def find_vouch_problem(disk: Disk, wanted: Wanted) -> str:
-    """Return that the caller has not vouched for an empty disk, or that it is too small."""
+    """Return a message if the caller has not vouched for an empty disk, or if it is too small."""
     least = LEAST[wanted.fstype]
     if disk.size < least:
         allowed = f"Allowed for {wanted.fstype}: at least {least // MIB} MiB"
@@ -226,13 +226,13 @@ def opened(disk: Disk, flags: int) -> Iterator[int]:
         descriptor = os.open(disk.path, flags | os.O_CLOEXEC)
     except OSError as error:
         raise CreationError(
-            f"{disk.path} is in use or cannot be opened: {error.strerror}. Allowed: a disk that nothing uses, in no "
-            "container either. Unmount or close it"
+            f"{disk.path} is in use or cannot be opened: {error.strerror}. Allowed: a disk that no "
+            "program uses, also in containers. Unmount it, or stop the program that uses it"
         ) from error
     try:
         rdev = os.fstat(descriptor).st_rdev
         if f"{os.major(rdev)}:{os.minor(rdev)}" != disk.number:
-            raise CreationError(f"{disk.path} has become another disk. Run this again")
+            raise CreationError(f"{disk.path} leads to another disk now. Allowed: device {disk.number}. Run this again")
         yield descriptor
     finally:
         os.close(descriptor)
@@ -259,7 +259,7 @@ def _write(descriptor: int, block: bytes, place: int) -> None:
         CreationError: Less was written.
     """
     if os.pwrite(descriptor, block, place) != len(block):
-        raise CreationError(f"byte {place} cannot be written. Check the disk, see dmesg")
+        raise CreationError(f"byte {place} cannot be written. Check the disk with `dmesg`")
     os.fsync(descriptor)
 
 
@@ -279,5 +279,5 @@ def create(wanted: Wanted, chosen: str, disk: Disk, run: Run) -> None:
     probe, ambivalent = read_probe(disk.path, run)
     if ambivalent or (probe.get("TYPE"), probe.get("UUID")) != (wanted.fstype, chosen):
         raise CreationError(
-            f"{command[0]} has ended, and blkid finds {probe} on {disk.path}. Check the disk, see dmesg"
+            f"{command[0]} has ended, and blkid finds {probe} on {disk.path}. Check the disk with `dmesg`"
         )

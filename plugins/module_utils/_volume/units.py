@@ -114,8 +114,8 @@ def _find_path_problem(variable: str, path: str) -> list[str]:
 def _find_nested(paths: Sequence[str]) -> list[str]:
     """Return which paths are the same, or inside of each other."""
     return [
-        f"{inner} is {'declared twice' if inner == outer else f'inside of {outer}'}. Allowed: data_volume_path and the "
-        "paths of data_volume_directories beside each other. Correct one of them."
+        f"{inner} is {'declared twice' if inner == outer else f'inside of {outer}'}. Allowed: data_volume_path and "
+        "paths of data_volume_directories that do not contain each other. Correct one of them."
         for number, outer in enumerate(paths)
         for other, inner in enumerate(paths)
         if number != other and (inner.startswith(f"{outer}/") or (inner == outer and number < other))

@@ -125,8 +125,8 @@ def _check_missing(wanted: Wanted, index: str, others: Sequence[Item]) -> list[s
         value = write_record(Record(data_volumes=left)).get(part, "")
         return [
             f"{option}, and {wanted.recorded[index]}, the data volume of {host}, no longer exists in {wanted.region}. "
-            "Nothing replaces it by itself. To create an empty one, run `aws iam tag-role --role-name "
-            f"{wanted.name}-instance --tags 'Key={part},Value={value}'`."
+            "It is not replaced automatically. To create an empty one, run `aws iam tag-role --role-name "
+            f"{wanted.name}-instance --tags 'Key={part},Value={value}'`, and this again."
         ]
     same = sorted(item["id"] for item in others if (item.get("tags") or {}).get(INDEX_TAG) == index)
     if not same:
@@ -134,8 +134,8 @@ def _check_missing(wanted: Wanted, index: str, others: Sequence[Item]) -> list[s
     verb = "is" if len(same) == 1 else "are"
     return [
         f"{option}, and {' and '.join(same)} with the tags of the data volume of {host} {verb} not in the lab's "
-        f"record. A host has one data volume. If one of them is the lab's, add it to "
-        f"{wanted.prefix}adopt. Remove the tag digital_twin_lab from every other one."
+        f"record. Allowed: one recorded data volume for each host. If one of them is the lab's, add it to "
+        f"{wanted.prefix}adopt. Remove the tag digital_twin_lab from all others."
     ]
 
 

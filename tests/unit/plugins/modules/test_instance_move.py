@@ -470,7 +470,7 @@ def test_an_unfinished_move_blocks_what_would_start_the_old_instance(lab: Lab) -
     lab.ec2.start_instances(InstanceIds=[lab.host])
     lab.changes()
     result = lab.run()
-    assert "Decide whose data you need, terminate the other one, run this again" in result["msg"]
+    assert "Decide which instance has the data that you need, terminate the other one, run this again" in result["msg"]
     assert lab.changes() == []
     # It now has data that its image lacks.
     lab.ec2.stop_instances(InstanceIds=[lab.host])
