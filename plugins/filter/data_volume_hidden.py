@@ -30,12 +30,17 @@ options:
     type: list
     elements: str
     required: true
+  roots:
+    description: The path within the volume that each of the paths is to show, such as C(/) and C(/models).
+    type: list
+    elements: str
+    required: true
 """
 
 EXAMPLES = r"""
 - name: Check that nothing would be hidden
   ansible.builtin.assert:
-    that: paths | digital_twin.robotics_lab.data_volume_hidden(host.files, disk.mounts) | length == 0
+    that: paths | digital_twin.robotics_lab.data_volume_hidden(host.files, disk.mounts, ['/']) | length == 0
   vars:
     paths: [/data]
 """
@@ -56,9 +61,11 @@ from typing import Any
 from ..module_utils._volume.units import find_hidden
 
 
-def data_volume_hidden(targets: list[str], files: dict[str, dict[str, Any]], mounted: list[str]) -> list[str]:
+def data_volume_hidden(
+    targets: list[str], files: dict[str, dict[str, Any]], mounted: list[str], roots: list[str]
+) -> list[str]:
     """Return what the mounts of a data volume would hide."""
-    return find_hidden(targets, files, mounted)
+    return find_hidden(targets, files, mounted, roots)
 
 
 class FilterModule:

@@ -180,7 +180,7 @@ def data_variables(instance: dict[str, Any], volumes: dict[str, dict[str, Any]])
         "lab_data_volume_id": identifier,
         "lab_data_volume_device": device_of(instance["InstanceType"], identifier, name),
         "lab_data_volume_created_empty": bool(volume)
-        and is_created_empty(volume.get("SnapshotId"), read_tags(volume.get("Tags"))),
+        and is_created_empty(volume.get("SnapshotId") or volume.get("SourceVolumeId"), read_tags(volume.get("Tags"))),
     }
 
 

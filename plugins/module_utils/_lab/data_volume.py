@@ -34,6 +34,6 @@ def device_of(instance_type: str, volume_id: str, attached_as: str) -> str:
     return f"{BY_ID}{volume_id.replace('-', '')}"
 
 
-def is_created_empty(snapshot_id: str | None, tags: Mapping[str, str]) -> bool:
-    """Return whether a data volume was created without a snapshot, and was not formatted since."""
-    return not snapshot_id and FORMATTED_TAG not in tags
+def is_created_empty(source: str | None, tags: Mapping[str, str]) -> bool:
+    """Return whether a data volume was created without a snapshot or another volume, and was not formatted since."""
+    return not source and FORMATTED_TAG not in tags

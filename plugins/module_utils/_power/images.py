@@ -60,6 +60,11 @@ def image_name(lab: str, instance_id: str) -> str:
     return f"digital-twin-{lab}-move-{instance_id}"
 
 
+def made_by(instance_id: str, image_id: str) -> str:
+    """Return how EC2's description of a snapshot begins, with a space at its end; of any image if none is given."""
+    return f"Created by CreateImage({instance_id}) for {f'{image_id} ' if image_id else ''}"
+
+
 def read_copy(image: dict[str, Any]) -> Copy:
     """Return an image as EC2 describes it."""
     disks = [mapping.get("Ebs", {}) for mapping in image.get("BlockDeviceMappings", [])]
@@ -181,8 +186,13 @@ class Images:
                 )
             time.sleep(LOOK)
 
-    def remove(self, instance: str, copy: Copy | None) -> list[str]:
+    def remove(self, instance: str, copy: Copy | None, image: str = "") -> list[str]:
         """Remove the image of an instance and all of its snapshots, and return a line for each that stays.
+
+        Args:
+            instance: The instance.
+            copy: Its image; None if it does not exist.
+            image: The id of the only image of whose snapshots this removes; empty for any image of the instance.
 
         Raises:
             ReadError: AWS did not answer, or refused.
@@ -191,7 +201,7 @@ class Images:
         if copy:
             self._remove("deregister_image", "ec2:DeregisterImage", ImageId=copy.id)
         # Also those of an image that a killed run has deregistered.
-        snapshots += [identifier for identifier in self.leftovers([instance]) if identifier not in snapshots]
+        snapshots += [identifier for identifier in self.leftovers([instance], image) if identifier not in snapshots]
         lines = []
         for identifier in snapshots:
             try:
@@ -202,8 +212,12 @@ class Images:
                 lines.append(f"{identifier}: stays, as another image uses it")
         return lines
 
-    def leftovers(self, instances: Collection[str]) -> dict[str, str]:
+    def leftovers(self, instances: Collection[str], image: str = "") -> dict[str, str]:
         """Return the ids of the snapshots of images by which instances moved, with the instance of each.
+
+        Args:
+            instances: The instances.
+            image: The id of the only image; empty for any.
 
         Raises:
             ReadError: AWS did not answer.
@@ -220,7 +234,7 @@ class Images:
             str(row["SnapshotId"]): identifier
             for row in found
             for identifier in instances
-            if str(row.get("Description", "")).startswith(f"Created by CreateImage({identifier}) for ")
+            if f"{row.get('Description', '')} ".startswith(made_by(identifier, image))
         }
 
     def _images(self, filters: list[dict[str, Any]]) -> list[dict[str, Any]]:

@@ -25,7 +25,7 @@ from .._launch.problem import Launch, describe_failures
 from .._launch.read import read_place
 from .._launch.request import tag_list
 from .._launch.run import LIVE, LOOK, Launcher, StopError, lab_tags, read_instances
-from .calls import PENDING, RUNNING, STOPPED, STOPPING, Host, Power, Type, clear_tags
+from .calls import STOPPED, STOPPING, Host, Power, Type, clear_tags
 from .images import Copy, Images, is_outdated
 from .move_plan import (
     BEGIN,
@@ -39,12 +39,15 @@ from .move_plan import (
     obstacle,
     offers_of,
     own_type,
+    refuse_doubt,
     source_of,
     staying,
     tags_of,
 )
 
 PROTECTION = "DisableApiTermination"
+# Seconds in which EC2 describes an instance whose launch it did not answer.
+LATE = 10.0
 
 
 @dataclass
@@ -148,21 +151,37 @@ class Mover:
             copy = copies.get(host.id)
             others = self._made_of(host, copy) if copy else []
             source = source_of(host)
-            others += list(self.power.instances([source] if source else []).values())
+            # Any caller that may tag can name another instance.
+            others += [
+                row
+                for row in self.power.instances([source] if source else []).values()
+                if row.get("VpcId") == host.instance.get("VpcId")
+            ]
             for other in others:
                 if other["InstanceId"] not in known and other["State"]["Name"] in LIVE:
                     known.add(other["InstanceId"])
                     found.append(Host(host.name, other))
         return found
 
-    def _made_of(self, host: Host, copy: Copy) -> list[dict[str, Any]]:
-        """Return the instances of an image in the lab's VPC that have not ended."""
+    def _made_of(self, host: Host, copy: Copy, wait: float = 0) -> list[dict[str, Any]]:
+        """Return the instances of an image in the lab's VPC that have not ended.
+
+        Args:
+            host: The host of the image.
+            copy: The image.
+            wait: Seconds for EC2 to describe one whose launch it did not answer.
+        """
         filters = [
             {"Name": "image-id", "Values": [copy.id]},
             {"Name": "vpc-id", "Values": [str(host.instance["VpcId"])]},
             {"Name": "instance-state-name", "Values": list(LIVE)},
         ]
-        return read_instances(self.power.ec2, self.power.region, filters)
+        end = time.monotonic() + wait
+        while True:
+            found = read_instances(self.power.ec2, self.power.region, filters)
+            if found or time.monotonic() + LOOK > end:
+                return found
+            time.sleep(LOOK)
 
     def _tried(self, step: Step, action: Any) -> bool:
         """Do something for a host, record why that is not possible, and return whether it was."""
@@ -185,8 +204,14 @@ class Mover:
             self.lines.append(f"{host.name}: its image {step.copy.id} was older than its last start, and was deleted")
             step.copy = None
         if step.copy is None:
+            if not self._offers(host):
+                raise StopError(
+                    f"{host.name}: no other zone offers a type for it. Nothing was changed. Allow further types with "
+                    f"{self.power.prefix}further_types, or run this again later."
+                )
             self.power.tag(host, {MOVE_TAG: f"leaving {host.zone}"})
             try:
+                self._check_stopped(host)
                 step.copy = self.images.create(host)
             except StopError:
                 self.power.tag(host, {}, [MOVE_TAG])
@@ -200,24 +225,28 @@ class Mover:
             raise StopError(f"{host.name}: has no image. Run this again.")
         step.copy = self.images.await_available(host, step.copy)
         launcher = self._launcher(host, step.copy)
+        wait = 0.0
         try:
-            self.power.refresh([host])
-            if host.state != STOPPED:
+            self._check_stopped(host)
+            if is_outdated(step.copy, host):
                 raise StopError(
-                    f"{host.name}: {host.id} is {host.state}, because another program has started it. Allowed: "
-                    "stopped. Stop it with playbooks/stop.yml and run this again, or leave it where it is."
+                    f"{host.name}: {host.id} has run since its image {step.copy.id} was made. The image was deleted. "
+                    "Run this again."
                 )
+            self._refuse_other_disks(host, step.copy, "The image was deleted. Run this again.")
             places = self._places(host)
             gpus = {name: kind.gpus for name, kind in self._kinds(places).items()}
+            wait = LATE
             found = launcher.try_offers(host.name, tags_of(host, step.copy, next(iter(places))), gpus)
             if found is None:
+                wait = 0
                 self.empty.append(host.name)
                 reason = describe_failures(host.name, launcher.search.failed, self.power.prefix)
                 raise StopError(f"{reason} It is still stopped in {host.zone}, and its image was deleted.")
             step.new = Host(host.name, found)
         except StopError:
             # One that is late runs soon, and the next run ends its move.
-            if not self._made_of(host, step.copy):
+            if not self._made_of(host, step.copy, wait):
                 self.lines += self.images.remove(host.id, step.copy)
                 self.power.tag(host, {}, [MOVE_TAG])
             raise
@@ -226,6 +255,37 @@ class Mover:
             self.lines += launcher.lines
             self.power.changes += len(launcher.tries)
             self._tidy(launcher)
+
+    def _check_stopped(self, host: Host) -> None:
+        """Check that nothing has started a host meanwhile, such as a schedule.
+
+        Raises:
+            StopError: It is not stopped.
+        """
+        self.power.refresh([host])
+        if host.state != STOPPED:
+            raise StopError(
+                f"{host.name}: {host.id} is {host.state}, because another program has started it. Allowed: stopped. "
+                "Stop it with playbooks/stop.yml and run this again, or leave it where it is."
+            )
+
+    def _refuse_other_disks(self, old: Host, copy: Copy, remedy: str) -> None:
+        """Check that an image has each volume of its instance: AWS would create an empty one for another.
+
+        Raises:
+            StopError: A volume was attached after the image was made.
+        """
+        with translated("ec2:DescribeSnapshots", self.power.region):
+            filters = [{"Name": "snapshot-id", "Values": list(copy.snapshots)}]
+            rows = self.power.ec2.describe_snapshots(OwnerIds=["self"], Filters=filters)["Snapshots"]
+        copied = {row["VolumeId"] for row in rows}
+        disks = [row["Ebs"]["VolumeId"] for row in old.instance.get("BlockDeviceMappings", [])]
+        others = [volume for volume in disks if volume not in copied]
+        if others:
+            raise StopError(
+                f"{old.name}: the image {copy.id} of {old.id} lacks {', '.join(others)}, attached after it was "
+                f"made. {remedy}"
+            )
 
     def _tidy(self, launcher: Launcher) -> None:
         """Delete the subnets that no instance uses."""
@@ -279,7 +339,8 @@ class Mover:
     def _end(self, step: Step) -> None:
         """Complete the new instance from its old one, then remove the old one and the image."""
         new, old = step.host, step.old
-        if old:
+        if old and step.copy:
+            self._refuse_doubt(old, new, step.copy)
             self._await(new)
             lacking = missing_disks(old, new)
             if lacking:
@@ -291,6 +352,7 @@ class Mover:
             self._move_addresses(old, new)
             self._complete_attributes(old, new)
             kept = staying(old)
+            self._refuse_doubt(old, new, step.copy)
             self._terminate(old)
             self.lines += [
                 f"{new.name}: {volume} in {old.zone} stays and costs money, as AWS does not delete it with {old.id}. "
@@ -298,8 +360,19 @@ class Mover:
                 for volume in kept
             ]
             self.lines.append(f"{new.name}: moved from {old.zone} to {new.zone}: {new.id} replaces {old.id}")
-        self.lines += self.images.remove(step.source, step.copy)
+        self.lines += self.images.remove(step.source, step.copy, str(new.instance.get("ImageId", "")))
         self.lines += self.power.note(new, MOVE, (MOVE_TAG, *clear_tags(new)))
+
+    def _refuse_doubt(self, old: Host, new: Host, copy: Copy) -> None:
+        """Check that an old instance, as it is now, has nothing that the new one lacks.
+
+        Raises:
+            StopError: It runs, has run, or has other volumes.
+        """
+        self.power.refresh([old])
+        refuse_doubt(old, new, copy)
+        remedy = f"Nothing was deleted. Detach it, or terminate {new.id}, then run this again."
+        self._refuse_other_disks(old, copy, remedy)
 
     def _await(self, new: Host) -> None:
         """Wait until a new instance runs.
@@ -359,14 +432,8 @@ class Mover:
         """Terminate an old instance, and wait until it is gone.
 
         Raises:
-            StopError: AWS refuses, or it runs.
+            StopError: AWS refuses.
         """
-        self.power.refresh([old])
-        if old.state in (PENDING, RUNNING):
-            raise StopError(
-                f"{old.name}: its old instance {old.id} is {old.state}, and was not terminated. Decide which instance "
-                "has the data that you need, terminate the other one, and run this again."
-            )
         if self._protected(old):
             given = {"InstanceId": old.id, PROTECTION: {"Value": False}}
             self._must(old, "modify_instance_attribute", "ModifyInstanceAttribute", **given)

@@ -126,7 +126,7 @@ def refuse_doubt(old: Host, new: Host, copy: Copy) -> None:
         reason = f"has run after the image of {new.id} in {new.zone} was made, so that both may have newer data"
     if reason:
         raise StopError(
-            f"{old.name}: its old instance {old.id} in {old.zone} {reason}. Nothing was changed. Decide which "
+            f"{old.name}: its old instance {old.id} in {old.zone} {reason}. Nothing was deleted. Decide which "
             "instance has the data that you need, terminate the other one, run this again, and then site.yml, which "
             "assigns the address."
         )

@@ -122,20 +122,31 @@ def _find_nested(paths: Sequence[str]) -> list[str]:
     ]
 
 
-def find_hidden(targets: Sequence[str], files: Mapping[str, Mapping[str, Any]], mounted: Sequence[str]) -> list[str]:
-    """Return one sentence for each target, except those where the volume is mounted, that is in use.
+def find_hidden(
+    targets: Sequence[str], files: Mapping[str, Mapping[str, Any]], mounted: Sequence[str], roots: Sequence[str]
+) -> list[str]:
+    """Return one sentence for each target that is in use, except those where the volume is mounted as declared.
 
     Args:
         targets: Where something is to be mounted.
         files: What host_info has found there, and in the folders, and the list of mounts.
         mounted: Where the volume is mounted.
+        roots: The path within the volume that each target is to show.
     """
-    # The fifth word of a line is the mount point.
-    points = {line.split()[4] for line in files[MOUNTINFO].get("content", "").splitlines()}
+    # The fourth word of a line is the part of the file system that is mounted, the fifth the mount point. The last
+    # mount at a point covers the others.
+    points = {words[4]: words[3] for words in map(str.split, files[MOUNTINFO].get("content", "").splitlines())}
+    wanted = dict(zip(targets, roots, strict=False))
     found = []
     for target in targets:
         names = [str(PurePosixPath(path).name) for path in sorted(files) if str(PurePosixPath(path).parent) == target]
         if target in mounted:
+            if points.get(target) != wanted[target]:
+                found.append(
+                    f"{target} shows {points.get(target)} of the volume. Allowed: {wanted[target]}, as declared. "
+                    "Restore the name in data_volume_directories, or stop what uses it, unmount it and rename the "
+                    "folder."
+                )
             continue
         if target in points:
             found.append(

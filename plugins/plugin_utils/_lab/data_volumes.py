@@ -128,7 +128,7 @@ def _check_missing(wanted: Wanted, index: str, others: Sequence[Item]) -> list[s
             "It is not replaced automatically. To create an empty one, run `aws iam tag-role --role-name "
             f"{wanted.name}-instance --tags 'Key={part},Value={value}'`, and this again."
         ]
-    same = sorted(item["id"] for item in others if (item.get("tags") or {}).get(INDEX_TAG) == index)
+    same = sorted(item["id"] for item in others if (item.get("tags") or {}).get(INDEX_TAG, index) == index)
     if not same:
         return []
     verb = "is" if len(same) == 1 else "are"

@@ -122,7 +122,9 @@ def describe_data_volume(volume: Item, instance: Item, prices: Prices) -> dict[s
         "availability_zone": volume["zone"],
         "attached": bool(here),
         "device": device_of(instance.get("instance_type", ""), volume["id"], here.get("device") or ""),
-        "created_empty": is_created_empty(volume.get("snapshot_id"), volume.get("tags") or {}),
+        "created_empty": is_created_empty(
+            volume.get("snapshot_id") or volume.get("source_volume_id"), volume.get("tags") or {}
+        ),
         "price_per_month": month_price(volume, prices),
     }
 

@@ -15,6 +15,7 @@ from zoneinfo import ZoneInfo
 
 from ...module_utils._aws.names import partition_of
 from ...module_utils._aws.schedule_group import TIME_FORM, Schedule, begun, moment_of
+from ...module_utils._lab.last_action import MOVE_TAG
 from ...module_utils._lab.record import MANAGED_BY
 from ...module_utils._lab.schedule_state import (
     DIMENSION,
@@ -119,19 +120,24 @@ def trust(lab: ScheduledLab) -> dict[str, Any]:
 
 def policy(lab: ScheduledLab) -> dict[str, Any]:
     """Return the policy of the role: the instances with the lab's tags, and the key of their volumes."""
+    own = {"aws:ResourceTag/digital_twin_lab": lab.name, "aws:ResourceTag/managed_by": MANAGED_BY}
+    place = f"arn:{lab.partition}:ec2:{lab.region}:{lab.account_id}:instance/*"
     statements: list[dict[str, Any]] = [
         {
-            "Sid": "StartAndStop",
+            "Sid": "Start",
             "Effect": "Allow",
-            "Action": ["ec2:StartInstances", "ec2:StopInstances"],
-            "Resource": f"arn:{lab.partition}:ec2:{lab.region}:{lab.account_id}:instance/*",
-            "Condition": {
-                "StringEquals": {
-                    "aws:ResourceTag/digital_twin_lab": lab.name,
-                    "aws:ResourceTag/managed_by": MANAGED_BY,
-                }
-            },
-        }
+            "Action": "ec2:StartInstances",
+            "Resource": place,
+            # A host that moves to another zone has two instances, of which only one may run.
+            "Condition": {"StringEquals": own, "Null": {f"aws:ResourceTag/{MOVE_TAG}": "true"}},
+        },
+        {
+            "Sid": "Stop",
+            "Effect": "Allow",
+            "Action": "ec2:StopInstances",
+            "Resource": place,
+            "Condition": {"StringEquals": own},
+        },
     ]
     if lab.volume_key:
         # Without it EC2 starts no instance with such a volume, and reports that in its state only.

@@ -87,15 +87,19 @@ def test_paths_are_checked(
         ("/data", {"/data": {"exists": True, "kind": "file"}}, [], "/data is not a folder"),
         ("/data", {"/data/.hidden": {"exists": True}}, [], "/data contains .hidden, which a mount would hide"),
         ("/data", {f"/data/{name}": {} for name in "dabc"}, [], "/data contains a, b, c, ..., which"),
-        ("/data", {"/data/a": {"exists": True}}, ["/data"], ""),
+        ("/mnt/data", {"/mnt/data/a": {"exists": True}}, ["/mnt/data"], ""),
+        ("/srv/renamed", {}, ["/srv/renamed"], "/srv/renamed shows /old of the volume. Allowed: /"),
         ("/data", {"/data2/a": {"exists": True}}, [], ""),
         ("/srv/other", {}, [], "/srv/other is a mount point of something else"),
         ("/srv/other", {}, ["/srv/other"], ""),
     ],
 )
 def test_what_a_mount_would_hide(target: str, files: dict[str, Any], mounted: list[str], problem: str) -> None:
-    known = {target: {"exists": False}, "/proc/self/mountinfo": {"content": MOUNTS}, **files}
-    found = data_volume_hidden([target], known, mounted)
+    mounts = (
+        f"{MOUNTS}\n90 1 7:1 / /mnt/data rw - ext4 /dev/loop1 rw\n91 1 7:1 /old /srv/renamed rw - ext4 /dev/loop1 rw"
+    )
+    known = {target: {"exists": False}, "/proc/self/mountinfo": {"content": mounts}, **files}
+    found = data_volume_hidden([target], known, mounted, ["/"])
     assert len(found) == (1 if problem else 0)
     assert problem in "".join(found)
 

@@ -270,13 +270,20 @@ class World:
     output: Callable[[], str]
     fate: Fate
     state: str = ""
+    meanwhile: Callable[[], Any] | None = None
 
     def lab(self) -> Lab:
         """Make a lab."""
         return Lab(self.aws, self.ec2, self.output, self.fate)
 
     def seen(self, _name: str, answer: dict[str, Any]) -> dict[str, Any]:
-        """Return the description of images as modules see it: in another state, if one is set."""
+        """Return the description of images as modules see it: in another state, if one is set.
+
+        With `meanwhile`, something else happens while an image is looked for, once.
+        """
+        if self.meanwhile and answer["Images"]:
+            self.meanwhile()
+            self.meanwhile = None
         rows = [{**row, "State": self.state or row["State"]} for row in answer["Images"]]
         return {**answer, "Images": rows}
 
@@ -293,6 +300,7 @@ def world(
     monkeypatch.setattr(options, "connector", lambda _module, attempts: lambda *_: wrapped[attempts])
     for module in (calls, images, move):
         monkeypatch.setattr(module, "LOOK", 0.1)
+    monkeypatch.setattr(move, "LATE", 0.3)
     yield found
     aws.mend()
 
@@ -484,6 +492,41 @@ def test_an_unfinished_move_blocks_what_would_start_the_old_instance(lab: Lab) -
     assert not result.get("failed"), result
     assert any("was older than its last start, and was deleted" in line for line in result["lines"])
     assert lab.moved()["InstanceId"] != new
+
+
+def test_a_host_that_runs_while_its_image_is_made_loses_nothing(world: World, lab: Lab) -> None:
+    def used_for_an_hour() -> None:
+        lab.ec2.start_instances(InstanceIds=[lab.host])
+        lab.ec2.stop_instances(InstanceIds=[lab.host])
+
+    before = lab.census()
+    world.meanwhile = used_for_an_hour
+    result = lab.run()
+    assert "has run since its image" in result["msg"]
+    assert lab.census() == before
+    assert not lab.run().get("failed")
+    lab.moved()
+
+
+def test_a_volume_attached_after_the_image_was_made_is_not_replaced_by_an_empty_one(lab: Lab) -> None:
+    assert lab.killed(2, after=True)
+    assert len(lab.census()["images"]) == 1
+    later = lab.ec2.create_volume(AvailabilityZone=ZONES[0], Size=7, VolumeType="gp3")["VolumeId"]
+    lab.ec2.attach_volume(VolumeId=later, InstanceId=lab.host, Device="/dev/sdg")
+    result = lab.run()
+    assert f"lacks {later}, attached after it was made. The image was deleted." in result["msg"]
+    assert [row["InstanceId"] for row in lab.instances()] == [lab.host]
+    assert not lab.run().get("failed")
+    assert [row["Size"] for row in lab.volumes(lab.only()).values()] == [200, 50, 7]
+
+
+def test_a_forged_tag_adds_no_foreign_instance(world: World, lab: Lab) -> None:
+    other = world.lab()
+    lab.ec2.create_tags(Resources=[lab.host], Tags=listed({MOVE: f"from {other.host} ami-0123456789abcdef0"}))
+    lab.changes()
+    result = lab.run()
+    assert other.host not in json.dumps(result)
+    assert other.only()["InstanceId"] == other.host
 
 
 def test_a_move_is_given_up_when_the_host_runs_again(lab: Lab) -> None:
