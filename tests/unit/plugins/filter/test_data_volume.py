@@ -95,9 +95,7 @@ def test_paths_are_checked(
     ],
 )
 def test_what_a_mount_would_hide(target: str, files: dict[str, Any], mounted: list[str], problem: str) -> None:
-    mounts = (
-        f"{MOUNTS}\n90 1 7:1 / /mnt/data rw - ext4 /dev/loop1 rw\n91 1 7:1 /old /srv/renamed rw - ext4 /dev/loop1 rw"
-    )
+    mounts = f"{MOUNTS}90 1 7:1 / /mnt/data rw - ext4 /dev/loop1 rw\n91 1 7:1 /old /srv/renamed rw - ext4 /dev/loop1 rw"
     known = {target: {"exists": False}, "/proc/self/mountinfo": {"content": mounts}, **files}
     found = data_volume_hidden([target], known, mounted, ["/"])
     assert len(found) == (1 if problem else 0)
