@@ -130,11 +130,14 @@ class Lab:
         found = ec2.allocate_address(Domain="vpc")
         self.address = found["AllocationId"]
         ec2.associate_address(AllocationId=self.address, InstanceId=self.host)
-        # EC2 reports times in seconds, and an image must be younger than the last start.
-        begun = datetime.now(UTC) - timedelta(hours=1)
-        self.aws.control("POST", "runs", {"instance": self.host, "start": begun.isoformat()})
+        self.started_an_hour_ago()
         ec2.stop_instances(InstanceIds=[self.host])
         self.aws.calls()
+
+    def started_an_hour_ago(self) -> None:
+        """Set the last start of its host. EC2 reports times in seconds, and an image must be younger than that."""
+        begun = datetime.now(UTC) - timedelta(hours=1)
+        self.aws.control("POST", "runs", {"instance": self.host, "start": begun.isoformat()})
 
     @property
     def tags(self) -> dict[str, str]:
@@ -504,6 +507,7 @@ def test_a_host_that_runs_while_its_image_is_made_loses_nothing(world: World, la
     result = lab.run()
     assert "has run since its image" in result["msg"]
     assert lab.census() == before
+    lab.started_an_hour_ago()
     assert not lab.run().get("failed")
     lab.moved()
 
@@ -523,10 +527,10 @@ def test_a_volume_attached_after_the_image_was_made_is_not_replaced_by_an_empty_
 def test_a_forged_tag_adds_no_foreign_instance(world: World, lab: Lab) -> None:
     other = world.lab()
     lab.ec2.create_tags(Resources=[lab.host], Tags=listed({MOVE: f"from {other.host} ami-0123456789abcdef0"}))
-    lab.changes()
-    result = lab.run()
-    assert other.host not in json.dumps(result)
-    assert other.only()["InstanceId"] == other.host
+    before = (other.only(), other.census())
+    lab.run()
+    assert (other.only(), other.census()) == before
+    assert [row["InstanceId"] for row in lab.instances()] == [lab.host]
 
 
 def test_a_move_is_given_up_when_the_host_runs_again(lab: Lab) -> None:
