@@ -13,8 +13,19 @@ from typing import Any
 
 from ansible.module_utils.parsing.convert_bool import boolean
 
+from ...module_utils._guard.decide import LONGEST_AWAKE
 from ...module_utils._lab.data_volume import device_of, is_created_empty
-from ...module_utils._lab.last_action import ACTION_TAG, ALARM, AWAKE_TAG, START, STOP, State, explain_stop, read_time
+from ...module_utils._lab.last_action import (
+    ACTION_TAG,
+    ALARM,
+    AWAKE_TAG,
+    START,
+    STOP,
+    State,
+    explain_stop,
+    read_time,
+    write_time,
+)
 from ...module_utils._lab.last_action import describe_host as describe_history
 from ...module_utils._lab.ownership import INDEX_TAG
 from ...module_utils._preflight.snapshot import CALLER_MARK
@@ -88,7 +99,7 @@ def describe_host(instance: Item, lab: Item, prices: Prices, now: datetime) -> d
         "recover": boolean(known.get("auto_recovery", False), strict=False),
         "state": instance["state"]["name"],
         "days_stopped": count_days_stopped(instance, now),
-        "awake_until": tags.get(AWAKE_TAG, ""),
+        "awake_until": read_awake(tags, now),
         "data_volume": describe_data_volume(data, instance, prices) if data else None,
         "availability_zone": instance["placement"]["availability_zone"],
         "image_id": instance["image_id"],
@@ -109,6 +120,12 @@ def describe_host(instance: Item, lab: Item, prices: Prices, now: datetime) -> d
 def launched_at(instance: Item) -> datetime:
     """Return when an instance was started last, in UTC, without a time zone."""
     return datetime.strptime(instance["launch_time"], "%Y-%m-%dT%H:%M:%S+00:00")
+
+
+def read_awake(tags: Mapping[str, str], now: datetime) -> str:
+    """Return until when a host is kept awake, by its tag; empty for a value that `awake` does not write."""
+    until = read_time(tags.get(AWAKE_TAG, ""))
+    return write_time(until) if until and until - now.replace(tzinfo=UTC) <= LONGEST_AWAKE else ""
 
 
 def describe_data_volume(volume: Item, instance: Item, prices: Prices) -> dict[str, Any]:

@@ -124,6 +124,10 @@ STOPPED = {
         ({"instance_type": "g6.4xlarge"}, {}, {"recover": False, "price_per_hour": 1.3232}),
         ({"instance_type": "g7.4xlarge"}, {}, {"price_per_hour": None}),
         (tagged(digital_twin_gpus="8"), {}, {"gpus": 8}),
+        (tagged(digital_twin_awake_until="2026-11-30T22:00:00Z"), {}, {"awake_until": "2026-11-30T22:00:00Z"}),
+        # Any caller that may tag can write them.
+        (tagged(digital_twin_awake_until="2099-01-01T00:00:00Z"), {}, {"awake_until": ""}),
+        (tagged(digital_twin_awake_until="zzz"), {}, {"awake_until": ""}),
         (tagged(digital_twin_gpus="many"), {}, {"gpus": 0}),
         (tagged(digital_twin_ssh_user="-oProxyCommand=x"), {}, {"ssh_command": SSH.replace("ubuntu", "USER")}),
         (tagged(digital_twin_ssh_user="admin\n"), {}, {"ssh_command": SSH.replace("ubuntu", "USER")}),
