@@ -214,7 +214,7 @@ def test_a_data_volume_counts_when_it_is_recorded(run: Run, aws: LocalAws, lab: 
     ec2.create_tags(Resources=[own, copy], Tags=tags)
     record = [{"Key": "digital_twin_data_volumes_1", "Value": f"1={own}"}]
     aws.client("iam").tag_role(RoleName=f"{lab.name}-instance", Tags=record)
-    assert {entry["what"] for entry in of_kind(run(), "volume")} == {"gp3/200/3000/125", "gp2/60"}
+    assert {entry["what"] for entry in of_kind(run(), "volume")} == {"gp3/200/3000/125", "gp2/60/180"}
 
 
 def test_another_lab_is_untouched(run: Run, aws: LocalAws, lab: SmallLab) -> None:
