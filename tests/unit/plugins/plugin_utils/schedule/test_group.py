@@ -167,3 +167,12 @@ def test_a_lab_without_times() -> None:
     expected = ["schedule group digital-twin-warehouse", "role digital-twin-warehouse-schedule"]
     assert (plan["existing"], plan["differences"]) == (expected, [])
     assert plan["wrong"] == [f"excess {one}" for one in expected]
+
+
+def test_the_role_starts_no_instance_whose_move_to_another_zone_has_not_ended() -> None:
+    # Without the key, IAM's condition Null is true. The host of such a tag has two instances.
+    by_action = {statement["Action"]: statement["Condition"] for statement in planned()["role"]["policy"]["Statement"]}
+    own = {"aws:ResourceTag/digital_twin_lab": "warehouse", "aws:ResourceTag/managed_by": "digital_twin.robotics_lab"}
+    move = {"Null": {"aws:ResourceTag/digital_twin_move": "true"}}
+    assert by_action["ec2:StartInstances"] == {"StringEquals": own, **move}
+    assert by_action["ec2:StopInstances"] == {"StringEquals": own}
