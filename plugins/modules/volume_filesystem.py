@@ -223,7 +223,7 @@ def work(module: AnsibleModule) -> dict[str, Any]:
             serial = wanted.serial or disk.serial
             write_marker(disk, Marker(serial, wanted.fstype, chosen, disk.size), restart=marker is not None)
             create(wanted, chosen, disk, run)
-    # Closing the disk when it is no longer locked makes udev read it.
+    # udev reads a disk again when a program closes it after the lock was released.
     erase_marker(disk)
     return result
 

@@ -515,7 +515,7 @@ class Proxy:
         return {}
 
     def tick(self) -> None:
-        """Fire what is due on a running clock, and detach volumes that are no longer in use."""
+        """Fire the schedules that are due on a running clock, and detach volumes after they were unmounted."""
         with self._writing["ec2"]:
             volumes.settle()
         with self._writing["scheduler"]:

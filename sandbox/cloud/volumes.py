@@ -287,7 +287,7 @@ class Modification:
 
 
 def settle() -> None:
-    """Carry out what is due: new sizes, and detachments of volumes that are no longer mounted."""
+    """Apply new sizes that are due, and detach volumes that were unmounted."""
     for backend in list(ec2_backends[DEFAULT_ACCOUNT_ID].values()):
         for volume in list(backend.volumes.values()):
             modifications: list[Any] = volume.modifications

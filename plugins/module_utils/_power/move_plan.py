@@ -44,9 +44,9 @@ class Step:
     Attributes:
         kind: One of the three above.
         old: Its old instance; None when that is gone.
-        new: Its new instance; None when there is none yet.
+        new: Its new instance, or None before the launch.
         source: The id of its old instance.
-        copy: The image of the old instance; None when there is none.
+        copy: The image of the old instance, or None if it does not exist.
     """
 
     kind: str

@@ -79,10 +79,10 @@ class Content:
         signatures: What wipefs finds.
         probe: What blkid finds, by its names.
         ambivalent: Whether blkid finds several formats that exclude each other.
-        used: The first byte that is not zero at the places that are read; -1 if there is none.
+        used: The offset of the first byte that is not zero at the places read, or -1.
         crowded: Whether more places are in use than a new file system writes to.
         marker: The marker of a file system that has not been completed.
-        beyond: The first byte behind the new file system, except the marker, that is not zero; -1 if there is none.
+        beyond: The offset of the first byte after the new file system that is not zero, without the marker, or -1.
     """
 
     signatures: tuple[Signature, ...] = ()

@@ -91,7 +91,7 @@ class Disk:
 
 @dataclass(frozen=True)
 class FilesystemState:
-    """A file system, its size in bytes, and what it is on: a whole disk, where there is no part.
+    """A file system, its size in bytes, and its partition; None on a whole disk.
 
     Attributes:
         node: Path of the block device, if it does not have the kernel's name.

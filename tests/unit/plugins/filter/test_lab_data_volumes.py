@@ -220,7 +220,7 @@ ROLE = {**TAGS, "digital_twin_region": "us-east-1"}
 
 
 def judge(role: Record, *tagged: Item, adopt: list[str] | None = None) -> Item:
-    """Return what of some data volumes belongs to the lab."""
+    """Return the data volumes that belong to the lab."""
     tags = {**ROLE, **write_record(role)}
     return lab_ownership({"data_volumes": list(tagged)}, "lab", region="us-east-1", role_tags=tags, adopt=adopt or [])
 
